@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KSM_CLOCK_H
+#define KSM_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+/* CLOCK_MONOTONIC or CLOCK_REALTIME in ms, rounded down. No system call on the usual machines. */
+static inline int64_t clock_ms(clockid_t clock) {
+    struct timespec now = {0, 0};
+
+    clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+#endif

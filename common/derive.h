@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The derived figures: arithmetic over one sample, without clock or state. The formulas stand in
+ * metrics.def, where they come from in derive.c.
+ */
+#ifndef KSM_DERIVE_H
+#define KSM_DERIVE_H
+
+#include "metrics.h"
+
+/* Works out every derived figure of the sample from those that were read. A figure that needs one
+ * which this kernel lacks is lacking too (only zero counts as 0 then); one that needs a figure
+ * that could not be read has that figure's status. -ERANGE if a product passes an int64, -ENODATA
+ * if there is nothing to divide by or two readings contradict each other. */
+void ksm_derive(struct ksm_sample *sample);
+
+#endif

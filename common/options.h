@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The options of both hosts: options.def as a structure, and setting one by its name.
+ */
+#ifndef KSM_OPTIONS_H
+#define KSM_OPTIONS_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct ksm_options {
+#define TEXT(field, key, word, standard, help) char field[PATH_MAX];
+#define FLAG(field, key, word, standard, help) bool field;
+#include "options.def"
+#undef TEXT
+#undef FLAG
+};
+
+/* Sets every option to its default. */
+void ksm_options_init(struct ksm_options *options);
+
+/* The names of an option in the two hosts. Keys are compared without regard to case, as collectd
+ * does. */
+enum ksm_host { KSM_COLLECTD, KSM_NETDATA };
+
+/* Sets one option from text. Returns 0; -ENOENT for an unknown key and -EINVAL for a value that is
+ * not allowed: then the option stays as it was and message says, in one line, key, value and what
+ * is allowed. */
+int ksm_options_set(struct ksm_options *options, enum ksm_host host, const char *key,
+                    const char *value, char *message, size_t size);
+
+/* One option for the documentation: option i, from 0. Returns 0, or -ENOENT past the last. */
+struct ksm_option_text {
+    const char *key;      /* collectd's */
+    const char *word;     /* of the command line, without the dashes */
+    const char *standard; /* the default */
+    const char *allowed;
+    const char *help;
+};
+int ksm_options_text(size_t i, struct ksm_option_text *text);
+
+#endif

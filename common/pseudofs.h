@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Reading the small files of procfs and sysfs again and again, at the least cost.
+ *
+ * A descriptor is kept open between readings, but only on procfs and sysfs, where reading at
+ * offset 0 again makes the kernel print anew. Anywhere else, as in a tree of fixtures, the file is
+ * opened anew at each reading.
+ *
+ * A file that is missing or cannot be opened is looked for again after PSEUDOFS_RETRY_MS, and at
+ * once if the kernel says that a kept descriptor is dead (ENODEV, ESRCH) or that it only lacked
+ * means for the moment (EMFILE, ENFILE, ENOMEM, EINTR, EAGAIN).
+ */
+#ifndef KSM_PSEUDOFS_H
+#define KSM_PSEUDOFS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum { PSEUDOFS_RETRY_MS = 60 * 1000 };
+
+/* The path of a file is root/dir/name; the strings belong to the caller and must live as long. */
+struct pseudofs_file {
+    const char *root;
+    const char *dir;
+    const char *name;
+    int fd;           /* kept descriptor, or -1 */
+    int failed;       /* -errno of the last opening, or 0 */
+    int64_t retry_at; /* when failed: not opened again before this instant, ms */
+};
+
+void pseudofs_init(struct pseudofs_file *file, const char *root, const char *dir, const char *name);
+
+/* Reads the whole file into buf, size bytes, no NUL added. now is any clock in ms that does not
+ * go back. One pread; a further one only if whole is set, which reads on until the file's end: the
+ * kernel hands out files longer than its own buffer (4 kB, /proc/vmstat) in pieces.
+ *
+ * Returns the number of bytes (0 is an empty file) or -errno: -EFBIG if the file does not fit,
+ * -ENOENT if there is none, else that of open or pread. Nothing is allocated. */
+ssize_t pseudofs_read(struct pseudofs_file *file, int64_t now, bool whole, char *buf, size_t size);
+
+/* Writes root/dir/name with no doubled slashes between the parts. -ENAMETOOLONG if it does not
+ * fit. name may be "". */
+int pseudofs_path(const struct pseudofs_file *file, char *path, size_t size);
+
+/* Closes a kept descriptor. The file can be read again. */
+void pseudofs_close(struct pseudofs_file *file);
+
+#endif

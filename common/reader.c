@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+#include "reader.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "derive.h"
+#include "parse.h"
+
+enum { SYSFS_SIZE = 4096 + 1 }; /* sysfs gives at most a page, values are a few bytes */
+
+static const int64_t knobs_ms = 60 * 1000;
+static const char ksm_dir[] = "sys/kernel/mm/ksm";
+static const char uksm_dir[] = "sys/kernel/mm/uksm";
+
+static int look_for(const char *root, const char *dir) {
+    struct pseudofs_file at;
+    struct stat st;
+    char path[PATH_MAX];
+
+    pseudofs_init(&at, root, dir, "");
+    int status = pseudofs_path(&at, path, sizeof(path));
+    if (status == 0 && stat(path, &st) != 0)
+        status = -errno;
+    return status;
+}
+
+int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings) {
+    int status = look_for(root, ksm_dir);
+    bool uksm = status == -ENOENT && look_for(root, uksm_dir) == 0;
+
+    reader->settings = settings;
+    reader->knobs_due = INT64_MIN;
+    reader->sample.page_size = sysconf(_SC_PAGESIZE);
+    for (size_t id = 0; id < KSM_FIGURES; id++) {
+        reader->sample.at[id] = (struct ksm_value){.status = -ENOENT};
+        pseudofs_init(&reader->files[id], root, uksm ? uksm_dir : ksm_dir, ksm_figures[id].key);
+    }
+    pseudofs_init(&reader->vmstat, root, "proc", "vmstat");
+    pseudofs_init(&reader->meminfo, root, "proc", "meminfo");
+    ksmd_init(&reader->ksmd, root, uksm ? "uksmd" : "ksmd");
+    return uksm ? 0 : status;
+}
+
+void ksm_reader_why_not(int status, const char *root, char *message, size_t size) {
+    char buf[128];
+
+    if (status == -ENOENT)
+        snprintf(message, size,
+                 "no KSM in this kernel: below %s there is neither %s nor %s "
+                 "(the kernel needs CONFIG_KSM=y, and /sys must be mounted); nothing is sent",
+                 root, ksm_dir, uksm_dir);
+    else
+        snprintf(message, size, "%s below %s cannot be reached: %s; nothing is sent", ksm_dir, root,
+                 strerror_r(-status, buf, sizeof(buf)));
+}
+
+void ksm_reader_close(struct ksm_reader *reader) {
+    for (size_t id = 0; id < KSM_FIGURES; id++)
+        pseudofs_close(&reader->files[id]);
+    pseudofs_close(&reader->vmstat);
+    pseudofs_close(&reader->meminfo);
+    ksmd_close(&reader->ksmd);
+}
+
+/* What a read gave, bytes or -errno, as the value of a figure. */
+static void set(struct ksm_reader *reader, size_t id, const char *text, ssize_t len) {
+    struct ksm_value *at = &reader->sample.at[id];
+
+    at->status = len < 0 ? (int)len : ksm_figures[id].parse(text, (size_t)len, &at->value);
+}
+
+static bool is_due(const struct ksm_reader *reader, size_t id, int64_t now) {
+    const struct ksm_value *advisor = &reader->sample.at[KSM_advisor_mode];
+
+    if (ksm_figures[id].kind != KSM_KIND_KNOB)
+        return true;
+    if (!reader->settings)
+        return false;
+    return now >= reader->knobs_due ||
+           (id == KSM_pages_to_scan && advisor->status == 0 && advisor->value != 0);
+}
+
+static void read_directory(struct ksm_reader *reader, int64_t now) {
+    for (size_t id = 0; id < KSM_FIGURES; id++) {
+        if (ksm_figures[id].source != KSM_SOURCE_KSM || !is_due(reader, id, now))
+            continue;
+        ssize_t n = pseudofs_read(&reader->files[id], now, false, reader->buf, SYSFS_SIZE);
+        set(reader, id, reader->buf, n);
+    }
+    if (now >= reader->knobs_due)
+        reader->knobs_due = now + knobs_ms;
+}
+
+/* whole: vmstat is longer than the kernel's buffer, so that one read does not give all of it. */
+static void read_fields(struct ksm_reader *reader, struct pseudofs_file *file,
+                        enum ksm_source source, bool whole, int64_t now) {
+    ssize_t n = pseudofs_read(file, now, whole, reader->buf, sizeof(reader->buf));
+
+    for (size_t id = 0; id < KSM_FIGURES; id++) {
+        const char *field = NULL;
+        size_t len = 0;
+        int status = (int)(n < 0 ? n : 0);
+
+        if (ksm_figures[id].source != source)
+            continue;
+        if (n == 0)
+            status = -ENODATA;
+        if (n > 0)
+            status = parse_field(reader->buf, (size_t)n, ksm_figures[id].key, &field, &len);
+        set(reader, id, field, status != 0 ? status : (ssize_t)len);
+    }
+}
+
+/* UKSM has no ksm_zero_pages; its patch adds a line to meminfo instead, in kB. */
+static void zero_of_uksm(struct ksm_sample *s) {
+    const struct ksm_value *kilobytes = &s->at[KSM_uksm_zero];
+
+    if (s->at[KSM_zero].status != -ENOENT || kilobytes->status == -ENOENT)
+        return;
+    s->at[KSM_zero].status = kilobytes->status;
+    s->at[KSM_zero].value = kilobytes->value / (s->page_size / 1024);
+}
+
+int ksm_reader_tick(struct ksm_reader *reader, int64_t now) {
+    struct ksm_sample *s = &reader->sample;
+    int first = -ENOENT;
+
+    read_directory(reader, now);
+    read_fields(reader, &reader->vmstat, KSM_SOURCE_VMSTAT, true, now);
+    read_fields(reader, &reader->meminfo, KSM_SOURCE_MEMINFO, false, now);
+    s->at[KSM_ksmd_cpu].status = ksmd_cpu(&reader->ksmd, now, &s->at[KSM_ksmd_cpu].value);
+    zero_of_uksm(s);
+    ksm_derive(s);
+    for (size_t id = 0; id < KSM_FIGURES; id++) {
+        if (ksm_figures[id].kind != KSM_KIND_INPUT && s->at[id].status == 0)
+            return 0;
+        if (first == -ENOENT)
+            first = s->at[id].status;
+    }
+    return first;
+}
+
+static const struct pseudofs_file *file_of(const struct ksm_reader *reader, size_t id) {
+    switch (ksm_figures[id].source) {
+    case KSM_SOURCE_KSM:
+        return &reader->files[id];
+    case KSM_SOURCE_VMSTAT:
+        return &reader->vmstat;
+    case KSM_SOURCE_MEMINFO:
+        return &reader->meminfo;
+    case KSM_SOURCE_KSMD:
+        return &reader->ksmd.file;
+    case KSM_SOURCE_DERIVED:
+        break;
+    }
+    return NULL;
+}
+
+int ksm_reader_source(const struct ksm_reader *reader, size_t id, char *text, size_t size) {
+    const struct pseudofs_file *file = file_of(reader, id);
+    bool is_field = file == &reader->vmstat || file == &reader->meminfo;
+
+    if (!file)
+        return -ENOENT;
+    int status = pseudofs_path(file, text, size);
+    if (status != 0 || !is_field)
+        return status;
+    size_t len = strlen(text);
+    int more = snprintf(text + len, size - len, ", %s", ksm_figures[id].key);
+    return more < 0 || (size_t)more >= size - len ? -ENAMETOOLONG : 0;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The host's KSM figures: reads all sources of metrics.def at one tick.
+ *
+ * A tick where everything is open opens nothing and allocates nothing. Knobs are read once a
+ * minute and stand in the sample until the next reading (pages_to_scan at every tick while the
+ * advisor moves it). A figure that cannot be read is absent, whatever it was before.
+ */
+#ifndef KSM_READER_H
+#define KSM_READER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ksmd.h"
+#include "metrics.h"
+#include "pseudofs.h"
+
+/* Public so that a host can hold it without an allocation (it is large: keep it static). */
+struct ksm_reader {
+    struct ksm_sample sample; /* of the last tick, derived figures included: the result */
+
+    bool settings;
+    int64_t knobs_due;
+    struct pseudofs_file files[KSM_FIGURES]; /* of the figures whose source is KSM */
+    struct pseudofs_file vmstat;
+    struct pseudofs_file meminfo;
+    struct ksmd ksmd;
+    char buf[64 * 1024]; /* ten times what vmstat needs; what is not used costs no memory */
+};
+
+/* Gets ready to read below root ("/" for this host), which stays the caller's and must live as long
+ * as the reader. settings: whether knobs are read at all. Opens no file yet.
+ * Returns 0; -ENOENT if there is neither sys/kernel/mm/ksm nor …/uksm (the out-of-tree UKSM) below
+ * root: no KSM in that kernel; or -errno if that cannot be told. */
+int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings);
+
+/* Writes one line for the log that says what a failure of ksm_reader_init means. */
+void ksm_reader_why_not(int status, const char *root, char *message, size_t size);
+
+/* Reads every figure that is due and works out the derived ones, into reader->sample. now is a
+ * clock in ms that does not go back (CLOCK_MONOTONIC).
+ * Returns 0 if any figure that is sent could be read, else -errno of the first that could not. */
+int ksm_reader_tick(struct ksm_reader *reader, int64_t now);
+
+/* Writes where a figure is read from, for messages: a path and, for a field, its name.
+ * Returns 0, or -ENOENT for a derived figure, -ENAMETOOLONG if it does not fit. */
+int ksm_reader_source(const struct ksm_reader *reader, size_t id, char *text, size_t size);
+
+/* Closes every file. */
+void ksm_reader_close(struct ksm_reader *reader);
+
+#endif
