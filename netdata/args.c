@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+#include "args.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef void complain_fn(const char *message);
+
+void args_help(void) {
+    struct ksm_option_text text;
+
+    puts("usage: ksm.plugin [SECONDS] [OPTION]...\n"
+         "Sends the figures of Kernel Samepage Merging to Netdata, every SECONDS (default 1).\n"
+         "The agent starts it by itself; in a terminal it shows what the agent would get.\n");
+    for (size_t i = 0; ksm_options_text(i, &text) == 0; i++)
+        printf("  --%s=VALUE\n      %s: %s; default %s\n", text.word, text.help, text.allowed,
+               text.standard);
+    puts("  --help, --version\n"
+         "\n"
+         "In netdata.conf, section [plugin:ksm]: command options = --settings=no\n"
+         "NETDATA_HOST_PREFIX is the default of --root, NETDATA_UPDATE_EVERY the least SECONDS.");
+}
+
+/* A whole number of seconds, or 0. */
+static int seconds(const char *text) {
+    char *end = NULL;
+    long n = strtol(text, &end, 10);
+
+    if (*text < '0' || *text > '9' || *end != '\0' || n > ARGS_MAX_SECONDS)
+        return 0;
+    return (int)n;
+}
+
+static void set(struct args *args, const char *key, const char *value, complain_fn *complain) {
+    char message[1024];
+
+    if (ksm_options_set(&args->options, KSM_NETDATA, key, value, message, sizeof(message)) != 0)
+        complain(message);
+}
+
+/* word is "key" or "key=value", without the dashes; next the argument after it, or NULL. Returns
+ * how many arguments were used. */
+static int take_option(struct args *args, const char *word, const char *next,
+                       complain_fn *complain) {
+    char key[64];
+    size_t len = strcspn(word, "=");
+
+    snprintf(key, sizeof(key), "%.*s", (int)(len < sizeof(key) ? len : sizeof(key)), word);
+    if (word[len] == '=') {
+        set(args, key, word + len + 1, complain);
+        return 1;
+    }
+    if (next && strncmp(next, "--", 2) != 0) {
+        set(args, key, next, complain);
+        return 2;
+    }
+    set(args, key, "", complain);
+    return 1;
+}
+
+static void take_seconds(struct args *args, const char *text, complain_fn *complain) {
+    char message[512];
+    int n = seconds(text);
+
+    if (n > 0) {
+        args->update_every = n;
+        return;
+    }
+    snprintf(message, sizeof(message),
+             "\"%.200s\" is neither an option nor a number of seconds from 1 to %d; ignored", text,
+             ARGS_MAX_SECONDS);
+    complain(message);
+}
+
+void args_parse(struct args *args, int argc, char *const argv[], complain_fn *complain) {
+    const char *prefix = getenv("NETDATA_HOST_PREFIX");
+    const char *least = getenv("NETDATA_UPDATE_EVERY");
+
+    *args = (struct args){.update_every = 1, .action = ARGS_RUN};
+    ksm_options_init(&args->options);
+    if (prefix && *prefix)
+        set(args, "root", prefix, complain);
+    for (int i = 1; i < argc;) {
+        const char *arg = argv[i];
+        if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0)
+            args->action = ARGS_HELP;
+        else if (strcmp(arg, "--version") == 0 || strcmp(arg, "-v") == 0)
+            args->action = ARGS_VERSION;
+        else if (strncmp(arg, "--", 2) == 0) {
+            i += take_option(args, arg + 2, i + 1 < argc ? argv[i + 1] : NULL, complain);
+            continue;
+        } else
+            take_seconds(args, arg, complain);
+        i++;
+    }
+    if (least && seconds(least) > args->update_every)
+        args->update_every = seconds(least);
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+#include "charts.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { FIRST_PRIORITY = 1390 }; /* right after Netdata's own memory section */
+
+static const struct chart {
+    const char *family;
+    const char *title;
+    const char *units;
+    const char *type;
+} looks[KSM_GROUPS] = {
+#define CHART(group, family, title, units, type) [KSM_GROUP_##group] = {family, title, units, type},
+#include "charts.def"
+#undef CHART
+};
+
+/* Of one page in MiB: page size / 2^20; the page size is not known before the sample. */
+enum { PAGE_SIZE_AS_MULTIPLIER = 0 };
+
+#define MIB ((int64_t)1024 * 1024)
+
+static const struct charts_scale scales[KSM_KINDS][KSM_UNITS] = {
+    [KSM_KIND_GAUGE] =
+        {
+            [KSM_UNIT_PAGES] = {PAGE_SIZE_AS_MULTIPLIER, MIB},
+            [KSM_UNIT_BYTES] = {1, MIB},
+            [KSM_UNIT_SIGNED_BYTES] = {1, MIB},
+            [KSM_UNIT_PERCENT] = {1, 1000},
+            [KSM_UNIT_PERCENT_OPEN] = {1, 1000},
+            [KSM_UNIT_RATIO] = {1, 1000},
+            [KSM_UNIT_NODES] = {1, 1},
+        },
+    [KSM_KIND_COUNTER] =
+        {
+            [KSM_UNIT_SCANS] = {1, 1},
+            [KSM_UNIT_PAGES] = {1, 1},
+            [KSM_UNIT_NS] = {1, 10 * 1000 * 1000}, /* 10^9 ns a second are 100 % of a core */
+        },
+    [KSM_KIND_STATE] =
+        {
+            [KSM_UNIT_RUN] = {1, 1},
+        },
+    [KSM_KIND_KNOB] =
+        {
+            [KSM_UNIT_PAGES] = {1, 1},
+            [KSM_UNIT_MS] = {1, 1},
+            [KSM_UNIT_SECONDS] = {1, 1},
+            [KSM_UNIT_WHOLE_PERCENT] = {1, 1},
+            [KSM_UNIT_FLAG] = {1, 1},
+        },
+};
+
+struct charts_scale charts_scale(const struct ksm_figure *figure, int64_t page_size) {
+    struct charts_scale scale = scales[figure->kind][figure->unit];
+
+    if (scale.multiplier == PAGE_SIZE_AS_MULTIPLIER)
+        scale.multiplier = page_size;
+    return scale;
+}
+
+const char *charts_units(enum ksm_group group) {
+    return looks[group].units;
+}
+
+void charts_init(struct charts *charts, int update_every) {
+    memset(charts, 0, sizeof(*charts));
+    charts->update_every = update_every;
+}
+
+static void draw_dimension(const char *id, const struct ksm_figure *figure, int64_t page_size,
+                           struct out *out) {
+    struct charts_scale scale = charts_scale(figure, page_size);
+
+    out_text(out, "DIMENSION ");
+    out_text(out, id);
+    out_text(out, " ''");
+    out_text(out, figure->kind == KSM_KIND_COUNTER ? " incremental " : " absolute ");
+    out_number(out, scale.multiplier);
+    out_text(out, " ");
+    out_number(out, scale.divisor);
+    out_text(out, "\n");
+}
+
+/* CHART type.id name title units family context charttype priority update_every options plugin
+ * module, then its dimensions. Sent again, it adds those that are new. */
+static void draw(struct charts *charts, enum ksm_group group, const struct ksm_sample *sample,
+                 struct out *out) {
+    const struct chart *look = &looks[group];
+    const char *const words[] = {"CHART ksm.", ksm_group_names[group],
+                                 " '' '",      look->title,
+                                 "' '",        look->units,
+                                 "' '",        look->family,
+                                 "' ksm.",     ksm_group_names[group],
+                                 " ",          look->type,
+                                 " "};
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        out_text(out, words[i]);
+    out_number(out, FIRST_PRIORITY + (int)group);
+    out_text(out, " ");
+    out_number(out, charts->update_every);
+    out_text(out, " '' ksm.plugin ksm\n");
+
+    for (size_t id = 0; id < KSM_FIGURES; id++) {
+        const struct ksm_figure *figure = &ksm_figures[id];
+        if (figure->group != group || !charts->drawn[id])
+            continue;
+        if (figure->kind == KSM_KIND_STATE)
+            for (size_t state = 0; state < KSM_STATES; state++)
+                draw_dimension(ksm_states[state], figure, sample->page_size, out);
+        else
+            draw_dimension(figure->name, figure, sample->page_size, out);
+    }
+}
+
+static void set(const char *id, int64_t value, struct out *out) {
+    out_text(out, "SET ");
+    out_text(out, id);
+    out_text(out, " = ");
+    out_number(out, value);
+    out_text(out, "\n");
+}
+
+static void set_figure(const struct ksm_figure *figure, const struct ksm_value *at,
+                       struct out *out) {
+    if (at->status != 0)
+        return;
+    if (figure->kind != KSM_KIND_STATE) {
+        set(figure->name, at->value, out);
+        return;
+    }
+    for (int64_t state = 0; state < KSM_STATES; state++)
+        set(ksm_states[state], at->value == state, out);
+}
+
+static void send_chart(struct charts *charts, enum ksm_group group, const struct ksm_sample *sample,
+                       struct out *out) {
+    bool any = false;
+    bool more = false;
+
+    for (size_t id = 0; id < KSM_FIGURES; id++) {
+        if (ksm_figures[id].group != group)
+            continue;
+        if (!charts->drawn[id] && sample->at[id].status != -ENOENT)
+            charts->drawn[id] = more = true;
+        any = any || charts->drawn[id];
+    }
+    if (more)
+        draw(charts, group, sample, out);
+    if (!any)
+        return;
+    out_text(out, "BEGIN ksm.");
+    out_text(out, ksm_group_names[group]);
+    out_text(out, "\n");
+    for (size_t id = 0; id < KSM_FIGURES; id++)
+        if (ksm_figures[id].group == group)
+            set_figure(&ksm_figures[id], &sample->at[id], out);
+    out_text(out, "END\n");
+}
+
+void charts_send(struct charts *charts, const struct ksm_sample *sample, struct out *out) {
+    for (int group = 0; group < KSM_GROUPS; group++)
+        send_chart(charts, (enum ksm_group)group, sample, out);
+}

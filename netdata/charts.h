@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The figures as Netdata's charts: what is drawn how, and the lines CHART, DIMENSION, BEGIN, SET,
+ * END of the plugins.d protocol.
+ */
+#ifndef KSM_CHARTS_H
+#define KSM_CHARTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "metrics.h"
+#include "out.h"
+
+/* What is drawn so far. */
+struct charts {
+    int update_every;        /* seconds */
+    bool drawn[KSM_FIGURES]; /* its dimensions are known to the agent */
+};
+
+void charts_init(struct charts *charts, int update_every);
+
+/* Appends the figures of one tick. A chart is drawn when this kernel has one of its figures, and
+ * drawn again when one appears later; a figure that has no value at this tick is left out (a gap).
+ */
+void charts_send(struct charts *charts, const struct ksm_sample *sample, struct out *out);
+
+/* How a figure's integer becomes the number in the chart: value * multiplier / divisor, of a
+ * counter the rate of that per second. For the documentation and the tests. */
+struct charts_scale {
+    int64_t multiplier;
+    int64_t divisor;
+};
+struct charts_scale charts_scale(const struct ksm_figure *figure, int64_t page_size);
+
+/* The units of a group's chart, as Netdata shows them. */
+const char *charts_units(enum ksm_group group);
+
+#endif

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+#include "out.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+void out_init(struct out *out, int fd) {
+    out->fd = fd;
+    out->error = 0;
+    out->len = 0;
+}
+
+int out_flush(struct out *out) {
+    size_t done = 0;
+
+    while (out->error == 0 && done < out->len) {
+        ssize_t n = write(out->fd, out->buf + done, out->len - done);
+        if (n >= 0) {
+            done += (size_t)n;
+        } else if (errno == EAGAIN) {
+            struct pollfd pollfd = {.fd = out->fd, .events = POLLOUT};
+            poll(&pollfd, 1, -1);
+        } else if (errno != EINTR) {
+            out->error = -errno;
+        }
+    }
+    out->len = 0;
+    return out->error;
+}
+
+static void append(struct out *out, const char *text, size_t len) {
+    while (len > 0) {
+        if (out->len == sizeof(out->buf))
+            out_flush(out);
+        size_t n = sizeof(out->buf) - out->len;
+        if (n > len)
+            n = len;
+        memcpy(out->buf + out->len, text, n);
+        out->len += n;
+        text += n;
+        len -= n;
+    }
+}
+
+void out_text(struct out *out, const char *text) {
+    append(out, text, strlen(text));
+}
+
+void out_number(struct out *out, int64_t number) {
+    char digits[24];
+    char *at = digits + sizeof(digits);
+    /* The magnitude as unsigned: -INT64_MIN is no int64. */
+    uint64_t rest = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
+
+    do {
+        *--at = (char)('0' + rest % 10);
+        rest /= 10;
+    } while (rest > 0);
+    if (number < 0)
+        *--at = '-';
+    append(out, at, (size_t)(digits + sizeof(digits) - at));
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Lines to the agent: gathered in a buffer and written at once, so that a tick is one write.
+ */
+#ifndef KSM_OUT_H
+#define KSM_OUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* error: -errno of the first write that failed, sticky; nothing is written after it. */
+struct out {
+    int fd;
+    int error;
+    size_t len;
+    char buf[32 * 1024];
+};
+
+/* fd stays the caller's. */
+void out_init(struct out *out, int fd);
+
+/* Append. What does not fit any more makes the buffer be written. Text goes out as it is: the
+ * caller sees to it that it can break no line (netdata's protocol has no escapes). */
+void out_text(struct out *out, const char *text);
+void out_number(struct out *out, int64_t number);
+
+/* Writes all that was gathered, however many writes that takes; waits while a pipe is full.
+ * Returns out->error. */
+int out_flush(struct out *out);
+
+#endif
