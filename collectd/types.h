@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * types.def as a table: which of collectd's types a figure has.
+ */
+#ifndef KSM_TYPES_H
+#define KSM_TYPES_H
+
+#include "metrics.h"
+
+/* type NULL: no figure of that kind and unit. */
+struct collectd_type {
+    const char *type;
+    int divisor;
+};
+
+static const struct collectd_type collectd_types[KSM_KINDS][KSM_UNITS] = {
+#define TYPE(kind, unit, type, divisor) [KSM_KIND_##kind][KSM_UNIT_##unit] = {type, divisor},
+#include "types.def"
+#undef TYPE
+};
+
+#endif

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+# Tests, demos and checks; included by ../Makefile.
