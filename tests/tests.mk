@@ -1,2 +1,66 @@
 # SPDX-License-Identifier: MIT
 # Tests, demos and checks; included by ../Makefile.
+#
+# tests/*.c are tools, one program each; tests/unit/*.c are unit tests, one program each, with the
+# library check; tests/support/*.c serve all of them. The plugins' objects are those that ship.
+
+TEST_CPPFLAGS = -Itests
+CHECK_LIBS ?= $(shell pkg-config --libs check 2>/dev/null || echo -lcheck)
+
+TOOLS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*.c))
+UNITS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*.c))
+SUPPORT = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/support/*.c))
+
+$(BUILD)/tests/%: KSM_CPPFLAGS += $(TEST_CPPFLAGS)
+
+$(TOOLS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT) $(COMMON) $(NETDATA_PARTS)
+	$(call say,LD,$@)
+	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^
+
+# Calls that unit tests make fail: __wrap_CALL in tests/support/faults.c.
+WRAPPED = open pread
+$(UNITS): KSM_LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
+$(UNITS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT) $(COMMON) $(NETDATA_PARTS)
+	$(call say,LD,$@)
+	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^ $(CHECK_LIBS)
+comma = ,
+
+tools: $(TOOLS)
+
+run: deps all tools ## Run private collectd and Netdata with the plugins; DURATION=, PORT=
+	@$(PYTHON) tests/run.py --build $(BUILD) --figures $(BUILD)/tests/figures --port $(PORT) \
+		$(if $(DURATION),--duration $(DURATION))
+
+demo: deps all tools ## The same with a workload and KSM switched on (as root)
+	@$(PYTHON) tests/run.py --build $(BUILD) --figures $(BUILD)/tests/figures --port $(PORT) \
+		$(if $(DURATION),--duration $(DURATION)) --demo
+
+.PHONY: tools run demo
+
+check: deps-check all tools $(UNITS) ## Run the tests (under five minutes)
+	@PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m "not long"
+
+check-long: deps-check all tools $(UNITS) ## Run the slow tests (under twenty minutes)
+	@PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m long
+
+C_FILES = $(wildcard common/*.[ch] collectd/*.[ch] netdata/*.[ch] tests/*.[ch] tests/*/*.[ch])
+SHELL_FILES = $(wildcard tests/*.sh) .ci/run
+PYTHON_FILES = $(wildcard tests/*.py tests/*/*.py)
+
+# Every source with both compilers, whatever was built before.
+lint: deps deps-check ## Check sources: both compilers, format, static analysis, shell, Python
+	@for cc in gcc $(CLANG); do echo "  LINT     $$cc"; \
+		$(MAKE) -s BUILD=$(BUILD)/lint-$$cc CC=$$cc WERROR=1 all tools units || exit 1; done
+	@echo "  LINT     clang-format"; clang-format --dry-run -Werror $(C_FILES)
+	@echo "  LINT     cppcheck"; cppcheck --quiet --std=c11 --enable=warning,performance,portability \
+		--inline-suppr --error-exitcode=1 --suppress=missingInclude --suppress=unknownMacro \
+		-D_GNU_SOURCE -Icommon -Inetdata -Icollectd -Itests common netdata collectd tests
+	@echo "  LINT     shellcheck"; shellcheck $(SHELL_FILES)
+	@echo "  LINT     pyflakes"; $(PYTHON) -m pyflakes $(PYTHON_FILES)
+
+format: ## Format the sources
+	clang-format -i $(C_FILES)
+
+units: $(UNITS)
+
+.PHONY: check check-long lint format units

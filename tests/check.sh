@@ -1,0 +1,41 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# check.sh BUILD [PYTEST ARGUMENT]...: runs all unit tests and the end-to-end tests, and adds up what
+# ran. Ends with 0 if nothing failed and something ran.
+set -u
+build=$1
+shift
+log=$build/check.log
+: >"$log"
+
+for unit in "$build"/tests/unit/*; do
+    [ -x "$unit" ] && [ -f "$unit" ] && "$unit" 2>&1 | tee -a "$log"
+done
+KSM_BUILD=$build ${PYTHON:-/usr/bin/python3} -m pytest -q -rs -p no:cacheprovider tests/e2e "$@" 2>&1 |
+    tee -a "$log"
+
+# check says "98%: Checks: 50, Failures: 1, Errors: 0", pytest "1 failed, 20 passed, 2 skipped in 3s";
+# a program that crashed says neither, which is why the number of programs is counted as well.
+awk -v programs="$(find "$build"/tests/unit -maxdepth 1 -type f -perm -u+x | wc -l)" '
+    /^[0-9]+%: Checks: / {
+        gsub(/[,:]/, "")
+        summaries++; failed += $5 + $7; passed += $3 - $5 - $7
+    }
+    / in [0-9.]+s/ && /(passed|failed|error|skipped|deselected)/ {
+        pytest = 1
+        for (i = 2; i <= NF; i++) {
+            if ($i ~ /^passed/) passed += $(i - 1)
+            if ($i ~ /^(failed|errors?)/) failed += $(i - 1)
+            if ($i ~ /^skipped/) skipped += $(i - 1)
+        }
+    }
+    END {
+        if (summaries != programs) {
+            failed += programs - summaries
+            printf "%d of %d unit test programs ended without a summary\n", programs - summaries, programs
+        }
+        if (!pytest) { failed++; print "the end-to-end tests ended without a summary" }
+        printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped
+        exit failed > 0 || passed == 0
+    }' "$log"
