@@ -1,0 +1,598 @@
+# SPDX-License-Identifier: MIT
+"""Private instances of collectd and Netdata, for `make run` and the end-to-end tests.
+
+Each host is a context manager.  It keeps all its files in the directory it is given, listens
+on nothing but a unix socket or 127.0.0.1, loads nothing but the plugin under test, and leaves
+no process behind: it is stopped on exit, and killed by the kernel if this process dies first.
+
+    with Collectd(tmp / "collectd", "build/ksm.so", {"Consumers": 5}) as host:
+        host.wait_for("ksm/vmpage_number-shared")
+        when, pages = host.values()["ksm/vmpage_number-shared"]
+
+Times are seconds since the epoch.  A host that fails raises HostError with the end of its log.
+"""
+
+import ctypes
+import grp
+import json
+import math
+import os
+import pwd
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+COLLECTD = "/usr/sbin/collectd"
+COLLECTD_PLUGINS = "/usr/lib/collectd"
+TYPES_DB = "/usr/share/collectd/types.db"
+NETDATA = "/usr/sbin/netdata"
+NETDATA_WEB = "/usr/share/netdata/web"
+
+START_S = 20        # a host answers within this time
+STOP_S = 10         # and is gone this long after SIGTERM, else SIGKILL
+ORPHAN_S = 3        # what its plugins have for noticing that the daemon is gone
+ANSWER_S = 5        # one answer of a running host
+POLL_S = 0.1        # between two looks at something that offers no event
+LOG_TAIL = 30       # lines of a log in an error message
+
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class HostError(Exception):
+    """A host did not start, did not answer, or ended by itself."""
+
+
+class PortTaken(HostError):
+    """Another program listens on the port that was asked for."""
+
+
+def die_with_parent(parent):
+    """Return what a child calls before exec, so that the kernel kills it when PARENT (a pid) dies."""
+    def before_exec():
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+    return before_exec
+
+
+def session_of(pid):
+    """Return the session id of process PID, or None if it is gone or a zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    state, _ppid, _group, session = stat.rpartition(")")[2].split()[:4]
+    return None if state in "ZX" else int(session)
+
+
+def session_members(session):
+    """Return the pids of all live processes of SESSION: plugins change their group, not their session."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and session_of(name) == session]
+
+
+def wait_gone(pids, seconds):
+    """Wait at most SECONDS until all of PIDS are gone; return those that are not."""
+    deadline = time.monotonic() + seconds
+    left = []
+    for pid in pids:
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            if not select.select([fd], [], [], max(0, deadline - time.monotonic()))[0]:
+                left.append(pid)
+        finally:
+            os.close(fd)
+    return left
+
+
+def user_name(uid):
+    """Return the name of user UID, or the number itself if it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def group_name(gid):
+    """Return the name of group GID, or the number itself if it has none."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def tail(text, lines=LOG_TAIL):
+    """Return the last LINES lines of TEXT."""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+class Daemon:
+    """One daemon in the foreground, in a session of its own.
+
+    A subclass sets `name`, writes its configuration and gives the command line (`command`), says
+    whether the daemon answers (`answers`), and lists its log files (`logs`).
+    """
+
+    name = "daemon"
+
+    def __init__(self, workdir, env=None):
+        """Keep all files in WORKDIR (made if missing); add the dict ENV to the daemon's environment."""
+        self.workdir = Path(workdir).resolve()
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        self.env = dict(os.environ, **(env or {}))
+        self.output = self.workdir / "output.log"
+        self.logs = [self.output]
+        self.process = None
+
+    def __enter__(self):
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(self, *_exception):
+        self.stop()
+
+    def start(self):
+        """Start the daemon and return self once it answers."""
+        argv = self.command()
+        with open(self.output, "ab") as output:
+            try:
+                self.process = subprocess.Popen(
+                    argv, cwd=self.workdir, env=self.env, stdin=subprocess.DEVNULL, stdout=output,
+                    stderr=subprocess.STDOUT, start_new_session=True,
+                    preexec_fn=die_with_parent(os.getpid()))
+            except OSError as error:
+                raise HostError(f"{self.name}: cannot start {argv[0]}: {error.strerror}") from error
+        self.wait(self.answers, START_S, "an answer")
+        return self
+
+    def wait(self, condition, seconds, what):
+        """Wait at most SECONDS until CONDITION() is true and return its value; raise if the daemon ends."""
+        deadline = time.monotonic() + seconds
+        while True:
+            result = condition()
+            if result:
+                return result
+            self.check_alive()
+            if time.monotonic() > deadline:
+                raise self.error(f"waited {seconds} s for {what}")
+            time.sleep(POLL_S)
+
+    def check_alive(self):
+        """Raise if the daemon has ended."""
+        if self.process is None:
+            raise HostError(f"{self.name}: not started")
+        if self.process.poll() is not None:
+            raise self.error(f"ended by itself, status {self.process.returncode}")
+
+    def stop(self):
+        """End the daemon and all that it started, within a bounded time; nothing is left running."""
+        if self.process is None:
+            return
+        session = self.process.pid
+        plugins = [pid for pid in session_members(session) if pid != session]
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        wait_gone(plugins, ORPHAN_S)
+        for pid in session_members(session):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        wait_gone(plugins, ORPHAN_S)
+        self.process = None
+
+    def log(self):
+        """Return the text of the daemon's logs and output so far."""
+        return "".join(log.read_text(errors="replace") for log in self.logs if log.exists())
+
+    def error(self, message):
+        """Return a HostError that says MESSAGE and shows the end of the log."""
+        return HostError(f"{self.name}: {message}; the end of its log:\n{tail(self.log())}")
+
+
+# collectd
+
+def collectd_quote(value):
+    """Return VALUE as a word of collectd's configuration."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return str(value)
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def collectd_options(options):
+    """Return the dict OPTIONS as lines of a <Plugin> block; a list is a line an element."""
+    lines = []
+    for key, value in options.items():
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            lines.append(f"  {key} {collectd_quote(one)}")
+    return "\n".join(lines)
+
+
+def single_value_types(types_db=TYPES_DB):
+    """Return {type: GAUGE, DERIVE …} of the types that have one value."""
+    kinds = {}
+    for line in Path(types_db).read_text().splitlines():
+        name, *sources = line.split() or [""]
+        if len(sources) == 1 and not name.startswith("#"):
+            kinds[name] = sources[0].split(":")[1]
+    return kinds
+
+
+class Collectd(Daemon):
+    """A collectd with one plugin, read back through its unix socket and its csv files.
+
+    Series are named without the host: "ksm/vmpage_number-shared".
+    """
+
+    name = "collectd"
+
+    CONFIG = """\
+Hostname "localhost"
+FQDNLookup false
+BaseDir {workdir}
+PIDFile {pidfile}
+TypesDB {types}
+PluginDir {plugins}
+Interval {interval}
+LoadPlugin logfile
+<Plugin logfile>
+  File {log}
+  Timestamp true
+  PrintSeverity true
+</Plugin>
+LoadPlugin unixsock
+<Plugin unixsock>
+  SocketFile "collectd.sock"
+  SocketGroup {group}
+  DeleteSocket true
+</Plugin>
+{csv}
+{extra}
+PluginDir {plugin_dir}
+LoadPlugin {plugin}
+<Plugin {plugin}>
+{options}
+</Plugin>
+"""
+
+    CSV = """\
+LoadPlugin csv
+<Plugin csv>
+  DataDir {csv}
+  StoreRates false
+</Plugin>"""
+
+    def __init__(self, workdir, plugin_so, options=None, interval=1, history=True, extra="", env=None):
+        """Load PLUGIN_SO with OPTIONS ({key: value}), read it every INTERVAL seconds.
+
+        With HISTORY every value is kept in csv files (about 25 bytes a value, without limit): values(),
+        history() and raw counters need them.  EXTRA is added to the configuration as it is.
+        """
+        super().__init__(workdir, env)
+        self.plugin = Path(plugin_so).resolve()
+        self.options = dict(options or {})
+        self.interval = interval
+        self.keep_history = history
+        self.extra = extra
+        self.csv = self.workdir / "csv"
+        self.logs.append(self.workdir / "collectd.log")
+        self.types = single_value_types()
+
+    def command(self):
+        if not self.plugin.is_file():
+            raise HostError(f"collectd: no plugin {self.plugin}")
+        quote = collectd_quote
+        config = self.workdir / "collectd.conf"
+        config.write_text(self.CONFIG.format(
+            workdir=quote(self.workdir), pidfile=quote(self.workdir / "collectd.pid"),
+            types=quote(TYPES_DB), group=quote(group_name(os.getegid())),
+            plugins=quote(COLLECTD_PLUGINS), interval=self.interval,
+            log=quote(self.logs[1]), extra=self.extra, plugin_dir=quote(self.plugin.parent),
+            plugin=self.plugin.stem, options=collectd_options(self.options),
+            csv=self.CSV.format(csv=quote(self.csv)) if self.keep_history else ""))
+        return [COLLECTD, "-f", "-C", str(config)]
+
+    def answers(self):
+        try:
+            self.ask("LISTVAL")
+        except OSError:
+            return False
+        return True
+
+    def connect(self):
+        """Return a socket connected to the daemon; a unix address holds 107 bytes, so go by descriptor."""
+        directory = os.open(self.workdir, os.O_PATH | os.O_DIRECTORY)
+        try:
+            connection = socket.socket(socket.AF_UNIX)
+            connection.settimeout(ANSWER_S)
+            try:
+                connection.connect(f"/proc/self/fd/{directory}/collectd.sock")
+            except OSError:
+                connection.close()
+                raise
+            return connection
+        finally:
+            os.close(directory)
+
+    def ask(self, *commands):
+        """Return the answers to COMMANDS, each a list of lines; None where the daemon says it failed."""
+        answers = []
+        with self.connect() as connection, connection.makefile("rw", encoding="utf-8") as stream:
+            for command in commands:
+                stream.write(command + "\n")
+                stream.flush()
+                status = stream.readline()
+                if not status:
+                    raise ConnectionError("collectd closed the connection")
+                count = int(status.split()[0])
+                lines = [stream.readline().rstrip("\n") for _ in range(count)]
+                answers.append(lines if count >= 0 else None)
+        return answers
+
+    def series(self):
+        """Return {series: time of its last value} of what the daemon holds now."""
+        found = {}
+        for line in self.ask("LISTVAL")[0] or []:
+            when, _, identifier = line.partition(" ")
+            found[identifier.partition("/")[2]] = float(when)
+        return found
+
+    def rates(self):
+        """Return {series: (time, number)} as the daemon shows them: gauges, and counters as the rate a second.
+
+        A value that collectd's type does not allow, and a counter's rate after its first value, is NaN.
+        """
+        series = self.series()
+        answers = self.ask(*(f'GETVAL "localhost/{name}"' for name in series))
+        return {name: (when, float(answer[0].partition("=")[2]))
+                for (name, when), answer in zip(series.items(), answers) if answer and len(answer) == 1}
+
+    def is_counter(self, name):
+        """Whether the series NAME is of a type that counts."""
+        return self.types.get(name.partition("/")[2].partition("-")[0], "GAUGE") != "GAUGE"
+
+    def values(self):
+        """Return {series: (time, number)}, the latest: gauges as the daemon shows them, counters raw."""
+        latest = {name: value for name, value in self.rates().items() if not self.is_counter(name)}
+        for name, samples in self.history(last_bytes=4096).items():
+            if self.is_counter(name):
+                latest[name] = samples[-1]
+        return latest
+
+    def history(self, seconds=None, last_bytes=None):
+        """Return {series: [(time, raw number), …]}, oldest first, of the last SECONDS (default: all)."""
+        since = time.time() - seconds if seconds is not None else 0
+        found = {}
+        for path in sorted(self.csv.glob("localhost/*/*")):
+            name = str(path.relative_to(self.csv / "localhost"))[:-len("-YYYY-MM-DD")]
+            samples = [sample for sample in read_csv(path, last_bytes) if sample[0] >= since]
+            if samples:
+                found.setdefault(name, []).extend(samples)
+        return found
+
+    def wait_for(self, *names, seconds=START_S):
+        """Wait at most SECONDS until each of the series NAMES has a value (a rate for counters)."""
+        def all_there():
+            rates = self.rates()
+            return all(name in rates and not math.isnan(rates[name][1]) for name in names)
+        self.wait(all_there, seconds, ", ".join(names))
+
+
+def read_csv(path, last_bytes=None):
+    """Return [(time, number), …] of one of the csv plugin's files, or of its last LAST_BYTES only."""
+    with open(path, "rb") as file:
+        if last_bytes:
+            file.seek(max(0, path.stat().st_size - last_bytes))
+        lines = file.read().split(b"\n")[1:-1]      # a heading or half a line first, half a line last
+    return [(float(when), float(number)) for when, number in (line.split(b",") for line in lines)]
+
+
+# Netdata
+
+def free_port():
+    """Return a TCP port of 127.0.0.1 that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def port_is_free(port):
+    """Whether nobody listens on PORT of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+class Netdata(Daemon):
+    """A Netdata agent with one external plugin, read back through its web interface.
+
+    Values are named (chart id, dimension id): ("ksm.memory", "shared").
+    """
+
+    name = "netdata"
+
+    CONFIG = """\
+[global]
+    run as user = {user}
+    process scheduling policy = keep
+[db]
+    mode = alloc
+    update every = 1
+    retention = 3600
+    memory deduplication (ksm) = no
+[directories]
+    config = {workdir}/etc
+    stock config = {workdir}/stock
+    cache = {workdir}/cache
+    lib = {workdir}/lib
+    log = {workdir}/log
+    home = {workdir}/home
+    plugins = {plugin_dir}
+    web = {web}
+[logs]
+    access = none
+    errors flood protection period = 0
+[environment variables]
+    PATH = {path}
+[sqlite]
+    synchronous = OFF
+[registry]
+    enabled = no
+[cloud]
+    enabled = no
+[ml]
+    enabled = no
+[statsd]
+    enabled = no
+[health]
+    enabled = {health}
+    enable stock health configuration = no
+    script to execute on alarm = /bin/true
+    run at least every seconds = 1
+[web]
+    bind to = 127.0.0.1:{port}
+    web files owner = {web_owner}
+    web files group = {web_group}
+[plugins]
+    timex = no
+    idlejitter = no
+    netdata monitoring = no
+    netdata monitoring extended = no
+    tc = no
+    diskspace = no
+    proc = no
+    cgroups = no
+    statsd = no
+    slabinfo = no
+    enable running new plugins = no
+    {plugin} = yes
+[plugin:{plugin}]
+    update every = {interval}
+    command options = {options}
+{extra}
+"""
+
+    def __init__(self, workdir, plugin, options="", port=0, env=None, interval=1, health=None, extra=""):
+        """Run PLUGIN (…/ksm.plugin; its directory becomes the plugins directory) with the words OPTIONS.
+
+        PORT 0 takes a free one.  HEALTH is a file of alert definitions, or a list of them: without it
+        alerts are off.  EXTRA is added to netdata.conf as it is.
+        """
+        super().__init__(workdir, dict({"DO_NOT_TRACK": "1"}, **(env or {})))
+        self.plugin = Path(plugin).resolve()
+        self.options = options
+        self.port = port
+        self.interval = interval
+        self.health = [health] if isinstance(health, (str, Path)) else list(health or [])
+        self.extra = extra
+        self.logs += [self.workdir / "log/error.log", self.workdir / "log/health.log"]
+
+    @property
+    def url(self):
+        """The dashboard's address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def command(self):
+        if not os.access(self.plugin, os.X_OK):
+            raise HostError(f"netdata: no plugin {self.plugin}")
+        if self.port and not port_is_free(self.port):
+            raise PortTaken(f"netdata: port {self.port} of 127.0.0.1 is taken by another program")
+        self.port = self.port or free_port()
+        for name in ("etc/health.d", "stock", "cache", "lib", "log", "home"):
+            (self.workdir / name).mkdir(parents=True, exist_ok=True)
+        for source in self.health:
+            shutil.copy(source, self.workdir / "etc/health.d")
+        web = os.stat(Path(NETDATA_WEB, "index.html"))
+        config = self.workdir / "netdata.conf"
+        config.write_text(self.CONFIG.format(
+            workdir=self.workdir, user=user_name(os.geteuid()), web=NETDATA_WEB, port=self.port,
+            web_owner=user_name(web.st_uid), web_group=group_name(web.st_gid),
+            health="yes" if self.health else "no", path=self.env.get("PATH", os.defpath),
+            plugin_dir=self.plugin.parent, plugin=self.plugin.stem, interval=self.interval,
+            options=self.options, extra=self.extra))
+        return [NETDATA, "-D", "-c", str(config)]
+
+    def answers(self):
+        """Whether the agent that answers on the port is this one: its id is in our directory."""
+        try:
+            own = (self.workdir / "lib/registry/netdata.public.unique.id").read_text().strip()
+            return self.api("info")["uid"] == own
+        except (OSError, ValueError):
+            return False
+
+    def fetch(self, path):
+        """Return the body of http://127.0.0.1:PORT/PATH."""
+        request = urllib.request.ProxyHandler({})
+        with urllib.request.build_opener(request).open(f"{self.url}/{path}", timeout=ANSWER_S) as answer:
+            return answer.read()
+
+    def api(self, call, **arguments):
+        """Return the JSON answer of /api/v1/CALL?ARGUMENTS."""
+        query = f"?{urllib.parse.urlencode(arguments)}" if arguments else ""
+        return json.loads(self.fetch(f"api/v1/{call}{query}"))
+
+    def charts(self):
+        """Return {chart id: the agent's description of it}."""
+        return self.api("charts")["charts"]
+
+    def alarms(self):
+        """Return {alarm: the agent's description of it}, raised or not."""
+        return self.api("alarms", all="")["alarms"]
+
+    def values(self):
+        """Return {(chart, dimension): (time, number)}, the latest of the last 5 s; counters as the rate a second."""
+        return {name: samples[-1] for name, samples in self.history(5).items()}
+
+    def history(self, seconds, charts=None):
+        """Return {(chart, dimension): [(time, number), …]}, oldest first, of the last SECONDS; gaps are left out.
+
+        Of the given CHARTS, default all.  Times are whole seconds; the agent computes the value at each from
+        its neighbours, so it appears one to two seconds late; counters are the rate a second.
+        """
+        found = {}
+        for chart in charts if charts is not None else self.charts():
+            try:
+                answer = self.api("data", chart=chart, after=-int(seconds), points=int(seconds),
+                                  group="average", format="json", options="jsonwrap|seconds|flip")
+            except urllib.error.HTTPError:
+                continue                                        # no such chart now
+            for when, *numbers in answer["result"]["data"]:
+                if when <= answer["first_entry"]:               # where the chart begins: nothing stored, reads as 0
+                    continue
+                for dimension, number in zip(answer["dimension_ids"], numbers):
+                    if number is not None:
+                        found.setdefault((chart, dimension), []).append((float(when), float(number)))
+        return found
+
+    def growth(self, chart, dimension, start, end):
+        """Return by how much a counter grew between the times START and END (whole seconds), in its chart's units."""
+        history = self.history(time.time() - start + 2, [chart]).get((chart, dimension), [])
+        return sum(rate for when, rate in history if start < when <= end)
+
+    def wait_for(self, *names, seconds=START_S):
+        """Wait at most SECONDS until each of NAMES, (chart, dimension), has a value."""
+        self.wait(lambda: set(names) <= set(self.values()), seconds, ", ".join(map(str, names)))

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: MIT
+"""The live kernel's KSM for the demo and the live tests: a lock, settings that are put back, a workload.
+
+    with KsmSettings() as ksm, Workload("build/tests/workload", "pairs", 4096):
+        ksm.set("run", 1)
+        ksm.wait(lambda: ksm.number("pages_sharing") == 2048, 30)
+
+Whoever changes a setting holds the lock for as long as it is changed.
+"""
+
+import fcntl
+import json
+import os
+import select
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from hosts import die_with_parent, session_members, wait_gone
+
+KSM = Path("/sys/kernel/mm/ksm")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+LOCK_DIRECTORIES = ("/run/lock", "/run", tempfile.gettempdir())
+LOCK_NAME = "ksm-live.lock"
+
+LOCK_S = 120        # wait for others that use the live kernel
+READY_S = 60        # a workload has filled its memory
+END_S = 10          # and is gone after the end of its input
+POLL_S = 0.05       # between two looks at the kernel's figures
+
+STOPPED, RUNNING, UNMERGED = 0, 1, 2
+RUN_MASK = 3        # without the bit of memory being taken offline
+
+# The kernel refuses to change these while any page is merged.
+ONLY_UNMERGED = ("merge_across_nodes", "max_page_sharing")
+# What changing one setting changes as well.
+TIED = {"advisor_mode": ("pages_to_scan",)}
+
+
+class LiveError(Exception):
+    """The live kernel's KSM cannot be used, or is not as it was."""
+
+
+class Locked(LiveError):
+    """Others hold the lock."""
+
+
+def why_not():
+    """Return why KSM's settings cannot be changed here, or None if they can."""
+    if not (KSM / "run").exists():
+        return f"this kernel has no KSM: {KSM}/run is missing"
+    if os.geteuid() != 0 or not os.access(KSM / "run", os.W_OK):
+        return "KSM's settings are root's: run this as root"
+    return None
+
+
+def open_lock():
+    """Open the lock file, in the first directory that takes it; only its owner's content is believed."""
+    for directory in LOCK_DIRECTORIES:
+        try:
+            return os.open(Path(directory, LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            reason = error
+    raise LiveError(f"no lock file {LOCK_NAME} in {', '.join(LOCK_DIRECTORIES)}: {reason.strerror}")
+
+
+def bracketed(text):
+    """Return the word in brackets of "[none] scan-time", or TEXT itself."""
+    return text.partition("[")[2].partition("]")[0] or text
+
+
+class KsmSettings:
+    """An exclusive lock on the live kernel's KSM, and its settings, put back at the end.
+
+    The original values stand in the lock file while they are changed: if this process is killed,
+    the next holder of the lock puts them back before anything else.
+    """
+
+    def __init__(self, lock_seconds=LOCK_S):
+        """Wait at most LOCK_SECONDS for the lock, when entered."""
+        self.lock_seconds = lock_seconds
+        self.lock = None
+        self.saved = {}         # file: original text
+        self.merged = False     # whether pages were merged when the first setting was changed
+
+    def __enter__(self):
+        reason = why_not()
+        if reason:
+            raise LiveError(reason)
+        self.lock = open_lock()
+        try:
+            self.take_lock()
+            self.load()
+            if self.saved:
+                self.restore()
+        except BaseException:
+            os.close(self.lock)
+            raise
+        return self
+
+    def __exit__(self, *_exception):
+        try:
+            self.restore()
+        finally:
+            os.close(self.lock)
+
+    def take_lock(self):
+        """Take the lock, or raise after lock_seconds."""
+        deadline = time.monotonic() + self.lock_seconds
+        while True:
+            try:
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise Locked(f"others use KSM's settings: {LOCK_NAME} is locked") from None
+            time.sleep(POLL_S)
+
+    # The journal: what the lock file holds.
+
+    def load(self):
+        """Read what a killed holder of the lock left, if it was of this boot and this user."""
+        text = os.pread(self.lock, 65536, 0)
+        if not text or os.fstat(self.lock).st_uid != os.geteuid():
+            return
+        try:
+            journal = json.loads(text)
+        except ValueError:
+            return                      # not a journal
+        if journal["boot"] == BOOT_ID.read_text():
+            self.saved, self.merged = journal["saved"], journal["merged"]
+
+    def store(self):
+        """Write the original values into the lock file; nothing if there are none."""
+        journal = {"boot": BOOT_ID.read_text(), "saved": self.saved, "merged": self.merged}
+        text = json.dumps(journal).encode() if self.saved else b""
+        os.pwrite(self.lock, text, 0)           # first the new text, then the end of the old
+        os.ftruncate(self.lock, len(text))
+
+    # Reading and writing.
+
+    def text(self, name):
+        """Return the setting or figure NAME as text; of a choice the chosen word; of run without offline's bit."""
+        text = bracketed((KSM / name).read_text().strip())
+        return str(int(text) & RUN_MASK) if name == "run" else text
+
+    def number(self, name):
+        """Return the setting or figure NAME as an integer."""
+        return int(self.text(name))
+
+    def has(self, name):
+        """Whether this kernel has the setting or figure NAME."""
+        return (KSM / name).exists()
+
+    def any_merged(self):
+        """Whether any page is merged now."""
+        names = ("pages_shared", "pages_sharing", "ksm_zero_pages")
+        return any(self.number(name) > 0 for name in names if self.has(name))
+
+    def write(self, name, value):
+        """Write VALUE to the setting NAME; nothing remembers the old one."""
+        try:
+            (KSM / name).write_text(f"{value}\n")
+        except OSError as error:
+            raise LiveError(f"cannot write {value} to {KSM / name}: {error.strerror}") from error
+
+    def set(self, name, value):
+        """Change the setting NAME to VALUE until the end of the block."""
+        if not self.saved:
+            self.merged = self.any_merged()
+        for one in (name, *TIED.get(name, ())):
+            if self.has(one):
+                self.saved.setdefault(one, self.text(one))
+        self.store()
+        self.write(name, value)
+
+    def wait(self, condition, seconds, what="the kernel"):
+        """Wait at most SECONDS until CONDITION() is true, and return its value; raise if it does not come."""
+        deadline = time.monotonic() + seconds
+        while True:
+            result = condition()
+            if result:
+                return result
+            if time.monotonic() > deadline:
+                raise LiveError(f"waited {seconds} s for {what}")
+            time.sleep(POLL_S)
+
+    # Putting back.
+
+    def restore(self):
+        """Put back every setting that was changed, run last, and check that all are as they were."""
+        if not self.saved:
+            return
+        run = int(self.saved.get("run", self.number("run")))
+        blocked = any(name in self.saved and self.saved[name] != self.text(name) for name in ONLY_UNMERGED)
+        unmerge = blocked or ("run" in self.saved and run == STOPPED and not self.merged)
+        failed = []
+        if unmerge:
+            self.attempt("run", UNMERGED, failed)
+        for name in sorted(set(self.saved) - {"run"}):      # advisor_mode comes before pages_to_scan
+            if self.differs(name):
+                self.attempt(name, self.saved[name], failed)
+        if self.number("run") != run:
+            self.attempt("run", run, failed)
+        failed += [f"{KSM / name} is {self.text(name)}, was {old}"
+                   for name, old in self.saved.items() if self.differs(name)]
+        if failed:
+            raise LiveError("KSM's settings are not as they were: " + "; ".join(failed))
+        self.saved = {}
+        self.store()
+
+    def attempt(self, name, value, failed):
+        """Write VALUE to the setting NAME, adding the reason to FAILED if that is refused."""
+        try:
+            self.write(name, value)
+        except LiveError as error:
+            failed.append(str(error))
+
+    def differs(self, name):
+        """Whether the setting NAME is not as it was; an advisor at work moves pages_to_scan by itself."""
+        if name == "pages_to_scan" and self.has("advisor_mode") and self.text("advisor_mode") != "none":
+            return False
+        return self.text(name) != self.saved[name]
+
+
+class Workload:
+    """The workload program with a pattern, from when its memory is ready until the end of the block."""
+
+    def __init__(self, program, pattern, size=None):
+        """Run PROGRAM with PATTERN; SIZE is in pages, for the pattern "demo" in MiB a process."""
+        self.argv = [str(program), pattern] + ([str(size)] if size is not None else [])
+        self.process = None
+
+    def __enter__(self):
+        self.process = subprocess.Popen(
+            self.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            start_new_session=True, preexec_fn=die_with_parent(os.getpid()))
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_exception):
+        self.stop()
+
+    @property
+    def pid(self):
+        """The process that holds the pages, of every pattern but "demo"."""
+        return self.process.pid
+
+    def wait_ready(self):
+        """Wait until the memory is filled and registered."""
+        if not select.select([self.process.stdout], [], [], READY_S)[0]:
+            raise LiveError(f"{self.argv[0]}: not ready after {READY_S} s")
+        if self.process.stdout.readline() != "ready\n":
+            raise LiveError(f"{' '.join(self.argv)}: failed, status {self.process.wait(END_S)}")
+
+    def stop(self):
+        """End the workload; its memory is gone when this returns."""
+        if self.process is None:
+            return
+        members = session_members(self.process.pid)
+        self.process.stdin.close()
+        try:
+            self.process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        wait_gone(members, END_S)       # the kernel kills its children; they free their memory first
+        self.process.stdout.close()
+        self.process = None

@@ -1,0 +1,444 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""What `make run` and `make demo` do: both plugins in private hosts, their figures side by side.
+
+    run.py --build build --figures build/tests/figures [--duration SECONDS] [--port PORT] [--demo]
+
+Shows the figures of collectd and of Netdata once a second until Ctrl-C, or until the duration is over: then
+it also judges whether both hosts delivered every figure that is valid on this machine, and agree (exit 0, else 1).
+With --demo it starts programs with memory to merge and switches KSM on, and puts all settings back at the end.
+"""
+
+import argparse
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from bisect import bisect
+from contextlib import ExitStack
+from pathlib import Path
+
+from hosts import Collectd, HostError, Netdata, PortTaken
+from live import KSM, LOCK_S, KsmSettings, LiveError, Locked, Workload, why_not
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SHORTEST_S = 10         # a shorter run has too little to judge
+FIRST_S = 20            # the first figures of both hosts are there within this time
+TOOL_S = 10             # one run of the tool that lists the figures
+WINDOW_S = 3            # gauges are compared over so much time
+FRESH_S = 5             # a figure is delivered if it has a value as new as this
+JUDGED_S = 3000         # of a long run only the end is judged: Netdata keeps an hour
+ROUNDING = 1e-5         # Netdata keeps about 7 digits
+GROWTH_TOLERANCE = 0.1  # of a counter's growth
+PRINTED = 1e-7          # the last digit of Netdata's answers
+
+# What the demo sets, where the kernel has it; run comes last.
+DEMO_SETTINGS = {"use_zero_pages": 1, "pages_to_scan": 2000, "run": 1}
+
+# How units are shown: name, and how many of the figure's units make one.
+SHOWN_UNITS = {"bytes": ("MiB", 1048576), "ns": ("ms", 1000000)}
+
+
+class Stopped(Exception):
+    """A signal asked this program to end."""
+
+    def __init__(self, number):
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def stop_on_signals():
+    """Make the first of STOP_SIGNALS raise Stopped; those after it are ignored, as cleaning up must be done."""
+    def stop(number, _frame):
+        ignore_signals()
+        raise Stopped(number)
+    for number in STOP_SIGNALS:
+        signal.signal(number, stop)
+
+
+def ignore_signals():
+    """Ignore STOP_SIGNALS from now on: what is left to do is bounded, and must be done."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def list_figures(tool):
+    """Return the list of figures that TOOL prints, each a dict."""
+    try:
+        done = subprocess.run([str(tool), "json"], stdin=subprocess.DEVNULL, capture_output=True,
+                              timeout=TOOL_S, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise HostError(f"cannot list the figures: {error}") from error
+    return json.loads(done.stdout)
+
+
+# A figure's values: in both hosts' units, and in the figure's own ("raw").
+
+def netdata_names(figure):
+    """Return the (chart, dimension) names of FIGURE in Netdata."""
+    return [(figure["chart"], dimension) for dimension in figure["dimensions"]]
+
+
+def netdata_raw(figure, number):
+    """Return Netdata's NUMBER in the units of FIGURE."""
+    return number * figure["divisor"] / figure["multiplier"]
+
+
+def collectd_raw(figure, number):
+    """Return collectd's NUMBER in the units of FIGURE."""
+    return number * figure["collectd_divisor"]
+
+
+# The table.
+
+def shown_unit(figure):
+    """Return (name, how many units of FIGURE make one, decimals) of the unit that FIGURE is shown in."""
+    word = figure["unit"].partition(",")[0]
+    unit, scale = SHOWN_UNITS.get(word, (word, figure["collectd_divisor"]))
+    counts = figure["kind"] == "counter"
+    return unit + "/s" * counts, scale, 0 if scale == 1 and not counts else 2
+
+
+def shown(figure, raw):
+    """Return the number RAW, in the units of FIGURE, as text."""
+    if raw is None or math.isnan(raw):
+        return "-"
+    _unit, scale, decimals = shown_unit(figure)
+    return f"{round(raw / scale, decimals) + 0.0:,.{decimals}f}"         # + 0.0: no -0.00
+
+
+def shown_state(figure, index):
+    """Return the name of state INDEX."""
+    names = figure["dimensions"]
+    return names[index] if index is not None and 0 <= index < len(names) else "-"
+
+
+def cells(figure, rates, values):
+    """Return (collectd's text, Netdata's text) of FIGURE, out of what both hosts have now."""
+    here = rates.get(figure["collectd"], (0, math.nan))[1]
+    there = [values.get(name, (0, math.nan))[1] for name in netdata_names(figure)]
+    if figure["kind"] == "state":
+        known = not any(map(math.isnan, there))
+        return (shown_state(figure, None if math.isnan(here) else round(here)),
+                shown_state(figure, there.index(max(there)) if known else None))
+    return shown(figure, collectd_raw(figure, here)), shown(figure, netdata_raw(figure, there[0]))
+
+
+def why_absent(figure):
+    """Return why FIGURE has no value now, or "" if it has one."""
+    return os.strerror(-figure["status"]) if figure["status"] else ""
+
+
+def table(figures, rates, values):
+    """Return the lines of a table of FIGURES out of what both hosts have now."""
+    rows = [("figure", "collectd", "Netdata", "", "")]
+    for figure in figures:
+        unit = "" if figure["kind"] == "state" else shown_unit(figure)[0]
+        rows.append((figure["name"], *cells(figure, rates, values), unit, why_absent(figure)))
+    name, here, there, unit = (max(len(row[column]) for row in rows) for column in range(4))
+    return [f"{row[0]:<{name}}  {row[1]:>{here}}  {row[2]:>{there}}  {row[3]:<{unit}}  {row[4]}".rstrip()
+            for row in rows]
+
+
+def show(lines):
+    """Print LINES: in place of the last ones on a terminal, after them elsewhere."""
+    if not sys.stdout.isatty():
+        print("\n".join(lines), end="\n\n", flush=True)
+        return
+    columns, height = shutil.get_terminal_size()
+    if len(lines) >= height:
+        lines = lines[:height - 2] + [f"… {len(lines) - height + 2} more lines: make the window higher"]
+    print("\033[H" + "".join(f"{line[:columns]}\033[K\n" for line in lines) + "\033[J", end="", flush=True)
+
+
+# The judgement.
+
+def between(samples, start, end):
+    """Return the numbers of SAMPLES, [(time, number), …], from START to END."""
+    return [number for when, number in samples if start <= when <= end]
+
+
+def interpolate(samples, at):
+    """Return the number that the growing SAMPLES had at the time AT, which lies within them."""
+    (before, low), (after, high) = samples[bisect(samples, (at, math.inf)) - 1:][:2]
+    return low + (high - low) * (at - before) / (after - before)
+
+
+def unsteadiness(samples, at):
+    """Return how much the steps of SAMPLES within a second of AT differ.
+
+    By so much may two hosts that sample at different moments differ in what had been counted at AT.
+    """
+    steps = [high - low for (before, low), (after, high) in zip(samples, samples[1:])
+             if after >= at - 1 and before <= at + 1]
+    return max(steps) - min(steps)
+
+
+def since_reset(samples):
+    """Return the part of SAMPLES after the last decrease."""
+    for i in range(len(samples) - 1, 0, -1):
+        if samples[i][1] < samples[i - 1][1]:
+            return samples[i:]
+    return samples
+
+
+def judge_growth(figure, here, there):
+    """Return how the growth of the counter FIGURE differs between the hosts, or None.
+
+    HERE is collectd's history, raw and cumulative, THERE is Netdata's, rates at whole seconds; both in figure's units.
+    Both are reckoned over the same seconds: those that Netdata has, well within collectd's samples.
+    """
+    here = since_reset(here)
+    seconds = [(when, rate) for when, rate in there if here[0][0] + 2 <= when <= here[-1][0] - 1]
+    if len(seconds) < WINDOW_S:
+        return None                     # was reset just now
+    start, end = seconds[0][0] - 1, seconds[-1][0]
+    grew_here = sum(interpolate(here, when) - interpolate(here, when - 1) for when, _ in seconds)
+    grew_there = sum(rate for _, rate in seconds)
+    resolution = 2 * figure["collectd_divisor"] + len(seconds) * netdata_raw(figure, PRINTED)
+    slack = unsteadiness(here, start) + unsteadiness(here, end) + (resolution if grew_here or grew_there else 0)
+    if abs(grew_here - grew_there) <= GROWTH_TOLERANCE * max(grew_here, grew_there) + slack:
+        return None
+    return (f"grew by {grew_here:.0f} {figure['unit']} in collectd, by {grew_there:.0f} in Netdata, "
+            f"in the same {end - start:.0f} s")
+
+
+def judge_values(here, there, resolution, unit):
+    """Return how two hosts' histories of one gauge differ at their common end, or None.
+
+    They sample at different moments, and Netdata computes its values at whole seconds from those around:
+    so their ranges over the last seconds must meet, but for rounding.
+    """
+    end = min(here[-1][0], there[-1][0])
+    mine = between(here, end - WINDOW_S - 1, end + 1)
+    other = between(there, end - WINDOW_S, end)
+    if not mine or not other:
+        return "no values of the same time"
+    slack = ROUNDING * max(map(abs, mine + other)) + resolution
+    if min(mine) <= max(other) + slack and min(other) <= max(mine) + slack:
+        return None
+    return (f"collectd {min(mine):.7g} … {max(mine):.7g}, Netdata {min(other):.7g} … {max(other):.7g} {unit} "
+            f"in the last {WINDOW_S} s")
+
+
+def fresh(samples, end):
+    """Whether SAMPLES have a value that was new at the time END."""
+    return bool(samples) and samples[-1][0] >= end - FRESH_S
+
+
+def judge_figure(figure, collectd, netdata, end):
+    """Return what is wrong with FIGURE in the hosts' histories at the time END: a list of texts."""
+    here = collectd.get(figure["collectd"], [])
+    missing = [] if fresh(here, end) else [f"not delivered by collectd as {figure['collectd']}"]
+    for name in netdata_names(figure):
+        if not fresh(netdata.get(name, []), end):
+            missing.append(f"not delivered by Netdata as {' · '.join(name)}")
+    if missing:
+        return missing
+    here = [(when, collectd_raw(figure, number)) for when, number in here]
+    resolution = netdata_raw(figure, PRINTED)
+    wrong = []
+    for index, name in enumerate(netdata_names(figure)):
+        there = [(when, netdata_raw(figure, number)) for when, number in netdata[name]]
+        if figure["kind"] == "state":
+            mine = [(when, float(round(number) == index)) for when, number in here]
+            wrong.append(judge_values(mine, there, resolution, name[1]))
+        elif figure["kind"] == "counter":
+            wrong.append(judge_growth(figure, here, there))
+        else:
+            wrong.append(judge_values(here, there, resolution, figure["unit"]))
+    return [text for text in wrong if text]
+
+
+def judge(figures, collectd, netdata, seconds):
+    """Print what is missing or differs among FIGURES after a run of SECONDS; return how much that is."""
+    end = time.time()
+    mine = collectd.history(seconds)
+    other = netdata.history(seconds, sorted({figure["chart"] for figure in figures}))
+    wrong = [f"{figure['name']}: {text}" for figure in figures for text in judge_figure(figure, mine, other, end)]
+    for line in wrong:
+        print(line)
+    if not wrong:
+        print(f"Both hosts delivered all {len(figures)} figures that this machine has, and agree.")
+    return len(wrong)
+
+
+# The run.
+
+class Watch:
+    """Both hosts at work, and the table of their figures."""
+
+    def __init__(self, arguments, stack):
+        """Start both hosts, to be stopped when STACK is left."""
+        self.tool = arguments.figures
+        self.duration = arguments.duration
+        self.steady = {}        # figure: since when it has been valid, by the monotonic clock
+        self.figures = []
+        self.peak = {"collectd": 0.0, "Netdata": 0.0}       # of saved, in bytes
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ksm-run-")))
+        self.collectd = stack.enter_context(
+            Collectd(work / "collectd", arguments.build / "ksm.so", history=self.duration is not None))
+        self.netdata = stack.enter_context(
+            Netdata(work / "netdata", arguments.build / "ksm.plugin", port=arguments.port))
+
+    def look(self):
+        """Take one look at the figures and at both hosts; return the lines to show."""
+        self.figures = list_figures(self.tool)
+        now = time.monotonic()
+        valid = {figure["name"] for figure in self.figures if figure["status"] == 0}
+        self.steady = {name: self.steady.get(name, now) for name in valid}
+        for host in (self.collectd, self.netdata):
+            host.check_alive()
+        rates, values = self.collectd.rates(), self.netdata.values()
+        self.note_saved(rates, values)
+        return table(self.figures, rates, values)
+
+    def note_saved(self, rates, values):
+        """Remember the highest `saved` that each host has shown."""
+        for figure in self.figures:
+            if figure["name"] == "saved":
+                here = rates.get(figure["collectd"], (0, math.nan))[1]
+                there = values.get(netdata_names(figure)[0], (0, math.nan))[1]
+                for host, raw in (("collectd", collectd_raw(figure, here)), ("Netdata", netdata_raw(figure, there))):
+                    if raw > self.peak[host]:           # never true of NaN
+                        self.peak[host] = raw
+
+    def wait_first(self):
+        """Wait until both hosts have delivered something."""
+        self.collectd.wait(self.collectd.rates, FIRST_S, "the first figures")
+        self.netdata.wait(self.netdata.values, FIRST_S, "the first figures")
+
+    def loop(self):
+        """Show the figures once a second, until the duration is over or a signal comes."""
+        if sys.stdout.isatty():
+            print("\033[2J", end="")
+        start = tick = time.monotonic()
+        while self.duration is None or tick <= start + self.duration:
+            time.sleep(max(0, tick - time.monotonic()))
+            left = "Ctrl-C ends it" if self.duration is None else f"{start + self.duration - tick:.0f} s left"
+            show([f"Dashboard: {self.netdata.url}   ({left})", "", *self.look()])
+            tick = max(tick + 1, math.floor(time.monotonic() - start) + start)
+
+    def judge(self):
+        """Judge the figures that have been valid for some time; return how much is wrong."""
+        settled = time.monotonic() - FRESH_S - 1
+        figures = [figure for figure in self.figures if self.steady.get(figure["name"], math.inf) <= settled]
+        if not figures:
+            print("No figure is valid on this machine.")
+            return 1
+        return judge(figures, self.collectd, self.netdata, min(self.duration + 2, JUDGED_S))
+
+
+def watch(arguments):
+    """Run both hosts until the end; return (exit status, the highest `saved` of each host in bytes)."""
+    with ExitStack() as stack:
+        try:
+            run = Watch(arguments, stack)
+            print(f"Dashboard: {run.netdata.url}", flush=True)
+            run.wait_first()
+            try:
+                run.loop()
+            except Stopped as stopped:
+                return (0 if arguments.duration is None else 128 + stopped.number), run.peak
+            return min(1, run.judge()), run.peak
+        finally:
+            ignore_signals()
+
+
+# The demo.
+
+def demo_changes(ksm):
+    """Return [(setting, value now, value to be), …] that the demo changes, out of DEMO_SETTINGS."""
+    changes = []
+    for name, value in DEMO_SETTINGS.items():
+        advised = name == "pages_to_scan" and ksm.has("advisor_mode") and ksm.text("advisor_mode") != "none"
+        enough = ksm.has(name) and ksm.number(name) >= value and name != "run"
+        if ksm.has(name) and not advised and not enough and ksm.number(name) != value:
+            changes.append((name, ksm.number(name), value))
+    return changes
+
+
+def lock_settings(stack, changes):
+    """Return KSM's settings, locked until STACK is left, when it says that CHANGES are undone."""
+    ksm = KsmSettings(lock_seconds=0)
+    stack.callback(say_back, ksm, changes)
+    try:
+        return stack.enter_context(ksm)
+    except Locked as locked:
+        print(f"{locked}; waiting for them.", flush=True)
+    ksm.lock_seconds = LOCK_S
+    return stack.enter_context(ksm)
+
+
+def say_back(ksm, changes):
+    """Say of all CHANGES what the settings are now."""
+    for name, old, _new in changes:
+        now = ksm.number(name)
+        print(f"{KSM / name} is {now} again." if now == old else f"{KSM / name} is {now}, it was {old}!")
+
+
+def demo(arguments):
+    """Do the same as watch() with KSM on and memory to merge; return the exit status."""
+    reason = why_not()
+    if reason:
+        raise LiveError(f"the demo changes KSM's settings: {reason}")
+    changes = []
+    with ExitStack() as stack:
+        ksm = lock_settings(stack, changes)
+        try:
+            changes += demo_changes(ksm)
+            for name, old, new in changes:
+                print(f"The demo sets {KSM / name} from {old} to {new}, until it ends.", flush=True)
+            for name, _old, new in changes:
+                ksm.set(name, new)
+            stack.enter_context(Workload(arguments.build / "tests/workload", "demo"))
+            status, peak = watch(arguments)
+        finally:
+            ignore_signals()
+    for host, most in peak.items():
+        print(f"{host} showed {most / 1048576:.2f} MiB saved at the most.")
+    rose = all(most > 0 for most in peak.values())
+    print("Saved rose above 0 on both hosts." if rose else "Saved did not rise above 0 on both hosts.")
+    return status if rose or arguments.duration is None else 1
+
+
+def parse_arguments():
+    """Return the command line's arguments."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", type=Path, required=True, help="where ksm.so and ksm.plugin are")
+    parser.add_argument("--figures", type=Path, required=True, help="the tool that lists the figures")
+    parser.add_argument("--duration", type=float, help="seconds until it ends by itself and judges")
+    parser.add_argument("--port", type=int, default=19998, help="of the dashboard, 0: any free one (%(default)s)")
+    parser.add_argument("--demo", action="store_true", help="switch KSM on, with memory to merge")
+    arguments = parser.parse_args()
+    if arguments.duration is not None and arguments.duration < SHORTEST_S:
+        parser.error(f"--duration: at least {SHORTEST_S} seconds, there is nothing to judge before")
+    if not 0 <= arguments.port <= 65535:
+        parser.error("--port: 0 … 65535")
+    return arguments
+
+
+def main():
+    """Run, and return the exit status."""
+    arguments = parse_arguments()
+    stop_on_signals()
+    try:
+        return demo(arguments) if arguments.demo else watch(arguments)[0]
+    except Stopped as stopped:
+        return 128 + stopped.number
+    except PortTaken as error:
+        print(f"{error}: choose another, with make PORT=…, or PORT=0 for any free one.", file=sys.stderr)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())      # nobody reads on
+    except (HostError, LiveError, OSError) as error:
+        print(error, file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

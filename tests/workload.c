@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/* Memory that KSM can merge, for the demo and the live tests.
+ *
+ * workload PATTERN [PAGES]   one process of PAGES pages (65536), filled in groups of equal pages:
+ *                            pairs, triples, identical (one group), zeros (all bytes 0)
+ * workload demo [MIB]        processes of MIB MiB (64) each: ksm-equal-1 to -3 hold the same pages,
+ *                            ksm-zeros none but zeros, ksm-unique no page twice, and ksm-changing
+ *                            (a quarter of MIB) pairs that it rewrites all the time
+ *
+ * Prints "ready" when all memory is filled and registered, and ends at the end of its standard
+ * input or with its parent.  Exits with 0, or 1 with a message. */
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { DEFAULT_PAGES = 65536, DEFAULT_MIB = 64, MAX_PAGES = 1 << 24 };
+enum { SLICES = 200, SLICE_MS = 100 }; /* ksm-changing rewrites itself once in SLICES × SLICE_MS */
+enum { ZEROS = 0 };                    /* a group size: no groups, all bytes 0 */
+
+struct memory {
+    uint64_t *words;
+    size_t pages;
+    size_t page_words; /* words a page */
+};
+
+/* A process of the demo.  Processes of one kind have the same pages. */
+struct actor {
+    const char *name;
+    uint8_t kind;
+    size_t group;    /* equal pages a group */
+    size_t fraction; /* it holds 1/fraction of the size asked for */
+    bool changing;
+};
+
+static const struct actor actors[] = {
+    {"ksm-equal-1", 1, 1, 1, false}, {"ksm-equal-2", 1, 1, 1, false},
+    {"ksm-equal-3", 1, 1, 1, false}, {"ksm-zeros", 2, ZEROS, 4, false},
+    {"ksm-unique", 3, 1, 1, false},  {"ksm-changing", 4, 2, 4, true},
+};
+enum { ACTORS = sizeof actors / sizeof *actors };
+
+_Noreturn static void fail(const char *what) {
+    fprintf(stderr, "workload: %s: %s\n", what, strerror(errno));
+    exit(EXIT_FAILURE);
+}
+
+/* The kernel ends this process with its parent, of which the caller knows the pid. */
+static void die_with_parent(pid_t parent) {
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
+        fail("PR_SET_PDEATHSIG");
+    if (getppid() != parent)
+        exit(EXIT_FAILURE);
+}
+
+/* A well mixed function of x (splitmix64): what is in the rest of a page is of no importance but
+ * the speed. */
+static uint64_t mix(uint64_t x) {
+    x += UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return x ^ (x >> 31);
+}
+
+/* Fill a page with what belongs to key, which is not 0: it is the first word, so two keys never
+ * give equal pages. */
+static void fill_page(uint64_t *page, size_t words, uint64_t key) {
+    page[0] = key;
+    for (size_t i = 1; i < words; i++)
+        page[i] = mix(key + i);
+}
+
+/* The key of a group of equal pages: kind of process (not 0), generation, number of the group
+ * (below 2^32). */
+static uint64_t key_of(uint8_t kind, uint32_t generation, size_t group) {
+    return (uint64_t)kind << 56 | (uint64_t)(generation & 0xffffff) << 32 | (uint64_t)group;
+}
+
+static void fill(const struct memory *memory, size_t first, size_t end, uint8_t kind,
+                 uint32_t generation, size_t group) {
+    for (size_t i = first; i < end; i++) {
+        uint64_t *page = memory->words + i * memory->page_words;
+
+        if (group == ZEROS)
+            memset(page, 0, memory->page_words * sizeof *page);
+        else
+            fill_page(page, memory->page_words, key_of(kind, generation, i / group));
+    }
+}
+
+/* Memory of so many pages: not huge ones, so that each of them can merge; written, then registered
+ * with KSM. */
+static struct memory mergeable(size_t pages, uint8_t kind, size_t group) {
+    size_t page_size = (size_t)sysconf(_SC_PAGESIZE), size = pages * page_size;
+    struct memory memory = {.pages = pages, .page_words = page_size / sizeof *memory.words};
+
+    memory.words = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory.words == MAP_FAILED)
+        fail("mmap");
+    (void)madvise(memory.words, size, MADV_NOHUGEPAGE); /* refused where there are none */
+    fill(&memory, 0, pages, kind, 0, group);
+    if (madvise(memory.words, size, MADV_MERGEABLE) != 0)
+        fail("MADV_MERGEABLE");
+    return memory;
+}
+
+static void say_ready(void) {
+    if (puts("ready") == EOF || fflush(stdout) == EOF)
+        fail("standard output");
+}
+
+/* Read away what comes, until there is no more. */
+static void wait_for_end(int fd) {
+    char byte;
+    ssize_t n;
+
+    do
+        n = read(fd, &byte, sizeof byte);
+    while (n > 0 || (n < 0 && errno == EINTR));
+}
+
+/* Rewrite the memory, a slice at a time, with pages never seen before, for ever. */
+_Noreturn static void change(const struct memory *memory, const struct actor *actor) {
+    for (uint32_t generation = 1;; generation++) {
+        for (size_t slice = 0; slice < SLICES; slice++) {
+            size_t first = memory->pages * slice / SLICES,
+                   end = memory->pages * (slice + 1) / SLICES;
+
+            fill(memory, first, end, actor->kind, generation, actor->group);
+            (void)poll(NULL, 0, SLICE_MS);
+        }
+    }
+}
+
+/* A child's life: tell the parent through ready that the memory is there; the parent's end is the
+ * child's. */
+_Noreturn static void act(const struct actor *actor, size_t pages, pid_t parent, int ready) {
+    struct memory memory;
+
+    die_with_parent(parent);
+    if (prctl(PR_SET_NAME, actor->name) != 0)
+        fail("PR_SET_NAME");
+    memory = mergeable(pages / actor->fraction, actor->kind, actor->group);
+    if (write(ready, "", 1) != 1)
+        fail("pipe");
+    close(ready);
+    if (actor->changing)
+        change(&memory, actor);
+    for (;;)
+        pause();
+}
+
+/* Wait until each actor has written its byte; the pipe ends early if one of them does. */
+static void wait_for_actors(int ready) {
+    for (size_t i = 0; i < ACTORS; i++) {
+        char byte;
+        ssize_t n = read(ready, &byte, sizeof byte);
+
+        if (n != 1) {
+            fprintf(stderr, "workload: a process ended before it was ready\n");
+            exit(EXIT_FAILURE);
+        }
+    }
+}
+
+static void end_actors(const pid_t *children) {
+    for (size_t i = 0; i < ACTORS; i++)
+        (void)kill(children[i], SIGKILL);
+    for (size_t i = 0; i < ACTORS; i++)
+        (void)waitpid(children[i], NULL, 0);
+}
+
+static int demo(size_t pages) {
+    pid_t self = getpid(), children[ACTORS];
+    int ready[2];
+
+    if (pipe(ready) != 0)
+        fail("pipe");
+    for (size_t i = 0; i < ACTORS; i++) {
+        children[i] = fork();
+        if (children[i] < 0)
+            fail("fork");
+        if (children[i] == 0) {
+            close(ready[0]);
+            act(&actors[i], pages, self, ready[1]);
+        }
+    }
+    close(ready[1]);
+    wait_for_actors(ready[0]);
+    say_ready();
+    wait_for_end(STDIN_FILENO);
+    end_actors(children);
+    return EXIT_SUCCESS;
+}
+
+static int single(size_t pages, size_t group) {
+    struct memory memory = mergeable(pages, 1, group);
+
+    say_ready();
+    wait_for_end(STDIN_FILENO);
+    return munmap(memory.words, pages * memory.page_words * sizeof *memory.words) == 0
+               ? EXIT_SUCCESS
+               : EXIT_FAILURE;
+}
+
+/* Parse a count of 1 … limit; 0 if text is anything else. */
+static size_t parse_count(const char *text, size_t limit) {
+    char *end;
+    unsigned long n;
+
+    errno = 0;
+    n = strtoul(text, &end, 10);
+    if (errno != 0 || end == text || *end != '\0' || *text == '-' || n > limit)
+        return 0;
+    return n;
+}
+
+static int usage(void) {
+    fprintf(stderr, "usage: workload pairs|triples|identical|zeros [PAGES] | demo [MIB]\n");
+    return EXIT_FAILURE;
+}
+
+int main(int argc, char **argv) {
+    static const struct {
+        const char *name;
+        size_t group; /* SIZE_MAX: all pages are one */
+    } patterns[] = {{"pairs", 2}, {"triples", 3}, {"identical", SIZE_MAX}, {"zeros", ZEROS}};
+    size_t mib_pages = (size_t)1048576 / (size_t)sysconf(_SC_PAGESIZE);
+
+    if (argc < 2 || argc > 3)
+        return usage();
+    die_with_parent(getppid());
+    if (strcmp(argv[1], "demo") == 0) {
+        size_t mib = argc > 2 ? parse_count(argv[2], MAX_PAGES / mib_pages) : DEFAULT_MIB;
+
+        return mib > 0 ? demo(mib * mib_pages) : usage();
+    }
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
+        size_t pages = argc > 2 ? parse_count(argv[2], MAX_PAGES) : DEFAULT_PAGES;
+
+        if (strcmp(argv[1], patterns[i].name) == 0)
+            return pages > 0 ? single(pages, patterns[i].group) : usage();
+    }
+    return usage();
+}
