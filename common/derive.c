@@ -40,6 +40,18 @@ static int percent(int64_t part, int64_t whole, int64_t *value) {
     return quotient(part, (int64_t)100 * ksm_unit_scale[KSM_UNIT_PERCENT], whole, value);
 }
 
+bool ksm_registered(const struct ksm_sample *sample) {
+    static const enum ksm_id states[] = {KSM_shared, KSM_sharing, KSM_unshared, KSM_volatile,
+                                         KSM_zero};
+
+    for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+        const struct ksm_value *at = &sample->at[states[i]];
+        if (at->status == 0 ? at->value != 0 : at->status != -ENOENT)
+            return true;
+    }
+    return false;
+}
+
 /* shared + sharing + unshared + volatile: every page that KSM has a record of. */
 static int registered(const struct ksm_sample *s, int64_t *pages) {
     static const enum ksm_id states[] = {KSM_shared, KSM_sharing, KSM_unshared, KSM_volatile};

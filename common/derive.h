@@ -6,6 +6,8 @@
 #ifndef KSM_DERIVE_H
 #define KSM_DERIVE_H
 
+#include <stdbool.h>
+
 #include "metrics.h"
 
 /* Works out every derived figure of the sample from those that were read. A figure that needs one
@@ -13,5 +15,9 @@
  * that could not be read has that figure's status. -ERANGE if a product passes an int64, -ENODATA
  * if there is nothing to divide by or two readings contradict each other. */
 void ksm_derive(struct ksm_sample *sample);
+
+/* Whether KSM has any page at all: shared + sharing + unshared + volatile + zero is not 0. What
+ * could not be read may hold some. */
+bool ksm_registered(const struct ksm_sample *sample);
 
 #endif

@@ -6,12 +6,10 @@
 #include <string.h>
 #include <strings.h>
 
-enum type { TYPE_TEXT, TYPE_FLAG, TYPES };
+#include "name.h"
+#include "parse.h"
 
-static const char *const allowed[TYPES] = {
-    [TYPE_TEXT] = "a directory",
-    [TYPE_FLAG] = "yes or no",
-};
+enum type { TYPE_TEXT, TYPE_FLAG, TYPE_NUMBER, TYPE_KINDS, TYPES };
 
 static const struct row {
     const char *names[2]; /* by enum ksm_host */
@@ -19,30 +17,61 @@ static const struct row {
     const char *help;
     size_t offset;
     enum type type;
+    int min;
+    int max;
 } rows[] = {
+#define ROW(field, key, word, standard, help, type, min, max)                                      \
+    {{key, word}, standard, help, offsetof(struct ksm_options, field), type, min, max},
 #define TEXT(field, key, word, standard, help)                                                     \
-    {{key, word}, standard, help, offsetof(struct ksm_options, field), TYPE_TEXT},
+    ROW(field, key, word, standard, help, TYPE_TEXT, 0, 0)
 #define FLAG(field, key, word, standard, help)                                                     \
-    {{key, word}, (standard) ? "yes" : "no", help, offsetof(struct ksm_options, field), TYPE_FLAG},
+    ROW(field, key, word, (standard) ? "yes" : "no", help, TYPE_FLAG, 0, 0)
+#define NUMBER(field, key, word, standard, min, max, help)                                         \
+    ROW(field, key, word, #standard, help, TYPE_NUMBER, min, max)
+#define KINDS(field, key, word, help) ROW(field, key, word, "none", help, TYPE_KINDS, 0, 0)
 #include "options.def"
+#undef ROW
 #undef TEXT
 #undef FLAG
+#undef NUMBER
+#undef KINDS
 };
 
 enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
 
-static int set_text(void *field, const char *value) {
+static void describe(const struct row *row, char *text, size_t size) {
+    switch (row->type) {
+    case TYPE_TEXT:
+        snprintf(text, size, "a directory");
+        break;
+    case TYPE_FLAG:
+        snprintf(text, size, "yes or no");
+        break;
+    case TYPE_NUMBER:
+        snprintf(text, size, "a whole number from %d to %d", row->min, row->max);
+        break;
+    case TYPE_KINDS:
+        snprintf(text, size, "none, or of vm,container,service,program");
+        break;
+    case TYPES:
+        break;
+    }
+}
+
+static int set_text(const struct row *row, void *field, const char *value) {
     size_t len = strlen(value);
 
+    (void)row;
     if (len == 0 || len >= PATH_MAX)
         return -EINVAL;
     memcpy(field, value, len + 1);
     return 0;
 }
 
-static int set_flag(void *field, const char *value) {
+static int set_flag(const struct row *row, void *field, const char *value) {
     static const char *const words[] = {"no", "yes", "false", "true", "off", "on"};
 
+    (void)row;
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         if (strcasecmp(value, words[i]) == 0) {
             *(bool *)field = i % 2 != 0;
@@ -52,13 +81,50 @@ static int set_flag(void *field, const char *value) {
     return -EINVAL;
 }
 
+static int set_number(const struct row *row, void *field, const char *value) {
+    int64_t n = 0;
+
+    if (parse_number(value, strlen(value), &n) != 0 || n < row->min || n > row->max)
+        return -EINVAL;
+    *(int *)field = (int)n;
+    return 0;
+}
+
+/* "vm,program"; "none" is the empty list. */
+static int set_kinds(const struct row *row, void *field, const char *value) {
+    unsigned kinds = 0;
+
+    (void)row;
+    if (strcmp(value, "none") == 0) {
+        *(unsigned *)field = 0;
+        return 0;
+    }
+    for (const char *at = value;; at++) {
+        size_t len = strcspn(at, ",");
+        size_t kind = 0;
+        while (kind < KSM_CONSUMER_KIND_COUNT && (strlen(ksm_consumer_kinds[kind]) != len ||
+                                                  memcmp(ksm_consumer_kinds[kind], at, len) != 0))
+            kind++;
+        if (kind == KSM_CONSUMER_KIND_COUNT)
+            return -EINVAL;
+        kinds |= 1U << kind;
+        at += len;
+        if (*at == '\0')
+            break;
+    }
+    *(unsigned *)field = kinds;
+    return 0;
+}
+
 static int set_row(struct ksm_options *options, const struct row *row, const char *value) {
-    static int (*const setters[TYPES])(void *field, const char *value) = {
+    static int (*const setters[TYPES])(const struct row *row, void *field, const char *value) = {
         [TYPE_TEXT] = set_text,
         [TYPE_FLAG] = set_flag,
+        [TYPE_NUMBER] = set_number,
+        [TYPE_KINDS] = set_kinds,
     };
 
-    return setters[row->type]((char *)options + row->offset, value);
+    return setters[row->type](row, (char *)options + row->offset, value);
 }
 
 void ksm_options_init(struct ksm_options *options) {
@@ -78,16 +144,19 @@ int ksm_options_set(struct ksm_options *options, enum ksm_host host, const char 
                     const char *value, char *message, size_t size) {
     const char *dashes = host == KSM_NETDATA ? "--" : "";
     char keys[256];
+    char allowed[64];
 
     for (size_t i = 0; i < ROWS; i++) {
         const struct row *row = &rows[i];
         if (strcasecmp(row->names[host], key) != 0)
             continue;
         int status = set_row(options, row, value);
-        if (status != 0)
+        if (status != 0) {
+            describe(row, allowed, sizeof(allowed));
             snprintf(message, size,
                      "%s%s: \"%.200s\" is not allowed, it takes %s; it stays as it was", dashes,
-                     row->names[host], value, allowed[row->type]);
+                     row->names[host], value, allowed);
+        }
         return status;
     }
     list_keys(host, keys, sizeof(keys));
@@ -100,6 +169,7 @@ int ksm_options_text(size_t i, struct ksm_option_text *text) {
     if (i >= ROWS)
         return -ENOENT;
     *text = (struct ksm_option_text){rows[i].names[KSM_COLLECTD], rows[i].names[KSM_NETDATA],
-                                     rows[i].standard, allowed[rows[i].type], rows[i].help};
+                                     rows[i].standard, rows[i].help, ""};
+    describe(&rows[i], text->allowed, sizeof(text->allowed));
     return 0;
 }

@@ -12,9 +12,13 @@
 struct ksm_options {
 #define TEXT(field, key, word, standard, help) char field[PATH_MAX];
 #define FLAG(field, key, word, standard, help) bool field;
+#define NUMBER(field, key, word, standard, min, max, help) int field;
+#define KINDS(field, key, word, help) unsigned field; /* bit i: enum ksm_consumer_kind i */
 #include "options.def"
 #undef TEXT
 #undef FLAG
+#undef NUMBER
+#undef KINDS
 };
 
 /* Sets every option to its default. */
@@ -35,8 +39,8 @@ struct ksm_option_text {
     const char *key;      /* collectd's */
     const char *word;     /* of the command line, without the dashes */
     const char *standard; /* the default */
-    const char *allowed;
     const char *help;
+    char allowed[64];
 };
 int ksm_options_text(size_t i, struct ksm_option_text *text);
 

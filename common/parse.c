@@ -95,8 +95,11 @@ int parse_scaled(const char *text, size_t len, int64_t *value) {
     int64_t exponent = 0;
     int status = at_end(&c) ? -ENODATA : take_number(&c, false, &n);
 
-    if (status == 0 && take(&c, " * 2^"))
-        status = take_number(&c, false, &exponent);
+    if (status != -EINVAL && take(&c, " * 2^")) {
+        int of_exponent = take_number(&c, false, &exponent);
+        if (status == 0 || of_exponent == -EINVAL)
+            status = of_exponent;
+    }
     if (status == 0 && n != 0 && (exponent > 62 || n > INT64_MAX >> exponent))
         status = -ERANGE;
     return finish(&c, status, status == 0 && n != 0 ? n << exponent : 0, value);
@@ -142,6 +145,7 @@ int parse_advisor(const char *text, size_t len, int64_t *value) {
     static const char *const modes[] = {"none", "scan-time"};
     struct cursor c = {text, text + len};
     int64_t chosen = -1;
+    bool any = false;
 
     if (len == 0)
         return -ENODATA;
@@ -149,8 +153,9 @@ int parse_advisor(const char *text, size_t len, int64_t *value) {
         bool bracketed = take(&c, "[");
         const char *word = c.at;
         size_t word_len = take_word(&c);
-        if (word_len == 0 || (bracketed && (chosen >= 0 || !take(&c, "]"))))
+        if (word_len == 0 || (bracketed && (any || !take(&c, "]"))))
             return -EINVAL;
+        any = any || bracketed;
         for (size_t i = 0; bracketed && i < sizeof(modes) / sizeof(modes[0]); i++)
             if (word_len == strlen(modes[i]) && memcmp(word, modes[i], word_len) == 0)
                 chosen = (int64_t)i;
@@ -195,7 +200,7 @@ int parse_field(const char *text, size_t len, const char *key, const char **fiel
 
 /* "37 (ksmd) S 2 0 …": comm ends at the last parenthesis, as it may hold any number of them. */
 int parse_stat(const char *text, size_t len, struct parse_stat *stat) {
-    enum { PPID = 4, FLAGS = 9, UTIME = 14, STIME = 15 };
+    enum { PPID = 4, FLAGS = 9, UTIME = 14, STIME = 15, STARTED = 22 };
     const char *open = memchr(text, '(', len);
     const char *close = memrchr(text, ')', len);
     struct parse_stat got = {.ppid = 0};
@@ -213,8 +218,10 @@ int parse_stat(const char *text, size_t len, struct parse_stat *stat) {
     if (!take(&c, " ") || at_end(&c))
         return -EINVAL;
     c.at++; /* field 3, the state, is a letter */
-    for (int field = PPID; field <= STIME; field++) {
+    for (int field = PPID; field <= STARTED; field++) {
         int64_t n = 0;
+        if (field > STIME && (at_end(&c) || *c.at == '\n'))
+            break;
         int status = take(&c, " ") ? take_number(&c, take(&c, "-"), &n) : -EINVAL;
         if (status != 0)
             return status;
@@ -231,10 +238,15 @@ int parse_stat(const char *text, size_t len, struct parse_stat *stat) {
         case STIME:
             got.stime = n;
             break;
+        case STARTED:
+            got.started = n;
+            break;
         default:
             break;
         }
     }
+    if (!take(&c, " ") && !take(&c, "\n")) /* the last number may have been cut off */
+        return -EINVAL;
     *stat = got;
     return 0;
 }

@@ -50,13 +50,15 @@ int parse_field(const char *text, size_t len, const char *key, const char **fiel
 
 /* What is wanted of /proc/PID/stat. comm is not NUL-terminated text of the kernel's choice: it is
  * data from strangers, may hold spaces, parentheses and newlines, and is cut to the 15 bytes that
- * the kernel keeps (64 for kernel threads of newer kernels). Times in clock ticks. */
+ * the kernel keeps (64 for kernel threads of newer kernels). Times in clock ticks; started since
+ * boot, 0 if the line ends before it. */
 struct parse_stat {
     char comm[65];
     int64_t ppid;
     int64_t flags;
     int64_t utime;
     int64_t stime;
+    int64_t started;
 };
 int parse_stat(const char *text, size_t len, struct parse_stat *stat);
 

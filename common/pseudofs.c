@@ -45,8 +45,7 @@ static int open_file(struct pseudofs_file *file, int64_t now) {
     if (file->failed != 0 && now < file->retry_at)
         return file->failed;
     if (status == 0) {
-        /* O_NONBLOCK: a pipe in the place of a file must not hang us. */
-        file->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        file->fd = open(path, PSEUDOFS_FLAGS);
         status = file->fd < 0 ? -errno : 0;
     }
     file->failed = status;
@@ -54,13 +53,13 @@ static int open_file(struct pseudofs_file *file, int64_t now) {
     return status;
 }
 
-static bool may_be_kept(int fd) {
+bool pseudofs_may_keep(int fd) {
     struct statfs fs;
 
     return fstatfs(fd, &fs) == 0 && (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC);
 }
 
-static ssize_t read_open(int fd, bool whole, char *buf, size_t size) {
+ssize_t pseudofs_read_fd(int fd, bool whole, char *buf, size_t size) {
     size_t len = 0;
 
     while (len < size) {
@@ -84,9 +83,9 @@ ssize_t pseudofs_read(struct pseudofs_file *file, int64_t now, bool whole, char 
         if (status != 0)
             return status;
     }
-    ssize_t n = read_open(file->fd, whole, buf, size);
+    ssize_t n = pseudofs_read_fd(file->fd, whole, buf, size);
     bool dead = n == -ENODEV || n == -ESRCH;
-    if (dead || (fresh && !may_be_kept(file->fd)))
+    if (dead || (fresh && !pseudofs_may_keep(file->fd)))
         pseudofs_close(file);
     return dead && !fresh ? pseudofs_read(file, now, whole, buf, size) : n;
 }

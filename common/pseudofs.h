@@ -44,6 +44,15 @@ ssize_t pseudofs_read(struct pseudofs_file *file, int64_t now, bool whole, char 
  * fit. name may be "". */
 int pseudofs_path(const struct pseudofs_file *file, char *path, size_t size);
 
+/* The parts of pseudofs_read, for files that are kept elsewhere. pseudofs_read_fd: the same result
+ * of a file that is open. pseudofs_may_keep: whether reading it again gives what is there by then.
+ */
+ssize_t pseudofs_read_fd(int fd, bool whole, char *buf, size_t size);
+bool pseudofs_may_keep(int fd);
+
+/* How every file is opened: never waits for a pipe's other end, never inherited. */
+#define PSEUDOFS_FLAGS (O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
+
 /* Closes a kept descriptor. The file can be read again. */
 void pseudofs_close(struct pseudofs_file *file);
 

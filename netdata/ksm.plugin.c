@@ -9,12 +9,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "args.h"
 #include "charts.h"
 #include "clock.h"
+#include "consumer_charts.h"
+#include "consumers.h"
+#include "derive.h"
 #include "out.h"
 #include "reader.h"
 #include "wait.h"
@@ -24,7 +28,10 @@ static struct args args;
 static struct ksm_reader reader;
 static struct ksm_watch watch;
 static struct charts charts;
+static struct ksm_consumers consumers;
+static struct consumer_charts consumer_charts;
 static struct out out;
+static struct wait wait;
 
 /* Where the agent keeps its log, and in its manner. */
 static void say(const char *level, const char *message) {
@@ -56,23 +63,70 @@ static int give_up(int status) {
     return EXIT_FAILURE;
 }
 
+/* Work on the consumers is done in pieces of so many ms, so that no tick comes late by more. */
+enum { PIECE_MS = 5 };
+
+enum { SPARE_DESCRIPTORS = 128 };
+
+/* The host's figures, written before anything else is looked at. */
 static void tick(void) {
     ksm_reader_tick(&reader, clock_ms(CLOCK_MONOTONIC));
     charts_send(&charts, &reader.sample, &out);
+    out_flush(&out);
     ksm_watch(&watch, &reader, tell);
 }
 
-static void run(void) {
-    enum wait_result result = WAIT_TICK;
+/* A piece of the work on the consumers; true if there is more. */
+static bool work(void) {
+    enum ksm_consumers_result result =
+        ksm_consumers_step(&consumers, ksm_registered(&reader.sample), clock_ms(CLOCK_MONOTONIC),
+                           wait_next_tick(&wait), PIECE_MS);
 
-    while (result != WAIT_END && out.error == 0) {
+    if (result == KSM_CONSUMERS_READY) {
+        consumer_charts_send(&consumer_charts, &consumers.table, &out);
+        out_flush(&out);
+    }
+    ksm_consumers_news(&consumers, tell);
+    return result == KSM_CONSUMERS_BUSY;
+}
+
+static void run(void) {
+    bool more = false;
+
+    for (enum wait_result result = WAIT_TICK; result != WAIT_END && out.error == 0;) {
         if (result == WAIT_TICK)
             tick();
-        else
+        if (result == WAIT_ALIVE) {
             out_text(&out, "\n");
-        out_flush(&out);
-        result = out.error == 0 ? wait_for_tick(args.update_every) : WAIT_END;
+            out_flush(&out);
+        } else if (args.options.consumers > 0) {
+            more = work();
+        }
+        result = wait_for_tick(&wait, more);
     }
+}
+
+/* Descriptors that may be kept for processes: as many as this process may have at most, less those
+ * for the host's figures. */
+static int raise_limit(void) {
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return 0;
+    limit.rlim_cur = limit.rlim_max;
+    if (limit.rlim_cur > KSM_PROCESSES_KEPT + SPARE_DESCRIPTORS)
+        limit.rlim_cur = KSM_PROCESSES_KEPT + SPARE_DESCRIPTORS;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    return (int)limit.rlim_cur - SPARE_DESCRIPTORS;
+}
+
+static void init_consumers(void) {
+    int interval = args.options.consumers_interval;
+
+    if (interval < args.update_every)
+        interval = args.update_every;
+    ksm_consumers_init(&consumers, &args.options, (int64_t)interval * 1000, raise_limit());
+    consumer_charts_init(&consumer_charts, interval);
 }
 
 int main(int argc, char *argv[]) {
@@ -90,8 +144,11 @@ int main(int argc, char *argv[]) {
     if (status != 0)
         return give_up(status);
     charts_init(&charts, args.update_every);
+    init_consumers();
     out_init(&out, STDOUT_FILENO);
+    wait_init(&wait, args.update_every);
     run();
+    ksm_consumers_close(&consumers);
     ksm_reader_close(&reader);
     return out.error == 0 || out.error == -EPIPE ? EXIT_SUCCESS : EXIT_FAILURE;
 }

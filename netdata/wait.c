@@ -3,8 +3,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -17,27 +15,52 @@ static bool drain(void) {
     return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
-enum wait_result wait_for_tick(int update_every) {
-    const int64_t period = (int64_t)update_every * 1000;
-    const int64_t alive = clock_ms(CLOCK_MONOTONIC) + WAIT_ALIVE_SECONDS * 1000;
-    int64_t now = clock_ms(CLOCK_REALTIME);
-    int64_t due = (now / period + 1) * period;
+static int64_t next_multiple(const struct wait *wait, int64_t now) {
+    return (now / wait->period + 1) * wait->period;
+}
 
-    while (now < due) {
+/* The next wait begins: with a tick, or with a sign of life. */
+static enum wait_result begin(struct wait *wait, enum wait_result result) {
+    wait->alive = clock_ms(CLOCK_MONOTONIC) + (int64_t)WAIT_ALIVE_SECONDS * 1000;
+    if (result == WAIT_TICK)
+        wait->due = next_multiple(wait, clock_ms(CLOCK_REALTIME));
+    return result;
+}
+
+void wait_init(struct wait *wait, int update_every) {
+    wait->period = (int64_t)update_every * 1000;
+    begin(wait, WAIT_TICK);
+}
+
+int64_t wait_next_tick(const struct wait *wait) {
+    return clock_ms(CLOCK_MONOTONIC) + wait->due - clock_ms(CLOCK_REALTIME);
+}
+
+/* How long to wait in one go, in ms; one more than is left, as now is rounded down and waking just
+ * before the tick would mean to wait again. */
+static int timeout(const struct wait *wait, int64_t now) {
+    int64_t tick = wait->due - now + 1;
+    int64_t alive = wait->alive - clock_ms(CLOCK_MONOTONIC);
+
+    if (alive > tick)
+        return (int)tick;
+    return alive > 0 ? (int)alive : 0;
+}
+
+enum wait_result wait_for_tick(struct wait *wait, bool work) {
+    for (;;) {
         struct pollfd pollfd = {.fd = STDIN_FILENO, .events = POLLIN};
-        int64_t left = alive - clock_ms(CLOCK_MONOTONIC);
-        if (left <= 0)
-            return WAIT_ALIVE;
-        /* One ms more: now is rounded down, and waking just before the tick would mean to wait
-         * again. */
-        if (left > due - now)
-            left = due - now + 1;
-        int n = poll(&pollfd, 1, (int)left);
+        int64_t now = clock_ms(CLOCK_REALTIME);
+        if (wait->due - now > wait->period) /* the clock was set back */
+            wait->due = next_multiple(wait, now);
+        if (now >= wait->due)
+            return begin(wait, WAIT_TICK);
+        if (clock_ms(CLOCK_MONOTONIC) >= wait->alive)
+            return begin(wait, WAIT_ALIVE);
+        int n = poll(&pollfd, 1, work ? 0 : timeout(wait, now));
         if (n > 0 && !drain())
             return WAIT_END;
-        now = clock_ms(CLOCK_REALTIME);
-        if (due - now > period) /* the clock was set back */
-            due = (now / period + 1) * period;
+        if (n == 0 && work)
+            return WAIT_WORK;
     }
-    return WAIT_TICK;
 }

@@ -5,18 +5,35 @@
 #ifndef KSM_WAIT_H
 #define KSM_WAIT_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 enum wait_result {
     WAIT_TICK,  /* it is time for the next sample */
+    WAIT_WORK,  /* it is not yet: there is time for other work */
     WAIT_ALIVE, /* it is not yet, but the agent must see a sign of life */
     WAIT_END,   /* stdin is at its end: leave */
 };
 
-/* Waits for the next multiple of update_every seconds of the wall clock, for WAIT_ALIVE_SECONDS at
- * the most. A clock that is set never makes it wait longer than update_every. What comes in on
- * stdin is read and dropped. */
-enum wait_result wait_for_tick(int update_every);
+/* When the running wait began and ends; init it once, then only wait_for_tick changes it. */
+struct wait {
+    int64_t period; /* ms */
+    int64_t due;    /* CLOCK_REALTIME, ms */
+    int64_t alive;  /* CLOCK_MONOTONIC, ms */
+};
 
 /* Netdata 2.x restarts plugins that were silent for 120 s. */
 enum { WAIT_ALIVE_SECONDS = 60 };
+
+void wait_init(struct wait *wait, int update_every);
+
+/* Waits for the next multiple of update_every seconds of the wall clock, for WAIT_ALIVE_SECONDS at
+ * the most. With work to do it only looks whether it is time, and returns WAIT_WORK if it is not. A
+ * clock that is set never makes it wait longer than update_every. What comes in on stdin is read
+ * and dropped. */
+enum wait_result wait_for_tick(struct wait *wait, bool work);
+
+/* When the next tick is due, in ms of CLOCK_MONOTONIC. */
+int64_t wait_next_tick(const struct wait *wait);
 
 #endif

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT */
+#include "consumers.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "parse.h"
+#include "share.h"
+
+enum { SHARING, SHARED, ZERO, UNSHARED, VOLATILE };
+
+/* A round of the walk takes so many intervals, after the first one. */
+enum { ROUND_INTERVALS = 6 };
+
+/* Counts that are too large are no news before they are so by more than that, so long. */
+enum { EXCESS_THOUSANDTHS = 10, EXCESS_SAMPLES = 6 };
+
+void ksm_consumers_init(struct ksm_consumers *c, const struct ksm_options *options,
+                        int64_t interval, int may_keep) {
+    static const char *const names[KSM_CONSUMERS_FILES] = {
+        [SHARING] = "pages_sharing",   [SHARED] = "pages_shared",     [ZERO] = "ksm_zero_pages",
+        [UNSHARED] = "pages_unshared", [VOLATILE] = "pages_volatile",
+    };
+
+    memset(c, 0, sizeof(*c));
+    ksm_processes_init(&c->processes, options->root, may_keep);
+    for (size_t i = 0; i < KSM_CONSUMERS_FILES; i++)
+        pseudofs_init(&c->files[i], options->root, "sys/kernel/mm/ksm", names[i]);
+    c->page_size = sysconf(_SC_PAGESIZE);
+    c->interval = interval;
+    c->excluded = options->consumers_exclude;
+    c->top = (size_t)options->consumers;
+    c->trouble[KSM_CONSUMERS_UNKNOWN] = c->processes.source == KSM_PROCESS_NOTHING;
+}
+
+static void forget(struct ksm_consumers *c) {
+    ksm_processes_clear(&c->processes);
+    for (size_t i = 0; i < KSM_CONSUMERS_FILES; i++)
+        pseudofs_close(&c->files[i]);
+    c->table.count = 0;
+    c->swept = false;
+    c->in_excess = 0;
+}
+
+void ksm_consumers_close(struct ksm_consumers *c) {
+    forget(c);
+    free(c->table.list);
+    free(c->last.list);
+    c->table = c->last = (struct ksm_consumer_table){.list = NULL};
+    c->size[0] = c->size[1] = 0;
+}
+
+/* ---- the table ---- */
+
+static int compare_names(const struct ksm_name *a, const struct ksm_name *b) {
+    return a->kind != b->kind ? (int)a->kind - (int)b->kind : strcmp(a->text, b->text);
+}
+
+static int by_name_of_process(const void *a, const void *b) {
+    const struct ksm_process *const *left = a, *const *right = b;
+
+    return compare_names(&(*left)->name, &(*right)->name);
+}
+
+static int by_name(const void *a, const void *b) {
+    const struct ksm_consumer *left = a, *right = b;
+
+    return compare_names(&left->name, &right->name);
+}
+
+static int64_t add(int64_t a, int64_t b) {
+    int64_t sum = 0;
+
+    return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
+}
+
+/* Adds up; what is not known (-1) of one is not known of the sum. */
+static int64_t add_known(int64_t a, int64_t b) {
+    return a < 0 || b < 0 ? -1 : add(a, b);
+}
+
+static void add_process(struct ksm_consumer *to, const struct ksm_process *process) {
+    to->merging = add(to->merging, process->merging);
+    to->zero = add(to->zero, process->zero);
+    to->rmap_items = add(to->rmap_items, process->rmap_items);
+    to->resident = add_known(to->resident, process->resident);
+    to->processes++;
+}
+
+static void add_consumer(struct ksm_consumer *to, const struct ksm_consumer *from) {
+    to->saved = add(to->saved, from->saved);
+    to->real = add_known(to->real, from->real);
+    to->merging = add(to->merging, from->merging);
+    to->zero = add(to->zero, from->zero);
+    to->rmap_items = add(to->rmap_items, from->rmap_items);
+    to->resident = add_known(to->resident, from->resident);
+    to->processes = add(to->processes, from->processes);
+}
+
+/* The processes that count, by name. */
+static size_t sort_processes(const struct ksm_consumers *c, const struct ksm_process **sorted) {
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->processes.count; i++) {
+        const struct ksm_process *process = &c->processes.list[i];
+        if (process->status == 0 && !(c->excluded & 1U << process->name.kind))
+            sorted[n++] = process;
+    }
+    qsort(sorted, n, sizeof(*sorted), by_name_of_process);
+    return n;
+}
+
+static int make_room(struct ksm_consumer_table *table, size_t *size, size_t n) {
+    if (n <= *size)
+        return 0;
+    struct ksm_consumer *list = reallocarray(table->list, n, sizeof(*list));
+    if (!list)
+        return -ENOMEM;
+    table->list = list;
+    *size = n;
+    return 0;
+}
+
+/* One consumer for all processes of the same name. */
+static int group(struct ksm_consumers *c) {
+    struct ksm_consumer_table *table = &c->table;
+    const struct ksm_process **sorted = calloc(c->processes.count + 1, sizeof(*sorted));
+    size_t n = sorted ? sort_processes(c, sorted) : 0;
+    int status = sorted ? make_room(table, &c->size[0], n) : -ENOMEM;
+
+    table->count = 0;
+    for (size_t i = 0; status == 0 && i < n; i++) {
+        if (i == 0 || compare_names(&sorted[i]->name, &sorted[i - 1]->name) != 0)
+            table->list[table->count++] = (struct ksm_consumer){.name = sorted[i]->name};
+        add_process(&table->list[table->count - 1], sorted[i]);
+    }
+    free(sorted);
+    return status;
+}
+
+static int read_host(struct ksm_consumers *c, int64_t now, size_t i, int64_t *value) {
+    char buf[64];
+    ssize_t n = pseudofs_read(&c->files[i], now, false, buf, sizeof(buf));
+
+    return n < 0 ? (int)n : parse_not_negative(buf, (size_t)n, value);
+}
+
+bool ksm_consumers_registered(struct ksm_consumers *c, int64_t now) {
+    for (size_t i = 0; i < KSM_CONSUMERS_FILES; i++) {
+        int64_t pages = 0;
+        int status = read_host(c, now, i, &pages);
+        if (status == 0 ? pages != 0 : status != -ENOENT)
+            return true;
+    }
+    return false;
+}
+
+static int read_division(struct ksm_consumers *c, int64_t now, struct ksm_division *d) {
+    int64_t pages = 0;
+    int status = read_host(c, now, SHARED, &d->shared);
+
+    if (status == 0)
+        status = read_host(c, now, SHARING, &d->sharing);
+    if (status == 0) {
+        status = read_host(c, now, ZERO, &d->zero);
+        if (status == -ENOENT) /* before 6.6 */
+            status = 0;
+    }
+    if (status == 0 && (__builtin_add_overflow(d->sharing, d->zero, &pages) ||
+                        __builtin_mul_overflow(pages, c->page_size, &c->table.saved)))
+        status = -ERANGE;
+    return status;
+}
+
+/* RSS less the share of merged pages: RSS counts these in full. */
+static int64_t real_memory(const struct ksm_consumers *c, const struct ksm_consumer *consumer,
+                           const struct ksm_share *share) {
+    int64_t bytes = 0;
+
+    if (consumer->resident < share->merged ||
+        __builtin_mul_overflow(consumer->resident - share->merged, c->page_size, &bytes))
+        return -1;
+    return bytes;
+}
+
+static void divide(struct ksm_consumers *c, struct ksm_division *d) {
+    struct ksm_consumer_table *table = &c->table;
+
+    for (size_t i = 0; i < table->count; i++)
+        ksm_share_claim(d, table->list[i].merging, table->list[i].zero);
+    table->unattributed = table->saved;
+    memset(table->by_kind, 0, sizeof(table->by_kind));
+    for (size_t i = 0; i < table->count; i++) {
+        struct ksm_consumer *consumer = &table->list[i];
+        struct ksm_share share = ksm_share_of(d, consumer->merging, consumer->zero);
+        consumer->saved = share.saved * c->page_size;
+        consumer->real = real_memory(c, consumer, &share);
+        table->by_kind[consumer->name.kind] += consumer->saved;
+        table->unattributed -= consumer->saved;
+    }
+    c->in_excess = ksm_share_excess(d) > EXCESS_THOUSANDTHS ? c->in_excess + 1 : 0;
+}
+
+/* ---- the top ---- */
+
+/* Who is shown already keeps the place until another saves a tenth more: so those at the edge do
+ * not come and go at every sample. */
+static int64_t weight(const struct ksm_consumer *consumer) {
+    return consumer->shown ? add(consumer->saved, consumer->saved / 10) : consumer->saved;
+}
+
+static int by_weight(const void *a, const void *b) {
+    const struct ksm_consumer *const *left = a, *const *right = b;
+    int64_t l = weight(*left), r = weight(*right);
+
+    if (l != r)
+        return l < r ? 1 : -1;
+    if ((*left)->shown != (*right)->shown)
+        return (*left)->shown ? -1 : 1;
+    return by_name(*left, *right);
+}
+
+static int rank(struct ksm_consumers *c) {
+    struct ksm_consumer_table *table = &c->table;
+    struct ksm_consumer **ranked = calloc(table->count + 1, sizeof(*ranked));
+
+    if (!ranked)
+        return -ENOMEM;
+    for (size_t i = 0; i < table->count; i++) {
+        const struct ksm_consumer *before =
+            c->last.count == 0 ? NULL
+                               : bsearch(&table->list[i], c->last.list, c->last.count,
+                                         sizeof(table->list[i]), by_name);
+        table->list[i].shown = before && before->shown;
+        ranked[i] = &table->list[i];
+    }
+    qsort(ranked, table->count, sizeof(*ranked), by_weight);
+    table->other = (struct ksm_consumer){.name = {.text = "other"}};
+    for (size_t i = 0; i < table->count; i++) {
+        ranked[i]->shown = i < c->top;
+        if (!ranked[i]->shown)
+            add_consumer(&table->other, ranked[i]);
+    }
+    free(ranked);
+    return 0;
+}
+
+static int make_table(struct ksm_consumers *c, int64_t now) {
+    struct ksm_division division = {.sharing = 0};
+    struct ksm_consumer_table last = c->last;
+    size_t size = c->size[1];
+
+    c->last = c->table;
+    c->size[1] = c->size[0];
+    c->table = last;
+    c->size[0] = size;
+    int status = group(c);
+    if (status == 0)
+        status = read_division(c, now, &division);
+    if (status == 0) {
+        divide(c, &division);
+        status = rank(c);
+    }
+    return status;
+}
+
+/* ---- a tick ---- */
+
+/* Walking, as far as it is due. Returns 0, 1 if there is more to do, or -errno. */
+static int walk(struct ksm_consumers *c, int64_t now, int64_t until, int64_t deadline) {
+    int64_t length = c->swept ? ROUND_INTERVALS * c->interval : c->interval;
+    int status = ksm_processes_walk(&c->processes, now, until, length, deadline);
+
+    if (status == 0 && !c->processes.walking) {
+        c->swept = true;
+        c->trouble[KSM_CONSUMERS_DENIED] = c->processes.denied > 0;
+        c->trouble[KSM_CONSUMERS_HIDDEN] = c->processes.hidden;
+    }
+    return status;
+}
+
+/* Without any page registered there is nobody to look for: a table of nobody, without a look. */
+static int table_of_nobody(struct ksm_consumers *c) {
+    if (c->table.count > 0 || c->processes.proc)
+        forget(c);
+    c->table.saved = c->table.unattributed = 0;
+    memset(c->table.by_kind, 0, sizeof(c->table.by_kind));
+    c->table.other = (struct ksm_consumer){.processes = 0};
+    return 0;
+}
+
+enum ksm_consumers_result ksm_consumers_step(struct ksm_consumers *c, bool registered, int64_t now,
+                                             int64_t until, int64_t budget) {
+    const int64_t deadline = add(clock_ms(CLOCK_MONOTONIC), budget);
+    /* A host that calls once an interval is a little early at times. */
+    const int64_t reached = until + c->interval / 20;
+    int status = 0;
+
+    if (c->trouble[KSM_CONSUMERS_UNKNOWN])
+        return KSM_CONSUMERS_IDLE;
+    if (!c->started)
+        c->due = now + c->interval;
+    c->started = true;
+    if (registered)
+        status = walk(c, now, until, deadline);
+    if (status > 0)
+        return KSM_CONSUMERS_BUSY;
+    if (reached < c->due)
+        return KSM_CONSUMERS_IDLE;
+    if (registered && ksm_processes_refresh(&c->processes, deadline) > 0)
+        return KSM_CONSUMERS_BUSY;
+    if (status == 0)
+        status = registered ? make_table(c, now) : table_of_nobody(c);
+    c->table.valid = status == 0;
+    c->trouble[KSM_CONSUMERS_FAILED] = status != 0;
+    c->trouble[KSM_CONSUMERS_EXCESS] = c->in_excess >= EXCESS_SAMPLES;
+    c->due += (reached - c->due) / c->interval * c->interval + c->interval;
+    return KSM_CONSUMERS_READY;
+}
+
+/* ---- the news ---- */
+
+static const struct {
+    const char *begins;
+    const char *ends;
+} words[KSM_CONSUMERS_TROUBLES] = {
+    [KSM_CONSUMERS_UNKNOWN] = {"who saves is not shown: this kernel does not tell what KSM does "
+                               "for each process (5.19 and later do)",
+                               NULL},
+    [KSM_CONSUMERS_DENIED] = {"processes of other users may not be read, what they save is shown "
+                              "as unattributed; to see them grant cap_dac_read_search "
+                              "(setcap cap_dac_read_search+ep ksm.plugin; for collectd "
+                              "CapabilityBoundingSet and AmbientCapabilities of its service)",
+                              "all processes can be read"},
+    [KSM_CONSUMERS_HIDDEN] = {"/proc hides the processes of other users (mounted with hidepid), "
+                              "what they save is shown as unattributed; to see them mount it with "
+                              "gid= of a group that this program is in",
+                              "/proc hides no processes any more"},
+    [KSM_CONSUMERS_EXCESS] = {"the processes' counts of merged pages add up to more than the "
+                              "host's, by over 1 %; the shares are scaled down (before Linux "
+                              "6.18 a forked child starts with its parent's count)",
+                              "the processes' counts of merged pages agree with the host's again"},
+    [KSM_CONSUMERS_FAILED] = {"who saves cannot be told: /proc or pages_shared, pages_sharing, "
+                              "ksm_zero_pages of /sys/kernel/mm/ksm cannot be read",
+                              "who saves can be told again"},
+};
+
+void ksm_consumers_news(struct ksm_consumers *c, void (*tell)(bool bad, const char *message)) {
+    for (size_t i = 0; i < KSM_CONSUMERS_TROUBLES; i++) {
+        if (c->trouble[i] == c->told[i])
+            continue;
+        c->told[i] = c->trouble[i];
+        tell(c->trouble[i], c->trouble[i] ? words[i].begins : words[i].ends);
+    }
+}

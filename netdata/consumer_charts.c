@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+#include "consumer_charts.h"
+
+#include <string.h>
+
+enum { SUM_PRIORITY = 1380, CHART_PRIORITY = 1381 }; /* before those of charts.c */
+
+void consumer_charts_init(struct consumer_charts *charts, int update_every) {
+    memset(charts, 0, sizeof(*charts));
+    charts->update_every = update_every;
+}
+
+static void texts(struct out *out, const char *const *words) {
+    for (; *words; words++)
+        out_text(out, *words);
+}
+
+static const char *kind_of(const struct consumer_chart *chart) {
+    return chart->is_other ? "other" : ksm_consumer_kinds[chart->name.kind];
+}
+
+/* The end of a CHART line: priority update_every options plugin module. */
+static void end_chart(const struct consumer_charts *charts, int priority, const char *options,
+                      struct out *out) {
+    out_number(out, priority);
+    out_text(out, " ");
+    out_number(out, charts->update_every);
+    out_text(out, options);
+    out_text(out, " ksm.plugin ksm\n");
+}
+
+/* Both are in bytes, and shown in MiB. */
+static void dimension(const char *id, struct out *out) {
+    texts(out, (const char *const[]){"DIMENSION ", id, " '' absolute 1 1048576\n", NULL});
+}
+
+static void set(const char *id, int64_t bytes, struct out *out) {
+    texts(out, (const char *const[]){"SET ", id, " = ", NULL});
+    out_number(out, bytes);
+    out_text(out, "\n");
+}
+
+/* type.id of a consumer's chart. Names are clean: they need no quotes. */
+static void id(const struct consumer_chart *chart, struct out *out) {
+    texts(out, (const char *const[]){"ksm.consumer_", kind_of(chart), "_", chart->name.text, NULL});
+}
+
+static void draw_line(const struct consumer_charts *charts, const struct consumer_chart *chart,
+                      const char *options, struct out *out) {
+    out_text(out, "CHART ");
+    id(chart, out);
+    texts(out, (const char *const[]){" '' 'Memory of ", kind_of(chart), " ", chart->name.text,
+                                     "' 'MiB' 'consumers' ksm.consumer_memory stacked ", NULL});
+    end_chart(charts, CHART_PRIORITY, options, out);
+}
+
+static void draw(const struct consumer_charts *charts, const struct consumer_chart *chart,
+                 struct out *out) {
+    draw_line(charts, chart, " ''", out);
+    texts(out, (const char *const[]){"CLABEL kind ", kind_of(chart), " 1\nCLABEL name '",
+                                     chart->name.text, "' 1\nCLABEL_COMMIT\n", NULL});
+    dimension("real", out);
+    dimension("saved", out);
+}
+
+static struct consumer_chart *find(struct consumer_charts *charts, const struct ksm_name *name,
+                                   bool is_other) {
+    for (size_t i = 0; i < charts->count; i++) {
+        struct consumer_chart *chart = &charts->list[i];
+        if (chart->is_other == is_other && chart->name.kind == name->kind &&
+            strcmp(chart->name.text, name->text) == 0)
+            return chart;
+    }
+    return NULL;
+}
+
+static void send_consumer(struct consumer_charts *charts, const struct ksm_consumer *consumer,
+                          bool is_other, struct out *out) {
+    struct consumer_chart *chart = find(charts, &consumer->name, is_other);
+
+    if (!chart) {
+        if (charts->count == CONSUMER_CHARTS)
+            return;
+        chart = &charts->list[charts->count++];
+        *chart = (struct consumer_chart){.name = consumer->name, .is_other = is_other};
+        draw(charts, chart, out);
+    }
+    chart->alive = true;
+    out_text(out, "BEGIN ");
+    id(chart, out);
+    out_text(out, "\n");
+    if (consumer->real >= 0)
+        set("real", consumer->real, out);
+    set("saved", consumer->saved, out);
+    out_text(out, "END\n");
+}
+
+static void send_sum(struct consumer_charts *charts, const struct ksm_consumer_table *table,
+                     struct out *out) {
+    if (!charts->drawn) {
+        out_text(out, "CHART ksm.consumers '' 'Who saves: memory saved, by kind of consumer' 'MiB' "
+                      "'consumers' ksm.consumers stacked ");
+        end_chart(charts, SUM_PRIORITY, " ''", out);
+        for (size_t kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++)
+            dimension(ksm_consumer_kinds[kind], out);
+        dimension("unattributed", out);
+        charts->drawn = true;
+    }
+    out_text(out, "BEGIN ksm.consumers\n");
+    for (size_t kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++)
+        set(ksm_consumer_kinds[kind], table->by_kind[kind], out);
+    set("unattributed", table->unattributed, out);
+    out_text(out, "END\n");
+}
+
+/* Charts of consumers that are not in this sample leave, and make room before others come. */
+static void drop_gone(struct consumer_charts *charts, const struct ksm_consumer_table *table,
+                      struct out *out) {
+    size_t kept = 0;
+
+    for (size_t i = 0; i < charts->count; i++)
+        charts->list[i].alive = charts->list[i].is_other && table->other.processes > 0;
+    for (size_t i = 0; i < table->count; i++) {
+        struct consumer_chart *chart = find(charts, &table->list[i].name, false);
+        if (chart && table->list[i].shown)
+            chart->alive = true;
+    }
+    for (size_t i = 0; i < charts->count; i++) {
+        if (charts->list[i].alive)
+            charts->list[kept++] = charts->list[i];
+        else
+            draw_line(charts, &charts->list[i], " obsolete", out);
+    }
+    charts->count = kept;
+}
+
+void consumer_charts_send(struct consumer_charts *charts, const struct ksm_consumer_table *table,
+                          struct out *out) {
+    if (!table->valid)
+        return;
+    send_sum(charts, table, out);
+    drop_gone(charts, table, out);
+    for (size_t i = 0; i < table->count; i++)
+        if (table->list[i].shown)
+            send_consumer(charts, &table->list[i], false, out);
+    if (table->other.processes > 0)
+        send_consumer(charts, &table->other, true, out);
+}

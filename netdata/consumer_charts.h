@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The consumers as Netdata's charts: ksm.consumers, who saves by kind; and for each consumer that
+ * is shown one of context ksm.consumer_memory, with its kind and name as labels.
+ */
+#ifndef KSM_CONSUMER_CHARTS_H
+#define KSM_CONSUMER_CHARTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "consumers.h"
+#include "out.h"
+
+enum { CONSUMER_CHARTS = 200 + 1 }; /* the most that option consumers allows, and other */
+
+/* What is drawn so far. */
+struct consumer_charts {
+    int update_every; /* seconds: the interval of the consumers' samples */
+    bool drawn;       /* ksm.consumers */
+    size_t count;
+    struct consumer_chart {
+        struct ksm_name name;
+        bool is_other;
+        bool alive; /* in the table of this sample */
+    } list[CONSUMER_CHARTS];
+};
+
+void consumer_charts_init(struct consumer_charts *charts, int update_every);
+
+/* Appends one sample. A consumer that is not shown any more has its chart made obsolete. A table
+ * that is not valid sends nothing: a gap. */
+void consumer_charts_send(struct consumer_charts *charts, const struct ksm_consumer_table *table,
+                          struct out *out);
+
+#endif
