@@ -2,45 +2,61 @@
 # Tests, demos and checks; included by ../Makefile.
 #
 # tests/*.c are tools, one program each; tests/unit/*.c are unit tests, one program each, with the
-# library check; tests/support/*.c serve all of them. The plugins' objects are those that ship.
+# library check; tests/support/*.c serve the latter, tree.c both. The plugins' objects are those
+# that ship.
 
 TEST_CPPFLAGS = -Itests
 CHECK_LIBS ?= $(shell pkg-config --libs check 2>/dev/null || echo -lcheck)
 
 TOOLS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*.c))
 UNITS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*.c))
-SUPPORT = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/support/*.c))
+SUPPORT = $(BUILD)/tests/support/tree.o
+UNIT_SUPPORT = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/support/*.c))
 
-$(BUILD)/tests/%: KSM_CPPFLAGS += $(TEST_CPPFLAGS)
+$(BUILD)/tests/%: private KSM_CPPFLAGS += $(TEST_CPPFLAGS)
 
 $(TOOLS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT) $(COMMON) $(NETDATA_PARTS)
 	$(call say,LD,$@)
 	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^
 
 # Calls that unit tests make fail: __wrap_CALL in tests/support/faults.c.
-WRAPPED = open pread
-$(UNITS): KSM_LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
-$(UNITS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT) $(COMMON) $(NETDATA_PARTS)
+WRAPPED = open opendir pread write sysconf
+$(UNITS): private KSM_LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
+$(UNITS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(UNIT_SUPPORT) $(COMMON) $(NETDATA_PARTS)
 	$(call say,LD,$@)
 	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^ $(CHECK_LIBS)
 comma = ,
 
+# This one loads the ksm.so that ships, which finds its collectd in the program itself.
+COLLECTD_STUBS = $(addprefix $(BUILD)/tests/,support/collectd_stub.o unit/test_collectd.o)
+$(COLLECTD_STUBS): KSM_CPPFLAGS += $(COLLECTD_CPPFLAGS)
+$(COLLECTD_STUBS): | $(BUILD)/collectd-headers
+$(BUILD)/tests/unit/test_collectd: private KSM_LDFLAGS += -rdynamic
+$(BUILD)/tests/unit/test_collectd: | $(BUILD)/ksm.so
+
 tools: $(TOOLS)
 
-run: deps all tools ## Run private collectd and Netdata with the plugins; DURATION=, PORT=
-	@$(PYTHON) tests/run.py --build $(BUILD) --figures $(BUILD)/tests/figures --port $(PORT) \
-		$(if $(DURATION),--duration $(DURATION))
+# What is missing is installed before anything is built, also with -j: hence the second make.
+BUILD_ALL = $(MAKE) --no-print-directory
+RUN = $(PYTHON) tests/run.py --build $(BUILD) --figures $(BUILD)/tests/figures --port $(PORT) \
+	$(if $(DURATION),--duration $(DURATION))
 
-demo: deps all tools ## The same with a workload and KSM switched on (as root)
-	@$(PYTHON) tests/run.py --build $(BUILD) --figures $(BUILD)/tests/figures --port $(PORT) \
-		$(if $(DURATION),--duration $(DURATION)) --demo
+run: deps ## Run private collectd and Netdata with the plugins; DURATION=, PORT=
+	@$(BUILD_ALL) all tools
+	@$(RUN)
+
+demo: deps ## The same with a workload and KSM switched on (as root)
+	@$(BUILD_ALL) all tools
+	@$(RUN) --demo
 
 .PHONY: tools run demo
 
-check: deps-check all tools $(UNITS) ## Run the tests (under five minutes)
+check: deps deps-check ## Run the tests (under five minutes)
+	@$(BUILD_ALL) all tools units
 	@PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m "not long"
 
-check-long: deps-check all tools $(UNITS) ## Run the slow tests (under twenty minutes)
+check-long: deps deps-check ## Run the slow tests (under twenty minutes)
+	@$(BUILD_ALL) all tools units
 	@PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m long
 
 C_FILES = $(wildcard common/*.[ch] collectd/*.[ch] netdata/*.[ch] tests/*.[ch] tests/*/*.[ch])
@@ -64,3 +80,8 @@ format: ## Format the sources
 units: $(UNITS)
 
 .PHONY: check check-long lint format units
+
+readme: tools ## Renew the tables in README.md
+	@$(PYTHON) tests/readme.py $(BUILD)/tests/figures README.md
+
+.PHONY: readme
