@@ -106,4 +106,4 @@ help: ## Show this list
 .PHONY: all deps deps-check install uninstall clean help
 .DELETE_ON_ERROR:
 
--include $(wildcard $(BUILD)/*/*.d)
+-include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/*/*.d)

@@ -305,8 +305,8 @@ enum ksm_consumers_result ksm_consumers_step(struct ksm_consumers *c, bool regis
     if (!c->started)
         c->due = now + c->interval;
     c->started = true;
-    if (registered)
-        status = walk(c, now, until, deadline);
+    if (registered) /* so that the first round is over when the first table is made */
+        status = walk(c, now, reached, deadline);
     if (status > 0)
         return KSM_CONSUMERS_BUSY;
     if (reached < c->due)
@@ -327,10 +327,11 @@ enum ksm_consumers_result ksm_consumers_step(struct ksm_consumers *c, bool regis
 static const struct {
     const char *begins;
     const char *ends;
+    bool harmless; /* nobody needs to do anything */
 } words[KSM_CONSUMERS_TROUBLES] = {
     [KSM_CONSUMERS_UNKNOWN] = {"who saves is not shown: this kernel does not tell what KSM does "
                                "for each process (5.19 and later do)",
-                               NULL},
+                               NULL, true},
     [KSM_CONSUMERS_DENIED] = {"processes of other users may not be read, what they save is shown "
                               "as unattributed; to see them grant cap_dac_read_search "
                               "(setcap cap_dac_read_search+ep ksm.plugin; for collectd "
@@ -354,6 +355,6 @@ void ksm_consumers_news(struct ksm_consumers *c, void (*tell)(bool bad, const ch
         if (c->trouble[i] == c->told[i])
             continue;
         c->told[i] = c->trouble[i];
-        tell(c->trouble[i], c->trouble[i] ? words[i].begins : words[i].ends);
+        tell(c->trouble[i] && !words[i].harmless, c->trouble[i] ? words[i].begins : words[i].ends);
     }
 }

@@ -102,6 +102,27 @@ static struct span qemu_guest(struct span value, char *buf, size_t size) {
     return value;
 }
 
+/* Whether a program has that name, or the one that its makers release it by. */
+static bool is_called(struct span program, const char *name, const char *release) {
+    return equals(program, name) || (take_prefix(&program, name) && take_prefix(&program, release));
+}
+
+/* cloud-hypervisor's socket: "/run/x/web.sock", "path=/run/x/web.sock", or "fd=3", which names
+ * nothing. Kata Containers have "/run/vc/vm/ID/clh-api.sock" for each machine. */
+static struct span socket_name(struct span socket) {
+    if (take_prefix(&socket, "fd="))
+        return (struct span){NULL, 0};
+    take_prefix(&socket, "path=");
+    struct span name = base_name(socket);
+    if (equals(name, "clh-api.sock") || equals(name, "ch-api.sock")) {
+        socket.len -= name.len;
+        take_suffix(&socket, "/");
+        name = base_name(socket);
+    }
+    take_suffix(&name, ".sock");
+    return name;
+}
+
 /* The name that the command line gives to its machine; is_vm tells whether it is one at all. */
 static struct span machine_name(struct span args, bool *is_vm, char *buf, size_t size) {
     struct span all = args;
@@ -114,15 +135,10 @@ static struct span machine_name(struct span args, bool *is_vm, char *buf, size_t
         struct span value = argument(all, "-name");
         return qemu_guest(value.len > 0 ? value : argument(all, "--name"), buf, size);
     }
-    if (equals(program, "firecracker"))
+    if (is_called(program, "firecracker", "-v"))
         return argument(all, "--id");
-    if (equals(program, "cloud-hypervisor")) {
-        struct span socket = argument(all, "--api-socket");
-        take_prefix(&socket, "path=");
-        socket = base_name(socket);
-        take_suffix(&socket, ".sock");
-        return socket;
-    }
+    if (is_called(program, "cloud-hypervisor", "-static"))
+        return socket_name(argument(all, "--api-socket"));
     *is_vm = false;
     return (struct span){NULL, 0};
 }
@@ -195,13 +211,20 @@ static bool known_part(struct span above, struct span part, enum ksm_consumer_ki
         return name->len > 0;
     }
     *kind = KSM_CONSUMER_container;
-    if (take_prefix(&s, "lxc.payload.") ||
-        (take_prefix(&s, "systemd-nspawn@") && take_suffix(&s, ".service")) ||
-        take_suffix(&s, ".libvirt-lxc") || equals(above, "lxc") || equals(above, "lxc.payload")) {
+    if (take_suffix(&s, ".libvirt-lxc")) {
+        take_libvirt(&s, "lxc");
         *name = s;
         return s.len > 0;
     }
-    return take_container_id(part, name);
+    if (take_prefix(&s, "lxc.payload.") ||
+        (take_prefix(&s, "systemd-nspawn@") && take_suffix(&s, ".service")) ||
+        equals(above, "lxc") || equals(above, "lxc.payload")) {
+        *name = s;
+        return s.len > 0;
+    }
+    /* Podman's pods have ids like containers, which are below them as "libpod-ID". */
+    bool pod = equals(above, "libpod_parent") && !take_prefix(&s, "libpod-");
+    return !pod && take_container_id(part, name);
 }
 
 /* "\x2d" is how systemd writes characters that a unit's name may not have. */
@@ -278,7 +301,7 @@ static bool known_cgroup(struct span cgroup, enum ksm_consumer_kind *kind, struc
 }
 
 void ksm_name_of(const struct ksm_identity *identity, struct ksm_name *name) {
-    char guest_buf[4096];
+    char guest_buf[8192]; /* for any name that processes.c reads: a cut would make two one */
     char group_buf[256];
     bool is_vm = false;
     enum ksm_consumer_kind kind = KSM_CONSUMER_program;

@@ -143,23 +143,25 @@ static int64_t read_started(const struct ksm_processes *p, int pid) {
     return n > 0 && parse_stat(buf, (size_t)n, &stat) == 0 ? stat.started : 0;
 }
 
+/* The bytes read: 0 if there are none, and the start of a text that does not fit. */
+static size_t read_text(const struct ksm_processes *p, int pid, const char *name, char *buf,
+                        size_t size) {
+    ssize_t n = read_file(p, pid, name, buf, size);
+
+    return n == -EFBIG ? size : n > 0 ? (size_t)n : 0;
+}
+
 static void read_name(const struct ksm_processes *p, struct ksm_process *process) {
-    char cgroup[4096 + 1];
+    char cgroup[8192];
     char cmdline[8192];
     char comm[64 + 1];
-    ssize_t cgroup_len = read_file(p, process->pid, "cgroup", cgroup, sizeof(cgroup));
-    ssize_t cmdline_len = read_file(p, process->pid, "cmdline", cmdline, sizeof(cmdline));
-    ssize_t comm_len = read_file(p, process->pid, "comm", comm, sizeof(comm));
     const struct ksm_identity identity = {
         .cgroup = cgroup,
-        .cgroup_len = cgroup_len > 0 ? (size_t)cgroup_len : 0,
+        .cgroup_len = read_text(p, process->pid, "cgroup", cgroup, sizeof(cgroup)),
         .cmdline = cmdline,
-        /* A command line that is longer fills the buffer: its start is what counts. */
-        .cmdline_len = cmdline_len == -EFBIG ? sizeof(cmdline)
-                       : cmdline_len > 0     ? (size_t)cmdline_len
-                                             : 0,
+        .cmdline_len = read_text(p, process->pid, "cmdline", cmdline, sizeof(cmdline)),
         .comm = comm,
-        .comm_len = comm_len > 0 ? (size_t)comm_len : 0,
+        .comm_len = read_text(p, process->pid, "comm", comm, sizeof(comm)),
     };
 
     ksm_name_of(&identity, &process->name);

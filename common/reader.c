@@ -117,9 +117,12 @@ static void read_fields(struct ksm_reader *reader, struct pseudofs_file *file,
 }
 
 /* UKSM has no ksm_zero_pages; its patch adds a line to meminfo instead, in kB. */
-static void zero_of_uksm(struct ksm_sample *s) {
-    const struct ksm_value *kilobytes = &s->at[KSM_uksm_zero];
+static void zero_of_uksm(struct ksm_reader *reader) {
+    struct ksm_sample *s = &reader->sample;
+    struct ksm_value *kilobytes = &s->at[KSM_uksm_zero];
 
+    if (reader->files[KSM_zero].dir != uksm_dir)
+        kilobytes->status = -ENOENT; /* and not what is wrong with meminfo */
     if (s->at[KSM_zero].status != -ENOENT || kilobytes->status == -ENOENT)
         return;
     s->at[KSM_zero].status = kilobytes->status;
@@ -134,7 +137,7 @@ int ksm_reader_tick(struct ksm_reader *reader, int64_t now) {
     read_fields(reader, &reader->vmstat, KSM_SOURCE_VMSTAT, true, now);
     read_fields(reader, &reader->meminfo, KSM_SOURCE_MEMINFO, false, now);
     s->at[KSM_ksmd_cpu].status = ksmd_cpu(&reader->ksmd, now, &s->at[KSM_ksmd_cpu].value);
-    zero_of_uksm(s);
+    zero_of_uksm(reader);
     ksm_derive(s);
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         if (ksm_figures[id].kind != KSM_KIND_INPUT && s->at[id].status == 0)
@@ -171,6 +174,7 @@ int ksm_reader_source(const struct ksm_reader *reader, size_t id, char *text, si
     if (status != 0 || !is_field)
         return status;
     size_t len = strlen(text);
-    int more = snprintf(text + len, size - len, ", %s", ksm_figures[id].key);
+    const char *key = ksm_figures[id].key;
+    int more = snprintf(text + len, size - len, ", %.*s", (int)strcspn(key, ":"), key);
     return more < 0 || (size_t)more >= size - len ? -ENAMETOOLONG : 0;
 }

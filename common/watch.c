@@ -46,7 +46,7 @@ void ksm_watch(struct ksm_watch *watch, const struct ksm_reader *reader, ksm_tel
         if (ksm_figures[id].source == KSM_SOURCE_DERIVED)
             continue;
         watch->seen[id] = watch->seen[id] || status == 0;
-        if (status == -ENOENT && !watch->seen[id])
+        if (status == -ENOENT && !watch->seen[id] && watch->told[id] == 0)
             status = 0;
         if ((status == 0) != (watch->told[id] == 0)) {
             watch->told[id] = status;

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MIT
 # deps.sh run|check ...: install the Debian packages that are missing here, for
 # building and `make run` (run) or for the tests and lint (check).  It starts no
 # service, and enables none at boot, that was not there before.

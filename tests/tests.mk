@@ -20,7 +20,7 @@ $(TOOLS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT) $(COMMON) $(NETDATA_PA
 	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^
 
 # Calls that unit tests make fail: __wrap_CALL in tests/support/faults.c.
-WRAPPED = open opendir pread write sysconf
+WRAPPED = open opendir pread write poll clock_gettime sysconf
 $(UNITS): private KSM_LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
 $(UNITS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(UNIT_SUPPORT) $(COMMON) $(NETDATA_PARTS)
 	$(call say,LD,$@)
@@ -84,4 +84,7 @@ units: $(UNITS)
 readme: tools ## Renew the tables in README.md
 	@$(PYTHON) tests/readme.py $(BUILD)/tests/figures README.md
 
-.PHONY: readme
+golden: all tools ## Write the fixtures' golden outputs anew (then look at the diff)
+	@$(PYTHON) tests/golden.py --build $(BUILD)
+
+.PHONY: readme golden

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: MIT
+"""What the figures are, reckoned from a tree of /proc and /sys without a line of the plugins' code.
+
+The formulas are those of the kernel's Documentation/admin-guide/mm/ksm.rst and mm/ksm.c.  Figures are integers:
+pages, bytes, ns …; percentages and ratios in thousandths, cut.  A figure that the tree's kernel does not have is
+not in the answers.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+PERCENT = 100 * 1000        # a share as thousandths of a percent
+RATIO = 1000                # a ratio in thousandths
+RMAP_ITEM = 64              # sizeof(struct ksm_rmap_item) where a long has 64 bits
+NS_PER_TICK = 10 ** 9 // 100
+OFFLINE = 4                 # the bit of `run` while memory is taken offline
+STATES = ("stopped", "running", "unmerged")
+
+
+class Place(NamedTuple):
+    """Where a figure is found in both hosts."""
+
+    collectd: str           # type
+    divisor: int            # the figure's integer / divisor is collectd's number
+    chart: str              # ksm.CHART
+    units: str
+    scale: float            # the figure's integer × scale is Netdata's number; of a counter the growth a second
+    counter: bool = False
+
+
+def places(page_size):
+    """Return {figure: Place}; Netdata shows memory in MiB."""
+    mib = 1 / 2 ** 20
+    rows = {}
+
+    def add(names, *place, counter=False):
+        for name in names.split():
+            rows[name] = Place(*place, counter)
+
+    add("shared sharing unshared volatile", "vmpage_number", 1, "memory", "MiB", page_size * mib)
+    add("zero", "vmpage_number", 1, "zero_pages", "MiB", page_size * mib)
+    add("saved overhead", "bytes", 1, "savings", "MiB", mib)
+    add("profit gain", "gauge", 1, "savings", "MiB", mib)
+    add("merged ram", "percent", 1000, "effectiveness", "percentage", 1e-3)
+    add("exposure", "gauge", 1000, "exposure", "percentage", 1e-3)
+    add("sharing_ratio", "gauge", 1000, "sharing_ratio", "mappings/page", 1e-3)
+    add("full_scans", "total_operations", 1, "full_scans", "scans/s", 1, counter=True)
+    add("scanned skipped", "vmpage_action", 1, "scan", "pages/s", 1, counter=True)
+    add("cow swpin_copy", "vmpage_action", 1, "cow", "pages/s", 1, counter=True)
+    add("ksmd_cpu", "total_time_in_ms", 10 ** 6, "ksmd_cpu", "percentage", 100 / 10 ** 9, counter=True)
+    add("chains dups", "gauge", 1, "stable_nodes", "nodes", 1)
+    add("run", "gauge", 1, "state", "state", 1)
+    add("pages_to_scan max_page_sharing advisor_min_pages_to_scan advisor_max_pages_to_scan",
+        "gauge", 1, "settings_pages", "pages", 1)
+    add("sleep_millisecs stable_node_chains_prune_millisecs", "gauge", 1, "settings_ms", "milliseconds", 1)
+    add("advisor_target_scan_time", "gauge", 1, "settings_s", "seconds", 1)
+    add("advisor_max_cpu", "gauge", 1, "settings_percent", "percentage", 1)
+    add("merge_across_nodes use_zero_pages smart_scan advisor_mode", "gauge", 1, "settings_flags", "flag", 1)
+    return rows
+
+
+FLAGS = {"merge_across_nodes", "use_zero_pages", "smart_scan", "advisor_mode", "run"}
+
+# The figure of each file of /sys/kernel/mm/ksm, where it is not called like the file.
+FILES = {"pages_shared": "shared", "pages_sharing": "sharing", "pages_unshared": "unshared",
+         "pages_volatile": "volatile", "ksm_zero_pages": "zero", "pages_scanned": "scanned",
+         "pages_skipped": "skipped", "stable_node_chains": "chains", "stable_node_dups": "dups"}
+EVENTS = {"cow_ksm": "cow", "ksm_swpin_copy": "swpin_copy"}
+
+
+def number(text):
+    """Return the integer that a file of mm/ksm or mm/uksm stands for."""
+    if "[" in text:
+        return int(text.partition("[")[2].partition("]")[0] != "none")
+    mantissa, _times, exponent = text.partition(" * 2^")
+    return int(mantissa) << int(exponent or 0)
+
+
+def fields(path):
+    """Return {name: number} of a file of lines "NAME NUMBER" or "NAME: NUMBER kB"; nothing if there is no file."""
+    if not path.exists():
+        return {}
+    return {line.split()[0].rstrip(":"): int(line.split()[1]) for line in path.read_text().splitlines()}
+
+
+def thread_time(tree, name):
+    """Return {"ksmd_cpu": ns} of the kernel thread NAME, {} if there is none: a child of process 2 it must be."""
+    for stat in sorted(tree.glob("proc/[0-9]*/stat")):
+        comm, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+        values = rest.split()           # the first is field 3 of proc(5)
+        if comm != name or values[4 - 3] != "2":
+            continue
+        account = stat.with_name("schedstat")
+        ran = int(account.read_text().split()[0]) if account.exists() else 0
+        return {"ksmd_cpu": ran or (int(values[14 - 3]) + int(values[15 - 3])) * NS_PER_TICK}
+    return {}
+
+
+def read(tree):
+    """Return {figure: integer} of the figures that TREE has as such."""
+    known = places(1)
+    found = {}
+    uksm = not (tree / "sys/kernel/mm/ksm").exists()
+    for path in (tree / "sys/kernel/mm" / ("uksm" if uksm else "ksm")).glob("*"):
+        name = FILES.get(path.name, path.name)
+        if name in known:
+            found[name] = number(path.read_text().strip())
+    if "run" in found:
+        found["run"] &= ~OFFLINE
+    events = fields(tree / "proc/vmstat")
+    found.update({name: events[field] for field, name in EVENTS.items() if field in events})
+    found.update(thread_time(tree, "uksmd" if uksm else "ksmd"))
+    return found
+
+
+def reckon(tree, page_size):
+    """Return {figure: integer} of all figures that TREE gives, the derived ones too."""
+    tree = Path(tree)
+    figures = read(tree)
+    memory = fields(tree / "proc/meminfo")
+    if "zero" not in figures and "KsmZeroPages" in memory:
+        figures["zero"] = memory["KsmZeroPages"] * 1024 // page_size
+    if "sharing" in figures:
+        figures.update(derived(figures, memory, profit_of_kernel(tree), page_size))
+    return figures
+
+
+def profit_of_kernel(tree):
+    """Return general_profit of TREE's kernel, or None."""
+    path = tree / "sys/kernel/mm/ksm/general_profit"
+    return int(path.read_text()) if path.exists() else None
+
+
+def derived(figures, memory, profit, page_size):
+    """Return {figure: integer} of those that follow from FIGURES, meminfo's MEMORY and the kernel's PROFIT or None."""
+    shared, sharing = figures["shared"], figures["sharing"]
+    saved = (sharing + figures.get("zero", 0)) * page_size
+    found = {"saved": saved, "gain": (sharing - shared) * page_size}
+    if "volatile" in figures:           # UKSM does not count those
+        watched = shared + sharing + figures["unshared"] + figures["volatile"]
+        found["merged"] = sharing * PERCENT // watched if watched else 0
+        if profit is None:
+            profit = sharing * page_size - watched * RMAP_ITEM
+    if profit is not None:
+        found.update(profit=profit, overhead=saved - profit)
+    if shared:
+        found["sharing_ratio"] = (shared + sharing) * RATIO // shared
+    if "MemTotal" in memory:
+        found["ram"] = saved * PERCENT // (memory["MemTotal"] * 1024)
+    if "MemAvailable" in memory:
+        found["exposure"] = saved * PERCENT // ((memory["MemAvailable"] + memory["SwapFree"]) * 1024)
+    return found
+
+
+def collectd_values(figures, page_size):
+    """Return {series: number} that collectd should have of FIGURES: counters raw."""
+    values = {}
+    for name, value in figures.items():
+        place = places(page_size)[name]
+        values[f"ksm/{place.collectd}-{name}"] = value // place.divisor if place.counter else value / place.divisor
+    return values
+
+
+def netdata_values(figures, page_size):
+    """Return {(chart, dimension): number} that Netdata should have of FIGURES, counters times their scale."""
+    values = {}
+    for name, value in figures.items():
+        place = places(page_size)[name]
+        if name == "run":
+            values.update({("ksm.state", state): float(value == i) for i, state in enumerate(STATES)})
+        else:
+            values[f"ksm.{place.chart}", name] = value * place.scale
+    return values

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: MIT
+"""The live kernel: what the figures say is saved is what a memory cgroup's charge falls by, to the page.
+
+As root, on a kernel with KSM where nothing is merged now.  Settings are put back (tests/live.py).
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import golden
+from live import KSM, RUNNING, STOPPED, UNMERGED, KsmSettings, Locked, Workload, why_not
+from protocol import Agent
+
+PAGES = 65536
+MAX_SHARING = 256       # uses of one kept page
+MERGED_S = 60           # all is merged within this time
+QUIET_S = 0.3           # other programs' memory would have been noticed by then
+SCANS = 3               # full scans that change nothing: all is merged
+STATES = ("pages_shared", "pages_sharing", "pages_unshared", "pages_volatile", "ksm_zero_pages")
+
+# As fast as ksmd goes, and no page passed over.
+SETTINGS = {"advisor_mode": "none", "smart_scan": 0, "pages_to_scan": 100000, "sleep_millisecs": 0,
+            "max_page_sharing": MAX_SHARING, "merge_across_nodes": 1, "use_zero_pages": 0}
+
+# Pattern, use_zero_pages, pages kept, pages saved: pairs keep one of two, triples one of three (one page is left
+# over), of equal pages one is kept for every 256, the kernel's page of zeros is nobody's.
+PATTERNS = [
+    ("pairs", 0, PAGES // 2, PAGES // 2),
+    ("triples", 0, PAGES // 3, PAGES // 3 * 2),
+    ("identical", 0, PAGES // MAX_SHARING, PAGES - PAGES // MAX_SHARING),
+    ("zeros", 0, PAGES // MAX_SHARING, PAGES - PAGES // MAX_SHARING),
+    ("zeros", 1, 0, PAGES),
+]
+
+
+class Cgroup:
+    """A memory cgroup of its own, for the processes that a script starts."""
+
+    def __init__(self, name):
+        """Make it: v2 where the memory controller is there, else v1."""
+        v2 = Path("/sys/fs/cgroup")
+        unified = (v2 / "cgroup.subtree_control").exists() and "memory" in (v2 / "cgroup.subtree_control").read_text()
+        self.path = (v2 if unified else v2 / "memory") / name
+        self.usage = self.path / ("memory.current" if unified else "memory.usage_in_bytes")
+        if not unified and not (v2 / "memory/memory.usage_in_bytes").exists():
+            pytest.skip("there is no memory cgroup controller at /sys/fs/cgroup")
+        try:
+            self.path.mkdir()
+        except OSError as error:
+            pytest.skip(f"a memory cgroup cannot be made: {error}")
+
+    def remove(self):
+        """Remove it; its processes have ended, though the kernel may still be at it."""
+        for _ in range(100):
+            try:
+                return self.path.rmdir()
+            except OSError:
+                time.sleep(0.05)
+        return self.path.rmdir()
+
+    def charge(self):
+        """Return the pages that are charged to it."""
+        return int(self.usage.read_text()) // os.sysconf("SC_PAGESIZE")
+
+    def script(self, path, program):
+        """Make the script PATH that starts PROGRAM in this cgroup, with all its memory charged to it."""
+        path.write_text(f'#!/bin/sh\necho $$ >"{self.path}/cgroup.procs" || exit 1\nexec "{program}" "$@"\n')
+        path.chmod(0o755)
+        return path
+
+
+def settings():
+    """Return {knob: text} of the live kernel; pages_to_scan only while the advisor leaves it alone."""
+    found = {path.name: path.read_text() for path in KSM.iterdir() if path.stat().st_mode & 0o200}
+    if "[none]" not in found.get("advisor_mode", "[none]"):
+        del found["pages_to_scan"]
+    return found
+
+
+@pytest.fixture(autouse=True, scope="module")
+def settings_stay():
+    """At the end of all tests the settings are as they were."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    before = settings()
+    yield
+    assert settings() == before
+
+
+@pytest.fixture
+def ksm():
+    """The live kernel's KSM, locked, nothing merged, with SETTINGS; put back afterwards."""
+    with KsmSettings() as live:
+        if live.any_merged():
+            pytest.skip("pages are merged here already, which this test would have to undo")
+        set_all(live, SETTINGS)
+        live.set("run", RUNNING)
+        time.sleep(QUIET_S)
+        if any(figures_of(live)):
+            pytest.skip("other programs of this host have memory registered with KSM")
+        live.set("run", UNMERGED)
+        yield live
+
+
+@pytest.fixture
+def cgroup():
+    """A memory cgroup of this test's own."""
+    group = Cgroup(f"ksm-test-{os.getpid()}")
+    yield group
+    group.remove()
+
+
+@pytest.fixture
+def start(build, cgroup, tmp_path):
+    """A function that starts the workload with a pattern in the cgroup: a context manager."""
+    script = cgroup.script(tmp_path / "workload", build / "tests/workload")
+    return lambda pattern, pages=PAGES: Workload(script, pattern, pages)
+
+
+def set_all(ksm, values):
+    """Set those of VALUES, {knob: value}, that this kernel has."""
+    for name, value in values.items():
+        if ksm.has(name):
+            ksm.set(name, value)
+
+
+def figures_of(ksm):
+    """Return the kernel's own counts of pages by state."""
+    return [ksm.number(name) for name in STATES if ksm.has(name)]
+
+
+def merge_all(ksm):
+    """Let ksmd run until its full scans change nothing any more, then stop it."""
+    ksm.set("run", RUNNING)
+    last, since = None, 0
+
+    def settled():
+        nonlocal last, since
+        scans, now = ksm.number("full_scans"), figures_of(ksm)
+        if now != last or not ksm.any_merged():
+            last, since = now, scans
+        return scans >= since + SCANS
+
+    ksm.wait(settled, MERGED_S, "all to be merged")
+    ksm.set("run", STOPPED)
+
+
+def by_tool(build):
+    """Return {figure: integer} of the valid figures, by the tool that prints them."""
+    printed = subprocess.run([build / "tests/figures", "json"], capture_output=True, check=True).stdout
+    return {figure["name"]: figure["value"] for figure in json.loads(printed) if figure["status"] == 0}
+
+
+def by_plugin(build):
+    """Return {dimension: integer} of what ksm.plugin sends."""
+    sent = golden.netdata_once(build, *golden.ARGUMENTS, "1").stdout
+    return {dimension: value for (_chart, dimension), value in Agent(sent).ticks[0].items()}
+
+
+@pytest.mark.parametrize("pattern, zero_pages, kept, saved", PATTERNS)
+def test_saved_is_what_the_charge_falls_by(pattern, zero_pages, kept, saved, ksm, cgroup, start, build, page_size):
+    if zero_pages and not ksm.has("ksm_zero_pages"):
+        pytest.skip("this kernel does not count the zero pages of use_zero_pages (6.6)")
+    set_all(ksm, {"use_zero_pages": zero_pages})
+    with start(pattern):
+        before = cgroup.charge()
+        assert before >= PAGES
+        merge_all(ksm)
+        fall = before - cgroup.charge()
+        for figures in (by_tool(build), by_plugin(build)):
+            assert figures["saved"] == fall * page_size
+            assert figures["shared"] == kept
+            assert figures["gain"] == (figures["sharing"] - kept) * page_size
+    assert fall == saved
+
+
+def test_what_is_merged_stays_visible_when_ksm_is_stopped(ksm, start, build, page_size):
+    with start("pairs", 1024):
+        merge_all(ksm)
+        assert ksm.number("run") == STOPPED
+        figures = by_plugin(build)
+    assert (figures["stopped"], figures["running"], figures["unmerged"]) == (1, 0, 0)
+    assert (figures["shared"], figures["sharing"], figures["saved"]) == (512, 512, 512 * page_size)
+    assert figures["sharing_ratio"] == 2000
+
+
+def test_unmerging_sets_full_scans_to_0_and_nothing_is_saved(ksm, start, build):
+    with start("pairs", 1024):
+        merge_all(ksm)
+        merged = by_plugin(build)
+        ksm.set("run", UNMERGED)
+        unmerged = by_plugin(build)
+    assert merged["full_scans"] >= SCANS and unmerged["full_scans"] == 0
+    assert (unmerged["stopped"], unmerged["running"], unmerged["unmerged"]) == (0, 0, 1)
+    assert unmerged["saved"] == unmerged["shared"] == unmerged["sharing"] == unmerged["merged"] == 0
+    assert "sharing_ratio" not in unmerged
+    for name in {"scanned", "cow"} & set(merged):
+        assert unmerged[name] >= merged[name], f"{name} was reset too"
+    if "cow" in merged:
+        assert unmerged["cow"] - merged["cow"] >= 1024, "unmerging copies every page"
+
+
+def test_a_setting_that_changes_is_seen_by_a_new_reader(ksm, build):
+    for value in (7, 1234):
+        ksm.set("pages_to_scan", value)
+        assert by_tool(build)["pages_to_scan"] == by_plugin(build)["pages_to_scan"] == value
+
+
+# The tools that these tests stand on.
+
+def test_settings_are_put_back_after_an_error():
+    with KsmSettings():
+        before = settings()
+    with pytest.raises(ZeroDivisionError):
+        with KsmSettings() as live:
+            set_all(live, {"pages_to_scan": 4321, "sleep_millisecs": 54, "use_zero_pages": 1, "run": RUNNING})
+            assert settings() != before
+            raise ZeroDivisionError
+    assert settings() == before
+
+
+def test_settings_are_put_back_by_the_next_one_after_a_kill():
+    with KsmSettings():
+        before = settings()
+    program = ("import sys, time; sys.path.insert(0, sys.argv[1]); from live import KsmSettings\n"
+               "with KsmSettings() as ksm:\n"
+               "    ksm.set('sleep_millisecs', 54); print('set', flush=True); time.sleep(600)\n")
+    tools = Path(__file__).resolve().parents[1]
+    with subprocess.Popen([sys.executable, "-c", program, tools], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "set\n"
+        assert settings() != before
+        holder.send_signal(signal.SIGKILL)
+    with KsmSettings():
+        assert settings() == before
+
+
+def test_the_lock_keeps_others_out(ksm):
+    with pytest.raises(Locked):
+        with KsmSettings(lock_seconds=0):
+            pass
+    assert ksm.has("run")

@@ -1,0 +1,92 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""The golden outputs of the fixtures: what each plugin makes of the tree of a kernel's era.
+
+    golden.py --build build        write tests/fixtures/ERA.{netdata,collectd}.golden anew
+
+ERA.netdata.golden is what ksm.plugin writes at one tick, ERA.collectd.golden what a real collectd gets of one
+reading: a line a value list, "ksm/TYPE-NAME VALUE".  Figures in bytes depend on the page size: these are of 4 kB.
+tests/e2e/test_golden.py compares, and reckons the derived figures by itself.  Consumers, who are told of per process,
+are off: they have tests of their own.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from hosts import Collectd
+
+FIXTURES = Path(__file__).resolve().parent / "fixtures"
+ERAS = ["article", "2.6.32", "3.10", "5.15", "6.1", "6.6", "6.12", "6.18", "uksm", "no-ksm"]
+PAGE_SIZE = 4096
+NO_KSM = "no KSM in this kernel"        # the plugins' word for it
+RUN_S = 20
+
+# The host's figures alone, as ksm.plugin's arguments and as collectd's options.
+ARGUMENTS = ["--consumers=0"]
+OPTIONS = {"Consumers": 0}
+
+
+def make_tree(build, era, directory):
+    """Make the tree of ERA's fixture in DIRECTORY and return that."""
+    subprocess.run([build / "tests/mktree", FIXTURES / f"{era}.tree", directory], check=True)
+    return Path(directory)
+
+
+def netdata_once(build, *words):
+    """Run ksm.plugin with the arguments WORDS for one tick; return what came of it."""
+    return subprocess.run([build / "ksm.plugin", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=RUN_S)
+
+
+def collectd_once(build, tree, directory):
+    """Run a collectd on TREE, its files in DIRECTORY; return the value lists of one reading, and its log."""
+    with Collectd(directory, Path(build, "ksm.so"), {"Root": tree, **OPTIONS}) as host:
+        host.wait(lambda: NO_KSM in host.log() or max(map(len, host.history().values()), default=0) > 2, RUN_S,
+                  "readings")
+        last = {name: samples[-1][1] for name, samples in host.history().items()}
+        return [f"{name} {number:.15g}" for name, number in sorted(last.items())], host.log()
+
+
+def golden(era, host):
+    """Return the path of the golden output of ERA at HOST, "netdata" or "collectd"."""
+    return FIXTURES / f"{era}.{host}.golden"
+
+
+def outputs(build, era, directory):
+    """Return {host: output} of both plugins on the fixture of ERA, made in DIRECTORY."""
+    tree = make_tree(build, era, Path(directory, "tree"))
+    lines, _log = collectd_once(build, tree, Path(directory, "collectd"))
+    return {"netdata": netdata_once(build, "--root", tree, *ARGUMENTS, "1").stdout,
+            "collectd": "".join(f"{line}\n" for line in lines)}
+
+
+def all_outputs(build, directory):
+    """Return {era: {host: output}} of all fixtures, made in DIRECTORY; all at once, as it is mostly waiting."""
+    def one(era):
+        work = Path(directory, era)
+        work.mkdir()
+        return outputs(build, era, work)
+    with ThreadPoolExecutor(len(ERAS)) as pool:
+        return dict(zip(ERAS, pool.map(one, ERAS)))
+
+
+def main():
+    """Write the golden outputs of all fixtures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", type=Path, required=True, help="where ksm.so and ksm.plugin are")
+    build = parser.parse_args().build.resolve()
+    if os.sysconf("SC_PAGESIZE") != PAGE_SIZE:
+        sys.exit(f"golden outputs are of machines with pages of {PAGE_SIZE} bytes")
+    with tempfile.TemporaryDirectory() as directory:
+        for era, texts in all_outputs(build, directory).items():
+            for host, text in texts.items():
+                golden(era, host).write_text(text)
+
+
+if __name__ == "__main__":
+    main()
