@@ -249,15 +249,20 @@ static int rank(struct ksm_consumers *c) {
     return 0;
 }
 
+static void swap_tables(struct ksm_consumers *c) {
+    struct ksm_consumer_table table = c->table;
+    size_t size = c->size[0];
+
+    c->table = c->last;
+    c->size[0] = c->size[1];
+    c->last = table;
+    c->size[1] = size;
+}
+
 static int make_table(struct ksm_consumers *c, int64_t now) {
     struct ksm_division division = {.sharing = 0};
-    struct ksm_consumer_table last = c->last;
-    size_t size = c->size[1];
 
-    c->last = c->table;
-    c->size[1] = c->size[0];
-    c->table = last;
-    c->size[0] = size;
+    swap_tables(c);
     int status = group(c);
     if (status == 0)
         status = read_division(c, now, &division);
@@ -265,6 +270,8 @@ static int make_table(struct ksm_consumers *c, int64_t now) {
         divide(c, &division);
         status = rank(c);
     }
+    if (status != 0)
+        swap_tables(c); /* who was shown is still known then */
     return status;
 }
 
@@ -331,23 +338,24 @@ static const struct {
 } words[KSM_CONSUMERS_TROUBLES] = {
     [KSM_CONSUMERS_UNKNOWN] = {"who saves is not shown: this kernel does not tell what KSM does "
                                "for each process (5.19 and later do)",
-                               NULL, true},
+                               .harmless = true},
     [KSM_CONSUMERS_DENIED] = {"processes of other users may not be read, what they save is shown "
                               "as unattributed; to see them grant cap_dac_read_search "
                               "(setcap cap_dac_read_search+ep ksm.plugin; for collectd "
                               "CapabilityBoundingSet and AmbientCapabilities of its service)",
-                              "all processes can be read"},
+                              .ends = "all processes can be read"},
     [KSM_CONSUMERS_HIDDEN] = {"/proc hides the processes of other users (mounted with hidepid), "
                               "what they save is shown as unattributed; to see them mount it with "
                               "gid= of a group that this program is in",
-                              "/proc hides no processes any more"},
-    [KSM_CONSUMERS_EXCESS] = {"the processes' counts of merged pages add up to more than the "
-                              "host's, by over 1 %; the shares are scaled down (before Linux "
-                              "6.18 a forked child starts with its parent's count)",
-                              "the processes' counts of merged pages agree with the host's again"},
+                              .ends = "/proc hides no processes any more"},
+    [KSM_CONSUMERS_EXCESS] =
+        {"the processes' counts of merged pages add up to more than the "
+         "host's, by over 1 %; the shares are scaled down (before Linux "
+         "6.18 a forked child starts with its parent's count)",
+         .ends = "the processes' counts of merged pages agree with the host's again"},
     [KSM_CONSUMERS_FAILED] = {"who saves cannot be told: /proc or pages_shared, pages_sharing, "
                               "ksm_zero_pages of /sys/kernel/mm/ksm cannot be read",
-                              "who saves can be told again"},
+                              .ends = "who saves can be told again"},
 };
 
 void ksm_consumers_news(struct ksm_consumers *c, void (*tell)(bool bad, const char *message)) {

@@ -556,7 +556,7 @@ class Netdata(Daemon):
         return json.loads(self.fetch(f"api/v1/{call}{query}"))
 
     def charts(self):
-        """Return {chart id: the agent's description of it}."""
+        """Return {chart id: the agent's description of it}; obsolete charts are not among them."""
         return self.api("charts")["charts"]
 
     def alarms(self):

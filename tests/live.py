@@ -32,6 +32,13 @@ POLL_S = 0.05       # between two looks at the kernel's figures
 STOPPED, RUNNING, UNMERGED = 0, 1, 2
 RUN_MASK = 3        # without the bit of memory being taken offline
 
+# As fast as ksmd goes, and no page passed over.
+FAST = {"advisor_mode": "none", "smart_scan": 0, "pages_to_scan": 100000, "sleep_millisecs": 0,
+        "max_page_sharing": 256, "merge_across_nodes": 1, "use_zero_pages": 0}
+STATES = ("pages_shared", "pages_sharing", "pages_unshared", "pages_volatile", "ksm_zero_pages")
+MERGED_S = 60       # all is merged within this time
+SCANS = 3           # full scans that change nothing: all is merged
+
 # The kernel refuses to change these while any page is merged.
 ONLY_UNMERGED = ("merge_across_nodes", "max_page_sharing")
 # What changing one setting changes as well.
@@ -175,6 +182,31 @@ class KsmSettings:
         self.store()
         self.write(name, value)
 
+    def set_all(self, values):
+        """Set those of VALUES, {setting: value}, that this kernel has."""
+        for name, value in values.items():
+            if self.has(name):
+                self.set(name, value)
+
+    def states(self):
+        """Return how many pages KSM has in each state."""
+        return [self.number(name) for name in STATES if self.has(name)]
+
+    def merge_all(self):
+        """Let ksmd run until its full scans change nothing any more, then stop it."""
+        self.set("run", RUNNING)
+        last, since = None, 0
+
+        def settled():
+            nonlocal last, since
+            scans, now = self.number("full_scans"), self.states()
+            if now != last or not self.any_merged():
+                last, since = now, scans
+            return scans >= since + SCANS
+
+        self.wait(settled, MERGED_S, "all to be merged")
+        self.set("run", STOPPED)
+
     def wait(self, condition, seconds, what="the kernel"):
         """Wait at most SECONDS until CONDITION() is true, and return its value; raise if it does not come."""
         deadline = time.monotonic() + seconds
@@ -224,18 +256,31 @@ class KsmSettings:
         return self.text(name) != self.saved[name]
 
 
+def comm_of(pid):
+    """Return the name of process PID, or None if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
+    except OSError:
+        return None
+
+
 class Workload:
     """The workload program with a pattern, from when its memory is ready until the end of the block."""
 
-    def __init__(self, program, pattern, size=None):
-        """Run PROGRAM with PATTERN; SIZE is in pages, for the pattern "demo" in MiB a process."""
-        self.argv = [str(program), pattern] + ([str(size)] if size is not None else [])
+    def __init__(self, program, pattern, size=None, kind=None, user=None):
+        """Run PROGRAM with PATTERN as USER; SIZE is in pages, for the pattern "demo" in MiB a process.
+
+        Workloads of one KIND (1 … 255, default 1) have the same pages.
+        """
+        self.argv = [str(program), pattern, *(str(number) for number in (size, kind) if number is not None)]
+        self.user = user
         self.process = None
 
     def __enter__(self):
         self.process = subprocess.Popen(
             self.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            start_new_session=True, preexec_fn=die_with_parent(os.getpid()))
+            user=self.user, extra_groups=None if self.user is None else [], start_new_session=True,
+            preexec_fn=die_with_parent(os.getpid()))
         try:
             self.wait_ready()
         except BaseException:
@@ -250,6 +295,11 @@ class Workload:
     def pid(self):
         """The process that holds the pages, of every pattern but "demo"."""
         return self.process.pid
+
+    def actors(self):
+        """Return {name: pid} of the living processes of the pattern "demo"."""
+        members = [pid for pid in session_members(self.process.pid) if pid != self.process.pid]
+        return {name: pid for name, pid in ((comm_of(pid), pid) for pid in members) if name}
 
     def wait_ready(self):
         """Wait until the memory is filled and registered."""

@@ -6,7 +6,9 @@
 
 Shows the figures of collectd and of Netdata once a second until Ctrl-C, or until the duration is over: then
 it also judges whether both hosts delivered every figure that is valid on this machine, and agree (exit 0, else 1).
-With --demo it starts programs with memory to merge and switches KSM on, and puts all settings back at the end.
+Below them the consumers, if there are any: their sums must meet what the host saves.
+With --demo it starts programs with memory to merge and switches KSM on, and puts all settings back at the end. One of
+the programs is killed in mid-run and must disappear; of the others both hosts must show what the kernel's files give.
 """
 
 import argparse
@@ -23,6 +25,7 @@ from bisect import bisect
 from contextlib import ExitStack
 from pathlib import Path
 
+import consumers
 from hosts import Collectd, HostError, Netdata, PortTaken
 from live import KSM, LOCK_S, KsmSettings, LiveError, Locked, Workload, why_not
 
@@ -39,6 +42,12 @@ PRINTED = 1e-7          # the last digit of Netdata's answers
 
 # What the demo sets, where the kernel has it; run comes last.
 DEMO_SETTINGS = {"use_zero_pages": 1, "pages_to_scan": 2000, "run": 1}
+
+VICTIM = "ksm-equal-3"      # the demo's program that is killed in mid-run
+GONE_S = 4                  # an ended consumer sends nothing so long after its end
+REACH_S = 1.5               # the host's values around a sum of the consumers
+CONSUMERS_S = 10            # between two samples of the consumers, by default
+DEMO_CONSUMERS_S = 1        # and in the demo
 
 # How units are shown: name, and how many of the figure's units make one.
 SHOWN_UNITS = {"bytes": ("MiB", 1048576), "ns": ("ms", 1000000)}
@@ -208,8 +217,8 @@ def judge_growth(figure, here, there):
             f"in the same {end - start:.0f} s")
 
 
-def judge_values(here, there, resolution, unit):
-    """Return how two hosts' histories of one gauge differ at their common end, or None.
+def judge_values(here, there, resolution, unit, names=("collectd", "Netdata")):
+    """Return how two histories of one gauge, of the two NAMES, differ at their common end, or None.
 
     They sample at different moments, and Netdata computes its values at whole seconds from those around:
     so their ranges over the last seconds must meet, but for rounding.
@@ -222,7 +231,7 @@ def judge_values(here, there, resolution, unit):
     slack = ROUNDING * max(map(abs, mine + other)) + resolution
     if min(mine) <= max(other) + slack and min(other) <= max(mine) + slack:
         return None
-    return (f"collectd {min(mine):.7g} … {max(mine):.7g}, Netdata {min(other):.7g} … {max(other):.7g} {unit} "
+    return (f"{names[0]} {min(mine):.7g} … {max(mine):.7g}, {names[1]} {min(other):.7g} … {max(other):.7g} {unit} "
             f"in the last {WINDOW_S} s")
 
 
@@ -268,23 +277,87 @@ def judge(figures, collectd, netdata, seconds):
     return len(wrong)
 
 
+# Who saves.
+
+class Actors:
+    """The demo's programs: what each saves by the kernel's files, and the one that is killed."""
+
+    def __init__(self, workload):
+        self.pids = workload.actors()
+        self.samples = {name: [] for name in self.pids}     # [(time, bytes), …]
+        self.killed = None                                  # when
+
+    def note(self):
+        """Take one sample."""
+        page_size = os.sysconf("SC_PAGESIZE")
+        sharing, shared = (int((KSM / name).read_text()) for name in ("pages_sharing", "pages_shared"))
+        for name, pid in self.pids.items():
+            pages = consumers.share(pid, sharing, shared)
+            if pages is not None:
+                self.samples[name].append((time.time(), float(pages * page_size)))
+
+    def kill(self):
+        """Kill one of them."""
+        os.kill(self.pids[VICTIM], signal.SIGKILL)
+        self.killed = time.time()
+        print(f"\n{VICTIM} (process {self.pids[VICTIM]}) is killed now, and must disappear from both hosts.\n",
+              flush=True)
+
+    def judge(self, histories, listed, end):
+        """Return what is wrong with the programs in HISTORIES and LISTED, {host: consumers}: a list of texts."""
+        wrong = []
+        for name, own in self.samples.items():
+            for host, history in histories.items():
+                samples = history.get(("program", name), {}).get("saved", [])
+                if name == VICTIM:
+                    wrong += self.judge_victim(host, samples, ("program", name) in listed[host])
+                elif not fresh(samples, end) or "real" not in history["program", name]:
+                    wrong.append(f"program {name}: not delivered by {host}")
+                else:
+                    text = judge_values(own, samples, consumers.MIB * PRINTED, "bytes", ("the kernel's files", host))
+                    wrong += [f"program {name}: {text}"] if text else []
+        return wrong
+
+    def judge_victim(self, host, samples, listed):
+        """Return what is wrong with the killed one, its SAMPLES in HOST and that it is LISTED there: a list of texts."""
+        if not any(when < self.killed for when, _ in samples):
+            return [f"program {VICTIM}: not delivered by {host} before it was killed"]
+        late = samples[-1][0] - self.killed
+        wrong = [f"program {VICTIM}: {host} has values of {late:.1f} s after its end"] if late > GONE_S else []
+        return wrong + ([f"program {VICTIM}: {host} still lists it"] if listed else [])
+
+
+def why_not_one_by_one():
+    """Return why the demo's programs are no consumers of their own, or None if they are."""
+    if not Path("/proc/self/ksm_merging_pages").exists():
+        return "this kernel does not tell what KSM does for each process (5.19 and later do)"
+    cgroup = consumers.owner()
+    return f"they belong to the service or container that this runs in: {cgroup}" if cgroup else None
+
+
 # The run.
 
 class Watch:
     """Both hosts at work, and the table of their figures."""
 
-    def __init__(self, arguments, stack):
-        """Start both hosts, to be stopped when STACK is left."""
+    def __init__(self, arguments, stack, actors=None):
+        """Start both hosts, to be stopped when STACK is left; ACTORS are the demo's programs."""
         self.tool = arguments.figures
         self.duration = arguments.duration
+        self.actors = actors
         self.steady = {}        # figure: since when it has been valid, by the monotonic clock
         self.figures = []
         self.peak = {"collectd": 0.0, "Netdata": 0.0}       # of saved, in bytes
+        self.listed = {"collectd": {}, "Netdata": {}}       # the consumers that each host shows now
+        self.past = {}          # of Netdata, which forgets ended ones: {consumer: {figure: {time: bytes}}}
+        self.interval = DEMO_CONSUMERS_S if actors else CONSUMERS_S
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ksm-run-")))
         self.collectd = stack.enter_context(
-            Collectd(work / "collectd", arguments.build / "ksm.so", history=self.duration is not None))
+            Collectd(work / "collectd", arguments.build / "ksm.so", {"ConsumersInterval": self.interval},
+                     history=self.duration is not None))
         self.netdata = stack.enter_context(
-            Netdata(work / "netdata", arguments.build / "ksm.plugin", port=arguments.port))
+            Netdata(work / "netdata", arguments.build / "ksm.plugin", f"--consumers-interval={self.interval}",
+                    port=arguments.port))
 
     def look(self):
         """Take one look at the figures and at both hosts; return the lines to show."""
@@ -294,12 +367,16 @@ class Watch:
         self.steady = {name: self.steady.get(name, now) for name in valid}
         for host in (self.collectd, self.netdata):
             host.check_alive()
+        if self.actors and self.duration:
+            self.actors.note()
         rates, values = self.collectd.rates(), self.netdata.values()
-        self.note_saved(rates, values)
-        return table(self.figures, rates, values)
+        saved = self.note_saved(rates, values)
+        self.note_consumers(*consumers.latest(rates, values))
+        below = consumers.table(*self.listed.values(), saved)
+        return table(self.figures, rates, values) + [""] * bool(below) + below
 
     def note_saved(self, rates, values):
-        """Remember the highest `saved` that each host has shown."""
+        """Remember the highest `saved` that each host has shown, and return both hosts' as texts."""
         for figure in self.figures:
             if figure["name"] == "saved":
                 here = rates.get(figure["collectd"], (0, math.nan))[1]
@@ -307,6 +384,17 @@ class Watch:
                 for host, raw in (("collectd", collectd_raw(figure, here)), ("Netdata", netdata_raw(figure, there))):
                     if raw > self.peak[host]:           # never true of NaN
                         self.peak[host] = raw
+                return cells(figure, rates, values)
+        return "-", "-"
+
+    def note_consumers(self, here, there):
+        """Remember what the hosts show of consumers, HERE is collectd's and THERE Netdata's."""
+        self.listed = {"collectd": here, "Netdata": there}
+        if self.duration is None:
+            return                      # nobody will judge
+        for consumer, figures in there.items():
+            for figure, (when, number) in figures.items():
+                self.past.setdefault(consumer, {}).setdefault(figure, {})[when] = number
 
     def wait_first(self):
         """Wait until both hosts have delivered something."""
@@ -322,23 +410,68 @@ class Watch:
             time.sleep(max(0, tick - time.monotonic()))
             left = "Ctrl-C ends it" if self.duration is None else f"{start + self.duration - tick:.0f} s left"
             show([f"Dashboard: {self.netdata.url}   ({left})", "", *self.look()])
+            if self.actors and self.duration and not self.actors.killed and tick >= start + self.duration / 2:
+                self.actors.kill()
             tick = max(tick + 1, math.floor(time.monotonic() - start) + start)
 
     def judge(self):
-        """Judge the figures that have been valid for some time; return how much is wrong."""
+        """Judge the figures that have been valid for some time, and the consumers; return how much is wrong."""
         settled = time.monotonic() - FRESH_S - 1
         figures = [figure for figure in self.figures if self.steady.get(figure["name"], math.inf) <= settled]
         if not figures:
             print("No figure is valid on this machine.")
             return 1
-        return judge(figures, self.collectd, self.netdata, min(self.duration + 2, JUDGED_S))
+        seconds = min(self.duration + 2, JUDGED_S)
+        return judge(figures, self.collectd, self.netdata, seconds) + self.judge_consumers(seconds)
+
+    def judge_consumers(self, seconds):
+        """Judge the consumers of the last SECONDS, if there are any; return how much is wrong."""
+        mine = self.collectd.history(seconds)
+        other = self.netdata.history(seconds, ["ksm.savings", consumers.SUM_CHART])
+        histories = {"collectd": consumers.of_collectd(mine),
+                     "Netdata": {consumer: {figure: sorted(samples.items()) for figure, samples in figures.items()}
+                                 for consumer, figures in self.past.items()}}
+        if not self.actors and not self.listed["collectd"].keys() - {consumers.UNATTRIBUTED}:
+            print("Nothing on this machine is registered with KSM: no consumers to judge.")
+            return 0
+        kinds = {name: {"saved": consumers.in_bytes(samples)}
+                 for name, samples in other.items() if name[0] == consumers.SUM_CHART}
+        wrong = self.judge_sum("collectd", histories["collectd"], mine.get("ksm/bytes-saved", []), REACH_S)
+        wrong += self.judge_sum("Netdata", kinds, consumers.in_bytes(other.get(("ksm.savings", "saved"), [])),
+                                self.interval + REACH_S)
+        wrong += self.judge_actors(histories) if self.actors else []
+        for line in wrong:
+            print(line)
+        if not wrong:
+            print("Both hosts show the consumers, and what these save adds up to what the host saves.")
+        return len(wrong)
+
+    def judge_sum(self, host, parts, saved, reach):
+        """Print how the sum of the PARTS of HOST was judged, and return what is wrong with it: a list of texts."""
+        judged, wrong = consumers.judge_sums(consumers.sums(parts), saved, reach)
+        if not judged and self.actors:
+            wrong = "there is none"
+        print(f"{host}: {judged} sums of consumers compared with the host's saved.")
+        return [f"the consumers' sum in {host}: {wrong}"] if wrong else []
+
+    def judge_actors(self, histories):
+        """Return what is wrong with the demo's programs in HISTORIES, {host: consumers}: a list of texts."""
+        reason = why_not_one_by_one()
+        if reason:
+            print(f"The demo's programs are not judged one by one: {reason}.")
+            return []
+        wrong = self.actors.judge(histories, self.listed, time.time())
+        if not wrong:
+            alive = ", ".join(sorted(set(self.actors.pids) - {VICTIM}))
+            print(f"Both hosts show what {alive} save; {VICTIM} has disappeared.")
+        return wrong
 
 
-def watch(arguments):
+def watch(arguments, actors=None):
     """Run both hosts until the end; return (exit status, the highest `saved` of each host in bytes)."""
     with ExitStack() as stack:
         try:
-            run = Watch(arguments, stack)
+            run = Watch(arguments, stack, actors)
             print(f"Dashboard: {run.netdata.url}", flush=True)
             run.wait_first()
             try:
@@ -396,8 +529,8 @@ def demo(arguments):
                 print(f"The demo sets {KSM / name} from {old} to {new}, until it ends.", flush=True)
             for name, _old, new in changes:
                 ksm.set(name, new)
-            stack.enter_context(Workload(arguments.build / "tests/workload", "demo"))
-            status, peak = watch(arguments)
+            workload = stack.enter_context(Workload(arguments.build / "tests/workload", "demo"))
+            status, peak = watch(arguments, Actors(workload))
         finally:
             ignore_signals()
     for host, most in peak.items():

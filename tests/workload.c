@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* Memory that KSM can merge, for the demo and the live tests.
  *
- * workload PATTERN [PAGES]   one process of PAGES pages (65536), filled in groups of equal pages:
- *                            pairs, triples, identical (one group), zeros (all bytes 0)
+ * workload PATTERN [PAGES [KIND]]
+ *                            one process of PAGES pages (65536), filled in groups of equal pages:
+ *                            unique (groups of one), pairs, triples, identical (one group), zeros
+ *                            (all bytes 0); processes of one KIND (1 to 255, 1) have the same pages
  * workload demo [MIB]        processes of MIB MiB (64) each: ksm-equal-1 to -3 hold the same pages,
  *                            ksm-zeros none but zeros, ksm-unique no page twice, and ksm-changing
  *                            (a quarter of MIB) pairs that it rewrites all the time
+ * workload churn [NUMBER]    NUMBER (200) processes a second come, hold some equal pages for a
+ *                            second, and go
  *
  * Prints "ready" when all memory is filled and registered, and ends at the end of its standard
  * input or with its parent.  Exits with 0, or 1 with a message. */
@@ -23,7 +27,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { DEFAULT_PAGES = 65536, DEFAULT_MIB = 64, MAX_PAGES = 1 << 24 };
+enum { DEFAULT_PAGES = 65536, DEFAULT_MIB = 64, MAX_PAGES = 1 << 24, MAX_KIND = 255 };
+enum { DEFAULT_CHURN = 200, MAX_CHURN = 1000, CHURN_PAGES = 16, LIFE_MS = 1000 };
 enum { SLICES = 200, SLICE_MS = 100 }; /* ksm-changing rewrites itself once in SLICES × SLICE_MS */
 enum { ZEROS = 0 };                    /* a group size: no groups, all bytes 0 */
 
@@ -202,8 +207,39 @@ static int demo(size_t pages) {
     return EXIT_SUCCESS;
 }
 
-static int single(size_t pages, size_t group) {
-    struct memory memory = mergeable(pages, 1, group);
+/* Waits for the end of the standard input; false if ms are over before. */
+static bool ended(int ms) {
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    char byte;
+
+    return poll(&input, 1, ms) > 0 && read(STDIN_FILENO, &byte, sizeof byte) == 0;
+}
+
+static int churn(size_t number) {
+    pid_t self = getpid();
+
+    say_ready();
+    while (!ended((int)(1000 / number))) {
+        pid_t child = fork();
+
+        if (child < 0)
+            fail("fork");
+        if (child == 0) {
+            die_with_parent(self);
+            mergeable(CHURN_PAGES, 1, CHURN_PAGES);
+            (void)poll(NULL, 0, LIFE_MS);
+            _exit(EXIT_SUCCESS);
+        }
+        while (waitpid(-1, NULL, WNOHANG) > 0)
+            continue;
+    }
+    while (waitpid(-1, NULL, 0) > 0)
+        continue;
+    return EXIT_SUCCESS;
+}
+
+static int single(size_t pages, size_t group, uint8_t kind) {
+    struct memory memory = mergeable(pages, kind, group);
 
     say_ready();
     wait_for_end(STDIN_FILENO);
@@ -225,30 +261,42 @@ static size_t parse_count(const char *text, size_t limit) {
 }
 
 static int usage(void) {
-    fprintf(stderr, "usage: workload pairs|triples|identical|zeros [PAGES] | demo [MIB]\n");
+    fprintf(stderr, "usage: workload unique|pairs|triples|identical|zeros [PAGES [KIND]] |"
+                    " demo [MIB] | churn [NUMBER]\n");
     return EXIT_FAILURE;
+}
+
+/* The argument at that index as a count: the standard if there is none, 0 if it is no count. */
+static size_t argument(int argc, char **argv, int index, size_t standard, size_t limit) {
+    return argc > index ? parse_count(argv[index], limit) : standard;
 }
 
 int main(int argc, char **argv) {
     static const struct {
         const char *name;
         size_t group; /* SIZE_MAX: all pages are one */
-    } patterns[] = {{"pairs", 2}, {"triples", 3}, {"identical", SIZE_MAX}, {"zeros", ZEROS}};
+    } patterns[] = {
+        {"unique", 1}, {"pairs", 2}, {"triples", 3}, {"identical", SIZE_MAX}, {"zeros", ZEROS}};
     size_t mib_pages = (size_t)1048576 / (size_t)sysconf(_SC_PAGESIZE);
+    size_t pages = argument(argc, argv, 2, DEFAULT_PAGES, MAX_PAGES);
+    size_t kind = argument(argc, argv, 3, 1, MAX_KIND);
 
-    if (argc < 2 || argc > 3)
+    if (argc < 2 || argc > 4)
         return usage();
     die_with_parent(getppid());
     if (strcmp(argv[1], "demo") == 0) {
-        size_t mib = argc > 2 ? parse_count(argv[2], MAX_PAGES / mib_pages) : DEFAULT_MIB;
+        size_t mib = argument(argc, argv, 2, DEFAULT_MIB, MAX_PAGES / mib_pages);
 
-        return mib > 0 ? demo(mib * mib_pages) : usage();
+        return mib > 0 && argc < 4 ? demo(mib * mib_pages) : usage();
+    }
+    if (strcmp(argv[1], "churn") == 0) {
+        size_t number = argument(argc, argv, 2, DEFAULT_CHURN, MAX_CHURN);
+
+        return number > 0 && argc < 4 ? churn(number) : usage();
     }
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
-        size_t pages = argc > 2 ? parse_count(argv[2], MAX_PAGES) : DEFAULT_PAGES;
-
-        if (strcmp(argv[1], patterns[i].name) == 0)
-            return pages > 0 ? single(pages, patterns[i].group) : usage();
+        if (strcmp(argv[1], patterns[i].name) == 0 && pages > 0 && kind > 0)
+            return single(pages, patterns[i].group, (uint8_t)kind);
     }
     return usage();
 }

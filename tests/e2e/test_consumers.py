@@ -1,0 +1,428 @@
+# SPDX-License-Identifier: MIT
+"""Who saves, on trees with processes made here: through a real collectd and a real Netdata, and in ksm.plugin's output.
+
+What is expected is reckoned here, without a line of the plugins' code.
+"""
+
+import math
+import os
+import random
+import re
+import shutil
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import consumers
+from consumers import KINDS, UNATTRIBUTED
+from hosts import Collectd, Netdata
+from sampling import NAME_AT_MOST, Plugin, Process, Tree
+
+ROUNDS = 6              # intervals for a walk through all processes, after the first
+SEEN_S = ROUNDS + 4     # a newcomer is seen in both hosts within this time, at an interval of 1 s
+GONE_S = 4              # one that ended is seen no more after this time
+NETDATA_DIGITS = 1e-6   # it keeps about 7 digits
+GRANT = "cap_dac_read_search"
+TOO_OLD = "this kernel does not tell what KSM does for each process"
+
+
+# The arithmetic, once more.
+
+def shares(tree, processes, page_size):
+    """Return {key: [bytes saved, real bytes]} of PROCESSES, {key: [Process, …]}, on the host of TREE."""
+    pages = tree.pages
+    everyone = [process for group in processes.values() for process in group]
+    mapped = max(1, pages["shared"] + pages["sharing"], sum(process.merging for process in everyone))
+    zeros = max(1, pages["zero"], sum(process.zero for process in everyone))
+    found = {}
+    for key, group in processes.items():
+        merged = pages["sharing"] * sum(process.merging for process in group) // mapped
+        zero = pages["zero"] * sum(process.zero for process in group) // zeros
+        real = sum(process.resident for process in group) - merged
+        found[key] = [(merged + zero) * page_size, real * page_size if real >= 0 else None]
+    return found
+
+
+# Both hosts.
+
+OPTIONS = {"Consumers": "consumers", "ConsumersInterval": "consumers-interval", "ConsumersExclude": "consumers-exclude"}
+
+
+def start(stack, build, work, tree, **options):
+    """Start both hosts with the plugins on TREE, to be stopped when STACK is left."""
+    options = {"ConsumersInterval": 1, **options}
+    arguments = " ".join(f"--{OPTIONS[key]}={value}" for key, value in options.items())
+    collectd = stack.enter_context(Collectd(work / "collectd", build / "ksm.so", {"Root": tree.root, **options}))
+    netdata = stack.enter_context(Netdata(work / "netdata", build / "ksm.plugin", f"--root={tree.root} {arguments}"))
+    collectd.wait_for("ksm/vmpage_number-sharing")
+    netdata.wait_for(("ksm.memory", "sharing"))
+    return SimpleNamespace(collectd=collectd, netdata=netdata, both=(collectd, netdata), tree=tree)
+
+
+def shown(hosts):
+    """Return ({consumer: {figure: bytes}} of collectd, the same of Netdata), of what both show now.
+
+    collectd's socket prints 7 digits, its files print all.
+    """
+    now, files = hosts.collectd.series(), hosts.collectd.history(last_bytes=4096)
+    both = consumers.latest({name: files[name][-1] for name in now if name in files}, hosts.netdata.values())
+    return tuple({consumer: {figure: number for figure, (_when, number) in figures.items()}
+                  for consumer, figures in host.items()} for host in both)
+
+
+def wait_shown(hosts, *wanted, seconds=SEEN_S):
+    """Wait until both hosts show all consumers WANTED, and return what they show."""
+    hosts.netdata.wait(lambda: all(set(wanted) <= set(host) for host in shown(hosts)), seconds, f"consumers {wanted}")
+    return shown(hosts)
+
+
+def wait_gone(hosts, *unwanted, seconds=GONE_S):
+    """Wait until neither host shows any of UNWANTED."""
+    hosts.netdata.wait(lambda: not any(set(unwanted) & set(host) for host in shown(hosts)), seconds,
+                       f"the end of {unwanted}")
+
+
+def messages(host, text):
+    """Return the lines of HOST's log that hold TEXT."""
+    return [line for line in host.log().splitlines() if text in line]
+
+
+# Names by strangers, and what systems write.
+
+DOCKER = "0123456789ab" + "c" * 52
+KUBERNETES = "fedcba987654" + "3" * 52
+POD = "/kubepods/burstable/pod5e7d6f52-1a83-4a5a-9f0f-6a4a7a0c1b11"
+LONG_PATH = "/system.slice/" + "nested-" * 40 + f"{POD}/{KUBERNETES}"
+CONTROLLERS = "name=systemd rdma hugetlb perf_event net_cls,net_prio freezer devices memory blkio cpuset cpu,cpuacct pids"
+V1 = "\n".join(f"{number}:{controller}:{LONG_PATH}" for number, controller in enumerate(CONTROLLERS.split(), 1))
+UNIT = r"0::/system.slice/system-postgresql.slice/postgresql@15\x2dmain.service"
+KB4 = "x" * 4095
+
+
+def qemu(name):
+    """Return the command line of a virtual machine."""
+    return ("/usr/bin/qemu-system-x86_64", "-name", f"guest={name.replace(',', ',,')},debug-threads=on", "-S")
+
+
+# What it is, kind, name (a regular expression), and what the kernel says of the process.
+NAMED = [
+    ("quotes", "vm", r"a_b__c_d~[0-9a-f]{8}", {"cmdline": qemu("a\"b =c'd")}),
+    ("look alike", "vm", "a_b__c_d", {"cmdline": qemu("a_b__c_d")}),
+    ("comma", "vm", "a_b__c_d~[0-9a-f]{8}", {"cmdline": qemu("a,b  c,d")}),
+    ("utf-8", "vm", "größe-日本", {"cmdline": qemu("größe-日本")}),
+    ("4 kB, x", "vm", "x+~[0-9a-f]{8}", {"cmdline": qemu(KB4 + "x")}),
+    ("4 kB, y", "vm", "x+~[0-9a-f]{8}", {"cmdline": qemu(KB4 + "y")}),
+    ("plus", "vm", r"a\+b", {"cmdline": qemu("a+b")}),
+    ("colon", "vm", "a:b", {"cmdline": qemu("a:b")}),
+    ("underscore", "vm", "a_b", {"cmdline": qemu("a_b")}),
+    ("libvirt", "vm", "web", {"cgroup": r"0::/machine.slice/machine-qemu\x2d7\x2dweb.scope/libvirt/emulator"}),
+    ("firecracker", "vm", "fire-1", {"cmdline": ("/opt/firecracker", "--id", "fire-1")}),
+    ("docker", "container", DOCKER[:12], {"cgroup": f"0::/system.slice/docker-{DOCKER}.scope"}),
+    ("12 long lines", "container", KUBERNETES[:12], {"cgroup": V1}),
+    ("lxc", "container", "mail", {"cgroup": "0::/lxc.payload.mail/system.slice/postfix.service"}),
+    ("service", "service", "postgresql@15-main", {"cgroup": UNIT}),
+    ("line end", "program", r"two_BEGIN_x~[0-9a-f]{8}", {"comm": "two\nBEGIN x"}),
+    ("no line end", "program", "two_BEGIN_x", {"comm": "two_BEGIN_x"}),
+    ("no utf-8", "program", "_bad~[0-9a-f]{8}", {"comm": "\udcffbad"}),
+    ("program", "program", "zz-the-last", {"comm": "zz-the-last", "cgroup": "0::/user.slice/session-3.scope"}),
+]
+
+
+def named_processes():
+    """Return {(what it is, kind, name): [Process]} of NAMED, no two alike."""
+    found = {}
+    for i, (what, kind, name, more) in enumerate(NAMED):
+        known = {"comm": "qemu", **more}
+        found[what, kind, name] = [Process(100 + i, merging=1000 + 7 * i, zero=3 * i, resident=2000 + 11 * i,
+                                           rmap_items=1500, **known)]
+    return found
+
+
+@pytest.fixture(scope="module")
+def named(build, page_size, tmp_path_factory):
+    """Both hosts on a tree with all of NAMED, and what is expected of each."""
+    work = tmp_path_factory.mktemp("named")
+    tree = Tree(work / "tree", sharing=30000, shared=10000, unshared=5, zero=1000)
+    processes = named_processes()
+    for group in processes.values():
+        tree.process(group[0])
+    with ExitStack() as stack:
+        hosts = start(stack, build, work, tree, Consumers=100)
+        wait_shown(hosts, ("program", "zz-the-last"), UNATTRIBUTED)
+        yield SimpleNamespace(hosts=hosts, processes=processes, expected=shares(tree, processes, page_size))
+
+
+def of_name(shown_by_host, kind, name, saved):
+    """Return the consumers of KIND in SHOWN_BY_HOST whose name is as the expression NAME, and who save so much."""
+    return [consumer for consumer, figures in shown_by_host.items()
+            if consumer[0] == kind and re.fullmatch(name, consumer[1])
+            and figures["saved"] == pytest.approx(saved, rel=NETDATA_DIGITS)]
+
+
+@pytest.mark.parametrize("what, kind, name", [row[:3] for row in NAMED], ids=[row[0] for row in NAMED])
+def test_a_consumer_has_its_name_and_share_in_both_hosts(what, kind, name, named):
+    saved, real = named.expected[what, kind, name]
+    here, there = shown(named.hosts)
+    found = of_name(here, kind, name, saved)
+    assert len(found) == 1 and found == of_name(there, kind, name, saved)
+    assert here[found[0]] == {"saved": saved, "real": real}
+    assert there[found[0]] == pytest.approx({"saved": saved, "real": real}, rel=NETDATA_DIGITS)
+    assert len(found[0][1].encode()) <= NAME_AT_MOST
+
+
+def test_all_of_them_are_different_consumers_and_there_are_no_others(named):
+    for host in shown(named.hosts):
+        assert len(host) == len(NAMED) + 1
+
+
+def test_netdata_labels_a_chart_of_each_consumer(named):
+    """The agent turns the ~ of a changed name into _ in labels; the chart's id has it."""
+    charts = {name: chart for name, chart in named.hosts.netdata.charts().items()
+              if chart["context"] == "ksm.consumer_memory"}
+    assert len(charts) == len(NAMED)
+    for name, chart in charts.items():
+        kind, _, rest = name.removeprefix("ksm.consumer_").partition("_")
+        labels = chart["chart_labels"]
+        assert (labels["kind"], labels["name"]) == (kind, rest.replace("~", "_"))
+        assert (chart["plugin"], chart["module"], chart["units"]) == ("ksm.plugin", "ksm", "MiB")
+        assert set(chart["dimensions"]) == {"real", "saved"}
+
+
+def test_the_series_of_collectd(named):
+    series = set(named.hosts.collectd.series())
+    assert {"ksm_consumer-unattributed/bytes-saved", f"ksm_consumer-container-{DOCKER[:12]}/bytes-saved",
+            f"ksm_consumer-container-{DOCKER[:12]}/bytes-real", "ksm_consumer-vm-größe-日本/bytes-real"} <= series
+    assert "ksm_consumer-unattributed/bytes-real" not in series
+
+
+def test_the_parts_add_up_in_both_hosts(named, page_size):
+    saved = named.hosts.tree.saved(page_size)
+    here, there = shown(named.hosts)
+    assert sum(figures["saved"] for figures in here.values()) == saved
+    assert sum(figures["saved"] for figures in there.values()) == pytest.approx(saved, rel=NETDATA_DIGITS)
+    kinds = {dimension: number for (chart, dimension), (_when, number) in named.hosts.netdata.values().items()
+             if chart == "ksm.consumers"}
+    assert set(kinds) == {*KINDS, "unattributed"}
+    assert sum(kinds.values()) * consumers.MIB == pytest.approx(saved, rel=NETDATA_DIGITS)
+
+
+def test_no_host_complains(named):
+    for host in named.hosts.both:
+        assert not [line for line in host.log().splitlines() if "ksm" in line.lower() and re.search(
+            "unknown|ignor|disabl|cannot|not available|who saves|shown as", line)], host.log()
+
+
+def test_a_consumer_that_ends_is_obsolete_and_no_longer_dispatched_and_may_come_back(named):
+    hosts, ended = named.hosts, [("program", "zz-the-last"), ("vm", "größe-日本")]
+    groups = [group for (_what, *consumer), group in named.processes.items() if tuple(consumer) in ended]
+    assert len(groups) == 2
+    for group in groups:
+        hosts.tree.end(group[0].pid)
+    end = time.time()
+    wait_gone(hosts, *ended)
+    assert not {"ksm.consumer_program_zz-the-last", "ksm.consumer_vm_größe-日本"} & set(hosts.netdata.charts())
+    last = hosts.collectd.history()["ksm_consumer-program-zz-the-last/bytes-saved"][-1][0]
+    assert last < end + 2, "at most the sample under way"
+    assert all(len(host) == len(NAMED) - 1 for host in shown(hosts))
+    for group in groups:
+        hosts.tree.process(group[0])
+    wait_shown(hosts, *ended)
+    assert all(len(host) == len(NAMED) + 1 for host in shown(hosts))
+
+
+# The top, and kinds that are left out.
+
+CROWD = {
+    ("program", "first"): [Process(201, "first", 900, resident=1000), Process(202, "first", 800, resident=1000)],
+    ("vm", "second"): [Process(203, "kvm", 1500, resident=1600, cmdline=qemu("second"))],
+    ("program", "third"): [Process(204, "third", 700, resident=800, zero=30)],
+    ("program", "fourth"): [Process(205, "fourth", 300, resident=400)],
+    ("program", "idle"): [Process(206, "idle", 0, resident=50, rmap_items=10)],
+}
+LEFT_OUT = [Process(207, "big", 2000, resident=2100, cgroup="0::/system.slice/big.service"),
+            Process(208, "box", 1900, resident=2100, cgroup=f"0::/docker/{DOCKER}")]
+
+
+def test_top_n_other_and_kinds_that_are_left_out(build, page_size, tmp_path):
+    tree = Tree(tmp_path / "tree", sharing=7000, shared=2000, zero=50)
+    for process in [process for group in CROWD.values() for process in group] + LEFT_OUT:
+        tree.process(process)
+    expected = shares(tree, CROWD, page_size)
+    rest = [expected[key] for key in CROWD if key not in {("program", "first"), ("vm", "second")}]
+    wanted = {key: dict(zip(("saved", "real"), expected[key])) for key in (("program", "first"), ("vm", "second"))}
+    wanted["other", "other"] = {"saved": sum(saved for saved, _ in rest), "real": sum(real for _, real in rest)}
+    attributed = sum(figures["saved"] for figures in wanted.values())
+    wanted[UNATTRIBUTED] = {"saved": tree.saved(page_size) - attributed}
+    with ExitStack() as stack:
+        hosts = start(stack, build, tmp_path, tree, Consumers=2, ConsumersExclude="service,container")
+        here, there = wait_shown(hosts, *wanted)
+        assert here == wanted
+        assert set(there) == set(wanted)
+        for consumer, figures in wanted.items():
+            assert there[consumer] == pytest.approx(figures, rel=NETDATA_DIGITS)
+        labels = hosts.netdata.charts()["ksm.consumer_other_other"]["chart_labels"]
+        assert (labels["kind"], labels["name"]) == ("other", "other")
+
+
+# Where there are none.
+
+def host_figures(hosts):
+    """Return the series and the charts of the host's own figures."""
+    return ({name for name in hosts.collectd.series() if not name.startswith("ksm_consumer")},
+            {name for name in hosts.netdata.charts() if not name.startswith("ksm.consumer")})
+
+
+# What it is, the kernel's file of a process, options, how many messages.
+NONE = [("Consumers 0", "ksm_stat", {"Consumers": 0}, 0), ("before 5.19", None, {}, 1)]
+
+
+@pytest.fixture(scope="module")
+def without(build, tmp_path_factory):
+    """Both hosts in each case of NONE, after some intervals: {what it is: hosts}."""
+    with ExitStack() as stack:
+        hosts = {}
+        for what, kernel, options, _told in NONE:
+            work = tmp_path_factory.mktemp("without")
+            tree = Tree(work / "tree", kernel, sharing=700, shared=200)
+            tree.process(Process(100, "program", 900))
+            hosts[what] = start(stack, build, work, tree, **options)
+        time.sleep(2)
+        yield hosts
+
+
+@pytest.mark.parametrize("what, told", [(row[0], row[3]) for row in NONE], ids=[row[0] for row in NONE])
+def test_no_consumers_and_the_host_as_ever(what, told, without):
+    hosts = without[what]
+    assert shown(hosts) == ({}, {})
+    series, charts = host_figures(hosts)
+    assert set(hosts.collectd.series()) == series and set(hosts.netdata.charts()) == charts
+    assert {"ksm/vmpage_number-sharing", "ksm/bytes-saved"} <= series and {"ksm.memory", "ksm.savings"} <= charts
+    assert not any(math.isnan(number) for _when, number in hosts.collectd.rates().values())
+    for host in hosts.both:
+        assert len(messages(host, TOO_OLD)) == told == len(messages(host, "who saves"))
+
+
+# ksm.plugin's own output.
+
+def sampled(build, tree, *options):
+    """Return the first sample of ksm.plugin on TREE, and what it said."""
+    with Plugin(build / "ksm.plugin", f"--root={tree.root}", "--consumers-interval=1", *options) as plugin:
+        sample = plugin.samples(1)[0]
+    return sample, plugin.errors
+
+
+@pytest.mark.parametrize("kernel", ["ksm_stat", "ksm_merging_pages"])
+def test_kernels_that_tell(kernel, build, page_size, tmp_path):
+    """5.19 and 6.0 tell of merged pages only."""
+    tree = Tree(tmp_path / "tree", kernel, sharing=3000, shared=1000)
+    tree.process(Process(100, "one", 1000, resident=1200, rmap_items=1000))
+    sample, said = sampled(build, tree)
+    assert sample.consumers == {("program", "one"): (750 * page_size, 450 * page_size)}
+    assert said == ""
+
+
+def population(tree, chance):
+    """Make the host and the processes of TREE anew, at random; return {(kind, name): [Process, …]}."""
+    found = {}
+    host = {name: chance.choice([0, 1, chance.randrange(10 ** 4), chance.randrange(10 ** 12)])
+            for name in ("sharing", "shared", "zero")}
+    tree.host(unshared=1, **host)
+    everything = host["sharing"] + host["shared"]
+    count = chance.randrange(1, 25)
+    for i in range(count):
+        kind, name = chance.choice(KINDS), f"n{chance.randrange(12)}"
+        group = {"vm": f"0::/machine.slice/machine-qemu\\x2d1\\x2d{name}.scope", "container": f"0::/lxc/{name}",
+                 "service": f"0::/system.slice/{name}.service", "program": "0::/"}[kind]
+        process = Process(100 + i, name, chance.randrange(2 * everything // count + 2),
+                          chance.randrange(2 * host["zero"] // count + 2), chance.randrange(10 ** 6), 1, group)
+        found.setdefault((kind, name), []).append(process)
+        tree.process(process)
+    return found
+
+
+SEEDS = range(50)
+
+
+@pytest.fixture(scope="module")
+def populations(build, page_size, tmp_path_factory):
+    """For each of SEEDS the first sample of a random population, and what is expected."""
+    with ExitStack() as stack:
+        running = []
+        for seed in SEEDS:
+            tree = Tree(tmp_path_factory.mktemp("population") / "tree")
+            expected = shares(tree, population(tree, random.Random(seed)), page_size)
+            plugin = stack.enter_context(Plugin(build / "ksm.plugin", f"--root={tree.root}", "--consumers-interval=1",
+                                                "--consumers=5"))
+            running.append((plugin, tree.saved(page_size), expected))
+        yield [(plugin.samples(1)[0], saved, expected) for plugin, saved, expected in running]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nothing_is_lost_and_nothing_is_invented(seed, populations):
+    """To the byte: kinds + unattributed = saved; consumers shown + other = kinds.  Claims may be twice too high."""
+    sample, saved, expected = populations[seed]
+    assert sample.saved == saved and sample.unattributed >= 0
+    assert sum(part for part, _real in sample.consumers.values()) == sum(sample.kinds.values())
+    assert sample.kinds == {kind: sum(part for (of, _name), (part, _real) in expected.items() if of == kind)
+                            for kind in KINDS}
+    assert len(sample.consumers) == min(6, len(expected))
+    alone = {consumer: list(figures) for consumer, figures in sample.consumers.items() if consumer[0] != "other"}
+    assert alone == {consumer: expected[consumer] for consumer in alone}
+    least = min(part for part, _real in alone.values())
+    assert all(part <= least for consumer, (part, _real) in expected.items() if consumer not in alone)
+
+
+def test_who_is_shown_stays_until_another_saves_a_tenth_more(build, tmp_path):
+    tree = Tree(tmp_path / "tree", sharing=5000, shared=1000)
+    tree.process(Process(100, "holder", 1000))
+    tree.process(Process(101, "rival", 900))
+    stat = "ksm_rmap_items 0\nksm_zero_pages 0\nksm_merging_pages {}\n"
+    with Plugin(build / "ksm.plugin", f"--root={tree.root}", "--consumers-interval=1", "--consumers=1") as plugin:
+        plugin.samples(1)
+        for merging, top in ((1090, "holder"), (1110, "rival"), (1000, "rival"), (900, "holder")):
+            tree.write("proc/101/ksm_stat", stat.format(merging))
+            assert set(plugin.samples(1)[0].consumers) == {("program", top), ("other", "other")}
+        assert plugin.agent.ended == [("program", "holder"), ("program", "rival")]
+
+
+def test_a_process_that_ends_or_changes_its_program(build, page_size, tmp_path):
+    tree = Tree(tmp_path / "tree", sharing=3000, shared=1000)
+    tree.process(Process(100, "stays", 400))
+    tree.process(Process(101, "ends", 400))
+    with Plugin(build / "ksm.plugin", f"--root={tree.root}", "--consumers-interval=1") as plugin:
+        assert set(plugin.samples(1)[0].consumers) == {("program", "stays"), ("program", "ends")}
+        tree.end(101)
+        tree.process(Process(101, "again", 200))
+        tree.write("proc/100/comm", "changed\n")
+        plugin.wait(lambda: set(plugin.agent.charts) == {("program", "changed"), ("program", "again")}, SEEN_S, "both")
+        sample = plugin.samples(1)[0]
+        assert sample.consumers["program", "again"][0] == 150 * page_size
+        assert sample.saved == tree.saved(page_size)
+
+
+# Without the right to read.
+
+@pytest.fixture
+def open_to_all():
+    """A directory that every user may enter."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can run the plugin as another user")
+    with tempfile.TemporaryDirectory(prefix="ksm-test-") as directory:
+        os.chmod(directory, 0o755)
+        yield Path(directory)
+
+
+def test_without_the_right_to_read_others_the_rest_is_unattributed(build, page_size, open_to_all):
+    tree = Tree(open_to_all / "tree", sharing=3000, shared=1000)
+    tree.process(Process(100, "readable", 1000, resident=1000))
+    tree.process(Process(101, "secret", 2000, resident=2000, mode=0o400))
+    program = shutil.copy(build / "ksm.plugin", open_to_all)
+    with Plugin(program, f"--root={tree.root}", "--consumers-interval=1", user="nobody") as plugin:
+        for sample in plugin.samples(2):
+            assert sample.consumers == {("program", "readable"): (750 * page_size, 250 * page_size)}
+            assert (sample.unattributed, sample.saved) == (2250 * page_size, tree.saved(page_size))
+        assert plugin.hear().count(GRANT) == 2 and len(plugin.hear().splitlines()) == 1, "twice in one message"
