@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+#include "collectd_stub.h"
+
+#include "utils/common/common.h"
+
+#include <dlfcn.h>
+#include <err.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct stub stub;
+static void *handle;
+
+void stub_clear(void) {
+    stub.value_count = 0;
+    stub.message_count = 0;
+}
+
+void *stub_handle(void) {
+    return handle;
+}
+
+static void find(char *path, size_t size) {
+    const char *given = getenv("KSM_SO");
+    char program[PATH_MAX] = "";
+
+    if (given) {
+        snprintf(path, size, "%s", given);
+        return;
+    }
+    if (readlink("/proc/self/exe", program, sizeof(program) - 1) < 0)
+        err(2, "/proc/self/exe");
+    snprintf(path, size, "%s/../../ksm.so", dirname(program));
+}
+
+const char *stub_load(void) {
+    char path[PATH_MAX + 16];
+    void (*module_register)(void);
+
+    find(path, sizeof(path));
+    stub.interval = TIME_T_TO_CDTIME_T(10);
+    stub.now = TIME_T_TO_CDTIME_T(1700000000);
+    handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!handle)
+        return dlerror();
+    void *symbol = dlsym(handle, "module_register");
+    if (!symbol)
+        return dlerror();
+    memcpy(&module_register, &symbol, sizeof(symbol));
+    module_register();
+    return NULL;
+}
+
+/* From here on: what ksm.so takes from the daemon. */
+#pragma GCC visibility push(default)
+
+static void record_name(const char *what, const char *name) {
+    size_t len = strlen(stub.names);
+
+    snprintf(stub.names + len, sizeof(stub.names) - len, "%s:%s ", what, name);
+}
+
+int plugin_register_complex_config(const char *type, int (*callback)(oconfig_item_t *)) {
+    record_name("config", type);
+    stub.config = callback;
+    return 0;
+}
+
+int plugin_register_init(const char *name, plugin_init_cb callback) {
+    record_name("init", name);
+    stub.init = callback;
+    return 0;
+}
+
+int plugin_register_read(const char *name, int (*callback)(void)) {
+    record_name("read", name);
+    stub.read = callback;
+    return 0;
+}
+
+int plugin_register_complex_read(const char *group, const char *name, plugin_read_cb callback,
+                                 cdtime_t interval, user_data_t const *user_data) {
+    (void)group;
+    (void)user_data;
+    record_name("read", name);
+    stub.read_consumers = callback;
+    stub.consumers_interval = interval;
+    return 0;
+}
+
+int plugin_register_shutdown(const char *name, plugin_shutdown_cb callback) {
+    record_name("shutdown", name);
+    stub.shutdown = callback;
+    return 0;
+}
+
+cdtime_t plugin_get_interval(void) {
+    return stub.interval;
+}
+
+/* A clock on which no two calls are the same. */
+cdtime_t cdtime(void) {
+    stub.now += TIME_T_TO_CDTIME_T(1);
+    return stub.now;
+}
+
+void plugin_log(int level, const char *format, ...) {
+    va_list words;
+
+    if (stub.message_count == STUB_MESSAGES)
+        errx(2, "more than %d messages", STUB_MESSAGES);
+    va_start(words, format);
+    vsnprintf(stub.messages[stub.message_count].text, sizeof(stub.messages[0].text), format, words);
+    va_end(words);
+    stub.messages[stub.message_count++].severity = level;
+}
+
+/* Debian's daemon aborts where this one does. */
+int plugin_dispatch_values(value_list_t const *vl) {
+    if (!vl->values || vl->values_len != 1)
+        errx(2, "%s-%s: no value, or more than one", vl->type, vl->type_instance);
+    if (stub.value_count == STUB_VALUES)
+        errx(2, "more than %d values", STUB_VALUES);
+    struct stub_value *value = &stub.values[stub.value_count++];
+    *value = (struct stub_value){.time = vl->time, .interval = vl->interval, .value = *vl->values};
+    memcpy(value->plugin, vl->plugin, sizeof(value->plugin));
+    memcpy(value->plugin_instance, vl->plugin_instance, sizeof(value->plugin_instance));
+    memcpy(value->type, vl->type, sizeof(value->type));
+    memcpy(value->type_instance, vl->type_instance, sizeof(value->type_instance));
+    memcpy(value->host, vl->host, sizeof(value->host));
+    return 0;
+}
+
+char *sstrncpy(char *dest, const char *src, size_t n) {
+    snprintf(dest, n, "%s", src);
+    return dest;
+}
+
+int ssnprintf(char *str, size_t size, char const *format, ...) {
+    va_list words;
+
+    va_start(words, format);
+    int len = vsnprintf(str, size, format, words);
+    va_end(words);
+    return len;
+}
+
+#pragma GCC visibility pop

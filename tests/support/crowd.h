@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A made-up crowd of processes for tests of who saves, and what a name may look like.
+ */
+#ifndef KSM_TESTS_CROWD_H
+#define KSM_TESTS_CROWD_H
+
+#include <check.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ck_assert_msg for loops of many thousand rounds: it writes nothing as long as all is well. */
+#define must(ok, ...)                                                                              \
+    do {                                                                                           \
+        if (!(ok))                                                                                 \
+            ck_abort_msg(__VA_ARGS__);                                                             \
+    } while (0)
+
+/* A process of /proc as Linux 6.18 shows it. Texts: NULL is an empty file. Numbers: pages. */
+struct crowd_process {
+    int pid;
+    int64_t merging;
+    int64_t zero;
+    int64_t rmap_items;
+    int64_t resident;
+    int64_t started;    /* clock ticks since boot */
+    const char *cgroup; /* all lines */
+    const char *cmdline;
+    size_t cmdline_len; /* its NULs included */
+    const char *comm;   /* without the newline */
+};
+
+/* Writes the files of a process below dir/proc/PID. */
+void crowd_write(const char *dir, const struct crowd_process *process);
+
+/* Writes one file of a process; len 0 empties it. */
+void crowd_file(const char *dir, int pid, const char *name, const char *text, size_t len);
+
+/* Removes one file of a process; the whole process. */
+void crowd_remove_file(const char *dir, int pid, const char *name);
+void crowd_remove(const char *dir, int pid);
+
+/* Makes /proc/self and /proc/1, which take no part, so that it is seen what this kernel tells. */
+void crowd_begin(const char *dir);
+
+/* Writes the host's pages: pages_shared, pages_sharing, ksm_zero_pages and the others as 0. */
+void crowd_host(const char *dir, int64_t shared, int64_t sharing, int64_t zero);
+
+/* What is wrong with a name that is to be sent to a host; NULL: nothing. By rules of its own, not
+ * by the code under test. */
+const char *crowd_bad_name(const char *name);
+
+#endif

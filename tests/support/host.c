@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+#include "host.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "derive.h"
+#include "parse.h"
+#include "tree.h"
+
+enum { KSMD_PID = 37 };
+
+bool host_has(size_t id) {
+    return ksm_figures[id].parse && strcmp(ksm_figures[id].since, "UKSM") != 0;
+}
+
+int64_t host_value(size_t id) {
+    if (ksm_figures[id].parse == parse_run)
+        return 1;
+    if (ksm_figures[id].parse == parse_advisor)
+        return 0;
+    return 1000 + (int64_t)id;
+}
+
+const char *host_text(size_t id) {
+    static char text[64];
+
+    if (ksm_figures[id].parse == parse_advisor)
+        return "[none] scan-time\n";
+    if (ksm_figures[id].parse == parse_kilobytes)
+        snprintf(text, sizeof(text), "       %" PRId64 " kB", host_value(id));
+    else if (ksm_figures[id].parse == parse_schedstat)
+        snprintf(text, sizeof(text), "%" PRId64 " 5 7\n", host_value(id));
+    else if (ksm_figures[id].source == KSM_SOURCE_VMSTAT)
+        snprintf(text, sizeof(text), "%" PRId64, host_value(id));
+    else
+        snprintf(text, sizeof(text), "%" PRId64 "\n", host_value(id));
+    return text;
+}
+
+void host_sample(struct ksm_sample *sample) {
+    sample->page_size = sysconf(_SC_PAGESIZE);
+    for (size_t id = 0; id < KSM_FIGURES; id++)
+        sample->at[id] = (struct ksm_value){host_value(id), host_has(id) ? 0 : -ENOENT};
+    ksm_derive(sample);
+}
+
+const char *host_path(size_t id) {
+    static char path[PATH_MAX];
+
+    switch (ksm_figures[id].source) {
+    case KSM_SOURCE_KSM:
+        snprintf(path, sizeof(path), "sys/kernel/mm/ksm/%s", ksm_figures[id].key);
+        break;
+    case KSM_SOURCE_KSMD:
+        snprintf(path, sizeof(path), "proc/%d/%s", KSMD_PID, ksm_figures[id].key);
+        break;
+    case KSM_SOURCE_VMSTAT:
+        return "proc/vmstat";
+    case KSM_SOURCE_MEMINFO:
+        return "proc/meminfo";
+    case KSM_SOURCE_DERIVED:
+        return NULL;
+    }
+    return path;
+}
+
+static bool has_fields(size_t id) {
+    return ksm_figures[id].source == KSM_SOURCE_VMSTAT ||
+           ksm_figures[id].source == KSM_SOURCE_MEMINFO;
+}
+
+/* All fields of the file of a figure; of the figure itself text, or nothing if that is NULL. */
+static void write_fields(const char *dir, size_t of, const char *text, size_t len) {
+    char file[4096];
+    size_t used = (size_t)snprintf(file, sizeof(file), "First: 1 kB\nfirst 1\n");
+
+    for (size_t id = 0; id < KSM_FIGURES; id++) {
+        bool itself = id == of;
+        if (ksm_figures[id].source != ksm_figures[of].source || !host_has(id) || (itself && !text))
+            continue;
+        used += (size_t)snprintf(file + used, sizeof(file) - used, "%s ", ksm_figures[id].key);
+        const char *value = itself ? text : host_text(id);
+        size_t value_len = itself ? len : strlen(value);
+        memcpy(file + used, value, value_len);
+        used += value_len;
+        file[used++] = '\n';
+    }
+    used += (size_t)snprintf(file + used, sizeof(file) - used, "Last: 1 kB\nlast 1\n");
+    tree_write(dir, host_path(of), file, used);
+}
+
+/* Takes away whatever stands in the place of a file. */
+static void clear(const char *dir, size_t id) {
+    char path[2 * PATH_MAX];
+
+    snprintf(path, sizeof(path), "%s/%s", dir, host_path(id));
+    remove(path);
+}
+
+void host_write(const char *dir, size_t id, const char *text, size_t len) {
+    char own[64];
+
+    clear(dir, id);
+    if (!text) {
+        len = (size_t)snprintf(own, sizeof(own), "%s", host_text(id));
+        text = own;
+    }
+    if (has_fields(id))
+        write_fields(dir, id, text, len);
+    else
+        tree_write(dir, host_path(id), text, len);
+}
+
+void host_remove(const char *dir, size_t id) {
+    if (has_fields(id))
+        write_fields(dir, id, NULL, 0);
+    else
+        tree_unlink(dir, host_path(id));
+}
+
+static void write_line(const char *dir, const char *path, const char *line) {
+    tree_write(dir, path, line, strlen(line));
+}
+
+void host_make(const char *dir) {
+    write_line(dir, "proc/1/stat", "1 (init) S 0 1 1 0 -1 4194560 0 0 0 0 9 9 0 0 20 0 1 0 1\n");
+    write_line(dir, "proc/2/stat",
+               "2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 9 9 0 0 20 0 1 0 1\n");
+    write_line(dir, "proc/37/stat",
+               "37 (ksmd) S 2 0 0 0 -1 2129984 0 0 0 0 14 15 0 0 25 5 1 0 1\n");
+    for (size_t id = 0; id < KSM_FIGURES; id++)
+        if (host_has(id))
+            host_write(dir, id, NULL, 0);
+}

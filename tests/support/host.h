@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A host made up from the table of figures: each figure that is read has a value of its own in a
+ * file or field of its own, so that none is taken for another. Newly added figures are in it too.
+ */
+#ifndef KSM_TESTS_HOST_H
+#define KSM_TESTS_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "metrics.h"
+
+/* Makes the host's /proc and /sys below dir. What only UKSM has is not there. */
+void host_make(const char *dir);
+
+/* Whether a figure is read from this host, what its file or field says, and what that means. */
+bool host_has(size_t id);
+const char *host_text(size_t id);
+int64_t host_value(size_t id);
+
+/* The sample that this host gives, derived figures and all. */
+void host_sample(struct ksm_sample *sample);
+
+/* The file a figure is read from, below dir. */
+const char *host_path(size_t id);
+
+/* Writes the file of a figure anew: with text in the place of what it says, or if text is NULL as
+ * it was; fields of one file keep their neighbours. A directory in its place is removed. */
+void host_write(const char *dir, size_t id, const char *text, size_t len);
+
+/* Removes the file, or the field. */
+void host_remove(const char *dir, size_t id);
+
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+#include "suite.h"
+
+#include <dirent.h>
+#include <err.h>
+#include <ftw.h>
+#include <grp.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tree.h"
+
+enum { TIMEOUT_SECONDS = 30 };
+
+static char *top; /* the directory of this program's run */
+
+TCase *suite_case(Suite *suite, const char *name) {
+    TCase *tcase = tcase_create(name);
+
+    tcase_set_timeout(tcase, TIMEOUT_SECONDS);
+    suite_add_tcase(suite, tcase);
+    return tcase;
+}
+
+/* Files are made by the ten thousand: in memory, where that can be had. */
+static void choose_tmp(void) {
+    if (access("/dev/shm", W_OK | X_OK) == 0)
+        setenv("TMPDIR", "/dev/shm", 0);
+}
+
+int suite_run(Suite *suite) {
+    SRunner *runner = srunner_create(suite);
+
+    choose_tmp();
+    top = tree_temp();
+    if (chmod(top, 0755) != 0)
+        err(2, "%s", top);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    tree_remove(top);
+    free(top);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static char *of_test;
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {
+    (void)st;
+    (void)type;
+    (void)ftw;
+    remove(path);
+    return 0;
+}
+
+/* What a test cannot remove because it gave up its rights is left to suite_run(). */
+static void remove_dir(void) {
+    nftw(of_test, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+const char *suite_dir(void) {
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof(path), "%.4000s/XXXXXX", top);
+    if (!mkdtemp(path) || chmod(path, 0755) != 0)
+        err(2, "%s", path);
+    of_test = strdup(path);
+    atexit(remove_dir);
+    return of_test;
+}
+
+static char *next_buffer(size_t *size) {
+    static char buffers[8][512];
+    static size_t next;
+
+    *size = sizeof(buffers[0]);
+    return buffers[next++ % 8];
+}
+
+const char *suite_quote(const char *text, size_t len) {
+    enum { SHOWN = 100 };
+    size_t size = 0;
+    char *buf = next_buffer(&size);
+    size_t used = (size_t)snprintf(buf, size, "\"");
+
+    for (size_t i = 0; i < len && i < SHOWN; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c == '\n')
+            used += (size_t)snprintf(buf + used, size - used, "\\n");
+        else if (c < ' ' || c > '~' || c == '"' || c == '\\')
+            used += (size_t)snprintf(buf + used, size - used, "\\x%02x", c);
+        else
+            buf[used++] = (char)c;
+    }
+    if (len > SHOWN)
+        snprintf(buf + used, size - used, "…\" (%zu bytes)", len);
+    else
+        snprintf(buf + used, size - used, "\"");
+    return buf;
+}
+
+const char *suite_status(int status) {
+    const char *name = strerrorname_np(-status);
+    size_t size = 0;
+    char *buf = next_buffer(&size);
+
+    if (status < 0 && name)
+        snprintf(buf, size, "-%s", name);
+    else
+        snprintf(buf, size, "%d", status);
+    return buf;
+}
+
+void suite_skip(const char *test, const char *why) {
+    printf("skipped: %s: %s\n", test, why);
+    fflush(stdout);
+}
+
+void suite_become_nobody(void) {
+    enum { NOBODY = 65534 };
+
+    if (geteuid() == 0 && (setgroups(0, NULL) != 0 || setgid(NOBODY) != 0 || setuid(NOBODY) != 0))
+        err(2, "setuid");
+}
+
+int suite_open_files(void) {
+    DIR *dir = opendir("/proc/self/fd");
+    int n = 0;
+
+    if (!dir)
+        err(2, "/proc/self/fd");
+    for (struct dirent *entry; (entry = readdir(dir));)
+        n += entry->d_name[0] != '.';
+    closedir(dir);
+    return n - 1; /* its own */
+}
+
+const char *suite_guarded(const char *text, size_t len) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t size = (len / page + 1) * page;
+    char *map = mmap(NULL, size + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (map == MAP_FAILED || mprotect(map + size, page, PROT_NONE) != 0)
+        err(2, "mmap");
+    return memcpy(map + size - len, text, len);
+}
+
+uint64_t suite_seed(void) {
+    const char *seed = getenv("KSM_TEST_SEED");
+
+    return seed ? strtoull(seed, NULL, 10) : 20131;
+}
+
+/* splitmix64: small, and every seed is a good one. */
+uint64_t suite_random(void) {
+    static uint64_t state;
+
+    if (state == 0)
+        state = suite_seed();
+    state += 0x9e3779b97f4a7c15U;
+    uint64_t z = state;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
+    return z ^ (z >> 31);
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What every unit test program needs: a main(), a directory to work in, and texts for messages.
+ * Check runs each test in a process of its own, so tests may keep and spoil global state.
+ */
+#ifndef KSM_TESTS_SUITE_H
+#define KSM_TESTS_SUITE_H
+
+#include <check.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Number of rows of a table, as tcase_add_loop_test() wants it. */
+#define ROWS(table) ((int)(sizeof(table) / sizeof((table)[0])))
+
+/* A text with its length, so that it may hold NULs. */
+#define TEXT(literal) literal, sizeof(literal) - 1
+
+/* Adds a test case with a time limit that slow builds (sanitizers) keep too. */
+TCase *suite_case(Suite *suite, const char *name);
+
+/* Runs the suite, prints Check's summary and removes what tests left behind. The exit status. */
+int suite_run(Suite *suite);
+
+/* A new empty directory for the running test, once; any user may enter it, it goes with the test.
+ */
+const char *suite_dir(void);
+
+/* For messages: bytes as a quoted text with escapes, cut if it is long; 0 or an error by name.
+ * Each call has a buffer of its own, for some calls. */
+const char *suite_quote(const char *text, size_t len);
+const char *suite_status(int status);
+
+/* Says that the running test checks nothing here, and why. The test then returns. */
+void suite_skip(const char *test, const char *why);
+
+/* Gives up root's rights for the rest of the running test; nothing where there are none. */
+void suite_become_nobody(void);
+
+/* How many descriptors this process has open. */
+int suite_open_files(void);
+
+/* A copy of text that ends where readable memory ends: reading on is a crash. Never freed. */
+const char *suite_guarded(const char *text, size_t len);
+
+/* The next number of a fixed sequence; KSM_TEST_SEED chooses another. All 64 bits vary. */
+uint64_t suite_random(void);
+uint64_t suite_seed(void);
+
+#endif

@@ -1,0 +1,562 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The lines that tell Netdata who saves: exactly, and as a strict reader of them understands them.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "consumer_charts.h"
+#include "support/crowd.h"
+#include "support/protocol.h"
+#include "support/suite.h"
+
+enum { MIB = 1048576, MOST = 300, ROOM = 1024 * 1024 };
+
+static struct consumer_charts charts;
+static struct protocol agent;
+static struct out out;
+static struct ksm_consumer list[MOST];
+static struct ksm_consumer_table table;
+static char sent[ROOM]; /* the lines of the last sample */
+static size_t sent_len;
+
+static void set_up(void) {
+    int fd = memfd_create("lines", MFD_CLOEXEC);
+
+    ck_assert_int_ge(fd, 0);
+    out_init(&out, fd);
+    consumer_charts_init(&charts, 10);
+    memset(&agent, 0, sizeof(agent));
+    table = (struct ksm_consumer_table){.list = list, .valid = true, .other.name.text = "other"};
+}
+
+/* Sends a sample into sent. */
+static void write_table(const char *when) {
+    ck_assert_int_eq(ftruncate(out.fd, 0), 0);
+    ck_assert_int_eq(lseek(out.fd, 0, SEEK_SET), 0);
+    consumer_charts_send(&charts, &table, &out);
+    ck_assert_int_eq(out_flush(&out), 0);
+    ssize_t n = pread(out.fd, sent, sizeof(sent) - 1, 0);
+    ck_assert_msg(n >= 0 && n < ROOM - 1, "%s: got %zd bytes", when, n);
+    sent_len = (size_t)n;
+    sent[n] = '\0';
+}
+
+/* Sends a sample; the agent takes every line of it. */
+static void send_table(const char *when) {
+    write_table(when);
+    ck_assert_msg(protocol_read(&agent, sent, sent_len) == 0, "%s: %s", when, agent.error);
+    ck_assert_msg(!agent.setting, "%s: a BEGIN without END", when);
+}
+
+static struct ksm_consumer consumer(enum ksm_consumer_kind kind, const char *name, int64_t saved,
+                                    int64_t real) {
+    struct ksm_consumer one = {
+        .name.kind = kind, .saved = saved, .real = real, .processes = 1, .shown = true};
+
+    ck_assert(strlen(name) < sizeof(one.name.text));
+    memcpy(one.name.text, name, strlen(name) + 1);
+    return one;
+}
+
+static bool has(const char *lines) {
+    const char *at = strstr(sent, lines);
+
+    return at && (at == sent || at[-1] == '\n');
+}
+
+static void expect(const char *when, const char *lines) {
+    ck_assert_msg(has(lines), "%s: got\n%.2000s\nwant in it\n%s", when, sent, lines);
+}
+
+static void expect_not(const char *when, const char *lines) {
+    ck_assert_msg(!has(lines), "%s: got\n%.2000s\nwant without\n%s", when, sent, lines);
+}
+
+/* The values that the agent has of a chart after a sample; -1: none was sent. */
+static void expect_values(const char *when, const char *id, int64_t real, int64_t saved) {
+    struct protocol_chart *chart = protocol_chart(&agent, id);
+    ck_assert_msg(chart, "%s: no chart %s", when, id);
+    struct protocol_dimension *r = protocol_dimension(chart, "real");
+    struct protocol_dimension *s = protocol_dimension(chart, "saved");
+    ck_assert_msg(chart->count == 2 && r && s, "%s: %s: got %d dimensions, want real and saved",
+                  when, id, chart->count);
+    ck_assert_msg(r->set == (real >= 0) && (!r->set || r->value == real),
+                  "%s: %s: got real %s %" PRId64 ", want %" PRId64, when, id,
+                  r->set ? "set to" : "not set,", r->value, real);
+    ck_assert_msg(s->set && s->value == saved, "%s: %s: got saved %" PRId64 ", want %" PRId64, when,
+                  id, s->value, saved);
+}
+
+/* The agent removes a chart that has been obsolete for some time. */
+static void forget(const char *id) {
+    struct protocol_chart *chart = protocol_chart(&agent, id);
+
+    ck_assert_msg(chart, "no chart %s", id);
+    *chart = agent.charts[--agent.count];
+    memset(&agent.charts[agent.count], 0, sizeof(*chart));
+    agent.drawing = agent.setting = NULL;
+}
+
+static int begun(const char *id) {
+    struct protocol_chart *chart = protocol_chart(&agent, id);
+
+    return chart ? chart->begun : 0;
+}
+
+/* ---- a few ---- */
+
+#define SUM_CHART                                                                                  \
+    "CHART ksm.consumers '' 'Who saves: memory saved, by kind of consumer' 'MiB' 'consumers' "     \
+    "ksm.consumers stacked 1380 10 '' ksm.plugin ksm\n"                                            \
+    "DIMENSION vm '' absolute 1 1048576\n"                                                         \
+    "DIMENSION container '' absolute 1 1048576\n"                                                  \
+    "DIMENSION service '' absolute 1 1048576\n"                                                    \
+    "DIMENSION program '' absolute 1 1048576\n"                                                    \
+    "DIMENSION unattributed '' absolute 1 1048576\n"
+#define CHART_LINE(kind, name, options)                                                            \
+    "CHART ksm.consumer_" kind "_" name " '' 'Memory of " kind " " name "' 'MiB' 'consumers' "     \
+    "ksm.consumer_memory stacked 1381 10" options " ksm.plugin ksm\n"
+#define CHART(kind, name)                                                                          \
+    CHART_LINE(kind, name, " ''")                                                                  \
+    "CLABEL kind " kind " 1\nCLABEL name '" name "' 1\nCLABEL_COMMIT\n"                            \
+    "DIMENSION real '' absolute 1 1048576\nDIMENSION saved '' absolute 1 1048576\n"
+#define OBSOLETE(kind, name) CHART_LINE(kind, name, " obsolete")
+#define VALUES(kind, name, values) "BEGIN ksm.consumer_" kind "_" name "\n" values "END\n"
+#define SUM_VALUES                                                                                 \
+    "BEGIN ksm.consumers\nSET vm = 1\nSET container = 2\nSET service = 3\nSET program = 4\n"       \
+    "SET unattributed = 5\nEND\n"
+
+static void two_and_others(void) {
+    list[0] = consumer(KSM_CONSUMER_vm, "web-01", 300 * (int64_t)MIB, 700 * (int64_t)MIB);
+    list[1] = consumer(KSM_CONSUMER_service, "getty@tty1", 4096, -1);
+    list[2] = consumer(KSM_CONSUMER_program, "bash", 7, 8);
+    list[2].shown = false;
+    table.count = 3;
+    table.by_kind[KSM_CONSUMER_vm] = 1;
+    table.by_kind[KSM_CONSUMER_container] = 2;
+    table.by_kind[KSM_CONSUMER_service] = 3;
+    table.by_kind[KSM_CONSUMER_program] = 4;
+    table.unattributed = 5;
+    table.other.saved = 7;
+    table.other.real = 8;
+    table.other.processes = 1;
+}
+
+static void expect_exactly(const char *when, const char *want) {
+    ck_assert_msg(strcmp(sent, want) == 0, "%s: got\n%s\nwant\n%s", when, sent, want);
+}
+
+START_TEST(lines) {
+    two_and_others();
+    send_table("first");
+    expect_exactly("first",
+                   SUM_CHART SUM_VALUES CHART("vm", "web-01")
+                       VALUES("vm", "web-01", "SET real = 734003200\nSET saved = 314572800\n")
+                           CHART("service", "getty@tty1")
+                               VALUES("service", "getty@tty1", "SET saved = 4096\n")
+                                   CHART("other", "other")
+                                       VALUES("other", "other", "SET real = 8\nSET saved = 7\n"));
+    send_table("second");
+    expect_exactly(
+        "second", SUM_VALUES VALUES("vm", "web-01", "SET real = 734003200\nSET saved = 314572800\n")
+                      VALUES("service", "getty@tty1", "SET saved = 4096\n")
+                          VALUES("other", "other", "SET real = 8\nSET saved = 7\n"));
+}
+END_TEST
+
+START_TEST(what_the_agent_understands) {
+    two_and_others();
+    send_table("first");
+    struct protocol_chart *sum = protocol_chart(&agent, "ksm.consumers");
+    struct protocol_chart *vm = protocol_chart(&agent, "ksm.consumer_vm_web-01");
+    ck_assert(sum && vm);
+    ck_assert_int_eq(sum->count, KSM_CONSUMER_KIND_COUNT + 1);
+    ck_assert_str_eq(vm->title, "Memory of vm web-01");
+    ck_assert_str_eq(vm->units, "MiB");
+    ck_assert_str_eq(vm->context, "ksm.consumer_memory");
+    ck_assert_str_eq(vm->type, "stacked");
+    ck_assert_int_eq(vm->update_every, 10);
+    for (int i = 0; i < vm->count; i++)
+        ck_assert(!vm->dimensions[i].incremental && vm->dimensions[i].multiplier == 1 &&
+                  vm->dimensions[i].divisor == MIB);
+    ck_assert_int_eq(protocol_dimension(sum, "unattributed")->value, 5);
+    for (int i = 0; i < KSM_CONSUMER_KIND_COUNT; i++)
+        ck_assert_int_eq(protocol_dimension(sum, ksm_consumer_kinds[i])->value, i + 1);
+}
+END_TEST
+
+START_TEST(values) {
+    static const struct {
+        int64_t real, saved;
+    } rows[] = {
+        {0, 0},          {-1, 0},        {1, 2},         {-1, 7},
+        {5, 7},          {INT64_MAX, 9}, {9, INT64_MAX}, {INT64_MAX, INT64_MAX},
+        {-1, INT64_MAX}, {0, 1},
+    };
+
+    table.count = 1;
+    for (int i = 0; i < ROWS(rows); i++) {
+        list[0] = consumer(KSM_CONSUMER_container, "x", rows[i].saved, rows[i].real);
+        send_table("values");
+        expect_values("values", "ksm.consumer_container_x", rows[i].real, rows[i].saved);
+    }
+    ck_assert_int_eq(protocol_chart(&agent, "ksm.consumer_container_x")->drawn, 1);
+}
+END_TEST
+
+START_TEST(interval) {
+    two_and_others();
+    consumer_charts_init(&charts, 3600);
+    send_table("hourly");
+    for (int i = 0; i < agent.count; i++)
+        ck_assert_msg(agent.charts[i].update_every == 3600, "%s: got every %" PRId64 " s",
+                      agent.charts[i].id, agent.charts[i].update_every);
+}
+END_TEST
+
+/* No figures: a gap, and no chart comes or goes. */
+START_TEST(invalid_table) {
+    two_and_others();
+    table.valid = false;
+    send_table("invalid at first");
+    ck_assert_int_eq((int)sent_len, 0);
+    table.valid = true;
+    send_table("valid");
+    table.valid = false;
+    table.count = 0;
+    table.other.processes = 0;
+    send_table("invalid");
+    ck_assert_int_eq((int)sent_len, 0);
+    table.valid = true;
+    two_and_others();
+    send_table("valid again");
+    for (int i = 0; i < agent.count; i++)
+        ck_assert_msg(agent.charts[i].drawn == 1 && agent.charts[i].begun == 2,
+                      "%s: got drawn %d times, begun %d times, want 1, 2", agent.charts[i].id,
+                      agent.charts[i].drawn, agent.charts[i].begun);
+}
+END_TEST
+
+START_TEST(nobody) {
+    send_table("nobody");
+    expect_exactly("nobody", SUM_CHART "BEGIN ksm.consumers\nSET vm = 0\nSET container = 0\n"
+                                       "SET service = 0\nSET program = 0\nSET unattributed = 0\n"
+                                       "END\n");
+}
+END_TEST
+
+/* ---- coming and going ---- */
+
+START_TEST(one_ends_and_returns) {
+    two_and_others();
+    send_table("first");
+    list[0] = list[1];
+    list[1] = list[2];
+    table.count = 2;
+    send_table("the machine has ended");
+    expect("the machine has ended", OBSOLETE("vm", "web-01"));
+    expect_not("the machine has ended", "BEGIN ksm.consumer_vm_web-01\n");
+    expect("the machine has ended", VALUES("service", "getty@tty1", "SET saved = 4096\n"));
+    for (int i = 0; i < 3; i++) {
+        send_table("later");
+        ck_assert_msg(!strstr(sent, "web-01"), "later: got\n%s\nwant no web-01", sent);
+    }
+    forget("ksm.consumer_vm_web-01");
+    two_and_others();
+    send_table("it is back");
+    expect("it is back", CHART("vm", "web-01") "BEGIN ksm.consumer_vm_web-01\n");
+    expect_values("it is back", "ksm.consumer_vm_web-01", 700 * (int64_t)MIB, 300 * (int64_t)MIB);
+    ck_assert_msg(!strstr(sent, "obsolete"), "it is back: got\n%s\nwant nothing obsolete", sent);
+    ck_assert_int_eq(begun("ksm.consumer_vm_web-01"), 1);
+}
+END_TEST
+
+/* It saves as before, but others save more. */
+START_TEST(one_drops_out_of_the_top) {
+    two_and_others();
+    send_table("first");
+    list[1].shown = false;
+    list[2].shown = true;
+    send_table("others save more");
+    expect("others save more", OBSOLETE("service", "getty@tty1"));
+    expect_not("others save more", "BEGIN ksm.consumer_service_getty@tty1\n");
+    expect("others save more", CHART("program", "bash") "BEGIN ksm.consumer_program_bash\n");
+    expect("others save more", "BEGIN ksm.consumer_other_other\n");
+    forget("ksm.consumer_service_getty@tty1");
+    list[1].shown = true;
+    list[2].shown = false;
+    send_table("back in the top");
+    expect("back in the top", OBSOLETE("program", "bash"));
+    expect("back in the top", CHART("service", "getty@tty1"));
+}
+END_TEST
+
+START_TEST(the_others_end_and_return) {
+    two_and_others();
+    send_table("first");
+    table.count = 2;
+    table.other = (struct ksm_consumer){.name.text = "other"};
+    send_table("all are shown");
+    expect("all are shown", OBSOLETE("other", "other"));
+    expect_not("all are shown", "BEGIN ksm.consumer_other_other\n");
+    send_table("later");
+    ck_assert_msg(!strstr(sent, "other"), "later: got\n%s", sent);
+    forget("ksm.consumer_other_other");
+    two_and_others();
+    send_table("back");
+    expect("back",
+           CHART("other", "other") VALUES("other", "other", "SET real = 8\nSET saved = 7\n"));
+}
+END_TEST
+
+START_TEST(all_end) {
+    two_and_others();
+    send_table("first");
+    table.count = 0;
+    table.other.processes = 0;
+    send_table("all have ended");
+    expect("all have ended",
+           OBSOLETE("vm", "web-01") OBSOLETE("service", "getty@tty1") OBSOLETE("other", "other"));
+    expect("all have ended", SUM_VALUES);
+    ck_assert_int_eq((int)charts.count, 0);
+}
+END_TEST
+
+/* What is in the table but not shown draws nothing. */
+START_TEST(not_shown) {
+    two_and_others();
+    for (size_t i = 0; i < table.count; i++)
+        list[i].shown = false;
+    send_table("none is shown");
+    ck_assert_int_eq(agent.count, 2);
+    ck_assert(protocol_chart(&agent, "ksm.consumer_other_other") != NULL);
+}
+END_TEST
+
+/* ---- many ---- */
+
+static void many(int count, const char *prefix, int64_t saved) {
+    for (int i = 0; i < count; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "%s%03d", prefix, i);
+        list[i] = consumer(KSM_CONSUMER_program, name, saved + i, saved);
+    }
+    table.count = (size_t)count;
+    table.other.processes = 1;
+}
+
+static void expect_many(const char *when, int count, const char *prefix, int64_t saved) {
+    for (int i = 0; i < count; i++) {
+        char id[64];
+        snprintf(id, sizeof(id), "ksm.consumer_program_%s%03d", prefix, i);
+        expect_values(when, id, saved, saved + i);
+    }
+}
+
+/* The most that the option allows, and others; then all are replaced at once. */
+START_TEST(two_hundred_and_others) {
+    enum { SHOWN = CONSUMER_CHARTS - 1 };
+
+    many(SHOWN, "a", 1000);
+    send_table("200");
+    ck_assert_int_eq(agent.count, 1 + SHOWN + 1);
+    expect_many("200", SHOWN, "a", 1000);
+    ck_assert_int_eq(begun("ksm.consumer_other_other"), 1);
+    send_table("again");
+    ck_assert_int_eq(begun("ksm.consumer_other_other"), 2);
+    ck_assert_msg(!strstr(sent, "CHART"), "again: got a chart drawn anew");
+
+    memset(&agent, 0, sizeof(agent)); /* it keeps fewer charts than come together here */
+    consumer_charts_init(&charts, 10);
+    many(SHOWN, "a", 1000);
+    send_table("200");
+    many(50, "b", 5000);
+    send_table("50 others");
+    expect_many("50 others", 50, "b", 5000);
+    int obsolete = 0;
+    for (const char *at = sent; (at = strstr(at, " obsolete ")); at++)
+        obsolete++;
+    ck_assert_int_eq(obsolete, SHOWN);
+    ck_assert_int_eq((int)charts.count, 50 + 1);
+    const char *last_obsolete = strstr(sent, "a199' 'MiB'");
+    const char *first_new = strstr(sent, "CHART ksm.consumer_program_b000");
+    ck_assert_msg(last_obsolete && first_new && last_obsolete < first_new,
+                  "room is not made before others come");
+}
+END_TEST
+
+/* All 200 replaced by 200 others: there is room for them at once. */
+START_TEST(all_replaced) {
+    enum { SHOWN = CONSUMER_CHARTS - 1 };
+
+    many(SHOWN, "a", 1000);
+    send_table("200");
+    ck_assert_int_eq((int)charts.count, CONSUMER_CHARTS);
+    many(SHOWN, "b", 5000);
+    write_table("200 others");
+    ck_assert_int_eq((int)charts.count, CONSUMER_CHARTS);
+    for (size_t i = 0; i < charts.count; i++)
+        ck_assert_msg(charts.list[i].is_other || charts.list[i].name.text[0] == 'b',
+                      "chart %zu is still of %s", i, charts.list[i].name.text);
+}
+END_TEST
+
+/* More than the option can ask for: those that there is no room for are left out, whole. */
+START_TEST(more_than_there_is_room_for) {
+    many(250, "a", 1000);
+    send_table("250");
+    ck_assert_int_eq((int)charts.count, CONSUMER_CHARTS);
+    ck_assert_int_eq(agent.count, 1 + CONSUMER_CHARTS);
+    send_table("again");
+    ck_assert_int_eq(agent.count, 1 + CONSUMER_CHARTS);
+    for (int i = 0; i < agent.count; i++)
+        ck_assert_int_eq(agent.charts[i].begun, 2);
+}
+END_TEST
+
+/* ---- names ---- */
+
+/* The same name in every kind, and a consumer called like the chart of all others. */
+START_TEST(names_of_one_do_not_meet_another) {
+    static const char *const names[] = {"other", "vm", "unattributed", "s", "consumers", "_", "-"};
+    size_t n = 0;
+
+    for (int kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++) {
+        for (int i = 0; i < ROWS(names); i++, n++) {
+            list[n] =
+                consumer((enum ksm_consumer_kind)kind, names[i], (int64_t)(10 + n), (int64_t)n);
+        }
+    }
+    table.count = n;
+    table.other.processes = 1;
+    table.other.saved = 1;
+    send_table("names");
+    ck_assert_int_eq(agent.count, (int)n + 2);
+    expect_values("names", "ksm.consumer_other_other", 0, 1);
+    for (size_t i = 0; i < n; i++) {
+        char id[256];
+        snprintf(id, sizeof(id), "ksm.consumer_%s_%s", ksm_consumer_kinds[list[i].name.kind],
+                 list[i].name.text);
+        expect_values("names", id, (int64_t)i, (int64_t)(10 + i));
+    }
+    /* One of them ends; its namesakes stay. */
+    list[0] = list[--table.count];
+    send_table("one has ended");
+    expect("one has ended", OBSOLETE("vm", "other"));
+    expect("one has ended", "BEGIN ksm.consumer_other_other\n");
+    expect("one has ended", "BEGIN ksm.consumer_service_other\n");
+}
+END_TEST
+
+static void expect_labels(const struct ksm_name *name) {
+    char want[512];
+
+    snprintf(want, sizeof(want), "CLABEL kind %s 1\nCLABEL name '%s' 1\nCLABEL_COMMIT\n",
+             ksm_consumer_kinds[name->kind], name->text);
+    expect("labels", want);
+}
+
+/* A name with dots, as machines have: the chart's id has them too. */
+START_TEST(dots) {
+    list[0] = consumer(KSM_CONSUMER_vm, "web.example.org", 1, 2);
+    table.count = 1;
+    write_table("dots");
+    expect("dots", CHART("vm", "web.example.org")
+                       VALUES("vm", "web.example.org", "SET real = 2\nSET saved = 1\n"));
+}
+END_TEST
+
+/* Names of any bytes, cleaned: every line is one that the agent takes, each has its own chart. */
+START_TEST(any_names) {
+    enum { ROUNDS = 60, NAMES = 100 };
+    static const char pieces[] = "ab'\"\n\r\t =\\/~_\0\xc3\xbc\xff;$`%CHART";
+
+    for (int round = 0; round < ROUNDS; round++) {
+        memset(&agent, 0, sizeof(agent));
+        consumer_charts_init(&charts, 10);
+        for (int i = 0; i < NAMES; i++) {
+            char raw[160];
+            size_t len = (size_t)(suite_random() % 4 ? suite_random() % 12 : suite_random() % 160);
+            for (size_t at = 0; at < len; at++)
+                raw[at] = pieces[suite_random() % (sizeof(pieces) - 1)];
+            /* None is there twice. */
+            raw[0] = (char)('A' + i % 26);
+            raw[1] = (char)('A' + i / 26);
+            list[i] = consumer((enum ksm_consumer_kind)(suite_random() % KSM_CONSUMER_KIND_COUNT),
+                               "", i, i);
+            ksm_name_clean(raw, len < 2 ? 2 : len, list[i].name.text);
+        }
+        table.count = NAMES;
+        send_table("any names");
+        must(agent.count == NAMES + 1, "seed %" PRIu64 ", round %d: got %d charts, want %d",
+             suite_seed(), round, agent.count, NAMES + 1);
+        for (int i = 0; i < NAMES; i++) {
+            char id[256];
+            snprintf(id, sizeof(id), "ksm.consumer_%s_%s", ksm_consumer_kinds[list[i].name.kind],
+                     list[i].name.text);
+            struct protocol_chart *chart = protocol_chart(&agent, id);
+            must(chart && protocol_dimension(chart, "saved")->value == i,
+                 "seed %" PRIu64 ", round %d: %s has no chart of its own", suite_seed(), round, id);
+        }
+        expect_labels(&list[0].name);
+        expect_labels(&list[NAMES - 1].name);
+    }
+}
+END_TEST
+
+/* The two of the issue that must not become one. */
+START_TEST(quotes_and_blanks) {
+    static const char raw[] = "a\"b =c'd";
+
+    list[0] = consumer(KSM_CONSUMER_vm, "a_b__c_d", 1, 1);
+    list[1] = consumer(KSM_CONSUMER_vm, "", 2, 2);
+    ksm_name_clean(raw, sizeof(raw) - 1, list[1].name.text);
+    table.count = 2;
+    send_table("quotes and blanks");
+    ck_assert_int_eq(agent.count, 3);
+    expect_values("quotes and blanks", "ksm.consumer_vm_a_b__c_d", 1, 1);
+    expect_values("quotes and blanks", "ksm.consumer_vm_a_b__c_d~4d65cf77", 2, 2);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("consumer_charts");
+    TCase *few = suite_case(suite, "few");
+    TCase *moves = suite_case(suite, "coming and going");
+    TCase *crowd = suite_case(suite, "many");
+    TCase *names = suite_case(suite, "names");
+
+    printf("test_consumer_charts: KSM_TEST_SEED=%" PRIu64 "\n", suite_seed());
+    fflush(stdout);
+    tcase_add_checked_fixture(few, set_up, NULL);
+    tcase_add_test(few, lines);
+    tcase_add_test(few, what_the_agent_understands);
+    tcase_add_test(few, values);
+    tcase_add_test(few, interval);
+    tcase_add_test(few, invalid_table);
+    tcase_add_test(few, nobody);
+
+    tcase_add_checked_fixture(moves, set_up, NULL);
+    tcase_add_test(moves, one_ends_and_returns);
+    tcase_add_test(moves, one_drops_out_of_the_top);
+    tcase_add_test(moves, the_others_end_and_return);
+    tcase_add_test(moves, all_end);
+    tcase_add_test(moves, not_shown);
+
+    tcase_add_checked_fixture(crowd, set_up, NULL);
+    tcase_add_test(crowd, two_hundred_and_others);
+    tcase_add_test(crowd, all_replaced);
+    tcase_add_test(crowd, more_than_there_is_room_for);
+
+    tcase_add_checked_fixture(names, set_up, NULL);
+    tcase_add_test(names, names_of_one_do_not_meet_another);
+    tcase_add_test(names, dots);
+    tcase_add_test(names, any_names);
+    tcase_add_test(names, quotes_and_blanks);
+    return suite_run(suite);
+}

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Lines on their way to the agent: numbers, buffer, and writes that do not go as hoped.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "out.h"
+#include "support/faults.h"
+#include "support/suite.h"
+
+static struct out out;
+static int ends[2]; /* of a pipe that out writes to */
+
+static void set_up(void) {
+    ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+    fcntl(ends[1], F_SETPIPE_SZ, 1024 * 1024);
+    out_init(&out, ends[1]);
+    signal(SIGPIPE, SIG_IGN); /* as ksm.plugin does */
+    faults_clear();
+}
+
+/* What has come through the pipe must be this, to the last byte. */
+static void expect_written(const char *want, size_t len) {
+    char *got = malloc(len + 2);
+    size_t have = 0;
+
+    fcntl(ends[0], F_SETFL, O_NONBLOCK);
+    for (ssize_t n; have <= len && (n = read(ends[0], got + have, len + 1 - have)) > 0;)
+        have += (size_t)n;
+    ck_assert_msg(have == len && memcmp(got, want, len) == 0, "got %zu bytes %s, want %zu bytes %s",
+                  have, suite_quote(got, have), len, suite_quote(want, len));
+    free(got);
+}
+
+static void expect_flush(int want) {
+    int status = out_flush(&out);
+
+    ck_assert_msg(status == want && out.error == want, "out_flush: got %s, error %s, want %s",
+                  suite_status(status), suite_status(out.error), suite_status(want));
+}
+
+/* Text of which each part looks different. */
+static char *some_text(size_t len) {
+    char *text = malloc(len + 1);
+
+    for (size_t i = 0; i < len; i++)
+        text[i] = (char)('a' + (i + i / 26) % 26);
+    text[len] = '\0';
+    return text;
+}
+
+static const struct {
+    int64_t number;
+    const char *text;
+} numbers[] = {
+    {0, "0"},
+    {1, "1"},
+    {-1, "-1"},
+    {9, "9"},
+    {10, "10"},
+    {-10, "-10"},
+    {99, "99"},
+    {100, "100"},
+    {4294967295, "4294967295"},
+    {4294967296, "4294967296"},
+    {-4294967296, "-4294967296"},
+    {1000000000000000000, "1000000000000000000"},
+    {INT64_MAX, "9223372036854775807"},
+    {INT64_MAX - 1, "9223372036854775806"},
+    {INT64_MIN, "-9223372036854775808"},
+    {INT64_MIN + 1, "-9223372036854775807"},
+};
+
+START_TEST(number) {
+    out_number(&out, numbers[_i].number);
+    expect_flush(0);
+    expect_written(numbers[_i].text, strlen(numbers[_i].text));
+}
+END_TEST
+
+START_TEST(random_numbers) {
+    for (int i = 0; i < 100000; i++) {
+        int64_t n = (int64_t)(suite_random() >> suite_random() % 64);
+        char want[32];
+        size_t len = (size_t)snprintf(want, sizeof(want), "%" PRId64, n);
+        out.len = 0;
+        out_number(&out, n);
+        ck_assert_msg(out.len == len && memcmp(out.buf, want, len) == 0,
+                      "%s: got %s (KSM_TEST_SEED=%" PRIu64 ")", want, suite_quote(out.buf, out.len),
+                      suite_seed());
+    }
+}
+END_TEST
+
+START_TEST(one_write) {
+    out_text(&out, "SET ");
+    out_text(&out, "");
+    out_number(&out, -7);
+    out_text(&out, "\n");
+    ck_assert_int_eq(faults_count(FAULTS_WRITE), 0);
+    expect_flush(0);
+    ck_assert_int_eq(faults_count(FAULTS_WRITE), 1);
+    expect_written("SET -7\n", 7);
+    expect_flush(0); /* nothing: no write */
+    ck_assert_int_eq(faults_count(FAULTS_WRITE), 1);
+    out_text(&out, "next\n");
+    expect_flush(0);
+    expect_written("next\n", 5);
+}
+END_TEST
+
+/* Around the buffer's size, in one text and in small ones. */
+static const struct {
+    size_t len;
+    int writes; /* until it is flushed, that one included */
+} lengths[] = {
+    {1, 1},
+    {sizeof(out.buf) - 1, 1},
+    {sizeof(out.buf), 1},
+    {sizeof(out.buf) + 1, 2},
+    {2 * sizeof(out.buf), 2},
+    {2 * sizeof(out.buf) + 1, 3},
+    {10 * sizeof(out.buf) + 7, 11},
+};
+
+START_TEST(long_text) {
+    size_t len = lengths[_i].len;
+    char *text = some_text(len);
+
+    out_text(&out, text);
+    expect_flush(0);
+    ck_assert_int_eq(faults_count(FAULTS_WRITE), lengths[_i].writes);
+    expect_written(text, len);
+    for (size_t at = 0; at < len; at += 7) {
+        char part[8];
+        snprintf(part, sizeof(part), "%.7s", text + at);
+        out_text(&out, part);
+    }
+    expect_flush(0);
+    expect_written(text, len);
+    free(text);
+}
+END_TEST
+
+START_TEST(short_writes) {
+    static const size_t most[] = {1, 7, 4096, 5000};
+    char *text = some_text(20000);
+
+    faults_shorten(most[_i]);
+    out_text(&out, text);
+    expect_flush(0);
+    ck_assert_int_eq(faults_count(FAULTS_WRITE), (int)((20000 + most[_i] - 1) / most[_i]));
+    expect_written(text, 20000);
+    free(text);
+}
+END_TEST
+
+START_TEST(errors_that_pass) {
+    static const int errors[] = {EINTR, EAGAIN};
+    char *text = some_text(20000);
+
+    faults_shorten(6000);
+    faults_fail(FAULTS_WRITE, NULL, 1, errors[_i]);
+    faults_fail(FAULTS_WRITE, NULL, 3, errors[_i]);
+    faults_fail(FAULTS_WRITE, NULL, 4, errors[_i]);
+    out_text(&out, text);
+    expect_flush(0);
+    ck_assert_int_eq(faults_count(FAULTS_WRITE), 7);
+    expect_written(text, 20000);
+    free(text);
+}
+END_TEST
+
+/* After these nothing is written any more, not even what could be. */
+START_TEST(errors_that_stay) {
+    static const int errors[] = {EPIPE, ENOSPC, EIO, EBADF};
+
+    faults_shorten(3);
+    faults_fail(FAULTS_WRITE, NULL, 2, errors[_i]);
+    out_text(&out, "abcdef");
+    expect_flush(-errors[_i]);
+    ck_assert_int_eq(faults_count(FAULTS_WRITE), 2);
+    out_text(&out, "more");
+    expect_flush(-errors[_i]);
+    out_number(&out, 7);
+    expect_flush(-errors[_i]);
+    ck_assert_int_eq(faults_count(FAULTS_WRITE), 2);
+    expect_written("abc", 3);
+    /* However much comes: it does not overflow, and does not hang. */
+    char *text = some_text(10 * sizeof(out.buf));
+    out_text(&out, text);
+    expect_flush(-errors[_i]);
+    ck_assert_int_eq(faults_count(FAULTS_WRITE), 2);
+    free(text);
+}
+END_TEST
+
+START_TEST(reader_has_gone) {
+    close(ends[0]);
+    out_text(&out, "abc");
+    expect_flush(-EPIPE);
+    out_text(&out, "abc");
+    expect_flush(-EPIPE);
+    ck_assert_int_eq(faults_count(FAULTS_WRITE), 1);
+}
+END_TEST
+
+/* Reads until there is nothing more, in small pieces with rests; exits 0 if it was the text. */
+static void slow_reader(const char *want, size_t len) {
+    char buf[3000];
+    size_t have = 0;
+
+    close(ends[1]);
+    for (ssize_t n; (n = read(ends[0], buf, sizeof(buf))) > 0; have += (size_t)n) {
+        if (have + (size_t)n > len || memcmp(buf, want + have, (size_t)n) != 0)
+            _exit(2);
+        if (have % 7 == 0)
+            usleep(1000);
+    }
+    _exit(have == len ? 0 : 3);
+}
+
+/* A pipe that is full, blocking or not: everything comes through, in order. */
+START_TEST(full_pipe) {
+    const size_t len = 300000;
+    char *text = some_text(len);
+    int status = 0;
+
+    fcntl(ends[1], F_SETPIPE_SZ, 4096);
+    if (_i == 1)
+        fcntl(ends[1], F_SETFL, O_NONBLOCK);
+    pid_t reader = fork();
+    if (reader == 0)
+        slow_reader(text, len);
+    out_text(&out, text);
+    expect_flush(0);
+    close(ends[1]);
+    ck_assert_int_eq(waitpid(reader, &status, 0), reader);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0,
+                  "the reader got other bytes (status %d)", status);
+    ck_assert_int_gt(faults_count(FAULTS_WRITE), (int)(len / sizeof(out.buf)));
+    free(text);
+}
+END_TEST
+
+/* A reader that goes while the writer waits for it. */
+START_TEST(reader_goes_while_the_pipe_is_full) {
+    char *text = some_text(300000);
+
+    fcntl(ends[1], F_SETPIPE_SZ, 4096);
+    fcntl(ends[1], F_SETFL, O_NONBLOCK);
+    pid_t reader = fork();
+    if (reader == 0) {
+        close(ends[1]);
+        usleep(100 * 1000);
+        _exit(0);
+    }
+    close(ends[0]);
+    alarm(10);
+    out_text(&out, text);
+    expect_flush(-EPIPE);
+    waitpid(reader, NULL, 0);
+    free(text);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("out");
+    TCase *texts = suite_case(suite, "texts");
+    TCase *writes = suite_case(suite, "writes");
+
+    tcase_add_checked_fixture(texts, set_up, NULL);
+    tcase_add_loop_test(texts, number, 0, ROWS(numbers));
+    tcase_add_test(texts, random_numbers);
+    tcase_add_test(texts, one_write);
+    tcase_add_loop_test(texts, long_text, 0, ROWS(lengths));
+    tcase_add_checked_fixture(writes, set_up, NULL);
+    tcase_add_loop_test(writes, short_writes, 0, 4);
+    tcase_add_loop_test(writes, errors_that_pass, 0, 2);
+    tcase_add_loop_test(writes, errors_that_stay, 0, 4);
+    tcase_add_test(writes, reader_has_gone);
+    tcase_add_loop_test(writes, full_pipe, 0, 2);
+    tcase_add_test(writes, reader_goes_while_the_pipe_is_full);
+    return suite_run(suite);
+}

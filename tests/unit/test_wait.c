@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * When ksm.plugin wakes, on clocks that the test turns.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "support/faults.h"
+#include "support/suite.h"
+#include "wait.h"
+
+static const int64_t realtime = 1700000000 * INT64_C(1000);
+static const int64_t monotonic = 5000 * INT64_C(1000);
+
+/* Check looks at the clock when a test ends, so each sets the clocks going again: faults_clear().
+ */
+static int agent; /* writes to our stdin */
+static struct wait waiting;
+
+static void set_up(void) {
+    int ends[2];
+
+    ck_assert_int_eq(pipe(ends), 0);
+    ck_assert_int_eq(dup2(ends[0], STDIN_FILENO), STDIN_FILENO);
+    close(ends[0]);
+    agent = ends[1];
+    faults_clear();
+}
+
+static const char *const results[] = {"tick", "work", "sign of life", "end"};
+
+static const char *word(enum wait_result result) {
+    return result == WAIT_TICK    ? results[0]
+           : result == WAIT_WORK  ? results[1]
+           : result == WAIT_ALIVE ? results[2]
+                                  : results[3];
+}
+
+/* Waits once; it must end so, at this time of the wall clock. */
+static void expect(enum wait_result want, int64_t want_time) {
+    enum wait_result got = wait_for_tick(&waiting, false);
+
+    ck_assert_msg(got == want, "got %s, want %s", word(got), word(want));
+    ck_assert_msg(faults_realtime() >= want_time && faults_realtime() <= want_time + 1,
+                  "%s at %" PRId64 ", want %" PRId64, word(got), faults_realtime(), want_time);
+}
+
+/* Ticks are at multiples of update_every, whatever the time of the start; one wait each. */
+static const struct {
+    int update_every;
+    int64_t late; /* ms after a multiple */
+} starts[] = {
+    {1, 0}, {1, 1}, {1, 500}, {1, 999}, {2, 0}, {2, 1999}, {10, 3333}, {60, 1}, {60, 59999},
+};
+
+START_TEST(multiples) {
+    int64_t period = starts[_i].update_every * 1000;
+    int64_t begin = realtime / period * period;
+
+    faults_stop_clocks(begin + starts[_i].late, monotonic);
+    wait_init(&waiting, starts[_i].update_every);
+    for (int i = 1; i <= 10; i++) {
+        expect(WAIT_TICK, begin + i * period);
+        ck_assert_msg(faults_polls() <= 2 * i, "%d waits for %d ticks", faults_polls(), i);
+    }
+    faults_clear();
+}
+END_TEST
+
+/* A tick that took long skips those it missed, and is followed by one at the next multiple. */
+START_TEST(missed_ticks) {
+    faults_stop_clocks(realtime, monotonic);
+    wait_init(&waiting, 10);
+    expect(WAIT_TICK, realtime + 10000);
+    faults_stop_clocks(realtime + 47000, monotonic + 47000);
+    expect(WAIT_TICK, realtime + 47000);
+    expect(WAIT_TICK, realtime + 50000);
+    faults_clear();
+}
+END_TEST
+
+/* A clock that is set never makes it wait longer than update_every. */
+START_TEST(clock_set) {
+    static const int64_t steps[] = {-3600000, -86400000000, -1000, 1000, 3600000, 86400000000};
+    int64_t now = realtime + 300 + steps[_i];
+
+    faults_stop_clocks(realtime, monotonic);
+    wait_init(&waiting, 10);
+    expect(WAIT_TICK, realtime + 10000);
+    faults_stop_clocks(now, monotonic + 10300);
+    enum wait_result got = wait_for_tick(&waiting, false);
+    ck_assert_msg(got == WAIT_TICK, "got %s, want a tick", word(got));
+    ck_assert_msg(faults_realtime() - now <= 10001, "waited %" PRId64 " ms, want 10000 at most",
+                  faults_realtime() - now);
+    got = wait_for_tick(&waiting, false);
+    ck_assert_int_eq(got, WAIT_TICK);
+    ck_assert_int_le(faults_realtime() % 10000, 1);
+    faults_clear();
+}
+END_TEST
+
+/* The agent gives up a plugin that is silent for 120 s. */
+START_TEST(signs_of_life) {
+    faults_stop_clocks(realtime, monotonic);
+    wait_init(&waiting, 3600);
+    int64_t next = (realtime / 3600000 + 1) * 3600000;
+    int64_t silent_since = realtime;
+    for (;;) {
+        enum wait_result got = wait_for_tick(&waiting, false);
+        int64_t now = faults_realtime();
+        ck_assert_msg(now - silent_since <= 61000, "silent for %" PRId64 " ms", now - silent_since);
+        silent_since = now;
+        if (got == WAIT_TICK)
+            break;
+        ck_assert_msg(got == WAIT_ALIVE, "got %s, want a sign of life", word(got));
+        ck_assert_int_lt(now, next);
+    }
+    ck_assert_int_le(silent_since - next, 1);
+    ck_assert_int_ge(silent_since, next);
+    faults_clear();
+}
+END_TEST
+
+START_TEST(work_in_between) {
+    faults_stop_clocks(realtime + 1, monotonic);
+    wait_init(&waiting, 1);
+    for (int i = 0; i < 5; i++) {
+        ck_assert_int_eq(wait_for_tick(&waiting, true), WAIT_WORK);
+        ck_assert_int_eq(faults_realtime(), realtime + 1); /* no time was lost */
+    }
+    ck_assert_int_eq(wait_next_tick(&waiting), monotonic + 999);
+    faults_stop_clocks(realtime + 1000, monotonic + 999);
+    ck_assert_int_eq(wait_for_tick(&waiting, true), WAIT_TICK);
+    faults_clear();
+}
+END_TEST
+
+/* The end of stdin is the agent's word to leave. */
+START_TEST(end_of_stdin) {
+    faults_stop_clocks(realtime, monotonic);
+    wait_init(&waiting, 60);
+    close(agent);
+    expect(WAIT_END, realtime);
+    expect(WAIT_END, realtime);
+    faults_clear();
+}
+END_TEST
+
+START_TEST(no_stdin) {
+    faults_stop_clocks(realtime, monotonic);
+    wait_init(&waiting, 60);
+    close(STDIN_FILENO);
+    ck_assert_int_eq(wait_for_tick(&waiting, false), WAIT_END);
+    faults_clear();
+}
+END_TEST
+
+/* Anything else that comes in is read and dropped, and does not move the tick. */
+START_TEST(words_on_stdin) {
+    static char many[10000];
+
+    faults_stop_clocks(realtime, monotonic);
+    wait_init(&waiting, 1);
+    ck_assert_int_eq(write(agent, "FUNCTION x 10 \"y\"\n\nQUIT", 24), 24);
+    ck_assert_int_eq(write(agent, many, sizeof(many)), (int)sizeof(many));
+    expect(WAIT_TICK, realtime + 1000);
+    close(agent);
+    expect(WAIT_END, realtime + 1000);
+    faults_clear();
+}
+END_TEST
+
+/* On the real clock, once. */
+START_TEST(real_clock) {
+    struct timespec now;
+
+    wait_init(&waiting, 1);
+    ck_assert_int_eq(wait_for_tick(&waiting, false), WAIT_TICK);
+    ck_assert_int_eq(clock_gettime(CLOCK_REALTIME, &now), 0);
+    ck_assert_msg(now.tv_nsec < 500000000, "woke %ld ms after the second", now.tv_nsec / 1000000);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("wait");
+    TCase *clock = suite_case(suite, "clock");
+    TCase *input = suite_case(suite, "stdin");
+
+    tcase_add_checked_fixture(clock, set_up, NULL);
+    tcase_add_loop_test(clock, multiples, 0, ROWS(starts));
+    tcase_add_test(clock, missed_ticks);
+    tcase_add_loop_test(clock, clock_set, 0, 6);
+    tcase_add_test(clock, signs_of_life);
+    tcase_add_test(clock, work_in_between);
+    tcase_add_test(clock, real_clock);
+    tcase_add_checked_fixture(input, set_up, NULL);
+    tcase_add_test(input, end_of_stdin);
+    tcase_add_test(input, no_stdin);
+    tcase_add_test(input, words_on_stdin);
+    return suite_run(suite);
+}
