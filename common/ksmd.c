@@ -54,20 +54,16 @@ static bool is_pid(const char *name) {
 }
 
 static int search(struct ksmd *ksmd) {
-    struct pseudofs_file proc;
-    char path[PATH_MAX];
     struct dirent *entry;
+    DIR *dir = NULL;
     int status = -ENOENT;
 
     /* In the PID namespace of a container there are no kernel threads: don't walk in vain. */
     if (!is_kernel_thread(ksmd->root, "proc/2", "kthreadd", 0))
         return -ENOENT;
-    pseudofs_init(&proc, ksmd->root, "proc", "");
-    if (pseudofs_path(&proc, path, sizeof(path)) != 0)
-        return -ENAMETOOLONG;
-    DIR *dir = opendir(path);
-    if (!dir)
-        return -errno;
+    int opened = pseudofs_opendir(ksmd->root, "proc", &dir);
+    if (opened != 0)
+        return opened;
     /* In the order of procfs, pids ascending, it comes early: it was started at boot. */
     while (status != 0 && (entry = readdir(dir))) {
         if (!is_pid(entry->d_name))

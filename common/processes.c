@@ -249,19 +249,10 @@ static void meet(struct ksm_processes *p, int pid) {
 /* ---- the walk ---- */
 
 static int open_proc(struct ksm_processes *p) {
-    char path[PATH_MAX];
-    struct pseudofs_file proc;
-
-    if (p->proc) {
-        rewinddir(p->proc);
-        return 0;
-    }
-    pseudofs_init(&proc, p->root, "proc", "");
-    int status = pseudofs_path(&proc, path, sizeof(path));
-    if (status != 0)
-        return status;
-    p->proc = opendir(path);
-    return p->proc ? 0 : -errno;
+    if (!p->proc)
+        return pseudofs_opendir(p->root, "proc", &p->proc);
+    rewinddir(p->proc);
+    return 0;
 }
 
 static int begin(struct ksm_processes *p, int64_t now, int64_t length) {

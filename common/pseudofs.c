@@ -38,25 +38,75 @@ static bool is_transient(int err) {
     return err == EMFILE || err == ENFILE || err == ENOMEM || err == EINTR || err == EAGAIN;
 }
 
-static int open_file(struct pseudofs_file *file, int64_t now) {
-    char path[PATH_MAX];
-    int status = pseudofs_path(file, path, sizeof(path));
-
-    if (file->failed != 0 && now < file->retry_at)
-        return file->failed;
-    if (status == 0) {
-        file->fd = open(path, PSEUDOFS_FLAGS);
-        status = file->fd < 0 ? -errno : 0;
-    }
-    file->failed = status;
-    file->retry_at = is_transient(-status) ? now : now + PSEUDOFS_RETRY_MS;
-    return status;
-}
-
 bool pseudofs_may_keep(int fd) {
     struct statfs fs;
 
     return fstatfs(fd, &fs) == 0 && (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC);
+}
+
+static bool kernel_only = false;
+
+void pseudofs_trust_kernel_only(void) {
+    kernel_only = true;
+}
+
+/* Refuses, and closes, what may not be trusted. */
+static int check(int fd) {
+    if (fd < 0)
+        return -errno;
+    if (kernel_only && !pseudofs_may_keep(fd)) {
+        close(fd);
+        return -EPERM;
+    }
+    return fd;
+}
+
+/* By way of its directory, as merely opening a file of others can do harm, or waits: on a device,
+ * say. What is below a directory of procfs or sysfs is the kernel's. */
+static int open_checked(const struct pseudofs_file *file) {
+    const struct pseudofs_file dir = {.root = file->root, .dir = file->dir, .name = ""};
+    char path[PATH_MAX];
+    int status = pseudofs_path(&dir, path, sizeof(path));
+    int above = status == 0 ? check(open(path, O_PATH | O_DIRECTORY | O_CLOEXEC)) : status;
+
+    if (above < 0)
+        return above;
+    int fd = check(openat(above, file->name, PSEUDOFS_FLAGS));
+    close(above);
+    return fd;
+}
+
+static int open_plain(const struct pseudofs_file *file) {
+    char path[PATH_MAX];
+    int status = pseudofs_path(file, path, sizeof(path));
+
+    return status == 0 ? check(open(path, PSEUDOFS_FLAGS)) : status;
+}
+
+static int open_file(struct pseudofs_file *file, int64_t now) {
+    if (file->failed != 0 && now < file->retry_at)
+        return file->failed;
+    file->fd = kernel_only ? open_checked(file) : open_plain(file);
+    file->failed = file->fd < 0 ? file->fd : 0;
+    file->retry_at = is_transient(-file->failed) ? now : now + PSEUDOFS_RETRY_MS;
+    return file->failed;
+}
+
+int pseudofs_opendir(const char *root, const char *dir, DIR **result) {
+    const struct pseudofs_file file = {.root = root, .dir = dir, .name = ""};
+    char path[PATH_MAX];
+    int status = pseudofs_path(&file, path, sizeof(path));
+
+    if (status != 0)
+        return status;
+    *result = opendir(path);
+    if (!*result)
+        return -errno;
+    if (kernel_only && !pseudofs_may_keep(dirfd(*result))) {
+        closedir(*result);
+        return -EPERM;
+    }
+    return 0;
 }
 
 ssize_t pseudofs_read_fd(int fd, bool whole, char *buf, size_t size) {

@@ -13,6 +13,7 @@
 #ifndef KSM_PSEUDOFS_H
 #define KSM_PSEUDOFS_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -52,6 +53,14 @@ bool pseudofs_may_keep(int fd);
 
 /* How every file is opened: never waits for a pipe's other end, never inherited. */
 #define PSEUDOFS_FLAGS (O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
+
+/* Opens a directory root/dir for reading. Returns 0 and sets *result, which the caller closes, or
+ * -errno. */
+int pseudofs_opendir(const char *root, const char *dir, DIR **result);
+
+/* From now on only what is on procfs or sysfs is opened, anything else is -EPERM: for a program
+ * that has more rights than who started it, and named root. */
+void pseudofs_trust_kernel_only(void);
 
 /* Closes a kept descriptor. The file can be read again. */
 void pseudofs_close(struct pseudofs_file *file);

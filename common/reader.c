@@ -2,10 +2,8 @@
 #include "reader.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "derive.h"
@@ -17,15 +15,12 @@ static const int64_t knobs_ms = 60 * 1000;
 static const char ksm_dir[] = "sys/kernel/mm/ksm";
 static const char uksm_dir[] = "sys/kernel/mm/uksm";
 
-static int look_for(const char *root, const char *dir) {
-    struct pseudofs_file at;
-    struct stat st;
-    char path[PATH_MAX];
+static int look_for(const char *root, const char *name) {
+    DIR *dir = NULL;
+    int status = pseudofs_opendir(root, name, &dir);
 
-    pseudofs_init(&at, root, dir, "");
-    int status = pseudofs_path(&at, path, sizeof(path));
-    if (status == 0 && stat(path, &st) != 0)
-        status = -errno;
+    if (status == 0)
+        closedir(dir);
     return status;
 }
 
@@ -54,6 +49,11 @@ void ksm_reader_why_not(int status, const char *root, char *message, size_t size
                  "no KSM in this kernel: below %s there is neither %s nor %s "
                  "(the kernel needs CONFIG_KSM=y, and /sys must be mounted); nothing is sent",
                  root, ksm_dir, uksm_dir);
+    else if (status == -EPERM)
+        snprintf(message, size,
+                 "%s below %s is not the kernel's own: a program with a file capability reads "
+                 "procfs and sysfs alone; nothing is sent",
+                 ksm_dir, root);
     else
         snprintf(message, size, "%s below %s cannot be reached: %s; nothing is sent", ksm_dir, root,
                  strerror_r(-status, buf, sizeof(buf)));
