@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Whose process is it: cgroup, command line and comm, which are data from strangers. The input is
+ * those three, with 0xff between them. Whatever they are, both hosts must be able to carry the name.
+ */
+#include <ctype.h>
+#include <string.h>
+
+#include "fuzz.h"
+#include "name.h"
+
+static void carried(const char *text) {
+    size_t len = strlen(text);
+
+    HOLDS(len > 0 && len < KSM_NAME_SIZE);
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)text[i];
+        HOLDS(c >= 0x80 || isalnum(c) || strchr("_-.:@+~", c));
+    }
+}
+
+/* Takes what is before the next 0xff, in memory of just that size so that reading past it shows. */
+static char *take(const uint8_t **data, size_t *size, size_t *len) {
+    const uint8_t *end = *size > 0 ? memchr(*data, 0xff, *size) : NULL;
+
+    *len = end ? (size_t)(end - *data) : *size;
+    char *copy = malloc(*len + (*len == 0));
+    HOLDS(copy);
+    memcpy(copy, *data, *len);
+    size_t used = *len + (end ? 1 : 0);
+    *data += used;
+    *size -= used;
+    return copy;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    struct ksm_identity identity;
+    struct ksm_name name;
+    char *cgroup = take(&data, &size, &identity.cgroup_len);
+    char *cmdline = take(&data, &size, &identity.cmdline_len);
+    char *comm = take(&data, &size, &identity.comm_len);
+
+    identity.cgroup = cgroup;
+    identity.cmdline = cmdline;
+    identity.comm = comm;
+    memset(&name, 0x55, sizeof(name));
+    ksm_name_of(&identity, &name);
+    HOLDS(name.kind < KSM_CONSUMER_KIND_COUNT);
+    carried(name.text);
+    free(cgroup);
+    free(cmdline);
+    free(comm);
+    return 0;
+}
