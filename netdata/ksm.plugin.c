@@ -131,22 +131,23 @@ static void init_consumers(void) {
     consumer_charts_init(&consumer_charts, interval);
 }
 
-/* Gives up all rights but those that the figures need. Where this file's capability gives more than
- * the user has who started it, what he says is not trusted. KSM_NO_SANDBOX is for builds with
- * sanitizers, which need what a sandbox forbids. */
-static void confine(void) {
-#ifndef KSM_NO_SANDBOX
-    char report[512];
-
+/* Gives up all rights but those that the figures need, and writes for the log what that was. Where
+ * this file's capability gives more than the user has who started it, what he says is not trusted.
+ * KSM_NO_SANDBOX is for builds with sanitizers, which need what a sandbox forbids. */
+static void confine(char *report, size_t size) {
+#ifdef KSM_NO_SANDBOX
+    snprintf(report, size, "not confined: a build for tests");
+#else
     if (getauxval(AT_SECURE) != 0)
         pseudofs_trust_kernel_only();
     tzset(); /* reads /etc/localtime, for the log */
-    sandbox_enter(args.options.root, report, sizeof(report));
-    say("INFO", report);
+    sandbox_enter(args.options.root, report, size);
 #endif
 }
 
 int main(int argc, char *argv[]) {
+    char report[512];
+
     args_parse(&args, argc, argv, complain);
     if (args.action == ARGS_HELP) {
         args_help();
@@ -156,11 +157,12 @@ int main(int argc, char *argv[]) {
         puts("ksm.plugin " KSM_VERSION);
         return EXIT_SUCCESS;
     }
-    confine();
+    confine(report, sizeof(report));
     signal(SIGPIPE, SIG_IGN); /* an agent that has gone is an error of write, and no crash */
     int status = ksm_reader_init(&reader, args.options.root, args.options.settings);
     if (status != 0)
         return give_up(status);
+    say("INFO", report);
     charts_init(&charts, args.update_every);
     init_consumers();
     out_init(&out, STDOUT_FILENO);

@@ -26,6 +26,11 @@ KEEPALIVE_S = 60
 LIVE_KSM = Path("/sys/kernel/mm/ksm")
 
 
+def complaints(text):
+    """Return the lines of a log, less the one in which the plugin says how it is confined."""
+    return [line for line in text.splitlines() if "INFO : confined: " not in line]
+
+
 class Plugin:
     """A running ksm.plugin: the agent's end of its pipes.  Output is stamped with the time it comes at."""
 
@@ -181,7 +186,7 @@ def test_ends_when_stdin_ends(plugin):
     running.wait_chunks(1, 1)
     status, seconds = running.end_input()
     assert status == 0 and seconds < END_S
-    assert running.errors == b""
+    assert complaints(running.errors.decode()) == []
 
 
 def test_one_sample_when_stdin_is_at_its_end_from_the_start(plugin):
@@ -212,7 +217,7 @@ def test_ends_quietly_when_nobody_reads(build, make_tree):
         process.stdout.readline()
         process.stdout.close()
         assert process.wait(END_S) == 0
-        assert process.stderr.read() == b""
+        assert complaints(process.stderr.read().decode()) == []
 
 
 def test_a_closed_stdout_ends_it(build, make_tree):
@@ -288,9 +293,9 @@ def test_a_bad_option_is_told_of_and_the_rest_stays(words, message, build, make_
     good = ["1", "--root", make_tree("6.18")]
     done = run(build, *good, *words)
     assert (done.returncode, done.stdout) == (0, run(build, *good).stdout)
-    assert len(done.stderr.splitlines()) == 1
+    assert len(complaints(done.stderr)) == 1
     for part in message:
-        assert part in done.stderr
+        assert part in complaints(done.stderr)[0]
 
 
 # What it may not read.
@@ -320,7 +325,7 @@ def test_one_file_that_may_not_be_read_costs_one_figure(for_nobody, build):
         running.wait_chunks(4, 5)
         running.end_input()
         ticks = Agent(running.text()).ticks
-        errors = running.errors.decode().splitlines()
+        errors = complaints(running.errors.decode())
     del whole["ksm.scan", "scanned"]
     assert ticks == [whole] * len(ticks)
     assert len(errors) == 1
