@@ -79,6 +79,7 @@ $(BUILD)/%.o: %.c
 	$(Q)$(CC) $(KSM_CPPFLAGS) $(KSM_CFLAGS) -MMD -MP -c -o $@ $<
 
 include tests/tests.mk
+include tests/harden.mk
 
 deps: ## Install what building and running needs (Debian; asks for root or sudo)
 	@tests/deps.sh run

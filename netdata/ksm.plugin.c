@@ -4,6 +4,7 @@
  * them to stdout in the plugins.d protocol, until its stdin ends.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -145,9 +146,18 @@ static void confine(char *report, size_t size) {
 #endif
 }
 
+/* A descriptor that the parent left closed would be given to the next file that is opened, and be
+ * taken for stdin or stdout. Opened the wrong way round it is one at its end, and one that fails. */
+static void fill_descriptors(void) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 int main(int argc, char *argv[]) {
     char report[512];
 
+    fill_descriptors();
     args_parse(&args, argc, argv, complain);
     if (args.action == ARGS_HELP) {
         args_help();

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+# The same tests on the same sources in other builds: with sanitizers, under valgrind, with coverage;
+# and fuzzing. Included by ../Makefile.
+
+comma = ,
+# The sandbox forbids what the sanitizers' runtime does; its own tests are of the plugin that ships.
+NOT_CONFINED = -O1 -g -fno-omit-frame-pointer -DKSM_NO_SANDBOX
+NOT_SHIPPED = -m "not long and not shipped"
+
+# $(1) name, $(2) flags for compiler and linker
+define sanitized
+	@$(BUILD_ALL) BUILD=$(BUILD)/$(1) CFLAGS="$(NOT_CONFINED) $(2)" HARDEN_CFLAGS= LDFLAGS="$(2)" \
+		all tools units
+endef
+
+check-asan: deps deps-check ## The tests with AddressSanitizer and LeakSanitizer
+	$(call sanitized,asan,-fsanitize=address)
+	@KSM_PRELOAD="$$($(CC) -print-file-name=libasan.so)" PYTHON=$(PYTHON) \
+		tests/check.sh $(BUILD)/asan $(NOT_SHIPPED)
+
+check-ubsan: deps deps-check ## The tests with UndefinedBehaviorSanitizer
+	$(call sanitized,ubsan,-fsanitize=undefined -fno-sanitize-recover=all)
+	@KSM_PRELOAD="$$($(CC) -print-file-name=libubsan.so)" PYTHON=$(PYTHON) \
+		tests/check.sh $(BUILD)/ubsan $(NOT_SHIPPED)
+
+check-tsan: deps deps-check ## The tests with ThreadSanitizer, collectd's callbacks in parallel
+	$(call sanitized,tsan,-fsanitize=thread)
+	@PYTHON=$(PYTHON) tests/check.sh $(BUILD)/tsan $(NOT_SHIPPED) -k "not collectd and not hosts and not live"
+
+check-valgrind: deps deps-check ## The unit tests under valgrind
+	@$(BUILD_ALL) BUILD=$(BUILD)/valgrind CFLAGS="$(NOT_CONFINED)" all tools units
+	@WRAPPER="valgrind --quiet --leak-check=full --error-exitcode=9 --child-silent-after-fork=no" \
+		PYTHON=$(PYTHON) tests/check.sh $(BUILD)/valgrind $(NOT_SHIPPED) -k "plugin"
+
+coverage: deps deps-check ## Line and branch coverage of the tests
+	@rm -rf $(BUILD)/coverage
+	$(call sanitized,coverage,--coverage)
+	@PYTHON=$(PYTHON) tests/check.sh $(BUILD)/coverage $(NOT_SHIPPED)
+	@gcovr --root . --object-directory $(BUILD)/coverage --filter 'common/' --filter 'netdata/' \
+		--filter 'collectd/' --txt-metric branch --print-summary
+
+# ---- fuzzing ----
+
+FUZZ_SECONDS ?= 60
+FUZZERS = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/*.c))
+FUZZED = $(wildcard common/*.c) $(filter-out netdata/ksm.plugin.c netdata/sandbox.c,$(wildcard netdata/*.c))
+
+$(FUZZERS): $(BUILD)/fuzz/%: tests/fuzz/%.c $(FUZZED) $(wildcard common/*.h common/*.def netdata/*.h)
+	$(call say,FUZZ,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(KSM_CPPFLAGS) -Itests/fuzz -std=c11 -O1 -g -fsanitize=fuzzer$(comma)address$(comma)undefined \
+		-fno-sanitize-recover=all -o $@ $(filter %.c,$^)
+
+fuzzers: $(FUZZERS)
+
+fuzz: deps deps-check ## Fuzz every parser for FUZZ_SECONDS each
+	@$(BUILD_ALL) fuzzers
+	@tests/fuzz.sh $(BUILD)/fuzz $(FUZZ_SECONDS)
+
+.PHONY: check-asan check-ubsan check-tsan check-valgrind coverage fuzz fuzzers
