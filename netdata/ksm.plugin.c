@@ -147,7 +147,8 @@ static void confine(char *report, size_t size) {
 }
 
 /* A descriptor that the parent left closed would be given to the next file that is opened, and be
- * taken for stdin or stdout. Opened the wrong way round it is one at its end, and one that fails. */
+ * taken for stdin or stdout. Opened the wrong way round it is one at its end, and one that fails.
+ */
 static void fill_descriptors(void) {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
         if (fcntl(fd, F_GETFD) < 0)

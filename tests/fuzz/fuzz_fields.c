@@ -37,8 +37,8 @@ static void stat(const char *text, size_t size) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static const char *const keys[] = {"cow_ksm",        "ksm_swpin_copy",    "MemTotal:",
-                                       "ksm_rmap_items", "ksm_merging_pages", "a"};
+    static const char *const keys[] = {
+        "cow_ksm", "ksm_swpin_copy", "MemTotal:", "ksm_rmap_items", "ksm_merging_pages", "a"};
 
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
         find((const char *)data, size, keys[i]);

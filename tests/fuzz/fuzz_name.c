@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Whose process is it: cgroup, command line and comm, which are data from strangers. The input is
- * those three, with 0xff between them. Whatever they are, both hosts must be able to carry the name.
+ * those three, with 0xff between them. Whatever they are, both hosts must be able to carry the
+ * name.
  */
 #include <ctype.h>
 #include <string.h>

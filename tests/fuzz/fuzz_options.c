@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Options of both hosts and ksm.plugin's command line. The input is the arguments, a NUL after each.
+ * Options of both hosts and ksm.plugin's command line. The input is the arguments, a NUL after
+ * each.
  */
 #include <string.h>
 
