@@ -112,23 +112,26 @@ static void run(void) {
 /* Descriptors that may be kept for processes: as many as this process may have at most, less those
  * for the host's figures. */
 static int raise_limit(void) {
+    const rlim_t wanted = KSM_PROCESSES_KEPT + SPARE_DESCRIPTORS;
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return 0;
-    limit.rlim_cur = limit.rlim_max;
-    if (limit.rlim_cur > KSM_PROCESSES_KEPT + SPARE_DESCRIPTORS)
-        limit.rlim_cur = KSM_PROCESSES_KEPT + SPARE_DESCRIPTORS;
-    setrlimit(RLIMIT_NOFILE, &limit);
-    return (int)limit.rlim_cur - SPARE_DESCRIPTORS;
+    if (limit.rlim_cur < wanted) {
+        const rlim_t before = limit.rlim_cur;
+        limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+        if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+            limit.rlim_cur = before;
+    }
+    return (int)(limit.rlim_cur < wanted ? limit.rlim_cur : wanted) - SPARE_DESCRIPTORS;
 }
 
-static void init_consumers(void) {
+static void init_consumers(int descriptors) {
     int interval = args.options.consumers_interval;
 
     if (interval < args.update_every)
         interval = args.update_every;
-    ksm_consumers_init(&consumers, &args.options, (int64_t)interval * 1000, raise_limit());
+    ksm_consumers_init(&consumers, &args.options, (int64_t)interval * 1000, descriptors);
     consumer_charts_init(&consumer_charts, interval);
 }
 
@@ -168,6 +171,7 @@ int main(int argc, char *argv[]) {
         puts("ksm.plugin " KSM_VERSION);
         return EXIT_SUCCESS;
     }
+    const int descriptors = raise_limit(); /* which the sandbox forbids */
     confine(report, sizeof(report));
     signal(SIGPIPE, SIG_IGN); /* an agent that has gone is an error of write, and no crash */
     int status = ksm_reader_init(&reader, args.options.root, args.options.settings);
@@ -175,7 +179,7 @@ int main(int argc, char *argv[]) {
         return give_up(status);
     say("INFO", report);
     charts_init(&charts, args.update_every);
-    init_consumers();
+    init_consumers(descriptors);
     out_init(&out, STDOUT_FILENO);
     wait_init(&wait, args.update_every);
     run();
