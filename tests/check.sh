@@ -12,8 +12,10 @@ log=$build/check.log
 for unit in "$build"/tests/unit/*; do
     [ -x "$unit" ] && [ -f "$unit" ] && "$unit" 2>&1 | tee -a "$log"
 done
-KSM_BUILD=$build ${PYTHON:-/usr/bin/python3} -m pytest -q -rs -p no:cacheprovider tests/e2e "$@" 2>&1 |
-    tee -a "$log"
+# Most of their time the end-to-end tests wait, so that several files can run at once; those that
+# change KSM's settings hold a lock.
+KSM_BUILD=$build ${PYTHON:-/usr/bin/python3} -m pytest -q -rsfE -p no:cacheprovider \
+    -n 3 --dist loadfile tests/e2e "$@" 2>&1 | tee -a "$log"
 
 # check says "98%: Checks: 50, Failures: 1, Errors: 0", pytest "1 failed, 20 passed, 2 skipped in 3s";
 # a program that crashed says neither, which is why the number of programs is counted as well.

@@ -216,7 +216,7 @@ class Plugin:
         self.agent = ConsumerAgent()
         self.arrived = []           # when each sample came, by the monotonic clock
         self.ticks = []             # when each of the host's did
-        self.errors = ""
+        self.log = self.errors = ""
         self.rest = b""
         self.process = None
 
@@ -239,8 +239,9 @@ class Plugin:
         self.process.stderr.close()
 
     def hear(self):
-        """Take what the plugin has said so far, and return all of it."""
-        self.errors += (self.process.stderr.read() or b"").decode()
+        """Take what the plugin has said so far, and return all of it but how it is confined."""
+        self.log += (self.process.stderr.read() or b"").decode()
+        self.errors = "".join(line for line in self.log.splitlines(True) if "INFO : confined: " not in line)
         return self.errors
 
     def read(self, seconds):
