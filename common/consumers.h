@@ -74,7 +74,6 @@ struct ksm_consumers {
     int in_excess; /* samples running */
     bool started;
     bool swept; /* the first round is over */
-    bool refreshing;
     bool trouble[KSM_CONSUMERS_TROUBLES];
     bool told[KSM_CONSUMERS_TROUBLES];
 };

@@ -54,7 +54,7 @@ static bool is_pid(const char *name) {
 }
 
 static int search(struct ksmd *ksmd) {
-    struct dirent *entry;
+    const struct dirent *entry = NULL;
     DIR *dir = NULL;
     int status = -ENOENT;
 
@@ -65,7 +65,7 @@ static int search(struct ksmd *ksmd) {
     if (opened != 0)
         return opened;
     /* In the order of procfs, pids ascending, it comes early: it was started at boot. */
-    while (status != 0 && (entry = readdir(dir))) {
+    while (status != 0 && pseudofs_readdir(dir, &entry) == 0 && entry) {
         if (!is_pid(entry->d_name))
             continue;
         snprintf(ksmd->dir, sizeof(ksmd->dir), "proc/%.10s", entry->d_name);

@@ -46,8 +46,7 @@ static int open_file(const struct ksm_processes *p, int pid, const char *name) {
     char path[64];
 
     snprintf(path, sizeof(path), "%d/%s", pid, name);
-    int fd = openat(dirfd(p->proc), path, PSEUDOFS_FLAGS);
-    return fd < 0 ? -errno : fd;
+    return pseudofs_openat(dirfd(p->proc), path);
 }
 
 /* Bytes, or -errno. */
@@ -57,7 +56,7 @@ static ssize_t read_file(const struct ksm_processes *p, int pid, const char *nam
 
     if (fd < 0)
         return fd;
-    ssize_t n = pseudofs_read_fd(fd, false, buf, size);
+    ssize_t n = pseudofs_read_fd(fd, true, buf, size);
     close(fd);
     return n;
 }
@@ -104,7 +103,7 @@ static int parse_ksm_stat(const struct ksm_processes *p, const char *text, size_
  * more, or nothing left of it (a zombie and a kernel thread read empty). */
 static int read_counts(const struct ksm_processes *p, int fd, struct ksm_process *process) {
     char buf[512];
-    ssize_t n = pseudofs_read_fd(fd, false, buf, sizeof(buf));
+    ssize_t n = pseudofs_read_fd(fd, true, buf, sizeof(buf));
 
     if (n <= 0)
         return n == 0 ? -ESRCH : (int)n;
@@ -134,37 +133,43 @@ static int64_t read_resident(const struct ksm_processes *p, int pid) {
     return pages;
 }
 
-/* When it was started; 0 if that cannot be read. */
+/* When it was started; 0 if that cannot be read; -errno if only not at this moment. */
 static int64_t read_started(const struct ksm_processes *p, int pid) {
     char buf[1024];
     struct parse_stat stat;
     ssize_t n = read_file(p, pid, "stat", buf, sizeof(buf));
 
+    if (pseudofs_is_transient((int)n))
+        return n;
     return n > 0 && parse_stat(buf, (size_t)n, &stat) == 0 ? stat.started : 0;
 }
 
-/* The bytes read: 0 if there are none, and the start of a text that does not fit. */
-static size_t read_text(const struct ksm_processes *p, int pid, const char *name, char *buf,
-                        size_t size) {
+/* Sets *len to the bytes read: 0 if there are none or no such file, and the start of a text that
+ * does not fit. */
+static int read_text(const struct ksm_processes *p, int pid, const char *name, char *buf,
+                     size_t size, size_t *len) {
     ssize_t n = read_file(p, pid, name, buf, size);
 
-    return n == -EFBIG ? size : n > 0 ? (size_t)n : 0;
+    *len = n == -EFBIG ? size : n > 0 ? (size_t)n : 0;
+    return n < 0 && n != -EFBIG && n != -ENOENT ? (int)n : 0;
 }
 
-static void read_name(const struct ksm_processes *p, struct ksm_process *process) {
+/* What could not be read would give it another's name: then it has none, or keeps that it has. */
+static int read_name(const struct ksm_processes *p, struct ksm_process *process) {
     char cgroup[8192];
     char cmdline[8192];
     char comm[64 + 1];
-    const struct ksm_identity identity = {
-        .cgroup = cgroup,
-        .cgroup_len = read_text(p, process->pid, "cgroup", cgroup, sizeof(cgroup)),
-        .cmdline = cmdline,
-        .cmdline_len = read_text(p, process->pid, "cmdline", cmdline, sizeof(cmdline)),
-        .comm = comm,
-        .comm_len = read_text(p, process->pid, "comm", comm, sizeof(comm)),
-    };
+    struct ksm_identity identity = {.cgroup = cgroup, .cmdline = cmdline, .comm = comm};
+    int pid = process->pid;
+    int status = read_text(p, pid, "cgroup", cgroup, sizeof(cgroup), &identity.cgroup_len);
 
-    ksm_name_of(&identity, &process->name);
+    if (status == 0)
+        status = read_text(p, pid, "cmdline", cmdline, sizeof(cmdline), &identity.cmdline_len);
+    if (status == 0)
+        status = read_text(p, pid, "comm", comm, sizeof(comm), &identity.comm_len);
+    if (status == 0)
+        ksm_name_of(&identity, &process->name);
+    return status;
 }
 
 /* ---- the list ---- */
@@ -207,12 +212,16 @@ static void release(struct ksm_processes *p, struct ksm_process *process) {
     }
 }
 
+static bool is_denied(int status) {
+    return status == -EACCES || status == -EPERM;
+}
+
 /* Looks at a process that is not on the list. */
 static int look_at(struct ksm_processes *p, int pid, size_t at) {
     struct ksm_process process = {.pid = pid, .fd = -1, .resident = -1};
     int fd = open_counts(p, pid);
 
-    if (fd == -EACCES || fd == -EPERM)
+    if (is_denied(fd))
         p->denied_now++;
     if (fd < 0)
         return fd;
@@ -230,20 +239,23 @@ static int look_at(struct ksm_processes *p, int pid, size_t at) {
     if (!keep)
         process.started = read_started(p, pid);
     process.resident = read_resident(p, pid);
-    read_name(p, &process);
-    status = insert(p, at, &process);
+    status = process.started < 0 ? (int)process.started : read_name(p, &process);
+    if (is_denied(status))
+        p->denied_now++;
+    if (status == 0)
+        status = insert(p, at, &process);
     if (status != 0)
         release(p, &process);
     return status;
 }
 
-static void meet(struct ksm_processes *p, int pid) {
+static int meet(struct ksm_processes *p, int pid) {
     size_t at = position(p, pid);
 
-    if (at < p->count && p->list[at].pid == pid)
-        read_name(p, &p->list[at]); /* it may run another program by now, or have been moved */
-    else
-        look_at(p, pid, at);
+    if (at == p->count || p->list[at].pid != pid)
+        return look_at(p, pid, at);
+    read_name(p, &p->list[at]); /* it may run another program by now, or have been moved */
+    return 0;
 }
 
 /* ---- the walk ---- */
@@ -262,8 +274,8 @@ static int begin(struct ksm_processes *p, int64_t now, int64_t length) {
     if (status != 0)
         return status;
     /* Process 1 always exists: if it cannot be seen, hidepid hides it. */
-    p->hidden =
-        fstatat(dirfd(p->proc), "self", &st, 0) == 0 && fstatat(dirfd(p->proc), "1", &st, 0) != 0;
+    p->hidden = fstatat(dirfd(p->proc), "self", &st, 0) == 0 &&
+                fstatat(dirfd(p->proc), "1", &st, 0) != 0 && errno == ENOENT;
     /* procfs counts processes as links, as other file systems do subdirectories. */
     if (p->expected == 0 && fstat(dirfd(p->proc), &st) == 0)
         p->expected = (int64_t)st.st_nlink;
@@ -289,22 +301,35 @@ static int64_t pace(const struct ksm_processes *p, int64_t until) {
     return elapsed >= p->length ? INT64_MAX : p->expected * elapsed / p->length;
 }
 
-/* One entry of /proc; 0 at the end of the round. */
-static int step(struct ksm_processes *p) {
-    errno = 0;
-    const struct dirent *entry = readdir(p->proc);
+static void end(struct ksm_processes *p) {
+    p->walking = false;
+    p->expected = p->entries;
+    p->denied = p->denied_now;
+}
 
+/* A round that missed somebody for want of means is none: the next call begins another. */
+static int give_up(struct ksm_processes *p, int status) {
+    p->walking = false;
+    closedir(p->proc);
+    p->proc = NULL;
+    return status;
+}
+
+/* One entry of /proc. */
+static int step(struct ksm_processes *p) {
+    const struct dirent *entry = NULL;
+    int status = pseudofs_readdir(p->proc, &entry);
+
+    if (status != 0)
+        return give_up(p, status);
     if (!entry) {
-        p->walking = false;
-        p->expected = p->entries;
-        p->denied = p->denied_now;
-        return -errno;
+        end(p);
+        return 0;
     }
     p->entries++;
     int pid = pid_of(entry->d_name);
-    if (pid > 0)
-        meet(p, pid);
-    return 0;
+    status = pid > 0 ? meet(p, pid) : 0;
+    return pseudofs_is_transient(status) ? give_up(p, status) : 0;
 }
 
 int ksm_processes_walk(struct ksm_processes *p, int64_t now, int64_t until, int64_t length,
@@ -327,8 +352,11 @@ int ksm_processes_walk(struct ksm_processes *p, int64_t now, int64_t until, int6
  * if it is still the same process. */
 static int refresh(struct ksm_processes *p, struct ksm_process *process) {
     int fd = process->fd;
+    int64_t started = fd < 0 ? read_started(p, process->pid) : process->started;
 
-    if (fd < 0 && read_started(p, process->pid) != process->started)
+    if (started < 0)
+        return (int)started;
+    if (started != process->started)
         return -ESRCH;
     if (fd < 0)
         fd = open_counts(p, process->pid);

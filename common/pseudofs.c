@@ -34,14 +34,19 @@ int pseudofs_path(const struct pseudofs_file *file, char *path, size_t size) {
     return len < 0 || (size_t)len >= size ? -ENAMETOOLONG : 0;
 }
 
-static bool is_transient(int err) {
-    return err == EMFILE || err == ENFILE || err == ENOMEM || err == EINTR || err == EAGAIN;
+bool pseudofs_is_transient(int status) {
+    return status == -EMFILE || status == -ENFILE || status == -ENOMEM || status == -EINTR ||
+           status == -EAGAIN;
 }
 
 bool pseudofs_may_keep(int fd) {
     struct statfs fs;
+    int status = 0;
 
-    return fstatfs(fd, &fs) == 0 && (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC);
+    do
+        status = fstatfs(fd, &fs);
+    while (status != 0 && errno == EINTR);
+    return status == 0 && (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC);
 }
 
 static bool kernel_only = false;
@@ -61,17 +66,36 @@ static int check(int fd) {
     return fd;
 }
 
+static int open_again(const char *path, int flags) {
+    int fd = -1;
+
+    do
+        fd = open(path, flags);
+    while (fd < 0 && errno == EINTR);
+    return check(fd);
+}
+
+int pseudofs_openat(int dir, const char *path) {
+    int fd = -1;
+
+    do
+        fd = openat(dir, path, PSEUDOFS_FLAGS);
+    while (fd < 0 && errno == EINTR);
+    return check(fd);
+}
+
 /* By way of its directory, as merely opening a file of others can do harm, or waits: on a device,
- * say. What is below a directory of procfs or sysfs is the kernel's. */
+ * say. What is below a directory of procfs or sysfs is the kernel's, but for links like those of
+ * /proc/PID/fd: hence the second look. */
 static int open_checked(const struct pseudofs_file *file) {
     const struct pseudofs_file dir = {.root = file->root, .dir = file->dir, .name = ""};
     char path[PATH_MAX];
     int status = pseudofs_path(&dir, path, sizeof(path));
-    int above = status == 0 ? check(open(path, O_PATH | O_DIRECTORY | O_CLOEXEC)) : status;
+    int above = status == 0 ? open_again(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : status;
 
     if (above < 0)
         return above;
-    int fd = check(openat(above, file->name, PSEUDOFS_FLAGS));
+    int fd = pseudofs_openat(above, file->name);
     close(above);
     return fd;
 }
@@ -80,7 +104,7 @@ static int open_plain(const struct pseudofs_file *file) {
     char path[PATH_MAX];
     int status = pseudofs_path(file, path, sizeof(path));
 
-    return status == 0 ? check(open(path, PSEUDOFS_FLAGS)) : status;
+    return status == 0 ? open_again(path, PSEUDOFS_FLAGS) : status;
 }
 
 static int open_file(struct pseudofs_file *file, int64_t now) {
@@ -88,7 +112,7 @@ static int open_file(struct pseudofs_file *file, int64_t now) {
         return file->failed;
     file->fd = kernel_only ? open_checked(file) : open_plain(file);
     file->failed = file->fd < 0 ? file->fd : 0;
-    file->retry_at = is_transient(-file->failed) ? now : now + PSEUDOFS_RETRY_MS;
+    file->retry_at = pseudofs_is_transient(file->failed) ? now : now + PSEUDOFS_RETRY_MS;
     return file->failed;
 }
 
@@ -99,7 +123,9 @@ int pseudofs_opendir(const char *root, const char *dir, DIR **result) {
 
     if (status != 0)
         return status;
-    *result = opendir(path);
+    do
+        *result = opendir(path);
+    while (!*result && errno == EINTR);
     if (!*result)
         return -errno;
     if (kernel_only && !pseudofs_may_keep(dirfd(*result))) {
@@ -107,6 +133,14 @@ int pseudofs_opendir(const char *root, const char *dir, DIR **result) {
         return -EPERM;
     }
     return 0;
+}
+
+int pseudofs_readdir(DIR *dir, const struct dirent **entry) {
+    do {
+        errno = 0;
+        *entry = readdir(dir);
+    } while (!*entry && errno == EINTR);
+    return *entry ? 0 : -errno;
 }
 
 ssize_t pseudofs_read_fd(int fd, bool whole, char *buf, size_t size) {
@@ -119,7 +153,7 @@ ssize_t pseudofs_read_fd(int fd, bool whole, char *buf, size_t size) {
         if (n < 0)
             return -errno;
         len += (size_t)n;
-        if (n == 0 || (!whole && len < size))
+        if (n == 0 || (!whole && len < size && buf[len - 1] == '\n'))
             return (ssize_t)len;
     }
     return -EFBIG;

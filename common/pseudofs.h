@@ -33,9 +33,15 @@ struct pseudofs_file {
 
 void pseudofs_init(struct pseudofs_file *file, const char *root, const char *dir, const char *name);
 
+/* Whether a failure (-errno) is a lack of means for the moment, as above, and says nothing of the
+ * file. */
+bool pseudofs_is_transient(int status);
+
 /* Reads the whole file into buf, size bytes, no NUL added. now is any clock in ms that does not
- * go back. One pread; a further one only if whole is set, which reads on until the file's end: the
- * kernel hands out files longer than its own buffer (4 kB, /proc/vmstat) in pieces.
+ * go back. One pread, as long as what it gives ends with a newline: a number that was cut short
+ * would be another one. With whole set it reads on until the file's end: for files of several lines
+ * that are of use only together, and for those that are longer than the kernel's own buffer (4 kB,
+ * /proc/vmstat), which it hands out in pieces.
  *
  * Returns the number of bytes (0 is an empty file) or -errno: -EFBIG if the file does not fit,
  * -ENOENT if there is none, else that of open or pread. Nothing is allocated. */
@@ -54,9 +60,15 @@ bool pseudofs_may_keep(int fd);
 /* How every file is opened: never waits for a pipe's other end, never inherited. */
 #define PSEUDOFS_FLAGS (O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
 
+/* openat() with these, and the descriptor or -errno. */
+int pseudofs_openat(int dir, const char *path);
+
 /* Opens a directory root/dir for reading. Returns 0 and sets *result, which the caller closes, or
  * -errno. */
 int pseudofs_opendir(const char *root, const char *dir, DIR **result);
+
+/* Sets *entry to the directory's next one, NULL at its end. Returns 0 or -errno. */
+int pseudofs_readdir(DIR *dir, const struct dirent **entry);
 
 /* From now on only what is on procfs or sysfs is opened, anything else is -EPERM: for a program
  * that has more rights than who started it, and named root. */

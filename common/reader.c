@@ -81,7 +81,7 @@ static bool is_due(const struct ksm_reader *reader, size_t id, int64_t now) {
         return true;
     if (!reader->settings)
         return false;
-    return now >= reader->knobs_due ||
+    return now >= reader->knobs_due || reader->sample.at[id].status != 0 ||
            (id == KSM_pages_to_scan && advisor->status == 0 && advisor->value != 0);
 }
 
@@ -96,10 +96,11 @@ static void read_directory(struct ksm_reader *reader, int64_t now) {
         reader->knobs_due = now + knobs_ms;
 }
 
-/* whole: vmstat is longer than the kernel's buffer, so that one read does not give all of it. */
+/* Read to the end: a field is absent only where the whole file was seen, and vmstat is longer than
+ * the kernel's buffer. */
 static void read_fields(struct ksm_reader *reader, struct pseudofs_file *file,
-                        enum ksm_source source, bool whole, int64_t now) {
-    ssize_t n = pseudofs_read(file, now, whole, reader->buf, sizeof(reader->buf));
+                        enum ksm_source source, int64_t now) {
+    ssize_t n = pseudofs_read(file, now, true, reader->buf, sizeof(reader->buf));
 
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         const char *field = NULL;
@@ -134,8 +135,8 @@ int ksm_reader_tick(struct ksm_reader *reader, int64_t now) {
     int first = -ENOENT;
 
     read_directory(reader, now);
-    read_fields(reader, &reader->vmstat, KSM_SOURCE_VMSTAT, true, now);
-    read_fields(reader, &reader->meminfo, KSM_SOURCE_MEMINFO, false, now);
+    read_fields(reader, &reader->vmstat, KSM_SOURCE_VMSTAT, now);
+    read_fields(reader, &reader->meminfo, KSM_SOURCE_MEMINFO, now);
     s->at[KSM_ksmd_cpu].status = ksmd_cpu(&reader->ksmd, now, &s->at[KSM_ksmd_cpu].value);
     zero_of_uksm(reader);
     ksm_derive(s);

@@ -140,7 +140,7 @@ static void init_consumers(int descriptors) {
  * KSM_NO_SANDBOX is for builds with sanitizers, which need what a sandbox forbids. */
 static void confine(char *report, size_t size) {
 #ifdef KSM_NO_SANDBOX
-    snprintf(report, size, "not confined: a build for tests");
+    snprintf(report, size, "confined: not at all, in a build for tests");
 #else
     if (getauxval(AT_SECURE) != 0)
         pseudofs_trust_kernel_only();

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# check.sh BUILD [PYTEST ARGUMENT]...: runs all unit tests and the end-to-end tests, and adds up what
-# ran. Ends with 0 if nothing failed and something ran.
+# check.sh BUILD [PYTEST ARGUMENT]...: runs all unit tests (with $WRAPPER before each, if that is set)
+# and the end-to-end tests, and adds up what ran. Ends with 0 if nothing failed and something ran.
 set -u
 build=$1
 shift
@@ -10,7 +10,8 @@ log=$build/check.log
 : >"$log"
 
 for unit in "$build"/tests/unit/*; do
-    [ -x "$unit" ] && [ -f "$unit" ] && "$unit" 2>&1 | tee -a "$log"
+    # shellcheck disable=SC2086 # a list of words
+    [ -x "$unit" ] && [ -f "$unit" ] && ${WRAPPER-} "$unit" 2>&1 | tee -a "$log"
 done
 # Most of their time the end-to-end tests wait, so that several files can run at once; those that
 # change KSM's settings hold a lock.

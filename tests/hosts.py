@@ -289,6 +289,8 @@ LoadPlugin csv
         history() and raw counters need them.  EXTRA is added to the configuration as it is.
         """
         super().__init__(workdir, env)
+        if os.environ.get("KSM_PRELOAD"):   # the runtime of a sanitizer that the plugin was built with
+            self.env.update(LD_PRELOAD=os.environ["KSM_PRELOAD"], ASAN_OPTIONS="detect_leaks=0")
         self.plugin = Path(plugin_so).resolve()
         self.options = dict(options or {})
         self.interval = interval

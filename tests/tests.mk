@@ -52,7 +52,8 @@ demo: deps ## The same with a workload and KSM switched on (as root)
 .PHONY: tools run demo
 
 check: deps deps-check ## Run the tests (under five minutes)
-	@$(BUILD_ALL) all tools units
+	@$(BUILD_ALL) all tools units fuzzers
+	@tests/fuzz.sh $(BUILD)/fuzz 2
 	@PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m "not long"
 
 check-long: deps deps-check ## Run the slow tests (under twenty minutes)

@@ -63,6 +63,7 @@ static const struct {
     {TEXT("web_0123abcg"), "web_0123abcg"},
     {TEXT("web_0123abcd_"), "web_0123abcd_"},
     {TEXT("0123abcd"), "0123abcd"},
+    {TEXT("abc"), "abc"},
     {TEXT("0123456789ab"), "0123456789ab"},
 
     /* Not UTF-8, or nothing that can be seen. */
@@ -97,7 +98,12 @@ START_TEST(one_name) {
     size_t want_len = strlen(want);
     char text[KSM_NAME_SIZE];
 
+    /* At the end of readable memory; then a copy that a sanitizer watches the start of, too. */
     ksm_name_clean(suite_guarded(rows[_i].raw, rows[_i].len), rows[_i].len, text);
+    char *copy = malloc(rows[_i].len + 1);
+    memcpy(copy, rows[_i].raw, rows[_i].len + 1);
+    ksm_name_clean(copy, rows[_i].len, text);
+    free(copy);
     const char *bad = crowd_bad_name(text);
     ck_assert_msg(!bad, "%s: got %s: %s", suite_quote(rows[_i].raw, rows[_i].len),
                   suite_quote(text, strlen(text)), bad);
@@ -158,7 +164,11 @@ START_TEST(cut_between_characters) {
         for (size_t before = 0; before < 120; before++) {
             for (size_t count = 0; count < 130; count++) {
                 char raw[1024];
-                char text[KSM_NAME_SIZE];
+                struct {
+                    char text[KSM_NAME_SIZE];
+                    char after[8];
+                } got = {.after = "untouch"};
+                char *text = got.text;
                 size_t len = before;
                 memset(raw, 'x', before);
                 for (size_t i = 0; i < count; i++) {
@@ -166,6 +176,8 @@ START_TEST(cut_between_characters) {
                     len += strlen(characters[c]);
                 }
                 ksm_name_clean(raw, len, text);
+                must(strcmp(got.after, "untouch") == 0, "%zu x and %zu times %s: written too far",
+                     before, count, characters[c]);
                 const char *bad = len == 0 ? NULL : crowd_bad_name(text);
                 must(!bad, "%zu x and %zu times %s: %s: %s", before, count, characters[c], text,
                      bad);

@@ -278,6 +278,45 @@ START_TEST(real_memory) {
 }
 END_TEST
 
+/* What is not known of one process is not known of its consumer, nor of all others together. */
+START_TEST(resident_not_known) {
+    options.consumers = 1;
+    crowd_host(dir, 0, 0, 100);
+    for (int pid = 10; pid < 14; pid++)
+        crowd_write(dir,
+                    &(const struct crowd_process){
+                        .pid = pid, .zero = pid, .resident = 1000, .comm = pid < 12 ? "a" : "b"});
+    begin();
+    sample("all known");
+    ck_assert_int_eq(find(program, "a")->resident, 2000);
+    ck_assert_int_eq(find(program, "a")->real, 2000 * page);
+    for (int pid = 10; pid < 13; pid += 2) {
+        crowd_remove_file(dir, pid, "statm");
+        sample("one is not known");
+    }
+    ck_assert_int_eq(find(program, "a")->resident, -1);
+    ck_assert_int_eq(find(program, "a")->real, -1);
+    ck_assert_int_eq(find(program, "b")->real, -1);
+    ck_assert_int_eq(c.table.other.real, -1);
+    ck_assert_int_eq(c.table.other.saved, (10 + 11) * page);
+}
+END_TEST
+
+/* A process that could not be read this time does not count with what it had before. */
+START_TEST(not_read_this_time) {
+    make_fixture();
+    begin();
+    sample("all are read");
+    faults_fail(FAULTS_PREAD, "/100/ksm_stat", 0, EIO);
+    sample("one is not");
+    ck_assert_ptr_null(find(vm, "web-01"));
+    ck_assert_int_eq(c.table.unattributed, (UNATTRIBUTED_BY_HAND + 1200) * page);
+    faults_clear();
+    sample("all are read again");
+    ck_assert_int_eq(c.table.unattributed, UNATTRIBUTED_BY_HAND * page);
+}
+END_TEST
+
 /* ---- conservation, by chance ---- */
 
 /* Small numbers as often as large ones. */
@@ -314,6 +353,8 @@ static void make_crowd(int count, int bits, int names) {
         process.cgroup = cgroup;
         process.comm = comm;
         crowd_write(dir, &process);
+        if (suite_random() % 16 == 0)
+            crowd_remove_file(dir, process.pid, "statm");
     }
 }
 
@@ -1100,6 +1141,8 @@ int main(void) {
     tcase_add_loop_test(table, kinds_left_out, 0, 1 << KSM_CONSUMER_KIND_COUNT);
     tcase_add_test(table, hostile_names);
     tcase_add_test(table, real_memory);
+    tcase_add_test(table, resident_not_known);
+    tcase_add_test(table, not_read_this_time);
     tcase_add_test(table, conservation);
     tcase_add_test(table, largest_numbers);
 

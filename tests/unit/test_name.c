@@ -189,6 +189,8 @@ static const struct row path_rows[] = {
      "lxcbox"},
     {"nspawn, a name like libvirt's without a number", "/machine.slice/machine-lxc\\x2dbox.scope",
      NGINX, container, "lxc-box"},
+    {"nspawn, a name like libvirt's with another word for the number",
+     "/machine.slice/machine-lxc\\x2da\\x2db.scope", NGINX, container, "lxc-a-b"},
     {"nspawn as a service", "/machine.slice/systemd-nspawn@deb12.service/payload/init.scope", NGINX,
      container, "deb12"},
     {"nspawn as a service, supervisor", "/machine.slice/systemd-nspawn@deb12.service/supervisor",
@@ -354,6 +356,8 @@ static const struct row vm_rows[] = {
      TEXT(QEMU "-name\0guest=web,debug-threads=on\0"), "qemu-system-x86\n", vm, "web"},
     {"nspawn called qemu", V2("/machine.slice/machine-qemu\\x2dbox.scope/payload"), NGINX,
      container, "qemu-box"},
+    {"nspawn called qemu, and more", V2("/machine.slice/machine-qemu\\x2da\\x2db.scope/payload"),
+     NGINX, container, "qemu-a-b"},
 
     {"Proxmox VE", V2("/qemu.slice/100.scope"),
      TEXT("/usr/bin/kvm\0-id\000100\0-name\0web,debug-threads=on\0-no-shutdown\0"), "kvm\n", vm,

@@ -674,13 +674,18 @@ END_TEST
 
 /* ---- pacing ---- */
 
-/* So many entries must have been seen by then, of a crowd of 1000, self, 1, . and .. */
+/* So many entries must have been seen by then, of a crowd of 1000, files, self, 1, . and .. */
 START_TEST(pace) {
-    enum { CROWD = 1000, ENTRIES = CROWD + 4, LENGTH = 60000, BEGIN = 100000 };
+    enum { CROWD = 1000, FILES = 96, ENTRIES = CROWD + FILES + 4, LENGTH = 60000, BEGIN = 100000 };
 
     for (int pid = 2; pid < 2 + CROWD; pid++) {
         crowd_file(dir, pid, "ksm_stat", TEXT("ksm_rmap_items 40\nksm_merging_pages 12\n"));
         crowd_file(dir, pid, "comm", TEXT("x\n"));
+    }
+    for (int i = 0; i < FILES; i++) {
+        char path[32];
+        snprintf(path, sizeof(path), "proc/file%d", i);
+        tree_write(dir, path, "", 0);
     }
     init(0);
     /* The first round is to learn how many there are. */
