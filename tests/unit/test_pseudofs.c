@@ -168,9 +168,9 @@ static const struct {
     int err;
     bool at_once;
 } open_rows[] = {
-    {ENOENT, false},  {EACCES, false}, {EPERM, false},  {EIO, false},   {ELOOP, false},
-    {ENOTDIR, false}, {ENXIO, false},  {ENODEV, false}, {EMFILE, true}, {ENFILE, true},
-    {ENOMEM, true},   {EINTR, true},   {EAGAIN, true},
+    {ENOENT, false}, {EACCES, false},  {EPERM, false}, {EIO, false},
+    {ELOOP, false},  {ENOTDIR, false}, {ENXIO, false}, {ENODEV, false},
+    {EMFILE, true},  {ENFILE, true},   {ENOMEM, true}, {EAGAIN, true},
 };
 
 START_TEST(failed_opening) {
@@ -190,6 +190,16 @@ START_TEST(failed_opening) {
     expect(&file, start + PSEUDOFS_RETRY_MS - 1, NULL, -err, 0);
     expect(&file, start + PSEUDOFS_RETRY_MS, "7\n", 0, 1);
     expect(&file, start + PSEUDOFS_RETRY_MS, "7\n", 0, 1);
+}
+END_TEST
+
+START_TEST(interrupted_opening) {
+    struct pseudofs_file file = file_of(dir, "f");
+
+    write_file("f", "7\n");
+    faults_fail(FAULTS_OPEN, "/f", 1, EINTR);
+    faults_fail(FAULTS_OPEN, "/f", 2, EINTR);
+    expect(&file, start, "7\n", 0, 3);
 }
 END_TEST
 
@@ -314,20 +324,40 @@ START_TEST(interrupted_reading) {
 }
 END_TEST
 
-/* Files by size, read into 1000 bytes that the kernel gives 300 at a time, if it is slow. */
+/* Files by size, read into 1000 bytes. A file that does not end with a newline may not be all there
+ * is: one more pread tells. */
 static const struct {
     size_t size;
+    bool newline; /* at its end */
     bool whole;
-    size_t piece; /* 0: as much as there is */
+    size_t piece; /* that the kernel gives at a time; 0: as much as there is */
     ssize_t want;
     int preads;
 } size_rows[] = {
-    {0, false, 0, 0, 1},         {1, false, 0, 1, 1},          {999, false, 0, 999, 1},
-    {1000, false, 0, -EFBIG, 1}, {1001, false, 0, -EFBIG, 1},  {100000, false, 0, -EFBIG, 1},
-    {999, false, 300, 300, 1},   {0, true, 0, 0, 1},           {1, true, 0, 1, 2},
-    {999, true, 0, 999, 2},      {1000, true, 0, -EFBIG, 1},   {1001, true, 0, -EFBIG, 1},
-    {299, true, 300, 299, 2},    {300, true, 300, 300, 2},     {301, true, 300, 301, 3},
-    {999, true, 300, 999, 5},    {1000, true, 300, -EFBIG, 4}, {100000, true, 300, -EFBIG, 4},
+    {0, false, false, 0, 0, 1},
+    {1, true, false, 0, 1, 1},
+    {2, true, false, 0, 2, 1},
+    {999, true, false, 0, 999, 1},
+    {1000, true, false, 0, -EFBIG, 1},
+    {1001, true, false, 0, -EFBIG, 1},
+    {100000, true, false, 0, -EFBIG, 1},
+    {999, true, false, 300, 999, 4},
+    {1, false, false, 0, 1, 2},
+    {999, false, false, 0, 999, 2},
+    {1000, false, false, 0, -EFBIG, 1},
+    {999, false, false, 300, 999, 5},
+    {0, false, true, 0, 0, 1},
+    {1, true, true, 0, 1, 2},
+    {999, true, true, 0, 999, 2},
+    {1000, true, true, 0, -EFBIG, 1},
+    {1001, true, true, 0, -EFBIG, 1},
+    {299, true, true, 300, 299, 2},
+    {300, true, true, 300, 300, 2},
+    {301, true, true, 300, 301, 3},
+    {999, true, true, 300, 999, 5},
+    {1000, true, true, 300, -EFBIG, 4},
+    {100000, true, true, 300, -EFBIG, 4},
+    {999, false, true, 300, 999, 5},
 };
 
 START_TEST(sizes) {
@@ -337,7 +367,7 @@ START_TEST(sizes) {
     char buf[1001];
 
     for (size_t i = 0; i < size; i++)
-        bytes[i] = (char)('a' + i % 26);
+        bytes[i] = i + 1 == size && size_rows[_i].newline ? '\n' : (char)('a' + i % 26);
     tree_write(dir, "d/f", bytes, size);
     buf[1000] = 'X';
     faults_shorten(size_rows[_i].piece);
@@ -349,6 +379,19 @@ START_TEST(sizes) {
                   size);
     ck_assert_msg(buf[1000] == 'X', "file of %zu bytes: wrote past the buffer", size);
     free(bytes);
+}
+END_TEST
+
+/* Only a reading of the whole goes on after a line that is complete. */
+START_TEST(piece_that_ends_with_a_newline) {
+    struct pseudofs_file file = file_of(dir, "f");
+    char buf[100];
+
+    write_file("f", "first 1\nsecond 2\n");
+    faults_shorten(8);
+    ck_assert_int_eq(pseudofs_read(&file, start, false, buf, sizeof(buf)), 8);
+    ck_assert_int_eq(faults_count(FAULTS_PREAD), 1);
+    ck_assert_int_eq(pseudofs_read(&file, start, true, buf, sizeof(buf)), 17);
 }
 END_TEST
 
@@ -503,6 +546,54 @@ START_TEST(path_too_long) {
 }
 END_TEST
 
+/* With more rights than who named root, nothing but the kernel's own files is opened. */
+START_TEST(only_the_kernel_is_trusted) {
+    int open_files = suite_open_files();
+    struct pseudofs_file file = file_of(dir, "f");
+    char path[PATH_MAX], of_process[32], descriptor[16];
+    DIR *opened = NULL;
+
+    write_file("f", "7\n");
+    expect(&file, start, "7\n", 0, 1);
+    ck_assert_int_eq(pseudofs_opendir(dir, "d", &opened), 0);
+    closedir(opened);
+
+    pseudofs_trust_kernel_only();
+    expect(&file, start, NULL, -EPERM, 1);
+    expect(&file, start + 1, NULL, -EPERM, 0);
+    ck_assert_int_eq(pseudofs_opendir(dir, "d", &opened), -EPERM);
+    tree_unlink(dir, "d/f");
+    expect(&file, start + PSEUDOFS_RETRY_MS, NULL, -EPERM, 1);
+    /* The kernel's, by whatever way. */
+    struct pseudofs_file uptime;
+    pseudofs_init(&uptime, "/", "proc", "uptime");
+    ck_assert_int_eq(opens_of_reading(&uptime, start), 1);
+    ck_assert_int_eq(opens_of_reading(&uptime, start), 0);
+    pseudofs_close(&uptime);
+    ck_assert_int_eq(pseudofs_opendir("/", "proc", &opened), 0);
+    closedir(opened);
+    snprintf(path, sizeof(path), "%s/d/proc", dir);
+    ck_assert_int_eq(symlink("/proc", path), 0);
+    pseudofs_init(&uptime, dir, "d/proc", "uptime");
+    ck_assert_int_eq(opens_of_reading(&uptime, start), 1);
+    pseudofs_close(&uptime);
+    /* A link of the kernel's that leads out of it, and one into it from elsewhere. */
+    write_file("g", "7\n");
+    snprintf(path, sizeof(path), "%s/d/g", dir);
+    int g = open(path, O_RDONLY | O_CLOEXEC);
+    snprintf(of_process, sizeof(of_process), "proc/%d/fd", (int)getpid());
+    snprintf(descriptor, sizeof(descriptor), "%d", g);
+    pseudofs_init(&file, "/", of_process, descriptor);
+    expect(&file, start, NULL, -EPERM, 1);
+    close(g);
+    snprintf(path, sizeof(path), "%s/d/up", dir);
+    ck_assert_int_eq(symlink("/proc/uptime", path), 0);
+    file = file_of(dir, "up");
+    expect(&file, start, NULL, -EPERM, 1);
+    ck_assert_int_eq(suite_open_files(), open_files);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("pseudofs");
     TCase *keeping = suite_case(suite, "keeping");
@@ -516,9 +607,11 @@ int main(void) {
     tcase_add_test(keeping, other_files_are_opened_anew);
     tcase_add_test(keeping, closing);
     tcase_add_test(keeping, close_on_exec);
+    tcase_add_test(keeping, only_the_kernel_is_trusted);
 
     tcase_add_checked_fixture(faults, set_up, NULL);
     tcase_add_loop_test(faults, failed_opening, 0, ROWS(open_rows));
+    tcase_add_test(faults, interrupted_opening);
     tcase_add_test(faults, missing_file_is_looked_for_once_a_minute);
     tcase_add_test(faults, closing_forgets_a_failure);
     tcase_add_loop_test(faults, dead_descriptor_is_opened_again, 0, ROWS(dead_rows));
@@ -531,6 +624,7 @@ int main(void) {
 
     tcase_add_checked_fixture(contents, set_up, NULL);
     tcase_add_loop_test(contents, sizes, 0, ROWS(size_rows));
+    tcase_add_test(contents, piece_that_ends_with_a_newline);
     tcase_add_test(contents, error_between_two_pieces);
     tcase_add_test(contents, vmstat_is_read_whole);
     tcase_add_test(contents, directory_in_the_place_of_a_file);
