@@ -13,6 +13,13 @@ static int operand(const struct ksm_sample *s, enum ksm_id id, int64_t *value) {
     return s->at[id].status;
 }
 
+static int operands(const struct ksm_sample *s, enum ksm_id first, int64_t *a, enum ksm_id second,
+                    int64_t *b) {
+    int status = operand(s, first, a);
+
+    return status == 0 ? operand(s, second, b) : status;
+}
+
 static int product(int64_t a, int64_t b, int64_t *value) {
     return __builtin_mul_overflow(a, b, value) ? -ERANGE : 0;
 }
@@ -106,10 +113,8 @@ static int derive_overhead(const struct ksm_sample *s, int64_t *value) {
     int64_t saved = 0;
     int64_t profit = 0;
     int64_t rest = 0;
-    int status = operand(s, KSM_saved, &saved);
+    int status = operands(s, KSM_saved, &saved, KSM_profit, &profit);
 
-    if (status == 0)
-        status = operand(s, KSM_profit, &profit);
     if (status == 0)
         status = difference(saved, profit, &rest);
     if (status == 0 && rest < 0)
@@ -122,10 +127,8 @@ static int derive_overhead(const struct ksm_sample *s, int64_t *value) {
 static int derive_gain(const struct ksm_sample *s, int64_t *value) {
     int64_t sharing = 0;
     int64_t shared = 0;
-    int status = operand(s, KSM_sharing, &sharing);
+    int status = operands(s, KSM_sharing, &sharing, KSM_shared, &shared);
 
-    if (status == 0)
-        status = operand(s, KSM_shared, &shared);
     if (status == 0)
         status = difference(sharing, shared, &sharing);
     return status == 0 ? product(sharing, s->page_size, value) : status;
@@ -162,10 +165,8 @@ static int derive_ram(const struct ksm_sample *s, int64_t *value) {
 static int derive_exposure(const struct ksm_sample *s, int64_t *value) {
     int64_t available = 0;
     int64_t swap = 0;
-    int status = operand(s, KSM_mem_available, &available);
+    int status = operands(s, KSM_mem_available, &available, KSM_swap_free, &swap);
 
-    if (status == 0)
-        status = operand(s, KSM_swap_free, &swap);
     if (status == 0)
         status = sum(available, swap, &available);
     return status == 0 ? of_memory(s, available, value) : status;
@@ -174,10 +175,8 @@ static int derive_exposure(const struct ksm_sample *s, int64_t *value) {
 static int derive_sharing_ratio(const struct ksm_sample *s, int64_t *value) {
     int64_t sharing = 0;
     int64_t shared = 0;
-    int status = operand(s, KSM_sharing, &sharing);
+    int status = operands(s, KSM_sharing, &sharing, KSM_shared, &shared);
 
-    if (status == 0)
-        status = operand(s, KSM_shared, &shared);
     if (status == 0)
         status = sum(sharing, shared, &sharing);
     if (status != 0)

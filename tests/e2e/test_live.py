@@ -15,19 +15,12 @@ from pathlib import Path
 import pytest
 
 import golden
-from live import KSM, RUNNING, STOPPED, UNMERGED, KsmSettings, Locked, Workload, why_not
+from live import FAST, KSM, RUNNING, STOPPED, UNMERGED, KsmSettings, Locked, Workload, why_not
 from protocol import Agent
 
 PAGES = 65536
-MAX_SHARING = 256       # uses of one kept page
-MERGED_S = 60           # all is merged within this time
+MAX_SHARING = FAST["max_page_sharing"]
 QUIET_S = 0.3           # other programs' memory would have been noticed by then
-SCANS = 3               # full scans that change nothing: all is merged
-STATES = ("pages_shared", "pages_sharing", "pages_unshared", "pages_volatile", "ksm_zero_pages")
-
-# As fast as ksmd goes, and no page passed over.
-SETTINGS = {"advisor_mode": "none", "smart_scan": 0, "pages_to_scan": 100000, "sleep_millisecs": 0,
-            "max_page_sharing": MAX_SHARING, "merge_across_nodes": 1, "use_zero_pages": 0}
 
 # Pattern, use_zero_pages, pages kept, pages saved: pairs keep one of two, triples one of three (one page is left
 # over), of equal pages one is kept for every 256, the kernel's page of zeros is nobody's.
@@ -97,14 +90,14 @@ def settings_stay():
 
 @pytest.fixture
 def ksm():
-    """The live kernel's KSM, locked, nothing merged, with SETTINGS; put back afterwards."""
+    """The live kernel's KSM, locked, nothing merged, with FAST; put back afterwards."""
     with KsmSettings() as live:
         if live.any_merged():
             pytest.skip("pages are merged here already, which this test would have to undo")
-        set_all(live, SETTINGS)
+        live.set_all(FAST)
         live.set("run", RUNNING)
         time.sleep(QUIET_S)
-        if any(figures_of(live)):
+        if any(live.states()):
             pytest.skip("other programs of this host have memory registered with KSM")
         live.set("run", UNMERGED)
         yield live
@@ -125,34 +118,6 @@ def start(build, cgroup, tmp_path):
     return lambda pattern, pages=PAGES: Workload(script, pattern, pages)
 
 
-def set_all(ksm, values):
-    """Set those of VALUES, {knob: value}, that this kernel has."""
-    for name, value in values.items():
-        if ksm.has(name):
-            ksm.set(name, value)
-
-
-def figures_of(ksm):
-    """Return the kernel's own counts of pages by state."""
-    return [ksm.number(name) for name in STATES if ksm.has(name)]
-
-
-def merge_all(ksm):
-    """Let ksmd run until its full scans change nothing any more, then stop it."""
-    ksm.set("run", RUNNING)
-    last, since = None, 0
-
-    def settled():
-        nonlocal last, since
-        scans, now = ksm.number("full_scans"), figures_of(ksm)
-        if now != last or not ksm.any_merged():
-            last, since = now, scans
-        return scans >= since + SCANS
-
-    ksm.wait(settled, MERGED_S, "all to be merged")
-    ksm.set("run", STOPPED)
-
-
 def by_tool(build):
     """Return {figure: integer} of the valid figures, by the tool that prints them."""
     printed = subprocess.run([build / "tests/figures", "json"], capture_output=True, check=True).stdout
@@ -169,11 +134,11 @@ def by_plugin(build):
 def test_saved_is_what_the_charge_falls_by(pattern, zero_pages, kept, saved, ksm, cgroup, start, build, page_size):
     if zero_pages and not ksm.has("ksm_zero_pages"):
         pytest.skip("this kernel does not count the zero pages of use_zero_pages (6.6)")
-    set_all(ksm, {"use_zero_pages": zero_pages})
+    ksm.set_all({"use_zero_pages": zero_pages})
     with start(pattern):
         before = cgroup.charge()
         assert before >= PAGES
-        merge_all(ksm)
+        ksm.merge_all()
         fall = before - cgroup.charge()
         for figures in (by_tool(build), by_plugin(build)):
             assert figures["saved"] == fall * page_size
@@ -184,7 +149,7 @@ def test_saved_is_what_the_charge_falls_by(pattern, zero_pages, kept, saved, ksm
 
 def test_what_is_merged_stays_visible_when_ksm_is_stopped(ksm, start, build, page_size):
     with start("pairs", 1024):
-        merge_all(ksm)
+        ksm.merge_all()
         assert ksm.number("run") == STOPPED
         figures = by_plugin(build)
     assert (figures["stopped"], figures["running"], figures["unmerged"]) == (1, 0, 0)
@@ -194,7 +159,7 @@ def test_what_is_merged_stays_visible_when_ksm_is_stopped(ksm, start, build, pag
 
 def test_unmerging_sets_full_scans_to_0_and_nothing_is_saved(ksm, start, build):
     with start("pairs", 1024):
-        merge_all(ksm)
+        ksm.merge_all()
         merged = by_plugin(build)
         ksm.set("run", UNMERGED)
         unmerged = by_plugin(build)
@@ -221,7 +186,7 @@ def test_settings_are_put_back_after_an_error():
         before = settings()
     with pytest.raises(ZeroDivisionError):
         with KsmSettings() as live:
-            set_all(live, {"pages_to_scan": 4321, "sleep_millisecs": 54, "use_zero_pages": 1, "run": RUNNING})
+            live.set_all({"pages_to_scan": 4321, "sleep_millisecs": 54, "use_zero_pages": 1, "run": RUNNING})
             assert settings() != before
             raise ZeroDivisionError
     assert settings() == before
