@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import golden
-from live import FAST, KSM, RUNNING, STOPPED, UNMERGED, KsmSettings, Locked, Workload, why_not
+from live import FAST, KSM, RUNNING, SCANS, STOPPED, UNMERGED, KsmSettings, Locked, Workload, why_not
 from protocol import Agent
 
 PAGES = 65536
@@ -77,15 +77,21 @@ def settings():
     return found
 
 
+def settings_at_rest():
+    """Return the same while nobody has changed them for a test: tests of other files may run beside these."""
+    with KsmSettings():
+        return settings()
+
+
 @pytest.fixture(autouse=True, scope="module")
 def settings_stay():
     """At the end of all tests the settings are as they were."""
     reason = why_not()
     if reason:
         pytest.skip(reason)
-    before = settings()
+    before = settings_at_rest()
     yield
-    assert settings() == before
+    assert settings_at_rest() == before
 
 
 @pytest.fixture
@@ -182,19 +188,17 @@ def test_a_setting_that_changes_is_seen_by_a_new_reader(ksm, build):
 # The tools that these tests stand on.
 
 def test_settings_are_put_back_after_an_error():
-    with KsmSettings():
-        before = settings()
+    before = settings_at_rest()
     with pytest.raises(ZeroDivisionError):
         with KsmSettings() as live:
             live.set_all({"pages_to_scan": 4321, "sleep_millisecs": 54, "use_zero_pages": 1, "run": RUNNING})
             assert settings() != before
             raise ZeroDivisionError
-    assert settings() == before
+    assert settings_at_rest() == before
 
 
 def test_settings_are_put_back_by_the_next_one_after_a_kill():
-    with KsmSettings():
-        before = settings()
+    before = settings_at_rest()
     program = ("import sys, time; sys.path.insert(0, sys.argv[1]); from live import KsmSettings\n"
                "with KsmSettings() as ksm:\n"
                "    ksm.set('sleep_millisecs', 54); print('set', flush=True); time.sleep(600)\n")
@@ -203,8 +207,7 @@ def test_settings_are_put_back_by_the_next_one_after_a_kill():
         assert holder.stdout.readline() == "set\n"
         assert settings() != before
         holder.send_signal(signal.SIGKILL)
-    with KsmSettings():
-        assert settings() == before
+    assert settings_at_rest() == before
 
 
 def test_the_lock_keeps_others_out(ksm):
