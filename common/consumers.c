@@ -42,7 +42,7 @@ static void forget(struct ksm_consumers *c) {
     for (size_t i = 0; i < KSM_CONSUMERS_FILES; i++)
         pseudofs_close(&c->files[i]);
     c->table.count = 0;
-    c->swept = false;
+    c->swept = c->missed = false;
     c->in_excess = 0;
 }
 
@@ -282,12 +282,23 @@ static int walk(struct ksm_consumers *c, int64_t now, int64_t until, int64_t dea
     int64_t length = c->swept ? ROUND_INTERVALS * c->interval : c->interval;
     int status = ksm_processes_walk(&c->processes, now, until, length, deadline);
 
+    if (status < 0 && !c->swept)
+        c->missed = true;
     if (status == 0 && !c->processes.walking) {
         c->swept = true;
+        c->missed = false;
         c->trouble[KSM_CONSUMERS_DENIED] = c->processes.denied > 0;
         c->trouble[KSM_CONSUMERS_HIDDEN] = c->processes.hidden;
     }
     return status;
+}
+
+/* Who was not read for want of means would lack in the sums: better no sums then. */
+static int all_read(const struct ksm_consumers *c) {
+    for (size_t i = 0; i < c->processes.count; i++)
+        if (pseudofs_is_transient(c->processes.list[i].status))
+            return c->processes.list[i].status;
+    return c->missed ? -EAGAIN : 0;
 }
 
 /* Without any page registered there is nobody to look for: a table of nobody, without a look. */
@@ -320,6 +331,8 @@ enum ksm_consumers_result ksm_consumers_step(struct ksm_consumers *c, bool regis
         return KSM_CONSUMERS_IDLE;
     if (registered && ksm_processes_refresh(&c->processes, deadline) > 0)
         return KSM_CONSUMERS_BUSY;
+    if (status == 0 && registered)
+        status = all_read(c);
     if (status == 0)
         status = registered ? make_table(c, now) : table_of_nobody(c);
     c->table.valid = status == 0;

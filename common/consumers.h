@@ -73,7 +73,8 @@ struct ksm_consumers {
     size_t top;
     int in_excess; /* samples running */
     bool started;
-    bool swept; /* the first round is over */
+    bool swept;  /* the first round is over */
+    bool missed; /* the first round failed: the list is not all */
     bool trouble[KSM_CONSUMERS_TROUBLES];
     bool told[KSM_CONSUMERS_TROUBLES];
 };

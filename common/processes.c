@@ -280,6 +280,7 @@ static int begin(struct ksm_processes *p, int64_t now, int64_t length) {
     if (p->expected == 0 && fstat(dirfd(p->proc), &st) == 0)
         p->expected = (int64_t)st.st_nlink;
     p->walking = true;
+    p->again = false;
     p->started = now;
     p->length = length;
     p->entries = 0;
@@ -310,8 +311,7 @@ static void end(struct ksm_processes *p) {
 /* A round that missed somebody for want of means is none: the next call begins another. */
 static int give_up(struct ksm_processes *p, int status) {
     p->walking = false;
-    closedir(p->proc);
-    p->proc = NULL;
+    p->again = true;
     return status;
 }
 
@@ -336,7 +336,7 @@ int ksm_processes_walk(struct ksm_processes *p, int64_t now, int64_t until, int6
                        int64_t deadline) {
     int status = 0;
 
-    if (!p->walking && (!p->proc || now - p->started >= p->length))
+    if (!p->walking && (!p->proc || p->again || now - p->started >= p->length))
         status = begin(p, now, length);
     while (status == 0 && p->walking && p->entries < pace(p, until)) {
         if (clock_ms(CLOCK_MONOTONIC) >= deadline)

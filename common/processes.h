@@ -52,6 +52,7 @@ struct ksm_processes {
     int may_keep;     /* and how many may be */
     DIR *proc;        /* /proc; NULL before the first walk */
     bool walking;     /* a round is running */
+    bool again;       /* the last one failed */
     int64_t started;  /* ms: when it began, */
     int64_t length;   /* and how long it should take */
     int64_t entries;  /* entries of /proc seen in it, */

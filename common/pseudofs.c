@@ -7,6 +7,7 @@
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -39,14 +40,22 @@ bool pseudofs_is_transient(int status) {
            status == -EAGAIN;
 }
 
-bool pseudofs_may_keep(int fd) {
-    struct statfs fs;
+/* Returns 0 for a file of procfs or sysfs, -EPERM for another's, or why that cannot be told. */
+static int look_at(int fd, struct statfs *fs) {
     int status = 0;
 
     do
-        status = fstatfs(fd, &fs);
+        status = fstatfs(fd, fs);
     while (status != 0 && errno == EINTR);
-    return status == 0 && (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC);
+    if (status != 0)
+        return -errno;
+    return fs->f_type == PROC_SUPER_MAGIC || fs->f_type == SYSFS_MAGIC ? 0 : -EPERM;
+}
+
+bool pseudofs_may_keep(int fd) {
+    struct statfs fs;
+
+    return look_at(fd, &fs) == 0;
 }
 
 static bool kernel_only = false;
@@ -57,13 +66,14 @@ void pseudofs_trust_kernel_only(void) {
 
 /* Refuses, and closes, what may not be trusted. */
 static int check(int fd) {
+    struct statfs fs;
+
     if (fd < 0)
         return -errno;
-    if (kernel_only && !pseudofs_may_keep(fd)) {
+    int status = kernel_only ? look_at(fd, &fs) : 0;
+    if (status != 0)
         close(fd);
-        return -EPERM;
-    }
-    return fd;
+    return status != 0 ? status : fd;
 }
 
 static int open_again(const char *path, int flags) {
@@ -116,6 +126,21 @@ static int open_file(struct pseudofs_file *file, int64_t now) {
     return file->failed;
 }
 
+/* A directory of sysfs, or the root of a procfs: what is in others of it may be whatever a process
+ * likes, as in /proc/PID/fd. */
+static int check_directory(int fd) {
+    enum { PROC_ROOT_INO = 1 };
+    struct statfs fs;
+    struct stat st;
+    int status = look_at(fd, &fs);
+
+    if (status != 0 || fs.f_type == SYSFS_MAGIC)
+        return status;
+    if (fstat(fd, &st) != 0)
+        return -errno;
+    return st.st_ino == PROC_ROOT_INO ? 0 : -EPERM;
+}
+
 int pseudofs_opendir(const char *root, const char *dir, DIR **result) {
     const struct pseudofs_file file = {.root = root, .dir = dir, .name = ""};
     char path[PATH_MAX];
@@ -123,16 +148,18 @@ int pseudofs_opendir(const char *root, const char *dir, DIR **result) {
 
     if (status != 0)
         return status;
+    DIR *opened = NULL;
     do
-        *result = opendir(path);
-    while (!*result && errno == EINTR);
-    if (!*result)
+        opened = opendir(path);
+    while (!opened && errno == EINTR);
+    if (!opened)
         return -errno;
-    if (kernel_only && !pseudofs_may_keep(dirfd(*result))) {
-        closedir(*result);
-        return -EPERM;
-    }
-    return 0;
+    status = kernel_only ? check_directory(dirfd(opened)) : 0;
+    if (status == 0)
+        *result = opened;
+    else
+        closedir(opened);
+    return status;
 }
 
 int pseudofs_readdir(DIR *dir, const struct dirent **entry) {

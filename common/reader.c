@@ -81,7 +81,7 @@ static bool is_due(const struct ksm_reader *reader, size_t id, int64_t now) {
         return true;
     if (!reader->settings)
         return false;
-    return now >= reader->knobs_due || reader->sample.at[id].status != 0 ||
+    return now >= reader->knobs_due || pseudofs_is_transient(reader->sample.at[id].status) ||
            (id == KSM_pages_to_scan && advisor->status == 0 && advisor->value != 0);
 }
 
@@ -96,35 +96,47 @@ static void read_directory(struct ksm_reader *reader, int64_t now) {
         reader->knobs_due = now + knobs_ms;
 }
 
-/* Read to the end: a field is absent only where the whole file was seen, and vmstat is longer than
- * the kernel's buffer. */
+static bool is_uksm(const struct ksm_reader *reader) {
+    return reader->files[KSM_zero].dir == uksm_dir;
+}
+
+/* UKSM's patch adds a line to meminfo; no other kernel need be searched for it. */
+static bool is_field_of(const struct ksm_reader *reader, size_t id, enum ksm_source source) {
+    return ksm_figures[id].source == source && (id != KSM_uksm_zero || is_uksm(reader));
+}
+
+/* whole: vmstat is longer than the kernel's buffer, so that one read does not give all of it. The
+ * others are read on only where a field is lacking: it is absent once the whole file was seen. */
 static void read_fields(struct ksm_reader *reader, struct pseudofs_file *file,
-                        enum ksm_source source, int64_t now) {
-    ssize_t n = pseudofs_read(file, now, true, reader->buf, sizeof(reader->buf));
+                        enum ksm_source source, bool whole, int64_t now) {
+    ssize_t n = pseudofs_read(file, now, whole, reader->buf, sizeof(reader->buf));
+    bool lacking = false;
 
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         const char *field = NULL;
         size_t len = 0;
         int status = (int)(n < 0 ? n : 0);
 
-        if (ksm_figures[id].source != source)
+        if (!is_field_of(reader, id, source))
             continue;
         if (n == 0)
             status = -ENODATA;
-        if (n > 0)
+        if (n > 0) {
             status = parse_field(reader->buf, (size_t)n, ksm_figures[id].key, &field, &len);
+            lacking = lacking || status == -ENOENT;
+        }
         set(reader, id, field, status != 0 ? status : (ssize_t)len);
     }
+    if (lacking && !whole)
+        read_fields(reader, file, source, true, now);
 }
 
-/* UKSM has no ksm_zero_pages; its patch adds a line to meminfo instead, in kB. */
+/* UKSM has no ksm_zero_pages; that line of meminfo takes its place, in kB. */
 static void zero_of_uksm(struct ksm_reader *reader) {
     struct ksm_sample *s = &reader->sample;
-    struct ksm_value *kilobytes = &s->at[KSM_uksm_zero];
+    const struct ksm_value *kilobytes = &s->at[KSM_uksm_zero];
 
-    if (reader->files[KSM_zero].dir != uksm_dir)
-        kilobytes->status = -ENOENT; /* and not what is wrong with meminfo */
-    if (s->at[KSM_zero].status != -ENOENT || kilobytes->status == -ENOENT)
+    if (!is_uksm(reader) || s->at[KSM_zero].status != -ENOENT)
         return;
     s->at[KSM_zero].status = kilobytes->status;
     s->at[KSM_zero].value = kilobytes->value / (s->page_size / 1024);
@@ -135,8 +147,8 @@ int ksm_reader_tick(struct ksm_reader *reader, int64_t now) {
     int first = -ENOENT;
 
     read_directory(reader, now);
-    read_fields(reader, &reader->vmstat, KSM_SOURCE_VMSTAT, now);
-    read_fields(reader, &reader->meminfo, KSM_SOURCE_MEMINFO, now);
+    read_fields(reader, &reader->vmstat, KSM_SOURCE_VMSTAT, true, now);
+    read_fields(reader, &reader->meminfo, KSM_SOURCE_MEMINFO, false, now);
     s->at[KSM_ksmd_cpu].status = ksmd_cpu(&reader->ksmd, now, &s->at[KSM_ksmd_cpu].value);
     zero_of_uksm(reader);
     ksm_derive(s);

@@ -124,10 +124,29 @@ static void set(const char *id, int64_t value, struct out *out) {
     out_text(out, "\n");
 }
 
-static void set_figure(const struct ksm_figure *figure, const struct ksm_value *at,
+/* The number to send of a counter. */
+static int64_t without_gaps(struct charts_counter *counter, int64_t value, int64_t tick) {
+    int64_t growth = 0;
+
+    if (counter->tick == 0 || __builtin_sub_overflow(value, counter->value, &growth) || growth < 0)
+        counter->left_out = 0; /* it begins, or begins anew */
+    else
+        counter->left_out += growth - growth / (tick - counter->tick);
+    counter->tick = tick;
+    counter->value = value;
+    return value - counter->left_out;
+}
+
+static void set_figure(struct charts *charts, enum ksm_id id, const struct ksm_value *at,
                        struct out *out) {
+    const struct ksm_figure *figure = &ksm_figures[id];
+
     if (at->status != 0)
         return;
+    if (figure->kind == KSM_KIND_COUNTER) {
+        set(figure->name, without_gaps(&charts->counters[id], at->value, charts->ticks), out);
+        return;
+    }
     if (figure->kind != KSM_KIND_STATE) {
         set(figure->name, at->value, out);
         return;
@@ -157,11 +176,12 @@ static void send_chart(struct charts *charts, enum ksm_group group, const struct
     out_text(out, "\n");
     for (size_t id = 0; id < KSM_FIGURES; id++)
         if (ksm_figures[id].group == group)
-            set_figure(&ksm_figures[id], &sample->at[id], out);
+            set_figure(charts, (enum ksm_id)id, &sample->at[id], out);
     out_text(out, "END\n");
 }
 
 void charts_send(struct charts *charts, const struct ksm_sample *sample, struct out *out) {
+    charts->ticks++;
     for (int group = 0; group < KSM_GROUPS; group++)
         send_chart(charts, (enum ksm_group)group, sample, out);
 }

@@ -12,17 +12,27 @@
 #include "metrics.h"
 #include "out.h"
 
-/* What is drawn so far. */
+/* What was sent of a counter. */
+struct charts_counter {
+    int64_t tick;     /* when, 0: never */
+    int64_t value;    /* the counter's */
+    int64_t left_out; /* what is sent is so much less: its growth in gaps */
+};
+
+/* What is drawn and sent so far. */
 struct charts {
-    int update_every;        /* seconds */
+    int update_every; /* seconds */
+    int64_t ticks;
     bool drawn[KSM_FIGURES]; /* its dimensions are known to the agent */
+    struct charts_counter counters[KSM_FIGURES];
 };
 
 void charts_init(struct charts *charts, int update_every);
 
 /* Appends the figures of one tick. A chart is drawn when this kernel has one of its figures, and
  * drawn again when one appears later; a figure that has no value at this tick is left out (a gap).
- */
+ * Of a counter's growth in a gap one tick's share is sent after it: the agent takes all growth
+ * since the last value for that of one tick. */
 void charts_send(struct charts *charts, const struct ksm_sample *sample, struct out *out);
 
 /* How a figure's integer becomes the number in the chart: value * multiplier / divisor, of a

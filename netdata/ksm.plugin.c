@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -158,6 +159,22 @@ static void fill_descriptors(void) {
             open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY);
 }
 
+/* Lets no write to a pipe wait, so that an agent that hangs, and is ended, ends this as well. By
+ * way of a descriptor of our own: the flag would bind all who share the agent's. */
+static void never_block(int fd) {
+    char path[32];
+    struct stat status;
+
+    if (fstat(fd, &status) != 0 || !S_ISFIFO(status.st_mode))
+        return;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    int own = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    if (own < 0)
+        return;
+    dup2(own, fd);
+    close(own);
+}
+
 int main(int argc, char *argv[]) {
     char report[512];
 
@@ -172,6 +189,7 @@ int main(int argc, char *argv[]) {
         return EXIT_SUCCESS;
     }
     const int descriptors = raise_limit(); /* which the sandbox forbids */
+    never_block(STDOUT_FILENO);
     confine(report, sizeof(report));
     signal(SIGPIPE, SIG_IGN); /* an agent that has gone is an error of write, and no crash */
     int status = ksm_reader_init(&reader, args.options.root, args.options.settings);

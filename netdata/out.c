@@ -3,13 +3,30 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { PATIENCE_MS = 1000 };
 
 void out_init(struct out *out, int fd) {
     out->fd = fd;
     out->error = 0;
     out->len = 0;
+}
+
+/* A pipe or socket whose other end is closed; with anything else there is no telling. */
+static bool is_hung_up(int fd) {
+    struct pollfd pollfd = {.fd = fd, .events = POLLRDHUP};
+
+    return poll(&pollfd, 1, 0) > 0 && (pollfd.revents & (POLLHUP | POLLRDHUP));
+}
+
+/* Returns 0 when there is room, or it is worth waiting on. */
+static int wait_for_room(int fd) {
+    struct pollfd pollfd = {.fd = fd, .events = POLLOUT};
+
+    return poll(&pollfd, 1, PATIENCE_MS) == 0 && is_hung_up(STDIN_FILENO) ? -EPIPE : 0;
 }
 
 int out_flush(struct out *out) {
@@ -20,8 +37,7 @@ int out_flush(struct out *out) {
         if (n >= 0) {
             done += (size_t)n;
         } else if (errno == EAGAIN) {
-            struct pollfd pollfd = {.fd = out->fd, .events = POLLOUT};
-            poll(&pollfd, 1, -1);
+            out->error = wait_for_room(out->fd);
         } else if (errno != EINTR) {
             out->error = -errno;
         }

@@ -24,8 +24,9 @@ void out_init(struct out *out, int fd);
 void out_text(struct out *out, const char *text);
 void out_number(struct out *out, int64_t number);
 
-/* Writes all that was gathered, however many writes that takes; waits while a pipe is full.
- * Returns out->error. */
+/* Writes all that was gathered, however many writes that takes; waits while a pipe is full. That it
+ * waits in vain it sees only where fd does not block: where nothing was read for a second and stdin
+ * is at its end, the reader is as good as gone, -EPIPE. Returns out->error. */
 int out_flush(struct out *out);
 
 #endif

@@ -19,11 +19,18 @@ static int64_t next_multiple(const struct wait *wait, int64_t now) {
     return (now / wait->period + 1) * wait->period;
 }
 
+/* Times are rounded down: of two clocks, one may seem to be so far ahead. */
+enum { ROUNDING_MS = 1 };
+
 /* The next wait begins: with a tick, or with a sign of life. */
 static enum wait_result begin(struct wait *wait, enum wait_result result) {
-    wait->alive = clock_ms(CLOCK_MONOTONIC) + (int64_t)WAIT_ALIVE_SECONDS * 1000;
-    if (result == WAIT_TICK)
+    int64_t now = clock_ms(CLOCK_MONOTONIC);
+
+    wait->alive = now + (int64_t)WAIT_ALIVE_SECONDS * 1000;
+    if (result == WAIT_TICK) {
         wait->due = next_multiple(wait, clock_ms(CLOCK_REALTIME));
+        wait->latest = now + wait->period + ROUNDING_MS;
+    }
     return result;
 }
 
@@ -32,14 +39,22 @@ void wait_init(struct wait *wait, int update_every) {
     begin(wait, WAIT_TICK);
 }
 
+/* Until the next tick, in ms; 0 or less: it is time. */
+static int64_t left(const struct wait *wait) {
+    int64_t due = wait->due - clock_ms(CLOCK_REALTIME);
+    int64_t latest = wait->latest - clock_ms(CLOCK_MONOTONIC);
+
+    return due < latest ? due : latest;
+}
+
 int64_t wait_next_tick(const struct wait *wait) {
-    return clock_ms(CLOCK_MONOTONIC) + wait->due - clock_ms(CLOCK_REALTIME);
+    return clock_ms(CLOCK_MONOTONIC) + left(wait);
 }
 
 /* How long to wait in one go, in ms; one more than is left, as now is rounded down and waking just
  * before the tick would mean to wait again. */
-static int timeout(const struct wait *wait, int64_t now) {
-    int64_t tick = wait->due - now + 1;
+static int timeout(const struct wait *wait) {
+    int64_t tick = left(wait) + 1;
     int64_t alive = wait->alive - clock_ms(CLOCK_MONOTONIC);
 
     if (alive > tick)
@@ -50,14 +65,11 @@ static int timeout(const struct wait *wait, int64_t now) {
 enum wait_result wait_for_tick(struct wait *wait, bool work) {
     for (;;) {
         struct pollfd pollfd = {.fd = STDIN_FILENO, .events = POLLIN};
-        int64_t now = clock_ms(CLOCK_REALTIME);
-        if (wait->due - now > wait->period) /* the clock was set back */
-            wait->due = next_multiple(wait, now);
-        if (now >= wait->due)
+        if (left(wait) <= 0)
             return begin(wait, WAIT_TICK);
         if (clock_ms(CLOCK_MONOTONIC) >= wait->alive)
             return begin(wait, WAIT_ALIVE);
-        int n = poll(&pollfd, 1, work ? 0 : timeout(wait, now));
+        int n = poll(&pollfd, 1, work ? 0 : timeout(wait));
         if (n > 0 && !drain())
             return WAIT_END;
         if (n == 0 && work)

@@ -19,6 +19,7 @@ enum wait_result {
 struct wait {
     int64_t period; /* ms */
     int64_t due;    /* CLOCK_REALTIME, ms */
+    int64_t latest; /* CLOCK_MONOTONIC, ms: due by then, however the other clock is set */
     int64_t alive;  /* CLOCK_MONOTONIC, ms */
 };
 
