@@ -11,6 +11,8 @@ import pytest
 from conftest import REPOSITORY
 from figures import places
 
+pytestmark = pytest.mark.shipped
+
 PLUGINS = ["ksm.plugin", "ksm.so"]
 
 # Where figures and groups are named on purpose: tables of what is drawn and sent how.

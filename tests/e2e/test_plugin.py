@@ -407,6 +407,7 @@ def mode():
     return path.read_text() if path.exists() else "[none]"
 
 
+@pytest.mark.shipped
 def test_a_tick_is_one_read_a_file_one_write_one_wait(build, tmp_path):
     first, *rest = trace(build, 8, tmp_path)
     assert "openat" in {name for name, _arguments, _result in first}
@@ -414,6 +415,7 @@ def test_a_tick_is_one_read_a_file_one_write_one_wait(build, tmp_path):
         check_steady_tick(calls, reads_knobs=False)
 
 
+@pytest.mark.shipped
 @pytest.mark.long
 def test_settings_are_read_once_a_minute(build, tmp_path):
     """And then what this kernel lacks is looked for again; nothing else is opened."""

@@ -30,6 +30,19 @@ static long page_size;
 static bool stopped;
 static int64_t clocks[2]; /* CLOCK_REALTIME is 0, CLOCK_MONOTONIC 1 */
 static int polls;
+static void (*on_wait)(void);
+
+enum { MOST_CALLS = 20000 };
+
+/* The one fault of a run. */
+static struct {
+    bool counting;
+    int nth;
+    int err;
+    int seen;
+    char path[PATH_MAX];
+    unsigned char calls[MOST_CALLS];
+} run;
 
 void faults_fail(enum faults_call call, const char *suffix, int nth, int err) {
     if (planned == MOST_PLANS)
@@ -55,6 +68,44 @@ int64_t faults_realtime(void) {
     return clocks[CLOCK_REALTIME];
 }
 
+void faults_on_wait(void (*waited)(void)) {
+    on_wait = waited;
+}
+
+void faults_begin(int nth, int err) {
+    run.counting = true;
+    run.nth = nth;
+    run.err = err;
+    run.seen = 0;
+    run.path[0] = '\0';
+}
+
+void faults_end(void) {
+    run.counting = false;
+    run.nth = 0;
+}
+
+void faults_pause(void) {
+    run.counting = false;
+}
+
+void faults_resume(void) {
+    run.counting = true;
+}
+
+bool faults_counting(void) {
+    return run.counting;
+}
+
+int faults_calls(const unsigned char **calls) {
+    *calls = run.calls;
+    return run.seen;
+}
+
+const char *faults_path(void) {
+    return run.path;
+}
+
 int faults_polls(void) {
     return polls;
 }
@@ -62,6 +113,7 @@ int faults_polls(void) {
 void faults_clear(void) {
     planned = 0;
     stopped = false;
+    on_wait = NULL;
     polls = 0;
     shortened = 0;
     page_size = 0;
@@ -79,8 +131,18 @@ static bool ends_in(const char *path, const char *suffix) {
     return len >= suffix_len && strcmp(path + len - suffix_len, suffix) == 0;
 }
 
+/* Whether this is the call of the run that is to fail. */
+static bool is_nth(enum faults_call call) {
+    if (!run.counting)
+        return false;
+    if (run.seen == MOST_CALLS)
+        errx(2, "too many calls in a run");
+    run.calls[run.seen++] = (unsigned char)call;
+    return run.seen == run.nth;
+}
+
 /* Counts a call; the error that is planned for it, or 0. */
-static int fault(enum faults_call call, const char *path) {
+static int planned_for(enum faults_call call, const char *path) {
     int found = 0;
 
     counts[call]++;
@@ -95,14 +157,37 @@ static int fault(enum faults_call call, const char *path) {
     return found;
 }
 
-static int fault_of(enum faults_call call, int fd) {
+int faults_next(enum faults_call call, const char *path) {
+    if (!is_nth(call))
+        return planned_for(call, path);
+    snprintf(run.path, sizeof(run.path), "%s", path);
+    return run.err;
+}
+
+int faults_next_of(enum faults_call call, int fd) {
     char link[64];
     char path[PATH_MAX] = "";
+    bool nth = is_nth(call);
 
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    ssize_t len = planned > 0 ? readlink(link, path, sizeof(path) - 1) : 0;
+    ssize_t len = nth || planned > 0 ? readlink(link, path, sizeof(path) - 1) : 0;
     path[len > 0 ? len : 0] = '\0';
-    return fault(call, path);
+    if (!nth)
+        return planned_for(call, path);
+    memcpy(run.path, path, sizeof(path));
+    return run.err;
+}
+
+size_t faults_cut(int how, const char *buf, size_t size) {
+    const char *newline = how == FAULTS_ONE_LINE && size > 0 ? memchr(buf, '\n', size) : NULL;
+
+    if (size < 2)
+        return size;
+    if (newline)
+        return (size_t)(newline - buf) + 1;
+    if (how == FAULTS_ALL_BUT_ONE)
+        return size - 1;
+    return how == FAULTS_ONE_BYTE ? 1 : size / 2;
 }
 
 static size_t cut(size_t size) {
@@ -125,7 +210,7 @@ int __real_poll(struct pollfd *fds, nfds_t count, int timeout);
 int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout);
 
 int __wrap_open(const char *path, int flags, ...) {
-    int error = fault(FAULTS_OPEN, path);
+    int error = faults_next(FAULTS_OPEN, path);
     mode_t mode = 0;
     va_list more;
 
@@ -141,7 +226,7 @@ int __wrap_open(const char *path, int flags, ...) {
 }
 
 DIR *__wrap_opendir(const char *path) {
-    int error = fault(FAULTS_OPENDIR, path);
+    int error = faults_next(FAULTS_OPENDIR, path);
 
     if (error == 0)
         return __real_opendir(path);
@@ -150,18 +235,22 @@ DIR *__wrap_opendir(const char *path) {
 }
 
 ssize_t __wrap_pread(int fd, void *buf, size_t size, off_t offset) {
-    int error = fault_of(FAULTS_PREAD, fd);
+    int error = faults_next_of(FAULTS_PREAD, fd);
 
-    if (error == 0)
-        return __real_pread(fd, buf, cut(size), offset);
+    if (error <= 0) {
+        ssize_t n = __real_pread(fd, buf, cut(size), offset);
+        return error == 0 || n <= 0 ? n : (ssize_t)faults_cut(error, buf, (size_t)n);
+    }
     errno = error;
     return -1;
 }
 
 ssize_t __wrap_write(int fd, const void *buf, size_t size) {
-    int error = fault_of(FAULTS_WRITE, fd);
+    int error = faults_next_of(FAULTS_WRITE, fd);
 
-    if (error == 0)
+    if (error < 0)
+        size = faults_cut(error, buf, size);
+    if (error <= 0)
         return __real_write(fd, buf, cut(size));
     errno = error;
     return -1;
@@ -179,6 +268,12 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *time) {
 }
 
 int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout) {
+    int error = faults_next(FAULTS_POLL, "");
+
+    if (error > 0) {
+        errno = error;
+        return -1;
+    }
     if (!stopped)
         return __real_poll(fds, count, timeout);
     polls++;
@@ -188,6 +283,8 @@ int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout) {
     if (ready == 0) {
         clocks[CLOCK_REALTIME] += timeout;
         clocks[CLOCK_MONOTONIC] += timeout;
+        if (on_wait && timeout > 0)
+            on_wait();
     }
     return ready;
 }

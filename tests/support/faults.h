@@ -6,10 +6,26 @@
 #ifndef KSM_TESTS_FAULTS_H
 #define KSM_TESTS_FAULTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum faults_call { FAULTS_OPEN, FAULTS_OPENDIR, FAULTS_PREAD, FAULTS_WRITE, FAULTS_CALLS };
+enum faults_call {
+    FAULTS_OPEN,
+    FAULTS_OPENDIR,
+    FAULTS_PREAD,
+    FAULTS_WRITE,
+    FAULTS_POLL,
+    /* From here on in programs that are linked with tests/faults/calls.c. */
+    FAULTS_OPENAT,
+    FAULTS_READ,
+    FAULTS_READDIR,
+    FAULTS_FSTATFS,
+    FAULTS_STAT,   /* fstat and fstatat too */
+    FAULTS_CLOSE,  /* closedir too; it is closed nevertheless, as Linux does */
+    FAULTS_MEMORY, /* malloc, calloc, realloc, reallocarray */
+    FAULTS_CALLS
+};
 
 /* Calls on files whose path ends in suffix (NULL: on all files) fail with err from now on: the
  * nth of them (1 is the next), or with nth 0 every one. Some plans can be in force together. */
@@ -26,6 +42,37 @@ void faults_page_size(long size);
 void faults_stop_clocks(int64_t realtime, int64_t monotonic);
 int64_t faults_realtime(void);
 int faults_polls(void);
+
+/* Where poll() would have waited, and the clocks have gone on: then this is called too; it may set
+ * them further. */
+void faults_on_wait(void (*waited)(void));
+
+/* ---- one fault among all calls of a run ---- */
+
+/* Instead of an error: the call does only a part of what it was asked to, up to and with the first
+ * newline in the last case. */
+enum { FAULTS_ONE_BYTE = -1, FAULTS_HALF = -2, FAULTS_ALL_BUT_ONE = -3, FAULTS_ONE_LINE = -4 };
+
+/* Begins to count calls of all kinds, and ends. The nth of them (1 is the first; 0: none) fails
+ * with err, or is cut short. */
+void faults_begin(int nth, int err);
+void faults_end(void);
+
+/* Calls are not counted for a while, and again: for what a test does itself in the middle. */
+void faults_pause(void);
+void faults_resume(void);
+bool faults_counting(void);
+
+/* How many calls were counted, and which, in their order; the path of the one that failed, "" if
+ * none did or it was on no file. */
+int faults_calls(const unsigned char **calls);
+const char *faults_path(void);
+
+/* For wrappers. Counts a call on a file and gives what is planned for it: 0, an error, or one of
+ * the above; and how much of size bytes a call does that is cut short. */
+int faults_next(enum faults_call call, const char *path);
+int faults_next_of(enum faults_call call, int fd);
+size_t faults_cut(int how, const char *buf, size_t size);
 
 /* All plans are forgotten, counting begins anew. */
 void faults_clear(void);

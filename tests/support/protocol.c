@@ -131,6 +131,7 @@ static const char *take_chart(struct protocol *p, const struct line *line) {
     strcpy(chart->type, words[7]);
     chart->drawn++;
     p->drawing = chart;
+    p->labelling = true;
     return NULL;
 }
 
@@ -140,6 +141,7 @@ static const char *take_dimension(struct protocol *p, const struct line *line) {
 
     if (!chart)
         return "DIMENSION without a CHART before it";
+    p->labelling = false;
     if (line->count != 6 && line->count != 7)
         return "DIMENSION takes 5 or 6 words";
     if (!is_id(words[1]) || strchr(words[1], '.'))
@@ -206,7 +208,7 @@ static const char *take_end(struct protocol *p, const struct line *line) {
 static const char *take_label(struct protocol *p, const struct line *line) {
     bool commit = strcmp(line->words[0], "CLABEL_COMMIT") == 0;
 
-    if (!p->drawing || p->drawing->count > 0)
+    if (!p->drawing || !p->labelling)
         return "CLABEL not right after CHART";
     if (line->count != (commit ? 1 : 4))
         return "CLABEL takes name, value and source, CLABEL_COMMIT nothing";

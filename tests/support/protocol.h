@@ -44,7 +44,8 @@ struct protocol_chart {
 struct protocol {
     struct protocol_chart charts[PROTOCOL_CHARTS];
     int count;
-    struct protocol_chart *drawing; /* CHART was sent: its dimensions may follow */
+    struct protocol_chart *drawing; /* CHART was sent: its dimensions may follow, */
+    bool labelling;                 /* and before these its labels */
     struct protocol_chart *setting; /* BEGIN was sent, END was not yet */
     char error[512];                /* of the first bad line, and the line */
 };

@@ -1,0 +1,408 @@
+# SPDX-License-Identifier: MIT
+"""What ksm.plugin, as it ships, keeps of its rights, what it can do with them, and for whom it may be made to.
+
+The tool tests/confined confines itself in the same way and tries what is forbidden.  Whoever starts a ksm.plugin with
+a file capability has fewer rights than it: what they name as its root is no way to other people's files.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import golden
+from hosts import Netdata, session_members
+from live import FAST, RUNNING, KsmSettings, Workload, why_not
+from protocol import Agent
+from sampling import Process, Tree
+from test_plugin import END_S, LIVE_KSM, Plugin, complaints
+
+pytestmark = pytest.mark.shipped
+
+KEPT = 1 << 2                   # cap_dac_read_search, in the sets of /proc/PID/status
+GRANT = "cap_dac_read_search"
+SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+SECRET = "secretive"            # a word in files that no output may quote
+SECOND = 1.2                    # so long after a start there was a second tick
+AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+
+
+# Places and programs for others.
+
+@pytest.fixture(scope="module")
+def open_to_all():
+    """A directory of root's that every user may enter, on a file system where capabilities of files work."""
+    if os.geteuid() != 0:
+        pytest.skip("becoming another user takes root")
+    if not shutil.which("setpriv"):
+        pytest.skip("setpriv is not installed")
+    with tempfile.TemporaryDirectory(prefix="ksm-test-") as directory:
+        os.chmod(directory, 0o755)
+        if subprocess.run([*AS_NOBODY, "test", "-x", directory], check=False).returncode != 0:
+            pytest.skip(f"user nobody may not enter {directory}")
+        yield Path(directory)
+
+
+@pytest.fixture(scope="module")
+def copy_of(build, open_to_all):
+    """A function that copies a program of the build for others to run, with the file capabilities GRANT."""
+    setcap = shutil.which("setcap", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+
+    def copy(name, grant=None):
+        path = Path(tempfile.mkdtemp(dir=open_to_all), Path(name).name)
+        path.parent.chmod(0o755)
+        shutil.copy(build / name, path)
+        if grant:
+            done = subprocess.run([setcap or "setcap", grant, path], capture_output=True, text=True, check=False)
+            if done.returncode != 0 or os.statvfs(path).f_flag & os.ST_NOSUID:
+                pytest.skip(f"file capabilities do not work here: {done.stderr}")
+        return path
+    return copy
+
+
+@pytest.fixture(scope="module")
+def capable(copy_of):
+    """A ksm.plugin with its file capability."""
+    return copy_of("ksm.plugin", f"{GRANT}+ep")
+
+
+# What it keeps.
+
+def status_of(pid):
+    """Return {field: value} of /proc/PID/status."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return dict(re.findall(r"^(\w+):\s*(.*)$", text, flags=re.MULTILINE))
+
+
+def check_rights(pid, capable_now, bounded):
+    """Check what process PID has kept: the one capability if CAPABLE_NOW, and if BOUNDED not even a way to another."""
+    status = status_of(pid)
+    print(" ".join(f"{field} {status[field]}" for field in (*SETS, "NoNewPrivs", "Seccomp")))
+    inherits, permitted, effective, bound, ambient = (int(status[name], 16) for name in SETS)
+    assert permitted == effective == (KEPT if capable_now else 0)
+    assert inherits & ~KEPT == 0 and ambient == 0
+    assert not bounded or bound == KEPT
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+
+
+def word_of(errors):
+    """Return what a log says of the confinement; it says so once."""
+    words = re.findall(r"ksm\.plugin INFO : confined: (.*)", errors)
+    assert len(words) == 1, errors
+    return words[0]
+
+
+class Start(NamedTuple):
+    """A way to start it."""
+
+    wrapper: list           # the program before it
+    grant: str              # its file's capabilities, or None
+    capable: bool           # whether it has the one that it may keep
+    bounded: bool = False   # whether it may reduce the bounding set
+
+
+def others(*names):
+    """Return setpriv's arguments that make the capabilities NAMES ambient."""
+    listed = ",".join(f"+{name}" for name in names)
+    return [f"--inh-caps={listed}", f"--ambient-caps={listed}"]
+
+
+STARTS = {
+    "root": Start([], None, True, True),
+    "root, ambient": Start(["setpriv", *others("net_admin", "dac_read_search")], None, True, True),
+    "root, inheritable": Start(["setpriv", "--inh-caps=+kill"], None, True, True),
+    "root, file": Start([], f"{GRANT}+ep", True),
+    "nobody": Start(AS_NOBODY, None, False),
+    "nobody, file": Start(AS_NOBODY, f"{GRANT}+ep", True),
+    "nobody, file with more": Start(AS_NOBODY, f"{GRANT},cap_sys_ptrace,cap_net_admin+ep", True),
+    "nobody, file with way to more": Start(AS_NOBODY, f"{GRANT},cap_setpcap,cap_sys_admin+ep", True, True),
+    "nobody, file with others": Start(AS_NOBODY, "cap_sys_ptrace,cap_setpcap+ep", False),
+    "nobody, ambient": Start([*AS_NOBODY, *others("net_admin", "dac_read_search")], None, True),
+    "nobody, other ambient": Start([*AS_NOBODY, *others("sys_admin")], None, False),
+}
+
+
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS.keys())
+def test_keeps_one_capability_however_it_is_started(start, copy_of):
+    with Plugin([*start.wrapper, copy_of("ksm.plugin", start.grant), "1"]) as running:
+        running.wait_chunks(1, END_S)
+        check_rights(running.process.pid, start.capable, start.bounded)
+        assert running.end_input()[0] == 0
+        assert f"capabilities {GRANT if start.capable else 'none'}" in word_of(running.errors.decode())
+
+
+def test_keeps_one_capability_under_a_real_agent(build, tmp_path):
+    with Netdata(tmp_path, build / "ksm.plugin") as host:
+        host.wait_for(("ksm.memory", "shared"))
+        members = session_members(host.process.pid)
+        plugins = [pid for pid in members if Path(f"/proc/{pid}/comm").read_text() == "ksm.plugin\n"]
+        assert len(plugins) == 1
+        check_rights(plugins[0], os.geteuid() == 0, os.geteuid() == 0)
+        print(word_of(host.log()))
+
+
+def test_says_at_start_what_is_in_force(build):
+    done = subprocess.run([build / "ksm.plugin"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    word = word_of(done.stderr)
+    assert all(part in word for part in ("capabilities", "no new privileges yes", "Landlock", "those of a sample"))
+
+
+# Kernels that have less.
+
+LACKING = {
+    "landlock": ["no new privileges yes", "files (Landlock) not in", "system calls (seccomp) those"],
+    "seccomp": ["no new privileges yes", "system calls (seccomp) not in"],
+    "no_new_privs": ["no new privileges not in", "files (Landlock) not in", "system calls (seccomp) not in"],
+}
+
+
+@pytest.mark.parametrize("what", LACKING)
+def test_runs_on_a_kernel_that_has_less(what, build, make_tree):
+    if os.geteuid() != 0:
+        pytest.skip("making a kernel lack something takes root")
+    argv = [build / "tests/confined", "lacking", what, build / "ksm.plugin", "1", "--root", make_tree("6.18")]
+    with Plugin([*argv, *golden.ARGUMENTS]) as running:
+        running.wait_chunks(2, END_S)
+        assert running.end_input()[0] == 0
+        word = word_of(running.errors.decode())
+        assert complaints(running.errors.decode()) == []
+        assert len(Agent(running.text()).ticks) >= 2
+    for part in LACKING[what]:
+        assert part in word
+
+
+# What it can do.
+
+def attempts(*argv):
+    """Run the tool confined by ARGV; return its word, and {attempt: error's name or "ok"}."""
+    done = subprocess.run(list(map(str, argv)), stdin=subprocess.PIPE, capture_output=True, text=True, timeout=END_S,
+                          check=False)
+    word, *lines, last = done.stdout.splitlines()
+    assert (done.returncode, last) == (0, "alive"), done
+    return word, dict(line.split("\t") for line in lines)
+
+
+FILES = {
+    "read /proc/vmstat": "ok",
+    "read /proc/1/stat": "ok",
+    "read /proc/1/cmdline": "ok",
+    "list /proc": "ok",
+    "list /sys/kernel/mm/ksm": "ok",
+    "read /sys/kernel/mm/ksm/run": "ok",
+    "read /etc/passwd": "EACCES",
+    "read /proc/self/root/etc/passwd": "EACCES",
+    "read /proc/1/root/etc/passwd": "EACCES",
+    "read /proc/1/cwd/etc/passwd": "EACCES",
+    "read /proc/../etc/passwd": "EACCES",
+    "read /proc/1/environ": "EACCES",
+    "read /proc/1/maps": "EACCES",
+    "read /proc/1/mem": "EACCES",
+    "read /dev/zero": "EACCES",
+    "list /": "EACCES",
+    "list /sys/kernel": "EACCES",
+    "write /sys/kernel/mm/ksm/run": "EPERM",
+    "both /sys/kernel/mm/ksm/run": "EPERM",
+    "truncate /sys/kernel/mm/ksm/run": "EPERM",
+    "write /proc/self/oom_score_adj": "EPERM",
+    "both /proc/self/mem": "EPERM",
+    "write /dev/null": "EPERM",
+    "create /proc/none": "EPERM",
+    "create /tmp/ksm-test-none": "EPERM",
+}
+
+
+@pytest.fixture(scope="module", params=["as it is", "nobody, file"])
+def confined(request, build, copy_of):
+    """The tool's command line, as this user or as nobody with the file capability."""
+    if request.param == "as it is":
+        return [build / "tests/confined", "try"]
+    return [*AS_NOBODY, copy_of("tests/confined", f"{GRANT}+ep"), "try"]
+
+
+def test_opens_only_what_a_sample_reads(confined):
+    if not LIVE_KSM.exists():
+        pytest.skip("this kernel has no KSM")
+    word, results = attempts(*confined, "/", *" ".join(FILES).split())
+    if "files (Landlock) not" in word:
+        pytest.skip("this kernel has no Landlock")
+    assert {name: results[name] for name in FILES} == FILES
+
+
+def test_opens_only_what_is_below_its_root(build, make_tree):
+    tree = make_tree("6.18")
+    here, there = tree / "sys/kernel/mm/ksm/run", tree / "proc/meminfo"
+    word, results = attempts(build / "tests/confined", "try", tree, "read", here, "read", there,
+                             "read", "/proc/meminfo", "list", tree)
+    if "files (Landlock) not" in word:
+        pytest.skip("this kernel has no Landlock")
+    assert (results[f"read {here}"], results[f"read {there}"]) == ("ok", "ok")
+    assert (results["read /proc/meminfo"], results[f"list {tree}"]) == ("EACCES", "EACCES")
+
+
+def test_calls_nothing_that_a_sample_does_not(confined):
+    _word, results = attempts(*confined, "/")
+    calls = {name: result for name, result in results.items() if name.startswith("call ")}
+    print(f"{len(calls)} system calls")
+    assert len(calls) > 70
+    assert {name: result for name, result in calls.items() if result != "EPERM"} == {}
+
+
+# For whom.
+
+class Said(NamedTuple):
+    """What came of a run."""
+
+    status: int
+    output: str
+    errors: str
+
+
+def run_as_nobody(program, *words, env=None, wrapper=(), seconds=0):
+    """Run PROGRAM with WORDS as nobody, for SECONDS; return what it said, none of it the SECRET."""
+    argv = [*wrapper, *AS_NOBODY, program, "1", *words]
+    with Plugin(argv, env) as running:
+        time.sleep(seconds)
+        status, took = running.end_input()
+        said = Said(status, running.text(), running.errors.decode())
+    print(said.errors)
+    assert took < END_S
+    assert SECRET not in said.output + said.errors
+    return said
+
+
+@pytest.fixture
+def mine(open_to_all):
+    """A directory `mine` of nobody's, with a file `secret` of root's beside it that holds the secret."""
+    place = Path(tempfile.mkdtemp(dir=open_to_all))
+    place.chmod(0o755)
+    secret = place / "secret"
+    secret.write_text(f"{SECRET} 1\n")
+    secret.chmod(0o600)
+    directory = place / "mine"
+    directory.mkdir()
+    shutil.chown(directory, "nobody", "nogroup")
+    return directory
+
+
+def test_root_of_the_kernel_is_read(capable):
+    if not LIVE_KSM.exists():
+        pytest.skip("this kernel has no KSM")
+    for words in ([], ["--root", "/"], ["--root", "//"]):
+        said = run_as_nobody(capable, *words, *golden.ARGUMENTS)
+        assert said.status == 0 and ("ksm.memory", "shared") in Agent(said.output).ticks[0]
+        assert complaints(said.errors) == []
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_no_other_root_is_read_with_the_capability_of_a_file(how, capable, build, mine):
+    tree = golden.make_tree(build, "6.18", mine / "tree")
+    (tree / "sys/kernel/mm/ksm/pages_shared").write_text(f"{SECRET}\n")
+    if how == "option":
+        said = run_as_nobody(capable, "--root", tree)
+    else:
+        said = run_as_nobody(capable, env={"NETDATA_HOST_PREFIX": str(tree)})
+    assert (said.status, said.output) == (1, "DISABLE\n")
+    assert len(said.errors.splitlines()) == 1 and "is not the kernel's own" in said.errors
+
+
+def link_to_secret(path):
+    """Make PATH a link to a file of root's."""
+    mine_of = next(parent for parent in path.parents if parent.name == "mine")
+    path.symlink_to(mine_of.parent / "secret")
+
+
+TRAPS = {
+    "link": link_to_secret,
+    "FIFO": os.mkfifo,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "terminal": lambda path: path.symlink_to("/dev/tty"),
+    "loop": lambda path: path.symlink_to(path),
+}
+
+
+@pytest.mark.parametrize("lacking", [None, "landlock"])
+@pytest.mark.parametrize("trap", TRAPS)
+def test_a_trap_in_place_of_a_source(trap, lacking, capable, build, mine):
+    """Of KSM's directory, of a file in a directory of ours, and of one beside the kernel's own."""
+    wrapper = [build / "tests/confined", "lacking", lacking] if lacking else []
+    tree = mine / "tree"
+    (tree / "sys/kernel/mm").mkdir(parents=True)
+    TRAPS[trap](tree / "sys/kernel/mm/ksm")
+    said = run_as_nobody(capable, "--root", tree, wrapper=wrapper)
+    assert (said.status, said.output) == (1, "DISABLE\n")
+    (tree / "sys/kernel/mm/ksm").unlink()
+    (tree / "sys/kernel/mm/ksm").mkdir()
+    TRAPS[trap](tree / "sys/kernel/mm/ksm/pages_shared")
+    said = run_as_nobody(capable, "--root", tree, wrapper=wrapper)
+    assert (said.status, said.output) == (1, "DISABLE\n")
+    check_traps_beside_the_kernel(trap, mine / "beside", capable, wrapper)
+
+
+def check_traps_beside_the_kernel(trap, root, program, wrapper):
+    """Check that of a ROOT with the kernel's /sys and a /proc full of traps KSM's own files alone are read."""
+    if not LIVE_KSM.exists():
+        return
+    for directory in ("proc/1", "proc/2", "proc/self"):
+        (root / directory).mkdir(parents=True)
+        for name in ("stat", "schedstat", "comm", "cmdline", "cgroup", "statm", "ksm_stat", "ksm_merging_pages"):
+            TRAPS[trap](root / directory / name)
+    for name in ("vmstat", "meminfo"):
+        TRAPS[trap](root / "proc" / name)
+    (root / "sys").symlink_to("/sys")
+    said = run_as_nobody(program, "--root", root, wrapper=wrapper)
+    figures = Agent(said.output.partition("CHART ksm.consumers")[0]).ticks[0]
+    assert said.status == 0 and ("ksm.memory", "shared") in figures
+    assert not {"ksm.cow", "ksm.ksmd_cpu", "ksm.exposure"} & {chart for chart, _figure in figures}
+
+
+def test_descriptors_of_a_process_are_no_way_to_other_files(capable, build, mine):
+    """/proc/PID/fd is procfs and belongs to who runs PID: 1 is there what they like, even a "process"."""
+    if why_not():
+        pytest.skip(why_not())
+    process = mine / "process"
+    process.mkdir()
+    tree = Tree(mine / "tree", sharing=1)
+    tree.process(Process(100, "x", merging=5, resident=10))
+    shutil.copytree(tree.root / "proc/100", process, dirs_exist_ok=True)
+    for name in ("comm", "cgroup", "cmdline"):
+        (process / name).unlink()
+        link_to_secret(process / name)
+    root = mine / "root"
+    root.mkdir()
+    (root / "sys").symlink_to("/sys")
+    wrapper = [build / "tests/confined", "lacking", "landlock"]
+    directory = os.open(process, os.O_RDONLY)
+    with KsmSettings() as ksm, Workload(build / "tests/workload", "pairs", 1000), \
+            subprocess.Popen([*AS_NOBODY, "sleep", "60"], stdout=directory) as attacker:
+        try:
+            ksm.set_all(FAST)
+            ksm.set("run", RUNNING)
+            ksm.merge_all()
+            (root / "proc").symlink_to(f"/proc/{attacker.pid}/fd")
+            said = run_as_nobody(capable, "--root", root, "--consumers-interval=1", wrapper=wrapper, seconds=SECOND)
+        finally:
+            attacker.kill()
+            os.close(directory)
+    assert said.status == 0 and "BEGIN ksm.memory\n" in said.output
+    assert "ksm.consumer_" not in said.output
+
+
+# What it says.
+
+def test_no_message_quotes_what_a_file_holds(build, make_tree):
+    tree = make_tree("6.18")
+    for path in tree.rglob("*"):
+        if path.is_file() and path.name not in ("comm", "cmdline", "cgroup"):
+            path.write_text(f"{SECRET}\n")
+    with Plugin([build / "ksm.plugin", "1", "--root", tree, "--consumers-interval=1"]) as running:
+        time.sleep(SECOND * 2)
+        assert running.end_input()[0] == 0
+        errors = running.errors.decode()
+        assert SECRET not in running.text() + errors
+        assert len(complaints(errors)) > 3, "there was something to complain of"

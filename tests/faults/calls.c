@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+#include "faults/calls.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "support/faults.h"
+
+static bool sysfs;
+static int blocks;
+
+void calls_pretend_sysfs(bool pretend) {
+    sysfs = pretend;
+}
+
+int calls_blocks(void) {
+    return blocks;
+}
+
+void calls_forget_blocks(void) {
+    blocks = 0;
+}
+
+/* -1 and errno for an error that was planned, else 0. What cannot be cut short is done. */
+static int fail(int error) {
+    if (error <= 0)
+        return 0;
+    errno = error;
+    return -1;
+}
+
+int __real_openat(int dir, const char *path, int flags, ...);
+int __wrap_openat(int dir, const char *path, int flags, ...);
+ssize_t __real_read(int fd, void *buf, size_t size);
+ssize_t __wrap_read(int fd, void *buf, size_t size);
+struct dirent *__real_readdir(DIR *dir);
+struct dirent *__wrap_readdir(DIR *dir);
+int __real_fstatfs(int fd, struct statfs *fs);
+int __wrap_fstatfs(int fd, struct statfs *fs);
+int __real_stat(const char *path, struct stat *st);
+int __wrap_stat(const char *path, struct stat *st);
+int __real_fstat(int fd, struct stat *st);
+int __wrap_fstat(int fd, struct stat *st);
+int __real_fstatat(int dir, const char *path, struct stat *st, int flags);
+int __wrap_fstatat(int dir, const char *path, struct stat *st, int flags);
+int __real_close(int fd);
+int __wrap_close(int fd);
+int __real_closedir(DIR *dir);
+int __wrap_closedir(DIR *dir);
+
+/* The code under test opens only to read. */
+int __wrap_openat(int dir, const char *path, int flags, ...) {
+    return fail(faults_next(FAULTS_OPENAT, path)) != 0 ? -1 : __real_openat(dir, path, flags);
+}
+
+ssize_t __wrap_read(int fd, void *buf, size_t size) {
+    int error = faults_next_of(FAULTS_READ, fd);
+
+    if (error < 0 && size > 1)
+        size = 1;
+    return fail(error) != 0 ? -1 : __real_read(fd, buf, size);
+}
+
+struct dirent *__wrap_readdir(DIR *dir) {
+    return fail(faults_next_of(FAULTS_READDIR, dirfd(dir))) != 0 ? NULL : __real_readdir(dir);
+}
+
+int __wrap_fstatfs(int fd, struct statfs *fs) {
+    if (fail(faults_next_of(FAULTS_FSTATFS, fd)) != 0)
+        return -1;
+    int status = __real_fstatfs(fd, fs);
+    if (status == 0 && sysfs)
+        fs->f_type = SYSFS_MAGIC;
+    return status;
+}
+
+int __wrap_stat(const char *path, struct stat *st) {
+    return fail(faults_next(FAULTS_STAT, path)) != 0 ? -1 : __real_stat(path, st);
+}
+
+int __wrap_fstat(int fd, struct stat *st) {
+    return fail(faults_next_of(FAULTS_STAT, fd)) != 0 ? -1 : __real_fstat(fd, st);
+}
+
+int __wrap_fstatat(int dir, const char *path, struct stat *st, int flags) {
+    return fail(faults_next(FAULTS_STAT, path)) != 0 ? -1 : __real_fstatat(dir, path, st, flags);
+}
+
+int __wrap_close(int fd) {
+    int error = faults_next_of(FAULTS_CLOSE, fd);
+    int status = __real_close(fd);
+
+    return fail(error) != 0 ? -1 : status;
+}
+
+int __wrap_closedir(DIR *dir) {
+    int error = faults_next_of(FAULTS_CLOSE, dirfd(dir));
+    int status = __real_closedir(dir);
+
+    return fail(error) != 0 ? -1 : status;
+}
+
+/* ---- memory ---- */
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+void *__real_reallocarray(void *old, size_t count, size_t size);
+void *__wrap_reallocarray(void *old, size_t count, size_t size);
+void __real_free(void *block);
+void __wrap_free(void *block);
+
+static bool fails(void) {
+    return fail(faults_next(FAULTS_MEMORY, "")) != 0;
+}
+
+static void *taken(const void *old, void *block) {
+    blocks += block && !old && faults_counting();
+    return block;
+}
+
+void *__wrap_malloc(size_t size) {
+    return fails() ? NULL : taken(NULL, __real_malloc(size));
+}
+
+void *__wrap_calloc(size_t count, size_t size) {
+    return fails() ? NULL : taken(NULL, __real_calloc(count, size));
+}
+
+void *__wrap_realloc(void *old, size_t size) {
+    return fails() ? NULL : taken(old, __real_realloc(old, size));
+}
+
+void *__wrap_reallocarray(void *old, size_t count, size_t size) {
+    return fails() ? NULL : taken(old, __real_reallocarray(old, count, size));
+}
+
+void __wrap_free(void *block) {
+    blocks -= block && faults_counting();
+    __real_free(block);
+}

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT */
+#include "support/collectd_stub.h"
+
+#include "faults/runs.h"
+
+#include <err.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "faults/calls.h"
+#include "pseudofs.h"
+#include "support/protocol.h"
+#include "support/suite.h"
+
+int ksm_plugin_main(int argc, char *argv[]);
+void module_register(void);
+void __wrap_sandbox_enter(const char *root, char *report, size_t size);
+
+/* It would last for all runs, and the tests themselves could do nothing any more. */
+void __wrap_sandbox_enter(const char *root, char *report, size_t size) {
+    (void)root;
+    snprintf(report, size, "not confined: a test");
+}
+
+/* ---- time ---- */
+
+static const int64_t second = 1000;
+static const int64_t start = (int64_t)1700000000 * 1000;
+
+/* Between two ticks more time goes by than a tick takes, so that within a run what is done once a
+ * minute is done again, faults included, and after it as well. */
+static const int64_t leaps[WORLD_STATES] = {0, 0, 60, 60, 60, 60, 0, 0};
+
+static struct run *current;
+static bool turning;
+static int consumers_interval;
+
+static void set_clocks(int64_t ms) {
+    faults_stop_clocks(start + ms, ms + second);
+}
+
+static void begin_tick(int tick) {
+    const unsigned char *calls = NULL;
+
+    if (turning)
+        world_turn(tick);
+    current->calls_before[tick] = faults_calls(&calls);
+    current->reached = tick + 1;
+}
+
+static void add(struct run_tick *tick, const char *key, double number, bool incremental) {
+    if (tick->count == RUN_VALUES)
+        errx(2, "more values than expected");
+    struct run_value *value = &tick->values[tick->count++];
+    snprintf(value->key, sizeof(value->key), "%.*s", RUN_KEY - 1, key);
+    value->number = number;
+    value->incremental = incremental;
+}
+
+const struct run_value *run_find(const struct run_tick *tick, const char *key) {
+    for (int i = 0; i < tick->count; i++)
+        if (strcmp(tick->values[i].key, key) == 0)
+            return &tick->values[i];
+    return NULL;
+}
+
+bool run_is_consumers(const char *key) {
+    return strncmp(key, "ksm.consumer", 12) == 0 || strncmp(key, "ksm_consumer", 12) == 0;
+}
+
+bool run_is_ksmd(const char *key) {
+    return strstr(key, "ksmd_cpu");
+}
+
+/* ---- Netdata ---- */
+
+static int agent = -1;            /* the agent's end of ksm.plugin's stdin */
+static size_t ends[WORLD_STATES]; /* of each tick in the stream */
+static char stdin_line[] = "TIMEOUT of no meaning\n";
+
+/* ksm.plugin waits: what it wrote until now is the tick's. */
+static void waited(void) {
+    faults_pause();
+    int tick = current->reached - 1;
+    ends[tick] = (size_t)lseek(STDOUT_FILENO, 0, SEEK_CUR);
+    if (tick + 1 < WORLD_STATES) {
+        set_clocks(faults_realtime() - start + leaps[tick + 1] * second);
+        begin_tick(tick + 1);
+    } else if (agent >= 0) {
+        close(agent);
+        agent = -1;
+    }
+    faults_resume();
+}
+
+static void open_stdin(void) {
+    int ends_of_pipe[2];
+
+    if (pipe2(ends_of_pipe, O_CLOEXEC) != 0 || dup2(ends_of_pipe[0], STDIN_FILENO) < 0)
+        err(2, "pipe");
+    close(ends_of_pipe[0]);
+    agent = ends_of_pipe[1];
+    if (write(agent, stdin_line, sizeof(stdin_line) - 1) < 0)
+        err(2, "write");
+}
+
+static void take_stream(struct run *run) {
+    fflush(stdout);
+    run->stream_len = (size_t)lseek(STDOUT_FILENO, 0, SEEK_CUR);
+    if (run->stream_len > sizeof(run->stream) ||
+        pread(STDOUT_FILENO, run->stream, run->stream_len, 0) != (ssize_t)run->stream_len)
+        errx(2, "more lines than expected");
+}
+
+static void take_chart(struct run_tick *tick, const struct protocol_chart *chart) {
+    char key[2 * PROTOCOL_WORD + 2];
+
+    for (int i = 0; i < chart->count; i++) {
+        snprintf(key, sizeof(key), "%s.%s", chart->id, chart->dimensions[i].id);
+        if (chart->dimensions[i].set)
+            add(tick, key, (double)chart->dimensions[i].value, chart->dimensions[i].incremental);
+    }
+}
+
+static void parse_stream(struct run *run) {
+    static struct protocol protocol;
+    int begun[PROTOCOL_CHARTS] = {0};
+    size_t from = 0;
+
+    memset(&protocol, 0, sizeof(protocol));
+    for (int tick = 0; tick < run->reached && !*run->wrong; tick++) {
+        if (ends[tick] == SIZE_MAX)
+            ends[tick] = run->stream_len;
+        if (protocol_read(&protocol, run->stream + from, ends[tick] - from) != 0)
+            snprintf(run->wrong, sizeof(run->wrong), "%.400s", protocol.error);
+        from = ends[tick];
+        for (int i = 0; i < protocol.count; i++) {
+            if (protocol.charts[i].begun > begun[i] + 1)
+                snprintf(run->wrong, sizeof(run->wrong), "two samples in a tick");
+            if (protocol.charts[i].begun > begun[i])
+                take_chart(&run->ticks[tick], &protocol.charts[i]);
+            begun[i] = protocol.charts[i].begun;
+        }
+    }
+}
+
+static void run_netdata(struct run *run, const char *root, int nth, int err) {
+    char own_root[PATH_MAX + 8];
+    char shown[32];
+    char name[] = "ksm.plugin", every[] = "1";
+    char interval[32];
+    char *argv[] = {name, every, own_root, interval, shown, NULL};
+
+    snprintf(own_root, sizeof(own_root), "--root=%s", root);
+    snprintf(interval, sizeof(interval), "--consumers-interval=%d", consumers_interval);
+    snprintf(shown, sizeof(shown), "--consumers=%d", WORLD_SHOWN);
+    open_stdin();
+    if (ftruncate(STDOUT_FILENO, 0) != 0 || ftruncate(STDERR_FILENO, 0) != 0)
+        errx(2, "ftruncate");
+    lseek(STDOUT_FILENO, 0, SEEK_SET);
+    lseek(STDERR_FILENO, 0, SEEK_SET);
+    memset(ends, 0xff, sizeof(ends)); /* not reached */
+    set_clocks(0);
+    faults_on_wait(waited);
+    faults_begin(nth, err);
+    faults_pause();
+    begin_tick(0);
+    faults_resume();
+    run->status = ksm_plugin_main((int)(sizeof(argv) / sizeof(argv[0])) - 1, argv);
+    faults_end();
+    if (agent >= 0)
+        close(agent);
+    agent = -1;
+    take_stream(run);
+    if (run->status == 0 || run->stream_len == 0 || run->stream[0] != 'D')
+        parse_stream(run);
+    else
+        run->reached = 0; /* DISABLE */
+}
+
+/* ---- collectd ---- */
+
+static void configure(const char *name, oconfig_value_t value) {
+    char key[32];
+    oconfig_item_t option = {.key = key, .values = &value, .values_num = 1};
+    oconfig_item_t block = {.key = key, .children = &option, .children_num = 1};
+
+    snprintf(key, sizeof(key), "%s", name);
+    stub.config(&block);
+}
+
+static void take_values(struct run *run, int tick) {
+    char key[RUN_KEY];
+
+    for (int i = 0; i < stub.value_count; i++) {
+        const struct stub_value *v = &stub.values[i];
+        bool derive = strcmp(v->type, "total_operations") == 0 ||
+                      strcmp(v->type, "vmpage_action") == 0 ||
+                      strcmp(v->type, "total_time_in_ms") == 0;
+        snprintf(key, sizeof(key), "%.30s/%.60s/%.30s-%.30s", v->plugin, v->plugin_instance,
+                 v->type, v->type_instance);
+        if (run_find(&run->ticks[tick], key))
+            snprintf(run->wrong, sizeof(run->wrong), "%.200s twice in a tick", key);
+        add(&run->ticks[tick], key, derive ? (double)v->value.derive : v->value.gauge, false);
+    }
+}
+
+static void collectd_tick(struct run *run, int tick) {
+    stub_clear();
+    faults_resume();
+    int status = stub.read();
+    int of_consumers = stub.read_consumers ? stub.read_consumers(NULL) : 0;
+    faults_pause();
+    take_values(run, tick);
+    if (status != 0 || of_consumers != 0)
+        snprintf(run->wrong, sizeof(run->wrong), "a read callback returned %d and %d", status,
+                 of_consumers);
+}
+
+static void run_collectd(struct run *run, const char *root, int nth, int err) {
+    static const int64_t interval = 10;
+    char own_root[PATH_MAX];
+    int64_t now = 0;
+
+    memset(&stub, 0, sizeof(stub));
+    stub.interval = TIME_T_TO_CDTIME_T(interval);
+    stub.now = TIME_T_TO_CDTIME_T(1700000000);
+    snprintf(own_root, sizeof(own_root), "%s", root);
+    set_clocks(0);
+    faults_begin(nth, err);
+    faults_pause();
+    begin_tick(0);
+    faults_resume();
+    module_register();
+    configure("Root", (oconfig_value_t){.value.string = own_root, .type = OCONFIG_TYPE_STRING});
+    configure("Consumers",
+              (oconfig_value_t){.value.number = WORLD_SHOWN, .type = OCONFIG_TYPE_NUMBER});
+    run->status = stub.init();
+    faults_pause();
+    if (!stub.read)
+        run->reached = 0;
+    for (int tick = 0; stub.read && tick < WORLD_STATES; tick++) {
+        now += tick == 0 ? 0 : (interval + leaps[tick]) * second;
+        set_clocks(now);
+        begin_tick(tick);
+        collectd_tick(run, tick);
+    }
+    faults_resume();
+    stub.shutdown();
+    faults_end();
+}
+
+/* ---- any ---- */
+
+const struct run_kind run_kinds[] = {
+    {"ksm.plugin, files opened anew", run_netdata, 1, false, false},
+    {"ksm.plugin, descriptors kept", run_netdata, 2, true, false},
+    {"ksm.plugin, with a file capability", run_netdata, 1, true, true},
+    {"collectd, files opened anew", run_collectd, 0, false, false},
+    {"collectd, descriptors kept", run_collectd, 0, true, false},
+};
+const int run_kind_count = sizeof(run_kinds) / sizeof(run_kinds[0]);
+
+static void redirect(int fd) {
+    int file = memfd_create("stream", MFD_CLOEXEC);
+
+    if (file < 0 || dup2(file, fd) < 0)
+        err(2, "memfd_create");
+    close(file);
+}
+
+void run_prepare(const struct run_kind *kind) {
+    static struct run warm;
+
+    calls_pretend_sysfs(kind->sysfs);
+    turning = !kind->sysfs;
+    consumers_interval = kind->interval;
+    if (kind->secure)
+        pseudofs_trust_kernel_only();
+    if (kind->run == run_netdata) {
+        fflush(NULL);
+        redirect(STDOUT_FILENO);
+        redirect(STDERR_FILENO);
+    }
+    run_once(kind, &warm, 0, 0, 0); /* stdin is a pipe from now on, the C library has its buffers */
+}
+
+void run_once(const struct run_kind *kind, struct run *run, int without, int nth, int err) {
+    const unsigned char *calls = NULL;
+    int descriptors = suite_open_files();
+
+    memset(run, 0, offsetof(struct run, stream));
+    current = run;
+    calls_forget_blocks();
+    kind->run(run, world_root(without), nth, err);
+    run->calls = faults_calls(&calls);
+    snprintf(run->path, sizeof(run->path), "%s", faults_path());
+    run->blocks = calls_blocks();
+    run->descriptors = suite_open_files() - descriptors;
+}

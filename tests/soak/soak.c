@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * soak [SAMPLES [SEED]]: lets both plugins take so many samples, as fast as they can, of a host
+ * that changes all the time, and then an hour's of this one with a clock that leaps from second to
+ * second. What they hold of memory and descriptors at the end must be what they held when they had
+ * warmed up. Prints both; ends with 1 if they differ.
+ */
+#include "support/collectd_stub.h"
+
+#include <dirent.h>
+#include <err.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "soak/weather.h"
+#include "support/faults.h"
+#include "support/tree.h"
+
+int ksm_plugin_main(int argc, char *argv[]);
+void module_register(void);
+void __wrap_sandbox_enter(const char *root, char *report, size_t size);
+
+/* The tests themselves must be able to change files. */
+void __wrap_sandbox_enter(const char *root, char *report, size_t size) {
+    (void)root;
+    snprintf(report, size, "not confined: a test");
+}
+
+enum {
+    CHANGE_EVERY = 10, /* samples: files change slowly, next to reading them */
+    CALM = 300,        /* samples until all is as at the beginning: seven intervals, and a minute */
+    HOUR = 3600,
+    INTERVAL = 10, /* of consumers, in samples */
+};
+
+/* How much more memory may be resident: some pages at the top of heap and stack. On this host also
+ * the list of /proc and of the processes that take part, which it is given once KSM is used. */
+enum { NOISE_KILOBYTES = 16, LISTS_KILOBYTES = 128 };
+
+static const int64_t second = 1000;
+static const int64_t start = (int64_t)1700000000 * 1000;
+
+/* ---- what is held ---- */
+
+struct held {
+    long resident; /* kB */
+    long descriptors;
+    long heap; /* bytes in use */
+};
+
+static long resident_kilobytes(void) {
+    FILE *file = fopen("/proc/self/statm", "r");
+    long size = 0;
+    long pages = 0;
+
+    if (!file || fscanf(file, "%ld %ld", &size, &pages) != 2)
+        err(2, "/proc/self/statm");
+    fclose(file);
+    return pages * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+/* Of processes that take part in KSM, and for finding them: they come and go on a living host. */
+static bool is_of_processes(int fd) {
+    char link[32];
+    char path[PATH_MAX];
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t len = readlink(link, path, sizeof(path) - 1);
+    path[len > 0 ? len : 0] = '\0';
+    return strcmp(path, "/proc") == 0 || strstr(path, "/ksm_stat") ||
+           strstr(path, "/ksm_merging_pages");
+}
+
+static long descriptors(void) {
+    DIR *dir = opendir("/proc/self/fd");
+    long n = 0;
+
+    if (!dir)
+        err(2, "/proc/self/fd");
+    for (struct dirent *entry; (entry = readdir(dir));)
+        n += entry->d_name[0] != '.' && !is_of_processes(atoi(entry->d_name));
+    closedir(dir);
+    return n - 1; /* its own */
+}
+
+static struct held held_now(void) {
+    long n = descriptors();
+
+    malloc_trim(0);
+    return (struct held){resident_kilobytes(), n, (long)mallinfo2().uordblks};
+}
+
+/* ---- a soak in progress ---- */
+
+static struct soak {
+    const char *name;
+    const char *root;
+    bool changes;
+    long samples;
+    long warm; /* samples until it is */
+    long done;
+    struct held first;
+    struct held last;
+    int report; /* the descriptor of stdout */
+} soak;
+
+/* The calm around the two measurements, and the weather between them. */
+static void change(void) {
+    long to_end = soak.samples - soak.done;
+
+    if (!soak.changes)
+        return;
+    if (soak.done == soak.warm - CALM || to_end == CALM)
+        weather_calm();
+    else if (to_end > CALM && (soak.done < soak.warm - CALM || soak.done > soak.warm) &&
+             soak.done % CHANGE_EVERY == 0)
+        weather_change();
+}
+
+/* After each sample. */
+static bool sampled(void) {
+    soak.done++;
+    if (soak.done == soak.warm)
+        soak.first = held_now();
+    if (soak.done == soak.samples) {
+        soak.last = held_now();
+        return false;
+    }
+    change();
+    return true;
+}
+
+static int agent = -1;
+
+static void waited(void) {
+    if (!sampled()) {
+        close(agent);
+        agent = -1;
+    }
+}
+
+static void open_stdin(void) {
+    int ends[2];
+
+    if (pipe2(ends, O_CLOEXEC) != 0 || dup2(ends[0], STDIN_FILENO) < 0)
+        err(2, "pipe");
+    close(ends[0]);
+    agent = ends[1];
+}
+
+static void run_netdata(void) {
+    char name[] = "ksm.plugin", every[] = "1";
+    char root[PATH_MAX + 8];
+    char *argv[] = {name, every, root, NULL};
+
+    snprintf(root, sizeof(root), "--root=%.4000s", soak.root);
+    open_stdin();
+    faults_stop_clocks(start, second);
+    faults_on_wait(waited);
+    if (ksm_plugin_main(3, argv) != 0)
+        errx(2, "ksm.plugin ended");
+}
+
+static void run_collectd(void) {
+    char key[] = "Root";
+    char root[PATH_MAX];
+    oconfig_value_t value = {.value.string = root, .type = OCONFIG_TYPE_STRING};
+    oconfig_item_t option = {.key = key, .values = &value, .values_num = 1};
+    oconfig_item_t block = {.key = key, .children = &option, .children_num = 1};
+
+    snprintf(root, sizeof(root), "%.4000s", soak.root);
+    stub.interval = TIME_T_TO_CDTIME_T(1);
+    faults_stop_clocks(start, second);
+    module_register();
+    stub.config(&block);
+    if (stub.init() != 0 || !stub.read || !stub.read_consumers)
+        errx(2, "collectd's plugin does not start");
+    do {
+        stub_clear();
+        stub.read();
+        if (soak.done % INTERVAL == 0)
+            stub.read_consumers(NULL);
+        faults_stop_clocks(start, (soak.done + 1) * second);
+    } while (sampled());
+    stub.shutdown();
+}
+
+/* ---- a report ---- */
+
+static bool is_flat(void) {
+    long more = soak.last.resident - soak.first.resident;
+
+    if (soak.last.descriptors != soak.first.descriptors)
+        return false;
+    if (!soak.changes)
+        return more <= NOISE_KILOBYTES + LISTS_KILOBYTES;
+    return more <= NOISE_KILOBYTES && soak.last.heap == soak.first.heap;
+}
+
+static void report(time_t seconds) {
+    bool flat = soak.done == soak.samples && is_flat();
+
+    dprintf(soak.report,
+            "%s: %ld samples in %lld s: resident %ld kB after %ld, %ld kB at the end; "
+            "heap %ld and %ld bytes; descriptors %ld and %ld: %s\n",
+            soak.name, soak.done, (long long)seconds, soak.first.resident, soak.warm,
+            soak.last.resident, soak.first.heap, soak.last.heap, soak.first.descriptors,
+            soak.last.descriptors, flat ? "flat" : "NOT FLAT");
+    _exit(flat ? EXIT_SUCCESS : EXIT_FAILURE);
+}
+
+static void silence(void) {
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+    soak.report = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 10);
+    if (null < 0 || soak.report < 0 || dup2(null, STDOUT_FILENO) < 0 ||
+        dup2(null, STDERR_FILENO) < 0)
+        err(2, "/dev/null");
+    close(null);
+}
+
+/* Starts one in a process of its own. dir: NULL for this host. */
+static pid_t begin(const char *name, void (*run)(void), const char *dir, long samples,
+                   uint64_t seed) {
+    pid_t pid = fork();
+
+    if (pid < 0)
+        err(2, "fork");
+    if (pid > 0)
+        return pid;
+    time_t began = time(NULL);
+    soak = (struct soak){.name = name, .root = dir ? dir : "/", .changes = dir, .samples = samples};
+    soak.warm = samples / 10 + CALM;
+    silence();
+    /* All that there is counts, not what happens to have been used already: code and buffers. */
+    mlockall(MCL_CURRENT | MCL_FUTURE);
+    if (dir)
+        weather_begin(dir, seed);
+    run();
+    report(time(NULL) - began);
+    return 0;
+}
+
+static bool is_well(pid_t pid) {
+    int status = 0;
+
+    if (waitpid(pid, &status, 0) < 0)
+        err(2, "waitpid");
+    if (!WIFEXITED(status) || WEXITSTATUS(status) > 1)
+        fprintf(stderr, "soak: a plugin ended with status %#x\n", (unsigned)status);
+    return status == 0;
+}
+
+static bool soak_both(const char *const names[2], char *const dirs[2], long samples,
+                      uint64_t seed) {
+    pid_t netdata = begin(names[0], run_netdata, dirs[0], samples, seed);
+    pid_t collectd = begin(names[1], run_collectd, dirs[1], samples, seed);
+    bool well = is_well(netdata);
+
+    return is_well(collectd) && well;
+}
+
+static bool on_fixtures(long samples, uint64_t seed) {
+    static const char *const names[] = {"ksm.plugin, changing host", "collectd, changing host"};
+    char *const dirs[] = {tree_temp(), tree_temp()};
+    bool well = soak_both(names, dirs, samples, seed);
+
+    for (int i = 0; i < 2; i++) {
+        tree_remove(dirs[i]);
+        free(dirs[i]);
+    }
+    return well;
+}
+
+static bool on_this_host(void) {
+    static const char *const names[] = {"ksm.plugin, this host", "collectd, this host"};
+    static char *const no_dirs[] = {NULL, NULL};
+
+    if (access("/sys/kernel/mm/ksm", F_OK) == 0)
+        return soak_both(names, no_dirs, HOUR, 0);
+    puts("skipped: this host (no KSM in this kernel)");
+    return true;
+}
+
+/* The C library counts blocks that it keeps for the next caller as in use; it is told to keep none
+ * when a program starts. */
+static void start_without_caches(char *argv[]) {
+    if (getenv("GLIBC_TUNABLES"))
+        return;
+    setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0", 1);
+    execv("/proc/self/exe", argv);
+}
+
+int main(int argc, char *argv[]) {
+    long samples = argc > 1 ? atol(argv[1]) : 1000000;
+    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 20131;
+
+    start_without_caches(argv);
+    if (samples < 10 * CALM)
+        errx(2, "at least %d samples", 10 * CALM);
+    if (access("/dev/shm", W_OK | X_OK) == 0)
+        setenv("TMPDIR", "/dev/shm", 0);
+    printf("soak: %ld samples, seed %" PRIu64 "\n", samples, seed);
+    fflush(stdout);
+    bool well = on_fixtures(samples, seed);
+    return on_this_host() && well ? EXIT_SUCCESS : EXIT_FAILURE;
+}
