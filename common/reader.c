@@ -38,7 +38,8 @@ int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings) 
     pseudofs_init(&reader->vmstat, root, "proc", "vmstat");
     pseudofs_init(&reader->meminfo, root, "proc", "meminfo");
     ksmd_init(&reader->ksmd, root, uksm ? "uksmd" : "ksmd");
-    return uksm ? 0 : status;
+    /* What is lacking only for the moment will be looked for again at each tick. */
+    return uksm || pseudofs_is_transient(status) ? 0 : status;
 }
 
 void ksm_reader_why_not(int status, const char *root, char *message, size_t size) {

@@ -29,7 +29,7 @@ check-tsan: deps deps-check ## The tests with ThreadSanitizer, collectd's callba
 
 check-valgrind: deps deps-check ## The unit tests under valgrind
 	@$(BUILD_ALL) BUILD=$(BUILD)/valgrind CFLAGS="$(NOT_CONFINED)" all tools units
-	@WRAPPER="valgrind --quiet --leak-check=full --error-exitcode=9 --child-silent-after-fork=no" \
+	@KSM_FAULTS=199 WRAPPER="valgrind --quiet --leak-check=full --error-exitcode=9 --child-silent-after-fork=no" \
 		PYTHON=$(PYTHON) tests/check.sh $(BUILD)/valgrind $(NOT_SHIPPED) -k test_plugin
 
 coverage: deps deps-check ## Line and branch coverage of the tests

@@ -58,7 +58,7 @@ check: deps deps-check ## Run the tests (under five minutes)
 
 check-long: deps deps-check ## Run the slow tests (under twenty minutes)
 	@$(BUILD_ALL) all tools units
-	@PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m long
+	@KSM_FAULTS=all PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m long
 
 C_FILES = $(wildcard common/*.[ch] collectd/*.[ch] netdata/*.[ch] tests/*.[ch] tests/*/*.[ch])
 SHELL_FILES = $(wildcard tests/*.sh) .ci/run

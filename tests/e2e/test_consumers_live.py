@@ -339,6 +339,14 @@ def test_the_share_is_rss_less_pss_to_the_page(equal, ksm, build, page_size):
     assert said == ""
 
 
+def test_descriptors_of_those_who_take_part_are_kept(equal, build):
+    with Plugin(build / "ksm.plugin", "--consumers-interval=1") as plugin:
+        plugin.samples(2)
+        descriptors = Path(f"/proc/{plugin.process.pid}/fd")
+        kept = {os.readlink(one) for one in descriptors.iterdir()}
+    assert {f"/proc/{pid}/ksm_stat" for _actor, pid in equal} <= kept
+
+
 def test_zero_pages_belong_to_who_has_them(equal, build, page_size):
     started = [pid for actor, pid in equal if actor is OF_ZEROS]
     if not started:
