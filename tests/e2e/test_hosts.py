@@ -268,10 +268,10 @@ def test_full_scans_that_start_anew_give_no_absurd_rate(moving):
     while time.time() < before + SEEN_S:
         seen.append(moving.hosts.collectd.rates()["ksm/total_operations-full_scans"][1])
         time.sleep(0.2)
-    assert all(math.isnan(number) or 0 <= number <= rate * 1.1 for number in seen), seen
-    assert seen[-1] == pytest.approx(rate, rel=0.1)
+    assert all(math.isnan(number) or 0 <= number <= rate * 1.5 for number in seen), seen
+    assert seen[-1] == pytest.approx(rate, rel=0.25)
     shown = [number for _when, number in moving.hosts.netdata.history(10)["ksm.full_scans", "full_scans"]]
-    assert all(0 <= number <= rate * 1.1 for number in shown), shown
+    assert all(0 <= number <= rate * 1.5 for number in shown), shown
 
 
 def after_reset(samples):

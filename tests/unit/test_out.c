@@ -261,6 +261,7 @@ START_TEST(reader_goes_while_the_pipe_is_full) {
     if (reader == 0) {
         close(ends[1]);
         usleep(100 * 1000);
+        free(text);
         _exit(0);
     }
     close(ends[0]);
