@@ -253,17 +253,15 @@ END_TEST
 
 /* A reader that goes while the writer waits for it. */
 START_TEST(reader_goes_while_the_pipe_is_full) {
-    char *text = some_text(300000);
-
     fcntl(ends[1], F_SETPIPE_SZ, 4096);
     fcntl(ends[1], F_SETFL, O_NONBLOCK);
     pid_t reader = fork();
     if (reader == 0) {
         close(ends[1]);
         usleep(100 * 1000);
-        free(text);
         _exit(0);
     }
+    char *text = some_text(300000);
     close(ends[0]);
     alarm(10);
     out_text(&out, text);
