@@ -7,6 +7,7 @@
 #include <err.h>
 #include <libgen.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,9 @@
 
 struct stub stub;
 static void *handle;
+
+/* The daemon calls the callbacks in threads of its own; they must be able to do this at once. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 void stub_clear(void) {
     stub.value_count = 0;
@@ -105,25 +109,30 @@ cdtime_t plugin_get_interval(void) {
 
 /* A clock on which no two calls are the same. */
 cdtime_t cdtime(void) {
-    stub.now += TIME_T_TO_CDTIME_T(1);
-    return stub.now;
+    pthread_mutex_lock(&lock);
+    cdtime_t now = stub.now += TIME_T_TO_CDTIME_T(1);
+    pthread_mutex_unlock(&lock);
+    return now;
 }
 
 void plugin_log(int level, const char *format, ...) {
     va_list words;
 
+    pthread_mutex_lock(&lock);
     if (stub.message_count == STUB_MESSAGES)
         errx(2, "more than %d messages", STUB_MESSAGES);
     va_start(words, format);
     vsnprintf(stub.messages[stub.message_count].text, sizeof(stub.messages[0].text), format, words);
     va_end(words);
     stub.messages[stub.message_count++].severity = level;
+    pthread_mutex_unlock(&lock);
 }
 
 /* Debian's daemon aborts where this one does. */
 int plugin_dispatch_values(value_list_t const *vl) {
     if (!vl->values || vl->values_len != 1)
         errx(2, "%s-%s: no value, or more than one", vl->type, vl->type_instance);
+    pthread_mutex_lock(&lock);
     if (stub.value_count == STUB_VALUES)
         errx(2, "more than %d values", STUB_VALUES);
     struct stub_value *value = &stub.values[stub.value_count++];
@@ -133,6 +142,7 @@ int plugin_dispatch_values(value_list_t const *vl) {
     memcpy(value->type, vl->type, sizeof(value->type));
     memcpy(value->type_instance, vl->type_instance, sizeof(value->type_instance));
     memcpy(value->host, vl->host, sizeof(value->host));
+    pthread_mutex_unlock(&lock);
     return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -497,6 +498,40 @@ START_TEST(consumers_interval) {
 }
 END_TEST
 
+static void *read_host(void *unused) {
+    (void)unused;
+    for (int i = 0; i < 3; i++)
+        stub.read();
+    return NULL;
+}
+
+static void *read_consumers(void *unused) {
+    (void)unused;
+    for (int i = 0; i < 3; i++)
+        stub.read_consumers(NULL);
+    return NULL;
+}
+
+/* The daemon runs the two at the same time: they share nothing that either writes. What they do
+ * wrong a build with ThreadSanitizer tells. */
+START_TEST(callbacks_in_parallel) {
+    tree_make("tests/fixtures/consumers.tree", dir);
+    start();
+    ck_assert_msg(stub.read_consumers, "no callback for the consumers");
+    for (int round = 0; round < 50; round++) {
+        pthread_t host;
+        pthread_t consumers;
+        stub_clear();
+        ck_assert_int_eq(pthread_create(&host, NULL, read_host, NULL), 0);
+        ck_assert_int_eq(pthread_create(&consumers, NULL, read_consumers, NULL), 0);
+        pthread_join(host, NULL);
+        pthread_join(consumers, NULL);
+        ck_assert_int_gt(stub.value_count, 0);
+    }
+    ck_assert_int_eq(stub.shutdown(), 0);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("collectd");
     TCase *life = suite_case(suite, "life");
@@ -517,6 +552,7 @@ int main(void) {
     tcase_add_test(reading, absent_figures);
     tcase_add_test(reading, stopped_is_no_error);
     tcase_add_test(reading, nothing_readable);
+    tcase_add_test(reading, callbacks_in_parallel);
 
     tcase_add_checked_fixture(config, set_up, NULL);
     tcase_add_loop_test(config, one_option, 0, ROWS(options));
