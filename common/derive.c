@@ -144,22 +144,31 @@ static int derive_merged(const struct ksm_sample *s, int64_t *value) {
     return status == 0 ? percent(sharing, pages == 0 ? 1 : pages, value) : status;
 }
 
-/* saved in bytes against a sum of fields of meminfo in kB. */
-static int of_memory(const struct ksm_sample *s, int64_t kilobytes, int64_t *value) {
-    int64_t saved = 0;
+/* A figure in bytes against a sum of fields of meminfo in kB. */
+static int of_memory(const struct ksm_sample *s, enum ksm_id id, int64_t kilobytes,
+                     int64_t *value) {
+    int64_t part = 0;
     int64_t bytes = 0;
-    int status = operand(s, KSM_saved, &saved);
+    int status = operand(s, id, &part);
 
     if (status == 0)
         status = product(kilobytes, 1024, &bytes);
-    return status == 0 ? percent(saved, bytes, value) : status;
+    return status == 0 ? percent(part, bytes, value) : status;
 }
 
-static int derive_ram(const struct ksm_sample *s, int64_t *value) {
+static int of_ram(const struct ksm_sample *s, enum ksm_id id, int64_t *value) {
     int64_t total = 0;
     int status = operand(s, KSM_mem_total, &total);
 
-    return status == 0 ? of_memory(s, total, value) : status;
+    return status == 0 ? of_memory(s, id, total, value) : status;
+}
+
+static int derive_ram(const struct ksm_sample *s, int64_t *value) {
+    return of_ram(s, KSM_saved, value);
+}
+
+static int derive_net(const struct ksm_sample *s, int64_t *value) {
+    return of_ram(s, KSM_profit, value);
 }
 
 static int derive_exposure(const struct ksm_sample *s, int64_t *value) {
@@ -169,7 +178,7 @@ static int derive_exposure(const struct ksm_sample *s, int64_t *value) {
 
     if (status == 0)
         status = sum(available, swap, &available);
-    return status == 0 ? of_memory(s, available, value) : status;
+    return status == 0 ? of_memory(s, KSM_saved, available, value) : status;
 }
 
 static int derive_sharing_ratio(const struct ksm_sample *s, int64_t *value) {

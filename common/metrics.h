@@ -36,6 +36,7 @@ enum ksm_kind {
     X(KILOBYTES, 1, "kB")                                                                          \
     X(PERCENT, 1000, "%")                                                                          \
     X(PERCENT_OPEN, 1000, "%, may pass 100")                                                       \
+    X(SIGNED_PERCENT, 1000, "%, may be negative")                                                  \
     X(WHOLE_PERCENT, 1, "%")                                                                       \
     X(RATIO, 1000, "pages per page")                                                               \
     X(NODES, 1, "nodes")                                                                           \

@@ -30,6 +30,7 @@ static const struct charts_scale scales[KSM_KINDS][KSM_UNITS] = {
             [KSM_UNIT_SIGNED_BYTES] = {1, MIB},
             [KSM_UNIT_PERCENT] = {1, 1000},
             [KSM_UNIT_PERCENT_OPEN] = {1, 1000},
+            [KSM_UNIT_SIGNED_PERCENT] = {1, 1000},
             [KSM_UNIT_RATIO] = {1, 1000},
             [KSM_UNIT_NODES] = {1, 1},
         },

@@ -42,6 +42,7 @@ def places(page_size):
     add("saved overhead", "bytes", 1, "savings", "MiB", mib)
     add("profit gain", "gauge", 1, "savings", "MiB", mib)
     add("merged ram", "percent", 1000, "effectiveness", "percentage", 1e-3)
+    add("net", "gauge", 1000, "effectiveness", "percentage", 1e-3)
     add("exposure", "gauge", 1000, "exposure", "percentage", 1e-3)
     add("sharing_ratio", "gauge", 1000, "sharing_ratio", "mappings/page", 1e-3)
     add("full_scans", "total_operations", 1, "full_scans", "scans/s", 1, counter=True)
@@ -147,6 +148,8 @@ def derived(figures, memory, profit, page_size):
         found["sharing_ratio"] = (shared + sharing) * RATIO // shared
     if "MemTotal" in memory:
         found["ram"] = saved * PERCENT // (memory["MemTotal"] * 1024)
+        if profit is not None:
+            found["net"] = int(profit * PERCENT / (memory["MemTotal"] * 1024))     # towards 0, as in C
     if "MemAvailable" in memory:
         found["exposure"] = saved * PERCENT // ((memory["MemAvailable"] + memory["SwapFree"]) * 1024)
     return found

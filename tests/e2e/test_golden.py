@@ -16,7 +16,7 @@ from protocol import Agent, ProtocolError
 # What each era's kernel is known for: figures it has, and figures that came later.
 HAS = [
     ("article", "shared sharing saved gain profit merged sharing_ratio pages_to_scan",
-     "full_scans run ksmd_cpu ram exposure zero cow"),
+     "full_scans run ksmd_cpu ram net exposure zero cow"),
     ("2.6.32", "full_scans run sleep_millisecs ksmd_cpu ram", "exposure merge_across_nodes chains cow zero"),
     ("3.10", "merge_across_nodes ksmd_cpu", "exposure use_zero_pages max_page_sharing chains"),
     ("5.15", "exposure use_zero_pages max_page_sharing chains dups", "cow swpin_copy zero scanned"),
@@ -48,6 +48,7 @@ BY_HAND = [
     ("6.12", "run", 2),                                         # 6 in the file
     ("6.12", "merged", 0),
     ("6.18", "profit", -64431232),
+    ("6.18", "net", -47),                                       # of 131748208 kB: -0.0477… %
     ("6.18", "advisor_mode", 1),
     ("uksm", "scanned", 1532437 * 16),
     ("uksm", "zero", 81236 // 4),

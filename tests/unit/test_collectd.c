@@ -158,6 +158,7 @@ static const struct {
     {"gauge", "gain", false, 0, 168669184},
     {"percent", "merged", false, 0, 34.249},
     {"percent", "ram", false, 0, 8.592},
+    {"gauge", "net", false, 0, 8.195},
     {"gauge", "exposure", false, 0, 17.185},
     {"gauge", "sharing_ratio", false, 0, 2.841},
     {"total_operations", "full_scans", true, 12, 0},

@@ -49,6 +49,7 @@ static const struct row rows[] = {
       IS(overhead, 16834432),  /* 64 * 263038 */
       IS(merged, 34249),       /* 90090 / 263038 = 34.2498 % */
       IS(ram, 8591),           /* of 4294967296: 8.5917 % */
+      IS(net, 8199),           /* 352174208 of 4294967296: 8.1997 % */
       IS(exposure, 17183),     /* of 2147483648: 17.1833 % */
       IS(sharing_ratio, 2841), /* 139001 / 48911 = 2.8419 */
       END}},
@@ -98,7 +99,7 @@ static const struct row rows[] = {
      4096,
      {END},
      {IS(saved, 0), IS(profit, 0), IS(overhead, 0), IS(gain, 0), IS(merged, 0), IS(ram, 0),
-      IS(exposure, 0), NOT(sharing_ratio, -ENODATA), END}},
+      IS(net, 0), IS(exposure, 0), NOT(sharing_ratio, -ENODATA), END}},
     {"registered, nothing shared",
      4096,
      {IS(unshared, 500), NOT(general_profit, -ENOENT), END},
@@ -196,6 +197,14 @@ static const struct row rows[] = {
      4096,
      {IS(sharing, 262144), IS(mem_available, GIB / 4), IS(swap_free, GIB / 4), END},
      {IS(ram, 25000), IS(exposure, 200000), END}},
+    {"the kernel's records take more than is saved: net is negative",
+     4096,
+     {IS(general_profit, -12884902), IS(mem_total, GIB), END},
+     {IS(ram, 0), IS(net, -1200), END}}, /* -12884901.88 is 1.2 % of 1073741824 */
+    {"what is lost of profit is lost of net",
+     4096,
+     {IS(sharing, 1), NOT(general_profit, -EIO), END},
+     {IS(saved, 4096), IS(ram, 0), NOT(net, -EIO), END}},
     {"swap makes room",
      4096,
      {IS(sharing, 262144), IS(mem_available, 0), IS(swap_free, 2 * GIB), END},
@@ -303,8 +312,9 @@ END_TEST
 
 /* Nothing of the sample before stays: not even under a status that says so. */
 START_TEST(no_memory_of_the_sample_before) {
-    static const enum ksm_id derived[] = {KSM_saved,  KSM_profit, KSM_overhead, KSM_gain,
-                                          KSM_merged, KSM_ram,    KSM_exposure, KSM_sharing_ratio};
+    static const enum ksm_id derived[] = {KSM_saved, KSM_profit,   KSM_overhead,
+                                          KSM_gain,  KSM_merged,   KSM_ram,
+                                          KSM_net,   KSM_exposure, KSM_sharing_ratio};
     struct ksm_sample sample;
 
     start_sample(&sample, 4096);
@@ -361,6 +371,8 @@ static struct exact exactly(const struct ksm_sample *s, enum ksm_id id) {
         return registered == 0 ? (struct exact){0, true} : ratio(sharing, 100000, registered);
     if (id == KSM_ram)
         return ratio(saved, 100000, number(s, KSM_mem_total) * 1024);
+    if (id == KSM_net)
+        return ratio(profit, 100000, number(s, KSM_mem_total) * 1024);
     if (id == KSM_exposure)
         return ratio(saved, 100000, free_kb * 1024);
     if (id == KSM_sharing_ratio)
@@ -370,8 +382,9 @@ static struct exact exactly(const struct ksm_sample *s, enum ksm_id id) {
 
 /* bits: how large operands can get. Up to 2^28 pages (a TiB) and 2^40 kB no product passes. */
 static void check_against_exact(const struct ksm_sample *sample, unsigned bits) {
-    static const enum ksm_id derived[] = {KSM_saved,  KSM_profit, KSM_overhead, KSM_gain,
-                                          KSM_merged, KSM_ram,    KSM_exposure, KSM_sharing_ratio};
+    static const enum ksm_id derived[] = {KSM_saved, KSM_profit,   KSM_overhead,
+                                          KSM_gain,  KSM_merged,   KSM_ram,
+                                          KSM_net,   KSM_exposure, KSM_sharing_ratio};
 
     for (int i = 0; i < ROWS(derived); i++) {
         const struct ksm_value *got = &sample->at[derived[i]];

@@ -144,7 +144,8 @@ static struct data_source find_type(FILE *types, const char *type) {
 
 /* The least and the most that a figure of a unit can be, as its host sees it. */
 static bool lets_through(const struct data_source *type, const struct ksm_figure *figure) {
-    bool is_signed = figure->unit == KSM_UNIT_SIGNED_BYTES;
+    bool is_signed =
+        figure->unit == KSM_UNIT_SIGNED_BYTES || figure->unit == KSM_UNIT_SIGNED_PERCENT;
     double most = figure->unit == KSM_UNIT_PERCENT ? 100 : 4294967295.0;
 
     if (is_signed && strcmp(type->min, "U") != 0 && atof(type->min) >= 0)
@@ -221,6 +222,7 @@ static const struct {
     {KSM_overhead, 1048576, 4096, 1, 1048576},
     {KSM_merged, 34249, 4096, 34.249, 34.249},
     {KSM_ram, 100000, 4096, 100, 100},
+    {KSM_net, -100, 4096, -0.1, -0.1},
     {KSM_exposure, 200000, 4096, 200, 200},
     {KSM_sharing_ratio, 2841, 4096, 2.841, 2.841},
     {KSM_full_scans, 12, 4096, 12, 12},

@@ -67,6 +67,7 @@ static const struct {
     {KSM_gain, {KSM_sharing, KSM_shared}, 2},
     {KSM_merged, {KSM_shared, KSM_sharing, KSM_unshared, KSM_volatile}, 4},
     {KSM_ram, {KSM_sharing, KSM_zero, KSM_mem_total}, 3},
+    {KSM_net, {KSM_general_profit, KSM_mem_total}, 2},
     {KSM_exposure, {KSM_sharing, KSM_zero, KSM_mem_available, KSM_swap_free}, 4},
     {KSM_sharing_ratio, {KSM_sharing, KSM_shared}, 2},
 };
