@@ -8,11 +8,11 @@ set -eu
 run='gcc libc6-dev make collectd-core collectd-dev netdata-core netdata-web python3'
 check='check pkg-config clang clang-format clang-tidy cppcheck shellcheck
     python3-pytest python3-pytest-xdist pyflakes3 strace procps binutils libcap2-bin
-    libclang-rt-dev valgrind gcovr'
+    libclang-rt-dev valgrind gcovr prometheus'
 
-# The services among them; service X is in package X-core, whose postinst would
-# start it and enable it at boot.
-services='collectd netdata'
+# The services among them, whose packages' postinst would start them and enable
+# them at boot.
+services='collectd netdata prometheus'
 
 policy=/usr/sbin/policy-rc.d        # what maintainer scripts ask before a start
 saved=$policy.before-ksm-deps       # the one that was there before ours
@@ -29,6 +29,7 @@ apt() { apt-get -q -o DPkg::Lock::Timeout=120 "$@"; }
 # No removals: a Netdata from elsewhere conflicts with Debian's, and is to stay.
 # shellcheck disable=SC2086 # a list of words
 install() { apt install -y --no-install-recommends --no-remove $need; }
+package_of() { case $1 in prometheus) echo prometheus ;; *) echo "$1-core" ;; esac; }
 ours() { grep -qs "^$marker" "$policy"; }
 
 put_policy() {
@@ -62,7 +63,7 @@ cleanup() {
     set +e
     off=
     for s in $new; do
-        installed "$s-core" || continue
+        installed "$(package_of "$s")" || continue
         # Debian's update-rc.d removes systemd's links too, systemd or not.
         if update-rc.d "$s" disable || systemctl disable "$s"; then off="$off $s"
         else say "could not disable the service $s at boot"; fi
@@ -111,7 +112,7 @@ left=$(sed -n "s/^$marker//p" "$policy" 2>/dev/null || :)
 new=
 for s in $services; do
     case " $left " in *" $s "*) new="$new $s"; continue ;; esac
-    installed "$s-core" || new="$new $s"
+    installed "$(package_of "$s")" || new="$new $s"
 done
 
 # sh handles a signal when the apt-get it waits for has ended: never halfway.
