@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Netdata's alerts, each seen to raise and to clear by a real agent, and to stay quiet where it should.
 
-The agents run a copy of the file that ships, in which only the durations are shorter: 6 s for 10 minutes.  Every
+The agents run a copy of the file that ships, in which only the durations are shorter: 5 s for 10 minutes.  Every
 scenario has an agent and a world of its own; all run at once, and tell what the agent's own log of alarms holds.
 """
 
@@ -23,9 +23,9 @@ HELPERS = {"ksm_running", "ksm_ram", "ksm_cow", "ksm_scanned"}
 RAISED = {"WARNING", "CRITICAL"}
 
 # What the copy has instead of the file's durations: how often each stands there, at least.
-SHORTER = [("lookup: (\\w+) -10m ", r"lookup: \1 -6s ", 8), ("lookup: (\\w+) -1m ", r"lookup: \1 -3s ", 1),
-           ("every: 10s", "every: 1s", 9), (">= 540\\b", ">= 4", 8)]
-WINDOW_S = 6        # what is 10 minutes in the file
+SHORTER = [("lookup: (\\w+) -10m ", r"lookup: \1 -5s ", 8), ("lookup: (\\w+) -1m ", r"lookup: \1 -3s ", 1),
+           ("every: 10s", "every: 1s", 9), (">= 540\\b", ">= 3", 8)]
+WINDOW_S = 5        # what is 10 minutes in the file
 FULL_S = 9          # windows are full, and looked at
 CHANGE_S = 30       # an alert that is due comes within this time
 
