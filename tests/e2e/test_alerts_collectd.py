@@ -99,8 +99,8 @@ def played(build, tmp_path_factory):
         directory = work / scenario.__name__
         directory.mkdir()
         tree = golden.make_tree(build, "6.18", directory / "tree")
-        with World(tree) as world, \
-                Collectd(directory / "collectd", build / "ksm.so", {"Root": tree, **golden.OPTIONS}, extra=extra) as host:
+        options = {"Root": tree, **golden.OPTIONS}
+        with World(tree) as world, Collectd(directory / "collectd", build / "ksm.so", options, extra=extra) as host:
             host.wait_for("ksm/gauge-net", "ksm/gauge-exposure")
             time.sleep(4)
             scenario(host, world)
@@ -142,11 +142,13 @@ def test_rules_raise_and_clear_and_stay_quiet():
 def test_rules_ask_for_what_write_prometheus_exports(build, make_tree, tmp_path):
     port = free_port()
     extra = f'LoadPlugin write_prometheus\n<Plugin write_prometheus>\nHost "127.0.0.1"\nPort "{port}"\n</Plugin>'
-    with Collectd(tmp_path / "collectd", build / "ksm.so", {"Root": make_tree("6.18"), **golden.OPTIONS}, extra=extra) as host:
+    options = {"Root": make_tree("6.18"), **golden.OPTIONS}
+    with Collectd(tmp_path / "collectd", build / "ksm.so", options, extra=extra) as host:
         host.wait_for("ksm/vmpage_number-zero")
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-            exported = set(re.findall(r'^(\w+)\{ksm="(\w+)",instance="localhost"\}', answer.read().decode(), re.MULTILINE))
+            lines = answer.read().decode()
+    exported = set(re.findall(r'^(\w+)\{ksm="(\w+)",instance="localhost"\}', lines, re.MULTILINE))
     asked = {(metric, figure) for metric, figures in re.findall(r'(collectd_\w+)\{ksm=~?"([\w|]+)"', RULES.read_text())
              for figure in figures.split("|")}
     assert len(asked) > 10
@@ -195,8 +197,11 @@ def of_collectd():
     return found
 
 
-@pytest.mark.parametrize("read, names", [(of_netdata, set(MEANING)), (of_prometheus, set(MEANING)), (of_collectd, BY_COLLECTD)],
-                         ids=["netdata", "prometheus", "collectd"])
+@pytest.mark.parametrize("read, names", [
+    (of_netdata, set(MEANING)),
+    (of_prometheus, set(MEANING)),
+    (of_collectd, BY_COLLECTD),
+])
 def test_files_of_alerts_mean_the_same(read, names):
     found = read()
     assert set(found) == names
