@@ -128,6 +128,22 @@ def switched_off(watched):
     watched.live(run=2, cow=500_000, shared=0, sharing=0, unshared=0, volatile=0, zero=0, profit=0)
 
 
+def off_and_on(watched):
+    """KSM is stopped, merged pages are written to, the rest is unmerged, and KSM goes on."""
+    watched.wait_status(ksm_unmerging="CLEAR")
+    watched.world.set(run=0, cow=100_000)
+    time.sleep(1.5)
+    watched.world.set(run=2, cow=500_000, sharing=0, shared=0, profit=0)
+    time.sleep(1.5)
+    watched.live(run=1, cow=50)
+
+
+def busy(watched):
+    """ksmd works hard for what it saves, and some of that is written to."""
+    watched.wait_status(ksm_unmerging="CLEAR")
+    watched.live(ksmd=30, sharing=1_300_000, cow=500_000)
+
+
 def old_kernel(watched):
     """Before 6.6: scans that take long are well, a ksmd that does nothing is not."""
     watched.wait_status(**dict.fromkeys(ALERTS, "CLEAR"))
@@ -164,11 +180,13 @@ SCENARIOS = {
     idle: ("6.18", NOTHING),
     guest_ends: ("6.18", {}),
     switched_off: ("6.18", {}),
+    off_and_on: ("6.18", {}),
+    busy: ("6.18", {}),
     old_kernel: ("6.1", {}),
     no_cow: ("5.15", {}),
     just_started: ("6.18", {"profit": -300 << 20, "scanned": 0, "skipped": 0, "full_scans": 0}),
 }
-QUIET = [all_skipped, gaps, idle, guest_ends, switched_off, no_cow]
+QUIET = [all_skipped, gaps, idle, guest_ends, switched_off, off_and_on, busy, no_cow]
 
 
 def play(scenario, build, work, health):
