@@ -125,7 +125,7 @@ def switched_off(watched):
     """KSM is stopped at a net loss and with pages merged, and then told to unmerge them."""
     watched.wait_status(ksm_unmerging="CLEAR")
     watched.live(run=0, scanned=0, skipped=0, full_scans=0, ksmd=0, cow=5_000, profit=-300 << 20)
-    watched.live(run=2, cow=500_000, shared=0, sharing=0, unshared=0, volatile=0, zero=0, profit=0)
+    watched.live(run=2, cow=2_000_000, shared=0, sharing=0, unshared=0, volatile=0, zero=0, profit=0)
 
 
 def off_and_on(watched):
@@ -133,7 +133,7 @@ def off_and_on(watched):
     watched.wait_status(ksm_unmerging="CLEAR")
     watched.world.set(run=0, cow=100_000)
     time.sleep(1.5)
-    watched.world.set(run=2, cow=500_000, sharing=0, shared=0, profit=0)
+    watched.world.set(run=2, cow=2_000_000, sharing=0, shared=0, profit=0)
     time.sleep(1.5)
     watched.live(run=1, cow=50)
 
