@@ -85,8 +85,8 @@ static void draw_dimension(const char *id, const struct ksm_figure *figure, int6
     out_text(out, "\n");
 }
 
-/* Whether a chart of the group counts in pages, so that who compares it with MiB needs their size.
- */
+/* Whether a chart of the group counts in pages, so that who compares it with MiB needs
+ * their size. */
 static bool counts_pages(enum ksm_group group) {
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         const struct ksm_figure *figure = &ksm_figures[id];
@@ -173,6 +173,13 @@ static void set_figure(struct charts *charts, enum ksm_id id, const struct ksm_v
         set(ksm_states[state], at->value == state, out);
 }
 
+/* Whether there is a chart of the group: an alert cannot ask for what an agent never heard of. */
+static void tell_whether(enum ksm_group group, bool any, struct out *out) {
+    out_text(out, "VARIABLE HOST ksm_has_");
+    out_text(out, ksm_group_names[group]);
+    out_text(out, any ? " = 1\n" : " = 0\n");
+}
+
 static void send_chart(struct charts *charts, enum ksm_group group, const struct ksm_sample *sample,
                        struct out *out) {
     bool any = false;
@@ -185,6 +192,8 @@ static void send_chart(struct charts *charts, enum ksm_group group, const struct
             charts->drawn[id] = more = true;
         any = any || charts->drawn[id];
     }
+    if (more || charts->ticks == 1)
+        tell_whether(group, any, out);
     if (more)
         draw(charts, group, sample, out);
     if (!any)

@@ -33,7 +33,8 @@ void charts_init(struct charts *charts, int update_every);
  * drawn again when one appears later; a figure that has no value at this tick is left out (a gap).
  * Of a counter's growth in a gap one tick's share is sent after it: the agent takes all growth
  * since the last value for that of one tick. A chart that counts in pages carries their size as the
- * variable page_size (bytes), for alerts that compare it with a chart in MiB. */
+ * variable page_size (bytes), for alerts that compare it with a chart in MiB. Variables of the
+ * host, ksm_has_GROUP, tell alerts which charts there are: 1 or 0. */
 void charts_send(struct charts *charts, const struct ksm_sample *sample, struct out *out);
 
 /* How a figure's integer becomes the number in the chart: value * multiplier / divisor, of a

@@ -39,7 +39,7 @@ class Agent:
     """What an agent makes of a plugin's output.
 
     charts: {chart: {title, units, family, context, type, priority, update_every}}
-    variables: {(chart, name): integer}
+    variables: {(chart, name): integer}; of the host, the chart is None
     dimensions: {(chart, dimension): (algorithm, multiplier, divisor)}
     ticks: [{(chart, dimension): integer}]; a new tick starts when a chart begins for the second time.
     """
@@ -95,11 +95,13 @@ class Agent:
         self.drawn = name
 
     def variable(self, line, arguments):
-        """VARIABLE CHART name = value"""
-        self.check(self.drawn, "VARIABLE without CHART", line)
-        self.check(len(arguments) == 3 and arguments[0] == "CHART", "VARIABLE takes CHART, a name and a value", line)
-        self.check(ID.fullmatch(arguments[1]) and DECIMAL.fullmatch(arguments[2]), "unexpected word", line)
-        self.variables[self.drawn, arguments[1]] = int(arguments[2])
+        """VARIABLE CHART|HOST name = value"""
+        self.check(self.begun is None, "VARIABLE between BEGIN and END", line)
+        self.check(len(arguments) == 3 and arguments[0] in ("CHART", "HOST"), "VARIABLE takes 3 words", line)
+        scope, name, value = arguments
+        self.check(scope == "HOST" or self.drawn, "VARIABLE CHART without CHART", line)
+        self.check(ID.fullmatch(name) and DECIMAL.fullmatch(value), "unexpected word", line)
+        self.variables[self.drawn if scope == "CHART" else None, name] = int(value)
 
     def dimension(self, line, arguments):
         """DIMENSION id name algorithm multiplier divisor"""

@@ -135,7 +135,16 @@ def test_netdata_draws_with_the_right_units(era, page_size):
 def test_netdata_learns_the_page_size_where_it_gets_pages(era, page_size):
     agent = netdata_golden(era)
     in_pages = {chart for chart, look in agent.charts.items() if look["units"] in ("pages", "pages/s")}
-    assert agent.variables == {(chart, "page_size"): page_size for chart in in_pages}
+    assert {name: value for name, value in agent.variables.items() if name[0]} == {
+        (chart, "page_size"): page_size for chart in in_pages}
+
+
+@pytest.mark.parametrize("era", ERAS_WITH_KSM)
+def test_netdata_learns_which_charts_there_are(era):
+    agent = netdata_golden(era)
+    groups = {place.chart for place in places(1).values()}
+    assert {name: value for (chart, name), value in agent.variables.items() if chart is None} == {
+        f"ksm_has_{group}": f"ksm.{group}" in agent.charts for group in groups}
 
 
 @pytest.mark.parametrize("era", ERAS_WITH_KSM)
@@ -174,7 +183,7 @@ GOOD = "CHART ksm.a '' 't' 'u' 'f' ksm.a line 1 1 '' ksm.plugin ksm\nDIMENSION d
     GOOD + "CHART ksm.a '' 't' 'other' 'f' ksm.a line 1 1 '' ksm.plugin ksm\n",
     GOOD + "DIMENSION e '' absolute 1 0\n",
     "VARIABLE CHART v = 1\n",
-    GOOD + "VARIABLE HOST v = 1\n",
+    GOOD + "VARIABLE GLOBAL v = 1\n",
     GOOD + "VARIABLE v = 1\n",
     GOOD + "VARIABLE CHART v = 1.5\n",
     "CHART ksm.a '' 'it's' 'u' 'f' ksm.a line 1 1 '' ksm.plugin ksm\n",

@@ -135,18 +135,44 @@ static const char *take_chart(struct protocol *p, const struct line *line) {
     return NULL;
 }
 
-static const char *take_variable(struct protocol *p, const struct line *line) {
-    struct protocol_chart *chart = p->drawing;
+int64_t protocol_variable(const struct protocol *p, const char *name) {
+    for (int i = 0; i < p->variables_count; i++)
+        if (strcmp(p->variables[i].name, name) == 0)
+            return p->variables[i].value;
+    return -1;
+}
 
-    if (!chart)
-        return "VARIABLE without a CHART before it";
-    if (line->count != 4 || strcmp(line->words[1], "CHART") != 0)
-        return "VARIABLE takes CHART, a name and a value";
+static const char *set_host_variable(struct protocol *p, const char *name, int64_t value) {
+    int i = 0;
+
+    while (i < p->variables_count && strcmp(p->variables[i].name, name) != 0)
+        i++;
+    if (i == PROTOCOL_VARIABLES)
+        return "too many variables";
+    if (i == p->variables_count)
+        p->variables_count++;
+    strcpy(p->variables[i].name, name);
+    p->variables[i].value = value;
+    return NULL;
+}
+
+static const char *take_variable(struct protocol *p, const struct line *line) {
+    int64_t value = 0;
+
+    if (p->setting)
+        return "VARIABLE between BEGIN and END";
+    if (line->count != 4)
+        return "VARIABLE takes CHART or HOST, a name and a value";
     if (!is_id(line->words[2]) || strchr(line->words[2], '.'))
         return "VARIABLE: bad name";
-    if (!take_number(line->words[3], &chart->variable_value))
+    if (!take_number(line->words[3], &value))
         return "VARIABLE: the value is no plain number";
-    strcpy(chart->variable, line->words[2]);
+    if (strcmp(line->words[1], "HOST") == 0)
+        return set_host_variable(p, line->words[2], value);
+    if (strcmp(line->words[1], "CHART") != 0 || !p->drawing)
+        return "VARIABLE CHART without a CHART before it, or of something else";
+    strcpy(p->drawing->variable, line->words[2]);
+    p->drawing->variable_value = value;
     return NULL;
 }
 

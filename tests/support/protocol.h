@@ -4,7 +4,7 @@
  * would take in its own way, or drop the plugin for, is an error here.
  *
  *   CHART type.id name title units family context charttype priority update_every options plugin
- * module VARIABLE CHART name = value CLABEL name value source, CLABEL_COMMIT DIMENSION id name
+ * module VARIABLE CHART|HOST name = value CLABEL name value source, CLABEL_COMMIT DIMENSION id name
  * algorithm multiplier divisor [options] BEGIN type.id, SET id = value, END, and empty lines
  */
 #ifndef KSM_TESTS_PROTOCOL_H
@@ -14,7 +14,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PROTOCOL_CHARTS = 256, PROTOCOL_DIMENSIONS = 16, PROTOCOL_WORD = 256 };
+enum {
+    PROTOCOL_CHARTS = 256,
+    PROTOCOL_DIMENSIONS = 16,
+    PROTOCOL_VARIABLES = 32,
+    PROTOCOL_WORD = 256
+};
 
 struct protocol_dimension {
     char id[PROTOCOL_WORD];
@@ -44,6 +49,11 @@ struct protocol_chart {
 
 /* All zero bytes is a new connection. */
 struct protocol {
+    struct {
+        char name[PROTOCOL_WORD];
+        int64_t value;
+    } variables[PROTOCOL_VARIABLES]; /* of the host */
+    int variables_count;
     struct protocol_chart charts[PROTOCOL_CHARTS];
     int count;
     struct protocol_chart *drawing; /* CHART was sent: its dimensions may follow, */
@@ -58,5 +68,8 @@ int protocol_read(struct protocol *p, const char *text, size_t len);
 /* A chart, a dimension of a chart; NULL if it is not known. */
 struct protocol_chart *protocol_chart(struct protocol *p, const char *id);
 struct protocol_dimension *protocol_dimension(struct protocol_chart *chart, const char *id);
+
+/* A variable of the host; -1 if it is not known. */
+int64_t protocol_variable(const struct protocol *p, const char *name);
 
 #endif

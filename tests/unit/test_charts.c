@@ -152,6 +152,29 @@ START_TEST(page_size) {
 }
 END_TEST
 
+/* What alerts ask before they ask for a chart. */
+START_TEST(has_chart) {
+    char name[64];
+
+    snprintf(name, sizeof(name), "ksm_has_%s", ksm_group_names[_i]);
+    for (size_t id = 0; id < KSM_FIGURES; id++)
+        if ((int)ksm_figures[id].group == _i)
+            sample.at[id].status = -ENOENT;
+    tick();
+    ck_assert_int_eq(protocol_variable(&protocol, name), 0);
+    ck_assert_int_eq(protocol.variables_count, KSM_GROUPS);
+    for (size_t id = 0; id < KSM_FIGURES; id++)
+        if ((int)ksm_figures[id].group == _i)
+            sample.at[id].status = 0;
+    tick();
+    ck_assert_int_eq(protocol_variable(&protocol, name), 1);
+    for (int group = 0; group < KSM_GROUPS; group++) {
+        snprintf(name, sizeof(name), "ksm_has_%s", ksm_group_names[group]);
+        ck_assert_msg(protocol_variable(&protocol, name) == 1, "%s is not told", name);
+    }
+}
+END_TEST
+
 /* As they stand in the list of groups, families without a gap: so the dashboard shows them. */
 START_TEST(order) {
     tick();
@@ -206,11 +229,13 @@ START_TEST(update_every) {
 }
 END_TEST
 
-/* A kernel with nothing at all: not a byte. */
+/* A kernel with nothing at all: no chart, which is told once, and then not a byte. */
 START_TEST(nothing_there) {
     for (size_t id = 0; id < KSM_FIGURES; id++)
         sample.at[id].status = -ENOENT;
-    ck_assert_uint_eq(tick(), 0);
+    tick();
+    ck_assert_int_eq(protocol.count, 0);
+    ck_assert_int_eq(protocol.variables_count, KSM_GROUPS);
     ck_assert_uint_eq(tick(), 0);
 }
 END_TEST
@@ -323,6 +348,7 @@ static const char *const good_lines[] = {
     "CHART a.b '' t u f c area 1 1 '' p m\nCLABEL k 'v w' 1\nCLABEL_COMMIT\nDIMENSION x '' "
     "absolute 1 1 hidden\n",
     "CHART a.b '' t u f c line 1 1 '' p m\nVARIABLE CHART v = 4096\nDIMENSION x '' absolute 1 1\n",
+    "VARIABLE HOST v = 0\nVARIABLE HOST v = 1\n",
     "\n",
     "",
     "CHART a.b '' t u f c line 1 1 '' p m\nDIMENSION x '' absolute 1 1\n"
@@ -387,6 +413,8 @@ static const struct {
     {TEXT(DRAWN "CLABEL k v 1\n")},
     {TEXT(DRAWN "VARIABLE v = 1\n")},
     {TEXT(DRAWN "VARIABLE CHART v =\n")},
+    {TEXT(DRAWN "VARIABLE HOST v = 1.5\n")},
+    {TEXT(DRAWN "BEGIN a.b\nVARIABLE HOST v = 1\n")},
     {TEXT(DRAWN "VARIABLE CHART v = 1.5\n")},
     {TEXT(DRAWN "VARIABLE CHART v.w = 1\n")},
     {TEXT(DRAWN "DIMENSION y '' absolute 1 0\n")},
@@ -418,6 +446,7 @@ int main(void) {
     tcase_add_test(drawing, all_figures);
     tcase_add_loop_test(drawing, looks, 0, KSM_GROUPS);
     tcase_add_loop_test(drawing, page_size, 0, KSM_GROUPS);
+    tcase_add_loop_test(drawing, has_chart, 0, KSM_GROUPS);
     tcase_add_test(drawing, order);
     tcase_add_loop_test(drawing, scales, 0, 3);
     tcase_add_loop_test(drawing, update_every, 0, 4);
