@@ -19,12 +19,12 @@ from world import World
 
 SHIPPED = Path(__file__).resolve().parents[2] / "netdata/health.d/ksm.conf"
 ALERTS = {"ksm_net_loss", "ksm_wasted_scanning", "ksm_exposure", "ksm_stalled", "ksm_unmerging"}
-HELPERS = {"ksm_running", "ksm_ram", "ksm_cow", "ksm_scanned"}
+HELPERS = {"ksm_running", "ksm_stopped", "ksm_ram", "ksm_cow", "ksm_scanned"}
 RAISED = {"WARNING", "CRITICAL"}
 
 # What the copy has instead of the file's durations: how often each stands there, at least.
-SHORTER = [("lookup: (\\w+) -10m ", r"lookup: \1 -5s ", 8), ("lookup: (\\w+) -1m ", r"lookup: \1 -3s ", 1),
-           ("every: 10s", "every: 1s", 9), (">= 540\\b", ">= 3", 8)]
+SHORTER = [("lookup: (\\w+) -10m ", r"lookup: \1 -5s ", 9), ("lookup: (\\w+) -1m ", r"lookup: \1 -3s ", 1),
+           ("every: 10s", "every: 1s", 10), (">= 540\\b", ">= 3", 6)]
 WINDOW_S = 5        # what is 10 minutes in the file
 FULL_S = 10         # windows are full of what came, and looked at, with some time to spare
 CHANGE_S = 30       # an alert that is due comes within this time
@@ -246,6 +246,7 @@ def condition_of(alert):
 PAGES = {"ksm__memory__shared": 0, "ksm__memory__sharing": 0, "ksm__memory__unshared": 7, "ksm__memory__volatile": 0}
 NO_PAGES = {**PAGES, "ksm__memory__unshared": 0}
 NEW = {"ksm_has_scan": 1, "ksm_has_zero_pages": 1, "ksm__zero_pages__zero": 0}
+ON = {"ksm__state__running": 1}
 OLD = {"ksm_has_scan": 0, "ksm_has_zero_pages": 0}
 
 # alert, what it comes to, the names that an agent knows
@@ -265,12 +266,13 @@ ON_2_X = [
     ("ksm_stalled", False, {**OLD, **PAGES, "this": 0, "ksm_wasted_scanning": 0.1, "ksm_running": 600}),
     ("ksm_stalled", False, {**OLD, **PAGES, "this": 1, "ksm_wasted_scanning": 0, "ksm_running": 600}),
     ("ksm_stalled", False, {**OLD, **NO_PAGES, "this": 0, "ksm_wasted_scanning": 0, "ksm_running": 600}),
-    ("ksm_unmerging", True, {"ksm_has_cow": 1, "this": 10, "saved": 10, "ksm_cow": 5, "ksm_running": 600}),
-    ("ksm_unmerging", False, {"ksm_has_cow": 1, "this": 10, "saved": 10, "ksm_cow": 4, "ksm_running": 600}),
-    ("ksm_unmerging", False, {"ksm_has_cow": 1, "this": 10, "saved": 11, "ksm_cow": 5, "ksm_running": 600}),
-    ("ksm_unmerging", False, {"ksm_has_cow": 1, "this": 0, "saved": 0, "ksm_cow": 5, "ksm_running": 600}),
-    ("ksm_unmerging", False, {"ksm_has_cow": 1, "this": 10, "saved": 10, "ksm_cow": 9, "ksm_running": 0}),
-    ("ksm_unmerging", False, {"ksm_has_cow": 0, "this": 10, "saved": 10, "ksm_running": 600}),
+    ("ksm_unmerging", True, {"ksm_has_cow": 1, "this": 10, "saved": 10, "ksm_cow": 5, "ksm_stopped": 0, **ON}),
+    ("ksm_unmerging", False, {"ksm_has_cow": 1, "this": 10, "saved": 10, "ksm_cow": 4, "ksm_stopped": 0, **ON}),
+    ("ksm_unmerging", False, {"ksm_has_cow": 1, "this": 10, "saved": 11, "ksm_cow": 5, "ksm_stopped": 0, **ON}),
+    ("ksm_unmerging", False, {"ksm_has_cow": 1, "this": 0, "saved": 0, "ksm_cow": 5, "ksm_stopped": 0, **ON}),
+    ("ksm_unmerging", False, {"ksm_has_cow": 1, "this": 10, "saved": 10, "ksm_cow": 9, "ksm_stopped": 1, **ON}),
+    ("ksm_unmerging", False, {"ksm_has_cow": 1, "this": 10, "saved": 0, "ksm_cow": 9, "ksm__state__running": 0}),
+    ("ksm_unmerging", False, {"ksm_has_cow": 0, "this": 10, "saved": 10, "ksm_stopped": 0, **ON}),
 ]
 
 
