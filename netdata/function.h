@@ -16,10 +16,6 @@
 #include "out.h"
 #include "request.h"
 
-/* Rows at most, less than 10 MB in any case: an agent gives up a plugin that sends more. Those that
- * find no place are together in one more row, other. */
-enum { FUNCTION_ROWS = 4096 };
-
 /* Appends the line that makes the table known to the agent: once, before anything is asked for.
  * Nothing without consumers, or where the kernel does not tell of them. */
 void function_offer(const struct ksm_consumers *consumers, enum ksm_function_access access,

@@ -64,6 +64,11 @@ void out_text(struct out *out, const char *text) {
     out_bytes(out, text, strlen(text));
 }
 
+void out_texts(struct out *out, const char *const *texts) {
+    for (; *texts; texts++)
+        out_text(out, *texts);
+}
+
 void out_number(struct out *out, int64_t number) {
     char digits[24];
     char *at = digits + sizeof(digits);
