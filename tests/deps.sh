@@ -7,7 +7,7 @@ set -eu
 
 run='gcc libc6-dev make collectd-core collectd-dev netdata-core netdata-web python3'
 check='check pkg-config clang clang-format clang-tidy cppcheck shellcheck
-    python3-pytest python3-pytest-xdist pyflakes3 strace procps binutils libcap2-bin
+    python3-pytest python3-pytest-xdist python3-jsonschema pyflakes3 strace procps binutils libcap2-bin
     libclang-rt-dev valgrind gcovr'
 
 # The services among them; service X is in package X-core, whose postinst would

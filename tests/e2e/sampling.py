@@ -136,6 +136,10 @@ class ConsumerAgent:
 
     def take(self, line):
         """Take one LINE."""
+        if self.host.answer is not None or line.startswith("FUNCTION"):
+            self.chart = None
+            self.host.take(line)
+            return
         self.check(line.isprintable() and len(line.encode()) < 15 * 1024, "cannot be taken", line)
         keyword, *rest = words(line) or [""]
         if keyword in ("CHART", "BEGIN"):
