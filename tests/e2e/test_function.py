@@ -5,7 +5,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+import golden
 from consumers import KINDS, MIB
 from hosts import Netdata
 from live import FAST, RUNNING, KsmSettings, Workload, why_not
@@ -100,11 +100,20 @@ def table_of(plugin):
     return check("table", text)
 
 
-@pytest.fixture
-def fixture(build, make_tree):
+@pytest.fixture(scope="module")
+def fixture(build, tmp_path_factory):
     """ksm.plugin on the fixture that has consumers of all kinds, with a table."""
-    with Plugin(build / "ksm.plugin", f"--root={make_tree('consumers')}", ONE_S) as plugin:
+    tree = golden.make_tree(build, "consumers", tmp_path_factory.mktemp("fixture") / "tree")
+    with Plugin(build / "ksm.plugin", f"--root={tree}", ONE_S) as plugin:
         plugin.samples(1)
+        yield plugin
+
+
+@pytest.fixture
+def begun(build, make_tree):
+    """ksm.plugin just started."""
+    with Plugin(build / "ksm.plugin", f"--root={make_tree('consumers')}", ONE_S) as plugin:
+        plugin.wait(lambda: plugin.agent.host.ticks, ANSWER_S, "a tick")
         yield plugin
 
 
@@ -151,7 +160,7 @@ def test_the_table_of_the_fixture(fixture, page_size):
 def check_against_charts(plugin):
     """Check that the table of PLUGIN is what its charts have, to the byte."""
     found = rows(table_of(plugin))
-    sample = plugin.agent.samples[-1]
+    sample = plugin.agent.answered
     rest = found.pop(("unattributed", "unattributed"), {"Saved": 0})
     assert rest["Saved"] == sample.unattributed
     kinds = {kind: sum(row["Saved"] for (of, _name), row in found.items() if of == kind) for kind in KINDS}
@@ -224,7 +233,8 @@ OLD = 'FUNCTION {} 10 "{}"\n'
     ("", OLD, "error", 400),
     (TABLE, 'FUNCTION {} 10 "{}\n', "error", 400),
     (TABLE + " x" * 3000, OLD, "error", 400),
-])
+], ids=["1.37", "payload", "arguments", "info", "info of 2.x", "unknown", "unknown with payload", "config", "none",
+        "open quotation mark", "too long"])
 def test_requests(function, line, what, status, fixture):
     got, text = ask(fixture, function, line)
     assert got == status
@@ -236,8 +246,9 @@ def test_lines_that_ask_for_nothing(fixture):
     lines = ["", "HELLO", "FUNCTION_CANCEL x", "FUNCTION_PROGRESS x", "FUNCTION", "FUNCTION_PAYLOAD_END",
              'FUNCTION "x 200 application/json 0" 10 "ksm:consumers"', "x" * 100000]
     send(fixture, "".join(line + "\n" for line in lines).encode())
+    before = len(fixture.agent.host.answers)
     table_of(fixture)
-    assert len(fixture.agent.host.answers) == 1
+    assert len(fixture.agent.host.answers) == before + 1
 
 
 def test_bytes_of_any_kind_and_in_any_pieces(fixture):
@@ -258,18 +269,20 @@ def test_bytes_of_any_kind_and_in_any_pieces(fixture):
 
 # When it ends.
 
-@pytest.mark.parametrize("words", [b"QUIT", b"QUIT\n", b"junk\nQUIT", b'FUNCTION a 10 "ksm:consumers"\nQUIT'])
-def test_quit_ends_it_though_stdin_stays_open(words, fixture):
-    send(fixture, words)
-    assert fixture.process.wait(END_S) == 0
+@pytest.mark.parametrize("words", [b"QUIT", b"QUIT\n", b"junk\nQUIT", b'FUNCTION a 10 "ksm:consumers"\nQUIT'],
+                         ids=["bare", "line", "after junk", "after a request"])
+def test_quit_ends_it_though_stdin_stays_open(words, begun):
+    send(begun, words)
+    assert begun.process.wait(END_S) == 0
 
 
 @pytest.mark.parametrize("words", [b"", b"FUNCTION_PAYLOAD a 10 x\nno end\n", b"FUNCTION a 10", b"\x00\xff",
-                                   b'FUNCTION a 10 "ksm:consumers"\n' * 1000])
-def test_the_end_of_stdin_ends_it_after_any_words(words, fixture):
-    send(fixture, words)
-    fixture.process.stdin.close()
-    assert fixture.process.wait(END_S) == 0
+                                   b'FUNCTION a 10 "ksm:consumers"\n' * 1000],
+                         ids=["none", "within a payload", "within a line", "bytes", "many requests"])
+def test_the_end_of_stdin_ends_it_after_any_words(words, begun):
+    send(begun, words)
+    begun.process.stdin.close()
+    assert begun.process.wait(END_S) == 0
 
 
 # What it does not disturb.
@@ -277,7 +290,7 @@ def test_the_end_of_stdin_ends_it_after_any_words(words, fixture):
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory):
     """A tree of many consumers: the table is larger than what a pipe holds."""
-    tree = Tree(tmp_path_factory.mktemp("crowd") / "tree", sharing=30000, shared=10000)
+    tree = Tree(tmp_path_factory.mktemp("crowd") / "tree", sharing=30000, shared=10000, zero=1500)
     for pid in range(100, 1600):
         tree.process(Process(pid, f"program-{pid}", merging=pid % 50 + 1, zero=1, resident=200, rmap_items=pid))
     return tree
@@ -351,6 +364,7 @@ def test_the_table_on_the_live_kernel(build, page_size):
 
 # A real agent.
 
+TRIES = 5
 SYSTEM = """#!/bin/sh
 for name in HOST_OS_NAME HOST_OS_ID HOST_OS_ID_LIKE HOST_OS_VERSION HOST_OS_VERSION_ID HOST_OS_DETECTION \\
     HOST_IS_K8S_NODE SYSTEM_KERNEL_NAME SYSTEM_KERNEL_VERSION SYSTEM_ARCHITECTURE SYSTEM_VIRTUALIZATION
@@ -396,22 +410,29 @@ class Parent:
         assert chunk, "the agent has closed the stream"
         self.text += chunk
 
-    def wait(self, words):
-        """Wait until WORDS have come; return what came up to them."""
-        deadline = time.monotonic() + 10
+    def wait(self, words, seconds):
+        """Wait until WORDS have come; return what came up to them, or None after SECONDS."""
+        deadline = time.monotonic() + seconds
         while words not in self.text:
-            assert time.monotonic() < deadline, f"waited for {words}"
+            if time.monotonic() > deadline:
+                return None
             self.receive()
         before, _, self.text = self.text.partition(words)
         return before
 
     def ask(self, function):
-        """Return (status, JSON text) of the answer to FUNCTION."""
-        transaction = str(uuid.uuid4())
-        self.child.sendall(f'FUNCTION {transaction} 10 "{function}"\n'.encode())
-        self.wait(f'FUNCTION_RESULT_BEGIN "{transaction}" '.encode())
-        status, _, text = self.wait(b"\nFUNCTION_RESULT_END\n").partition(b"\n")
-        return int(status.split()[0]), text.decode()
+        """Return (status, JSON text) of the answer to FUNCTION.
+
+        1.37 has a race of its own: of an answer that comes before the thread that asked has let go of the request
+        it hears nothing until the next request.  So that is made.
+        """
+        for _ in range(TRIES):
+            transaction = str(uuid.uuid4())
+            self.child.sendall(f'FUNCTION {transaction} 10 "{function}"\n'.encode())
+            if self.wait(f'FUNCTION_RESULT_BEGIN "{transaction}" '.encode(), ANSWER_S) is not None:
+                status, _, text = self.wait(b"\nFUNCTION_RESULT_END\n", ANSWER_S).partition(b"\n")
+                return int(status.split()[0]), text.decode()
+        raise AssertionError(f"no answer to {function}")
 
 
 @pytest.fixture(scope="module")
@@ -440,9 +461,8 @@ def test_the_agent_knows_it(asked):
     assert set(known) == {TABLE} and known[TABLE]["timeout"] == 10 and "Who saves" in known[TABLE]["help"]
 
 
-def test_the_agent_s_parent_is_told_of_it_and_may_ask(asked):
+def test_the_agent_passes_requests_and_answers_on(asked):
     agent, parent = asked
-    parent.wait(f'FUNCTION GLOBAL "{TABLE}" 10 "Who saves'.encode())
     plugins = plugins_of(agent)
     assert len(plugins) == 1
     for _ in range(3):
@@ -461,13 +481,6 @@ def test_charts_go_on_meanwhile(asked):
     end = time.time() + 3
     while time.time() < end:
         assert parent.ask(TABLE)[0] == 200
+        time.sleep(0.1)
     samples = [when for when, _value in agent.history(4, ["ksm.memory"])["ksm.memory", "sharing"]]
     assert max(after - before for before, after in zip(samples, samples[1:])) == 1
-
-
-def test_a_plugin_that_is_gone_answers_no_more_but_its_successor_does(asked):
-    agent, parent = asked
-    for pid in plugins_of(agent):
-        os.kill(pid, signal.SIGSTOP)
-        os.kill(pid, signal.SIGCONT)
-    assert parent.ask(TABLE)[0] == 200
