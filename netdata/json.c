@@ -47,11 +47,11 @@ void json_characters(const char *text, struct out *out) {
     const unsigned char *s = (const unsigned char *)text;
 
     while (*s) {
-        size_t run = 0;
-        for (size_t n = plain(s); n > 0; n = plain(s + run))
-            run += n;
-        out_bytes(out, (const char *)s, run);
-        s += run;
+        size_t len = 0;
+        for (size_t n = plain(s); n > 0; n = plain(s + len))
+            len += n;
+        out_bytes(out, (const char *)s, len);
+        s += len;
         if (*s)
             escape(*s++, out);
     }

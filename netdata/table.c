@@ -46,7 +46,7 @@ static int64_t merging(const struct ksm_consumers *c, const struct ksm_consumer 
     return in_bytes(one->merging, c->page_size);
 }
 
-static int64_t zero(const struct ksm_consumers *c, const struct ksm_consumer *one) {
+static int64_t zeros(const struct ksm_consumers *c, const struct ksm_consumer *one) {
     return c->table.tells_zero ? in_bytes(one->zero, c->page_size) : -1;
 }
 
@@ -88,7 +88,7 @@ static const struct column {
     {"Name", "Name", NAME, NULL},       {"Processes", "Processes", COUNT, processes},
     {"Saved", "Saved", SIZE, saved},    {"Real", "Real", SIZE, real},
     {"RSS", "RSS", SIZE, resident},     {"Merging", "Merging", SIZE, merging},
-    {"Zero", "Zero", SIZE, zero},       {"Metadata", "Metadata", SIZE, metadata},
+    {"Zero", "Zero", SIZE, zeros},      {"Metadata", "Metadata", SIZE, metadata},
 };
 
 enum { COLUMNS = sizeof(columns) / sizeof(columns[0]) };

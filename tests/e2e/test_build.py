@@ -21,6 +21,7 @@ TABLES = {"charts.def", "types.def"}
 OTHER_MEANINGS = {
     "run": re.compile(r"\brun\("),
     "saved": re.compile(r""),           # what a consumer saves is called so too
+    "zero": re.compile(r"[.>]zero\b"),  # and its zero pages
 }
 
 
