@@ -14,8 +14,7 @@ struct ksm_options {
 #define FLAG(field, key, word, standard, help) bool field;
 #define NUMBER(field, key, word, standard, min, max, help) int field;
 #define KINDS(field, key, word, help) unsigned field; /* bit i: enum ksm_consumer_kind i */
-#define CHOICE(field, key, word, standard, words, help) int field; /* which of the words, from 0   \
-                                                                    */
+#define CHOICE(field, key, word, standard, words, help) int field; /* which word, from 0 */
 #include "options.def"
 #undef TEXT
 #undef FLAG
