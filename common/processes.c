@@ -49,14 +49,14 @@ static int open_file(const struct ksm_processes *p, int pid, const char *name) {
     return pseudofs_openat(dirfd(p->proc), path);
 }
 
-/* Bytes, or -errno. */
-static ssize_t read_file(const struct ksm_processes *p, int pid, const char *name, char *buf,
-                         size_t size) {
+/* Bytes, or -errno. whole: as in pseudofs_read; a file of one line is that anyway. */
+static ssize_t read_file(const struct ksm_processes *p, int pid, const char *name, bool whole,
+                         char *buf, size_t size) {
     int fd = open_file(p, pid, name);
 
     if (fd < 0)
         return fd;
-    ssize_t n = pseudofs_read_fd(fd, true, buf, size);
+    ssize_t n = pseudofs_read_fd(fd, whole, buf, size);
     close(fd);
     return n;
 }
@@ -71,7 +71,7 @@ static int stat_field(const char *text, size_t len, const char *key, int64_t *va
 
 static int read_merging_pages(const struct ksm_processes *p, int pid, int64_t *merging) {
     char buf[64];
-    ssize_t n = read_file(p, pid, "ksm_merging_pages", buf, sizeof(buf));
+    ssize_t n = read_file(p, pid, "ksm_merging_pages", false, buf, sizeof(buf));
 
     return n < 0 ? (int)n : parse_number(buf, (size_t)n, merging);
 }
@@ -99,17 +99,30 @@ static int parse_ksm_stat(const struct ksm_processes *p, const char *text, size_
     return status;
 }
 
+/* ksm_merging_pages stands after all else that is wanted (fs/proc/base.c). */
+static bool has_all(const char *text, size_t len) {
+    const char *field = NULL;
+    size_t field_len = 0;
+
+    return parse_field(text, len, "ksm_merging_pages", &field, &field_len) == 0;
+}
+
 /* Reads what KSM does for a process through its descriptor. -ESRCH: there is no such process any
- * more, or nothing left of it (a zombie and a kernel thread read empty). */
-static int read_counts(const struct ksm_processes *p, int fd, struct ksm_process *process) {
+ * more, or nothing left of it (a zombie and a kernel thread read empty). One read gives all of
+ * ksm_stat; it is read on to its end only where something is lacking, from then on always. */
+static int read_counts(struct ksm_processes *p, int fd, struct ksm_process *process) {
     char buf[512];
-    ssize_t n = pseudofs_read_fd(fd, true, buf, sizeof(buf));
+    ssize_t n = pseudofs_read_fd(fd, p->whole, buf, sizeof(buf));
 
     if (n <= 0)
         return n == 0 ? -ESRCH : (int)n;
-    if (p->source == KSM_PROCESS_STAT)
-        return parse_ksm_stat(p, buf, (size_t)n, process);
-    return parse_number(buf, (size_t)n, &process->merging);
+    if (p->source == KSM_PROCESS_MERGING_PAGES)
+        return parse_number(buf, (size_t)n, &process->merging);
+    if (!p->whole && !has_all(buf, (size_t)n)) {
+        p->whole = true;
+        return read_counts(p, fd, process);
+    }
+    return parse_ksm_stat(p, buf, (size_t)n, process);
 }
 
 static int open_counts(const struct ksm_processes *p, int pid) {
@@ -124,7 +137,7 @@ static bool takes_part(const struct ksm_process *process) {
 static int64_t read_resident(const struct ksm_processes *p, int pid) {
     char buf[128];
     int64_t pages = 0;
-    ssize_t n = read_file(p, pid, "statm", buf, sizeof(buf));
+    ssize_t n = read_file(p, pid, "statm", false, buf, sizeof(buf));
     const char *start = n > 0 ? memchr(buf, ' ', (size_t)n) : NULL;
     const char *end = start ? memchr(start + 1, ' ', (size_t)(buf + n - start - 1)) : NULL;
 
@@ -137,7 +150,7 @@ static int64_t read_resident(const struct ksm_processes *p, int pid) {
 static int64_t read_started(const struct ksm_processes *p, int pid) {
     char buf[1024];
     struct parse_stat stat;
-    ssize_t n = read_file(p, pid, "stat", buf, sizeof(buf));
+    ssize_t n = read_file(p, pid, "stat", true, buf, sizeof(buf));
 
     if (pseudofs_is_transient((int)n))
         return n;
@@ -148,7 +161,7 @@ static int64_t read_started(const struct ksm_processes *p, int pid) {
  * does not fit. */
 static int read_text(const struct ksm_processes *p, int pid, const char *name, char *buf,
                      size_t size, size_t *len) {
-    ssize_t n = read_file(p, pid, name, buf, size);
+    ssize_t n = read_file(p, pid, name, true, buf, size);
 
     *len = n == -EFBIG ? size : n > 0 ? (size_t)n : 0;
     return n < 0 && n != -EFBIG && n != -ENOENT ? (int)n : 0;

@@ -46,6 +46,7 @@ struct ksm_processes {
     int64_t denied; /* processes that may not be read, in the last whole round */
 
     const char *root;
+    bool whole; /* one read of ksm_stat does not give all that is wanted of it */
     size_t size;
     size_t refreshed; /* how far the running refresh is in list */
     int kept;         /* descriptors kept, */
