@@ -72,11 +72,13 @@ enum { PIECE_MS = 5 };
 
 enum { SPARE_DESCRIPTORS = 128 };
 
-/* The host's figures, written before anything else is looked at. */
+/* The host's figures, written before any consumer is looked at. Where there can be none, what is to
+ * be said of consumers goes out with them. */
 static void tick(void) {
     ksm_reader_tick(&reader, clock_ms(CLOCK_MONOTONIC));
     charts_send(&charts, &reader.sample, &out);
-    out_flush(&out);
+    if (ksm_registered(&reader.sample))
+        out_flush(&out);
     ksm_watch(&watch, &reader, tell);
 }
 
@@ -86,10 +88,8 @@ static bool work(void) {
         ksm_consumers_step(&consumers, ksm_registered(&reader.sample), clock_ms(CLOCK_MONOTONIC),
                            wait_next_tick(&wait), PIECE_MS);
 
-    if (result == KSM_CONSUMERS_READY) {
+    if (result == KSM_CONSUMERS_READY)
         consumer_charts_send(&consumer_charts, &consumers.table, &out);
-        out_flush(&out);
-    }
     ksm_consumers_news(&consumers, tell);
     return result == KSM_CONSUMERS_BUSY;
 }
@@ -100,12 +100,11 @@ static void run(void) {
     for (enum wait_result result = WAIT_TICK; result != WAIT_END && out.error == 0;) {
         if (result == WAIT_TICK)
             tick();
-        if (result == WAIT_ALIVE) {
+        if (result == WAIT_ALIVE)
             out_text(&out, "\n");
-            out_flush(&out);
-        } else if (args.options.consumers > 0) {
+        else if (args.options.consumers > 0)
             more = work();
-        }
+        out_flush(&out);
         result = wait_for_tick(&wait, more);
     }
 }
