@@ -80,6 +80,7 @@ $(BUILD)/%.o: %.c
 
 include tests/tests.mk
 include tests/harden.mk
+include tests/bench/bench.mk
 
 deps: ## Install what building and running needs (Debian; asks for root or sudo)
 	@tests/deps.sh run

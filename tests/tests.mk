@@ -52,12 +52,12 @@ demo: deps ## The same with a workload and KSM switched on (as root)
 .PHONY: tools run demo
 
 check: deps deps-check ## Run the tests (under five minutes)
-	@$(BUILD_ALL) all tools units fuzzers
+	@$(BUILD_ALL) all tools units benches fuzzers
 	@tests/fuzz.sh $(BUILD)/fuzz 2
 	@PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m "not long"
 
 check-long: deps deps-check ## Run the slow tests (under twenty minutes)
-	@$(BUILD_ALL) all tools units
+	@$(BUILD_ALL) all tools units benches
 	@KSM_FAULTS=all PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m long
 
 C_FILES = $(wildcard common/*.[ch] collectd/*.[ch] netdata/*.[ch] tests/*.[ch] tests/*/*.[ch])
@@ -67,7 +67,7 @@ PYTHON_FILES = $(wildcard tests/*.py tests/*/*.py)
 # Every source with both compilers, whatever was built before.
 lint: deps deps-check ## Check sources: both compilers, format, static analysis, shell, Python
 	@for cc in gcc $(CLANG); do echo "  LINT     $$cc"; \
-		$(MAKE) -s BUILD=$(BUILD)/lint-$$cc CC=$$cc WERROR=1 all tools units || exit 1; done
+		$(MAKE) -s BUILD=$(BUILD)/lint-$$cc CC=$$cc WERROR=1 all tools units benches || exit 1; done
 	@echo "  LINT     clang-format"; clang-format --dry-run -Werror $(C_FILES)
 	@echo "  LINT     cppcheck"; cppcheck --quiet --std=c11 --enable=warning,performance,portability \
 		--inline-suppr --error-exitcode=1 --suppress=missingInclude --suppress=unknownMacro \
