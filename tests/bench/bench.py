@@ -23,7 +23,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from live import FAST, KsmSettings, Workload
+from live import FAST, STOPPED, KsmSettings, Workload
 from meters import EXPORTER, NodeExporter, Plugin, ShellLoop, collectd, netdata, resident_mb, spent
 
 ROUND_S = 10                # of what runs at one sample a second
@@ -32,6 +32,7 @@ CALLGRIND_SAMPLES = 60      # a minute: the knobs once
 STARTS = 15
 WARM_S = 5
 IDLE_TICKS = 25             # two looks at the consumers, and more
+IDLE_CROWD = 1000
 TRACED_S = 10
 INTERVAL_S, ROUND_INTERVALS = 10, 6         # ksm.plugin's defaults
 CROWDS = [(100, 3), (1000, 3), (10000, ROUND_INTERVALS)]      # processes, intervals that are measured
@@ -60,7 +61,7 @@ class Table:
         if not self.rows or self.rows[-1][0] != section:
             print(f"\n{section}")
         self.rows.append((section, what, figure, verdict))
-        print(f"  {what:<62} {figure:<34} {verdict}".rstrip(), flush=True)
+        print(f"  {what:<74} {figure:<40} {verdict}".rstrip(), flush=True)
 
     def markdown(self, machine):
         """Return all rows as a table for the README."""
@@ -76,10 +77,14 @@ class Table:
         return "\n".join(lines) + "\n"
 
 
-def spread(numbers, unit="", digits=3):
+def shown(number):
+    """Return NUMBER with three digits, no fewer than it has before the point."""
+    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
+
+
+def spread(numbers, unit=""):
     """Return the median of NUMBERS with the least and the most, as text."""
-    median, least, most = (f"{number:.{digits}g}" for number in (statistics.median(numbers), min(numbers), max(numbers)))
-    return f"{median}{unit} ({least}…{most})"
+    return f"{shown(statistics.median(numbers))}{unit} ({shown(min(numbers))}…{shown(max(numbers))})"
 
 
 def machine():
@@ -109,7 +114,8 @@ def measure_sample(build, table, rounds):
     """The reader beside the floor, and the instructions of all that is ours."""
     section = "One sample of the host's figures"
     hot = numbers_of(build, "hot", HOT_ROUNDS * rounds, HOT_SAMPLES)
-    table.add(section, f"ours ÷ {hot['floor_reads'][0]} bare preads of the same files, hot loop", spread(ratios(hot)), "floor",
+    reads = hot["floor_reads"][0]
+    table.add(section, f"ours ÷ {reads} bare preads of the same files, hot loop", spread(ratios(hot)), "floor",
               statistics.median(ratios(hot)))
     table.add(section, "ours, hot loop, CPU", spread([ns / 1000 for ns in hot["ours_ns"]], " µs"))
     slow = numbers_of(build, "slow", 2 * ROUND_S * rounds)
@@ -120,7 +126,8 @@ def measure_sample(build, table, rounds):
                                f"--callgrind-out-file={directory}/out", build / "tests/bench/bench", "samples",
                                str(CALLGRIND_SAMPLES)], check=True, capture_output=True, text=True)
     count = int(re.search(r"Collected : (\d+)", done.stderr)[1]) / CALLGRIND_SAMPLES
-    table.add(section, "instructions in user space: read, derive, print all charts", f"{count:,.0f}", "instructions", count)
+    table.add(section, "instructions in user space: read, derive, print all charts", f"{count:,.0f}", "instructions",
+              count)
 
 
 # Whole programs at one sample a second.
@@ -164,7 +171,7 @@ def system_calls(pids, seconds):
 
 
 def measure_rates(pairs, rounds, loop):
-    """Return {name: [µs a sample, a round each]} of PAIRS, {name: Single or Difference}, all at one sample a second."""
+    """Return {name: [µs a sample, a round each]} of PAIRS, {name: Single or Difference}: a sample is a second."""
     found = {name: [] for name in pairs}
     for _ in range(rounds):
         before = {name: pair.of(spent) for name, pair in pairs.items()}
@@ -199,7 +206,7 @@ def measure_programs(build, table, rounds, directory):
     for name, cost in costs.items():
         more = "" if name not in calls else f", {calls[name]:.0f} system calls, {resident[name]:.1f} MB"
         each = statistics.median(cost) / figures[name]
-        table.add(section, name, f"{spread(cost, ' µs')}: {figures[name]} figures, {each:.2g} µs each{more}")
+        table.add(section, name, f"{spread(cost, ' µs')}: {figures[name]} figures, {shown(each)} µs each{more}")
     ours = statistics.median(costs["ksm.plugin"])
     theirs = statistics.median(costs["Netdata's built-in"])
     ratio = (ours / figures["ksm.plugin"]) / (theirs / figures["Netdata's built-in"])
@@ -234,7 +241,8 @@ def measure_start(build, table):
         with Plugin(build) as plugin:
             plugin.first.wait()
             found.append((time.monotonic() - begin) * 1000)
-    table.add("ksm.plugin", "from its start to its first figure", spread(found, " ms"), "start", statistics.median(found))
+    table.add("ksm.plugin", "from its start to its first figure", spread(found, " ms"), "start",
+              statistics.median(found))
 
 
 def calls_between_ticks(path, ticks):
@@ -246,14 +254,16 @@ def calls_between_ticks(path, ticks):
     return count
 
 
-def measure_idle(build, table, directory, merged):
-    """What the consumers cost while nothing is registered with KSM: nothing, not even a system call."""
+def measure_idle(build, table, settings, directory):
+    """What the consumers cost while nothing is registered with KSM, however many processes there are."""
     section = "ksm.plugin"
-    if merged:
-        table.add(section, "system calls for consumers, nothing registered", "not measured: pages are registered here")
+    if any(settings.states()):
+        table.add(section, "while nothing is registered", "not measured: pages are registered on this machine")
         return
+    settings.set("run", STOPPED)        # the crowd's pages are not looked at
     logs = {}
     with ExitStack() as stack:
+        stack.enter_context(Workload(build / "tests/workload", "crowd", IDLE_CROWD))
         for name, option in (("with", "--consumers=20"), ("without", "--consumers=0")):
             logs[name] = directory / f"{name}.strace"
             plugin = stack.enter_context(Plugin(build, option))
@@ -267,7 +277,8 @@ def measure_idle(build, table, directory, merged):
         time.sleep(IDLE_TICKS + 5)
         resident = resident_mb(with_it.pids)
     more = calls_between_ticks(logs["with"], IDLE_TICKS) - calls_between_ticks(logs["without"], IDLE_TICKS)
-    table.add(section, f"system calls for consumers in {IDLE_TICKS} s, nothing registered", f"{more}", "idle", more)
+    table.add(section, f"system calls for consumers in {IDLE_TICKS} s, nothing registered, {IDLE_CROWD:,} processes",
+              f"{more}", "idle", more)
     table.add(section, "resident memory, nothing registered", f"{resident:.2f} MB", "memory_idle", resident)
 
 
@@ -286,20 +297,21 @@ def measure_crowd(build, table, settings, processes, intervals, host_us):
             time.sleep(intervals * INTERVAL_S)
             whole = spent(plugin.pids) - first
             resident, late = resident_mb(plugin.pids), max(plugin.late_ms())
-            # The last pids are the crowd's; a descriptor for each that merges, as far as they go.
             kept = len(os.listdir(f"/proc/{plugin.process.pid}/fd"))
         floor = numbers_of(build, "sweep", 5)
     percent = whole / (intervals * INTERVAL_S * 1e9) * 100
     interval_us = whole / intervals / 1000 - host_us * INTERVAL_S
     least_us = (statistics.median(floor["sweep_ns"]) / ROUND_INTERVALS + statistics.median(floor["kept_ns"])) / 1000
     largest = processes == CROWDS[-1][0]
-    table.add(section, f"{what}: ksm.plugin, of one core", f"{percent:.3f} %", *(("consumers", percent) if largest else ()))
+    limits = {"consumers": percent, "tick": late, "memory": resident} if largest else {}
+    limit = {name: (name, measured) for name, measured in limits.items()}
+    table.add(section, f"{what}: ksm.plugin, of one core", f"{percent:.3f} %", *limit.get("consumers", ()))
     table.add(section, "  in the first interval, when all are looked at", f"{first / (INTERVAL_S * 1e7):.2f} %")
     table.add(section, "  consumers alone, CPU an interval, a process",
               f"{interval_us:,.0f} µs, {interval_us / processes:.2f} µs")
     table.add(section, "  ÷ the cheapest sweep and re-reading", f"{interval_us / least_us:.2f}")
-    table.add(section, "  latest tick", f"{late:.1f} ms", *(("tick", late) if largest else ()))
-    table.add(section, "  resident memory", f"{resident:.2f} MB, {kept} descriptors", *(("memory", resident) if largest else ()))
+    table.add(section, "  latest tick", f"{late:.1f} ms", *limit.get("tick", ()))
+    table.add(section, "  resident memory", f"{resident:.2f} MB, {kept} descriptors", *limit.get("memory", ()))
     return processes, interval_us
 
 
@@ -339,7 +351,7 @@ def main():
         work = Path(directory)
         measure_sample(build, table, options.rounds)
         measure_start(build, table)
-        measure_idle(build, table, work, any(settings.states()))
+        measure_idle(build, table, settings, work)
         settings.set_all(FAST)
         with Workload(build / "tests/workload", "pairs", 4096):
             settings.merge_all()
