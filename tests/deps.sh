@@ -7,9 +7,9 @@
 set -eu
 
 run='gcc libc6-dev make collectd-core collectd-dev netdata-core netdata-web python3'
-check='check pkg-config clang clang-format clang-tidy cppcheck shellcheck
+check='libmicrohttpd12 libprotobuf-c1 check pkg-config clang clang-format clang-tidy cppcheck shellcheck
     python3-pytest python3-pytest-xdist pyflakes3 strace procps binutils libcap2-bin
-    libclang-rt-dev valgrind gcovr'
+    libclang-rt-dev valgrind gcovr prometheus'
 bench='prometheus-node-exporter valgrind strace'
 
 # The services among them, whose packages' postinst would start them and enable
