@@ -79,7 +79,8 @@ static void print_value(const struct ksm_figure *figure, const struct ksm_value 
                         int64_t page_size) {
     struct charts_scale scale = charts_scale(figure, page_size);
 
-    printf("{\"name\": \"%s\", \"status\": %d, ", figure->name, at->status);
+    printf("{\"name\": \"%s\", \"help\": \"%s\", \"status\": %d, ", figure->name, figure->help,
+           at->status);
     if (at->status == 0)
         printf("\"value\": %" PRId64 ", ", at->value);
     printf("\"kind\": \"%s\", \"unit\": \"%s\", \"collectd\": \"ksm/%s-%s\", "
