@@ -88,11 +88,12 @@ deps: ## Install what building and running needs (Debian; asks for root or sudo)
 deps-check: ## Install what only tests and lint need
 	@tests/deps.sh check
 
-install: all ## Install both plugins and their example configuration
+install: all ## Install both plugins, their example configuration and the Grafana dashboard
 	$(INSTALL) -d $(DESTDIR)$(COLLECTD_PLUGINDIR) $(DESTDIR)$(NETDATA_PLUGINSDIR) $(DESTDIR)$(DOCDIR)
 	$(INSTALL) -m 0644 $(BUILD)/ksm.so $(DESTDIR)$(COLLECTD_PLUGINDIR)/ksm.so
 	$(INSTALL) -m 0755 $(BUILD)/ksm.plugin $(DESTDIR)$(NETDATA_PLUGINSDIR)/ksm.plugin
-	$(INSTALL) -m 0644 README.md LICENSE collectd/ksm.conf $(DESTDIR)$(DOCDIR)
+	$(INSTALL) -m 0644 README.md LICENSE collectd/ksm.conf collectd/grafana-dashboard.json \
+		$(DESTDIR)$(DOCDIR)
 
 uninstall: ## Remove what install installed
 	rm -f $(DESTDIR)$(COLLECTD_PLUGINDIR)/ksm.so $(DESTDIR)$(NETDATA_PLUGINSDIR)/ksm.plugin

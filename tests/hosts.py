@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Private instances of collectd and Netdata, for `make run` and the end-to-end tests.
+"""Private instances of collectd, Netdata and Prometheus, for `make run` and the end-to-end tests.
 
 Each host is a context manager.  It keeps all its files in the directory it is given, listens
 on nothing but a unix socket or 127.0.0.1, loads nothing but the plugin under test, and leaves
@@ -34,6 +34,7 @@ COLLECTD_PLUGINS = "/usr/lib/collectd"
 TYPES_DB = "/usr/share/collectd/types.db"
 NETDATA = "/usr/sbin/netdata"
 NETDATA_WEB = "/usr/share/netdata/web"
+PROMETHEUS = "/usr/bin/prometheus"
 
 START_S = 20        # a host answers within this time
 STOP_S = 10         # and is gone this long after SIGTERM, else SIGKILL
@@ -409,7 +410,7 @@ def read_csv(path, last_bytes=None):
     return [(float(when), float(number)) for when, number in (line.split(b",") for line in lines)]
 
 
-# Netdata
+# Ports and pages of 127.0.0.1
 
 def free_port():
     """Return a TCP port of 127.0.0.1 that is free now."""
@@ -428,6 +429,14 @@ def port_is_free(port):
             return False
         return True
 
+
+def fetch(url):
+    """Return the body of URL, asked for without a proxy."""
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=ANSWER_S) as answer:
+        return answer.read()
+
+
+# Netdata
 
 class Netdata(Daemon):
     """A Netdata agent with one external plugin, read back through its web interface.
@@ -548,9 +557,7 @@ class Netdata(Daemon):
 
     def fetch(self, path):
         """Return the body of http://127.0.0.1:PORT/PATH."""
-        request = urllib.request.ProxyHandler({})
-        with urllib.request.build_opener(request).open(f"{self.url}/{path}", timeout=ANSWER_S) as answer:
-            return answer.read()
+        return fetch(f"{self.url}/{path}")
 
     def api(self, call, **arguments):
         """Return the JSON answer of /api/v1/CALL?ARGUMENTS."""
@@ -598,3 +605,69 @@ class Netdata(Daemon):
     def wait_for(self, *names, seconds=START_S):
         """Wait at most SECONDS until each of NAMES, (chart, dimension), has a value."""
         self.wait(lambda: set(names) <= set(self.values()), seconds, ", ".join(map(str, names)))
+
+
+# Prometheus
+
+class Prometheus(Daemon):
+    """A Prometheus that scrapes every INTERVAL seconds, read back through its web interface.
+
+    A series is named by the frozenset of its labels' items, without the metric's name.
+    """
+
+    name = "prometheus"
+
+    CONFIG = """\
+global:
+  scrape_interval: {interval}s
+  scrape_timeout: {interval}s
+  evaluation_interval: {interval}s
+{scrape_configs}
+"""
+
+    def __init__(self, workdir, scrape_configs, interval=1):
+        """Scrape what SCRAPE_CONFIGS says: that section of prometheus.yml, with its heading."""
+        super().__init__(workdir)
+        self.scrape_configs = scrape_configs
+        self.interval = interval
+        self.port = 0
+
+    @property
+    def url(self):
+        """The address of its web interface."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def command(self):
+        self.port = free_port()
+        config = self.workdir / "prometheus.yml"
+        config.write_text(self.CONFIG.format(interval=self.interval, scrape_configs=self.scrape_configs))
+        return [PROMETHEUS, f"--config.file={config}", f"--storage.tsdb.path={self.workdir / 'data'}",
+                f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=warn"]
+
+    def answers(self):
+        try:
+            return bool(fetch(f"{self.url}/-/ready"))
+        except OSError:
+            return False
+
+    def api(self, call, **arguments):
+        """Return the data of the answer of /api/v1/CALL?ARGUMENTS; what is wrong with a query is a HostError."""
+        try:
+            answer = fetch(f"{self.url}/api/v1/{call}?{urllib.parse.urlencode(arguments)}")
+        except urllib.error.HTTPError as error:
+            raise self.error(f"{arguments}: {error.read().decode(errors='replace')}") from error
+        return json.loads(answer)["data"]
+
+    def query(self, expression, when=None):
+        """Return {series: number} of EXPRESSION now, or at the time WHEN."""
+        found = self.api("query", query=expression, **({} if when is None else {"time": when}))
+        return {frozenset((label, text) for label, text in one["metric"].items() if label != "__name__"):
+                float(one["value"][1]) for one in found["result"]}
+
+    def label_values(self, label, selector):
+        """Return the sorted values of LABEL in the series that SELECTOR chooses."""
+        return self.api(f"label/{label}/values", **{"match[]": selector})
+
+    def wait_for(self, *expressions, seconds=START_S):
+        """Wait at most SECONDS until each of EXPRESSIONS has a series."""
+        self.wait(lambda: all(map(self.query, expressions)), seconds, ", ".join(expressions))

@@ -85,7 +85,10 @@ units: $(UNITS)
 readme: tools ## Renew the tables in README.md
 	@$(PYTHON) tests/readme.py $(BUILD)/tests/figures README.md
 
+dashboard: tools ## Make collectd's Grafana dashboard anew
+	@$(PYTHON) tests/dashboard.py --build $(BUILD)
+
 golden: all tools ## Write the fixtures' golden outputs anew (then look at the diff)
 	@$(PYTHON) tests/golden.py --build $(BUILD)
 
-.PHONY: readme golden
+.PHONY: readme dashboard golden
