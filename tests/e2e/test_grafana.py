@@ -193,10 +193,11 @@ def has_come(prometheus, hosts):
 
 @pytest.fixture(scope="module")
 def both_ways(build, page_size, tmp_path_factory):
-    """Two hosts, "one" with consumers and counters that grow, "two" still; {way: Prometheus and the hosts' names}."""
+    """Two hosts, "one" with consumers and counters that grow, "two" stopped; {way: Prometheus and the hosts' names}."""
     work = tmp_path_factory.mktemp("grafana")
-    trees = {name: golden.make_tree(build, era, work / f"tree-{name}") for name, era in (("one", "consumers"), ("two", "6.12"))}
+    trees = {name: golden.make_tree(build, era, work / f"tree-{name}") for name, era in (("one", "consumers"), ("two", "6.6"))}
     golden.make_tree(build, "6.18", trees["one"])           # its figures over the processes of the first
+    (trees["two"] / "sys/kernel/mm/ksm/run").write_text("0\n")
     relay, middle, *ports = [free_port() for _ in range(4)]
     central, each = scrape_configs(middle), scrape_configs(*ports)
     with Clockwork(trees["one"]), ExitStack() as stack:
@@ -332,7 +333,7 @@ def test_who_saves_most(way, page_size):
 
 def vm_web(tree):
     """Return the merging, zero and resident pages of the machine web-01 of TREE."""
-    process = next(path.parent for path in (tree / "proc").glob("[0-9]*/cmdline") if "web-01" in path.read_text())
+    [process] = [path.parent for path in (tree / "proc").glob("*/cgroup") if "web\\x2d01" in path.read_text()]
     fields = dict(line.split()[:2] for line in (process / "ksm_stat").read_text().splitlines())
     resident = int((process / "statm").read_text().split()[1])
     return int(fields["ksm_merging_pages"]), int(fields["ksm_zero_pages"]), resident
