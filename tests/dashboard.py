@@ -12,6 +12,7 @@ know KSM. Everything is selected by the label `instance`: the target's address, 
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ import golden
 DASHBOARD = Path(__file__).resolve().parents[1] / "collectd/grafana-dashboard.json"
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 HOSTS = 'instance=~"$host"'
+SHOWN = re.compile(r'\{ksm="(\w+)"')         # a figure in a query
 CONSUMER = "collectd_ksm_consumer_bytes"
 WIDTH = 24          # of Grafana's grid
 TOP = 15            # consumers in the table and the bars
@@ -75,6 +77,8 @@ class Figures:
     def unit(self, name):
         """Return Grafana's unit of figure NAME, and its axis."""
         unit, axis = UNITS[self.all[name]["unit"]]
+        if self.all[name]["kind"] == "knob" and unit == "short":
+            unit = "none"           # as it was set, not cut to 4.21 K
         return unit, f"{axis}/s" if axis == "pages" and self.all[name]["kind"] == "counter" else axis
 
     def negative(self, name):
@@ -142,20 +146,21 @@ def drawn(figures, title, names, size, text, each=False, stacked=False):
                  any(map(figures.negative, names)))
 
 
+def merged(headings):
+    """Return what makes one table of several queries' answers, its columns {name: heading} in this order."""
+    return [{"id": "merge", "options": {}},
+            {"id": "organize", "options": {"excludeByName": {"Time": True}, "renameByName": headings,
+                                           "indexByName": {name: i for i, name in enumerate(headings)}}}]
+
+
 def table(title, description, columns, size, labels, sort=None):
     """Return a table of now: LABELS {label: heading} first, then COLUMNS [(heading, query, unit, words or None)]."""
     headings = {f"Value #{chr(ord('A') + i)}": column[0] for i, column in enumerate(columns)}
-    if len(columns) == 1:
-        headings = {"Value": columns[0][0]}
-    order = {name: i for i, name in enumerate([*labels, *headings])}
     made = panel("table", title, description,
                  [target(column[1], instant=True, table=True) for column in columns], size,
                  {"color": {"mode": "thresholds"}, "thresholds": steps((None, "text")), "custom": {"align": "auto"}},
                  {"showHeader": True, "sortBy": [{"displayName": sort, "desc": True}] if sort else []})
-    made["transformations"] = [
-        {"id": "merge", "options": {}},
-        {"id": "organize", "options": {"excludeByName": {"Time": True}, "indexByName": order,
-                                       "renameByName": {**labels, **headings}}}]
+    made["transformations"] = merged({**labels, **headings})
     for heading, _query, unit, mapped in columns:
         properties = [{"id": "unit", "value": unit}]
         if mapped:
@@ -173,7 +178,7 @@ def listed(figures, title, names, size, text, headings=None):
 
 
 def consumers(figure, more=""):
-    """Return the selector of what consumers SAVE or really take ("saved", "real")."""
+    """Return the selector of the FIGURE "saved" or "real" of consumers."""
     return f'{CONSUMER}{{type="{figure}",{HOSTS}{more}}}'
 
 
@@ -197,11 +202,7 @@ def bars(title, description, targets, size):
                "tooltip": {"mode": "multi", "sort": "none"}}
     made = panel("barchart", title, description, targets, size,
                  {"unit": "bytes", "min": 0, "custom": {"fillOpacity": 80, "lineWidth": 0}}, options)
-    made["transformations"] = [
-        {"id": "merge", "options": {}},
-        {"id": "organize", "options": {"excludeByName": {"Time": True}, "indexByName": {},
-                                       "renameByName": {"ksm_consumer": "consumer", "Value #A": "saved",
-                                                        "Value #B": "real"}}}]
+    made["transformations"] = merged({"ksm_consumer": "consumer", "Value #B": "real", "Value #A": "saved"})
     return made
 
 
@@ -275,8 +276,8 @@ def who(_figures):
     share = ("A consumer is a virtual machine, a container, a service or a program. The kernel does not say who shares a "
              "page with whom, so each is given its part of the host's saving by the number of its merged pages; the parts add "
              "up to saved. `other`: those that are not shown by name; `unattributed`: what cannot be told of anybody.")
-    rss = ("What a consumer takes really (real), beside what it is spared (saved). Tools that show RSS count both, so that "
-           "their sum is more than the host has in use.")
+    rss = ("What a consumer really takes (real), beside what it is spared (saved). Other tools show RSS, which counts a "
+           "merged page in full for everybody who uses it.")
     saved, real = top("ksm_consumer")
     saved_at, real_at = top("instance, ksm_consumer")
     return [
@@ -308,18 +309,32 @@ def settings(figures):
     ]
 
 
+def others(figures, panels):
+    """Return panels of the figures that none of PANELS names: of each group of common/metrics.def one."""
+    named = {name for one in panels for query in one["targets"] for name in SHOWN.findall(query["expr"])}
+    groups = {}
+    for name, figure in figures.all.items():
+        if name not in named:
+            groups.setdefault(figure["chart"], []).append(name)
+    return [drawn(figures, group, names, (WIDTH // 3, 8), "Further figures.", each=True) for group, names in groups.items()]
+
+
 ROWS = [("Overview", overview), ("Savings against cost", savings), ("Page states", pages), ("Consumers: who saves", who),
         ("Settings", settings)]
 
 
 def laid_out(figures):
-    """Return the panels of all ROWS with their places and numbers."""
+    """Return the panels of all rows with their places and numbers."""
+    rows = [(title, make(figures)) for title, make in ROWS]
+    more = others(figures, [one for _title, row in rows for one in row])
+    if more:
+        rows.append(("More", more))
     panels, y = [], 0
-    for title, make in ROWS:
+    for title, row in rows:
         panels.append({"type": "row", "title": title, "collapsed": False, "panels": [],
                        "gridPos": {"x": 0, "y": y, "w": WIDTH, "h": 1}})
         x, y, height = 0, y + 1, 0
-        for one in make(figures):
+        for one in row:
             place = one["gridPos"]
             if x + place["w"] > WIDTH:
                 x, y = 0, y + height

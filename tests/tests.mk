@@ -82,7 +82,7 @@ units: $(UNITS)
 
 .PHONY: check check-long lint format units
 
-readme: tools ## Renew the tables in README.md
+readme: tools dashboard ## Renew the tables in README.md, and the dashboard
 	@$(PYTHON) tests/readme.py $(BUILD)/tests/figures README.md
 
 dashboard: tools ## Make collectd's Grafana dashboard anew

@@ -50,7 +50,7 @@ def queries():
 
 QUERIES = queries()
 IDS = [name for name, _panel, _target in QUERIES]
-OF_A_FIGURE = [(target["expr"], FIGURE.findall(target["expr"])[0]) for _name, _panel, target in QUERIES
+OF_A_FIGURE = [(name, target["expr"], FIGURE.findall(target["expr"])[0]) for name, _panel, target in QUERIES
                if len(set(FIGURE.findall(target["expr"]))) == 1 and "count_values" not in target["expr"]]
 
 
@@ -132,25 +132,26 @@ def test_every_column_of_a_table_has_a_heading_and_a_unit():
         assert overridden == {name for column, name in headings.items() if column.startswith("Value")}, panel["title"]
 
 
-def test_panels_explain_themselves(build):
-    help_of = {figure["name"]: figure["help"] for figure in known_figures(build)}
+@pytest.fixture
+def known(build, make_tree):
+    """{figure: what it is, in words}, of all there are."""
+    printed = subprocess.run([build / "tests/figures", "json", "--root", make_tree("6.18")], check=True,
+                             stdout=subprocess.PIPE).stdout
+    return {figure["name"]: figure["help"] for figure in json.loads(printed)}
+
+
+def test_panels_explain_themselves(known):
     for panel in PANELS:
         assert panel["type"] in KINDS and panel["title"]
         assert panel["description"].count(".") >= 1 and len(panel["description"]) > 40, panel["title"]
         for target in panel["targets"]:
             for name in FIGURE.findall(target["expr"]):
-                assert f"**{name}**: {help_of[name]}" in panel["description"], panel["title"]
+                assert f"**{name}**: {known[name]}" in panel["description"], panel["title"]
 
 
-def known_figures(build):
-    """Return what build/tests/figures tells of the figures of this machine's tables."""
-    printed = subprocess.run([build / "tests/figures", "json"], check=True, stdout=subprocess.PIPE).stdout
-    return json.loads(printed)
-
-
-def test_every_figure_of_the_host_is_shown(build):
+def test_every_figure_of_the_host_is_shown(known):
     shown = {name for _name, _panel, target in QUERIES for name in FIGURE.findall(target["expr"])}
-    assert shown == {figure["name"] for figure in known_figures(build)} - LEFT_OUT
+    assert shown == set(known) - LEFT_OUT
 
 
 # What it finds.
@@ -175,7 +176,8 @@ def write_prometheus(port):
 def scrape_configs(*ports):
     """Return the README's lines for Prometheus, with targets at PORTS."""
     targets = ", ".join(f'"127.0.0.1:{port}"' for port in ports)
-    return replaced(lines_of_readme("scrape_configs:\n"), '"192.0.2.10:9103"', targets)
+    lines = replaced(lines_of_readme("scrape_configs:\n"), "scrape_interval: 10s", "scrape_interval: 1s")
+    return replaced(lines, '"192.0.2.10:9103"', targets)
 
 
 def network(word, port):
@@ -245,7 +247,8 @@ def test_a_query_finds_data(name, panel, target, way):
         assert len(found) == 1, "lines with the same legend"
 
 
-@pytest.mark.parametrize("expression, figure", OF_A_FIGURE)
+@pytest.mark.parametrize("expression, figure", [row[1:] for row in OF_A_FIGURE],
+                         ids=[f"{name}-{figure}" for name, _expression, figure in OF_A_FIGURE])
 def test_a_figure_is_the_hosts(expression, figure, way):
     """Of one host chosen, whatever way several are put together."""
     query = filled_in(expression, [way.hosts[0]])
