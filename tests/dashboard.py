@@ -1,13 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Makes the Grafana dashboard of collectd's figures, collectd/grafana-dashboard.json, out of the tables below.
+"""Makes the Grafana dashboard of collectd's figures, collectd/grafana-dashboard.json, out of the rows below.
 
     dashboard.py --build build              write it anew
     dashboard.py --build build --check      only say whether it is stale: exit status 1
 
-What a figure is called in Prometheus, its unit and its description come from common/metrics.def, by way of the tool
-build/tests/figures. A row here is a panel: its title, the figures in it, and what it says to somebody who does not
-know KSM. Everything is selected by the label `instance`: the target's address, or the host's name with honor_labels.
+What a figure is called in Prometheus, its unit and what it means come from common/metrics.def, by way of the tool
+build/tests/figures; a panel names its figures and says what they tell somebody who does not know KSM. A figure that no
+panel names gets one at the end. Hosts are told apart by the label `instance`.
 """
 
 import argparse
@@ -19,16 +19,17 @@ import tempfile
 from pathlib import Path
 
 import golden
+from grafana import (WIDTH, bars, graph, label_variable, laid_out, source_input, source_variable, stat, table, target,
+                     thresholds)
 
 DASHBOARD = Path(__file__).resolve().parents[1] / "collectd/grafana-dashboard.json"
-SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 HOSTS = 'instance=~"$host"'
-SHOWN = re.compile(r'\{ksm="(\w+)"')         # a figure in a query
-CONSUMER = "collectd_ksm_consumer_bytes"
-WIDTH = 24          # of Grafana's grid
-TOP = 15            # consumers in the table and the bars
+SHOWN = re.compile(r'\{ksm="(\w+)"')        # a figure in a query
+TOP = 15                                    # consumers in the table and the bars
 
-# unit of metrics.h: Grafana's unit, and what stands at the axis where that does not say it
+FULL, HALF, THIRD, QUARTER, SIXTH = (WIDTH // n for n in (1, 2, 3, 4, 6))
+
+# Unit of common/metrics.h: Grafana's unit, and what is written at the axis where that leaves it open.
 UNITS = {
     "pages": ("short", "pages"),
     "bytes": ("bytes", ""),
@@ -45,15 +46,17 @@ UNITS = {
     "flag": ("none", ""),
     "state": ("none", ""),
 }
-# What a counter's growth a second in collectd is turned into: ms of CPU into percent, scans into scans a minute.
+# What a counter's growth a second in collectd is turned by: ms of CPU into percent, scans into scans a minute.
 GROWTH = {"ns": " / 10", "scans": " * 60"}
 
 STATES = ["stopped", "running", "unmerged"]
-WORDS = {"run": STATES, "advisor_mode": ["none", "scan-time"],
-         **dict.fromkeys(["merge_across_nodes", "use_zero_pages", "smart_scan"], ["off", "on"])}
+WORDS = {"run": STATES, "advisor_mode": ["none", "scan-time"], "merge_across_nodes": ["off", "on"],
+         "use_zero_pages": ["off", "on"], "smart_scan": ["off", "on"]}
 
-SUM = "With several hosts: their sum."
-EACH = "A line a host."
+# How several hosts are put together, and what a description says of it.
+EACH = "max by (instance)"
+SEVERAL = {"sum": "Of several hosts: the sum.", "avg": "Of several hosts: the mean.",
+           "max": "Of several hosts: the highest.", EACH: "A line a host."}
 
 
 class Figures:
@@ -62,11 +65,12 @@ class Figures:
     def __init__(self, build):
         with tempfile.TemporaryDirectory() as tree:
             golden.make_tree(build, "6.18", tree)
-            printed = subprocess.run([build / "tests/figures", "json", "--root", tree], check=True, stdout=subprocess.PIPE)
-        self.all = {figure["name"]: figure for figure in json.loads(printed.stdout)}
+            printed = subprocess.run([build / "tests/figures", "json", "--root", tree], check=True,
+                                     stdout=subprocess.PIPE).stdout
+        self.all = {figure["name"]: figure for figure in json.loads(printed)}
 
-    def expression(self, name, how):
-        """Return the query of figure NAME, of several hosts put together as HOW: sum, avg, max, max by (instance)."""
+    def query(self, name, how):
+        """Return the query of figure NAME, of several hosts put together by HOW."""
         figure = self.all[name]
         plugin, _, kind = figure["collectd"].removesuffix(f"-{name}").partition("/")
         if figure["kind"] != "counter":
@@ -75,10 +79,10 @@ class Figures:
         return f"{how} (rate({series}[$__rate_interval])){GROWTH.get(figure['unit'], '')}"
 
     def unit(self, name):
-        """Return Grafana's unit of figure NAME, and its axis."""
+        """Return Grafana's unit of figure NAME, and what is written at its axis."""
         unit, axis = UNITS[self.all[name]["unit"]]
         if self.all[name]["kind"] == "knob" and unit == "short":
-            unit = "none"           # as it was set, not cut to 4.21 K
+            unit = "none"           # as it was set, not as 4.21 K
         return unit, f"{axis}/s" if axis == "pages" and self.all[name]["kind"] == "counter" else axis
 
     def negative(self, name):
@@ -86,295 +90,201 @@ class Figures:
         return "negative" in self.all[name]["unit"]
 
     def describe(self, text, names):
-        """Return the description TEXT of a panel with the figures NAMES, in Markdown."""
+        """Return TEXT as the description of a panel with the figures NAMES, in Markdown."""
         return "\n".join([text, "", *(f"- **{name}**: {self.all[name]['help']}" for name in names)])
 
+    def number(self, title, name, how, text, *steps):
+        """Return a panel with the number of figure NAME."""
+        return stat(title, self.describe(f"{text} {SEVERAL[how]}", [name]), (SIXTH, 4),
+                    target(self.query(name, how), instant=True), self.unit(name)[0],
+                    thresholds(*steps or [(None, "blue")]))
 
-# Panels, without their places and numbers.
+    def lines(self, title, names, width, how, text, stacked=False):
+        """Return a graph of the figures NAMES, which are of one unit."""
+        unit, axis = self.unit(names[0])
+        targets = []
+        for name in names:
+            host = "{{instance}}" if len(names) == 1 else f"{{{{instance}}}} {name}"
+            targets.append(target(self.query(name, how), host if how == EACH else name))
+        return graph(title, self.describe(f"{text} {SEVERAL[how]}", names), (width, 8), targets, unit, axis, stacked,
+                     any(map(self.negative, names)))
 
-def target(expr, legend="", instant=False, table=False):
-    """Return a query."""
-    return {"datasource": SOURCE, "expr": expr, "legendFormat": legend, "instant": instant, "range": not instant,
-            "format": "table" if table else "time_series", "editorMode": "code"}
-
-
-def panel(kind, title, description, targets, size, defaults=None, options=None, **more):
-    """Return a panel of KIND with the size (width, height)."""
-    for i, one in enumerate(targets):
-        one["refId"] = chr(ord("A") + i)
-    field = {"color": {"mode": "palette-classic"}, **(defaults or {})}
-    return {"type": kind, "title": title, "description": description, "datasource": SOURCE, "targets": targets,
-            "gridPos": {"w": size[0], "h": size[1]}, "fieldConfig": {"defaults": field, "overrides": []},
-            "options": options or {}, **more}
-
-
-def words(names):
-    """Return the mapping of the numbers 0, 1, … to the words NAMES."""
-    return [{"type": "value", "options": {str(i): {"index": i, "text": name} for i, name in enumerate(names)}}]
-
-
-def steps(*rows):
-    """Return thresholds of ROWS, (from, colour)."""
-    return {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in rows]}
+    def rows(self, title, names, width, text, headings=None):
+        """Return a table with a row a host and a column a figure of NAMES."""
+        columns = [((headings or {}).get(name, name), self.query(name, EACH), self.unit(name)[0], WORDS.get(name))
+                   for name in names]
+        return table(title, self.describe(text, names), (width, 7), {"instance": "host"}, columns)
 
 
-def stat(title, description, expr, unit, thresholds=None, legend="", text="auto"):
-    """Return a panel with the number of now."""
-    defaults = {"unit": unit, "color": {"mode": "thresholds"}, "thresholds": thresholds or steps((None, "blue"))}
-    options = {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}, "graphMode": "none",
-               "colorMode": "value", "justifyMode": "auto", "orientation": "auto", "textMode": text}
-    return panel("stat", title, description, [target(expr, legend, instant=True)], (WIDTH // 6, 4), defaults, options)
-
-
-def graph(title, description, targets, size, unit, axis="", stacked=False, negative=False):
-    """Return a panel with lines over time, or with areas that add up."""
-    custom = {"drawStyle": "line", "lineWidth": 1, "fillOpacity": 60 if stacked else 10, "showPoints": "auto",
-              "spanNulls": False, "axisLabel": axis, "stacking": {"mode": "normal" if stacked else "none", "group": "A"}}
-    defaults = {"unit": unit, "custom": custom, **({} if negative else {"min": 0})}
-    options = {"legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
-               "tooltip": {"mode": "multi", "sort": "none" if stacked else "desc"}}
-    return panel("timeseries", title, description, targets, size, defaults, options)
-
-
-def drawn(figures, title, names, size, text, each=False, stacked=False):
-    """Return a graph of the figures NAMES (one unit), added up over the hosts, or of EACH host."""
-    unit, axis = figures.unit(names[0])
-    legend = "{{instance}}" if len(names) == 1 else "{{instance}} %s"
-    targets = [target(figures.expression(name, "max by (instance)" if each else "sum"),
-                      legend.replace("%s", name) if each else name) for name in names]
-    return graph(title, figures.describe(f"{text} {EACH if each else SUM}", names), targets, size, unit, axis, stacked,
-                 any(map(figures.negative, names)))
-
-
-def merged(headings):
-    """Return what makes one table of several queries' answers, its columns {name: heading} in this order."""
-    return [{"id": "merge", "options": {}},
-            {"id": "organize", "options": {"excludeByName": {"Time": True}, "renameByName": headings,
-                                           "indexByName": {name: i for i, name in enumerate(headings)}}}]
-
-
-def table(title, description, columns, size, labels, sort=None):
-    """Return a table of now: LABELS {label: heading} first, then COLUMNS [(heading, query, unit, words or None)]."""
-    headings = {f"Value #{chr(ord('A') + i)}": column[0] for i, column in enumerate(columns)}
-    made = panel("table", title, description,
-                 [target(column[1], instant=True, table=True) for column in columns], size,
-                 {"color": {"mode": "thresholds"}, "thresholds": steps((None, "text")), "custom": {"align": "auto"}},
-                 {"showHeader": True, "sortBy": [{"displayName": sort, "desc": True}] if sort else []})
-    made["transformations"] = merged({**labels, **headings})
-    for heading, _query, unit, mapped in columns:
-        properties = [{"id": "unit", "value": unit}]
-        if mapped:
-            properties.append({"id": "mappings", "value": words(mapped)})
-        made["fieldConfig"]["overrides"].append({"matcher": {"id": "byName", "options": heading},
-                                                 "properties": properties})
-    return made
-
-
-def listed(figures, title, names, size, text, headings=None):
-    """Return a table with a row a host and a column each of the figures NAMES."""
-    columns = [((headings or {}).get(name, name), figures.expression(name, "max by (instance)"), figures.unit(name)[0],
-                WORDS.get(name)) for name in names]
-    return table(title, figures.describe(text, names), columns, size, {"instance": "host"})
-
-
-def consumers(figure, more=""):
-    """Return the selector of the FIGURE "saved" or "real" of consumers."""
-    return f'{CONSUMER}{{type="{figure}",{HOSTS}{more}}}'
-
-
-def kinds():
-    """Return the query of the savings by kind of consumer."""
-    return f'sum by (kind) (label_replace({consumers("saved")}, "kind", "$1", "ksm_consumer", "([a-z]+).*"))'
-
-
-def top(by):
-    """Return the queries of what those who save most save and really take, put together by the labels BY."""
-    named = ',ksm_consumer!="unattributed"'
-    saved = f"topk ({TOP}, sum by ({by}) ({consumers('saved', named)}))"
-    return saved, f"sum by ({by}) ({consumers('real', named)}) and on ({by}) {saved}"
-
-
-def bars(title, description, targets, size):
-    """Return bars, one a consumer, that add up."""
-    options = {"orientation": "horizontal", "stacking": "normal", "xField": "consumer", "showValue": "auto",
-               "barWidth": 0.8, "groupWidth": 0.8, "xTickLabelRotation": 0,
-               "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
-               "tooltip": {"mode": "multi", "sort": "none"}}
-    made = panel("barchart", title, description, targets, size,
-                 {"unit": "bytes", "min": 0, "custom": {"fillOpacity": 80, "lineWidth": 0}}, options)
-    made["transformations"] = merged({"ksm_consumer": "consumer", "Value #B": "real", "Value #A": "saved"})
-    return made
-
-
-# The rows.
+# The rows of the dashboard.
 
 def overview(figures):
     """How it goes, now."""
-    def number(title, name, how, text, thresholds=None):
-        return stat(title, figures.describe(text, [name]), figures.expression(name, how), figures.unit(name)[0], thresholds)
-
-    state = f'count_values ("state", {figures.expression("run", "max by (instance)")})'
-    for i, word in enumerate(STATES):
-        state = f'label_replace({state}, "state", "{word}", "state", "{i}")'
+    state = f'count_values ("state", {figures.query("run", EACH)})'
+    for number, word in enumerate(STATES):
+        state = f'label_replace({state}, "state", "{word}", "state", "{number}")'
     return [
-        number("Saved", "saved", "sum", f"Memory that programs and virtual machines would take in addition if Linux did "
-               f"not merge their equal pages. {SUM}"),
-        number("Share of RAM", "ram", "avg", "How much of the host's memory that is. With several hosts: the mean."),
-        number("Net", "net", "avg", "What remains of it after what the kernel needs to keep its books. Below 0 merging "
-               "costs more memory than it saves. With several hosts: the mean.", steps((None, "red"), (0, "green"))),
-        number("CPU", "ksmd_cpu", "max", "What the search for equal pages costs: percent of one core. With several hosts: "
-               "the busiest."),
-        number("Exposure", "exposure", "max", "Merged pages that are written to become own pages again. If that happened "
-               "to all at once, how much of the memory and swap that are free would it take? Above 100 % the host could "
-               "not give it. With several hosts: the one most at risk.",
-               steps((None, "green"), (75, "orange"), (100, "red"))),
-        stat("State", figures.describe("How many hosts look for equal pages, and how many do not.", ["run"]), state, "none",
-             legend="{{state}}", text="value_and_name"),
-        listed(figures, "Hosts", ["run", "saved", "profit", "ram", "net", "exposure", "ksmd_cpu", "merged", "sharing_ratio"],
-               (WIDTH, 7), "Each host, now. A figure that its kernel does not have is left empty.", {"run": "state"}),
+        figures.number(
+            "Saved", "saved", "sum",
+            "Memory that programs and virtual machines would take in addition if Linux did not merge equal pages."),
+        figures.number(
+            "Share of RAM", "ram", "avg", "How much that is of the host's memory."),
+        figures.number(
+            "Net", "net", "avg",
+            "What remains of that after the kernel's own records of the pages it watches. Below 0 merging costs more "
+            "memory than it saves.", (None, "red"), (0, "green")),
+        figures.number(
+            "CPU", "ksmd_cpu", "max", "What the search for equal pages costs, in percent of one core."),
+        figures.number(
+            "Exposure", "exposure", "max",
+            "A merged page that is written to becomes a page of its own again. If that happened to all of them, how "
+            "much would it take of the memory and swap that are free? Above 100 % the host could not give it.",
+            (None, "green"), (75, "orange"), (100, "red")),
+        stat(
+            "State", figures.describe("How many hosts look for equal pages, and how many do not.", ["run"]), (SIXTH, 4),
+            target(state, "{{state}}", instant=True), "none", thresholds((None, "blue")), named=True),
+        figures.rows(
+            "Hosts", ["run", "saved", "profit", "ram", "net", "exposure", "ksmd_cpu", "merged", "sharing_ratio"], FULL,
+            "Each host, now. What its kernel does not tell is left empty.", {"run": "state"}),
     ]
 
 
 def savings(figures):
     """What it gives, and what it takes."""
-    half, third = (WIDTH // 2, 8), (WIDTH // 3, 8)
     return [
-        drawn(figures, "Savings", ["saved", "profit", "overhead", "gain"], half,
-              "What merging saves (saved), what the kernel needs for its records (overhead), and what remains (profit)."),
-        drawn(figures, "Share of RAM", ["ram", "net"], half, "The saving as a share of the host's memory, before and after "
-              "what it costs in memory.", each=True),
-        drawn(figures, "CPU", ["ksmd_cpu"], third, "Time of the kernel thread that looks for equal pages; 100 % is one "
-              "whole core.", each=True),
-        drawn(figures, "Copies", ["cow", "swpin_copy"], third, "Pages that were merged and had to be copied again. Whoever "
-              "writes pays for that with a little waiting: a high rate means that what is merged does not last."),
-        drawn(figures, "Exposure", ["exposure"], third, "What the host would have to find if all that is merged were written "
-              "to: above 100 % it does not have that.", each=True),
-        drawn(figures, "Pages looked at", ["scanned", "skipped"], third, "How fast memory is searched. Pages that were "
-              "without an equal several times are skipped for a while."),
-        drawn(figures, "Full scans", ["full_scans"], third, "How often all registered memory was gone through. A page must be "
-              "seen in two of them, unchanged, before it is merged.", each=True),
-        drawn(figures, "Merged", ["merged"], third, "Of the memory that takes part, how much is saved.", each=True),
+        figures.lines(
+            "Savings", ["saved", "profit", "overhead", "gain"], HALF, "sum",
+            "What merging saves, what the kernel's records take of it (overhead), and what remains (profit)."),
+        figures.lines(
+            "Share of RAM", ["ram", "net"], HALF, EACH,
+            "What is saved as a share of the host's memory, before and after the kernel's records."),
+        figures.lines(
+            "CPU", ["ksmd_cpu"], THIRD, EACH,
+            "Time of the kernel thread that looks for equal pages; 100 % is one whole core."),
+        figures.lines(
+            "Copies", ["cow", "swpin_copy"], THIRD, "sum",
+            "Merged pages that had to be copied again. Whoever writes to one waits for that: where many are, what is "
+            "merged does not last."),
+        figures.lines(
+            "Exposure", ["exposure"], THIRD, EACH,
+            "What the host would have to find if all that is merged were written to."),
+        figures.lines(
+            "Pages looked at", ["scanned", "skipped"], THIRD, "sum",
+            "How fast memory is searched. Pages that had no equal a few times are skipped for a while."),
+        figures.lines(
+            "Full scans", ["full_scans"], THIRD, EACH,
+            "How often all memory that takes part is gone through. A new page is merged only after it was seen "
+            "unchanged, so that this is also how soon."),
+        figures.lines(
+            "Merged", ["merged"], THIRD, EACH,
+            "How much of the memory that takes part is saved."),
     ]
 
 
-def pages(figures):
-    """The states of pages."""
+def states(figures):
+    """What became of the pages."""
     return [
-        drawn(figures, "Page states", ["shared", "sharing", "zero", "unshared", "volatile"], (WIDTH // 2, 9),
-              "All memory that takes part, by what became of it. Sharing and zero are saved; shared is what is kept for "
-              "them; unshared and volatile gave nothing.", stacked=True),
-        drawn(figures, "Sharing ratio", ["sharing_ratio"], (WIDTH // 4, 9), "How many pages one kept page stands for: the "
-              "more, the better it works, and the more hangs on that one page.", each=True),
-        drawn(figures, "Kept several times", ["chains", "dups"], (WIDTH // 4, 9), "Contents with so many uses that one page "
-              "may not stand for all: they are kept in more than one. Few, as a rule."),
+        figures.lines(
+            "Page states", ["shared", "sharing", "zero", "unshared", "volatile"], HALF, "sum",
+            "All memory that takes part, by what became of it: sharing and zero are saved, shared is kept for sharing, "
+            "unshared and volatile gave nothing.", stacked=True),
+        figures.lines(
+            "Sharing ratio", ["sharing_ratio"], QUARTER, EACH,
+            "For how many pages one kept page stands: the more, the more is saved, and the more hangs on one page."),
+        figures.lines(
+            "Kept several times", ["chains", "dups"], QUARTER, "sum",
+            "Contents that occur more often than one page may stand for, and are kept in several."),
     ]
+
+
+def consumers(figure, more=""):
+    """Return the selector of the FIGURE "saved" or "real" of consumers."""
+    return f'collectd_ksm_consumer_bytes{{type="{figure}",{HOSTS}{more}}}'
+
+
+def top(labels):
+    """Return the queries (saved, real) of those who save most; what has the same LABELS is put together."""
+    named = ',ksm_consumer!="unattributed"'
+    saved = f"topk ({TOP}, sum by ({labels}) ({consumers('saved', named)}))"
+    return saved, f"sum by ({labels}) ({consumers('real', named)}) and on ({labels}) {saved}"
 
 
 def who(_figures):
-    """Who saves."""
-    half = (WIDTH // 2, 10)
-    share = ("A consumer is a virtual machine, a container, a service or a program. The kernel does not say who shares a "
-             "page with whom, so each is given its part of the host's saving by the number of its merged pages; the parts add "
-             "up to saved. `other`: those that are not shown by name; `unattributed`: what cannot be told of anybody.")
-    rss = ("What a consumer really takes (real), beside what it is spared (saved). Other tools show RSS, which counts a "
-           "merged page in full for everybody who uses it.")
-    saved, real = top("ksm_consumer")
-    saved_at, real_at = top("instance, ksm_consumer")
+    """Who it is that saves."""
+    size = (HALF, 10)
+    share = ("A consumer is a virtual machine, a container, a service or a program. The kernel does not tell who "
+             "shares a page with whom: each is given a part of what the host saves by the number of its merged pages, "
+             "and the parts add up. other: those who are not shown by name; unattributed: what belongs to nobody known.")
+    real = ("What a consumer really takes (real), and what it would take in addition without merging (saved). RSS, "
+            "which other tools show, counts a merged page in full for everybody who uses it.")
+    kind = f'label_replace({consumers("saved")}, "kind", "$1", "ksm_consumer", "([a-z]+).*")'
+    at_hosts, together = top("instance, ksm_consumer"), top("ksm_consumer")
     return [
-        graph("Saved, by kind", f"{share} {SUM}", [target(kinds(), "{{kind}}")], half, "bytes", stacked=True),
-        graph("Saved, by consumer", f"{share} With several hosts: those of one name together.",
-              [target(f"sum by (ksm_consumer) ({consumers('saved')})", "{{ksm_consumer}}")], half, "bytes", stacked=True),
-        table("Who saves most", f"The {TOP} that save most, now. {rss}",
-              [("saved", saved_at, "bytes", None), ("real", real_at, "bytes", None)], half,
-              {"ksm_consumer": "consumer", "instance": "host"}, sort="saved"),
-        bars("Real and saved", f"The {TOP} that save most, now. {rss} With several hosts: those of one name together.",
-             [target(saved, instant=True, table=True), target(real, instant=True, table=True)], half),
+        graph("Saved, by kind", f"{share} {SEVERAL['sum']}", size, [target(f"sum by (kind) ({kind})", "{{kind}}")],
+              "bytes", stacked=True),
+        graph("Saved, by consumer", f"{share} Of several hosts: those of one name together.", size,
+              [target(f"sum by (ksm_consumer) ({consumers('saved')})", "{{ksm_consumer}}")], "bytes", stacked=True),
+        table("Who saves most", f"The {TOP} that save most, now. {real}", size,
+              {"ksm_consumer": "consumer", "instance": "host"},
+              [("saved", at_hosts[0], "bytes", None), ("real", at_hosts[1], "bytes", None)], sort="saved"),
+        bars("Saved and real", f"The {TOP} that save most, now. {real} Of several hosts: those of one name together.",
+             size, ("ksm_consumer", "consumer"), [("saved", together[0]), ("real", together[1])], "bytes"),
     ]
 
 
 def settings(figures):
     """The knobs."""
-    advisor = ["advisor_mode", "advisor_max_cpu", "advisor_target_scan_time", "advisor_min_pages_to_scan",
-               "advisor_max_pages_to_scan"]
     return [
-        listed(figures, "Settings", ["run", "pages_to_scan", "sleep_millisecs", "use_zero_pages", "smart_scan",
-                                     "merge_across_nodes", "max_page_sharing", "stable_node_chains_prune_millisecs"],
-               (WIDTH, 7), "KSM's settings by their names in /sys/kernel/mm/ksm, now. ksmd looks at pages_to_scan pages, then "
-               "sleeps for sleep_millisecs: the two say how fast it finds equal pages and how much CPU it takes."),
-        listed(figures, "Advisor", advisor, (WIDTH // 2, 8), "Settings of the kernel's advisor, which changes pages_to_scan "
-               "by itself so that a full scan takes the time that is wanted. Linux 6.8 and later."),
-        drawn(figures, "Pages to scan", ["pages_to_scan", "advisor_min_pages_to_scan", "advisor_max_pages_to_scan"],
-              (WIDTH // 2, 8), "How many pages ksmd looks at before it sleeps, and between which limits the advisor may set "
-              "it.", each=True),
+        figures.rows(
+            "Settings", ["run", "pages_to_scan", "sleep_millisecs", "use_zero_pages", "smart_scan",
+                         "merge_across_nodes", "max_page_sharing", "stable_node_chains_prune_millisecs"], FULL,
+            "How each host's kernel is set, by the names in /sys/kernel/mm/ksm. It looks at pages_to_scan pages, then "
+            "sleeps for sleep_millisecs: these two say how soon equal pages are found, and how much CPU that takes."),
+        figures.rows(
+            "Advisor", ["advisor_mode", "advisor_max_cpu", "advisor_target_scan_time", "advisor_min_pages_to_scan",
+                        "advisor_max_pages_to_scan"], HALF,
+            "From Linux 6.8 the kernel can set pages_to_scan by itself, so that a full scan takes a given time."),
+        figures.lines(
+            "Pages to scan", ["pages_to_scan", "advisor_min_pages_to_scan", "advisor_max_pages_to_scan"], HALF, EACH,
+            "How many pages are looked at before the next sleep, and the limits within which the advisor chooses."),
     ]
 
 
+ROWS = [("Overview", overview), ("Savings against cost", savings), ("Page states", states),
+        ("Consumers: who saves", who), ("Settings", settings)]
+
+
 def others(figures, panels):
-    """Return panels of the figures that none of PANELS names: of each group of common/metrics.def one."""
+    """Return panels of the figures that none of PANELS names, one of each group of common/metrics.def."""
     named = {name for one in panels for query in one["targets"] for name in SHOWN.findall(query["expr"])}
     groups = {}
     for name, figure in figures.all.items():
         if name not in named:
-            groups.setdefault(figure["chart"], []).append(name)
-    return [drawn(figures, group, names, (WIDTH // 3, 8), "Further figures.", each=True) for group, names in groups.items()]
-
-
-ROWS = [("Overview", overview), ("Savings against cost", savings), ("Page states", pages), ("Consumers: who saves", who),
-        ("Settings", settings)]
-
-
-def laid_out(figures):
-    """Return the panels of all rows with their places and numbers."""
-    rows = [(title, make(figures)) for title, make in ROWS]
-    more = others(figures, [one for _title, row in rows for one in row])
-    if more:
-        rows.append(("More", more))
-    panels, y = [], 0
-    for title, row in rows:
-        panels.append({"type": "row", "title": title, "collapsed": False, "panels": [],
-                       "gridPos": {"x": 0, "y": y, "w": WIDTH, "h": 1}})
-        x, y, height = 0, y + 1, 0
-        for one in row:
-            place = one["gridPos"]
-            if x + place["w"] > WIDTH:
-                x, y = 0, y + height
-            place.update(x=x, y=y)
-            x, height = x + place["w"], place["h"]
-            panels.append(one)
-        y += height
-    for number, one in enumerate(panels, 1):
-        one["id"] = number
-    return panels
-
-
-def variables():
-    """Return the dashboard's variables: where from, and which hosts."""
-    names = 'label_values(collectd_ksm_vmpage_number{ksm="sharing"}, instance)'
-    everyone = {"selected": True, "text": ["All"], "value": ["$__all"]}
-    return [
-        {"type": "datasource", "name": "datasource", "label": "Prometheus", "query": "prometheus", "regex": "", "hide": 0,
-         "refresh": 1, "multi": False, "includeAll": False, "options": [],
-         "current": {"selected": False, "text": "${DS_PROMETHEUS}", "value": "${DS_PROMETHEUS}"}},
-        {"type": "query", "name": "host", "label": "Host", "datasource": SOURCE, "definition": names,
-         "query": {"query": names, "refId": "host"}, "refresh": 2, "sort": 1, "regex": "", "hide": 0, "multi": True,
-         "includeAll": True, "allValue": ".*", "options": [], "current": everyone},
-    ]
+            groups.setdefault(figure["chart"].partition(".")[2], []).append(name)
+    return [figures.lines(group, names, THIRD, EACH, "More of KSM's figures.") for group, names in groups.items()]
 
 
 def dashboard(figures):
     """Return the dashboard."""
+    rows = [(title, make(figures)) for title, make in ROWS]
+    more = others(figures, [one for _title, panels in rows for one in panels])
+    if more:
+        rows.append(("More", more))
     return {
-        "__inputs": [{"name": "DS_PROMETHEUS", "label": "Prometheus", "type": "datasource", "pluginId": "prometheus",
-                      "pluginName": "Prometheus", "description": "where collectd's figures are"}],
+        "__inputs": [source_input("where collectd's figures are")],
         "__requires": [{"type": "grafana", "id": "grafana", "name": "Grafana", "version": "9.5.0"},
                        {"type": "datasource", "id": "prometheus", "name": "Prometheus", "version": "1.0.0"}],
         "id": None, "uid": "collectd-ksm", "version": 1, "schemaVersion": 38,
         "title": "KSM: memory saved by merging equal pages",
-        "description": "What Kernel Samepage Merging saves, what that costs, what is at risk, and who it is that saves: from "
-                       "collectd's plugin ksm, by way of write_prometheus.",
+        "description": "What Kernel Samepage Merging saves, what that costs, what is at risk, and who it is that "
+                       "saves: from collectd's plugin ksm, by way of write_prometheus.",
         "tags": ["collectd", "ksm", "memory"], "editable": True, "graphTooltip": 1, "timezone": "browser",
-        "time": {"from": "now-6h", "to": "now"}, "refresh": "30s", "timepicker": {}, "annotations": {"list": []}, "links": [],
-        "templating": {"list": variables()}, "panels": laid_out(figures),
+        "time": {"from": "now-6h", "to": "now"}, "timepicker": {}, "refresh": "30s", "links": [],
+        "annotations": {"list": []},
+        "templating": {"list": [
+            source_variable(),
+            label_variable("host", "Host", "instance", 'collectd_ksm_vmpage_number{ksm="sharing"}')]},
+        "panels": laid_out(rows),
     }
 
 

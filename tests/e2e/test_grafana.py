@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import dashboard
 import golden
 from conftest import REPOSITORY
 from figures import collectd_values, reckon
@@ -66,7 +67,8 @@ def filled_in(expression, hosts=()):
 # Its shape.
 
 def test_it_is_what_the_table_makes(build):
-    status = subprocess.run([sys.executable, REPOSITORY / "tests/dashboard.py", "--build", build, "--check"], check=False)
+    command = [sys.executable, REPOSITORY / "tests/dashboard.py", "--build", build, "--check"]
+    status = subprocess.run(command, check=False)
     assert status.returncode == 0, "it is stale: make dashboard"
 
 
@@ -154,6 +156,18 @@ def test_every_figure_of_the_host_is_shown(known):
     assert shown == set(known) - LEFT_OUT
 
 
+def test_a_figure_that_no_panel_names_gets_one(build):
+    figures = dashboard.Figures(build)
+    figures.all["new"] = {**figures.all["cow"], "name": "new", "help": "a new one",
+                          "collectd": "ksm/vmpage_action-new"}
+    made = dashboard.dashboard(figures)
+    *known_panels, last = made["panels"]
+    assert known_panels[-1]["title"] == "More" and known_panels[:-1] == BOARD["panels"]
+    assert (last["title"], last["targets"][0]["legendFormat"]) == ("cow", "{{instance}}")
+    assert 'collectd_ksm_vmpage_action_total{ksm="new"' in last["targets"][0]["expr"]
+    assert "**new**: a new one" in last["description"]
+
+
 # What it finds.
 
 def lines_of_readme(first):
@@ -170,7 +184,8 @@ def replaced(text, old, new):
 
 def write_prometheus(port):
     """Return the README's lines for collectd, at PORT of the loopback address."""
-    return replaced(replaced(lines_of_readme("LoadPlugin write_prometheus\n"), "192.0.2.10", "127.0.0.1"), "9103", str(port))
+    lines = replaced(lines_of_readme("LoadPlugin write_prometheus\n"), "192.0.2.10", "127.0.0.1")
+    return replaced(lines, "9103", str(port))
 
 
 def scrape_configs(*ports):
@@ -197,7 +212,8 @@ def has_come(prometheus, hosts):
 def both_ways(build, page_size, tmp_path_factory):
     """Two hosts, "one" with consumers and counters that grow, "two" stopped; {way: Prometheus and the hosts' names}."""
     work = tmp_path_factory.mktemp("grafana")
-    trees = {name: golden.make_tree(build, era, work / f"tree-{name}") for name, era in (("one", "consumers"), ("two", "6.6"))}
+    trees = {name: golden.make_tree(build, era, work / f"tree-{name}")
+             for name, era in (("one", "consumers"), ("two", "6.6"))}
     golden.make_tree(build, "6.18", trees["one"])           # its figures over the processes of the first
     (trees["two"] / "sys/kernel/mm/ksm/run").write_text("0\n")
     relay, middle, *ports = [free_port() for _ in range(4)]
@@ -331,7 +347,7 @@ def test_who_saves_most(way, page_size):
     assert real[row] == (resident - share) * page_size
     assert set(real) <= set(saved)
     for letter, table in zip("AB", (saved, real)):
-        assert shown(way, "Real and saved", letter) == {(name,): number for (_host, name), number in table.items()}
+        assert shown(way, "Saved and real", letter) == {(name,): number for (_host, name), number in table.items()}
 
 
 def vm_web(tree):
