@@ -155,25 +155,30 @@ static bool is_waiting(const struct explain_facts *f) {
            !is_over(f, KSM_ram, EXPLAIN_RAM_LITTLE - 1);
 }
 
+/* It runs, and has gone on for long enough to be blamed. */
+static bool is_settled(const struct explain_facts *f) {
+    return is_running(f) && !is_waiting(f);
+}
+
 static bool is_loss(const struct explain_facts *f) {
-    return is_running(f) && is_under(f, KSM_net, EXPLAIN_NET_LOSS);
+    return is_settled(f) && is_under(f, KSM_net, EXPLAIN_NET_LOSS);
 }
 
 static bool is_wasted(const struct explain_facts *f) {
-    return is_running(f) && f->ksmd.status == 0 && f->ksmd.value > EXPLAIN_KSMD_BUSY &&
+    return is_settled(f) && f->ksmd.status == 0 && f->ksmd.value > EXPLAIN_KSMD_BUSY &&
            is_under(f, KSM_ram, EXPLAIN_RAM_LITTLE);
 }
 
 static bool is_nothing(const struct explain_facts *f) {
-    return is_running(f) && is_watching(f) && !is_merged(f);
+    return is_settled(f) && is_watching(f) && !is_merged(f);
 }
 
 static bool is_even(const struct explain_facts *f) {
-    return is_running(f) && is_merged(f) && is_under(f, KSM_profit, 1) && !is_loss(f);
+    return is_settled(f) && is_merged(f) && is_under(f, KSM_profit, 1) && !is_loss(f);
 }
 
 static bool is_well(const struct explain_facts *f) {
-    return is_running(f) && is_merged(f) && !is_even(f) && !is_loss(f) && !is_wasted(f);
+    return is_settled(f) && is_merged(f) && !is_even(f) && !is_loss(f) && !is_wasted(f);
 }
 
 /* ---- remarks ---- */

@@ -48,13 +48,13 @@ static void block(FILE *file, const char *label, const char *text) {
     }
 }
 
-/* A text of explain.def. */
+/* A text of explain.def; nothing where one of its words is not known. */
 static void expanded(const struct explain_facts *f, FILE *file, const char *label,
                      const char *text) {
     char buf[TEXT_SIZE];
 
-    explain_expand(f, text, buf, sizeof(buf));
-    block(file, label, buf);
+    if (explain_expand(f, text, buf, sizeof(buf)) == 0)
+        block(file, label, buf);
 }
 
 /* ---- the verdict and what stands beside it ---- */

@@ -180,14 +180,14 @@ static bool word_round(const struct explain_facts *f, char *buf, size_t size) {
     return true;
 }
 
-/* pages_to_scan for another pace, where it is not the kernel that sets it. */
+/* pages_to_scan for another pace, where it is not the kernel that sets it; it takes 32 bits. */
 static bool other_pace(const struct explain_facts *f, int64_t pages, char *buf, size_t size) {
     const struct ksm_value *advisor = &f->now.at[KSM_advisor_mode];
 
     if (f->now.at[KSM_pages_to_scan].status != 0 || (advisor->status == 0 && advisor->value != 0))
         return false;
     snprintf(buf, size, "%" PRId64, pages);
-    return pages > 0;
+    return pages > 0 && pages <= UINT32_MAX;
 }
 
 static bool word_faster(const struct explain_facts *f, char *buf, size_t size) {
@@ -216,7 +216,8 @@ static bool word_lazier(const struct explain_facts *f, char *buf, size_t size) {
     const struct ksm_value *most = &f->now.at[KSM_advisor_max_cpu];
 
     snprintf(buf, size, "%" PRId64, most->value / 2);
-    return advisor->status == 0 && advisor->value != 0 && most->status == 0 && most->value > 1;
+    return advisor->status == 0 && advisor->value != 0 && most->status == 0 && most->value > 1 &&
+           most->value <= 100;
 }
 
 static bool processes(int64_t number, char *buf, size_t size) {
