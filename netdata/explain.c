@@ -44,7 +44,6 @@ void explain_host(struct explain_facts *facts, const struct ksm_sample *before,
     const int64_t ns_per_ms = 1000000;
 
     facts->now = *now;
-    facts->look_ms = look_ms;
     facts->rate = rate_of(&before->at[KSM_scanned], &now->at[KSM_scanned], 1000, look_ms);
     facts->ksmd = rate_of(&before->at[KSM_ksmd_cpu], &now->at[KSM_ksmd_cpu], percents, look_ms);
     facts->ksmd.value /= ns_per_ms;
@@ -54,7 +53,7 @@ void explain_consumers(struct explain_facts *facts, const struct ksm_consumers *
     const struct ksm_processes *processes = &c->processes;
 
     facts->source = processes->source;
-    facts->consumers = &c->table;
+    facts->consumers = c->top > 0 ? &c->table : NULL;
     facts->opted_in = processes->opted_in;
     facts->denied = processes->denied;
     facts->hidden = processes->hidden;

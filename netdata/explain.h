@@ -23,7 +23,6 @@ struct explain_facts {
     struct ksm_sample now;
     struct ksm_value ksmd; /* its CPU time, thousandths of a percent of one core */
     struct ksm_value rate; /* pages scanned a second */
-    int64_t look_ms;       /* how long these two were looked at */
 
     /* Who takes part; source KSM_PROCESS_NOTHING: this kernel does not tell. */
     enum ksm_process_source source;

@@ -128,10 +128,6 @@ static bool word_rate(const struct explain_facts *f, char *buf, size_t size) {
     return f->rate.status == 0;
 }
 
-static bool word_look(const struct explain_facts *f, char *buf, size_t size) {
-    return snprintf(buf, size, "%.1f seconds", (double)f->look_ms / 1000) > 0;
-}
-
 /* Pages that KSM has a record of. */
 static int64_t watched(const struct explain_facts *f) {
     static const enum ksm_id states[] = {KSM_shared, KSM_sharing, KSM_unshared, KSM_volatile};
@@ -274,12 +270,12 @@ static const struct {
     const char *name;
     word_fn *write;
 } words[] = {
-    {"ksmd", word_ksmd},       {"rate", word_rate},         {"look", word_look},
-    {"watched", word_watched}, {"pace", word_pace},         {"round", word_round},
-    {"faster", word_faster},   {"slower", word_slower},     {"rest", word_rest},
-    {"lazier", word_lazier},   {"opted_in", word_opted_in}, {"recorded", word_recorded},
-    {"denied", word_denied},   {"dir", word_dir},           {"undo", word_undo},
-    {"off", word_off},         {"uksm", word_uksm},         {"untold", word_untold},
+    {"ksmd", word_ksmd},         {"rate", word_rate},         {"watched", word_watched},
+    {"pace", word_pace},         {"round", word_round},       {"faster", word_faster},
+    {"slower", word_slower},     {"rest", word_rest},         {"lazier", word_lazier},
+    {"opted_in", word_opted_in}, {"recorded", word_recorded}, {"denied", word_denied},
+    {"dir", word_dir},           {"undo", word_undo},         {"off", word_off},
+    {"uksm", word_uksm},         {"untold", word_untold},
 };
 
 static bool is_name(const char *name, const char *text, size_t len) {

@@ -139,7 +139,7 @@ static void init_consumers(int descriptors) {
 
 /* ---- --explain ---- */
 
-enum { LOOK_MS = 1500 }; /* between the two samples that rates are made of */
+enum { LOOK_MS = 1000 }; /* between the two samples that rates are made of */
 
 static bool misunderstood; /* any of the arguments */
 

@@ -129,7 +129,7 @@ def between_markers(name):
     return found[1].strip("\n")
 
 
-@pytest.mark.parametrize("marker, command", [("figures", "table"), ("options", "options")])
+@pytest.mark.parametrize("marker, command", [("figures", "table"), ("options", "options"), ("statuses", "statuses")])
 def test_table_in_the_readme_is_up_to_date(marker, command, build):
     printed = subprocess.run([build / "tests/figures", command], capture_output=True, text=True, check=True).stdout
     assert between_markers(marker) == printed.strip("\n"), f"put in what build/tests/figures {command} prints"
