@@ -226,8 +226,14 @@ static bool word_opted_in(const struct explain_facts *f, char *buf, size_t size)
     return processes(f->uksm ? -1 : f->opted_in, buf, size);
 }
 
+/* Some processes are not seen, or not into. */
+static bool is_partly_seen(const struct explain_facts *f) {
+    return explain_holds(f, EXPLAIN_denied) || explain_holds(f, EXPLAIN_hidden) ||
+           explain_holds(f, EXPLAIN_apart);
+}
+
 static bool word_recorded(const struct explain_facts *f, char *buf, size_t size) {
-    return processes(f->recorded, buf, size);
+    return !is_partly_seen(f) && processes(f->recorded, buf, size);
 }
 
 static bool word_denied(const struct explain_facts *f, char *buf, size_t size) {
@@ -259,6 +265,11 @@ static bool word_uksm(const struct explain_facts *f, char *buf, size_t size) {
     return condition(f->uksm, buf);
 }
 
+static bool word_partly(const struct explain_facts *f, char *buf, size_t size) {
+    (void)size;
+    return condition(is_partly_seen(f), buf);
+}
+
 static bool word_untold(const struct explain_facts *f, char *buf, size_t size) {
     (void)size;
     return condition(!f->uksm && f->opted_in < 0, buf);
@@ -275,7 +286,7 @@ static const struct {
     {"slower", word_slower},     {"rest", word_rest},         {"lazier", word_lazier},
     {"opted_in", word_opted_in}, {"recorded", word_recorded}, {"denied", word_denied},
     {"dir", word_dir},           {"undo", word_undo},         {"off", word_off},
-    {"uksm", word_uksm},         {"untold", word_untold},
+    {"uksm", word_uksm},         {"untold", word_untold},     {"partly", word_partly},
 };
 
 static bool is_name(const char *name, const char *text, size_t len) {

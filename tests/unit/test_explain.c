@@ -728,6 +728,30 @@ START_TEST(units) {
 }
 END_TEST
 
+/* Who is not seen may have opted in as well. */
+static const struct {
+    void (*make)(void);
+    const char *want;
+} seen[] = {
+    {good, "3 processes; 26,122 pages of 3 processes"},
+    {denied, "3 processes of those seen; 26,122 pages"},
+    {hidden, "3 processes of those seen; 26,122 pages"},
+    {apart, "3 processes of those seen; 26,122 pages"},
+    {old_kernel, "?; 26,122 pages"},
+};
+
+START_TEST(who_is_seen) {
+    char buf[128];
+
+    good_host();
+    seen[_i].make();
+    explain_expand(&facts, "{opted_in}[ of those seen{partly}]; {watched}[ of {recorded}]", buf,
+                   sizeof(buf));
+    ck_assert_msg(strcmp(buf, seen[_i].want) == 0, "row %d: got \"%s\", want \"%s\"", _i, buf,
+                  seen[_i].want);
+}
+END_TEST
+
 /* How long a round takes at 5000 pages a second; what to set for another pace. */
 static const struct {
     int64_t watched, pages, pause, advisor;
@@ -957,6 +981,7 @@ int main(void) {
     tcase_add_test(wording, text_that_does_not_fit);
     tcase_add_loop_test(wording, bytes, 0, ROWS(sizes));
     tcase_add_loop_test(wording, units, 0, ROWS(figures));
+    tcase_add_loop_test(wording, who_is_seen, 0, ROWS(seen));
     tcase_add_loop_test(wording, pace, 0, ROWS(paces));
     tcase_add_test(form, any_facts);
     tcase_add_loop_test(form, bars, 0, ROWS(savers));
