@@ -87,9 +87,6 @@ enum explain_id explain_verdict(const struct explain_facts *facts);
  * known; each is a ? in the text. What does not fit is cut off. */
 int explain_expand(const struct explain_facts *facts, const char *text, char *buf, size_t size);
 
-/* Writes so many bytes for people: "351.9 MiB". */
-void explain_bytes(int64_t bytes, char *buf, size_t size);
-
 /* Prints the page: plain text in lines of 80 columns at most, no control characters. The names in
  * the table of consumers are clean as name.h has it. */
 void explain_page(const struct explain_facts *facts, FILE *file);

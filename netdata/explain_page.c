@@ -5,7 +5,9 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "derive.h"
 #include "explain.h"
+#include "text.h"
 
 enum { COLUMNS = 80, INDENT = 2, LABEL = 10, TEXT_COLUMNS = COLUMNS - INDENT - LABEL };
 enum { TEXT_SIZE = 2048 };
@@ -134,7 +136,7 @@ static void figures(const struct explain_facts *f, FILE *file) {
 #undef LINE
 #undef TEXT
 
-enum { ROWS = 8, BAR = 16, RECORD_BYTES = 64 };
+enum { ROWS = 8, BAR = 16 };
 enum { NAME_COLUMNS = COLUMNS - INDENT - 2 * 11 - 2 - BAR - 2 };
 
 static void bar(FILE *file, int64_t part, int64_t whole) {
@@ -175,11 +177,11 @@ static void name_of(FILE *file, const char *kind, const char *name) {
 static void row(const struct explain_facts *f, FILE *file, int64_t saved, int64_t records) {
     char bytes[32];
 
-    explain_bytes(saved, bytes, sizeof(bytes));
+    text_bytes(saved, bytes, sizeof(bytes));
     fprintf(file, "%*s%11s", INDENT, "", bytes);
     if (records >= 0 && f->source == KSM_PROCESS_STAT &&
-        !__builtin_mul_overflow(records, RECORD_BYTES, &records))
-        explain_bytes(records, bytes, sizeof(bytes));
+        !__builtin_mul_overflow(records, KSM_RECORD_BYTES, &records))
+        text_bytes(records, bytes, sizeof(bytes));
     else
         strcpy(bytes, "-");
     fprintf(file, "%11s  ", bytes);

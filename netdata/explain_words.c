@@ -7,69 +7,10 @@
 #include <string.h>
 
 #include "explain.h"
+#include "text.h"
 
 /* Writes a word into buf and returns true, or returns false: it is not known. */
 typedef bool word_fn(const struct explain_facts *f, char *buf, size_t size);
-
-/* ---- numbers ---- */
-
-/* 2,870,113 */
-static void thousands(int64_t number, char *buf, size_t size) {
-    char digits[24];
-    size_t len = (size_t)snprintf(digits, sizeof(digits), "%" PRId64, number);
-    size_t used = 0;
-
-    for (size_t i = 0; i < len && used + 2 < size; i++) {
-        if (i > 0 && digits[i - 1] != '-' && (len - i) % 3 == 0)
-            buf[used++] = ',';
-        buf[used++] = digits[i];
-    }
-    buf[used] = '\0';
-}
-
-/* "1 page", "5 pages" */
-static void count(int64_t number, const char *one, const char *more, char *buf, size_t size) {
-    char text[40];
-
-    thousands(number, text, sizeof(text));
-    snprintf(buf, size, "%s %s", text, number == 1 ? one : more);
-}
-
-void explain_bytes(int64_t bytes, char *buf, size_t size) {
-    static const char *const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB"};
-    double number = (double)bytes / 1024;
-    size_t unit = 0;
-
-    if (bytes > -1024 && bytes < 1024) {
-        count(bytes, "byte", "bytes", buf, size);
-        return;
-    }
-    /* 1023.95 would be printed as 1024.0. */
-    for (; (number >= 1023.95 || number <= -1023.95) && unit < 4; unit++)
-        number /= 1024;
-    snprintf(buf, size, "%.1f %s", number, units[unit]);
-}
-
-/* Thousandths of a percent; the more digits the smaller it is. */
-static void percent(int64_t thousandths, char *buf, size_t size) {
-    const int64_t magnitude = thousandths < 0 ? -(thousandths + 1) : thousandths;
-    int digits = magnitude < 100 ? 3 : magnitude < 10000 ? 2 : 1;
-
-    snprintf(buf, size, "%.*f %%", thousandths == 0 ? 0 : digits, (double)thousandths / 1000);
-}
-
-static void duration(int64_t ms, char *buf, size_t size) {
-    enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE };
-
-    if (ms < 2 * SECOND)
-        snprintf(buf, size, "under 2 seconds");
-    else if (ms < 2 * MINUTE)
-        snprintf(buf, size, "about %d seconds", (int)(ms / SECOND));
-    else if (ms < 2 * HOUR)
-        snprintf(buf, size, "about %d minutes", (int)(ms / MINUTE));
-    else
-        count(ms / HOUR, "hour", "hours", buf, size);
-}
 
 /* ---- figures, by their unit ---- */
 
@@ -80,18 +21,18 @@ static bool figure(const struct ksm_figure *figure, const struct ksm_value *at, 
     switch (figure->unit) {
     case KSM_UNIT_BYTES:
     case KSM_UNIT_SIGNED_BYTES:
-        explain_bytes(at->value, buf, size);
+        text_bytes(at->value, buf, size);
         break;
     case KSM_UNIT_PERCENT:
     case KSM_UNIT_PERCENT_OPEN:
     case KSM_UNIT_SIGNED_PERCENT:
-        percent(at->value, buf, size);
+        text_percent(at->value, buf, size);
         break;
     case KSM_UNIT_PAGES:
-        count(at->value, "page", "pages", buf, size);
+        text_count(at->value, "page", "pages", buf, size);
         break;
     case KSM_UNIT_SCANS:
-        count(at->value, "time", "times", buf, size);
+        text_count(at->value, "time", "times", buf, size);
         break;
     case KSM_UNIT_RUN:
         snprintf(buf, size, "%s", ksm_states[at->value]);
@@ -118,13 +59,13 @@ static bool figure(const struct ksm_figure *figure, const struct ksm_value *at, 
 
 static bool word_ksmd(const struct explain_facts *f, char *buf, size_t size) {
     if (f->ksmd.status == 0)
-        percent(f->ksmd.value, buf, size);
+        text_percent(f->ksmd.value, buf, size);
     return f->ksmd.status == 0;
 }
 
 static bool word_rate(const struct explain_facts *f, char *buf, size_t size) {
     if (f->rate.status == 0)
-        count(f->rate.value, "page", "pages", buf, size);
+        text_count(f->rate.value, "page", "pages", buf, size);
     return f->rate.status == 0;
 }
 
@@ -142,7 +83,7 @@ static int64_t watched(const struct explain_facts *f) {
 
 static bool word_watched(const struct explain_facts *f, char *buf, size_t size) {
     if (watched(f) >= 0)
-        count(watched(f), "page", "pages", buf, size);
+        text_count(watched(f), "page", "pages", buf, size);
     return watched(f) >= 0;
 }
 
@@ -163,7 +104,7 @@ static bool word_pace(const struct explain_facts *f, char *buf, size_t size) {
 
     if (pace(f) == 0 || __builtin_mul_overflow(pace(f), f->now.page_size, &bytes))
         return false;
-    explain_bytes(bytes, buf, size);
+    text_bytes(bytes, buf, size);
     return true;
 }
 
@@ -172,7 +113,7 @@ static bool word_round(const struct explain_facts *f, char *buf, size_t size) {
 
     if (pace(f) == 0 || watched(f) <= 0 || __builtin_mul_overflow(watched(f), 1000, &ms))
         return false;
-    duration(ms / pace(f), buf, size);
+    text_duration(ms / pace(f), buf, size);
     return true;
 }
 
@@ -218,7 +159,7 @@ static bool word_lazier(const struct explain_facts *f, char *buf, size_t size) {
 
 static bool processes(int64_t number, char *buf, size_t size) {
     if (number >= 0)
-        count(number, "process", "processes", buf, size);
+        text_count(number, "process", "processes", buf, size);
     return number >= 0;
 }
 

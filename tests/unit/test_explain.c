@@ -14,6 +14,7 @@
 #include "explain.h"
 #include "support/crowd.h"
 #include "support/suite.h"
+#include "text.h"
 
 enum { PAGE = 4096, MIB_PAGES = 256 };
 
@@ -682,7 +683,7 @@ static const struct {
 START_TEST(bytes) {
     char buf[32];
 
-    explain_bytes(sizes[_i].bytes, buf, sizeof(buf));
+    text_bytes(sizes[_i].bytes, buf, sizeof(buf));
     ck_assert_msg(strcmp(buf, sizes[_i].text) == 0, "%" PRId64 ": got \"%s\", want \"%s\"",
                   sizes[_i].bytes, buf, sizes[_i].text);
 }
@@ -761,8 +762,8 @@ static const struct {
     {10000, 100, 20, 0, "about 2 seconds, 1000, 10"},
     {599999, 100, 20, 0, "about 119 seconds, 1000, 10"},
     {600000, 100, 20, 0, "about 2 minutes, 1000, 10"},
-    {36000000, 100, 20, 0, "2 hours, 1000, 10"},
-    {180000000, 100, 20, 0, "10 hours, 1000, 10"},
+    {36000000, 100, 20, 0, "about 2 hours, 1000, 10"},
+    {180000000, 100, 20, 0, "about 10 hours, 1000, 10"},
     {5000, 100, 0, 0, "?, 1000, 10"},
     {5000, 0, 20, 0, "?, ?, ?"},
     {5000, 429496729, 0, 0, "?, 4294967290, 42949672"},
