@@ -20,19 +20,24 @@ static void start_line(FILE *file, const char **label) {
     *label = "";
 }
 
+/* Where a line that does not fit is to be broken: at the last space in it, but not between a number
+ * and its unit. */
+static size_t break_of(const char *text) {
+    for (size_t at = TEXT_COLUMNS; at > 0; at--)
+        if (text[at] == ' ' && (text[at - 1] < '0' || text[at - 1] > '9'))
+            return at;
+    return TEXT_COLUMNS;
+}
+
 /* One paragraph, at spaces: each line as long as fits. */
 static void wrap(FILE *file, const char **label, const char *text, size_t len) {
     while (len > 0) {
-        size_t line = len, next = len;
-        if (len > TEXT_COLUMNS) {
-            const char *space = memrchr(text, ' ', TEXT_COLUMNS + 1);
-            line = space ? (size_t)(space - text) : TEXT_COLUMNS;
-            next = line + (space != NULL);
-        }
+        size_t line = len > TEXT_COLUMNS ? break_of(text) : len;
         start_line(file, label);
         fprintf(file, "%.*s\n", (int)line, text);
-        text += next;
-        len -= next;
+        line += line < len && text[line] == ' ';
+        text += line;
+        len -= line;
     }
 }
 
