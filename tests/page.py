@@ -43,7 +43,11 @@ CHARTS = """
 """
 MENU = "return [...document.querySelectorAll('#sidebar_ul > li > a[href^=\"#menu_\"]')].map(a => a.textContent.trim());"
 SUBMENU = "return [...document.querySelectorAll('a[href^=\"#menu_ksm_submenu_\"]')].map(a => a.textContent);"
-BOTTOM = "return document.querySelector(`[data-netdata=\"${arguments[0]}\"]`).getBoundingClientRect().bottom;"
+# How high the window must be for the chart to be the last one in it.
+HEIGHT = """
+    const chart = document.querySelector(`[data-netdata="${arguments[0]}"]`);
+    return Math.ceil(chart.getBoundingClientRect().bottom + window.outerHeight - window.innerHeight);
+"""
 
 
 class PageError(Exception):
@@ -91,8 +95,7 @@ class Page:
         try:
             self.browser.set_page_load_timeout(WAIT_S)
             self.browser.set_script_timeout(WAIT_S)
-            self.browser.get(self.address)
-            self.wait(self.charts, "the section of KSM")
+            self.load()
         except BaseException:
             self.browser.quit()
             raise
@@ -100,6 +103,12 @@ class Page:
 
     def __exit__(self, *_exception):
         self.browser.quit()
+
+    def load(self):
+        """Load the page, and with it the charts that there are now."""
+        self.browser.get("about:blank")
+        self.browser.get(self.address)
+        self.wait(self.charts, "the section of KSM")
 
     def charts(self):
         """Return {chart id: Chart} of the section from above; nothing while the page is not there."""
@@ -130,7 +139,8 @@ class Page:
 
     def picture(self, path, last):
         """Write a PNG of the page, from above to the chart LAST, to PATH."""
-        self.browser.set_window_size(self.size[0], self.browser.execute_script(BOTTOM, last))
+        self.browser.set_window_size(self.size[0], self.browser.execute_script(HEIGHT, last))
+        self.browser.execute_script("window.scrollTo(0, 1);")       # the menu unfolds
         time.sleep(SETTLED_S)
         if not self.browser.save_screenshot(str(path)):
             raise PageError(f"cannot write {path}")

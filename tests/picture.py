@@ -19,13 +19,13 @@ from hosts import HostError, Netdata
 from live import LiveError, Workload, why_not
 from run import Stopped, demo_changes, ignore_signals, lock_settings, stop_on_signals
 
-BEFORE_S = 5            # of a host without any saving at the left
+SHOWN_S = 45            # the time that the charts show
+MORE_S = 20             # so long after its begin as much as half again is there to be merged
 MERGED_S = 60           # what is worth merging is merged within this time
-AFTER_S = 40            # of a host that saves
-FIRST_S = 20            # the agent has the first figures
-SIZE = (1200, 1900)
+SIZE = (1200, 2000)
 LAST = "ksm.consumer_program_ksm-equal-1"       # the chart at the lower end
-WORTH = 100             # MiB that the demo's programs save at the least
+MIB = 64                # of each of the demo's programs
+WORTH = 2 * MIB         # MiB that they save together at the least
 NAME = "hypervisor"     # of the host, in the picture
 SMALLEST = ["pngquant", "--force", "--strip", "--ext", ".png", "64"]
 
@@ -35,26 +35,36 @@ def saved(netdata):
     return netdata.values().get(("ksm.savings", "saved"), (0, 0))[1]
 
 
-def take(arguments, work, stack):
-    """Take the picture, with files in WORK; STACK ends what was started."""
-    netdata = stack.enter_context(Netdata(work / "netdata", arguments.build / "ksm.plugin", "--consumers-interval=1",
-                                          extra=f"[global]\n    hostname = {NAME}"))
-    netdata.wait_for(("ksm.savings", "saved"), seconds=FIRST_S)
-    time.sleep(BEFORE_S)
+def workload(build, stack, mib):
+    """Start the demo's programs with MIB each, until STACK ends them."""
+    stack.enter_context(Workload(build / "tests/workload", "demo", mib))
+
+
+def take(build, out, work, stack):
+    """Write the picture to OUT, with other files in WORK; STACK ends what was started."""
     changes = []
     ksm = lock_settings(stack, changes)
     changes += demo_changes(ksm)
     for name, _old, new in changes:
         ksm.set(name, new)
-    begun = time.monotonic()
-    stack.enter_context(Workload(arguments.build / "tests/workload", "demo"))
+    netdata = stack.enter_context(Netdata(work / "netdata", build / "ksm.plugin", "--consumers-interval=1",
+                                          extra=f"[global]\n    hostname = {NAME}"))
+    workload(build, stack, MIB)
+    netdata.wait_for((LAST, "saved"), seconds=MERGED_S)
     netdata.wait(lambda: saved(netdata) > WORTH, MERGED_S, f"{WORTH} MiB saved")
-    time.sleep(AFTER_S)
-    seconds = int(time.monotonic() - begun + BEFORE_S)
-    with page.Page(work / "browser", netdata.url, seconds, SIZE) as shown:
+    begun = time.monotonic()
+    wait_until(begun + MORE_S)
+    workload(build, stack, MIB // 2)
+    wait_until(begun + SHOWN_S)
+    with page.Page(work / "browser", netdata.url, SHOWN_S, SIZE) as shown:
         shown.wait(lambda: legend(shown), f"values in {LAST}")
-        shown.picture(arguments.out, LAST)
+        shown.picture(out, LAST)
     ignore_signals()
+
+
+def wait_until(moment):
+    """Sleep until MOMENT of the monotonic clock."""
+    time.sleep(max(0, moment - time.monotonic()))
 
 
 def legend(shown):
@@ -76,7 +86,7 @@ def main():
     try:
         with ExitStack() as stack:
             work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ksm-picture-")))
-            take(arguments, work, stack)
+            take(arguments.build, arguments.out, work, stack)
         if shutil.which(SMALLEST[0]):
             subprocess.run([*SMALLEST, arguments.out], check=True)
         print(f"{arguments.out}: {arguments.out.stat().st_size // 1000} kB")
