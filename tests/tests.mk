@@ -53,7 +53,11 @@ picture: deps deps-browser ## Take the picture of the dashboard that is in the R
 	@$(BUILD_ALL) all tools
 	@$(PYTHON) tests/picture.py --build $(BUILD) netdata/dashboard.png
 
-.PHONY: tools run demo picture
+traffic: deps deps-check ## Measure what one host sends to a place in the middle (as root)
+	@$(BUILD_ALL) all tools
+	@$(PYTHON) tests/traffic.py --build $(BUILD)
+
+.PHONY: tools run demo picture traffic
 
 check: deps deps-check ## Run the tests (under five minutes)
 	@$(BUILD_ALL) all tools units benches fuzzers
