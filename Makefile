@@ -80,6 +80,7 @@ $(BUILD)/%.o: %.c
 
 include tests/tests.mk
 include tests/harden.mk
+include tests/bench/bench.mk
 
 deps: ## Install what building and running needs (Debian; asks for root or sudo)
 	@tests/deps.sh run
@@ -87,11 +88,15 @@ deps: ## Install what building and running needs (Debian; asks for root or sudo)
 deps-check: ## Install what only tests and lint need
 	@tests/deps.sh check
 
-install: all ## Install both plugins and their example configuration
+deps-browser: ## Install what the slow tests and `make picture` need: Chromium
+	@tests/deps.sh browser
+
+install: all ## Install both plugins, their example configuration and the Grafana dashboard
 	$(INSTALL) -d $(DESTDIR)$(COLLECTD_PLUGINDIR) $(DESTDIR)$(NETDATA_PLUGINSDIR) $(DESTDIR)$(DOCDIR)
 	$(INSTALL) -m 0644 $(BUILD)/ksm.so $(DESTDIR)$(COLLECTD_PLUGINDIR)/ksm.so
 	$(INSTALL) -m 0755 $(BUILD)/ksm.plugin $(DESTDIR)$(NETDATA_PLUGINSDIR)/ksm.plugin
-	$(INSTALL) -m 0644 README.md LICENSE collectd/ksm.conf $(DESTDIR)$(DOCDIR)
+	$(INSTALL) -m 0644 README.md LICENSE collectd/ksm.conf collectd/grafana-dashboard.json \
+		$(DESTDIR)$(DOCDIR)
 
 uninstall: ## Remove what install installed
 	rm -f $(DESTDIR)$(COLLECTD_PLUGINDIR)/ksm.so $(DESTDIR)$(NETDATA_PLUGINSDIR)/ksm.plugin
@@ -104,7 +109,7 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
 
 .DEFAULT_GOAL = all
-.PHONY: all deps deps-check install uninstall clean help
+.PHONY: all deps deps-check deps-browser install uninstall clean help
 .DELETE_ON_ERROR:
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/*/*.d)

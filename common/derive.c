@@ -101,7 +101,7 @@ static int derive_profit(const struct ksm_sample *s, int64_t *value) {
     if (status == 0)
         status = registered(s, &records);
     if (status == 0)
-        status = product(records, KSM_RMAP_ITEM_BYTES, &records);
+        status = product(records, KSM_RECORD_BYTES, &records);
     return status == 0 ? difference(saved, records, value) : status;
 }
 

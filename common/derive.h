@@ -10,9 +10,9 @@
 
 #include "metrics.h"
 
-/* sizeof(struct ksm_rmap_item) of mm/ksm.c on 64-bit kernels: what the kernel keeps, and
- * general_profit takes off, for every page that KSM watches. */
-enum { KSM_RMAP_ITEM_BYTES = 64 };
+/* sizeof(struct ksm_rmap_item) of mm/ksm.c on 64-bit kernels: what general_profit takes off for
+ * every page that KSM watches. */
+enum { KSM_RECORD_BYTES = 64 };
 
 /* Works out every derived figure of the sample from those that were read. A figure that needs one
  * which this kernel lacks is lacking too (only zero counts as 0 then); one that needs a figure

@@ -51,7 +51,7 @@ static int64_t zeros(const struct ksm_consumers *c, const struct ksm_consumer *o
 }
 
 static int64_t metadata(const struct ksm_consumers *c, const struct ksm_consumer *one) {
-    return c->table.tells_rmap_items ? in_bytes(one->rmap_items, KSM_RMAP_ITEM_BYTES) : -1;
+    return c->table.tells_rmap_items ? in_bytes(one->rmap_items, KSM_RECORD_BYTES) : -1;
 }
 
 /* ---- columns ---- */

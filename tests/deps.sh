@@ -1,18 +1,25 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# deps.sh run|check ...: install the Debian packages that are missing here, for
-# building and `make run` (run) or for the tests and lint (check).  It starts no
-# service, and enables none at boot, that was not there before.
+# deps.sh run|check|bench|browser ...: install the Debian packages that are missing
+# here, for building and `make run` (run), for the tests and lint (check), for
+# what the benchmark compares with (bench), or for looking at the dashboard
+# (browser).  It starts no service, and enables none at boot, that was not there
+# before.
 set -eu
 
 run='gcc libc6-dev make collectd-core collectd-dev netdata-core netdata-web python3'
-check='check pkg-config clang clang-format clang-tidy cppcheck shellcheck
-    python3-pytest python3-pytest-xdist python3-jsonschema pyflakes3 strace procps binutils libcap2-bin
-    libclang-rt-dev valgrind gcovr'
+check='libmicrohttpd12 libprotobuf-c1 check pkg-config clang clang-format clang-tidy cppcheck shellcheck
+    python3-pytest python3-pytest-xdist python3-jsonschema pyflakes3 strace procps binutils
+    libcap2-bin libclang-rt-dev valgrind gcovr prometheus
+    netdata-plugins-bash'
+bench='prometheus-node-exporter valgrind strace'
+# Heavy, so that only the slow tests and the picture in the README ask for it.
+browser='chromium chromium-driver python3-selenium fonts-dejavu-core pngquant'
 
-# The services among them; service X is in package X-core, whose postinst would
-# start it and enable it at boot.
-services='collectd netdata'
+# The services among them, whose packages' postinst would start them and enable
+# them at boot.
+services='collectd netdata prometheus prometheus-node-exporter'
+package_of() { case $1 in prometheus*) echo "$1" ;; *) echo "$1-core" ;; esac; }
 
 policy=/usr/sbin/policy-rc.d        # what maintainer scripts ask before a start
 saved=$policy.before-ksm-deps       # the one that was there before ours
@@ -62,7 +69,7 @@ cleanup() {
     set +e
     off=
     for s in $new; do
-        installed "$s-core" || continue
+        installed "$(package_of "$s")" || continue
         # Debian's update-rc.d removes systemd's links too, systemd or not.
         if update-rc.d "$s" disable || systemctl disable "$s"; then off="$off $s"
         else say "could not disable the service $s at boot"; fi
@@ -79,10 +86,12 @@ for word; do
     case $word in
     run) wanted="$wanted $run" ;;
     check) wanted="$wanted $check" ;;
+    bench) wanted="$wanted $bench" ;;
+    browser) wanted="$wanted $browser" ;;
     *) wanted=; break ;;
     esac
 done
-[ -n "$wanted" ] || { echo "usage: $0 run|check ..." >&2; exit 2; }
+[ -n "$wanted" ] || { echo "usage: $0 run|check|bench|browser ..." >&2; exit 2; }
 if ! has apt-get || ! has dpkg-query; then
     # shellcheck disable=SC2086 # a list of words
     fail "no apt-get here; install what Debian calls" $wanted
@@ -111,7 +120,7 @@ left=$(sed -n "s/^$marker//p" "$policy" 2>/dev/null || :)
 new=
 for s in $services; do
     case " $left " in *" $s "*) new="$new $s"; continue ;; esac
-    installed "$s-core" || new="$new $s"
+    installed "$(package_of "$s")" || new="$new $s"
 done
 
 # sh handles a signal when the apt-get it waits for has ended: never halfway.

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 
-TABLES = {"figures": "table", "options": "options"}
+TABLES = {"figures": "table", "options": "options", "statuses": "statuses"}
 
 
 def renewed(text, name, table):
