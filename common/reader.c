@@ -107,9 +107,9 @@ static bool is_field_of(const struct ksm_reader *reader, size_t id, enum ksm_sou
     return ksm_figures[id].source == source && (id != KSM_uksm_zero || ksm_reader_is_uksm(reader));
 }
 
-/* One read may not give all of a file: vmstat is about as long as the kernel's buffer. It is read on
- * only where a field is lacking, from then on always: one that this kernel does not have is absent
- * once the whole file was seen. */
+/* One read may not give all of a file: vmstat is about as long as the kernel's buffer. It is read
+ * on only where a field is lacking, from then on always: one that this kernel does not have is
+ * absent once the whole file was seen. */
 static void read_fields(struct ksm_reader *reader, struct pseudofs_file *file,
                         enum ksm_source source, bool *whole, int64_t now) {
     ssize_t n = pseudofs_read(file, now, *whole, reader->buf, sizeof(reader->buf));

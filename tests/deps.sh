@@ -8,10 +8,10 @@
 set -eu
 
 run='gcc libc6-dev make collectd-core collectd-dev netdata-core netdata-web python3'
-check='libmicrohttpd12 libprotobuf-c1 check pkg-config clang clang-format clang-tidy cppcheck shellcheck
+check='check pkg-config clang clang-format clang-tidy cppcheck shellcheck
     python3-pytest python3-pytest-xdist pyflakes3 strace procps binutils libcap2-bin
     libclang-rt-dev valgrind gcovr prometheus
-    netdata-plugins-bash'
+    libmicrohttpd12 libprotobuf-c1 netdata-plugins-bash'
 bench='prometheus-node-exporter valgrind strace'
 # Heavy, so that only the slow tests and the picture in the README ask for it.
 browser='chromium chromium-driver python3-selenium fonts-dejavu-core pngquant'
@@ -36,6 +36,7 @@ apt() { apt-get -q -o DPkg::Lock::Timeout=120 "$@"; }
 # No removals: a Netdata from elsewhere conflicts with Debian's, and is to stay.
 # shellcheck disable=SC2086 # a list of words
 install() { apt install -y --no-install-recommends --no-remove $need; }
+package_of() { case $1 in prometheus) echo prometheus ;; *) echo "$1-core" ;; esac; }
 ours() { grep -qs "^$marker" "$policy"; }
 
 put_policy() {
