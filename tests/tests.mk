@@ -82,8 +82,8 @@ units: $(UNITS)
 
 .PHONY: check check-long lint format units
 
-readme: tools dashboard ## Renew the tables in README.md, and the dashboard
-	@$(PYTHON) tests/readme.py $(BUILD)/tests/figures README.md
+readme: tools dashboard ## Renew the tables in README.md and the man pages, and the dashboard
+	@$(PYTHON) tests/readme.py $(BUILD)/tests/figures
 
 dashboard: tools ## Make collectd's Grafana dashboard anew
 	@$(PYTHON) tests/dashboard.py --build $(BUILD)
