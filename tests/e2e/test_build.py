@@ -129,12 +129,6 @@ def between_markers(name):
     return found[1].strip("\n")
 
 
-@pytest.mark.parametrize("marker, command", [("figures", "table"), ("options", "options")])
-def test_table_in_the_readme_is_up_to_date(marker, command, build):
-    printed = subprocess.run([build / "tests/figures", command], capture_output=True, text=True, check=True).stdout
-    assert between_markers(marker) == printed.strip("\n"), f"put in what build/tests/figures {command} prints"
-
-
 def test_every_figure_has_a_row_in_the_readme():
     figures = re.findall(r"^\| (\w+) \|", between_markers("figures"), flags=re.MULTILINE)
     assert set(places(1)) <= set(figures)
