@@ -101,21 +101,15 @@ def layout(request):
     return request.param
 
 
-def test_install_finds_where_the_hosts_are(layout, build, tmp_path):
-    for directory in layout.there:
-        (tmp_path / directory).mkdir(parents=True)
-    make(build, "install", f"DESTDIR={tmp_path}", *layout.words)
-    assert files(tmp_path) == {f"{layout.collectd}/ksm.so", f"{layout.netdata}/ksm.plugin",
-                               *(f"{layout.stock}/health.d/{name}" for name in HEALTH), *FOR_ALL}
-
-
-def test_uninstall_leaves_what_was_there_before(layout, build, tmp_path):
+def test_install_finds_where_the_hosts_are_and_uninstall_leaves_what_was_there(layout, build, tmp_path):
     for directory in layout.there:
         (tmp_path / directory).mkdir(parents=True)
         (tmp_path / directory / "another").touch()
-    before = everything(tmp_path)
+    before, other_files = everything(tmp_path), files(tmp_path)
     make(build, "install", f"DESTDIR={tmp_path}", *layout.words)
-    assert everything(tmp_path) > before
+    assert files(tmp_path) - other_files == {
+        f"{layout.collectd}/ksm.so", f"{layout.netdata}/ksm.plugin",
+        *(f"{layout.stock}/health.d/{name}" for name in HEALTH), *FOR_ALL}
     make(build, "uninstall", f"DESTDIR={tmp_path}", *layout.words)
     assert everything(tmp_path) == before
 
