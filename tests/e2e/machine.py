@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A Debian machine of the tests' own: a root directory made by debootstrap, and namespaces to run in.
 
-    with Machine(directory) as machine:
-        machine.install_from_mirror("collectd", "netdata")
-        machine.boot()
+    with Machine(directory, "build/machine.tar", ["collectd", "netdata"]) as machine:
         machine.run("/etc/init.d/collectd start")
 
 It has the release and the mirror of this machine, processes, mounts and a network (the loopback
@@ -24,15 +22,16 @@ NEEDED = ("debootstrap", "unshare", "nsenter", "apt-get", "dpkg-deb")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
 KEEP_PROXY = ("http_proxy", "https_proxy", "no_proxy")
+NAME = "machine"
 POLICY = "usr/sbin/policy-rc.d"
 DENY, ALLOW = 101, 0
-BOOT_S = 10         # until the namespaces are there
+FRESH_DAYS = 7
 
 # Process 1: mounts what programs expect, says so, and leaves no zombies.
 INIT = """
-import os, signal, subprocess, sys
-signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-root = sys.argv[1]
+import signal, socket, subprocess, sys
+root, name = sys.argv[1:]
+socket.sethostname(name)
 for argv in (["mount", "-t", "proc", "proc", root + "/proc"],
              ["mount", "-t", "sysfs", "-o", "ro", "sysfs", root + "/sys"],
              ["mount", "-t", "tmpfs", "tmpfs", root + "/run"],
@@ -85,17 +84,36 @@ def check_reachable(address, release, scratch):
 class Machine:
     """See above."""
 
-    def __init__(self, directory):
-        """Make the machine in DIRECTORY, which is the caller's to remove; takes about a minute."""
+    def __init__(self, directory, cache, packages):
+        """Make the machine, with PACKAGES, in DIRECTORY, which is the caller's to remove.
+
+        That takes some minutes; so it is kept in CACHE, a tar file, for FRESH_DAYS.
+        """
         self.root = Path(directory, "root")
         self.process = None
+        if cache.exists() and time.time() - cache.stat().st_mtime < FRESH_DAYS * 86400:
+            self.root.mkdir()
+            self.checked(["tar", "--xattrs", "--xattrs-include=*", "-xpf", cache, "-C", self.root])
+            return
         address, release = mirror()
         check_reachable(address, release, Path(directory, "InRelease"))
         # Mounts of its own: whatever debootstrap mounts ends with it.
         self.checked(["unshare", "--mount", "debootstrap", "--variant=minbase", release, self.root, address])
         self.policy(DENY)
+        environment = {**ENVIRONMENT, **{name: os.environ[name] for name in KEEP_PROXY if name in os.environ}}
+        for argv in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
+            self.checked(["unshare", "--mount", "chroot", self.root, "apt-get", "-q", *argv], environment)
+        self.checked(["tar", "--xattrs", "--xattrs-include=*", "-cf", f"{cache}.new", "-C", self.root, "."])
+        os.replace(f"{cache}.new", cache)
 
     def __enter__(self):
+        (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost {NAME}\n")
+        self.process = subprocess.Popen(
+            ["unshare", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child",
+             sys.executable, "-c", INIT, self.root, NAME],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent(os.getpid()))
+        if self.process.stdout.readline() != "up\n":
+            raise MachineError("the machine does not come up")
         return self
 
     def __exit__(self, *_exception):
@@ -112,21 +130,6 @@ class Machine:
         if done.returncode != 0:
             raise MachineError(f"{argv}: status {done.returncode}\n{done.stdout}")
         return done.stdout
-
-    def install_from_mirror(self, *packages):
-        """Install PACKAGES; before boot(), as only this machine's network reaches the mirror."""
-        environment = {**ENVIRONMENT, **{name: os.environ[name] for name in KEEP_PROXY if name in os.environ}}
-        for argv in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
-            self.checked(["unshare", "--mount", "chroot", self.root, "apt-get", "-q", *argv], environment)
-
-    def boot(self):
-        """Enter the namespaces."""
-        self.process = subprocess.Popen(
-            ["unshare", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child",
-             sys.executable, "-c", INIT, self.root],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent(os.getpid()))
-        if self.process.stdout.readline() != "up\n":
-            raise MachineError("the machine does not come up")
 
     def init(self):
         """Return the pid, outside, of the machine's process 1."""
