@@ -87,6 +87,9 @@ deps: ## Install what building and running needs (Debian; asks for root or sudo)
 deps-check: ## Install what only tests and lint need
 	@tests/deps.sh check
 
+deps-package: ## Install what building and trying Debian packages needs
+	@tests/deps.sh package
+
 # found DIRECTORIES: the first that is there under DESTDIR, else on this machine, else the first.
 found = $(firstword $(patsubst $(DESTDIR)%,%,$(wildcard $(addprefix $(DESTDIR),$(1)))) $(wildcard $(1)) $(1))
 # put MODE,FILES,DIRECTORY, which is made if it is missing.
@@ -112,8 +115,7 @@ dist: ## Make build/ksm-plugins-VERSION.tar.gz of the last commit
 
 # One package each, in a copy: debhelper wants the directory debian at the top.
 DEBS = collectd netdata
-deb: deps ## Build build/collectd-plugin-ksm_*.deb and build/netdata-plugin-ksm_*.deb
-	@tests/deps.sh package
+deb: deps deps-package ## Build build/collectd-plugin-ksm_*.deb and build/netdata-plugin-ksm_*.deb
 	@$(foreach host,$(DEBS),$(call build_deb,$(host),$(BUILD)/deb/$(host)) &&) :
 
 # Variables of this make are not those of the packages.
@@ -132,7 +134,7 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
 
 .DEFAULT_GOAL = all
-.PHONY: all deps deps-check install uninstall dist deb clean help
+.PHONY: all deps deps-check deps-package install uninstall dist deb clean help
 .DELETE_ON_ERROR:
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/*/*.d)

@@ -56,12 +56,12 @@ check: deps deps-check ## Run the tests (under five minutes)
 	@tests/fuzz.sh $(BUILD)/fuzz 2
 	@PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m "not long"
 
-check-long: deps deps-check ## Run the slow tests (under twenty minutes)
+check-long: deps deps-check deps-package ## Run the slow tests (under twenty minutes)
 	@$(BUILD_ALL) all tools units benches
 	@KSM_FAULTS=all PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m long
 
 C_FILES = $(wildcard common/*.[ch] collectd/*.[ch] netdata/*.[ch] tests/*.[ch] tests/*/*.[ch])
-SHELL_FILES = $(wildcard tests/*.sh) .ci/run
+SHELL_FILES = $(wildcard tests/*.sh */debian/*inst */debian/*rm) .ci/run
 PYTHON_FILES = $(wildcard tests/*.py tests/*/*.py)
 
 # Every source with both compilers, whatever was built before.

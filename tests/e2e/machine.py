@@ -147,14 +147,14 @@ class Machine:
         path.write_text(f"#!/bin/sh\nexit {status}\n")
         path.chmod(0o755)
 
-    def wait(self, condition, seconds, what):
-        """Wait at most SECONDS until CONDITION() is true; return its value and how long it took."""
-        start = time.monotonic()
+    @staticmethod
+    def wait(condition, seconds, what):
+        """Wait at most SECONDS until CONDITION() is true, and return its value."""
+        deadline = time.monotonic() + seconds
         while True:
             result = condition()
-            took = time.monotonic() - start
             if result:
-                return result, took
-            if took > seconds:
+                return result
+            if time.monotonic() > deadline:
                 raise MachineError(f"waited {seconds} s for {what}")
             time.sleep(0.2)

@@ -112,7 +112,8 @@ def test_no_plugin_names_a_figure(path):
 def test_every_source_says_its_licence():
     missing = [str(path.relative_to(REPOSITORY))
                for pattern in ("common/*", "collectd/*.[ch]", "collectd/*.def", "netdata/*.[ch]", "netdata/*.def",
-                               "tests/*.*", "tests/*/*.py", "tests/*/*.[ch]", "tests/fixtures/*.tree", "Makefile")
+                               "tests/*.*", "tests/*/*.py", "tests/*/*.[ch]", "tests/fixtures/*.tree", "Makefile",
+                               "*/install.mk", "*/*.[1-8]", "*/debian/rules", "*/debian/*inst", "*/debian/*rm")
                for path in sorted(REPOSITORY.glob(pattern))
                if path.is_file() and "SPDX-License-Identifier: MIT" not in path.read_text()[:300]]
     assert missing == []
