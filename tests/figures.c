@@ -155,10 +155,12 @@ static void mdoc_options(enum ksm_host host) {
     puts(".Bl -tag -width Ds");
     for (size_t i = 0; ksm_options_text(i, &text) == 0; i++) {
         char line[320];
-        if (host == KSM_COLLECTD)
+        if (host == KSM_COLLECTD && text.key)
             printf(".It Cm %s Ar value\n", text.key);
-        else
+        else if (host == KSM_NETDATA && text.word)
             printf(".It Fl Fl %s Ns = Ns Ar value\n", text.word);
+        else
+            continue;
         fill(text.help);
         snprintf(line, sizeof(line), "[%s; default %s]", text.allowed, text.standard);
         fill(line);

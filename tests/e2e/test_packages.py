@@ -170,15 +170,19 @@ def in_collectd(machine):
     return newest
 
 
+def asked(machine, path):
+    """Return what the agent answers to a GET of PATH below /api/v1; None if it has no such thing, or is not up yet."""
+    answer = machine.run(f"bash -c 'exec 3<>/dev/tcp/127.0.0.1/19999 && printf \"GET /api/v1/{path} HTTP/1.0"
+                         "\\r\\n\\r\\n\" >&3 && cat <&3' || true")
+    head, _empty, body = answer.partition("\n\n")       # of the text the \r are gone
+    return json.loads(body) if " 200 " in head.partition("\n")[0] else None
+
+
 def in_netdata(machine, chart):
     """Return the agent's latest {dimension: value} of CHART; {} if it has none."""
-    answer = machine.run(
-        "bash -c 'exec 3<>/dev/tcp/127.0.0.1/19999 && printf \"GET /api/v1/data?chart="
-        f"{chart}&after=-1&points=1&format=json HTTP/1.0\\r\\n\\r\\n\" >&3 && cat <&3' || true")
-    head, _empty, body = answer.partition("\n\n")       # of the text the \r are gone
-    if " 200 " not in head.partition("\n")[0]:
+    table = asked(machine, f"data?chart={chart}&after=-1&points=1&format=json")
+    if not table:
         return {}
-    table = json.loads(body)
     return dict(zip(table["labels"][1:], table["data"][0][1:])) if table["data"] else {}
 
 
@@ -213,6 +217,13 @@ def test_the_plugin_runs_as_the_agent_with_one_capability(machine):
                                 ).splitlines()
     assert owner == "root:netdata 750"
     assert int(status.split()[1], 16) == 1 << 2, status
+
+
+@pytest.mark.skipif(not HEALTH, reason="these sources have no alerts")
+def test_the_agent_has_the_alerts(machine):
+    def alerts():
+        return [name for name in (asked(machine, "alarms?all") or {"alarms": {}})["alarms"] if name.startswith("ksm.")]
+    assert machine.wait(alerts, 30, "alerts of our charts")
 
 
 @pytest.mark.parametrize("page, words", [("ksm.plugin", "KSM.PLUGIN(1)"), ("collectd-ksm", "COLLECTD-KSM(5)")])
