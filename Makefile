@@ -90,6 +90,9 @@ deps-check: ## Install what only tests and lint need
 deps-package: ## Install what building and trying Debian packages needs
 	@tests/deps.sh package
 
+deps-browser: ## Install what the slow tests and `make picture` need: Chromium
+	@tests/deps.sh browser
+
 # found DIRECTORIES: the first that is there under DESTDIR, else on this machine, else the first.
 found = $(firstword $(patsubst $(DESTDIR)%,%,$(wildcard $(addprefix $(DESTDIR),$(1)))) $(wildcard $(1)) $(1))
 # put MODE,FILES,DIRECTORY, which is made if it is missing.
@@ -134,7 +137,7 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
 
 .DEFAULT_GOAL = all
-.PHONY: all deps deps-check deps-package install uninstall dist deb clean help
+.PHONY: all deps deps-check deps-browser deps-package install uninstall dist deb clean help
 .DELETE_ON_ERROR:
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/*/*.d)

@@ -34,7 +34,7 @@ static enum ksm_process_source find_source(const char *root) {
 }
 
 void ksm_processes_init(struct ksm_processes *p, const char *root, int may_keep) {
-    *p = (struct ksm_processes){.root = root, .may_keep = may_keep};
+    *p = (struct ksm_processes){.root = root, .may_keep = may_keep, .opted_in = -1};
     if (p->may_keep > KSM_PROCESSES_KEPT)
         p->may_keep = KSM_PROCESSES_KEPT;
     p->source = find_source(root);
@@ -76,6 +76,16 @@ static int read_merging_pages(const struct ksm_processes *p, int pid, int64_t *m
     return n < 0 ? (int)n : parse_number(buf, (size_t)n, merging);
 }
 
+/* Whether any of its memory may be merged; the line came with 6.14. */
+static int parse_opted_in(const char *text, size_t len) {
+    const char *field = NULL;
+    size_t field_len = 0;
+
+    if (parse_field(text, len, "ksm_mergeable:", &field, &field_len) != 0)
+        return -1;
+    return field_len == 3 && memcmp(field, "yes", 3) == 0;
+}
+
 /* ksm_stat had only ksm_rmap_items until 6.4; ksm_zero_pages came with 6.6. */
 static int parse_ksm_stat(const struct ksm_processes *p, const char *text, size_t len,
                           struct ksm_process *process) {
@@ -94,6 +104,7 @@ static int parse_ksm_stat(const struct ksm_processes *p, const char *text, size_
             status = 0;
         }
     }
+    got.opted_in = parse_opted_in(text, len);
     if (status == 0)
         *process = got;
     return status;
@@ -229,9 +240,14 @@ static bool is_denied(int status) {
     return status == -EACCES || status == -EPERM;
 }
 
+static void count_opted_in(struct ksm_processes *p, const struct ksm_process *process) {
+    if (process->opted_in >= 0)
+        p->opted_in_now = (p->opted_in_now < 0 ? 0 : p->opted_in_now) + process->opted_in;
+}
+
 /* Looks at a process that is not on the list. */
 static int look_at(struct ksm_processes *p, int pid, size_t at) {
-    struct ksm_process process = {.pid = pid, .fd = -1, .resident = -1};
+    struct ksm_process process = {.pid = pid, .fd = -1, .resident = -1, .opted_in = -1};
     int fd = open_counts(p, pid);
 
     if (is_denied(fd))
@@ -239,6 +255,8 @@ static int look_at(struct ksm_processes *p, int pid, size_t at) {
     if (fd < 0)
         return fd;
     int status = read_counts(p, fd, &process);
+    if (status == 0)
+        count_opted_in(p, &process);
     bool keep =
         status == 0 && takes_part(&process) && p->kept < p->may_keep && pseudofs_may_keep(fd);
     if (keep) {
@@ -267,6 +285,7 @@ static int meet(struct ksm_processes *p, int pid) {
 
     if (at == p->count || p->list[at].pid != pid)
         return look_at(p, pid, at);
+    count_opted_in(p, &p->list[at]);
     read_name(p, &p->list[at]); /* it may run another program by now, or have been moved */
     return 0;
 }
@@ -298,6 +317,7 @@ static int begin(struct ksm_processes *p, int64_t now, int64_t length) {
     p->length = length;
     p->entries = 0;
     p->denied_now = 0;
+    p->opted_in_now = -1;
     return 0;
 }
 
@@ -319,6 +339,7 @@ static void end(struct ksm_processes *p) {
     p->walking = false;
     p->expected = p->entries;
     p->denied = p->denied_now;
+    p->opted_in = p->opted_in_now;
 }
 
 /* A round that missed somebody for want of means is none: the next call begins another. */
@@ -417,5 +438,6 @@ void ksm_processes_clear(struct ksm_processes *p) {
     free(p->list);
     if (p->proc)
         closedir(p->proc);
-    *p = (struct ksm_processes){.root = p->root, .may_keep = p->may_keep, .source = p->source};
+    *p = (struct ksm_processes){
+        .root = p->root, .may_keep = p->may_keep, .source = p->source, .opted_in = -1};
 }

@@ -98,13 +98,13 @@ static void read_directory(struct ksm_reader *reader, int64_t now) {
         reader->knobs_due = now + knobs_ms;
 }
 
-static bool is_uksm(const struct ksm_reader *reader) {
+bool ksm_reader_is_uksm(const struct ksm_reader *reader) {
     return reader->files[KSM_zero].dir == uksm_dir;
 }
 
 /* UKSM's patch adds a line to meminfo; no other kernel need be searched for it. */
 static bool is_field_of(const struct ksm_reader *reader, size_t id, enum ksm_source source) {
-    return ksm_figures[id].source == source && (id != KSM_uksm_zero || is_uksm(reader));
+    return ksm_figures[id].source == source && (id != KSM_uksm_zero || ksm_reader_is_uksm(reader));
 }
 
 /* One read may not give all of a file: vmstat is about as long as the kernel's buffer. It is read on
@@ -141,7 +141,7 @@ static void zero_of_uksm(struct ksm_reader *reader) {
     struct ksm_sample *s = &reader->sample;
     const struct ksm_value *kilobytes = &s->at[KSM_uksm_zero];
 
-    if (!is_uksm(reader) || s->at[KSM_zero].status != -ENOENT)
+    if (!ksm_reader_is_uksm(reader) || s->at[KSM_zero].status != -ENOENT)
         return;
     s->at[KSM_zero].status = kilobytes->status;
     s->at[KSM_zero].value = kilobytes->value / (s->page_size / 1024);

@@ -45,6 +45,9 @@ void ksm_reader_why_not(int status, const char *root, char *message, size_t size
  * Returns 0 if any figure that is sent could be read, else -errno of the first that could not. */
 int ksm_reader_tick(struct ksm_reader *reader, int64_t now);
 
+/* Whether it is UKSM that is read, which has no settings of KSM's and looks at all memory. */
+bool ksm_reader_is_uksm(const struct ksm_reader *reader);
+
 /* Writes where a figure is read from, for messages: a path and, for a field, its name.
  * Returns 0, or -ENOENT for a derived figure, -ENAMETOOLONG if it does not fit. */
 int ksm_reader_source(const struct ksm_reader *reader, size_t id, char *text, size_t size);

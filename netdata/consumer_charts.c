@@ -3,7 +3,9 @@
 
 #include <string.h>
 
-enum { SUM_PRIORITY = 1380, CHART_PRIORITY = 1381 }; /* before those of charts.c */
+#include "charts.h"
+
+#define FAMILY "'who saves'"
 
 void consumer_charts_init(struct consumer_charts *charts, int update_every) {
     memset(charts, 0, sizeof(*charts));
@@ -20,9 +22,9 @@ static const char *kind_of(const struct consumer_chart *chart) {
 }
 
 /* The end of a CHART line: priority update_every options plugin module. */
-static void end_chart(const struct consumer_charts *charts, int priority, const char *options,
-                      struct out *out) {
-    out_number(out, priority);
+static void end_chart(const struct consumer_charts *charts, enum charts_place place,
+                      const char *options, struct out *out) {
+    out_number(out, (int)place);
     out_text(out, " ");
     out_number(out, charts->update_every);
     out_text(out, options);
@@ -45,13 +47,19 @@ static void id(const struct consumer_chart *chart, struct out *out) {
     texts(out, (const char *const[]){"ksm.consumer_", kind_of(chart), "_", chart->name.text, NULL});
 }
 
+/* All titles begin and end alike, as the agent may make one of them all: Memory of [x]: what … */
 static void draw_line(const struct consumer_charts *charts, const struct consumer_chart *chart,
                       const char *options, struct out *out) {
     out_text(out, "CHART ");
     id(chart, out);
-    texts(out, (const char *const[]){" '' 'Memory of ", kind_of(chart), " ", chart->name.text,
-                                     "' 'MiB' 'consumers' ksm.consumer_memory stacked ", NULL});
-    end_chart(charts, CHART_PRIORITY, options, out);
+    if (chart->is_other)
+        out_text(out, " '' 'Memory of all other consumers");
+    else
+        texts(out, (const char *const[]){" '' 'Memory of ", kind_of(chart), " ", chart->name.text,
+                                         NULL});
+    out_text(out, ": what it takes (real), and what it saves (saved)' 'MiB' " FAMILY
+                  " ksm.consumer_memory stacked ");
+    end_chart(charts, chart->is_other ? CHARTS_PLACE_other : CHARTS_PLACE_consumer, options, out);
 }
 
 static void draw(const struct consumer_charts *charts, const struct consumer_chart *chart,
@@ -98,9 +106,9 @@ static void send_consumer(struct consumer_charts *charts, const struct ksm_consu
 static void send_sum(struct consumer_charts *charts, const struct ksm_consumer_table *table,
                      struct out *out) {
     if (!charts->drawn) {
-        out_text(out, "CHART ksm.consumers '' 'Who saves: memory saved, by kind of consumer' 'MiB' "
-                      "'consumers' ksm.consumers stacked ");
-        end_chart(charts, SUM_PRIORITY, " ''", out);
+        out_text(out, "CHART ksm.consumers '' 'Memory saved, by kind of consumer' 'MiB' " FAMILY
+                      " ksm.consumers stacked ");
+        end_chart(charts, CHARTS_PLACE_consumers, " ''", out);
         for (size_t kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++)
             dimension(ksm_consumer_kinds[kind], out);
         dimension("unattributed", out);

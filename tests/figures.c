@@ -4,8 +4,7 @@
  *
  *   figures table              the figures as a Markdown table
  *   figures options            the options as a Markdown table
- *   figures mdoc-figures HOST  the figures for HOST's man page; HOST is collectd or netdata
- *   figures mdoc-options HOST  the options for HOST's man page
+ *   figures statuses           what the exit statuses of ksm.plugin --explain mean, likewise
  *   figures json [--root DIR]  the figures as JSON, with what each reads now
  */
 #include <errno.h>
@@ -16,6 +15,7 @@
 
 #include "charts.h"
 #include "clock.h"
+#include "explain.h"
 #include "options.h"
 #include "reader.h"
 #include "types.h"
@@ -29,19 +29,24 @@ static const char *type_of(const struct ksm_figure *figure) {
     return collectd_types[figure->kind][figure->unit].type;
 }
 
-/* Where a figure comes from, with quote around what is the kernel's. */
-static void source_of(const struct ksm_figure *figure, const char *quote, char *text, size_t size) {
-    static const char *const files[] = {
-        [KSM_SOURCE_KSM] = "",
-        [KSM_SOURCE_VMSTAT] = "vmstat ",
-        [KSM_SOURCE_MEMINFO] = "meminfo ",
-        [KSM_SOURCE_KSMD] = "ksmd's ",
-    };
-
-    if (figure->source == KSM_SOURCE_DERIVED)
-        snprintf(text, size, "%s", figure->key);
-    else
-        snprintf(text, size, "%s%s%s%s", files[figure->source], quote, figure->key, quote);
+static void print_source(const struct ksm_figure *figure) {
+    switch (figure->source) {
+    case KSM_SOURCE_KSM:
+        printf("`%s`", figure->key);
+        break;
+    case KSM_SOURCE_VMSTAT:
+        printf("vmstat `%s`", figure->key);
+        break;
+    case KSM_SOURCE_MEMINFO:
+        printf("meminfo `%s`", figure->key);
+        break;
+    case KSM_SOURCE_KSMD:
+        printf("ksmd's `%s`", figure->key);
+        break;
+    case KSM_SOURCE_DERIVED:
+        printf("%s", figure->key);
+        break;
+    }
 }
 
 static void print_table(void) {
@@ -49,12 +54,12 @@ static void print_table(void) {
     puts("|---|---|---|---|---|---|");
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         const struct ksm_figure *figure = &ksm_figures[id];
-        char source[256];
         if (figure->kind == KSM_KIND_INPUT)
             continue;
-        source_of(figure, "`", source, sizeof(source));
-        printf("| %s | %s | %s | %s | `%s-%s` | `ksm.%s` · ", figure->name, figure->help, source,
-               figure->since, type_of(figure), figure->name, ksm_group_names[figure->group]);
+        printf("| %s | %s | ", figure->name, figure->help);
+        print_source(figure);
+        printf(" | %s | `%s-%s` | `ksm.%s` · ", figure->since, type_of(figure), figure->name,
+               ksm_group_names[figure->group]);
         for (size_t i = 0; figure->kind == KSM_KIND_STATE && i < KSM_STATES; i++)
             printf("%s%s", i > 0 ? ", " : "", ksm_states[i]);
         printf("%s (%s) |\n", figure->kind == KSM_KIND_STATE ? "" : figure->name,
@@ -72,100 +77,21 @@ static void print_options(void) {
                text.standard, text.help);
 }
 
-/* How long mandoc -Tlint finds a word: to it every character that is not ASCII is a \[u2212]. */
-static size_t lint_length(const char *word, size_t len) {
-    size_t length = 0;
+/* Those of one group, in tens, together, by their numbers. */
+static void print_statuses(void) {
+    enum { HIGHEST = 125 }; /* what is above, a shell keeps for itself */
 
-    for (size_t i = 0; i < len; i++) {
-        const unsigned char byte = (unsigned char)word[i];
-        length += byte >= 0xC0 ? strlen("\\[u2212]") : byte < 0x80;
+    puts("| status | verdict | |");
+    puts("|---|---|---|");
+    for (int status = 0; status <= HIGHEST; status++) {
+        if (status == EXIT_FAILURE)
+            puts("| 1 | | Failed: an argument was not understood, or the page could not be "
+                 "written. |");
+        for (size_t id = 0; id < EXPLAIN_IDS; id++)
+            if (explain_words[id].status == status)
+                printf("| %d | `%s` | %s |\n", status, explain_words[id].name,
+                       explain_words[id].sentence);
     }
-    return length;
-}
-
-/* Prints text as lines of mdoc, none too long for mandoc -Tlint and none taken for a request. */
-static void fill(const char *text) {
-    enum { WIDTH = 80 };
-    size_t column = 0;
-
-    while (*text != '\0') {
-        const size_t len = strcspn(text, " ");
-        const size_t length = lint_length(text, len);
-        if (column > 0)
-            putchar(column + 1 + length > WIDTH ? '\n' : ' ');
-        column = column == 0 || column + 1 + length > WIDTH ? length : column + 1 + length;
-        if (column == length && (*text == '.' || *text == '\''))
-            fputs("\\&", stdout);
-        for (size_t i = 0; i < len; i++)
-            text[i] == '\\' ? fputs("\\e", stdout) : putchar(text[i]);
-        text += len + strspn(text + len, " ");
-    }
-    putchar('\n');
-}
-
-static void mdoc_figure(const struct ksm_figure *figure) {
-    char source[256], text[320];
-
-    fill(figure->help);
-    source_of(figure, "", source, sizeof(source));
-    snprintf(text, sizeof(text), "[%s; Linux %s]", source, figure->since);
-    fill(text);
-}
-
-static void mdoc_collectd_figures(void) {
-    puts(".Bl -tag -width Ds");
-    for (size_t id = 0; id < KSM_FIGURES; id++) {
-        const struct ksm_figure *figure = &ksm_figures[id];
-        if (figure->kind == KSM_KIND_INPUT)
-            continue;
-        printf(".It Sy %s-%s\n", type_of(figure), figure->name);
-        mdoc_figure(figure);
-    }
-    puts(".El");
-}
-
-/* One of a chart's dimensions: of a state every word of it is one. */
-static void mdoc_dimension(const struct ksm_figure *figure) {
-    if (figure->kind == KSM_KIND_STATE) {
-        fputs(".It Sy", stdout);
-        for (size_t i = 0; i < KSM_STATES; i++)
-            printf(" %s%s", ksm_states[i], i + 1 < KSM_STATES ? " ," : "\n");
-    } else {
-        printf(".It Sy %s\n", figure->name);
-    }
-    mdoc_figure(figure);
-}
-
-static void mdoc_netdata_figures(void) {
-    puts(".Bl -tag -width Ds");
-    for (size_t group = 0; group < KSM_GROUPS; group++) {
-        printf(".It Ic ksm.%s Pq %s\n.Bl -tag -width Ds -compact\n", ksm_group_names[group],
-               charts_units((enum ksm_group)group));
-        for (size_t id = 0; id < KSM_FIGURES; id++)
-            if (ksm_figures[id].kind != KSM_KIND_INPUT && ksm_figures[id].group == group)
-                mdoc_dimension(&ksm_figures[id]);
-        puts(".El");
-    }
-    puts(".El");
-}
-
-static void mdoc_options(enum ksm_host host) {
-    struct ksm_option_text text;
-
-    puts(".Bl -tag -width Ds");
-    for (size_t i = 0; ksm_options_text(i, &text) == 0; i++) {
-        char line[320];
-        if (host == KSM_COLLECTD && text.key)
-            printf(".It Cm %s Ar value\n", text.key);
-        else if (host == KSM_NETDATA && text.word)
-            printf(".It Fl Fl %s Ns = Ns Ar value\n", text.word);
-        else
-            continue;
-        fill(text.help);
-        snprintf(line, sizeof(line), "[%s; default %s]", text.allowed, text.standard);
-        fill(line);
-    }
-    puts(".El");
 }
 
 static void print_value(const struct ksm_figure *figure, const struct ksm_value *at,
@@ -214,22 +140,17 @@ static int print_json(const char *root) {
 
 int main(int argc, char *argv[]) {
     const char *what = argc > 1 ? argv[1] : "";
-    const bool netdata = argc > 2 && strcmp(argv[2], "netdata") == 0;
 
     if (argc == 2 && strcmp(what, "table") == 0)
         return print_table(), EXIT_SUCCESS;
     if (argc == 2 && strcmp(what, "options") == 0)
         return print_options(), EXIT_SUCCESS;
-    if (argc == 3 && strcmp(what, "mdoc-figures") == 0)
-        return netdata ? mdoc_netdata_figures() : mdoc_collectd_figures(), EXIT_SUCCESS;
-    if (argc == 3 && strcmp(what, "mdoc-options") == 0)
-        return mdoc_options(netdata ? KSM_NETDATA : KSM_COLLECTD), EXIT_SUCCESS;
+    if (argc == 2 && strcmp(what, "statuses") == 0)
+        return print_statuses(), EXIT_SUCCESS;
     if (argc == 2 && strcmp(what, "json") == 0)
         return print_json("/");
     if (argc == 4 && strcmp(what, "json") == 0 && strcmp(argv[2], "--root") == 0)
         return print_json(argv[3]);
-    fputs("usage: figures table | options | mdoc-figures HOST | mdoc-options HOST | json [--root "
-          "DIR]\n",
-          stderr);
+    fputs("usage: figures table | options | statuses | json [--root DIR]\n", stderr);
     return EXIT_FAILURE;
 }

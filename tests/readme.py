@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Puts the tables that the code prints between their markers: readme.py FIGURES [--check]
+"""Puts the tables that the code prints between their markers: readme.py BUILD [--check]
 
-FIGURES is the tool build/tests/figures.  All of TABLES below is renewed.
+BUILD/tests has the tools that print them.  All of TABLES below is renewed.
 With --check nothing is written, and the exit status is 1 if a table is stale.
 """
 
@@ -12,11 +12,12 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# {file: {marker: what FIGURES is asked for}}. A marker is a comment of the file's own language.
+# {file: {marker: tool and what it is asked for}}. A marker is a comment of the file's own language.
 TABLES = {
-    "README.md": {"figures": ["table"], "options": ["options"]},
-    "collectd/collectd-ksm.5": {"figures": ["mdoc-figures", "collectd"], "options": ["mdoc-options", "collectd"]},
-    "netdata/ksm.plugin.1": {"figures": ["mdoc-figures", "netdata"], "options": ["mdoc-options", "netdata"]},
+    "README.md": {name: ["figures", command] for name, command in
+                  {"figures": "table", "options": "options", "statuses": "statuses"}.items()},
+    "collectd/collectd-ksm.5": {name: ["manual", name, "collectd"] for name in ("figures", "options")},
+    "netdata/ksm.plugin.1": {name: ["manual", name, "netdata"] for name in ("figures", "options", "statuses")},
 }
 
 
@@ -27,38 +28,38 @@ def markers(file, name):
     return f'.\\" {name}\n', f'.\\" /{name}\n'
 
 
-def printed(figures, words):
-    """Return what the tool FIGURES prints for WORDS."""
-    return subprocess.run([figures, *words], check=True, capture_output=True, text=True).stdout
+def printed(build, tool, *words):
+    """Return what the TOOL of the directory BUILD prints for WORDS."""
+    return subprocess.run([Path(build, "tests", tool), *words], check=True, capture_output=True, text=True).stdout
 
 
-def renewed(figures, file, text):
+def renewed(build, file, text):
     """Return TEXT, that of FILE, with its tables as the code prints them now."""
     for name, words in TABLES[file].items():
         before, after = markers(file, name)
         pattern = f"(?<={re.escape(before)}).*?(?={re.escape(after)})"
-        table = printed(figures, words)
+        table = printed(build, *words)
         text, count = re.subn(pattern, lambda _match, table=table: table, text, flags=re.DOTALL)
         if count != 1:
             sys.exit(f"readme.py: {file}: markers {name}: {count} pairs, not one")
     return text
 
 
-def stale(figures):
+def stale(build):
     """Return the files whose tables are not as the code prints them."""
     return [file for file in TABLES
-            if renewed(figures, file, (REPOSITORY / file).read_text(encoding="utf-8"))
+            if renewed(build, file, (REPOSITORY / file).read_text(encoding="utf-8"))
             != (REPOSITORY / file).read_text(encoding="utf-8")]
 
 
-def main(figures, *options):
+def main(build, *options):
     """See above."""
-    files = stale(figures)
+    files = stale(build)
     for file in files:
         print(f"readme.py: {file} {'is stale' if '--check' in options else 'is renewed'}")
         if "--check" not in options:
             path = REPOSITORY / file
-            path.write_text(renewed(figures, file, path.read_text(encoding="utf-8")), encoding="utf-8")
+            path.write_text(renewed(build, file, path.read_text(encoding="utf-8")), encoding="utf-8")
     return 1 if files and "--check" in options else 0
 
 

@@ -49,14 +49,22 @@ demo: deps ## The same with a workload and KSM switched on (as root)
 	@$(BUILD_ALL) all tools
 	@$(RUN) --demo
 
-.PHONY: tools run demo
+picture: deps deps-browser ## Take the picture of the dashboard that is in the README anew (as root)
+	@$(BUILD_ALL) all tools
+	@$(PYTHON) tests/picture.py --build $(BUILD) netdata/dashboard.png
+
+traffic: deps deps-check ## Measure what one host sends to a place in the middle (as root)
+	@$(BUILD_ALL) all tools
+	@$(PYTHON) tests/traffic.py --build $(BUILD)
+
+.PHONY: tools run demo picture traffic
 
 check: deps deps-check ## Run the tests (under five minutes)
 	@$(BUILD_ALL) all tools units benches fuzzers
 	@tests/fuzz.sh $(BUILD)/fuzz 2
 	@PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m "not long"
 
-check-long: deps deps-check deps-package ## Run the slow tests (under twenty minutes)
+check-long: deps deps-check deps-browser deps-package ## Run the slow tests (under twenty minutes)
 	@$(BUILD_ALL) all tools units benches
 	@KSM_FAULTS=all PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m long
 
@@ -83,7 +91,7 @@ units: $(UNITS)
 .PHONY: check check-long lint format units
 
 readme: tools dashboard ## Renew the tables in README.md and the man pages, and the dashboard
-	@$(PYTHON) tests/readme.py $(BUILD)/tests/figures
+	@$(PYTHON) tests/readme.py $(BUILD)
 
 dashboard: tools ## Make collectd's Grafana dashboard anew
 	@$(PYTHON) tests/dashboard.py --build $(BUILD)
