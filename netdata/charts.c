@@ -87,6 +87,18 @@ static void draw_dimension(const char *id, const struct ksm_figure *figure, int6
     out_text(out, "\n");
 }
 
+/* Whether a chart of the group counts in pages, so that who compares it with MiB needs their size.
+ */
+static bool counts_pages(enum ksm_group group) {
+    for (size_t id = 0; id < KSM_FIGURES; id++) {
+        const struct ksm_figure *figure = &ksm_figures[id];
+        if (figure->group == group && figure->unit == KSM_UNIT_PAGES &&
+            scales[figure->kind][figure->unit].multiplier != PAGE_SIZE_AS_MULTIPLIER)
+            return true;
+    }
+    return false;
+}
+
 /* CHART type.id name title units family context charttype priority update_every options plugin
  * module, then its dimensions. Sent again, it adds those that are new. */
 static void draw(struct charts *charts, enum ksm_group group, const struct ksm_sample *sample,
@@ -106,6 +118,11 @@ static void draw(struct charts *charts, enum ksm_group group, const struct ksm_s
     out_text(out, " ");
     out_number(out, charts->update_every);
     out_text(out, " '' ksm.plugin ksm\n");
+    if (counts_pages(group)) {
+        out_text(out, "VARIABLE CHART page_size = ");
+        out_number(out, sample->page_size);
+        out_text(out, "\n");
+    }
 
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         const struct ksm_figure *figure = &ksm_figures[id];

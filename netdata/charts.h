@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The figures as Netdata's charts: what is drawn how, and the lines CHART, DIMENSION, BEGIN, SET,
- * END of the plugins.d protocol.
+ * The figures as Netdata's charts: what is drawn how, and the lines CHART, VARIABLE, DIMENSION,
+ * BEGIN, SET, END of the plugins.d protocol.
  */
 #ifndef KSM_CHARTS_H
 #define KSM_CHARTS_H
@@ -43,7 +43,8 @@ void charts_init(struct charts *charts, int update_every);
 /* Appends the figures of one tick. A chart is drawn when this kernel has one of its figures, and
  * drawn again when one appears later; a figure that has no value at this tick is left out (a gap).
  * Of a counter's growth in a gap one tick's share is sent after it: the agent takes all growth
- * since the last value for that of one tick. */
+ * since the last value for that of one tick. A chart that counts in pages carries their size as the
+ * variable page_size (bytes), for alerts that compare it with a chart in MiB. */
 void charts_send(struct charts *charts, const struct ksm_sample *sample, struct out *out);
 
 /* How a figure's integer becomes the number in the chart: value * multiplier / divisor, of a

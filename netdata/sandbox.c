@@ -29,10 +29,9 @@ static bool drop_capabilities(void) {
     const uint32_t kept = 1U << KEPT;
 
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    /* May be done only as root; the loop ends after the last capability of this kernel. */
-    for (unsigned long cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-        if (cap != KEPT)
-            prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+    /* Ends after the last capability of this kernel; at once for who may not do it. */
+    for (unsigned long cap = 0; cap == KEPT || prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
+        continue;
     if (syscall(SYS_capget, &header, data) != 0)
         return false;
     data[0].permitted &= kept;

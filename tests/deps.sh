@@ -1,20 +1,21 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# deps.sh run|check|bench|browser ...: install the Debian packages that are missing
-# here, for building and `make run` (run), for the tests and lint (check), for
-# what the benchmark compares with (bench), or for looking at the dashboard
-# (browser).  It starts no service, and enables none at boot, that was not there
-# before.
+# deps.sh run|check|bench|browser|package ...: install the Debian packages that are
+# missing here, for building and `make run` (run), for the tests and lint (check),
+# for what the benchmark compares with (bench), for looking at the dashboard
+# (browser), or for building Debian packages and trying them (package).  It starts
+# no service, and enables none at boot, that was not there before.
 set -eu
 
 run='gcc libc6-dev make collectd-core collectd-dev netdata-core netdata-web python3'
-check='libmicrohttpd12 libprotobuf-c1 check pkg-config clang clang-format clang-tidy cppcheck shellcheck
+check='check pkg-config clang clang-format clang-tidy cppcheck shellcheck
     python3-pytest python3-pytest-xdist python3-jsonschema pyflakes3 strace procps binutils
     libcap2-bin libclang-rt-dev valgrind gcovr prometheus
-    netdata-plugins-bash'
+    libmicrohttpd12 libprotobuf-c1 netdata-plugins-bash mandoc'
 bench='prometheus-node-exporter valgrind strace'
 # Heavy, so that only the slow tests and the picture in the README ask for it.
 browser='chromium chromium-driver python3-selenium fonts-dejavu-core pngquant'
+package='debhelper lintian debootstrap libcap2-bin'
 
 # The services among them, whose packages' postinst would start them and enable
 # them at boot.
@@ -88,10 +89,11 @@ for word; do
     check) wanted="$wanted $check" ;;
     bench) wanted="$wanted $bench" ;;
     browser) wanted="$wanted $browser" ;;
+    package) wanted="$wanted $package" ;;
     *) wanted=; break ;;
     esac
 done
-[ -n "$wanted" ] || { echo "usage: $0 run|check|bench|browser ..." >&2; exit 2; }
+[ -n "$wanted" ] || { echo "usage: $0 run|check|bench|browser|package ..." >&2; exit 2; }
 if ! has apt-get || ! has dpkg-query; then
     # shellcheck disable=SC2086 # a list of words
     fail "no apt-get here; install what Debian calls" $wanted

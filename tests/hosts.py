@@ -617,7 +617,7 @@ class Netdata(Daemon):
 
     def alarms(self):
         """Return {alarm: the agent's description of it}, raised or not."""
-        return self.api("alarms", all="")["alarms"]
+        return json.loads(self.fetch("api/v1/alarms?all"))["alarms"]
 
     def values(self):
         """Return {(chart, dimension): (time, number)}, the latest of the last 5 s; counters as the rate a second."""

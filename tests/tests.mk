@@ -64,12 +64,12 @@ check: deps deps-check ## Run the tests (under five minutes)
 	@tests/fuzz.sh $(BUILD)/fuzz 2
 	@PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m "not long"
 
-check-long: deps deps-check deps-browser ## Run the slow tests (under twenty minutes)
+check-long: deps deps-check deps-browser deps-package ## Run the slow tests (under twenty minutes)
 	@$(BUILD_ALL) all tools units benches
 	@KSM_FAULTS=all PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m long
 
 C_FILES = $(wildcard common/*.[ch] collectd/*.[ch] netdata/*.[ch] tests/*.[ch] tests/*/*.[ch])
-SHELL_FILES = $(wildcard tests/*.sh) .ci/run
+SHELL_FILES = $(wildcard tests/*.sh */debian/*inst */debian/*rm) .ci/run
 PYTHON_FILES = $(wildcard tests/*.py tests/*/*.py)
 
 # Every source with both compilers, whatever was built before.
@@ -90,8 +90,8 @@ units: $(UNITS)
 
 .PHONY: check check-long lint format units
 
-readme: tools dashboard ## Renew the tables in README.md, and the dashboard
-	@$(PYTHON) tests/readme.py $(BUILD)/tests/figures README.md
+readme: tools dashboard ## Renew the tables in README.md and the man pages, and the dashboard
+	@$(PYTHON) tests/readme.py $(BUILD)
 
 dashboard: tools ## Make collectd's Grafana dashboard anew
 	@$(PYTHON) tests/dashboard.py --build $(BUILD)

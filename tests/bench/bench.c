@@ -10,7 +10,8 @@
  *   bench sweep ROUNDS           all of /proc once, the cheapest way: sweep_ns, a line a round,
  *                                CPU time for all; and of those that merge once more by kept
  *                                descriptors: kept_ns, kept (their number)
- *   bench descriptors            the kernel's memory for a kept descriptor: descriptor_bytes
+ *   bench descriptors ROUNDS     the kernel's memory for a kept descriptor: descriptor_bytes
+ *   bench start ROUNDS PROGRAM   from its start to the first figure that it sends: start_ns
  */
 #include <dirent.h>
 #include <errno.h>
@@ -19,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -268,16 +270,69 @@ static int64_t kernel_bytes(void) {
     return bytes;
 }
 
-static void descriptors(void) {
+static void descriptors(int64_t rounds) {
     enum { NUMBER = 900 }; /* below the usual limit of 1024 */
-    int64_t before = kernel_bytes();
+    int fds[NUMBER];
 
-    for (int i = 0; i < NUMBER; i++) {
-        int fd = open("/proc/self/ksm_stat", O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || pread(fd, buffer, sizeof(buffer), 0) < 0)
-            fail("/proc/self/ksm_stat");
+    for (int64_t round = 0; round < rounds; round++) {
+        int64_t before = kernel_bytes();
+        for (int i = 0; i < NUMBER; i++) {
+            fds[i] = open("/proc/self/ksm_stat", O_RDONLY | O_CLOEXEC);
+            if (fds[i] < 0 || pread(fds[i], buffer, sizeof(buffer), 0) < 0)
+                fail("/proc/self/ksm_stat");
+        }
+        print("descriptor_bytes", (kernel_bytes() - before) / NUMBER);
+        for (int i = 0; i < NUMBER; i++)
+            close(fds[i]);
     }
-    print("descriptor_bytes", (kernel_bytes() - before) / NUMBER);
+}
+
+/* ---- the start ---- */
+
+static int64_t wall_ns(void) {
+    struct timespec t = {0, 0};
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Reads until the first line that gives a figure. */
+static void wait_for_figure(int fd) {
+    size_t len = 0;
+    ssize_t n = 0;
+
+    do {
+        n = read(fd, buffer + len, sizeof(buffer) - len);
+        if (n <= 0)
+            fail("no figure came");
+        len += (size_t)n;
+    } while (!memmem(buffer, len, "\nSET ", 5));
+}
+
+/* Its input is a pipe that stays open until it is to end, as an agent's is. */
+static int64_t start_once(const char *program) {
+    char *const words[] = {(char *)(uintptr_t)program, NULL};
+    int input[2], output[2];
+
+    if (pipe2(input, O_CLOEXEC) != 0 || pipe2(output, O_CLOEXEC) != 0)
+        fail("pipe");
+    int64_t begin = wall_ns();
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(input[0], STDIN_FILENO);
+        dup2(output[1], STDOUT_FILENO);
+        dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), STDERR_FILENO);
+        execv(program, words);
+        _exit(EXIT_FAILURE);
+    }
+    close(input[0]);
+    close(output[1]);
+    wait_for_figure(output[0]);
+    int64_t end = wall_ns();
+    close(input[1]);
+    close(output[0]);
+    waitpid(pid, NULL, 0);
+    return end - begin;
 }
 
 static int64_t argument(int argc, char *argv[], int i) {
@@ -286,7 +341,7 @@ static int64_t argument(int argc, char *argv[], int i) {
 
     if (n <= 0 || *end != '\0') {
         fputs("usage: bench hot ROUNDS SAMPLES | slow SECONDS | samples NUMBER | sweep ROUNDS |"
-              " descriptors\n",
+              " descriptors ROUNDS | start ROUNDS PROGRAM\n",
               stderr);
         exit(EXIT_FAILURE);
     }
@@ -305,7 +360,10 @@ int main(int argc, char *argv[]) {
     else if (strcmp(what, "sweep") == 0)
         sweep(argument(argc, argv, 2));
     else if (strcmp(what, "descriptors") == 0)
-        descriptors();
+        descriptors(argument(argc, argv, 2));
+    else if (strcmp(what, "start") == 0 && argc == 4)
+        for (int64_t i = argument(argc, argv, 2); i > 0; i--)
+            print("start_ns", start_once(argv[3]));
     else
         argument(argc, argv, argc);
     return EXIT_SUCCESS;

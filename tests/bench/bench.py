@@ -15,6 +15,7 @@ import argparse
 import os
 import platform
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -24,9 +25,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from live import FAST, STOPPED, KsmSettings, Workload
-from meters import EXPORTER, NodeExporter, Plugin, ShellLoop, collectd, netdata, resident_mb, spent
+from meters import EXPORTER, NodeExporter, Plugin, collectd, netdata, resident_mb, shell_loop, spent
 
-ROUND_S = 10                # of what runs at one sample a second
+SLOW_S = 10                 # of samples in one process, one a second
+TURN_S, AWAKE_S = 6, 2      # of a program, and before it, as it has been stopped
+OURS, BUILT_IN, EXPORTERS = "ksm.plugin", "Netdata's built-in, its thread with − without", "node_exporter, ksmd alone"
+SHELL, SHELL_FIGURES = "shell loop", 5
 HOT_ROUNDS, HOT_SAMPLES = 100, 200
 CALLGRIND_SAMPLES = 60      # a minute: the knobs once
 STARTS = 15
@@ -118,7 +122,7 @@ def measure_sample(build, table, rounds):
     table.add(section, f"ours ÷ {reads} bare preads of the same files, hot loop", spread(ratios(hot)), "floor",
               statistics.median(ratios(hot)))
     table.add(section, "ours, hot loop, CPU", spread([ns / 1000 for ns in hot["ours_ns"]], " µs"))
-    slow = numbers_of(build, "slow", 2 * ROUND_S * rounds)
+    slow = numbers_of(build, "slow", SLOW_S * rounds)
     table.add(section, "ours ÷ the same, one a second (caches cold)", spread(ratios(slow)))
     table.add(section, "ours, one a second, CPU", spread([ns / 1000 for ns in slow["ours_ns"]], " µs"))
     with tempfile.TemporaryDirectory() as directory:
@@ -132,30 +136,43 @@ def measure_sample(build, table, rounds):
 
 # Whole programs at one sample a second.
 
-class Difference:
-    """What a host takes with a module less what it takes without."""
-
-    def __init__(self, with_it, without):
-        self.with_it, self.without = with_it, without
-
-    def figures(self):
-        return self.with_it.figures - self.without.figures
-
-    def of(self, measure):
-        return measure(self.with_it.pids) - measure(self.without.pids)
-
-
 class Single:
     """What a program takes."""
 
     def __init__(self, subject):
-        self.subject = subject
+        self.subjects = [subject]
 
     def figures(self):
-        return self.subject.figures
+        return self.subjects[0].figures
 
     def of(self, measure):
-        return measure(self.subject.pids)
+        return measure(self.subjects[0].pids)
+
+
+class Difference(Single):
+    """What a host takes with a module less what it takes without."""
+
+    def __init__(self, with_it, without, thread=""):
+        """Of the host's threads only those whose names begin with THREAD are looked at for CPU time."""
+        super().__init__(with_it)
+        self.subjects.append(without)
+        self.thread = thread
+
+    def figures(self):
+        return self.subjects[0].figures - self.subjects[1].figures
+
+    def of(self, measure):
+        more, less = (measure(subject.pids, self.thread) if measure is spent else measure(subject.pids)
+                      for subject in self.subjects)
+        return more - less
+
+
+def send(pairs, number):
+    """Send the signal NUMBER to all processes of PAIRS."""
+    for pair in pairs:
+        for subject in pair.subjects:
+            for pid in subject.pids:
+                os.kill(pid, number)
 
 
 def system_calls(pids, seconds):
@@ -170,51 +187,62 @@ def system_calls(pids, seconds):
     return result
 
 
-def measure_rates(pairs, rounds, loop):
-    """Return {name: [µs a sample, a round each]} of PAIRS, {name: Single or Difference}: a sample is a second."""
-    found = {name: [] for name in pairs}
+def measure_rates(pairs, rounds):
+    """Return {name: [µs a sample, a round each]} of PAIRS, {name: Single or Difference}: a sample is a second.
+
+    They take turns: while one runs, the others are stopped, as all would wake in the same millisecond.
+    """
+    found = {name: [] for name in [*pairs, SHELL]}
+    send(pairs.values(), signal.SIGSTOP)
     for _ in range(rounds):
-        before = {name: pair.of(spent) for name, pair in pairs.items()}
-        time.sleep(ROUND_S)
         for name, pair in pairs.items():
-            found[name].append((pair.of(spent) - before[name]) / ROUND_S / 1000)
-    found["shell loop"] = [loop.spent() / loop.samples / 1000]
+            send([pair], signal.SIGCONT)
+            time.sleep(AWAKE_S)
+            before = pair.of(spent)
+            time.sleep(TURN_S)
+            found[name].append((pair.of(spent) - before) / TURN_S / 1000)
+            send([pair], signal.SIGSTOP)
+        found[SHELL].append(shell_loop(TURN_S) / TURN_S / 1000)
+    send(pairs.values(), signal.SIGCONT)
     return found
 
 
 def measure_programs(build, table, rounds, directory):
-    """The plugins and what others run, side by side, KSM having something to tell."""
+    """The plugins and what others run, in turns, KSM having something to tell; return ksm.plugin's µs a sample."""
     section = "Whole programs at one sample a second, CPU a sample"
     with ExitStack() as stack:
         enter = stack.enter_context
-        pairs = {"ksm.plugin": Single(enter(Plugin(build, "--consumers=0"))),
-                 "ksm.so in collectd": Difference(enter(collectd(build, directory / "with", True)),
-                                                  enter(collectd(build, directory / "without", False))),
-                 "Netdata's built-in": Difference(enter(netdata(directory / "builtin", True)),
-                                                  enter(netdata(directory / "none", False)))}
+        pairs = {OURS: Single(enter(Plugin(build, "--consumers=0"))),
+                 "ksm.so in collectd, with − without": Difference(enter(collectd(build, directory / "with", True)),
+                                                                  enter(collectd(build, directory / "without", False))),
+                 BUILT_IN: Difference(enter(netdata(directory / "builtin", True)),
+                                      enter(netdata(directory / "none", False)), "PLUGIN[proc]")}
         if Path(EXPORTER).exists():
-            pairs["node_exporter, ksmd alone"] = Single(enter(NodeExporter()))
+            pairs[EXPORTERS] = Single(enter(NodeExporter()))
         else:
-            table.add(section, "node_exporter", f"not measured: no {EXPORTER}")
+            table.add(section, EXPORTERS, f"not measured: no {EXPORTER}")
         time.sleep(WARM_S)
-        loop = enter(ShellLoop(ROUND_S * rounds))
-        costs = measure_rates(pairs, rounds, loop)
-        figures = {name: pair.figures() for name, pair in pairs.items()} | {"shell loop": loop.figures}
+        costs = measure_rates(pairs, rounds)
+        figures = {name: pair.figures() for name, pair in pairs.items()} | {SHELL: SHELL_FIGURES}
         resident = {name: pair.of(resident_mb) for name, pair in pairs.items()}
-        traced = {name: pair.of(lambda pids: Trace(pids)) for name, pair in pairs.items()}
+        traced = {name: pair.of(Trace) for name, pair in pairs.items()}
         calls = {name: trace.result() for name, trace in traced.items()}
     for name, cost in costs.items():
         more = "" if name not in calls else f", {calls[name]:.0f} system calls, {resident[name]:.1f} MB"
         each = statistics.median(cost) / figures[name]
         table.add(section, name, f"{spread(cost, ' µs')}: {figures[name]} figures, {shown(each)} µs each{more}")
-    ours = statistics.median(costs["ksm.plugin"])
-    theirs = statistics.median(costs["Netdata's built-in"])
-    ratio = (ours / figures["ksm.plugin"]) / (theirs / figures["Netdata's built-in"])
-    table.add(section, "ksm.plugin ÷ Netdata's built-in, a dimension", f"{ratio:.3g}", "netdata", ratio)
-    if "node_exporter, ksmd alone" in costs:
-        ratio = ours / statistics.median(costs["node_exporter, ksmd alone"])
-        table.add(section, "ksm.plugin ÷ node_exporter, a sample", f"{ratio:.3g}", "node_exporter", ratio)
-    return ours
+    compare(table, section, "a dimension", "netdata", costs, figures, BUILT_IN)
+    if EXPORTERS in costs:
+        compare(table, section, "a sample", "node_exporter", costs, dict.fromkeys(costs, 1), EXPORTERS)
+    return statistics.median(costs[OURS])
+
+
+def compare(table, section, per, target, costs, figures, other):
+    """Add the row of TARGET: ours ÷ what the OTHER takes, both divided by their FIGURES."""
+    ours, theirs = (statistics.median(costs[name]) / figures[name] for name in (OURS, other))
+    if theirs <= 0:
+        sys.exit(f"bench.py: {other}: {theirs:.3g} µs {per} cannot be: try again on a machine that is less busy")
+    table.add(section, f"{OURS} ÷ {other}, {per}", f"{ours / theirs:.3g}", target, ours / theirs)
 
 
 class Trace:
@@ -234,15 +262,12 @@ class Trace:
 
 
 def measure_start(build, table):
-    """How long until the first figure."""
-    found = []
-    for _ in range(STARTS):
-        begin = time.monotonic()
-        with Plugin(build) as plugin:
-            plugin.first.wait()
-            found.append((time.monotonic() - begin) * 1000)
+    """How long until the first figure, and what a kept descriptor takes of the kernel's memory."""
+    found = [ns / 1e6 for ns in numbers_of(build, "start", STARTS, build / "ksm.plugin")["start_ns"]]
     table.add("ksm.plugin", "from its start to its first figure", spread(found, " ms"), "start",
               statistics.median(found))
+    sizes = [size / 1000 for size in numbers_of(build, "descriptors", 5)["descriptor_bytes"]]
+    table.add("ksm.plugin", "the kernel's memory for a kept descriptor", spread(sizes, " kB"))
 
 
 def calls_between_ticks(path, ticks):
@@ -323,8 +348,6 @@ def measure_consumers(build, table, settings, host_us):
     section = "Who saves, at the defaults"
     table.add(section, "growth with the processes, CPU an interval",
               f"{constant:.0f} µs + {slope:.2f} µs × processes (r² {correlation ** 2:.4f})")
-    size = numbers_of(build, "descriptors")["descriptor_bytes"][0]
-    table.add(section, "the kernel's memory for a kept descriptor", f"{size / 1000:.1f} kB")
 
 
 def put_into(readme, text):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Programs whose cost the bench measures, each from its start to the end of a `with` block.
 
-A subject has `pids` (of all its processes that live), `samples` (how many it has taken so far) and `figures` (how
-many numbers one sample brings).  What was spent is the kernel's own account in ns, summed over all threads.
+A subject has `pids` (of all its processes that live) and `figures` (how many numbers one sample brings), and takes a
+sample a second.  What was spent is the kernel's own account in ns.
 """
 
 import http.client
@@ -35,13 +35,14 @@ for _ in $(seq {count}); do
 done"""
 
 
-def spent(pids):
-    """Return the CPU time in ns that all threads of PIDS have had; what has ended meanwhile does not count."""
+def spent(pids, thread=""):
+    """Return the CPU time in ns that the threads of PIDS whose name begins with THREAD have had so far."""
     total = 0
     for pid in pids:
-        for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        for task in Path(f"/proc/{pid}/task").glob("*"):
             try:
-                total += int(task.read_text().split()[0])
+                if (task / "comm").read_text().startswith(thread):
+                    total += int((task / "schedstat").read_text().split()[0])
             except (OSError, IndexError):
                 continue
     return total
@@ -64,7 +65,6 @@ class Subject:
     def __init__(self, command):
         self.command = [str(word) for word in command]
         self.process = None
-        self.samples = 0
 
     def __enter__(self):
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -117,7 +117,6 @@ class Plugin(Subject):
                     self.lines = 0
                 self.lines += line.startswith(b"SET ")
                 self.figures = max(self.figures, self.lines)
-            self.samples = len(self.ticks)
             if self.ticks:
                 self.first.set()
 
@@ -154,7 +153,6 @@ class NodeExporter(Subject):
             connection.request("GET", "/metrics")     # not compressed: the least for it
             body = connection.getresponse().read()
             self.figures = max(self.figures, len(re.findall(rb"^node_ksmd_", body, re.MULTILINE)))
-            self.samples += 1
         connection.close()
 
     def __exit__(self, *exception):
@@ -162,45 +160,24 @@ class NodeExporter(Subject):
         super().__exit__(*exception)
 
 
-class ShellLoop:
-    """A shell script that reads the files once a second; what its children took is known at their end only."""
-
-    figures = 5
-
-    def __init__(self, seconds):
-        self.samples = seconds
-        self.process = None
-
-    def __enter__(self):
-        script = SHELL_LOOP.format(count=self.samples)
-        self.process = subprocess.Popen(["/bin/bash", "-c", script], stdout=subprocess.DEVNULL,
-                                        preexec_fn=die_with_parent(os.getpid()))
-        return self
-
-    def __exit__(self, *_exception):
-        self.process.kill()
-        self.process.wait()
-
-    def spent(self):
-        """Wait for the end of the script; return the ns that it and all its children took."""
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        self.process.wait()
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return ((after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)) * 1e9
+def shell_loop(samples):
+    """Run a shell script that reads the files once a second; return the ns that it and all its children took."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(["/bin/bash", "-c", SHELL_LOOP.format(count=samples)], stdout=subprocess.DEVNULL, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ((after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)) * 1e9
 
 
 class Host:
-    """A private collectd or Netdata (hosts.py) as a subject: a sample a second since its start."""
+    """A private collectd or Netdata (hosts.py) as a subject."""
 
-    def __init__(self, daemon, figures=lambda daemon: 0):
+    def __init__(self, daemon, figures):
         """FIGURES(daemon) counts the numbers of a sample once it runs."""
         self.daemon = daemon
         self.count = figures
-        self.since = None
 
     def __enter__(self):
         self.daemon.__enter__()
-        self.since = time.monotonic()
         return self
 
     def __exit__(self, *exception):
@@ -209,10 +186,6 @@ class Host:
     @property
     def pids(self):
         return session_members(self.daemon.process.pid)
-
-    @property
-    def samples(self):
-        return round(time.monotonic() - self.since)
 
     @property
     def figures(self):

@@ -39,6 +39,7 @@ class Agent:
     """What an agent makes of a plugin's output.
 
     charts: {chart: {title, units, family, context, type, priority, update_every}}
+    variables: {(chart, name): integer}
     dimensions: {(chart, dimension): (algorithm, multiplier, divisor)}
     ticks: [{(chart, dimension): integer}]; a new tick starts when a chart begins for the second time.
     functions, answers: what it offers, and the answers to requests.
@@ -46,7 +47,7 @@ class Agent:
 
     def __init__(self, text=""):
         """Take TEXT, whole lines."""
-        self.charts, self.dimensions, self.ticks = {}, {}, []
+        self.charts, self.variables, self.dimensions, self.ticks = {}, {}, {}, []
         self.disabled = False
         self.empty_lines = 0
         self.functions = {}         # {name: (timeout, help, tags, access, priority)}
@@ -79,8 +80,8 @@ class Agent:
             return
         keyword, *arguments = words(line)
         self.check(len(arguments) < WORDS_AT_MOST, "too many words", line)
-        handler = {"CHART": self.chart, "DIMENSION": self.dimension, "BEGIN": self.begin, "SET": self.set,
-                   "END": self.end, "DISABLE": self.disable, "FUNCTION": self.function,
+        handler = {"CHART": self.chart, "VARIABLE": self.variable, "DIMENSION": self.dimension, "BEGIN": self.begin,
+                   "SET": self.set, "END": self.end, "DISABLE": self.disable, "FUNCTION": self.function,
                    "FUNCTION_RESULT_BEGIN": self.begin_answer, "FUNCTION_RESULT_END": self.end_answer}.get(keyword)
         self.check(handler, "a keyword that some agent does not know", line)
         handler(line, arguments)
@@ -100,6 +101,13 @@ class Agent:
                 "priority": int(priority), "update_every": int(every)}
         self.check(self.charts.setdefault(name, look) == look, "not as it was drawn before", line)
         self.drawn = name
+
+    def variable(self, line, arguments):
+        """VARIABLE CHART name = value"""
+        self.check(self.drawn, "VARIABLE without CHART", line)
+        self.check(len(arguments) == 3 and arguments[0] == "CHART", "VARIABLE takes CHART, a name and a value", line)
+        self.check(ID.fullmatch(arguments[1]) and DECIMAL.fullmatch(arguments[2]), "unexpected word", line)
+        self.variables[self.drawn, arguments[1]] = int(arguments[2])
 
     def dimension(self, line, arguments):
         """DIMENSION id name algorithm multiplier divisor"""

@@ -132,6 +132,13 @@ def test_netdata_draws_with_the_right_units(era, page_size):
 
 
 @pytest.mark.parametrize("era", ERAS_WITH_KSM)
+def test_netdata_learns_the_page_size_where_it_gets_pages(era, page_size):
+    agent = netdata_golden(era)
+    in_pages = {chart for chart, look in agent.charts.items() if look["units"] in ("pages", "pages/s")}
+    assert agent.variables == {(chart, "page_size"): page_size for chart in in_pages}
+
+
+@pytest.mark.parametrize("era", ERAS_WITH_KSM)
 def test_collectd_sends_no_figure_twice(era):
     names = [name for name, _value in collectd_golden(era)]
     assert len(set(names)) == len(names)
@@ -166,6 +173,10 @@ GOOD = "CHART ksm.a '' 't' 'u' 'f' ksm.a line 1 1 '' ksm.plugin ksm\nDIMENSION d
     GOOD + "BEGIN ksm.a\nSET d = 1\nEND",
     GOOD + "CHART ksm.a '' 't' 'other' 'f' ksm.a line 1 1 '' ksm.plugin ksm\n",
     GOOD + "DIMENSION e '' absolute 1 0\n",
+    "VARIABLE CHART v = 1\n",
+    GOOD + "VARIABLE HOST v = 1\n",
+    GOOD + "VARIABLE v = 1\n",
+    GOOD + "VARIABLE CHART v = 1.5\n",
     "CHART ksm.a '' 'it's' 'u' 'f' ksm.a line 1 1 '' ksm.plugin ksm\n",
     "DIMENSION d '' absolute 1 1\n",
 ])

@@ -135,6 +135,21 @@ static const char *take_chart(struct protocol *p, const struct line *line) {
     return NULL;
 }
 
+static const char *take_variable(struct protocol *p, const struct line *line) {
+    struct protocol_chart *chart = p->drawing;
+
+    if (!chart)
+        return "VARIABLE without a CHART before it";
+    if (line->count != 4 || strcmp(line->words[1], "CHART") != 0)
+        return "VARIABLE takes CHART, a name and a value";
+    if (!is_id(line->words[2]) || strchr(line->words[2], '.'))
+        return "VARIABLE: bad name";
+    if (!take_number(line->words[3], &chart->variable_value))
+        return "VARIABLE: the value is no plain number";
+    strcpy(chart->variable, line->words[2]);
+    return NULL;
+}
+
 static const char *take_dimension(struct protocol *p, const struct line *line) {
     const char(*words)[PROTOCOL_WORD] = line->words;
     struct protocol_chart *chart = p->drawing;
@@ -249,6 +264,7 @@ static const char *take_line(struct protocol *p, const char *text) {
         const char *(*take)(struct protocol *p, const struct line *line);
     } keywords[] = {
         {"CHART", take_chart},
+        {"VARIABLE", take_variable},
         {"DIMENSION", take_dimension},
         {"BEGIN", take_begin},
         {"SET", take_set},

@@ -4,8 +4,8 @@
  * would take in its own way, or drop the plugin for, is an error here.
  *
  *   CHART type.id name title units family context charttype priority update_every options plugin
- * module CLABEL name value source, CLABEL_COMMIT DIMENSION id name algorithm multiplier divisor
- * [options] BEGIN type.id, SET id = value, END, and empty lines
+ * module VARIABLE CHART name = value CLABEL name value source, CLABEL_COMMIT DIMENSION id name
+ * algorithm multiplier divisor [options] BEGIN type.id, SET id = value, END, and empty lines
  *   FUNCTION GLOBAL name timeout help tags access priority, before any chart
  *   FUNCTION_RESULT_BEGIN id status type expires, any lines, FUNCTION_RESULT_END
  */
@@ -36,8 +36,10 @@ struct protocol_chart {
     char type[PROTOCOL_WORD];
     int64_t priority;
     int64_t update_every;
-    int drawn; /* how often CHART was sent */
-    int begun; /* how often BEGIN was sent */
+    int drawn;                    /* how often CHART was sent */
+    int begun;                    /* how often BEGIN was sent */
+    char variable[PROTOCOL_WORD]; /* the last that was sent, "" if none was */
+    int64_t variable_value;
     struct protocol_dimension dimensions[PROTOCOL_DIMENSIONS];
     int count;
 };

@@ -131,6 +131,27 @@ START_TEST(looks) {
 }
 END_TEST
 
+/* Charts that count in pages carry the page size, those in MiB and others need none. */
+START_TEST(page_size) {
+    static const int64_t sizes[] = {4096, 16384, 65536};
+    enum ksm_group group = (enum ksm_group)_i;
+    const char *units = charts_units(group);
+    bool pages = strcmp(units, "pages") == 0 || strcmp(units, "pages/s") == 0;
+    char id[64];
+
+    snprintf(id, sizeof(id), "ksm.%s", ksm_group_names[group]);
+    for (int i = 0; i < ROWS(sizes); i++) {
+        charts_init(&charts, 1);
+        sample.page_size = sizes[i];
+        tick();
+        const struct protocol_chart *chart = protocol_chart(&protocol, id);
+        ck_assert_msg(chart, "%s is not drawn", id);
+        ck_assert_str_eq(chart->variable, pages ? "page_size" : "");
+        ck_assert_int_eq(chart->variable_value, pages ? sizes[i] : 0);
+    }
+}
+END_TEST
+
 /* The page from above: first whether it pays, then who saves, what is at risk, and the details. */
 static const struct {
     enum charts_place place;
@@ -334,6 +355,7 @@ static const char *const good_lines[] = {
     "CHART a.b '' 't' u f c line 1 1 obsolete p m\n",
     "CHART a.b '' t u f c area 1 1 '' p m\nCLABEL k 'v w' 1\nCLABEL_COMMIT\nDIMENSION x '' "
     "absolute 1 1 hidden\n",
+    "CHART a.b '' t u f c line 1 1 '' p m\nVARIABLE CHART v = 4096\nDIMENSION x '' absolute 1 1\n",
     "\n",
     "",
     "CHART a.b '' t u f c line 1 1 '' p m\nDIMENSION x '' absolute 1 1\n"
@@ -363,6 +385,7 @@ static const struct {
     {TEXT("BEGIN a.b\n")},
     {TEXT("DIMENSION x '' absolute 1 1\n")},
     {TEXT("CLABEL k v 1\n")},
+    {TEXT("VARIABLE CHART v = 1\n")},
     {TEXT("CHART a.b '' t u f c line 1 1 '' p\n")},
     {TEXT("CHART a.b '' t u f c line 1 1 p m\n")},
     {TEXT("CHART a.b '' t u f c line 1 1 '' p m n\n")},
@@ -395,6 +418,10 @@ static const struct {
     {TEXT(DRAWN "BEGIN a.b\nDIMENSION y '' absolute 1 1\n")},
     {TEXT(DRAWN "BEGIN a.b\nCHART a.b '' t u f c line 1 1 '' p m\n")},
     {TEXT(DRAWN "CLABEL k v 1\n")},
+    {TEXT(DRAWN "VARIABLE v = 1\n")},
+    {TEXT(DRAWN "VARIABLE CHART v =\n")},
+    {TEXT(DRAWN "VARIABLE CHART v = 1.5\n")},
+    {TEXT(DRAWN "VARIABLE CHART v.w = 1\n")},
     {TEXT(DRAWN "DIMENSION y '' absolute 1 0\n")},
     {TEXT(DRAWN "DIMENSION y '' absolute 0 1\n")},
     {TEXT(DRAWN "DIMENSION y.z '' absolute 1 1\n")},
@@ -423,6 +450,7 @@ int main(void) {
     tcase_add_checked_fixture(drawing, set_up, NULL);
     tcase_add_test(drawing, all_figures);
     tcase_add_loop_test(drawing, looks, 0, KSM_GROUPS);
+    tcase_add_loop_test(drawing, page_size, 0, KSM_GROUPS);
     tcase_add_test(drawing, order);
     tcase_add_loop_test(drawing, scales, 0, 3);
     tcase_add_loop_test(drawing, update_every, 0, 4);

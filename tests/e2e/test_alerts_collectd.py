@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: MIT
+"""collectd's alerts: the thresholds in a real collectd, the rules for Prometheus by its own promtool.
+
+The daemons run a copy of the example that ships, in which only the durations are shorter.  And that the three files of
+alerts, Netdata's is the third, mean the same.
+"""
+
+import re
+import subprocess
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import golden
+from hosts import Collectd, free_port
+from world import World
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+THRESHOLDS = REPOSITORY / "collectd/ksm-threshold.conf"
+RULES = REPOSITORY / "collectd/prometheus-rules.yml"
+RULES_TEST = REPOSITORY / "tests/prometheus-rules.test.yml"
+HEALTH = REPOSITORY / "netdata/health.d/ksm.conf"
+
+CHANGE_S = 20       # a notification that is due comes within this time
+
+
+# The thresholds in collectd.
+
+def shorter(text):
+    """Return TEXT with shorter durations; every one must be found."""
+    for hits, fewer in (("60", "4"), ("6", "2")):
+        text, times = re.subn(f"\\bHits {hits}\n", f"Hits {fewer}\n", text)
+        assert times == 1, f"Hits {hits} stands {times} times in {THRESHOLDS}, want 1"
+    return text
+
+
+def told(log, figure=r"\w+"):
+    """Return [severity] of the notifications of FIGURE in LOG, oldest first."""
+    return re.findall(rf"Notification: severity = (\w+), .*plugin = ksm, type = gauge, type_instance = {figure}, ", log)
+
+
+def raised_and_cleared(host, world):
+    """A net loss; exposed, then more so; and all is well again.  At its start collectd says that all is well."""
+    def wait(figure, *severities):
+        host.wait(lambda: told(host.log(), figure) == ["OKAY", *severities], CHANGE_S, f"{figure}: {severities}")
+    wait("net")
+    wait("exposure")
+    world.set(profit=-300 << 20, available_kb=5 << 20, swap_kb=4 << 20)
+    wait("exposure", "WARNING")
+    wait("net", "WARNING")
+    world.set(available_kb=1 << 20)
+    wait("exposure", "WARNING", "FAILURE")
+    world.set(profit=7 << 30, available_kb=40 << 20)
+    wait("net", "WARNING", "OKAY")
+    wait("exposure", "WARNING", "FAILURE", "OKAY")
+
+
+def for_a_moment(host, world):
+    """A net loss that passes, soon enough and again."""
+    for _ in range(3):
+        world.set(profit=-300 << 20)
+        time.sleep(1.5)
+        world.set(profit=7 << 30)
+        time.sleep(2)
+
+
+def lost(host, world):
+    """Figures get lost for so long that collectd forgets them, and come back."""
+    world.break_files("sharing", "profit")
+    host.wait(lambda: "ksm/gauge-net" not in host.series(), CHANGE_S, "net to be forgotten")
+    time.sleep(2)
+    world.mend(sharing=2_000_000, profit=7 << 30)
+    host.wait_for("ksm/gauge-net", "ksm/gauge-exposure")
+    time.sleep(5)
+
+
+def guest_ends_and_ksm_is_off(host, world):
+    """A virtual machine is shut down, then KSM is told to unmerge all."""
+    world.set(sharing=300_000, shared=80_000, profit=1 << 30)
+    time.sleep(5)
+    world.set(run=2, shared=0, sharing=0, unshared=0, volatile=0, zero=0, profit=0, scanned=0, skipped=0, ksmd=0)
+    time.sleep(6)
+
+
+SCENARIOS = [raised_and_cleared, for_a_moment, lost, guest_ends_and_ksm_is_off]
+QUIET = [for_a_moment, lost, guest_ends_and_ksm_is_off]
+
+
+@pytest.fixture(scope="module")
+def played(build, tmp_path_factory):
+    """{scenario: the log of its collectd}; all at once, as it is mostly waiting."""
+    work = tmp_path_factory.mktemp("alerts")
+    extra = shorter(THRESHOLDS.read_text())
+
+    def one(scenario):
+        directory = work / scenario.__name__
+        directory.mkdir()
+        tree = golden.make_tree(build, "6.18", directory / "tree")
+        options = {"Root": tree, **golden.OPTIONS}
+        with World(tree) as world, Collectd(directory / "collectd", build / "ksm.so", options, extra=extra) as host:
+            host.wait_for("ksm/gauge-net", "ksm/gauge-exposure")
+            time.sleep(4)
+            scenario(host, world)
+            return host.log()
+    with ThreadPoolExecutor(len(SCENARIOS)) as pool:
+        return dict(zip(SCENARIOS, pool.map(one, SCENARIOS)))
+
+
+@pytest.mark.parametrize("figure, severities", [
+    ("net", ["OKAY", "WARNING", "OKAY"]),
+    ("exposure", ["OKAY", "WARNING", "FAILURE", "OKAY"]),
+])
+def test_thresholds_are_passed_and_kept(figure, severities, played):
+    assert told(played[raised_and_cleared], figure) == severities
+
+
+@pytest.mark.parametrize("scenario", QUIET, ids=lambda scenario: scenario.__name__)
+def test_no_alarm(scenario, played):
+    assert set(told(played[scenario])) == {"OKAY"}, scenario.__doc__
+
+
+# The rules for Prometheus.
+
+def promtool(*words):
+    """Run promtool; return its output."""
+    run = subprocess.run(["promtool", *words], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
+
+
+def test_promtool_takes_the_rules():
+    assert "7 rules found" in promtool("check", "rules", RULES)
+
+
+def test_rules_raise_and_clear_and_stay_quiet():
+    assert "SUCCESS" in promtool("test", "rules", RULES_TEST)
+
+
+def test_rules_ask_for_what_write_prometheus_exports(build, make_tree, tmp_path):
+    port = free_port()
+    extra = f'LoadPlugin write_prometheus\n<Plugin write_prometheus>\nHost "127.0.0.1"\nPort "{port}"\n</Plugin>'
+    options = {"Root": make_tree("6.18"), **golden.OPTIONS}
+    with Collectd(tmp_path / "collectd", build / "ksm.so", options, extra=extra) as host:
+        host.wait_for("ksm/vmpage_number-zero")
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode()
+    exported = set(re.findall(r'^(\w+)\{ksm="(\w+)",instance="localhost"\}', lines, re.MULTILINE))
+    asked = {(metric, figure) for metric, figures in re.findall(r'(collectd_\w+)\{ksm=~?"([\w|]+)"', RULES.read_text())
+             for figure in figures.split("|")}
+    assert len(asked) > 10
+    assert asked <= exported
+
+
+# That all files mean the same.
+
+# Alert: what its condition holds in every file that has it; durations in minutes.
+MEANING = {
+    "ksm_net_loss": {"-0.1", "10m"},
+    "ksm_wasted_scanning": {"20", "1", "10m"},
+    "ksm_exposure": {"80", "100", "1m"},
+    "ksm_stalled": {"0", "0.05", "10m"},
+    "ksm_unmerging": {"/ 2", "10m"},
+}
+BY_COLLECTD = {"ksm_net_loss", "ksm_exposure"}
+
+
+def of_netdata():
+    """Return {alert: the text of its conditions} of Netdata's file."""
+    found = {}
+    for block in HEALTH.read_text().replace("\\\n", " ").split("\n\n"):
+        lines = dict(re.findall(r"^ *(template|lookup|calc|warn|crit): (.*)$", block, re.MULTILINE))
+        if "warn" in lines:
+            name = lines.pop("template")
+            found[name] = " ".join(lines.values())
+    return found
+
+
+def of_prometheus():
+    """Return {alert: the text of its conditions} of the rules; of some rules of one name together."""
+    found = {}
+    for block in re.split(r"^      - ", RULES.read_text(), flags=re.MULTILINE)[1:]:
+        if block.startswith("alert: "):
+            name = block.splitlines()[0].removeprefix("alert: ")
+            found[name] = found.get(name, "") + re.search(r"expr:(.*?)labels:", block, re.DOTALL)[1]
+    return found
+
+
+def of_collectd():
+    """Return {alert: the text of its conditions} of the thresholds; Hits at the default Interval of 10 s."""
+    found = {}
+    for name, block in re.findall(r"# (ksm_\w+):.*?<Type(.*?)</Type>", THRESHOLDS.read_text(), re.DOTALL):
+        found[name] = re.sub(r"Hits (\d+)", lambda hits: f"{int(hits[1]) * 10 // 60}m", block)
+    return found
+
+
+@pytest.mark.parametrize("read, names", [
+    (of_netdata, set(MEANING)),
+    (of_prometheus, set(MEANING)),
+    (of_collectd, BY_COLLECTD),
+])
+def test_files_of_alerts_mean_the_same(read, names):
+    found = read()
+    assert set(found) == names
+    for name, text in found.items():
+        for word in MEANING[name]:
+            assert re.search(rf"(?<![\w.]){re.escape(word)}(?![\w.])", text), f"{name}: no {word} in {text}"
+
+
+def test_collectd_says_what_it_cannot_tell():
+    head = THRESHOLDS.read_text().partition("LoadPlugin threshold")[0]
+    assert set(re.findall(r"ksm_\w+", head)) == set(MEANING)
+
+
+def test_every_rule_says_what_to_do():
+    rules = RULES.read_text()
+    descriptions = re.findall(r"description: >-\n((?: {12}.*\n)+)", rules)
+    assert len(descriptions) == len(MEANING)
+    for description in descriptions:
+        assert re.search(r"[.:] (Let|Lower|Add|See|Look) ", " ".join(description.split())), description
+    assert len(re.findall("annotations:", rules)) == len(re.findall("- alert:", rules))

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: MIT
+"""Netdata's alerts, each seen to raise and to clear by a real agent, and to stay quiet where it should.
+
+The agents run a copy of the file that ships, in which only the durations are shorter: 5 s for 10 minutes.  Every
+scenario has an agent and a world of its own; all run at once, and tell what the agent's own log of alarms holds.
+"""
+
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import golden
+from hosts import Netdata
+from world import World
+
+SHIPPED = Path(__file__).resolve().parents[2] / "netdata/health.d/ksm.conf"
+ALERTS = {"ksm_net_loss", "ksm_wasted_scanning", "ksm_exposure", "ksm_stalled", "ksm_unmerging"}
+HELPERS = {"ksm_running", "ksm_ram", "ksm_cow", "ksm_scanned"}
+RAISED = {"WARNING", "CRITICAL"}
+
+# What the copy has instead of the file's durations: how often each stands there, at least.
+SHORTER = [("lookup: (\\w+) -10m ", r"lookup: \1 -5s ", 8), ("lookup: (\\w+) -1m ", r"lookup: \1 -3s ", 1),
+           ("every: 10s", "every: 1s", 9), (">= 540\\b", ">= 3", 8)]
+WINDOW_S = 5        # what is 10 minutes in the file
+FULL_S = 10         # windows are full of what came, and looked at, with some time to spare
+CHANGE_S = 30       # an alert that is due comes within this time
+
+# The keys that both 1.37 and 2.x know.
+KEYS = set("template on class type component os hosts lookup calc units every warn crit delay info to".split())
+
+
+def shorter(text):
+    """Return TEXT with shorter durations; every one must be found."""
+    for pattern, replacement, at_least in SHORTER:
+        text, times = re.subn(pattern, replacement, text)
+        assert times >= at_least, f"{pattern} stands {times} times in {SHIPPED}, want {at_least}"
+    left = re.findall(r"^ *(?:lookup|every):.*\d[mh]\b.*$", text, re.MULTILINE)
+    assert left == [], "durations that are not shorter"
+    return text
+
+
+class Watched:
+    """An agent on a World."""
+
+    def __init__(self, agent, world):
+        self.agent, self.world = agent, world
+
+    def statuses(self):
+        """Return {alert: its status now} of those that raise."""
+        return {alarm["name"]: alarm["status"] for alarm in self.agent.alarms().values() if alarm["name"] in ALERTS}
+
+    def log(self):
+        """Return [(alert, status, when)] of all changes so far, oldest first."""
+        changes = sorted(self.agent.api("alarm_log"), key=lambda change: change["unique_id"])
+        return [(change["name"], change["status"], change["when"]) for change in changes if change["name"] in ALERTS]
+
+    def raised(self):
+        """Return {(alert, status)} of all that was ever raised."""
+        return {(name, status) for name, status, _when in self.log() if status in RAISED}
+
+    def wait_raised(self, *wanted):
+        """Wait until each of WANTED, (alert, status), was raised."""
+        self.agent.wait(lambda: set(wanted) <= self.raised(), CHANGE_S, f"{wanted}, got {self.log()}")
+
+    def wait_status(self, **wanted):
+        """Wait until the alerts have the WANTED statuses."""
+        self.agent.wait(lambda: wanted.items() <= self.statuses().items(), CHANGE_S, f"{wanted}, got {self.statuses()}")
+
+    def live(self, **figures):
+        """Let the world be as in FIGURES for longer than any alert looks back."""
+        self.world.set(**figures)
+        time.sleep(FULL_S)
+
+
+def all_at_once(watched):
+    """Everything goes wrong on a host that was well, and then well again."""
+    watched.wait_status(**dict.fromkeys(ALERTS, "CLEAR"))
+    before = watched.raised()
+    watched.world.set(sharing=100_000, cow=500_000, profit=-300 << 20, ksmd=30, scanned=0, skipped=0, full_scans=0,
+                      available_kb=250 << 10, swap_kb=200 << 10)
+    watched.wait_raised(*((name, "WARNING") for name in ALERTS))
+    watched.wait_status(ksm_unmerging="CLEAR")      # its window has passed
+    watched.world.set(available_kb=100 << 10)
+    watched.wait_raised(("ksm_exposure", "CRITICAL"))
+    others = watched.statuses()
+    watched.world.set(sharing=2_000_000, cow=50, profit=7 << 30, ksmd=5, scanned=20_000, available_kb=40 << 20)
+    watched.wait_status(**dict.fromkeys(ALERTS, "CLEAR"))
+    return SimpleNamespace(before=before, others=others)
+
+
+def all_skipped(watched):
+    """smart_scan passes over all pages, and they count as volatile."""
+    watched.live(volatile=20_000_000, scanned=0, skipped=40_000, full_scans=0, ksmd=0)
+
+
+def gaps(watched):
+    """Counters begin anew; then figures get lost, and come back."""
+    watched.wait_status(ksm_stalled="CLEAR")
+    watched.world.begin_anew("full_scans")
+    time.sleep(2)
+    watched.world.break_files("scanned", "skipped", "full_scans", "profit", "sharing")
+    time.sleep(FULL_S)
+    watched.world.mend(sharing=2_000_000, profit=7 << 30)
+    time.sleep(FULL_S / 2)
+
+
+def idle(watched):
+    """KSM runs, and nobody has opted in."""
+    time.sleep(FULL_S)
+    watched.wait_status(**dict.fromkeys(ALERTS, "CLEAR"))
+
+
+def guest_ends(watched):
+    """A virtual machine is shut down: its pages are freed, not copied."""
+    watched.wait_status(ksm_unmerging="CLEAR")
+    watched.live(sharing=300_000, shared=80_000, profit=1 << 30)
+    watched.live(sharing=10_000, shared=8_000, profit=1 << 20)
+
+
+def switched_off(watched):
+    """KSM is stopped at a net loss and with pages merged, and then told to unmerge them."""
+    watched.wait_status(ksm_unmerging="CLEAR")
+    watched.live(run=0, scanned=0, skipped=0, full_scans=0, ksmd=0, cow=5_000, profit=-300 << 20)
+    watched.live(run=2, cow=2_000_000, shared=0, sharing=0, unshared=0, volatile=0, zero=0, profit=0)
+
+
+def off_and_on(watched):
+    """KSM is stopped, merged pages are written to, the rest is unmerged, and KSM goes on."""
+    watched.wait_status(ksm_unmerging="CLEAR")
+    watched.world.set(run=0, cow=100_000)
+    time.sleep(1.5)
+    watched.world.set(run=2, cow=2_000_000, sharing=0, shared=0, profit=0)
+    time.sleep(1.5)
+    watched.live(run=1, cow=50)
+
+
+def busy(watched):
+    """ksmd works hard for what it saves, and some of that is written to."""
+    watched.wait_status(ksm_unmerging="CLEAR")
+    watched.live(ksmd=30, sharing=1_300_000, cow=500_000)
+
+
+def old_kernel(watched):
+    """Before 6.6: scans that take long are well, a ksmd that does nothing is not."""
+    watched.wait_status(**dict.fromkeys(ALERTS, "CLEAR"))
+    watched.live(full_scans=0)
+    slow = watched.raised()
+    watched.world.set(ksmd=0)
+    watched.wait_raised(("ksm_stalled", "WARNING"))
+    watched.world.set(full_scans=2, ksmd=5)
+    watched.wait_status(ksm_stalled="CLEAR")
+    return slow
+
+
+def no_cow(watched):
+    """Before 5.19 nobody counts what is copied again."""
+    watched.wait_status(ksm_stalled="CLEAR")
+    watched.live(sharing=300_000)
+
+
+def just_started(watched):
+    """An agent that starts on a host that is not well waits until it has seen enough."""
+    watched.wait_raised(*((name, "WARNING") for name in ("ksm_net_loss", "ksm_stalled")))
+    first = watched.agent.api("chart", chart="ksm.effectiveness")["first_entry"]
+    return {name: when - first for name, _status, when in watched.log() if (name, "WARNING") in watched.raised()}
+
+
+NOTHING = {"shared": 0, "sharing": 0, "unshared": 0, "volatile": 0, "zero": 0, "profit": 0, "scanned": 0, "skipped": 0,
+           "full_scans": 0, "cow": 0, "ksmd": 0}
+
+# What is played on which kernel's tree, and how its world begins.
+SCENARIOS = {
+    all_at_once: ("6.18", {}),
+    all_skipped: ("6.18", {}),
+    gaps: ("6.18", {}),
+    idle: ("6.18", NOTHING),
+    guest_ends: ("6.18", {}),
+    switched_off: ("6.18", {}),
+    off_and_on: ("6.18", {}),
+    busy: ("6.18", {}),
+    old_kernel: ("6.1", {}),
+    no_cow: ("5.15", {}),
+    just_started: ("6.18", {"profit": -300 << 20, "scanned": 0, "skipped": 0, "full_scans": 0}),
+}
+QUIET = [all_skipped, gaps, idle, guest_ends, switched_off, off_and_on, busy, no_cow]
+
+
+def play(scenario, build, work, health):
+    """Play SCENARIO; return what it returns, the changes logged, and what the agent says at the end."""
+    era, figures = SCENARIOS[scenario]
+    tree = golden.make_tree(build, era, work / "tree")
+    words = " ".join([f"--root={tree}", *golden.ARGUMENTS])
+    with World(tree, **figures) as world, \
+            Netdata(work / "netdata", build / "ksm.plugin", words, health=health) as agent:
+        watched = Watched(agent, world)
+        agent.wait_for(("ksm.savings", "saved"))
+        result = scenario(watched)
+        return SimpleNamespace(result=result, raised=watched.raised(), changes=watched.log(), alarms=agent.alarms(),
+                               text=agent.log())
+
+
+@pytest.fixture(scope="module")
+def played(build, tmp_path_factory):
+    """{scenario: what came of it}."""
+    work = tmp_path_factory.mktemp("alerts")
+    health = work / "ksm.conf"
+    health.write_text(shorter(SHIPPED.read_text()))
+
+    def one(scenario):
+        directory = work / scenario.__name__
+        directory.mkdir()
+        return play(scenario, build, directory, health)
+    with ThreadPoolExecutor(len(SCENARIOS)) as pool:
+        return dict(zip(SCENARIOS, pool.map(one, SCENARIOS)))
+
+
+def test_the_file_has_only_keys_that_both_1_37_and_2_x_know():
+    text = SHIPPED.read_text().replace("\\\n", " ")
+    keys = {line.partition(":")[0].strip() for line in text.splitlines() if line and not line.startswith("#")}
+    assert keys == KEYS
+    names = re.findall("^ *template: (.*)$", text, re.MULTILINE)
+    assert len(names) == len(set(names)), "1.37 keeps only the first of two templates of one name"
+    assert set(names) == ALERTS | HELPERS
+
+
+def test_every_alert_says_what_to_do():
+    for block in SHIPPED.read_text().replace("\\\n", " ").split("\n\n"):
+        if re.search("^ *warn:", block, re.MULTILINE):
+            info = re.search("^ *info: (.*)$", block, re.MULTILINE)[1]
+            assert re.search(r"\. *(Let|Lower|Add|See|Look) ", info), info
+            assert "to: sysadmin" in block
+
+
+def test_the_agent_takes_the_whole_file(played):
+    seen = played[all_at_once]
+    assert {alarm["name"] for alarm in seen.alarms.values()} == ALERTS | HELPERS
+    complaints = re.findall(r".*ksm\.conf.*|.*HEALTH.*(?:unknown|cannot parse|invalid).*", seen.text)
+    assert complaints == []
+
+
+@pytest.mark.parametrize("name", sorted(ALERTS))
+def test_alert_is_raised_and_cleared(name, played):
+    statuses = [status for alert, status, _when in played[all_at_once].changes if alert == name]
+    assert "WARNING" in statuses and statuses[-1] == "CLEAR", played[all_at_once].changes
+
+
+def test_exposure_becomes_critical(played):
+    assert played[all_at_once].raised == {(name, "WARNING") for name in ALERTS} | {("ksm_exposure", "CRITICAL")}
+
+
+def test_none_is_raised_on_a_healthy_host(played):
+    assert played[all_at_once].result.before == set()
+
+
+def test_merging_undone_is_told_for_as_long_as_it_is_news(played):
+    others = played[all_at_once].result.others
+    assert others.pop("ksm_unmerging") == "CLEAR" and set(others.values()) <= RAISED, "the others stay"
+
+
+@pytest.mark.parametrize("scenario", QUIET, ids=lambda scenario: scenario.__name__)
+def test_none_is_raised(scenario, played):
+    seen = played[scenario]
+    assert seen.raised == set(), f"{scenario.__doc__}: {seen.changes}"
+    evaluated = {name for name, status, _when in seen.changes if status == "CLEAR"}
+    assert evaluated == ALERTS, "nor would it be if nobody looked"
+
+
+def test_before_6_6_it_has_stalled_when_ksmd_does_nothing(played):
+    seen = played[old_kernel]
+    assert seen.result == set(), "scans that take long"
+    assert seen.raised == {("ksm_stalled", "WARNING")}
+    assert [status for name, status, _when in seen.changes if name == "ksm_stalled"][-1] == "CLEAR"
+
+
+def test_an_agent_that_has_just_started_waits(played):
+    ages = played[just_started].result
+    assert set(ages) == {"ksm_net_loss", "ksm_stalled"}
+    assert min(ages.values()) >= WINDOW_S - 1, ages
