@@ -12,11 +12,6 @@ void consumer_charts_init(struct consumer_charts *charts, int update_every) {
     charts->update_every = update_every;
 }
 
-static void texts(struct out *out, const char *const *words) {
-    for (; *words; words++)
-        out_text(out, *words);
-}
-
 static const char *kind_of(const struct consumer_chart *chart) {
     return chart->is_other ? "other" : ksm_consumer_kinds[chart->name.kind];
 }
@@ -33,18 +28,18 @@ static void end_chart(const struct consumer_charts *charts, enum charts_place pl
 
 /* Both are in bytes, and shown in MiB. */
 static void dimension(const char *id, struct out *out) {
-    texts(out, (const char *const[]){"DIMENSION ", id, " '' absolute 1 1048576\n", NULL});
+    OUT_TEXTS(out, "DIMENSION ", id, " '' absolute 1 1048576\n");
 }
 
 static void set(const char *id, int64_t bytes, struct out *out) {
-    texts(out, (const char *const[]){"SET ", id, " = ", NULL});
+    OUT_TEXTS(out, "SET ", id, " = ");
     out_number(out, bytes);
     out_text(out, "\n");
 }
 
 /* type.id of a consumer's chart. Names are clean: they need no quotes. */
 static void id(const struct consumer_chart *chart, struct out *out) {
-    texts(out, (const char *const[]){"ksm.consumer_", kind_of(chart), "_", chart->name.text, NULL});
+    OUT_TEXTS(out, "ksm.consumer_", kind_of(chart), "_", chart->name.text);
 }
 
 /* All titles begin and end alike, as the agent may make one of them all: Memory of [x]: what … */
@@ -55,8 +50,7 @@ static void draw_line(const struct consumer_charts *charts, const struct consume
     if (chart->is_other)
         out_text(out, " '' 'Memory of all other consumers");
     else
-        texts(out, (const char *const[]){" '' 'Memory of ", kind_of(chart), " ", chart->name.text,
-                                         NULL});
+        OUT_TEXTS(out, " '' 'Memory of ", kind_of(chart), " ", chart->name.text);
     out_text(out, ": what it takes (real), and what it saves (saved)' 'MiB' " FAMILY
                   " ksm.consumer_memory stacked ");
     end_chart(charts, chart->is_other ? CHARTS_PLACE_other : CHARTS_PLACE_consumer, options, out);
@@ -65,8 +59,8 @@ static void draw_line(const struct consumer_charts *charts, const struct consume
 static void draw(const struct consumer_charts *charts, const struct consumer_chart *chart,
                  struct out *out) {
     draw_line(charts, chart, " ''", out);
-    texts(out, (const char *const[]){"CLABEL kind ", kind_of(chart), " 1\nCLABEL name '",
-                                     chart->name.text, "' 1\nCLABEL_COMMIT\n", NULL});
+    OUT_TEXTS(out, "CLABEL kind ", kind_of(chart), " 1\nCLABEL name '", chart->name.text,
+              "' 1\nCLABEL_COMMIT\n");
     dimension("real", out);
     dimension("saved", out);
 }

@@ -24,6 +24,7 @@
 #include "consumers.h"
 #include "derive.h"
 #include "explain.h"
+#include "function.h"
 #include "out.h"
 #include "reader.h"
 #include "sandbox.h"
@@ -96,15 +97,22 @@ static bool work(void) {
     return result == KSM_CONSUMERS_BUSY;
 }
 
+/* Out of the last sample: nothing is read for it. */
+static void answer(void) {
+    function_answer(&consumers, &wait.requests.request, clock_ms(CLOCK_REALTIME) / 1000, &out);
+}
+
 static void run(void) {
     bool more = false;
 
     for (enum wait_result result = WAIT_TICK; result != WAIT_END && out.error == 0;) {
         if (result == WAIT_TICK)
             tick();
+        if (result == WAIT_REQUEST)
+            answer();
         if (result == WAIT_ALIVE)
             out_text(&out, "\n");
-        else if (args.options.consumers > 0)
+        else if (args.options.consumers > 0 && (result != WAIT_REQUEST || more))
             more = work();
         out_flush(&out);
         result = wait_for_tick(&wait, more);
@@ -260,6 +268,7 @@ int main(int argc, char *argv[]) {
     charts_init(&charts, args.update_every);
     init_consumers(descriptors);
     out_init(&out, STDOUT_FILENO);
+    function_offer(&consumers, (enum ksm_function_access)args.options.function_access, &out);
     wait_init(&wait, args.update_every);
     run();
     ksm_consumers_close(&consumers);

@@ -23,6 +23,7 @@ WORDS = {"explain.c", "explain.def", "explain_words.c"}
 OTHER_MEANINGS = {
     "run": re.compile(r"\brun\("),
     "saved": re.compile(r""),           # what a consumer saves is called so too
+    "zero": re.compile(r"[.>]zero\b"),  # and its zero pages
 }
 
 
