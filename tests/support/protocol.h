@@ -4,8 +4,11 @@
  * would take in its own way, or drop the plugin for, is an error here.
  *
  *   CHART type.id name title units family context charttype priority update_every options plugin
- * module VARIABLE CHART name = value CLABEL name value source, CLABEL_COMMIT DIMENSION id name
- * algorithm multiplier divisor [options] BEGIN type.id, SET id = value, END, and empty lines
+ *     module
+ *   VARIABLE CHART name = value
+ *   CLABEL name value source, CLABEL_COMMIT
+ *   DIMENSION id name algorithm multiplier divisor [options]
+ *   BEGIN type.id, SET id = value, END, and empty lines
  *   FUNCTION GLOBAL name timeout help tags access priority, before any chart
  *   FUNCTION_RESULT_BEGIN id status type expires, any lines, FUNCTION_RESULT_END
  */
