@@ -8,16 +8,13 @@ CC ?= gcc
 CLANG ?= clang
 PYTHON ?= /usr/bin/python3
 INSTALL ?= install
-SETCAP ?= setcap
 
+# More of them, and where the hosts look for plugins: collectd/install.mk, netdata/install.mk.
 PREFIX ?= /usr
-SYSCONFDIR ?= /etc
 LIBDIR ?= $(PREFIX)/lib
+MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/ksm-plugins
-COLLECTD_PLUGINDIR ?= $(LIBDIR)/collectd
 COLLECTD_INCLUDEDIR ?= /usr/include/collectd
-NETDATA_PLUGINSDIR ?= $(LIBDIR)/netdata/plugins.d
-NETDATA_GROUP ?= netdata
 
 # make run, make demo: seconds until they end by themselves (empty: at Ctrl-C), dashboard's port.
 DURATION ?=
@@ -80,6 +77,9 @@ $(BUILD)/%.o: %.c
 
 include tests/tests.mk
 include tests/harden.mk
+include tests/bench/bench.mk
+include collectd/install.mk
+include netdata/install.mk
 
 deps: ## Install what building and running needs (Debian; asks for root or sudo)
 	@tests/deps.sh run
@@ -87,15 +87,48 @@ deps: ## Install what building and running needs (Debian; asks for root or sudo)
 deps-check: ## Install what only tests and lint need
 	@tests/deps.sh check
 
-install: all ## Install both plugins and their example configuration
-	$(INSTALL) -d $(DESTDIR)$(COLLECTD_PLUGINDIR) $(DESTDIR)$(NETDATA_PLUGINSDIR) $(DESTDIR)$(DOCDIR)
-	$(INSTALL) -m 0644 $(BUILD)/ksm.so $(DESTDIR)$(COLLECTD_PLUGINDIR)/ksm.so
-	$(INSTALL) -m 0755 $(BUILD)/ksm.plugin $(DESTDIR)$(NETDATA_PLUGINSDIR)/ksm.plugin
-	$(INSTALL) -m 0644 README.md LICENSE collectd/ksm.conf $(DESTDIR)$(DOCDIR)
+deps-package: ## Install what building and trying Debian packages needs
+	@tests/deps.sh package
 
-uninstall: ## Remove what install installed
-	rm -f $(DESTDIR)$(COLLECTD_PLUGINDIR)/ksm.so $(DESTDIR)$(NETDATA_PLUGINSDIR)/ksm.plugin
-	rm -rf $(DESTDIR)$(DOCDIR)
+deps-browser: ## Install what the slow tests and `make picture` need: Chromium
+	@tests/deps.sh browser
+
+# found DIRECTORIES: the first that is there under DESTDIR, else on this machine, else the first.
+found = $(firstword $(patsubst $(DESTDIR)%,%,$(wildcard $(addprefix $(DESTDIR),$(1)))) $(wildcard $(1)) $(1))
+# put MODE,FILES,DIRECTORY, which is made if it is missing.
+put = $(if $(2),$(INSTALL) -d $(DESTDIR)$(3) && $(INSTALL) -m $(1) $(2) $(DESTDIR)$(3))
+# drop DIRECTORIES that are empty; under DESTDIR those above them as well.
+drop = for dir in $(patsubst /%,%,$(1)); do [ ! -d $(DESTDIR)/$$dir ] || \
+	(cd $(DESTDIR)/ && rmdir --ignore-fail-on-non-empty $(if $(DESTDIR),-p) $$dir) || exit 1; done
+
+install: install-collectd install-netdata ## Install both plugins, man pages, examples and alerts
+	$(call put,0644,README.md LICENSE,$(DOCDIR))
+
+uninstall: uninstall-collectd uninstall-netdata ## Remove what install installed
+	rm -f $(DESTDIR)$(DOCDIR)/README.md $(DESTDIR)$(DOCDIR)/LICENSE
+	$(call drop,$(DOCDIR))
+
+# What was committed, and that alone.
+DIST = ksm-plugins-$(VERSION)
+dist: ## Make build/ksm-plugins-VERSION.tar.gz of the last commit
+	@git rev-parse --git-dir >/dev/null || { echo "make dist takes a git clone" >&2; exit 1; }
+	@git diff --quiet HEAD || echo "dist: changes that are not committed are left out"
+	@mkdir -p $(BUILD)
+	git archive --format=tar.gz --prefix=$(DIST)/ -o $(BUILD)/$(DIST).tar.gz HEAD
+
+# One package each, in a copy: debhelper wants the directory debian at the top.
+DEBS = collectd netdata
+deb: deps deps-package ## Build build/collectd-plugin-ksm_*.deb and build/netdata-plugin-ksm_*.deb
+	@$(foreach host,$(DEBS),$(call build_deb,$(host),$(BUILD)/deb/$(host)) &&) :
+
+# Variables of this make are not those of the packages.
+define build_deb
+rm -rf $(2) $(BUILD)/$(1)-plugin-ksm_*.deb && mkdir -p $(2)/source && \
+cp -a Makefile README.md LICENSE collectd netdata common tests $(2)/source && \
+mv $(2)/source/$(1)/debian $(2)/source/debian && \
+(cd $(2)/source && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL dpkg-buildpackage -b -nc -us -uc) && \
+mv $(2)/*.deb $(BUILD)
+endef
 
 clean: ## Remove everything that was built
 	rm -rf $(BUILD)
@@ -104,7 +137,7 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
 
 .DEFAULT_GOAL = all
-.PHONY: all deps deps-check install uninstall clean help
+.PHONY: all deps deps-check deps-browser deps-package install uninstall dist deb clean help
 .DELETE_ON_ERROR:
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/*/*.d)

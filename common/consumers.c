@@ -91,7 +91,7 @@ static void add_process(struct ksm_consumer *to, const struct ksm_process *proce
     to->processes++;
 }
 
-static void add_consumer(struct ksm_consumer *to, const struct ksm_consumer *from) {
+void ksm_consumer_add(struct ksm_consumer *to, const struct ksm_consumer *from) {
     to->saved = add(to->saved, from->saved);
     to->real = add_known(to->real, from->real);
     to->merging = add(to->merging, from->merging);
@@ -167,7 +167,8 @@ static int read_division(struct ksm_consumers *c, int64_t now, struct ksm_divisi
         status = read_host(c, now, SHARING, &d->sharing);
     if (status == 0) {
         status = read_host(c, now, ZERO, &d->zero);
-        if (status == -ENOENT) /* before 6.6 */
+        c->table.tells_zero = status != -ENOENT;
+        if (!c->table.tells_zero) /* before 6.6 */
             status = 0;
     }
     if (status == 0 && (__builtin_add_overflow(d->sharing, d->zero, &pages) ||
@@ -193,6 +194,7 @@ static void divide(struct ksm_consumers *c, struct ksm_division *d) {
     for (size_t i = 0; i < table->count; i++)
         ksm_share_claim(d, table->list[i].merging, table->list[i].zero);
     table->unattributed = table->saved;
+    table->tells_rmap_items = c->processes.source == KSM_PROCESS_STAT;
     memset(table->by_kind, 0, sizeof(table->by_kind));
     for (size_t i = 0; i < table->count; i++) {
         struct ksm_consumer *consumer = &table->list[i];
@@ -243,7 +245,7 @@ static int rank(struct ksm_consumers *c) {
     for (size_t i = 0; i < table->count; i++) {
         ranked[i]->shown = i < c->top;
         if (!ranked[i]->shown)
-            add_consumer(&table->other, ranked[i]);
+            ksm_consumer_add(&table->other, ranked[i]);
     }
     free(ranked);
     return 0;

@@ -39,6 +39,8 @@ struct ksm_consumer_table {
     struct ksm_consumer other; /* all that are not shown, together; processes 0: there are none.
                                 * Its name is "other", its kind means nothing */
     bool valid;                /* else there are no figures */
+    bool tells_zero;           /* this kernel tells of zero pages (6.6), of rmap items (6.1): */
+    bool tells_rmap_items;     /* else those of all consumers are 0 and mean nothing */
 };
 
 enum ksm_consumers_result {
@@ -96,6 +98,10 @@ bool ksm_consumers_registered(struct ksm_consumers *c, int64_t now);
 
 /* Calls tell for every trouble that has begun or ended since the last call. */
 void ksm_consumers_news(struct ksm_consumers *c, void (*tell)(bool bad, const char *message));
+
+/* Adds one consumer's figures to those of another: what is not known of one is not known of both.
+ */
+void ksm_consumer_add(struct ksm_consumer *to, const struct ksm_consumer *from);
 
 /* Closes and frees everything. */
 void ksm_consumers_close(struct ksm_consumers *c);

@@ -3,10 +3,6 @@
 
 #include <errno.h>
 
-/* sizeof(struct ksm_rmap_item) of mm/ksm.c on 64-bit kernels: what general_profit takes off for
- * every page that KSM watches. */
-enum { RMAP_ITEM_BYTES = 64 };
-
 static int operand(const struct ksm_sample *s, enum ksm_id id, int64_t *value) {
     if (s->at[id].status == 0)
         *value = s->at[id].value;
@@ -105,7 +101,7 @@ static int derive_profit(const struct ksm_sample *s, int64_t *value) {
     if (status == 0)
         status = registered(s, &records);
     if (status == 0)
-        status = product(records, RMAP_ITEM_BYTES, &records);
+        status = product(records, KSM_RECORD_BYTES, &records);
     return status == 0 ? difference(saved, records, value) : status;
 }
 

@@ -10,6 +10,10 @@
 
 #include "metrics.h"
 
+/* sizeof(struct ksm_rmap_item) of mm/ksm.c on 64-bit kernels: what general_profit takes off for
+ * every page that KSM watches. */
+enum { KSM_RECORD_BYTES = 64 };
+
 /* Works out every derived figure of the sample from those that were read. A figure that needs one
  * which this kernel lacks is lacking too (only zero counts as 0 then); one that needs a figure
  * that could not be read has that figure's status. -ERANGE if a product passes an int64, -ENODATA

@@ -56,18 +56,18 @@ enum ksm_unit {
 
 /* Figures drawn together, in the order they are shown in. KSM_GROUP_none: not shown. */
 #define KSM_GROUP_LIST(X)                                                                          \
-    X(memory)                                                                                      \
-    X(zero_pages)                                                                                  \
     X(savings)                                                                                     \
     X(effectiveness)                                                                               \
-    X(exposure)                                                                                    \
-    X(sharing_ratio)                                                                               \
-    X(full_scans)                                                                                  \
-    X(scan)                                                                                        \
-    X(cow)                                                                                         \
-    X(ksmd_cpu)                                                                                    \
-    X(stable_nodes)                                                                                \
     X(state)                                                                                       \
+    X(exposure)                                                                                    \
+    X(memory)                                                                                      \
+    X(zero_pages)                                                                                  \
+    X(sharing_ratio)                                                                               \
+    X(stable_nodes)                                                                                \
+    X(ksmd_cpu)                                                                                    \
+    X(scan)                                                                                        \
+    X(full_scans)                                                                                  \
+    X(cow)                                                                                         \
     X(settings_pages)                                                                              \
     X(settings_ms)                                                                                 \
     X(settings_s)                                                                                  \

@@ -9,19 +9,20 @@
 #include "name.h"
 #include "parse.h"
 
-enum type { TYPE_TEXT, TYPE_FLAG, TYPE_NUMBER, TYPE_KINDS, TYPES };
+enum type { TYPE_TEXT, TYPE_FLAG, TYPE_NUMBER, TYPE_KINDS, TYPE_CHOICE, TYPES };
 
 static const struct row {
-    const char *names[2]; /* by enum ksm_host */
+    const char *names[2]; /* by enum ksm_host; NULL: not there */
     const char *standard;
     const char *help;
     size_t offset;
     enum type type;
     int min;
     int max;
+    const char *words; /* of a choice, with " or " in between */
 } rows[] = {
 #define ROW(field, key, word, standard, help, type, min, max)                                      \
-    {{key, word}, standard, help, offsetof(struct ksm_options, field), type, min, max},
+    {{key, word}, standard, help, offsetof(struct ksm_options, field), type, min, max, NULL},
 #define TEXT(field, key, word, standard, help)                                                     \
     ROW(field, key, word, standard, help, TYPE_TEXT, 0, 0)
 #define FLAG(field, key, word, standard, help)                                                     \
@@ -29,12 +30,15 @@ static const struct row {
 #define NUMBER(field, key, word, standard, min, max, help)                                         \
     ROW(field, key, word, #standard, help, TYPE_NUMBER, min, max)
 #define KINDS(field, key, word, help) ROW(field, key, word, "none", help, TYPE_KINDS, 0, 0)
+#define CHOICE(field, key, word, standard, words, help)                                            \
+    {{key, word}, standard, help, offsetof(struct ksm_options, field), TYPE_CHOICE, 0, 0, words},
 #include "options.def"
 #undef ROW
 #undef TEXT
 #undef FLAG
 #undef NUMBER
 #undef KINDS
+#undef CHOICE
 };
 
 enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
@@ -52,6 +56,9 @@ static void describe(const struct row *row, char *text, size_t size) {
         break;
     case TYPE_KINDS:
         snprintf(text, size, "none, or of vm,container,service,program");
+        break;
+    case TYPE_CHOICE:
+        snprintf(text, size, "%s", row->words);
         break;
     case TYPES:
         break;
@@ -116,12 +123,26 @@ static int set_kinds(const struct row *row, void *field, const char *value) {
     return 0;
 }
 
+static int set_choice(const struct row *row, void *field, const char *value) {
+    static const char between[] = " or ";
+    const char *at = row->words;
+
+    for (int i = 0; at; i++) {
+        const char *end = strstr(at, between);
+        size_t len = end ? (size_t)(end - at) : strlen(at);
+        if (strlen(value) == len && memcmp(value, at, len) == 0) {
+            *(int *)field = i;
+            return 0;
+        }
+        at = end ? end + strlen(between) : NULL;
+    }
+    return -EINVAL;
+}
+
 static int set_row(struct ksm_options *options, const struct row *row, const char *value) {
     static int (*const setters[TYPES])(const struct row *row, void *field, const char *value) = {
-        [TYPE_TEXT] = set_text,
-        [TYPE_FLAG] = set_flag,
-        [TYPE_NUMBER] = set_number,
-        [TYPE_KINDS] = set_kinds,
+        [TYPE_TEXT] = set_text,   [TYPE_FLAG] = set_flag,     [TYPE_NUMBER] = set_number,
+        [TYPE_KINDS] = set_kinds, [TYPE_CHOICE] = set_choice,
     };
 
     return setters[row->type](row, (char *)options + row->offset, value);
@@ -136,8 +157,9 @@ static void list_keys(enum ksm_host host, char *text, size_t size) {
     size_t len = 0;
 
     for (size_t i = 0; i < ROWS && len < size; i++)
-        len += (size_t)snprintf(text + len, size - len, "%s%s%s", i > 0 ? ", " : "",
-                                host == KSM_NETDATA ? "--" : "", rows[i].names[host]);
+        if (rows[i].names[host])
+            len += (size_t)snprintf(text + len, size - len, "%s%s%s", len > 0 ? ", " : "",
+                                    host == KSM_NETDATA ? "--" : "", rows[i].names[host]);
 }
 
 int ksm_options_set(struct ksm_options *options, enum ksm_host host, const char *key,
@@ -148,7 +170,7 @@ int ksm_options_set(struct ksm_options *options, enum ksm_host host, const char 
 
     for (size_t i = 0; i < ROWS; i++) {
         const struct row *row = &rows[i];
-        if (strcasecmp(row->names[host], key) != 0)
+        if (!row->names[host] || strcasecmp(row->names[host], key) != 0)
             continue;
         int status = set_row(options, row, value);
         if (status != 0) {

@@ -14,12 +14,17 @@ struct ksm_options {
 #define FLAG(field, key, word, standard, help) bool field;
 #define NUMBER(field, key, word, standard, min, max, help) int field;
 #define KINDS(field, key, word, help) unsigned field; /* bit i: enum ksm_consumer_kind i */
+#define CHOICE(field, key, word, standard, words, help) int field; /* which word, from 0 */
 #include "options.def"
 #undef TEXT
 #undef FLAG
 #undef NUMBER
 #undef KINDS
+#undef CHOICE
 };
+
+/* The words of function_access. */
+enum ksm_function_access { KSM_ACCESS_MEMBERS, KSM_ACCESS_ANY };
 
 /* Sets every option to its default. */
 void ksm_options_init(struct ksm_options *options);
@@ -36,7 +41,7 @@ int ksm_options_set(struct ksm_options *options, enum ksm_host host, const char 
 
 /* One option for the documentation: option i, from 0. Returns 0, or -ENOENT past the last. */
 struct ksm_option_text {
-    const char *key;      /* collectd's */
+    const char *key;      /* collectd's, NULL if it has none */
     const char *word;     /* of the command line, without the dashes */
     const char *standard; /* the default */
     const char *help;

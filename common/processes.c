@@ -34,7 +34,7 @@ static enum ksm_process_source find_source(const char *root) {
 }
 
 void ksm_processes_init(struct ksm_processes *p, const char *root, int may_keep) {
-    *p = (struct ksm_processes){.root = root, .may_keep = may_keep};
+    *p = (struct ksm_processes){.root = root, .may_keep = may_keep, .opted_in = -1};
     if (p->may_keep > KSM_PROCESSES_KEPT)
         p->may_keep = KSM_PROCESSES_KEPT;
     p->source = find_source(root);
@@ -49,14 +49,14 @@ static int open_file(const struct ksm_processes *p, int pid, const char *name) {
     return pseudofs_openat(dirfd(p->proc), path);
 }
 
-/* Bytes, or -errno. */
-static ssize_t read_file(const struct ksm_processes *p, int pid, const char *name, char *buf,
-                         size_t size) {
+/* Bytes, or -errno. whole: as in pseudofs_read; a file of one line is that anyway. */
+static ssize_t read_file(const struct ksm_processes *p, int pid, const char *name, bool whole,
+                         char *buf, size_t size) {
     int fd = open_file(p, pid, name);
 
     if (fd < 0)
         return fd;
-    ssize_t n = pseudofs_read_fd(fd, true, buf, size);
+    ssize_t n = pseudofs_read_fd(fd, whole, buf, size);
     close(fd);
     return n;
 }
@@ -71,9 +71,19 @@ static int stat_field(const char *text, size_t len, const char *key, int64_t *va
 
 static int read_merging_pages(const struct ksm_processes *p, int pid, int64_t *merging) {
     char buf[64];
-    ssize_t n = read_file(p, pid, "ksm_merging_pages", buf, sizeof(buf));
+    ssize_t n = read_file(p, pid, "ksm_merging_pages", false, buf, sizeof(buf));
 
     return n < 0 ? (int)n : parse_number(buf, (size_t)n, merging);
+}
+
+/* Whether any of its memory may be merged; the line came with 6.14. */
+static int parse_opted_in(const char *text, size_t len) {
+    const char *field = NULL;
+    size_t field_len = 0;
+
+    if (parse_field(text, len, "ksm_mergeable:", &field, &field_len) != 0)
+        return -1;
+    return field_len == 3 && memcmp(field, "yes", 3) == 0;
 }
 
 /* ksm_stat had only ksm_rmap_items until 6.4; ksm_zero_pages came with 6.6. */
@@ -94,22 +104,36 @@ static int parse_ksm_stat(const struct ksm_processes *p, const char *text, size_
             status = 0;
         }
     }
+    got.opted_in = parse_opted_in(text, len);
     if (status == 0)
         *process = got;
     return status;
 }
 
+/* ksm_merging_pages stands after all else that is wanted (fs/proc/base.c). */
+static bool has_all(const char *text, size_t len) {
+    const char *field = NULL;
+    size_t field_len = 0;
+
+    return parse_field(text, len, "ksm_merging_pages", &field, &field_len) == 0;
+}
+
 /* Reads what KSM does for a process through its descriptor. -ESRCH: there is no such process any
- * more, or nothing left of it (a zombie and a kernel thread read empty). */
-static int read_counts(const struct ksm_processes *p, int fd, struct ksm_process *process) {
+ * more, or nothing left of it (a zombie and a kernel thread read empty). One read gives all of
+ * ksm_stat; it is read on to its end only where something is lacking, from then on always. */
+static int read_counts(struct ksm_processes *p, int fd, struct ksm_process *process) {
     char buf[512];
-    ssize_t n = pseudofs_read_fd(fd, true, buf, sizeof(buf));
+    ssize_t n = pseudofs_read_fd(fd, p->whole, buf, sizeof(buf));
 
     if (n <= 0)
         return n == 0 ? -ESRCH : (int)n;
-    if (p->source == KSM_PROCESS_STAT)
-        return parse_ksm_stat(p, buf, (size_t)n, process);
-    return parse_number(buf, (size_t)n, &process->merging);
+    if (p->source == KSM_PROCESS_MERGING_PAGES)
+        return parse_number(buf, (size_t)n, &process->merging);
+    if (!p->whole && !has_all(buf, (size_t)n)) {
+        p->whole = true;
+        return read_counts(p, fd, process);
+    }
+    return parse_ksm_stat(p, buf, (size_t)n, process);
 }
 
 static int open_counts(const struct ksm_processes *p, int pid) {
@@ -124,7 +148,7 @@ static bool takes_part(const struct ksm_process *process) {
 static int64_t read_resident(const struct ksm_processes *p, int pid) {
     char buf[128];
     int64_t pages = 0;
-    ssize_t n = read_file(p, pid, "statm", buf, sizeof(buf));
+    ssize_t n = read_file(p, pid, "statm", false, buf, sizeof(buf));
     const char *start = n > 0 ? memchr(buf, ' ', (size_t)n) : NULL;
     const char *end = start ? memchr(start + 1, ' ', (size_t)(buf + n - start - 1)) : NULL;
 
@@ -137,7 +161,7 @@ static int64_t read_resident(const struct ksm_processes *p, int pid) {
 static int64_t read_started(const struct ksm_processes *p, int pid) {
     char buf[1024];
     struct parse_stat stat;
-    ssize_t n = read_file(p, pid, "stat", buf, sizeof(buf));
+    ssize_t n = read_file(p, pid, "stat", true, buf, sizeof(buf));
 
     if (pseudofs_is_transient((int)n))
         return n;
@@ -148,7 +172,7 @@ static int64_t read_started(const struct ksm_processes *p, int pid) {
  * does not fit. */
 static int read_text(const struct ksm_processes *p, int pid, const char *name, char *buf,
                      size_t size, size_t *len) {
-    ssize_t n = read_file(p, pid, name, buf, size);
+    ssize_t n = read_file(p, pid, name, true, buf, size);
 
     *len = n == -EFBIG ? size : n > 0 ? (size_t)n : 0;
     return n < 0 && n != -EFBIG && n != -ENOENT ? (int)n : 0;
@@ -216,9 +240,14 @@ static bool is_denied(int status) {
     return status == -EACCES || status == -EPERM;
 }
 
+static void count_opted_in(struct ksm_processes *p, const struct ksm_process *process) {
+    if (process->opted_in >= 0)
+        p->opted_in_now = (p->opted_in_now < 0 ? 0 : p->opted_in_now) + process->opted_in;
+}
+
 /* Looks at a process that is not on the list. */
 static int look_at(struct ksm_processes *p, int pid, size_t at) {
-    struct ksm_process process = {.pid = pid, .fd = -1, .resident = -1};
+    struct ksm_process process = {.pid = pid, .fd = -1, .resident = -1, .opted_in = -1};
     int fd = open_counts(p, pid);
 
     if (is_denied(fd))
@@ -226,6 +255,8 @@ static int look_at(struct ksm_processes *p, int pid, size_t at) {
     if (fd < 0)
         return fd;
     int status = read_counts(p, fd, &process);
+    if (status == 0)
+        count_opted_in(p, &process);
     bool keep =
         status == 0 && takes_part(&process) && p->kept < p->may_keep && pseudofs_may_keep(fd);
     if (keep) {
@@ -254,6 +285,7 @@ static int meet(struct ksm_processes *p, int pid) {
 
     if (at == p->count || p->list[at].pid != pid)
         return look_at(p, pid, at);
+    count_opted_in(p, &p->list[at]);
     read_name(p, &p->list[at]); /* it may run another program by now, or have been moved */
     return 0;
 }
@@ -285,6 +317,7 @@ static int begin(struct ksm_processes *p, int64_t now, int64_t length) {
     p->length = length;
     p->entries = 0;
     p->denied_now = 0;
+    p->opted_in_now = -1;
     return 0;
 }
 
@@ -306,6 +339,7 @@ static void end(struct ksm_processes *p) {
     p->walking = false;
     p->expected = p->entries;
     p->denied = p->denied_now;
+    p->opted_in = p->opted_in_now;
 }
 
 /* A round that missed somebody for want of means is none: the next call begins another. */
@@ -404,5 +438,6 @@ void ksm_processes_clear(struct ksm_processes *p) {
     free(p->list);
     if (p->proc)
         closedir(p->proc);
-    *p = (struct ksm_processes){.root = p->root, .may_keep = p->may_keep, .source = p->source};
+    *p = (struct ksm_processes){
+        .root = p->root, .may_keep = p->may_keep, .source = p->source, .opted_in = -1};
 }

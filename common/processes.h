@@ -26,6 +26,7 @@ struct ksm_process {
     int64_t zero;       /* ksm_zero_pages */
     int64_t rmap_items; /* pages watched, 64 bytes of the kernel's memory each */
     int64_t resident;   /* RSS, which counts merged pages and leaves out zero pages */
+    int opted_in;       /* 1, 0, or -1 where the kernel does not tell */
     struct ksm_name name;
 };
 
@@ -42,10 +43,13 @@ struct ksm_processes {
     size_t count;
 
     enum ksm_process_source source;
-    bool hidden;    /* hidepid: other users' processes are not even listed */
-    int64_t denied; /* processes that may not be read, in the last whole round */
+    bool hidden;      /* hidepid: other users' processes are not even listed */
+    int64_t denied;   /* processes that may not be read, in the last whole round */
+    int64_t opted_in; /* processes with memory that KSM may merge (madvise, prctl), whether it has
+                       * looked at it yet or not, in the same round; -1: no process tells (6.14) */
 
     const char *root;
+    bool whole; /* one read of ksm_stat does not give all that is wanted of it */
     size_t size;
     size_t refreshed; /* how far the running refresh is in list */
     int kept;         /* descriptors kept, */
@@ -58,6 +62,7 @@ struct ksm_processes {
     int64_t entries;  /* entries of /proc seen in it, */
     int64_t expected; /* and in the last (or a guess) */
     int64_t denied_now;
+    int64_t opted_in_now;
 };
 
 enum { KSM_PROCESSES_KEPT = 1024 }; /* descriptors at most; 4.6 kB of the kernel's memory each */

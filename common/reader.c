@@ -29,6 +29,7 @@ int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings) 
     bool uksm = status == -ENOENT && look_for(root, uksm_dir) == 0;
 
     reader->settings = settings;
+    reader->vmstat_whole = reader->meminfo_whole = false;
     reader->knobs_due = INT64_MIN;
     reader->sample.page_size = sysconf(_SC_PAGESIZE);
     for (size_t id = 0; id < KSM_FIGURES; id++) {
@@ -97,20 +98,21 @@ static void read_directory(struct ksm_reader *reader, int64_t now) {
         reader->knobs_due = now + knobs_ms;
 }
 
-static bool is_uksm(const struct ksm_reader *reader) {
+bool ksm_reader_is_uksm(const struct ksm_reader *reader) {
     return reader->files[KSM_zero].dir == uksm_dir;
 }
 
 /* UKSM's patch adds a line to meminfo; no other kernel need be searched for it. */
 static bool is_field_of(const struct ksm_reader *reader, size_t id, enum ksm_source source) {
-    return ksm_figures[id].source == source && (id != KSM_uksm_zero || is_uksm(reader));
+    return ksm_figures[id].source == source && (id != KSM_uksm_zero || ksm_reader_is_uksm(reader));
 }
 
-/* whole: vmstat is longer than the kernel's buffer, so that one read does not give all of it. The
- * others are read on only where a field is lacking: it is absent once the whole file was seen. */
+/* One read may not give all of a file: vmstat is about as long as the kernel's buffer. It is read
+ * on only where a field is lacking, from then on always: one that this kernel does not have is
+ * absent once the whole file was seen. */
 static void read_fields(struct ksm_reader *reader, struct pseudofs_file *file,
-                        enum ksm_source source, bool whole, int64_t now) {
-    ssize_t n = pseudofs_read(file, now, whole, reader->buf, sizeof(reader->buf));
+                        enum ksm_source source, bool *whole, int64_t now) {
+    ssize_t n = pseudofs_read(file, now, *whole, reader->buf, sizeof(reader->buf));
     bool lacking = false;
 
     for (size_t id = 0; id < KSM_FIGURES; id++) {
@@ -128,8 +130,10 @@ static void read_fields(struct ksm_reader *reader, struct pseudofs_file *file,
         }
         set(reader, id, field, status != 0 ? status : (ssize_t)len);
     }
-    if (lacking && !whole)
-        read_fields(reader, file, source, true, now);
+    if (lacking && !*whole) {
+        *whole = true;
+        read_fields(reader, file, source, whole, now);
+    }
 }
 
 /* UKSM has no ksm_zero_pages; that line of meminfo takes its place, in kB. */
@@ -137,7 +141,7 @@ static void zero_of_uksm(struct ksm_reader *reader) {
     struct ksm_sample *s = &reader->sample;
     const struct ksm_value *kilobytes = &s->at[KSM_uksm_zero];
 
-    if (!is_uksm(reader) || s->at[KSM_zero].status != -ENOENT)
+    if (!ksm_reader_is_uksm(reader) || s->at[KSM_zero].status != -ENOENT)
         return;
     s->at[KSM_zero].status = kilobytes->status;
     s->at[KSM_zero].value = kilobytes->value / (s->page_size / 1024);
@@ -148,8 +152,8 @@ int ksm_reader_tick(struct ksm_reader *reader, int64_t now) {
     int first = -ENOENT;
 
     read_directory(reader, now);
-    read_fields(reader, &reader->vmstat, KSM_SOURCE_VMSTAT, true, now);
-    read_fields(reader, &reader->meminfo, KSM_SOURCE_MEMINFO, false, now);
+    read_fields(reader, &reader->vmstat, KSM_SOURCE_VMSTAT, &reader->vmstat_whole, now);
+    read_fields(reader, &reader->meminfo, KSM_SOURCE_MEMINFO, &reader->meminfo_whole, now);
     s->at[KSM_ksmd_cpu].status = ksmd_cpu(&reader->ksmd, now, &s->at[KSM_ksmd_cpu].value);
     zero_of_uksm(reader);
     ksm_derive(s);

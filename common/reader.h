@@ -25,6 +25,8 @@ struct ksm_reader {
     struct pseudofs_file files[KSM_FIGURES]; /* of the figures whose source is KSM */
     struct pseudofs_file vmstat;
     struct pseudofs_file meminfo;
+    bool vmstat_whole; /* one read does not give all that is wanted of it */
+    bool meminfo_whole;
     struct ksmd ksmd;
     char buf[64 * 1024]; /* ten times what vmstat needs; what is not used costs no memory */
 };
@@ -42,6 +44,9 @@ void ksm_reader_why_not(int status, const char *root, char *message, size_t size
  * clock in ms that does not go back (CLOCK_MONOTONIC).
  * Returns 0 if any figure that is sent could be read, else -errno of the first that could not. */
 int ksm_reader_tick(struct ksm_reader *reader, int64_t now);
+
+/* Whether it is UKSM that is read, which has no settings of KSM's and looks at all memory. */
+bool ksm_reader_is_uksm(const struct ksm_reader *reader);
 
 /* Writes where a figure is read from, for messages: a path and, for a field, its name.
  * Returns 0, or -ENOENT for a derived figure, -ENAMETOOLONG if it does not fit. */

@@ -11,12 +11,16 @@ void args_help(void) {
     struct ksm_option_text text;
 
     puts("usage: ksm.plugin [SECONDS] [OPTION]...\n"
+         "       ksm.plugin --explain [OPTION]...\n"
          "Sends the figures of Kernel Samepage Merging to Netdata, every SECONDS (default 1).\n"
          "The agent starts it by itself; in a terminal it shows what the agent would get.\n");
     for (size_t i = 0; ksm_options_text(i, &text) == 0; i++)
         printf("  --%s=VALUE\n      %s: %s; default %s\n", text.word, text.help, text.allowed,
                text.standard);
-    puts("  --help, --version\n"
+    puts("  --explain\n"
+         "      say in words what KSM does on this host, and what to do about it;\n"
+         "      as root it sees everybody's processes; the exit status is the verdict's\n"
+         "  --help, --version\n"
          "\n"
          "In netdata.conf, section [plugin:ksm]: command options = --settings=no\n"
          "NETDATA_HOST_PREFIX is the default of --root, NETDATA_UPDATE_EVERY the least SECONDS.");
@@ -83,7 +87,9 @@ void args_parse(struct args *args, int argc, char *const argv[], complain_fn *co
         set(args, "root", prefix, complain);
     for (int i = 1; i < argc;) {
         const char *arg = argv[i];
-        if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0)
+        if (strcmp(arg, "--explain") == 0)
+            args->action = ARGS_EXPLAIN;
+        else if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0)
             args->action = ARGS_HELP;
         else if (strcmp(arg, "--version") == 0 || strcmp(arg, "-v") == 0)
             args->action = ARGS_VERSION;

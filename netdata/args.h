@@ -7,7 +7,7 @@
 
 #include "options.h"
 
-enum args_action { ARGS_RUN, ARGS_HELP, ARGS_VERSION };
+enum args_action { ARGS_RUN, ARGS_EXPLAIN, ARGS_HELP, ARGS_VERSION };
 
 struct args {
     struct ksm_options options;

@@ -4,17 +4,19 @@
 #include <errno.h>
 #include <string.h>
 
-enum { FIRST_PRIORITY = 1390 }; /* right after Netdata's own memory section */
-
 static const struct chart {
     const char *family;
     const char *title;
     const char *units;
     const char *type;
+    enum charts_place place;
 } looks[KSM_GROUPS] = {
-#define CHART(group, family, title, units, type) [KSM_GROUP_##group] = {family, title, units, type},
+#define CHART(group, family, title, units, type)                                                   \
+    [KSM_GROUP_##group] = {family, title, units, type, CHARTS_PLACE_##group},
+#define CONSUMERS
 #include "charts.def"
 #undef CHART
+#undef CONSUMERS
 };
 
 /* Of one page in MiB: page size / 2^20; the page size is not known before the sample. */
@@ -112,7 +114,7 @@ static void draw(struct charts *charts, enum ksm_group group, const struct ksm_s
 
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
         out_text(out, words[i]);
-    out_number(out, FIRST_PRIORITY + (int)group);
+    out_number(out, (int)look->place);
     out_text(out, " ");
     out_number(out, charts->update_every);
     out_text(out, " '' ksm.plugin ksm\n");

@@ -12,6 +12,17 @@
 #include "metrics.h"
 #include "out.h"
 
+/* The charts' places on the page, as Netdata's priorities: right after its own memory section, in
+ * the order of charts.def. */
+enum charts_place {
+    CHARTS_BEFORE = 1389,
+#define CHART(group, family, title, units, type) CHARTS_PLACE_##group,
+#define CONSUMERS CHARTS_PLACE_consumers, CHARTS_PLACE_consumer, CHARTS_PLACE_other,
+#include "charts.def"
+#undef CHART
+#undef CONSUMERS
+};
+
 /* What was sent of a counter. */
 struct charts_counter {
     int64_t tick;     /* when, 0: never */

@@ -3,16 +3,13 @@
 
 #include <string.h>
 
-enum { SUM_PRIORITY = 1380, CHART_PRIORITY = 1381 }; /* before those of charts.c */
+#include "charts.h"
+
+#define FAMILY "'who saves'"
 
 void consumer_charts_init(struct consumer_charts *charts, int update_every) {
     memset(charts, 0, sizeof(*charts));
     charts->update_every = update_every;
-}
-
-static void texts(struct out *out, const char *const *words) {
-    for (; *words; words++)
-        out_text(out, *words);
 }
 
 static const char *kind_of(const struct consumer_chart *chart) {
@@ -20,9 +17,9 @@ static const char *kind_of(const struct consumer_chart *chart) {
 }
 
 /* The end of a CHART line: priority update_every options plugin module. */
-static void end_chart(const struct consumer_charts *charts, int priority, const char *options,
-                      struct out *out) {
-    out_number(out, priority);
+static void end_chart(const struct consumer_charts *charts, enum charts_place place,
+                      const char *options, struct out *out) {
+    out_number(out, (int)place);
     out_text(out, " ");
     out_number(out, charts->update_every);
     out_text(out, options);
@@ -31,34 +28,39 @@ static void end_chart(const struct consumer_charts *charts, int priority, const 
 
 /* Both are in bytes, and shown in MiB. */
 static void dimension(const char *id, struct out *out) {
-    texts(out, (const char *const[]){"DIMENSION ", id, " '' absolute 1 1048576\n", NULL});
+    OUT_TEXTS(out, "DIMENSION ", id, " '' absolute 1 1048576\n");
 }
 
 static void set(const char *id, int64_t bytes, struct out *out) {
-    texts(out, (const char *const[]){"SET ", id, " = ", NULL});
+    OUT_TEXTS(out, "SET ", id, " = ");
     out_number(out, bytes);
     out_text(out, "\n");
 }
 
 /* type.id of a consumer's chart. Names are clean: they need no quotes. */
 static void id(const struct consumer_chart *chart, struct out *out) {
-    texts(out, (const char *const[]){"ksm.consumer_", kind_of(chart), "_", chart->name.text, NULL});
+    OUT_TEXTS(out, "ksm.consumer_", kind_of(chart), "_", chart->name.text);
 }
 
+/* All titles begin and end alike, as the agent may make one of them all: Memory of [x]: what … */
 static void draw_line(const struct consumer_charts *charts, const struct consumer_chart *chart,
                       const char *options, struct out *out) {
     out_text(out, "CHART ");
     id(chart, out);
-    texts(out, (const char *const[]){" '' 'Memory of ", kind_of(chart), " ", chart->name.text,
-                                     "' 'MiB' 'consumers' ksm.consumer_memory stacked ", NULL});
-    end_chart(charts, CHART_PRIORITY, options, out);
+    if (chart->is_other)
+        out_text(out, " '' 'Memory of all other consumers");
+    else
+        OUT_TEXTS(out, " '' 'Memory of ", kind_of(chart), " ", chart->name.text);
+    out_text(out, ": what it takes (real), and what it saves (saved)' 'MiB' " FAMILY
+                  " ksm.consumer_memory stacked ");
+    end_chart(charts, chart->is_other ? CHARTS_PLACE_other : CHARTS_PLACE_consumer, options, out);
 }
 
 static void draw(const struct consumer_charts *charts, const struct consumer_chart *chart,
                  struct out *out) {
     draw_line(charts, chart, " ''", out);
-    texts(out, (const char *const[]){"CLABEL kind ", kind_of(chart), " 1\nCLABEL name '",
-                                     chart->name.text, "' 1\nCLABEL_COMMIT\n", NULL});
+    OUT_TEXTS(out, "CLABEL kind ", kind_of(chart), " 1\nCLABEL name '", chart->name.text,
+              "' 1\nCLABEL_COMMIT\n");
     dimension("real", out);
     dimension("saved", out);
 }
@@ -98,9 +100,9 @@ static void send_consumer(struct consumer_charts *charts, const struct ksm_consu
 static void send_sum(struct consumer_charts *charts, const struct ksm_consumer_table *table,
                      struct out *out) {
     if (!charts->drawn) {
-        out_text(out, "CHART ksm.consumers '' 'Who saves: memory saved, by kind of consumer' 'MiB' "
-                      "'consumers' ksm.consumers stacked ");
-        end_chart(charts, SUM_PRIORITY, " ''", out);
+        out_text(out, "CHART ksm.consumers '' 'Memory saved, by kind of consumer' 'MiB' " FAMILY
+                      " ksm.consumers stacked ");
+        end_chart(charts, CHARTS_PLACE_consumers, " ''", out);
         for (size_t kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++)
             dimension(ksm_consumer_kinds[kind], out);
         dimension("unattributed", out);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,8 @@
 #include "consumer_charts.h"
 #include "consumers.h"
 #include "derive.h"
+#include "explain.h"
+#include "function.h"
 #include "out.h"
 #include "reader.h"
 #include "sandbox.h"
@@ -72,11 +75,13 @@ enum { PIECE_MS = 5 };
 
 enum { SPARE_DESCRIPTORS = 128 };
 
-/* The host's figures, written before anything else is looked at. */
+/* The host's figures, written before any consumer is looked at. Where there can be none, what is to
+ * be said of consumers goes out with them. */
 static void tick(void) {
     ksm_reader_tick(&reader, clock_ms(CLOCK_MONOTONIC));
     charts_send(&charts, &reader.sample, &out);
-    out_flush(&out);
+    if (ksm_registered(&reader.sample))
+        out_flush(&out);
     ksm_watch(&watch, &reader, tell);
 }
 
@@ -86,12 +91,15 @@ static bool work(void) {
         ksm_consumers_step(&consumers, ksm_registered(&reader.sample), clock_ms(CLOCK_MONOTONIC),
                            wait_next_tick(&wait), PIECE_MS);
 
-    if (result == KSM_CONSUMERS_READY) {
+    if (result == KSM_CONSUMERS_READY)
         consumer_charts_send(&consumer_charts, &consumers.table, &out);
-        out_flush(&out);
-    }
     ksm_consumers_news(&consumers, tell);
     return result == KSM_CONSUMERS_BUSY;
+}
+
+/* Out of the last sample: nothing is read for it. */
+static void answer(void) {
+    function_answer(&consumers, &wait.requests.request, clock_ms(CLOCK_REALTIME) / 1000, &out);
 }
 
 static void run(void) {
@@ -100,12 +108,13 @@ static void run(void) {
     for (enum wait_result result = WAIT_TICK; result != WAIT_END && out.error == 0;) {
         if (result == WAIT_TICK)
             tick();
-        if (result == WAIT_ALIVE) {
+        if (result == WAIT_REQUEST)
+            answer();
+        if (result == WAIT_ALIVE)
             out_text(&out, "\n");
-            out_flush(&out);
-        } else if (args.options.consumers > 0) {
+        else if (args.options.consumers > 0 && (result != WAIT_REQUEST || more))
             more = work();
-        }
+        out_flush(&out);
         result = wait_for_tick(&wait, more);
     }
 }
@@ -134,6 +143,63 @@ static void init_consumers(int descriptors) {
         interval = args.update_every;
     ksm_consumers_init(&consumers, &args.options, (int64_t)interval * 1000, descriptors);
     consumer_charts_init(&consumer_charts, interval);
+}
+
+/* ---- --explain ---- */
+
+enum { LOOK_MS = 1000 }; /* between the two samples that rates are made of */
+
+static bool misunderstood; /* any of the arguments */
+
+static void complain_of_argument(const char *message) {
+    misunderstood = true;
+    complain(message);
+}
+
+/* All processes at once, without descriptors to keep for a next time. */
+static void look_at_consumers(struct explain_facts *facts) {
+    int64_t now = clock_ms(CLOCK_MONOTONIC);
+
+    ksm_consumers_init(&consumers, &args.options, 1, 0);
+    ksm_consumers_step(&consumers, true, now, now + 1, INT64_MAX);
+    explain_consumers(facts, &consumers);
+}
+
+static void look(struct explain_facts *facts) {
+    static struct ksm_sample before;
+    int64_t start = clock_ms(CLOCK_MONOTONIC);
+
+    ksm_reader_tick(&reader, start);
+    before = reader.sample;
+    poll(NULL, 0, LOOK_MS);
+    ksm_reader_tick(&reader, clock_ms(CLOCK_MONOTONIC));
+    explain_host(facts, &before, &reader.sample, clock_ms(CLOCK_MONOTONIC) - start);
+    facts->in_kernel = true;
+    facts->uksm = ksm_reader_is_uksm(&reader);
+    look_at_consumers(facts);
+}
+
+/* A person asked, and gets no log. What was misunderstood may have named another host: then there
+ * is no answer. */
+static int explain(void) {
+    static struct explain_facts facts;
+    char message[PATH_MAX + 256];
+    int status = ksm_reader_init(&reader, args.options.root, true);
+
+    if (misunderstood)
+        return EXIT_FAILURE;
+    if (status != 0 && status != -ENOENT) {
+        ksm_reader_why_not(status, args.options.root, message, sizeof(message));
+        complain(message);
+        return EXIT_FAILURE;
+    }
+    if (status == 0)
+        look(&facts);
+    explain_page(&facts, stdout);
+    status = explain_words[explain_verdict(&facts)].status;
+    ksm_consumers_close(&consumers);
+    ksm_reader_close(&reader);
+    return fflush(stdout) == 0 && !ferror(stdout) ? status : EXIT_FAILURE;
 }
 
 /* Gives up all rights but those that the figures need, and writes for the log what that was. Where
@@ -179,7 +245,7 @@ int main(int argc, char *argv[]) {
     char report[512];
 
     fill_descriptors();
-    args_parse(&args, argc, argv, complain);
+    args_parse(&args, argc, argv, complain_of_argument);
     if (args.action == ARGS_HELP) {
         args_help();
         return EXIT_SUCCESS;
@@ -189,8 +255,11 @@ int main(int argc, char *argv[]) {
         return EXIT_SUCCESS;
     }
     const int descriptors = raise_limit(); /* which the sandbox forbids */
-    never_block(STDOUT_FILENO);
+    if (args.action == ARGS_RUN)
+        never_block(STDOUT_FILENO);
     confine(report, sizeof(report));
+    if (args.action == ARGS_EXPLAIN)
+        return explain();
     signal(SIGPIPE, SIG_IGN); /* an agent that has gone is an error of write, and no crash */
     int status = ksm_reader_init(&reader, args.options.root, args.options.settings);
     if (status != 0)
@@ -199,6 +268,7 @@ int main(int argc, char *argv[]) {
     charts_init(&charts, args.update_every);
     init_consumers(descriptors);
     out_init(&out, STDOUT_FILENO);
+    function_offer(&consumers, (enum ksm_function_access)args.options.function_access, &out);
     wait_init(&wait, args.update_every);
     run();
     ksm_consumers_close(&consumers);

@@ -46,7 +46,7 @@ int out_flush(struct out *out) {
     return out->error;
 }
 
-static void append(struct out *out, const char *text, size_t len) {
+void out_bytes(struct out *out, const char *text, size_t len) {
     while (len > 0) {
         if (out->len == sizeof(out->buf))
             out_flush(out);
@@ -61,7 +61,12 @@ static void append(struct out *out, const char *text, size_t len) {
 }
 
 void out_text(struct out *out, const char *text) {
-    append(out, text, strlen(text));
+    out_bytes(out, text, strlen(text));
+}
+
+void out_texts(struct out *out, const char *const *texts) {
+    for (; *texts; texts++)
+        out_text(out, *texts);
 }
 
 void out_number(struct out *out, int64_t number) {
@@ -76,5 +81,5 @@ void out_number(struct out *out, int64_t number) {
     } while (rest > 0);
     if (number < 0)
         *--at = '-';
-    append(out, at, (size_t)(digits + sizeof(digits) - at));
+    out_bytes(out, at, (size_t)(digits + sizeof(digits) - at));
 }

@@ -22,7 +22,11 @@ void out_init(struct out *out, int fd);
 /* Append. What does not fit any more makes the buffer be written. Text goes out as it is: the
  * caller sees to it that it can break no line (netdata's protocol has no escapes). */
 void out_text(struct out *out, const char *text);
+void out_bytes(struct out *out, const char *text, size_t len);
+void out_texts(struct out *out, const char *const *texts); /* NULL after the last */
 void out_number(struct out *out, int64_t number);
+
+#define OUT_TEXTS(out, ...) out_texts(out, (const char *const[]){__VA_ARGS__, NULL})
 
 /* Writes all that was gathered, however many writes that takes; waits while a pipe is full. That it
  * waits in vain it sees only where fd does not block: where nothing was read for a second and stdin

@@ -3,16 +3,27 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "clock.h"
 
-/* Drops what there is; false at the end of stdin or if there is none. */
-static bool drain(void) {
-    char buf[4096];
-    ssize_t n = read(STDIN_FILENO, buf, sizeof(buf));
+/* Reads what there is; false at the end of stdin or if there is none. */
+static bool fill(struct wait *wait) {
+    ssize_t n = read(STDIN_FILENO, wait->input, sizeof(wait->input));
 
+    wait->used = 0;
+    wait->len = n > 0 ? (size_t)n : 0;
     return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
+static enum request_result next_request(struct wait *wait) {
+    size_t used = 0;
+    enum request_result result =
+        request_take(&wait->requests, wait->input + wait->used, wait->len - wait->used, &used);
+
+    wait->used += used;
+    return result;
 }
 
 static int64_t next_multiple(const struct wait *wait, int64_t now) {
@@ -35,6 +46,7 @@ static enum wait_result begin(struct wait *wait, enum wait_result result) {
 }
 
 void wait_init(struct wait *wait, int update_every) {
+    memset(wait, 0, sizeof(*wait));
     wait->period = (int64_t)update_every * 1000;
     begin(wait, WAIT_TICK);
 }
@@ -65,12 +77,19 @@ static int timeout(const struct wait *wait) {
 enum wait_result wait_for_tick(struct wait *wait, bool work) {
     for (;;) {
         struct pollfd pollfd = {.fd = STDIN_FILENO, .events = POLLIN};
+        const bool pending = wait->used < wait->len; /* there may be a request at hand */
         if (left(wait) <= 0)
             return begin(wait, WAIT_TICK);
         if (clock_ms(CLOCK_MONOTONIC) >= wait->alive)
             return begin(wait, WAIT_ALIVE);
-        int n = poll(&pollfd, 1, work ? 0 : timeout(wait));
-        if (n > 0 && !drain())
+        if (pending && left(wait) > WAIT_RESERVED_MS) {
+            enum request_result result = next_request(wait);
+            if (result != REQUEST_NONE)
+                return result == REQUEST_CALL ? WAIT_REQUEST : WAIT_END;
+            continue;
+        }
+        int n = poll(&pollfd, pending ? 0 : 1, work ? 0 : timeout(wait));
+        if (n > 0 && ((pollfd.revents & POLLHUP) || !fill(wait)))
             return WAIT_END;
         if (n == 0 && work)
             return WAIT_WORK;

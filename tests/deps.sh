@@ -1,18 +1,26 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# deps.sh run|check ...: install the Debian packages that are missing here, for
-# building and `make run` (run) or for the tests and lint (check).  It starts no
-# service, and enables none at boot, that was not there before.
+# deps.sh run|check|bench|browser|package ...: install the Debian packages that are
+# missing here, for building and `make run` (run), for the tests and lint (check),
+# for what the benchmark compares with (bench), for looking at the dashboard
+# (browser), or for building Debian packages and trying them (package).  It starts
+# no service, and enables none at boot, that was not there before.
 set -eu
 
 run='gcc libc6-dev make collectd-core collectd-dev netdata-core netdata-web python3'
 check='check pkg-config clang clang-format clang-tidy cppcheck shellcheck
-    python3-pytest python3-pytest-xdist pyflakes3 strace procps binutils libcap2-bin
-    libclang-rt-dev valgrind gcovr prometheus'
+    python3-pytest python3-pytest-xdist python3-jsonschema pyflakes3 strace procps
+    binutils libcap2-bin libclang-rt-dev valgrind gcovr mandoc prometheus
+    libmicrohttpd12 libprotobuf-c1 netdata-plugins-bash'
+bench='prometheus-node-exporter valgrind strace'
+# Heavy, so that only the slow tests and the picture in the README ask for it.
+browser='chromium chromium-driver python3-selenium fonts-dejavu-core pngquant'
+package='debhelper lintian debootstrap libcap2-bin'
 
 # The services among them, whose packages' postinst would start them and enable
 # them at boot.
-services='collectd netdata prometheus'
+services='collectd netdata prometheus prometheus-node-exporter'
+package_of() { case $1 in prometheus*) echo "$1" ;; *) echo "$1-core" ;; esac; }
 
 policy=/usr/sbin/policy-rc.d        # what maintainer scripts ask before a start
 saved=$policy.before-ksm-deps       # the one that was there before ours
@@ -29,7 +37,6 @@ apt() { apt-get -q -o DPkg::Lock::Timeout=120 "$@"; }
 # No removals: a Netdata from elsewhere conflicts with Debian's, and is to stay.
 # shellcheck disable=SC2086 # a list of words
 install() { apt install -y --no-install-recommends --no-remove $need; }
-package_of() { case $1 in prometheus) echo prometheus ;; *) echo "$1-core" ;; esac; }
 ours() { grep -qs "^$marker" "$policy"; }
 
 put_policy() {
@@ -80,10 +87,13 @@ for word; do
     case $word in
     run) wanted="$wanted $run" ;;
     check) wanted="$wanted $check" ;;
+    bench) wanted="$wanted $bench" ;;
+    browser) wanted="$wanted $browser" ;;
+    package) wanted="$wanted $package" ;;
     *) wanted=; break ;;
     esac
 done
-[ -n "$wanted" ] || { echo "usage: $0 run|check ..." >&2; exit 2; }
+[ -n "$wanted" ] || { echo "usage: $0 run|check|bench|browser|package ..." >&2; exit 2; }
 if ! has apt-get || ! has dpkg-query; then
     # shellcheck disable=SC2086 # a list of words
     fail "no apt-get here; install what Debian calls" $wanted

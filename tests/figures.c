@@ -4,6 +4,7 @@
  *
  *   figures table              the figures as a Markdown table
  *   figures options            the options as a Markdown table
+ *   figures statuses           what the exit statuses of ksm.plugin --explain mean, likewise
  *   figures json [--root DIR]  the figures as JSON, with what each reads now
  */
 #include <errno.h>
@@ -14,6 +15,7 @@
 
 #include "charts.h"
 #include "clock.h"
+#include "explain.h"
 #include "options.h"
 #include "reader.h"
 #include "types.h"
@@ -71,15 +73,34 @@ static void print_options(void) {
     puts("| collectd, `<Plugin ksm>` | ksm.plugin | allowed | default | |");
     puts("|---|---|---|---|---|");
     for (size_t i = 0; ksm_options_text(i, &text) == 0; i++)
-        printf("| `%s` | `--%s` | %s | %s | %s |\n", text.key, text.word, text.allowed,
+        printf("| %s%s%s | `--%s` | %s | %s | %s |\n", text.key ? "`" : "",
+               text.key ? text.key : "–", text.key ? "`" : "", text.word, text.allowed,
                text.standard, text.help);
+}
+
+/* Those of one group, in tens, together, by their numbers. */
+static void print_statuses(void) {
+    enum { HIGHEST = 125 }; /* what is above, a shell keeps for itself */
+
+    puts("| status | verdict | |");
+    puts("|---|---|---|");
+    for (int status = 0; status <= HIGHEST; status++) {
+        if (status == EXIT_FAILURE)
+            puts("| 1 | | Failed: an argument was not understood, or the page could not be "
+                 "written. |");
+        for (size_t id = 0; id < EXPLAIN_IDS; id++)
+            if (explain_words[id].status == status)
+                printf("| %d | `%s` | %s |\n", status, explain_words[id].name,
+                       explain_words[id].sentence);
+    }
 }
 
 static void print_value(const struct ksm_figure *figure, const struct ksm_value *at,
                         int64_t page_size) {
     struct charts_scale scale = charts_scale(figure, page_size);
 
-    printf("{\"name\": \"%s\", \"status\": %d, ", figure->name, at->status);
+    printf("{\"name\": \"%s\", \"help\": \"%s\", \"status\": %d, ", figure->name, figure->help,
+           at->status);
     if (at->status == 0)
         printf("\"value\": %" PRId64 ", ", at->value);
     printf("\"kind\": \"%s\", \"unit\": \"%s\", \"collectd\": \"ksm/%s-%s\", "
@@ -125,10 +146,12 @@ int main(int argc, char *argv[]) {
         return print_table(), EXIT_SUCCESS;
     if (argc == 2 && strcmp(what, "options") == 0)
         return print_options(), EXIT_SUCCESS;
+    if (argc == 2 && strcmp(what, "statuses") == 0)
+        return print_statuses(), EXIT_SUCCESS;
     if (argc == 2 && strcmp(what, "json") == 0)
         return print_json("/");
     if (argc == 4 && strcmp(what, "json") == 0 && strcmp(argv[2], "--root") == 0)
         return print_json(argv[3]);
-    fputs("usage: figures table | options | json [--root DIR]\n", stderr);
+    fputs("usage: figures table | options | statuses | json [--root DIR]\n", stderr);
     return EXIT_FAILURE;
 }

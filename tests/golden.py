@@ -5,9 +5,9 @@
     golden.py --build build        write tests/fixtures/ERA.{netdata,collectd}.golden anew
 
 ERA.netdata.golden is what ksm.plugin writes at one tick, ERA.collectd.golden what a real collectd gets of one
-reading: a line a value list, "ksm/TYPE-NAME VALUE".  Figures in bytes depend on the page size: these are of 4 kB.
-tests/e2e/test_golden.py compares, and reckons the derived figures by itself.  Consumers, who are told of per process,
-are off: they have tests of their own.
+reading: a line a value list, "ksm/TYPE-NAME VALUE", ERA.explain.golden the page of --explain.  Figures in bytes depend on the page size: these are of 4 kB.
+tests/e2e/test_golden.py compares, and reckons the derived figures by itself; tests/e2e/test_explain.py compares the
+pages.  Consumers, who are told of per process, are off but on the pages: they have tests of their own.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from hosts import Collectd
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
 ERAS = ["article", "2.6.32", "3.10", "5.15", "6.1", "6.6", "6.12", "6.18", "uksm", "no-ksm"]
+EXPLAINED = [*ERAS, "consumers"]        # fixtures with a page of --explain
 PAGE_SIZE = 4096
 NO_KSM = "no KSM in this kernel"        # the plugins' word for it
 RUN_S = 20
@@ -43,6 +44,11 @@ def netdata_once(build, *words):
                           timeout=RUN_S)
 
 
+def explain_once(build, tree):
+    """Run ksm.plugin --explain on TREE; return what came of it."""
+    return netdata_once(build, "--explain", "--root", tree)
+
+
 def collectd_once(build, tree, directory):
     """Run a collectd on TREE, its files in DIRECTORY; return the value lists of one reading, and its log."""
     with Collectd(directory, Path(build, "ksm.so"), {"Root": tree, **OPTIONS}) as host:
@@ -53,7 +59,7 @@ def collectd_once(build, tree, directory):
 
 
 def golden(era, host):
-    """Return the path of the golden output of ERA at HOST, "netdata" or "collectd"."""
+    """Return the path of the golden output of ERA at HOST, "netdata" or "collectd", or of its "explain"."""
     return FIXTURES / f"{era}.{host}.golden"
 
 
@@ -75,6 +81,14 @@ def all_outputs(build, directory):
         return dict(zip(ERAS, pool.map(one, ERAS)))
 
 
+def all_pages(build, directory):
+    """Return {fixture: what came of --explain on it}, made in DIRECTORY; all at once, as it is mostly waiting."""
+    def one(era):
+        return explain_once(build, make_tree(build, era, Path(directory, f"explain-{era}")))
+    with ThreadPoolExecutor(len(EXPLAINED)) as pool:
+        return dict(zip(EXPLAINED, pool.map(one, EXPLAINED)))
+
+
 def main():
     """Write the golden outputs of all fixtures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -86,6 +100,8 @@ def main():
         for era, texts in all_outputs(build, directory).items():
             for host, text in texts.items():
                 golden(era, host).write_text(text)
+        for era, done in all_pages(build, directory).items():
+            golden(era, "explain").write_text(done.stdout)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ NOT_SHIPPED = -m "not long and not shipped"
 # $(1) name, $(2) flags for compiler and linker
 define sanitized
 	@$(BUILD_ALL) BUILD=$(BUILD)/$(1) CFLAGS="$(NOT_CONFINED) $(2)" HARDEN_CFLAGS= LDFLAGS="$(2)" \
-		all tools units
+		all tools units benches
 endef
 
 check-asan: deps deps-check ## The tests with AddressSanitizer and LeakSanitizer
@@ -28,7 +28,7 @@ check-tsan: deps deps-check ## The tests with ThreadSanitizer, collectd's callba
 	@PYTHON=$(PYTHON) tests/check.sh $(BUILD)/tsan $(NOT_SHIPPED) -k test_plugin
 
 check-valgrind: deps deps-check ## The unit tests under valgrind
-	@$(BUILD_ALL) BUILD=$(BUILD)/valgrind CFLAGS="$(NOT_CONFINED)" all tools units
+	@$(BUILD_ALL) BUILD=$(BUILD)/valgrind CFLAGS="$(NOT_CONFINED)" all tools units benches
 	@KSM_FAULTS=199 WRAPPER="valgrind --quiet --leak-check=full --error-exitcode=9 --child-silent-after-fork=no" \
 		PYTHON=$(PYTHON) tests/check.sh $(BUILD)/valgrind $(NOT_SHIPPED) -k test_plugin
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Private instances of collectd and Netdata, for `make run` and the end-to-end tests.
+"""Private instances of collectd, Netdata and Prometheus, for `make run` and the end-to-end tests.
 
 Each host is a context manager.  It keeps all its files in the directory it is given, listens
 on nothing but a unix socket or 127.0.0.1, loads nothing but the plugin under test, and leaves
@@ -12,6 +12,7 @@ no process behind: it is stopped on exit, and killed by the kernel if this proce
 Times are seconds since the epoch.  A host that fails raises HostError with the end of its log.
 """
 
+import copy
 import ctypes
 import grp
 import json
@@ -34,6 +35,8 @@ COLLECTD_PLUGINS = "/usr/lib/collectd"
 TYPES_DB = "/usr/share/collectd/types.db"
 NETDATA = "/usr/sbin/netdata"
 NETDATA_WEB = "/usr/share/netdata/web"
+NETDATA_SYSTEM_INFO = "/usr/lib/netdata/plugins.d/system-info.sh"
+PROMETHEUS = "/usr/bin/prometheus"
 
 START_S = 20        # a host answers within this time
 STOP_S = 10         # and is gone this long after SIGTERM, else SIGKILL
@@ -247,7 +250,7 @@ class Collectd(Daemon):
     name = "collectd"
 
     CONFIG = """\
-Hostname "localhost"
+Hostname {host}
 FQDNLookup false
 BaseDir {workdir}
 PIDFile {pidfile}
@@ -268,12 +271,15 @@ LoadPlugin unixsock
 </Plugin>
 {csv}
 {extra}
+{loaded}
+"""
+
+    LOADED = """\
 PluginDir {plugin_dir}
 LoadPlugin {plugin}
 <Plugin {plugin}>
 {options}
-</Plugin>
-"""
+</Plugin>"""
 
     CSV = """\
 LoadPlugin csv
@@ -282,16 +288,18 @@ LoadPlugin csv
   StoreRates false
 </Plugin>"""
 
-    def __init__(self, workdir, plugin_so, options=None, interval=1, history=True, extra="", env=None):
-        """Load PLUGIN_SO with OPTIONS ({key: value}), read it every INTERVAL seconds.
+    def __init__(self, workdir, plugin_so, options=None, interval=1, history=True, extra="", env=None,
+                 host="localhost"):
+        """Load PLUGIN_SO (None: nothing of ours) with OPTIONS ({key: value}), read it every INTERVAL seconds.
 
         With HISTORY every value is kept in csv files (about 25 bytes a value, without limit): values(),
-        history() and raw counters need them.  EXTRA is added to the configuration as it is.
+        history() and raw counters need them.  EXTRA is added to the configuration as it is.  HOST is its name.
         """
         super().__init__(workdir, env)
         if os.environ.get("KSM_PRELOAD"):   # the runtime of a sanitizer that the plugin was built with
             self.env.update(LD_PRELOAD=os.environ["KSM_PRELOAD"], ASAN_OPTIONS="detect_leaks=0")
-        self.plugin = Path(plugin_so).resolve()
+        self.plugin = plugin_so and Path(plugin_so).resolve()
+        self.host = host                # whose values are read back: its own
         self.options = dict(options or {})
         self.interval = interval
         self.keep_history = history
@@ -300,17 +308,29 @@ LoadPlugin csv
         self.logs.append(self.workdir / "collectd.log")
         self.types = single_value_types()
 
-    def command(self):
+    def of(self, host):
+        """Return a view of the values that HOST has sent to this one."""
+        view = copy.copy(self)
+        view.host = host
+        return view
+
+    def loaded(self):
+        """Return the configuration of the plugin under test."""
+        if not self.plugin:
+            return ""
         if not self.plugin.is_file():
             raise HostError(f"collectd: no plugin {self.plugin}")
+        return self.LOADED.format(plugin_dir=collectd_quote(self.plugin.parent), plugin=self.plugin.stem,
+                                  options=collectd_options(self.options))
+
+    def command(self):
         quote = collectd_quote
         config = self.workdir / "collectd.conf"
         config.write_text(self.CONFIG.format(
             workdir=quote(self.workdir), pidfile=quote(self.workdir / "collectd.pid"),
             types=quote(TYPES_DB), group=quote(group_name(os.getegid())),
             plugins=quote(COLLECTD_PLUGINS), interval=self.interval,
-            log=quote(self.logs[1]), extra=self.extra, plugin_dir=quote(self.plugin.parent),
-            plugin=self.plugin.stem, options=collectd_options(self.options),
+            log=quote(self.logs[1]), extra=self.extra, loaded=self.loaded(), host=quote(self.host),
             csv=self.CSV.format(csv=quote(self.csv)) if self.keep_history else ""))
         return [COLLECTD, "-f", "-C", str(config)]
 
@@ -356,7 +376,9 @@ LoadPlugin csv
         found = {}
         for line in self.ask("LISTVAL")[0] or []:
             when, _, identifier = line.partition(" ")
-            found[identifier.partition("/")[2]] = float(when)
+            host, _, name = identifier.partition("/")
+            if host == self.host:
+                found[name] = float(when)
         return found
 
     def rates(self):
@@ -365,7 +387,7 @@ LoadPlugin csv
         A value that collectd's type does not allow, and a counter's rate after its first value, is NaN.
         """
         series = self.series()
-        answers = self.ask(*(f'GETVAL "localhost/{name}"' for name in series))
+        answers = self.ask(*(f'GETVAL "{self.host}/{name}"' for name in series))
         return {name: (when, float(answer[0].partition("=")[2]))
                 for (name, when), answer in zip(series.items(), answers) if answer and len(answer) == 1}
 
@@ -385,8 +407,8 @@ LoadPlugin csv
         """Return {series: [(time, raw number), …]}, oldest first, of the last SECONDS (default: all)."""
         since = time.time() - seconds if seconds is not None else 0
         found = {}
-        for path in sorted(self.csv.glob("localhost/*/*")):
-            name = str(path.relative_to(self.csv / "localhost"))[:-len("-YYYY-MM-DD")]
+        for path in sorted(self.csv.glob(f"{self.host}/*/*")):
+            name = str(path.relative_to(self.csv / self.host))[:-len("-YYYY-MM-DD")]
             samples = [sample for sample in read_csv(path, last_bytes) if sample[0] >= since]
             if samples:
                 found.setdefault(name, []).extend(samples)
@@ -409,7 +431,7 @@ def read_csv(path, last_bytes=None):
     return [(float(when), float(number)) for when, number in (line.split(b",") for line in lines)]
 
 
-# Netdata
+# Ports and pages of 127.0.0.1
 
 def free_port():
     """Return a TCP port of 127.0.0.1 that is free now."""
@@ -428,6 +450,14 @@ def port_is_free(port):
             return False
         return True
 
+
+def fetch(url):
+    """Return the body of URL, asked for without a proxy."""
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=ANSWER_S) as answer:
+        return answer.read()
+
+
+# Netdata
 
 class Netdata(Daemon):
     """A Netdata agent with one external plugin, read back through its web interface.
@@ -453,7 +483,7 @@ class Netdata(Daemon):
     lib = {workdir}/lib
     log = {workdir}/log
     home = {workdir}/home
-    plugins = {plugin_dir}
+    plugins = {plugins}
     web = {web}
 [logs]
     access = none
@@ -491,22 +521,27 @@ class Netdata(Daemon):
     statsd = no
     slabinfo = no
     enable running new plugins = no
-    {plugin} = yes
-[plugin:{plugin}]
-    update every = {interval}
-    command options = {options}
+{loaded}
 {extra}
 """
 
-    def __init__(self, workdir, plugin, options="", port=0, env=None, interval=1, health=None, extra=""):
-        """Run PLUGIN (…/ksm.plugin; its directory becomes the plugins directory) with the words OPTIONS.
+    LOADED = """\
+    {plugin} = yes
+[plugin:{plugin}]
+    update every = {interval}
+    command options = {options}"""
+
+    def __init__(self, workdir, plugin, options="", port=0, env=None, interval=1, health=None, extra="", stream=""):
+        """Run PLUGIN (…/ksm.plugin; its directory becomes the plugins directory; None: none) with the words OPTIONS.
 
         PORT 0 takes a free one.  HEALTH is a file of alert definitions, or a list of them: without it
-        alerts are off.  EXTRA is added to netdata.conf as it is.
+        alerts are off.  EXTRA is added to netdata.conf as it is, STREAM is the text of stream.conf.
         """
         super().__init__(workdir, dict({"DO_NOT_TRACK": "1"}, **(env or {})))
-        self.plugin = Path(plugin).resolve()
+        self.plugin = plugin and Path(plugin).resolve()
         self.options = options
+        self.stream = stream
+        self.prefix = ""                # of the paths of another host's values
         self.port = port
         self.interval = interval
         self.health = [health] if isinstance(health, (str, Path)) else list(health or [])
@@ -518,13 +553,34 @@ class Netdata(Daemon):
         """The dashboard's address."""
         return f"http://127.0.0.1:{self.port}"
 
-    def command(self):
+    def of(self, host):
+        """Return a view of the values that HOST streams to this one."""
+        view = copy.copy(self)
+        view.prefix = f"host/{host}/"
+        return view
+
+    def directories(self):
+        """Return the plugins directories.  1.37 crashes when it streams and has no system-info.sh in the first."""
+        own = self.workdir / "plugins"
+        if self.stream:
+            (own / Path(NETDATA_SYSTEM_INFO).name).unlink(missing_ok=True)
+            (own / Path(NETDATA_SYSTEM_INFO).name).symlink_to(NETDATA_SYSTEM_INFO)
+        words = ([own] if self.stream or not self.plugin else []) + ([self.plugin.parent] if self.plugin else [])
+        return " ".join(f'"{word}"' for word in words)
+
+    def loaded(self):
+        """Return the configuration of the plugin under test."""
+        if not self.plugin:
+            return ""
         if not os.access(self.plugin, os.X_OK):
             raise HostError(f"netdata: no plugin {self.plugin}")
+        return self.LOADED.format(plugin=self.plugin.stem, interval=self.interval, options=self.options)
+
+    def command(self):
         if self.port and not port_is_free(self.port):
             raise PortTaken(f"netdata: port {self.port} of 127.0.0.1 is taken by another program")
         self.port = self.port or free_port()
-        for name in ("etc/health.d", "stock", "cache", "lib", "log", "home"):
+        for name in ("etc/health.d", "stock", "cache", "lib", "log", "home", "plugins"):
             (self.workdir / name).mkdir(parents=True, exist_ok=True)
         for source in self.health:
             shutil.copy(source, self.workdir / "etc/health.d")
@@ -534,8 +590,8 @@ class Netdata(Daemon):
             workdir=self.workdir, user=user_name(os.geteuid()), web=NETDATA_WEB, port=self.port,
             web_owner=user_name(web.st_uid), web_group=group_name(web.st_gid),
             health="yes" if self.health else "no", path=self.env.get("PATH", os.defpath),
-            plugin_dir=self.plugin.parent, plugin=self.plugin.stem, interval=self.interval,
-            options=self.options, extra=self.extra))
+            plugins=self.directories(), loaded=self.loaded(), extra=self.extra))
+        (self.workdir / "etc/stream.conf").write_text(self.stream)
         return [NETDATA, "-D", "-c", str(config)]
 
     def answers(self):
@@ -548,14 +604,12 @@ class Netdata(Daemon):
 
     def fetch(self, path):
         """Return the body of http://127.0.0.1:PORT/PATH."""
-        request = urllib.request.ProxyHandler({})
-        with urllib.request.build_opener(request).open(f"{self.url}/{path}", timeout=ANSWER_S) as answer:
-            return answer.read()
+        return fetch(f"{self.url}/{path}")
 
     def api(self, call, **arguments):
         """Return the JSON answer of /api/v1/CALL?ARGUMENTS."""
         query = f"?{urllib.parse.urlencode(arguments)}" if arguments else ""
-        return json.loads(self.fetch(f"api/v1/{call}{query}"))
+        return json.loads(self.fetch(f"{self.prefix}api/v1/{call}{query}"))
 
     def charts(self):
         """Return {chart id: the agent's description of it}; obsolete charts are not among them."""
@@ -598,3 +652,69 @@ class Netdata(Daemon):
     def wait_for(self, *names, seconds=START_S):
         """Wait at most SECONDS until each of NAMES, (chart, dimension), has a value."""
         self.wait(lambda: set(names) <= set(self.values()), seconds, ", ".join(map(str, names)))
+
+
+# Prometheus
+
+class Prometheus(Daemon):
+    """A Prometheus that scrapes every INTERVAL seconds, read back through its web interface.
+
+    A series is named by the frozenset of its labels' items, without the metric's name.
+    """
+
+    name = "prometheus"
+
+    CONFIG = """\
+global:
+  scrape_interval: {interval}s
+  scrape_timeout: {interval}s
+  evaluation_interval: {interval}s
+{scrape_configs}
+"""
+
+    def __init__(self, workdir, scrape_configs, interval=1):
+        """Scrape what SCRAPE_CONFIGS says: that section of prometheus.yml, with its heading."""
+        super().__init__(workdir)
+        self.scrape_configs = scrape_configs
+        self.interval = interval
+        self.port = 0
+
+    @property
+    def url(self):
+        """The address of its web interface."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def command(self):
+        self.port = free_port()
+        config = self.workdir / "prometheus.yml"
+        config.write_text(self.CONFIG.format(interval=self.interval, scrape_configs=self.scrape_configs))
+        return [PROMETHEUS, f"--config.file={config}", f"--storage.tsdb.path={self.workdir / 'data'}",
+                f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=warn"]
+
+    def answers(self):
+        try:
+            return bool(fetch(f"{self.url}/-/ready"))
+        except OSError:
+            return False
+
+    def api(self, call, **arguments):
+        """Return the data of the answer of /api/v1/CALL?ARGUMENTS; what is wrong with a query is a HostError."""
+        try:
+            answer = fetch(f"{self.url}/api/v1/{call}?{urllib.parse.urlencode(arguments)}")
+        except urllib.error.HTTPError as error:
+            raise self.error(f"{arguments}: {error.read().decode(errors='replace')}") from error
+        return json.loads(answer)["data"]
+
+    def query(self, expression, when=None):
+        """Return {series: number} of EXPRESSION now, or at the time WHEN."""
+        found = self.api("query", query=expression, **({} if when is None else {"time": when}))
+        return {frozenset((label, text) for label, text in one["metric"].items() if label != "__name__"):
+                float(one["value"][1]) for one in found["result"]}
+
+    def label_values(self, label, selector):
+        """Return the sorted values of LABEL in the series that SELECTOR chooses."""
+        return self.api(f"label/{label}/values", **{"match[]": selector})
+
+    def wait_for(self, *expressions, seconds=START_S):
+        """Wait at most SECONDS until each of EXPRESSIONS has a series."""
+        self.wait(lambda: all(map(self.query, expressions)), seconds, ", ".join(expressions))

@@ -1,38 +1,66 @@
 # SPDX-License-Identifier: MIT
-"""Puts the tables that the code prints between their markers: readme.py FIGURES README [--check].
+"""Puts the tables that the code prints between their markers: readme.py BUILD [--check]
 
-FIGURES is the tool build/tests/figures. With --check nothing is written, and the exit status is 1
-if a table is stale.
+BUILD/tests has the tools that print them.  All of TABLES below is renewed.
+With --check nothing is written, and the exit status is 1 if a table is stale.
 """
 
 import re
 import subprocess
 import sys
+from pathlib import Path
 
-TABLES = {"figures": "table", "options": "options"}
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# {file: {marker: tool and what it is asked for}}. A marker is a comment of the file's own language.
+TABLES = {
+    "README.md": {name: ["figures", command] for name, command in
+                  {"figures": "table", "options": "options", "statuses": "statuses"}.items()},
+    "collectd/collectd-ksm.5": {name: ["manual", name, "collectd"] for name in ("figures", "options")},
+    "netdata/ksm.plugin.1": {name: ["manual", name, "netdata"] for name in ("figures", "options", "statuses")},
+}
 
 
-def renewed(text, name, table):
-    """Return TEXT with TABLE between the markers NAME."""
-    pattern = f"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-    text, count = re.subn(pattern, lambda m: m[1] + table + m[2], text, flags=re.DOTALL)
-    if count != 1:
-        sys.exit(f"readme.py: markers {name}: {count} pairs, not one")
+def markers(file, name):
+    """Return the lines before and after the table NAME of FILE."""
+    if file.endswith(".md"):
+        return f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
+    return f'.\\" {name}\n', f'.\\" /{name}\n'
+
+
+def printed(build, tool, *words):
+    """Return what the TOOL of the directory BUILD prints for WORDS."""
+    return subprocess.run([Path(build, "tests", tool), *words], check=True, capture_output=True, text=True).stdout
+
+
+def renewed(build, file, text):
+    """Return TEXT, that of FILE, with its tables as the code prints them now."""
+    for name, words in TABLES[file].items():
+        before, after = markers(file, name)
+        pattern = f"(?<={re.escape(before)}).*?(?={re.escape(after)})"
+        table = printed(build, *words)
+        text, count = re.subn(pattern, lambda _match, table=table: table, text, flags=re.DOTALL)
+        if count != 1:
+            sys.exit(f"readme.py: {file}: markers {name}: {count} pairs, not one")
     return text
 
 
-def main(figures, readme, *options):
-    with open(readme, encoding="utf-8") as file:
-        old = file.read()
-    new = old
-    for name, command in TABLES.items():
-        table = subprocess.run([figures, command], check=True, capture_output=True, text=True).stdout
-        new = renewed(new, name, table)
-    if "--check" in options:
-        return 0 if new == old else 1
-    with open(readme, "w", encoding="utf-8") as file:
-        file.write(new)
-    return 0
+def stale(build):
+    """Return the files whose tables are not as the code prints them."""
+    return [file for file in TABLES
+            if renewed(build, file, (REPOSITORY / file).read_text(encoding="utf-8"))
+            != (REPOSITORY / file).read_text(encoding="utf-8")]
+
+
+def main(build, *options):
+    """See above."""
+    files = stale(build)
+    for file in files:
+        print(f"readme.py: {file} {'is stale' if '--check' in options else 'is renewed'}")
+        if "--check" not in options:
+            path = REPOSITORY / file
+            path.write_text(renewed(build, file, path.read_text(encoding="utf-8")), encoding="utf-8")
+    return 1 if files and "--check" in options else 0
 
 
 if __name__ == "__main__":

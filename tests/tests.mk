@@ -49,25 +49,33 @@ demo: deps ## The same with a workload and KSM switched on (as root)
 	@$(BUILD_ALL) all tools
 	@$(RUN) --demo
 
-.PHONY: tools run demo
+picture: deps deps-browser ## Take the picture of the dashboard that is in the README anew (as root)
+	@$(BUILD_ALL) all tools
+	@$(PYTHON) tests/picture.py --build $(BUILD) netdata/dashboard.png
+
+traffic: deps deps-check ## Measure what one host sends to a place in the middle (as root)
+	@$(BUILD_ALL) all tools
+	@$(PYTHON) tests/traffic.py --build $(BUILD)
+
+.PHONY: tools run demo picture traffic
 
 check: deps deps-check ## Run the tests (under five minutes)
-	@$(BUILD_ALL) all tools units fuzzers
+	@$(BUILD_ALL) all tools units benches fuzzers
 	@tests/fuzz.sh $(BUILD)/fuzz 2
 	@PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m "not long"
 
-check-long: deps deps-check ## Run the slow tests (under twenty minutes)
-	@$(BUILD_ALL) all tools units
+check-long: deps deps-check deps-browser deps-package ## Run the slow tests (under twenty minutes)
+	@$(BUILD_ALL) all tools units benches
 	@KSM_FAULTS=all PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m long
 
 C_FILES = $(wildcard common/*.[ch] collectd/*.[ch] netdata/*.[ch] tests/*.[ch] tests/*/*.[ch])
-SHELL_FILES = $(wildcard tests/*.sh) .ci/run
+SHELL_FILES = $(wildcard tests/*.sh */debian/*inst */debian/*rm) .ci/run
 PYTHON_FILES = $(wildcard tests/*.py tests/*/*.py)
 
 # Every source with both compilers, whatever was built before.
 lint: deps deps-check ## Check sources: both compilers, format, static analysis, shell, Python
 	@for cc in gcc $(CLANG); do echo "  LINT     $$cc"; \
-		$(MAKE) -s BUILD=$(BUILD)/lint-$$cc CC=$$cc WERROR=1 all tools units || exit 1; done
+		$(MAKE) -s BUILD=$(BUILD)/lint-$$cc CC=$$cc WERROR=1 all tools units benches || exit 1; done
 	@echo "  LINT     clang-format"; clang-format --dry-run -Werror $(C_FILES)
 	@echo "  LINT     cppcheck"; cppcheck --quiet --std=c11 --enable=warning,performance,portability \
 		--inline-suppr --error-exitcode=1 --suppress=missingInclude --suppress=unknownMacro \
@@ -82,10 +90,13 @@ units: $(UNITS)
 
 .PHONY: check check-long lint format units
 
-readme: tools ## Renew the tables in README.md
-	@$(PYTHON) tests/readme.py $(BUILD)/tests/figures README.md
+readme: tools dashboard ## Renew the tables in README.md and the man pages, and the dashboard
+	@$(PYTHON) tests/readme.py $(BUILD)
+
+dashboard: tools ## Make collectd's Grafana dashboard anew
+	@$(PYTHON) tests/dashboard.py --build $(BUILD)
 
 golden: all tools ## Write the fixtures' golden outputs anew (then look at the diff)
 	@$(PYTHON) tests/golden.py --build $(BUILD)
 
-.PHONY: readme golden
+.PHONY: readme dashboard golden

@@ -10,6 +10,8 @@
  *                            (a quarter of MIB) pairs that it rewrites all the time
  * workload churn [NUMBER]    NUMBER (200) processes a second come, hold some equal pages for a
  *                            second, and go
+ * workload crowd [NUMBER]    NUMBER (1000) processes that do nothing; every tenth, called
+ *                            ksm-member, holds some equal pages
  *
  * Prints "ready" when all memory is filled and registered, and ends at the end of its standard
  * input or with its parent.  Exits with 0, or 1 with a message. */
@@ -29,8 +31,10 @@
 
 enum { DEFAULT_PAGES = 65536, DEFAULT_MIB = 64, MAX_PAGES = 1 << 24, MAX_KIND = 255 };
 enum { DEFAULT_CHURN = 200, MAX_CHURN = 1000, CHURN_PAGES = 16, LIFE_MS = 1000 };
+enum { DEFAULT_CROWD = 1000, MAX_CROWD = 30000, MEMBER_OF = 10, MEMBER_PAGES = 16 };
 enum { SLICES = 200, SLICE_MS = 100 }; /* ksm-changing rewrites itself once in SLICES × SLICE_MS */
 enum { ZEROS = 0 };                    /* a group size: no groups, all bytes 0 */
+enum { NO_MEMORY = 0 };                /* a fraction */
 
 struct memory {
     uint64_t *words;
@@ -43,7 +47,7 @@ struct actor {
     const char *name;
     uint8_t kind;
     size_t group;    /* equal pages a group */
-    size_t fraction; /* it holds 1/fraction of the size asked for */
+    size_t fraction; /* it holds 1/fraction of the size asked for, or NO_MEMORY */
     bool changing;
 };
 
@@ -154,7 +158,8 @@ _Noreturn static void act(const struct actor *actor, size_t pages, pid_t parent,
     die_with_parent(parent);
     if (prctl(PR_SET_NAME, actor->name) != 0)
         fail("PR_SET_NAME");
-    memory = mergeable(pages / actor->fraction, actor->kind, actor->group);
+    if (actor->fraction != NO_MEMORY)
+        memory = mergeable(pages / actor->fraction, actor->kind, actor->group);
     if (write(ready, "", 1) != 1)
         fail("pipe");
     close(ready);
@@ -164,9 +169,9 @@ _Noreturn static void act(const struct actor *actor, size_t pages, pid_t parent,
         pause();
 }
 
-/* Wait until each actor has written its byte; the pipe ends early if one of them does. */
-static void wait_for_actors(int ready) {
-    for (size_t i = 0; i < ACTORS; i++) {
+/* Wait until each child has written its byte; the pipe ends early if one of them does. */
+static void wait_for_children(int ready, size_t count) {
+    for (size_t i = 0; i < count; i++) {
         char byte;
         ssize_t n = read(ready, &byte, sizeof byte);
 
@@ -177,33 +182,43 @@ static void wait_for_actors(int ready) {
     }
 }
 
-static void end_actors(const pid_t *children) {
-    for (size_t i = 0; i < ACTORS; i++)
-        (void)kill(children[i], SIGKILL);
-    for (size_t i = 0; i < ACTORS; i++)
-        (void)waitpid(children[i], NULL, 0);
+/* Who child i is. */
+static const struct actor *actor_of_demo(size_t i) {
+    return &actors[i];
 }
 
-static int demo(size_t pages) {
-    pid_t self = getpid(), children[ACTORS];
+static const struct actor *actor_of_crowd(size_t i) {
+    static const struct actor member = {"ksm-member", 1, MEMBER_PAGES, 1, false};
+    static const struct actor idler = {"ksm-idler", 1, 1, NO_MEMORY, false};
+
+    return i % MEMBER_OF == 0 ? &member : &idler;
+}
+
+/* Let so many children live until the end of the standard input. */
+static int play(size_t count, size_t pages, const struct actor *(*actor_of)(size_t i)) {
+    pid_t self = getpid(), *children = calloc(count, sizeof *children);
     int ready[2];
 
-    if (pipe(ready) != 0)
+    if (!children || pipe(ready) != 0)
         fail("pipe");
-    for (size_t i = 0; i < ACTORS; i++) {
+    for (size_t i = 0; i < count; i++) {
         children[i] = fork();
         if (children[i] < 0)
             fail("fork");
         if (children[i] == 0) {
             close(ready[0]);
-            act(&actors[i], pages, self, ready[1]);
+            act(actor_of(i), pages, self, ready[1]);
         }
     }
     close(ready[1]);
-    wait_for_actors(ready[0]);
+    wait_for_children(ready[0], count);
     say_ready();
     wait_for_end(STDIN_FILENO);
-    end_actors(children);
+    for (size_t i = 0; i < count; i++)
+        (void)kill(children[i], SIGKILL);
+    while (waitpid(-1, NULL, 0) > 0)
+        continue;
+    free(children);
     return EXIT_SUCCESS;
 }
 
@@ -262,7 +277,7 @@ static size_t parse_count(const char *text, size_t limit) {
 
 static int usage(void) {
     fprintf(stderr, "usage: workload unique|pairs|triples|identical|zeros [PAGES [KIND]] |"
-                    " demo [MIB] | churn [NUMBER]\n");
+                    " demo [MIB] | churn [NUMBER] | crowd [NUMBER]\n");
     return EXIT_FAILURE;
 }
 
@@ -287,12 +302,17 @@ int main(int argc, char **argv) {
     if (strcmp(argv[1], "demo") == 0) {
         size_t mib = argument(argc, argv, 2, DEFAULT_MIB, MAX_PAGES / mib_pages);
 
-        return mib > 0 && argc < 4 ? demo(mib * mib_pages) : usage();
+        return mib > 0 && argc < 4 ? play(ACTORS, mib * mib_pages, actor_of_demo) : usage();
     }
     if (strcmp(argv[1], "churn") == 0) {
         size_t number = argument(argc, argv, 2, DEFAULT_CHURN, MAX_CHURN);
 
         return number > 0 && argc < 4 ? churn(number) : usage();
+    }
+    if (strcmp(argv[1], "crowd") == 0) {
+        size_t number = argument(argc, argv, 2, DEFAULT_CROWD, MAX_CROWD);
+
+        return number > 0 && argc < 4 ? play(number, MEMBER_PAGES, actor_of_crowd) : usage();
     }
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
         if (strcmp(argv[1], patterns[i].name) == 0 && pages > 0 && kind > 0)

@@ -42,6 +42,7 @@ class Agent:
     variables: {(chart, name): integer}; of the host, the chart is None
     dimensions: {(chart, dimension): (algorithm, multiplier, divisor)}
     ticks: [{(chart, dimension): integer}]; a new tick starts when a chart begins for the second time.
+    functions, answers: what it offers, and the answers to requests.
     """
 
     def __init__(self, text=""):
@@ -49,6 +50,9 @@ class Agent:
         self.charts, self.variables, self.dimensions, self.ticks = {}, {}, {}, []
         self.disabled = False
         self.empty_lines = 0
+        self.functions = {}         # {name: (timeout, help, tags, access, priority)}
+        self.answers = []           # [(transaction, status, type, expires, text)]
+        self.answer = None          # the one between FUNCTION_RESULT_BEGIN and FUNCTION_RESULT_END
         self.begun = None           # the chart between BEGIN and END
         self.drawn = None           # the chart that DIMENSION adds to
         self.seen = set()           # the charts of this tick
@@ -56,7 +60,7 @@ class Agent:
             raise ProtocolError("the output ends within a line")
         for line in text.splitlines():
             self.take(line)
-        self.check(self.begun is None, "BEGIN without END", text[-80:])
+        self.check(self.begun is None and self.answer is None, "BEGIN without END", text[-80:])
 
     @staticmethod
     def check(condition, message, line):
@@ -66,15 +70,19 @@ class Agent:
 
     def take(self, line):
         """Take one LINE."""
+        self.check(len(line.encode()) < LINE_AT_MOST, "too long", line[:80])
+        if self.answer is not None and line != "FUNCTION_RESULT_END":
+            self.answer[-1].append(line)
+            return
         self.check(line.isascii() and line.isprintable(), "not plain ASCII", line)
-        self.check(len(line) < LINE_AT_MOST, "too long", line[:80])
         if not line:
             self.empty_lines += 1
             return
         keyword, *arguments = words(line)
         self.check(len(arguments) < WORDS_AT_MOST, "too many words", line)
         handler = {"CHART": self.chart, "VARIABLE": self.variable, "DIMENSION": self.dimension, "BEGIN": self.begin,
-                   "SET": self.set, "END": self.end, "DISABLE": self.disable}.get(keyword)
+                   "SET": self.set, "END": self.end, "DISABLE": self.disable, "FUNCTION": self.function,
+                   "FUNCTION_RESULT_BEGIN": self.begin_answer, "FUNCTION_RESULT_END": self.end_answer}.get(keyword)
         self.check(handler, "a keyword that some agent does not know", line)
         handler(line, arguments)
 
@@ -143,6 +151,30 @@ class Agent:
         """DISABLE"""
         self.check(not arguments and self.begun is None, "unexpected word", line)
         self.disabled = True
+
+    def function(self, line, arguments):
+        """FUNCTION GLOBAL name timeout help tags access priority"""
+        self.check(len(arguments) == 7 and arguments[0] == "GLOBAL", "FUNCTION takes GLOBAL and 6 words", line)
+        name, timeout, text, _tags, access, priority = arguments[1:]
+        self.check(not self.charts and name not in self.functions, "offered twice, or after charts", line)
+        self.check(DECIMAL.fullmatch(timeout) and DECIMAL.fullmatch(priority) and text, "not a number, or no help", line)
+        self.check(re.fullmatch("0x[0-9a-f]+", access), "not an access in hexadecimal digits", line)
+        self.functions[name] = tuple(arguments[2:])
+
+    def begin_answer(self, line, arguments):
+        """FUNCTION_RESULT_BEGIN transaction status type expires"""
+        self.check(self.begun is None, "an answer between BEGIN and END", line)
+        self.check(len(arguments) == 4, "FUNCTION_RESULT_BEGIN takes 4 words", line)
+        transaction, status, kind, expires = arguments
+        self.check(DECIMAL.fullmatch(status) and DECIMAL.fullmatch(expires), "not a number", line)
+        self.answer = [transaction, int(status), kind, int(expires), []]
+        self.drawn = None
+
+    def end_answer(self, line, arguments):
+        """FUNCTION_RESULT_END"""
+        self.check(self.answer is not None and not arguments, "the end of no answer", line)
+        self.answers.append((*self.answer[:-1], "\n".join(self.answer[-1])))
+        self.answer = None
 
     def shown(self, tick=-1):
         """Return {(chart, dimension): number} of a TICK as the agent shows it; of counters what it takes the rate of."""

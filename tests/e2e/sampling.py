@@ -126,6 +126,7 @@ class ConsumerAgent:
         self.drawn = set()          # ids of all charts of consumers so far: they never change
         self.chart = None           # the id of the chart in work
         self.labels = None          # of the chart that is being drawn
+        self.answered = None        # the sample that the last answer to a request is of
         self.sets = {}
 
     @staticmethod
@@ -136,6 +137,11 @@ class ConsumerAgent:
 
     def take(self, line):
         """Take one LINE."""
+        if self.host.answer is not None or line.startswith("FUNCTION"):
+            self.chart = None
+            self.answered = self.samples[-1] if self.samples else None
+            self.host.take(line)
+            return
         self.check(line.isprintable() and len(line.encode()) < 15 * 1024, "cannot be taken", line)
         keyword, *rest = words(line) or [""]
         if keyword in ("CHART", "BEGIN"):

@@ -227,7 +227,7 @@ def test_the_file_has_only_keys_that_both_1_37_and_2_x_know():
     assert set(names) == ALERTS | HELPERS
 
 
-# What 2.x makes of a condition: unlike 1.37 it gives the alert up, UNDEFINED, where it asks for a name that is not known.
+# What 2.x makes of a condition: unlike 1.37 it gives an alert up that asks for a name that is not known.
 
 def on_2_x(condition, **names):
     """Return whether CONDITION holds; NAMES are those known: of alerts by their own name, "." is "__"."""
@@ -245,6 +245,7 @@ def condition_of(alert):
 
 PAGES = {"ksm__memory__shared": 0, "ksm__memory__sharing": 0, "ksm__memory__unshared": 7, "ksm__memory__volatile": 0}
 NO_PAGES = {**PAGES, "ksm__memory__unshared": 0}
+ZEROS = {**NO_PAGES, "ksm_has_zero_pages": 1, "ksm__zero_pages__zero": 1}
 NEW = {"ksm_has_scan": 1, "ksm_has_zero_pages": 1, "ksm__zero_pages__zero": 0}
 ON = {"ksm__state__running": 1}
 OLD = {"ksm_has_scan": 0, "ksm_has_zero_pages": 0}
@@ -260,7 +261,7 @@ ON_2_X = [
     ("ksm_stalled", True, {**NEW, **PAGES, "this": 1, "ksm_scanned": 0, "ksm_running": 600}),
     ("ksm_stalled", False, {**NEW, **PAGES, "this": 0, "ksm_scanned": 1, "ksm_running": 600}),
     ("ksm_stalled", False, {**NEW, **NO_PAGES, "this": 0, "ksm_scanned": 0, "ksm_running": 600}),
-    ("ksm_stalled", True, {**NEW, **NO_PAGES, "ksm__zero_pages__zero": 1, "this": 0, "ksm_scanned": 0, "ksm_running": 600}),
+    ("ksm_stalled", True, {**NEW, **ZEROS, "this": 0, "ksm_scanned": 0, "ksm_running": 600}),
     ("ksm_stalled", False, {**NEW, **PAGES, "this": 0, "ksm_scanned": 0, "ksm_running": 0}),
     ("ksm_stalled", True, {**OLD, **PAGES, "this": 0, "ksm_wasted_scanning": 0.04, "ksm_running": 600}),
     ("ksm_stalled", False, {**OLD, **PAGES, "this": 0, "ksm_wasted_scanning": 0.1, "ksm_running": 600}),

@@ -178,7 +178,7 @@ class Clockwork:
     STEP_S = 0.01
     RATES = {f"{KSM}/pages_scanned": 20000, f"{KSM}/pages_skipped": 3000, f"{KSM}/full_scans": 40}
     KSMD_RATE = 250_000_000         # ns a second: a quarter of a core
-    COW_RATE = 500
+    EVENTS = {"cow_ksm": 500, "ksm_swpin_copy": 70}
 
     def __init__(self, tree):
         self.tree = tree
@@ -209,8 +209,11 @@ class Clockwork:
         """Write what the counters are SECONDS after the start."""
         for path, rate in self.RATES.items():
             put(self.tree, path, f"{self.first[path] + int(rate * seconds)}\n")
-        cow = int(re.search(r"^cow_ksm (\d+)$", self.vmstat, re.MULTILINE)[1]) + int(self.COW_RATE * seconds)
-        put(self.tree, "proc/vmstat", re.sub(r"(?m)^cow_ksm \d+$", f"cow_ksm {cow}", self.vmstat))
+        vmstat = self.vmstat
+        for name, rate in self.EVENTS.items():
+            count = int(re.search(rf"(?m)^{name} (\d+)$", vmstat)[1]) + int(rate * seconds)
+            vmstat = re.sub(rf"(?m)^{name} \d+$", f"{name} {count}", vmstat)
+        put(self.tree, "proc/vmstat", vmstat)
         put(self.tree, self.schedstat.relative_to(self.tree), f"{self.ran + int(self.KSMD_RATE * seconds)} 1 1\n")
 
     def reset(self, path):
@@ -239,6 +242,7 @@ GROWING = [
     ("scanned", 20000, 20000),
     ("skipped", 3000, 3000),
     ("cow", 500, 500),
+    ("swpin_copy", 70, 70),
     ("full_scans", 40, 40),
     ("ksmd_cpu", 25, 250),      # % of a core; ms
 ]

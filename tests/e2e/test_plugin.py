@@ -145,17 +145,20 @@ def test_a_tick_is_one_write_and_charts_are_drawn_once(plugin):
     running.end_input()
     agent = Agent(running.text())
     assert len(agent.ticks) == len(running.chunks)
-    assert running.text().count("CHART ") == len(agent.charts) == running.chunks[0][1].count(b"CHART ")
+    drawn = [line for line in running.text().splitlines() if line.startswith("CHART ")]
+    assert len(drawn) == len(agent.charts) == len(re.findall(rb"^CHART ", running.chunks[0][1], re.MULTILINE))
 
 
 def test_a_flood_on_stdin_delays_no_tick(plugin):
     running = plugin("1")
     flood = threading.Thread(target=pour, args=(running.process.stdin, time.monotonic() + 3.5))
     flood.start()
-    _first, *rest = running.wait_chunks(4, 5)
     flood.join()
-    assert max(offset(when, 1) for when in rest) < TICK_S * 2
-    assert running.end_input()[0] == 0
+    _first, *rest = [when for when, chunk in running.chunks if b"BEGIN ksm.memory\n" in chunk]
+    answers = sum(chunk.count(b"FUNCTION_RESULT_END\n") for _when, chunk in running.chunks)
+    print(f"{answers} answers; late by {max(offset(when, 1) for when in rest) * 1000:.0f} ms")
+    assert len(rest) >= 3 and max(offset(when, 1) for when in rest) < TICK_S * 2
+    assert answers > 1000 and running.end_input()[0] == 0
 
 
 def pour(pipe, until):
@@ -387,6 +390,13 @@ def knobs():
     return {str(path) for path in LIVE_KSM.iterdir() if path.stat().st_mode & 0o200 and path.name != "run"}
 
 
+def one_read_gives_all():
+    """Whether what is wanted of vmstat stands in what the kernel gives at the first read."""
+    with open("/proc/vmstat", "rb", buffering=0) as file:
+        text = b"\n" + file.read(65536)
+    return all(b"\n" + field + b" " in text for field in (b"cow_ksm", b"ksm_swpin_copy"))
+
+
 def check_steady_tick(calls, reads_knobs):
     """Check the CALLS of a tick where everything is open: reads, one write, one wait, nothing else."""
     names = Counter(name for name, _arguments, _result in calls)
@@ -394,7 +404,10 @@ def check_steady_tick(calls, reads_knobs):
     assert (names["write"], names["poll"]) == (1, 1)
     preads = Counter(path_of(arguments) for name, arguments, _result in calls if name == "pread64")
     vmstat = [int(result) for name, arguments, result in calls if name == "pread64" and "/vmstat>" in arguments]
-    assert vmstat[-1] == 0 and 0 not in vmstat[:-1], "vmstat is read until its end, no further"
+    if one_read_gives_all():
+        assert len(vmstat) == 1, "vmstat is read on although nothing was lacking"
+    else:
+        assert vmstat[-1] == 0 and 0 not in vmstat[:-1], "vmstat is read until its end, no further"
     del preads["/proc/vmstat"]
     assert set(preads.values()) == {1}, "a file is read more than once"
     advised = "[none]" not in mode() and "/sys/kernel/mm/ksm/pages_to_scan" in preads

@@ -80,7 +80,7 @@ bool run_is_ksmd(const char *key) {
 
 static int agent = -1;            /* the agent's end of ksm.plugin's stdin */
 static size_t ends[WORLD_STATES]; /* of each tick in the stream */
-static char stdin_line[] = "TIMEOUT of no meaning\n";
+static char stdin_line[] = "FUNCTION 1 10 \"ksm:consumers\"\n"; /* is answered, if it can be read */
 
 /* ksm.plugin waits: what it wrote until now is the tick's. */
 static void waited(void) {

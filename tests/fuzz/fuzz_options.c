@@ -17,6 +17,7 @@ static void within(const struct ksm_options *options) {
     HOLDS(options->consumers >= 0 && options->consumers <= 200);
     HOLDS(options->consumers_interval >= 1 && options->consumers_interval <= 3600);
     HOLDS(options->consumers_exclude < 1U << 4);
+    HOLDS(options->function_access >= 0 && options->function_access <= 1);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -256,6 +256,34 @@ static const char *take_label(struct protocol *p, const struct line *line) {
     return NULL;
 }
 
+static const char *take_function(struct protocol *p, const struct line *line) {
+    int64_t number = 0;
+
+    if (p->count > 0 || p->offered)
+        return "FUNCTION again, or after a chart";
+    if (line->count != 8 || strcmp(line->words[1], "GLOBAL") != 0)
+        return "FUNCTION takes GLOBAL and 6 words";
+    if (!*line->words[2] || !take_number(line->words[3], &number) || !*line->words[4] ||
+        !take_number(line->words[7], &number))
+        return "FUNCTION: no name, timeout, help or priority";
+    p->offered = true;
+    return NULL;
+}
+
+static const char *take_answer(struct protocol *p, const struct line *line) {
+    int64_t number = 0;
+
+    if (p->setting)
+        return "an answer between BEGIN and END";
+    if (line->count != 5 || !take_number(line->words[2], &number) ||
+        !take_number(line->words[4], &number))
+        return "FUNCTION_RESULT_BEGIN takes id, status, type, expires";
+    p->answering = true;
+    p->answers++;
+    p->drawing = NULL;
+    return NULL;
+}
+
 static const char *take_line(struct protocol *p, const char *text) {
     static const struct {
         const char *keyword;
@@ -269,11 +297,17 @@ static const char *take_line(struct protocol *p, const char *text) {
         {"END", take_end},
         {"CLABEL", take_label},
         {"CLABEL_COMMIT", take_label},
+        {"FUNCTION", take_function},
+        {"FUNCTION_RESULT_BEGIN", take_answer},
     };
     static struct line line;
 
     if (strlen(text) > LONGEST_LINE)
         return "line too long";
+    if (p->answering) { /* not looked into, until its end */
+        p->answering = strcmp(text, "FUNCTION_RESULT_END") != 0;
+        return NULL;
+    }
     const char *error = split(text, &line);
     if (error || line.count == 0)
         return error;

@@ -4,8 +4,13 @@
  * would take in its own way, or drop the plugin for, is an error here.
  *
  *   CHART type.id name title units family context charttype priority update_every options plugin
- * module VARIABLE CHART|HOST name = value CLABEL name value source, CLABEL_COMMIT DIMENSION id name
- * algorithm multiplier divisor [options] BEGIN type.id, SET id = value, END, and empty lines
+ *     module
+ *   VARIABLE CHART|HOST name = value
+ *   CLABEL name value source, CLABEL_COMMIT
+ *   DIMENSION id name algorithm multiplier divisor [options]
+ *   BEGIN type.id, SET id = value, END, and empty lines
+ *   FUNCTION GLOBAL name timeout help tags access priority, before any chart
+ *   FUNCTION_RESULT_BEGIN id status type expires, any lines, FUNCTION_RESULT_END
  */
 #ifndef KSM_TESTS_PROTOCOL_H
 #define KSM_TESTS_PROTOCOL_H
@@ -59,6 +64,9 @@ struct protocol {
     struct protocol_chart *drawing; /* CHART was sent: its dimensions may follow, */
     bool labelling;                 /* and before these its labels */
     struct protocol_chart *setting; /* BEGIN was sent, END was not yet */
+    bool answering;                 /* lines are those of an answer */
+    int answers;                    /* so far */
+    bool offered;                   /* FUNCTION was sent */
     char error[512];                /* of the first bad line, and the line */
 };
 

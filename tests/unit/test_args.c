@@ -117,6 +117,11 @@ static const struct row {
     {{"--version"}, 0, NULL, false, 0, ARGS_VERSION, 0, {NULL}},
     {{"-v"}, 0, NULL, false, 0, ARGS_VERSION, 0, {NULL}},
     {{"5", "--root=/host", "--help"}, 5, "/host", false, 0, ARGS_HELP, 0, {NULL}},
+    {{"--explain"}, 0, NULL, false, 0, ARGS_EXPLAIN, 0, {NULL}},
+    {{"--explain", "--root=/host"}, 0, "/host", false, 0, ARGS_EXPLAIN, 0, {NULL}},
+    {{"--root", "/host", "--explain"}, 0, "/host", false, 0, ARGS_EXPLAIN, 0, {NULL}},
+    {{"--explain", "--rot=/host"}, 0, NULL, false, 0, ARGS_EXPLAIN, 1, {"--rot"}},
+    {{"--explain=x"}, 0, NULL, false, 0, ARGS_RUN, 1, {"--explain"}},
     {{"--help=x"}, 0, NULL, false, 0, ARGS_RUN, 1, {"--help"}},
 };
 

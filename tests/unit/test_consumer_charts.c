@@ -111,20 +111,26 @@ static int begun(const char *id) {
 /* ---- a few ---- */
 
 #define SUM_CHART                                                                                  \
-    "CHART ksm.consumers '' 'Who saves: memory saved, by kind of consumer' 'MiB' 'consumers' "     \
-    "ksm.consumers stacked 1380 10 '' ksm.plugin ksm\n"                                            \
+    "CHART ksm.consumers '' 'Memory saved, by kind of consumer' 'MiB' 'who saves' ksm.consumers "  \
+    "stacked 1393 10 '' ksm.plugin ksm\n"                                                          \
     "DIMENSION vm '' absolute 1 1048576\n"                                                         \
     "DIMENSION container '' absolute 1 1048576\n"                                                  \
     "DIMENSION service '' absolute 1 1048576\n"                                                    \
     "DIMENSION program '' absolute 1 1048576\n"                                                    \
     "DIMENSION unattributed '' absolute 1 1048576\n"
-#define CHART_LINE(kind, name, options)                                                            \
-    "CHART ksm.consumer_" kind "_" name " '' 'Memory of " kind " " name "' 'MiB' 'consumers' "     \
-    "ksm.consumer_memory stacked 1381 10" options " ksm.plugin ksm\n"
-#define CHART(kind, name)                                                                          \
-    CHART_LINE(kind, name, " ''")                                                                  \
+#define LINE(kind, name, who, place, options)                                                      \
+    "CHART ksm.consumer_" kind "_" name " '' 'Memory of " who                                      \
+    ": what it takes (real), and what it saves (saved)' 'MiB' 'who saves' ksm.consumer_memory "    \
+    "stacked " place " 10" options " ksm.plugin ksm\n"
+#define CHART_LINE(kind, name, options) LINE(kind, name, kind " " name, "1394", options)
+#define CHART_OTHER                                                                                \
+    LINE("other", "other", "all other consumers", "1395", " ''")                                   \
+    LABELS_AND_DIMENSIONS("other", "other")
+#define OBSOLETE_OTHER LINE("other", "other", "all other consumers", "1395", " obsolete")
+#define LABELS_AND_DIMENSIONS(kind, name)                                                          \
     "CLABEL kind " kind " 1\nCLABEL name '" name "' 1\nCLABEL_COMMIT\n"                            \
     "DIMENSION real '' absolute 1 1048576\nDIMENSION saved '' absolute 1 1048576\n"
+#define CHART(kind, name) CHART_LINE(kind, name, " ''") LABELS_AND_DIMENSIONS(kind, name)
 #define OBSOLETE(kind, name) CHART_LINE(kind, name, " obsolete")
 #define VALUES(kind, name, values) "BEGIN ksm.consumer_" kind "_" name "\n" values "END\n"
 #define SUM_VALUES                                                                                 \
@@ -154,13 +160,12 @@ static void expect_exactly(const char *when, const char *want) {
 START_TEST(lines) {
     two_and_others();
     send_table("first");
-    expect_exactly("first",
-                   SUM_CHART SUM_VALUES CHART("vm", "web-01")
-                       VALUES("vm", "web-01", "SET real = 734003200\nSET saved = 314572800\n")
-                           CHART("service", "getty@tty1")
-                               VALUES("service", "getty@tty1", "SET saved = 4096\n")
-                                   CHART("other", "other")
-                                       VALUES("other", "other", "SET real = 8\nSET saved = 7\n"));
+    expect_exactly(
+        "first",
+        SUM_CHART SUM_VALUES CHART("vm", "web-01")
+            VALUES("vm", "web-01", "SET real = 734003200\nSET saved = 314572800\n")
+                CHART("service", "getty@tty1") VALUES("service", "getty@tty1", "SET saved = 4096\n")
+                    CHART_OTHER VALUES("other", "other", "SET real = 8\nSET saved = 7\n"));
     send_table("second");
     expect_exactly(
         "second", SUM_VALUES VALUES("vm", "web-01", "SET real = 734003200\nSET saved = 314572800\n")
@@ -176,7 +181,8 @@ START_TEST(what_the_agent_understands) {
     struct protocol_chart *vm = protocol_chart(&agent, "ksm.consumer_vm_web-01");
     ck_assert(sum && vm);
     ck_assert_int_eq(sum->count, KSM_CONSUMER_KIND_COUNT + 1);
-    ck_assert_str_eq(vm->title, "Memory of vm web-01");
+    ck_assert_str_eq(vm->title,
+                     "Memory of vm web-01: what it takes (real), and what it saves (saved)");
     ck_assert_str_eq(vm->units, "MiB");
     ck_assert_str_eq(vm->context, "ksm.consumer_memory");
     ck_assert_str_eq(vm->type, "stacked");
@@ -302,15 +308,14 @@ START_TEST(the_others_end_and_return) {
     table.count = 2;
     table.other = (struct ksm_consumer){.name.text = "other"};
     send_table("all are shown");
-    expect("all are shown", OBSOLETE("other", "other"));
+    expect("all are shown", OBSOLETE_OTHER);
     expect_not("all are shown", "BEGIN ksm.consumer_other_other\n");
     send_table("later");
     ck_assert_msg(!strstr(sent, "other"), "later: got\n%s", sent);
     forget("ksm.consumer_other_other");
     two_and_others();
     send_table("back");
-    expect("back",
-           CHART("other", "other") VALUES("other", "other", "SET real = 8\nSET saved = 7\n"));
+    expect("back", CHART_OTHER VALUES("other", "other", "SET real = 8\nSET saved = 7\n"));
 }
 END_TEST
 
@@ -321,7 +326,7 @@ START_TEST(all_end) {
     table.other.processes = 0;
     send_table("all have ended");
     expect("all have ended",
-           OBSOLETE("vm", "web-01") OBSOLETE("service", "getty@tty1") OBSOLETE("other", "other"));
+           OBSOLETE("vm", "web-01") OBSOLETE("service", "getty@tty1") OBSOLETE_OTHER);
     expect("all have ended", SUM_VALUES);
     ck_assert_int_eq((int)charts.count, 0);
 }
@@ -383,7 +388,7 @@ START_TEST(two_hundred_and_others) {
         obsolete++;
     ck_assert_int_eq(obsolete, SHOWN);
     ck_assert_int_eq((int)charts.count, 50 + 1);
-    const char *last_obsolete = strstr(sent, "a199' 'MiB'");
+    const char *last_obsolete = strstr(sent, "program a199: ");
     const char *first_new = strstr(sent, "CHART ksm.consumer_program_b000");
     ck_assert_msg(last_obsolete && first_new && last_obsolete < first_new,
                   "room is not made before others come");

@@ -27,6 +27,7 @@ START_TEST(defaults) {
     ck_assert_int_eq(options.consumers, 20);
     ck_assert_int_eq(options.consumers_interval, 10);
     ck_assert_uint_eq(options.consumers_exclude, 0);
+    ck_assert_int_eq(options.function_access, KSM_ACCESS_MEMBERS);
 }
 END_TEST
 
@@ -44,6 +45,8 @@ static const char *text_of(const char *key) {
         snprintf(text, sizeof(text), "%d", options.consumers_interval);
     else if (strcasecmp(key, "ConsumersExclude") == 0)
         snprintf(text, sizeof(text), "%#x", options.consumers_exclude);
+    else if (strcasecmp(key, "function-access") == 0)
+        snprintf(text, sizeof(text), "%d", options.function_access);
     else
         ck_abort_msg("%s: the tests do not know this option", key);
     return text;
@@ -207,7 +210,41 @@ START_TEST(unknown_keys) {
         expect_message(rows[i].key);
         expect_message("\"7\"");
         for (size_t at = 0; ksm_options_text(at, &option) == 0; at++)
-            expect_message(host == KSM_COLLECTD ? option.key : option.word);
+            if (host == KSM_NETDATA || option.key)
+                expect_message(host == KSM_COLLECTD ? option.key : option.word);
+    }
+}
+END_TEST
+
+/* What one host alone has is unknown to the other, and not named there either. */
+START_TEST(of_one_host_alone) {
+    static const struct {
+        const char *value;
+        int status;
+        int want;
+    } rows[] = {
+        {"members", 0, KSM_ACCESS_MEMBERS},   {"any", 0, KSM_ACCESS_ANY},
+        {"", -EINVAL, KSM_ACCESS_MEMBERS},    {"Any", -EINVAL, KSM_ACCESS_MEMBERS},
+        {"an", -EINVAL, KSM_ACCESS_MEMBERS},  {"anybody", -EINVAL, KSM_ACCESS_MEMBERS},
+        {"or", -EINVAL, KSM_ACCESS_MEMBERS},  {"members or any", -EINVAL, KSM_ACCESS_MEMBERS},
+        {"0x13", -EINVAL, KSM_ACCESS_MEMBERS}};
+    static const char *const keys[] = {"FunctionAccess", "function-access", "function_access"};
+
+    for (int i = 0; i < ROWS(rows); i++) {
+        ksm_options_init(&options);
+        int status = ksm_options_set(&options, KSM_NETDATA, "function-access", rows[i].value,
+                                     message, sizeof(message));
+        ck_assert_msg(status == rows[i].status && options.function_access == rows[i].want,
+                      "\"%s\": got %s and %d", rows[i].value, suite_status(status),
+                      options.function_access);
+        if (status != 0)
+            expect_message("members or any");
+    }
+    for (int i = 0; i < ROWS(keys); i++) {
+        ck_assert_int_eq(
+            ksm_options_set(&options, KSM_COLLECTD, keys[i], "any", message, sizeof(message)),
+            -ENOENT);
+        expect_message("there are Root, Consumers, ConsumersInterval, ConsumersExclude, Settings");
     }
 }
 END_TEST
@@ -270,16 +307,18 @@ START_TEST(documentation) {
     size_t i = 0;
 
     for (; ksm_options_text(i, &option) == 0; i++) {
-        ck_assert_msg(*option.key && *option.word && *option.help && *option.allowed,
+        enum ksm_host host = option.key ? KSM_COLLECTD : KSM_NETDATA;
+        const char *key = option.key ? option.key : option.word;
+        ck_assert_msg(*key && *option.word && *option.help && *option.allowed,
                       "option %zu: something is empty", i);
         ck_assert_msg(!strchr(option.help, '|') && !strchr(option.allowed, '|'),
-                      "%s: a bar would break the tables of the documentation", option.key);
+                      "%s: a bar would break the tables of the documentation", key);
         char before[PATH_MAX];
-        snprintf(before, sizeof(before), "%s", text_of(option.key));
-        int status = ksm_options_set(&options, KSM_COLLECTD, option.key, option.standard, message,
-                                     sizeof(message));
-        ck_assert_msg(status == 0 && strcmp(before, text_of(option.key)) == 0,
-                      "%s: its default is not \"%s\" (%s)", option.key, option.standard, message);
+        snprintf(before, sizeof(before), "%s", text_of(key));
+        int status =
+            ksm_options_set(&options, host, key, option.standard, message, sizeof(message));
+        ck_assert_msg(status == 0 && strcmp(before, text_of(key)) == 0,
+                      "%s: its default is not \"%s\" (%s)", key, option.standard, message);
     }
     ck_assert_uint_gt(i, 0);
     ck_assert_int_eq(ksm_options_text(i, &option), -ENOENT);
@@ -297,6 +336,7 @@ int main(void) {
     tcase_add_loop_test(values, bad_values, 0, 2 * ROWS(bad_rows));
     tcase_add_test(values, unknown_keys);
     tcase_add_test(values, again);
+    tcase_add_test(values, of_one_host_alone);
     tcase_add_checked_fixture(texts, set_up, NULL);
     tcase_add_test(texts, long_roots);
     tcase_add_test(texts, long_texts);

@@ -195,6 +195,54 @@ START_TEST(kernels) {
 }
 END_TEST
 
+#define COUNTS "ksm_rmap_items %s\nksm_zero_pages 0\nksm_merging_pages 0\nksm_process_profit 0\n"
+
+/* What three processes, of which the first takes part, say of having opted in: y, n, or nothing. */
+static const struct {
+    const char *says;
+    int64_t opted_in;
+} opted_in_rows[] = {
+    {"yyy", 3},  {"yny", 2}, {"nnn", 0}, {"nny", 1}, {"---", -1}, /* before 6.14 */
+    {"-n-", 0},  {"-y-", 1},                                      /* some ended meanwhile */
+    {"xxx", -1}, /* "ksm_mergeable yes": not what the kernel prints */
+    {"...", 0},  /* neither yes nor no */
+};
+
+static void write_opted_in(int pid, char says, bool takes_part) {
+    char text[256];
+    int len = snprintf(text, sizeof(text), COUNTS "%s", takes_part ? "7" : "0",
+                       says == 'y'   ? "ksm_merge_any: no\nksm_mergeable: yes\n"
+                       : says == 'n' ? "ksm_merge_any: no\nksm_mergeable: no\n"
+                       : says == 'x' ? "ksm_mergeable yes\n"
+                       : says == '.' ? "ksm_mergeable: yes!\n"
+                                     : "");
+
+    crowd_file(dir, pid, "ksm_stat", text, (size_t)len);
+}
+
+START_TEST(who_has_opted_in) {
+    const char *says = opted_in_rows[_i].says;
+
+    crowd_remove(dir, 1);
+    for (int i = 0; i < 3; i++) {
+        add_somebody(42 + i);
+        write_opted_in(42 + i, says[i], i == 0);
+    }
+    init(0);
+    ck_assert_int_eq(p.opted_in, -1);
+    for (int round = 0; round < 3; round++) {
+        sweep();
+        refresh();
+        EXPECT_LIST(says, 42);
+        ck_assert_msg(p.opted_in == opted_in_rows[_i].opted_in,
+                      "%s, round %d: got %" PRId64 " opted in, want %" PRId64, says, round,
+                      p.opted_in, opted_in_rows[_i].opted_in);
+    }
+    ksm_processes_clear(&p);
+    ck_assert_int_eq(p.opted_in, -1);
+}
+END_TEST
+
 /* In a tree that is not the reader's own /proc there may be no self, or it leads nowhere. */
 START_TEST(source_by_process_1) {
     tree_unlink(dir, "proc/self/ksm_stat");
@@ -1055,6 +1103,7 @@ int main(void) {
     fflush(stdout);
     tcase_add_checked_fixture(kernel, set_up, tear_down);
     tcase_add_loop_test(kernel, kernels, 0, ROWS(kernel_rows));
+    tcase_add_loop_test(kernel, who_has_opted_in, 0, ROWS(opted_in_rows));
     tcase_add_test(kernel, source_by_process_1);
     tcase_add_test(kernel, init_opens_nothing);
 

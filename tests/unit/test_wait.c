@@ -4,6 +4,7 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,13 +30,14 @@ static void set_up(void) {
     faults_clear();
 }
 
-static const char *const results[] = {"tick", "work", "sign of life", "end"};
-
 static const char *word(enum wait_result result) {
-    return result == WAIT_TICK    ? results[0]
-           : result == WAIT_WORK  ? results[1]
-           : result == WAIT_ALIVE ? results[2]
-                                  : results[3];
+    static const char *const results[] = {[WAIT_TICK] = "tick",
+                                          [WAIT_WORK] = "work",
+                                          [WAIT_REQUEST] = "request",
+                                          [WAIT_ALIVE] = "sign of life",
+                                          [WAIT_END] = "end"};
+
+    return results[result];
 }
 
 /* Waits once; it must end so, at this time of the wall clock. */
@@ -157,17 +159,122 @@ START_TEST(no_stdin) {
 }
 END_TEST
 
-/* Anything else that comes in is read and dropped, and does not move the tick. */
+static void say(const char *text) {
+    ck_assert_int_eq(write(agent, text, strlen(text)), (int)strlen(text));
+}
+
+static void expect_request(const char *id, int64_t want_time) {
+    expect(WAIT_REQUEST, want_time);
+    ck_assert_str_eq(waiting.requests.request.id, id);
+}
+
+/* Anything but requests is read and dropped, and does not move the tick. */
 START_TEST(words_on_stdin) {
     static char many[10000];
 
     faults_stop_clocks(realtime, monotonic);
     wait_init(&waiting, 1);
-    ck_assert_int_eq(write(agent, "FUNCTION x 10 \"y\"\n\nQUIT", 24), 24);
+    say("FUNCTION_CANCEL x\n\nHELLO\nFUNCTION x 10");
     ck_assert_int_eq(write(agent, many, sizeof(many)), (int)sizeof(many));
     expect(WAIT_TICK, realtime + 1000);
     close(agent);
     expect(WAIT_END, realtime + 1000);
+    faults_clear();
+}
+END_TEST
+
+/* One at a time, in their order, however they come; then the tick, in time. */
+START_TEST(requests) {
+    faults_stop_clocks(realtime, monotonic);
+    wait_init(&waiting, 1);
+    say("FUNCTION a 10 f\nFUNCTION b 10 f\nFUNCTION_PAYLOAD c 10 f\nx\nFUNCTION_PAYLOAD_END\nFUNC");
+    expect_request("a", realtime);
+    expect_request("b", realtime);
+    expect_request("c", realtime);
+    say("TION d 10 f\n");
+    expect_request("d", realtime);
+    expect(WAIT_TICK, realtime + 1000);
+    faults_clear();
+}
+END_TEST
+
+/* Where there is work to do it is done between requests, and time is not lost. */
+START_TEST(requests_and_work) {
+    faults_stop_clocks(realtime, monotonic);
+    wait_init(&waiting, 1);
+    say("FUNCTION a 10 f\nFUNCTION b 10 f\n");
+    ck_assert_int_eq(wait_for_tick(&waiting, true), WAIT_REQUEST);
+    ck_assert_int_eq(wait_for_tick(&waiting, true), WAIT_REQUEST);
+    ck_assert_int_eq(wait_for_tick(&waiting, true), WAIT_WORK);
+    ck_assert_int_eq(faults_realtime(), realtime);
+    faults_clear();
+}
+END_TEST
+
+/* Shortly before a tick a request waits until after it, and work goes on. */
+START_TEST(requests_before_a_tick) {
+    static const int late[] = {0,   900, 1000 - WAIT_RESERVED_MS - 1, 1000 - WAIT_RESERVED_MS,
+                               990, 999};
+
+    faults_stop_clocks(realtime, monotonic);
+    wait_init(&waiting, 1);
+    say("FUNCTION a 10 f\n");
+    faults_stop_clocks(realtime + late[_i], monotonic + late[_i]);
+    if (1000 - late[_i] <= WAIT_RESERVED_MS) {
+        ck_assert_int_eq(wait_for_tick(&waiting, true), WAIT_WORK);
+        expect(WAIT_TICK, realtime + 1000);
+        expect_request("a", realtime + 1000);
+    } else {
+        expect_request("a", realtime + late[_i]);
+        expect(WAIT_TICK, realtime + 1000);
+    }
+    faults_clear();
+}
+END_TEST
+
+/* A flood that never ends: every tick is at its time, and there is a sign of life. */
+START_TEST(flood) {
+    faults_stop_clocks(realtime, monotonic);
+    wait_init(&waiting, 1);
+    for (int tick = 1; tick <= 3; tick++) {
+        for (int ms = 0;; ms++) { /* an answer takes 1 ms */
+            int64_t now = realtime + (tick - 1) * 1000 + ms;
+            faults_stop_clocks(now, now - realtime + monotonic);
+            say("FUNCTION a 10 f\n");
+            enum wait_result got = wait_for_tick(&waiting, false);
+            if (got == WAIT_TICK)
+                break;
+            ck_assert_msg(got == WAIT_REQUEST, "got %s", word(got));
+            ck_assert_int_lt(ms, 1000);
+        }
+        ck_assert_msg(faults_realtime() <= realtime + tick * 1000 + 1, "tick %d is late", tick);
+    }
+    faults_clear();
+}
+END_TEST
+
+/* The agent's words to leave: what was asked before is answered, if it has not hung up. */
+START_TEST(quit) {
+    static const char *const words[] = {"QUIT", "QUIT\n", "\nQUIT\nFUNCTION b 10 f\n"};
+    char text[64];
+
+    faults_stop_clocks(realtime, monotonic);
+    wait_init(&waiting, 1);
+    snprintf(text, sizeof(text), "FUNCTION a 10 f\n%s", words[_i]);
+    say(text);
+    expect_request("a", realtime);
+    expect(WAIT_END, realtime);
+    faults_clear();
+}
+END_TEST
+
+START_TEST(requests_of_nobody) {
+    faults_stop_clocks(realtime, monotonic);
+    wait_init(&waiting, 1);
+    for (int i = 0; i < 500; i++)
+        say("FUNCTION a 10 f\n");
+    close(agent);
+    expect(WAIT_END, realtime);
     faults_clear();
 }
 END_TEST
@@ -199,5 +306,11 @@ int main(void) {
     tcase_add_test(input, end_of_stdin);
     tcase_add_test(input, no_stdin);
     tcase_add_test(input, words_on_stdin);
+    tcase_add_test(input, requests);
+    tcase_add_test(input, requests_and_work);
+    tcase_add_loop_test(input, requests_before_a_tick, 0, 6);
+    tcase_add_test(input, flood);
+    tcase_add_loop_test(input, quit, 0, 3);
+    tcase_add_test(input, requests_of_nobody);
     return suite_run(suite);
 }

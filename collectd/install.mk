@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: MIT
+# Installing collectd's plugin; included by ../Makefile.
+
+# Where collectd looks for plugins: elsewhere than in Debian it is in lib64, in the multiarch
+# directory, or below the prefix of a build of one's own.
+COLLECTD_DIRS = $(LIBDIR)/collectd /usr/lib/collectd /usr/lib64/collectd \
+	/usr/lib/$(shell $(CC) -print-multiarch 2>/dev/null)/collectd \
+	/usr/local/lib/collectd /opt/collectd/lib/collectd
+COLLECTD_PLUGINDIR ?= $(call found,$(COLLECTD_DIRS))
+COLLECTD_EXAMPLES = $(wildcard collectd/*.conf collectd/*.yml collectd/*.json)
+
+install-collectd: $(BUILD)/ksm.so ## Install collectd's plugin alone
+	$(call put,0644,$(BUILD)/ksm.so,$(COLLECTD_PLUGINDIR))
+	$(call put,0644,collectd/collectd-ksm.5,$(MANDIR)/man5)
+	$(call put,0644,$(COLLECTD_EXAMPLES),$(DOCDIR)/examples)
+	@echo '  collectd: add "LoadPlugin ksm" to its configuration, or take $(DOCDIR)/examples/ksm.conf'
+	@echo '            there, and restart it; man 5 collectd-ksm'
+
+uninstall-collectd:
+	rm -f $(DESTDIR)$(COLLECTD_PLUGINDIR)/ksm.so $(DESTDIR)$(MANDIR)/man5/collectd-ksm.5
+	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/examples/,$(notdir $(COLLECTD_EXAMPLES)))
+	$(call drop,$(COLLECTD_PLUGINDIR) $(MANDIR)/man5 $(DOCDIR)/examples $(DOCDIR))
+
+.PHONY: install-collectd uninstall-collectd

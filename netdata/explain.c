@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+#include "explain.h"
+
+#include <errno.h>
+
+const struct explain_words explain_words[EXPLAIN_IDS] = {
+#define VERDICT(id, status, sentence, reason, advice)                                              \
+    [EXPLAIN_##id] = {#id, status, sentence, reason, advice},
+#define REMARK(id, sentence) [EXPLAIN_##id] = {#id, -1, sentence, NULL, NULL},
+#define SECTION(title)
+#define LINE(label, text)
+#define TEXT(id, text)
+#include "explain.def"
+#undef VERDICT
+#undef REMARK
+#undef SECTION
+#undef LINE
+#undef TEXT
+};
+
+/* ---- gathering ---- */
+
+/* Growth of a counter in so many ms, times scale, a second; absent if it did not only grow. */
+static struct ksm_value rate_of(const struct ksm_value *before, const struct ksm_value *now,
+                                int64_t scale, int64_t ms) {
+    struct ksm_value rate = {.status = before->status != 0 ? before->status : now->status};
+    int64_t growth = 0;
+
+    if (rate.status != 0)
+        return rate;
+    if (now->value < before->value)
+        rate.status = -ENODATA;
+    else if (ms <= 0 || __builtin_sub_overflow(now->value, before->value, &growth) ||
+             __builtin_mul_overflow(growth, scale, &growth))
+        rate.status = -ERANGE;
+    else
+        rate.value = growth / ms;
+    return rate;
+}
+
+void explain_host(struct explain_facts *facts, const struct ksm_sample *before,
+                  const struct ksm_sample *now, int64_t look_ms) {
+    const int64_t percents = (int64_t)100 * ksm_unit_scale[KSM_UNIT_PERCENT];
+    const int64_t ns_per_ms = 1000000;
+
+    facts->now = *now;
+    facts->rate = rate_of(&before->at[KSM_scanned], &now->at[KSM_scanned], 1000, look_ms);
+    facts->ksmd = rate_of(&before->at[KSM_ksmd_cpu], &now->at[KSM_ksmd_cpu], percents, look_ms);
+    facts->ksmd.value /= ns_per_ms;
+}
+
+void explain_consumers(struct explain_facts *facts, const struct ksm_consumers *c) {
+    const struct ksm_processes *processes = &c->processes;
+
+    facts->source = processes->source;
+    facts->consumers = c->top > 0 ? &c->table : NULL;
+    facts->opted_in = processes->opted_in;
+    facts->denied = processes->denied;
+    facts->hidden = processes->hidden;
+    facts->recorded = processes->source == KSM_PROCESS_STAT ? 0 : -1;
+    for (size_t i = 0; facts->recorded >= 0 && i < processes->count; i++)
+        facts->recorded += processes->list[i].rmap_items > 0;
+}
+
+/* ---- what is known of a figure ---- */
+
+static bool is_known(const struct explain_facts *f, enum ksm_id id) {
+    return f->now.at[id].status == 0;
+}
+
+static bool is(const struct explain_facts *f, enum ksm_id id, int64_t value) {
+    return is_known(f, id) && f->now.at[id].value == value;
+}
+
+static bool is_over(const struct explain_facts *f, enum ksm_id id, int64_t value) {
+    return is_known(f, id) && f->now.at[id].value > value;
+}
+
+static bool is_under(const struct explain_facts *f, enum ksm_id id, int64_t value) {
+    return is_known(f, id) && f->now.at[id].value < value;
+}
+
+enum { STOPPED, RUNNING, UNMERGED }; /* of ksm_states */
+
+static bool is_running(const struct explain_facts *f) {
+    return is(f, KSM_run, RUNNING);
+}
+
+static bool is_merged(const struct explain_facts *f) {
+    return is_over(f, KSM_shared, 0) || is_over(f, KSM_sharing, 0) || is_over(f, KSM_zero, 0);
+}
+
+/* Any page that KSM has a record of. */
+static bool is_watching(const struct explain_facts *f) {
+    return is_merged(f) || is_over(f, KSM_unshared, 0) || is_over(f, KSM_volatile, 0);
+}
+
+/* ---- verdicts ---- */
+
+/* A page is merged at its second visit at the earliest, a new program may come within the first
+ * round: after the third all that was there at the start has had its chance. */
+enum { ROUNDS = 3 };
+
+static bool is_no_ksm(const struct explain_facts *f) {
+    return !f->in_kernel;
+}
+
+static bool is_unreadable(const struct explain_facts *f) {
+    return !is_known(f, KSM_run) || !is_known(f, KSM_sharing);
+}
+
+static bool is_exposed_full(const struct explain_facts *f) {
+    return is_over(f, KSM_exposure, EXPLAIN_EXPOSURE_FULL - 1);
+}
+
+static bool is_exposed(const struct explain_facts *f) {
+    return is_over(f, KSM_exposure, EXPLAIN_EXPOSURE_HIGH - 1) && !is_exposed_full(f);
+}
+
+static bool is_off(const struct explain_facts *f) {
+    return is(f, KSM_run, STOPPED) && !is_merged(f);
+}
+
+static bool is_unmerged(const struct explain_facts *f) {
+    return is(f, KSM_run, UNMERGED);
+}
+
+static bool is_stopped(const struct explain_facts *f) {
+    return is(f, KSM_run, STOPPED) && is_merged(f);
+}
+
+static bool is_everybody_seen(const struct explain_facts *f) {
+    return f->denied == 0 && !f->hidden && is_known(f, KSM_ksmd_cpu);
+}
+
+/* Whoever opts in is watched within a moment, if ksmd looks at any page at all: so it can be told
+ * on every kernel while that runs, and else where the processes tell. */
+static bool is_nobody(const struct explain_facts *f) {
+    if (f->uksm || is_watching(f) || f->opted_in > 0)
+        return false;
+    if (f->opted_in == 0 && is_everybody_seen(f))
+        return true;
+    return is_running(f) && is_over(f, KSM_pages_to_scan, 0);
+}
+
+static bool is_no_scan(const struct explain_facts *f) {
+    return is_running(f) && is(f, KSM_pages_to_scan, 0);
+}
+
+static bool is_waiting(const struct explain_facts *f) {
+    bool begun = is_watching(f) && !is_under(f, KSM_full_scans, ROUNDS);
+
+    return is_running(f) && !begun && !is_nobody(f) && !is_no_scan(f) &&
+           !is_over(f, KSM_ram, EXPLAIN_RAM_LITTLE - 1);
+}
+
+/* It runs, and has gone on for long enough to be blamed. */
+static bool is_settled(const struct explain_facts *f) {
+    return is_running(f) && !is_waiting(f);
+}
+
+static bool is_loss(const struct explain_facts *f) {
+    return is_settled(f) && is_under(f, KSM_net, EXPLAIN_NET_LOSS);
+}
+
+static bool is_wasted(const struct explain_facts *f) {
+    return is_settled(f) && f->ksmd.status == 0 && f->ksmd.value > EXPLAIN_KSMD_BUSY &&
+           is_under(f, KSM_ram, EXPLAIN_RAM_LITTLE);
+}
+
+static bool is_nothing(const struct explain_facts *f) {
+    return is_settled(f) && is_watching(f) && !is_merged(f);
+}
+
+static bool is_even(const struct explain_facts *f) {
+    return is_settled(f) && is_merged(f) && is_under(f, KSM_profit, 1) && !is_loss(f);
+}
+
+static bool is_well(const struct explain_facts *f) {
+    return is_settled(f) && is_merged(f) && !is_even(f) && !is_loss(f) && !is_wasted(f);
+}
+
+/* ---- remarks ---- */
+
+static bool is_denied(const struct explain_facts *f) {
+    return f->denied > 0;
+}
+
+static bool is_hidden(const struct explain_facts *f) {
+    return f->hidden;
+}
+
+/* Looking for ksmd found none: only where other process ids are seen than the host's. */
+static bool is_apart(const struct explain_facts *f) {
+    return !f->hidden && f->now.at[KSM_ksmd_cpu].status == -ENOENT;
+}
+
+typedef bool rule_fn(const struct explain_facts *f);
+
+static rule_fn *const rules[EXPLAIN_IDS] = {
+#define VERDICT(id, status, sentence, reason, advice) [EXPLAIN_##id] = is_##id,
+#define REMARK(id, sentence) [EXPLAIN_##id] = is_##id,
+#define SECTION(title)
+#define LINE(label, text)
+#define TEXT(id, text)
+#include "explain.def"
+#undef VERDICT
+#undef REMARK
+#undef SECTION
+#undef LINE
+#undef TEXT
+};
+
+bool explain_holds(const struct explain_facts *facts, enum explain_id id) {
+    return facts->in_kernel ? rules[id](facts) : id == EXPLAIN_no_ksm;
+}
+
+enum explain_id explain_verdict(const struct explain_facts *facts) {
+    for (enum explain_id id = 0; id < EXPLAIN_IDS && explain_words[id].status >= 0; id++)
+        if (explain_holds(facts, id))
+            return id;
+    return EXPLAIN_unreadable;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * ksm.plugin --explain: what KSM does on this host, in words, for a person at a terminal.
+ *
+ * Facts are gathered from the same figures and the same table of consumers as the charts; a verdict
+ * is a function of the facts alone; its words, and all others on the page, stand in explain.def.
+ */
+#ifndef KSM_EXPLAIN_H
+#define KSM_EXPLAIN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "consumers.h"
+#include "metrics.h"
+
+/* All that a verdict is made of. What is not known is absent: a status that is not 0, or -1. */
+struct explain_facts {
+    bool in_kernel; /* KSM or UKSM is in this kernel; if not, nothing else is known */
+    bool uksm;
+    struct ksm_sample now;
+    struct ksm_value ksmd; /* its CPU time, thousandths of a percent of one core */
+    struct ksm_value rate; /* pages scanned a second */
+
+    /* Who takes part; source KSM_PROCESS_NOTHING: this kernel does not tell. */
+    enum ksm_process_source source;
+    const struct ksm_consumer_table *consumers; /* stays the caller's; NULL: not asked for */
+    int64_t opted_in; /* processes with memory that may be merged; -1: not told (before 6.14) */
+    int64_t recorded; /* processes that KSM has records of; -1: not told (before 6.1) */
+    int64_t denied;   /* processes that may not be read */
+    bool hidden;      /* other users' processes are not even listed (hidepid) */
+};
+
+/* EXPLAIN_no_ksm, EXPLAIN_off …: the verdicts in order of precedence, then the remarks. */
+enum explain_id {
+#define VERDICT(id, status, sentence, reason, advice) EXPLAIN_##id,
+#define REMARK(id, sentence) EXPLAIN_##id,
+#define SECTION(title)
+#define LINE(label, text)
+#define TEXT(id, text)
+#include "explain.def"
+#undef VERDICT
+#undef REMARK
+#undef SECTION
+#undef LINE
+#undef TEXT
+    EXPLAIN_IDS
+};
+
+/* The words of a verdict or remark, with {words} for figures (explain_expand). */
+struct explain_words {
+    const char *name;
+    int status; /* exit status; -1: a remark, which is no verdict */
+    const char *sentence;
+    const char *reason; /* this and advice are NULL for a remark */
+    const char *advice;
+};
+extern const struct explain_words explain_words[EXPLAIN_IDS];
+
+/* From when on it is too much, thousandths of a percent: the same as in the alerts ksm_exposure,
+ * ksm_net_loss and ksm_wasted_scanning. */
+enum {
+    EXPLAIN_EXPOSURE_HIGH = 80000,
+    EXPLAIN_EXPOSURE_FULL = 100000,
+    EXPLAIN_NET_LOSS = -100,
+    EXPLAIN_KSMD_BUSY = 20000,
+    EXPLAIN_RAM_LITTLE = 1000,
+};
+
+/* Sets the facts of the host: two samples, look_ms apart (above 0). */
+void explain_host(struct explain_facts *facts, const struct ksm_sample *before,
+                  const struct ksm_sample *now, int64_t look_ms);
+
+/* Sets the facts of who takes part, from a sweep over all processes. The table stays c's. */
+void explain_consumers(struct explain_facts *facts, const struct ksm_consumers *c);
+
+/* Whether a verdict or a remark holds, whatever others do. */
+bool explain_holds(const struct explain_facts *facts, enum explain_id id);
+
+/* The verdict: the first one that holds. Never a remark. */
+enum explain_id explain_verdict(const struct explain_facts *facts);
+
+/* Writes a text of explain.def with its {words} replaced by what is known, and without those parts
+ * in [brackets] of which a word is not known. Returns how many words outside of brackets are not
+ * known; each is a ? in the text. What does not fit is cut off. */
+int explain_expand(const struct explain_facts *facts, const char *text, char *buf, size_t size);
+
+/* Prints the page: plain text in lines of 80 columns at most, no control characters. The names in
+ * the table of consumers are clean as name.h has it. */
+void explain_page(const struct explain_facts *facts, FILE *file);
+
+#endif

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The page of --explain, line by line.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "derive.h"
+#include "explain.h"
+#include "text.h"
+
+enum { COLUMNS = 80, INDENT = 2, LABEL = 10, TEXT_COLUMNS = COLUMNS - INDENT - LABEL };
+enum { TEXT_SIZE = 2048 };
+
+/* ---- text in lines ---- */
+
+/* What stands left of a block's next line: its label, after that nothing. */
+static void start_line(FILE *file, const char **label) {
+    fprintf(file, "%*s%-*s", INDENT, "", LABEL, *label);
+    *label = "";
+}
+
+/* Where a line that does not fit is to be broken: at the last space in it, but not between a number
+ * and its unit. */
+static size_t break_of(const char *text) {
+    for (size_t at = TEXT_COLUMNS; at > 0; at--)
+        if (text[at] == ' ' && (text[at - 1] < '0' || text[at - 1] > '9'))
+            return at;
+    return TEXT_COLUMNS;
+}
+
+/* One paragraph, at spaces: each line as long as fits. */
+static void wrap(FILE *file, const char **label, const char *text, size_t len) {
+    while (len > 0) {
+        size_t line = len > TEXT_COLUMNS ? break_of(text) : len;
+        start_line(file, label);
+        fprintf(file, "%.*s\n", (int)line, text);
+        line += line < len && text[line] == ' ';
+        text += line;
+        len -= line;
+    }
+}
+
+/* Paragraphs, and commands as they are. */
+static void block(FILE *file, const char *label, const char *text) {
+    while (*text) {
+        size_t len = strcspn(text, "\n");
+        if (*text == ' ') {
+            start_line(file, &label);
+            fprintf(file, "%.*s\n", (int)len, text);
+        } else {
+            wrap(file, &label, text, len);
+        }
+        text += len + (text[len] == '\n');
+    }
+}
+
+/* A text of explain.def; nothing where one of its words is not known. */
+static void expanded(const struct explain_facts *f, FILE *file, const char *label,
+                     const char *text) {
+    char buf[TEXT_SIZE];
+
+    if (explain_expand(f, text, buf, sizeof(buf)) == 0)
+        block(file, label, buf);
+}
+
+/* ---- the verdict and what stands beside it ---- */
+
+static void verdict(const struct explain_facts *f, FILE *file) {
+    enum explain_id id = explain_verdict(f);
+
+    expanded(f, file, "Verdict", explain_words[id].sentence);
+    expanded(f, file, "Why", explain_words[id].reason);
+    expanded(f, file, "To do", explain_words[id].advice);
+    for (enum explain_id other = id + 1; other < EXPLAIN_IDS; other++)
+        if (explain_words[other].status != 0 && explain_holds(f, other))
+            expanded(f, file, explain_words[other].status < 0 ? "Note" : "Also",
+                     explain_words[other].sentence);
+}
+
+/* ---- the figures ---- */
+
+static const struct {
+    const char *title; /* of a section, or NULL: a line */
+    const char *label;
+    const char *text;
+} lines[] = {
+#define VERDICT(id, status, sentence, reason, advice)
+#define REMARK(id, sentence)
+#define SECTION(title) {title, NULL, NULL},
+#define LINE(label, text) {NULL, label, text},
+#define TEXT(id, text)
+#include "explain.def"
+#undef VERDICT
+#undef REMARK
+#undef SECTION
+#undef LINE
+#undef TEXT
+};
+
+/* What is left of a list after its last part. */
+static void trim(char *text) {
+    size_t len = strlen(text);
+
+    while (len > 0 && (text[len - 1] == ' ' || text[len - 1] == ','))
+        text[--len] = '\0';
+}
+
+static void figures(const struct explain_facts *f, FILE *file) {
+    const char *title = NULL;
+
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        char text[TEXT_SIZE];
+        if (lines[i].title) {
+            title = lines[i].title;
+            continue;
+        }
+        if (explain_expand(f, lines[i].text, text, sizeof(text)) > 0)
+            continue;
+        trim(text);
+        if (!*text)
+            continue;
+        if (title)
+            fprintf(file, "\n%s\n", title);
+        title = NULL;
+        block(file, lines[i].label, text);
+    }
+}
+
+/* ---- who saves ---- */
+
+#define VERDICT(id, status, sentence, reason, advice)
+#define REMARK(id, sentence)
+#define SECTION(title)
+#define LINE(label, text)
+#define TEXT(id, text) static const char text_##id[] = text;
+#include "explain.def"
+#undef VERDICT
+#undef REMARK
+#undef SECTION
+#undef LINE
+#undef TEXT
+
+enum { ROWS = 8, BAR = 16 };
+enum { NAME_COLUMNS = COLUMNS - INDENT - 2 * 11 - 2 - BAR - 2 };
+
+static void bar(FILE *file, int64_t part, int64_t whole) {
+    char cells[BAR + 1];
+    double share = whole > 0 ? (double)part / (double)whole : 0;
+
+    for (int i = 0; i < BAR; i++)
+        cells[i] = share * BAR >= i + 0.5 ? '#' : '.';
+    cells[BAR] = '\0';
+    fputs(cells, file);
+}
+
+/* Bytes of a name that fill at most so many columns; a character of UTF-8 is taken for one. */
+static size_t fit(const char *name, size_t columns) {
+    size_t len = 0;
+
+    for (size_t used = 0; name[len]; used++) {
+        if (used == columns)
+            break;
+        len++;
+        while ((name[len] & 0xc0) == 0x80)
+            len++;
+    }
+    return len;
+}
+
+static void name_of(FILE *file, const char *kind, const char *name) {
+    static const char more[] = "...";
+    size_t columns = NAME_COLUMNS - strlen(kind) - 1;
+    size_t len = fit(name, columns);
+
+    if (name[len])
+        len = fit(name, columns - (sizeof(more) - 1));
+    fprintf(file, "%s%s%.*s%s\n", kind, *kind ? " " : "", (int)len, name, name[len] ? more : "");
+}
+
+/* records: rmap items, -1 if they are not known. */
+static void row(const struct explain_facts *f, FILE *file, int64_t saved, int64_t records) {
+    char bytes[32];
+
+    text_bytes(saved, bytes, sizeof(bytes));
+    fprintf(file, "%*s%11s", INDENT, "", bytes);
+    if (records >= 0 && f->source == KSM_PROCESS_STAT &&
+        !__builtin_mul_overflow(records, KSM_RECORD_BYTES, &records))
+        text_bytes(records, bytes, sizeof(bytes));
+    else
+        strcpy(bytes, "-");
+    fprintf(file, "%11s  ", bytes);
+    bar(file, saved, f->consumers->saved);
+    fputs("  ", file);
+}
+
+/* Who saves more; of those who save as much, who costs more; else by name, as they stand. */
+static bool is_before(const struct ksm_consumer *a, const struct ksm_consumer *b) {
+    if (a->saved != b->saved)
+        return a->saved > b->saved;
+    return a->rmap_items != b->rmap_items ? a->rmap_items > b->rmap_items : a < b;
+}
+
+/* The one that comes after the last in that order; NULL: there is none. */
+static const struct ksm_consumer *next(const struct ksm_consumer_table *table,
+                                       const struct ksm_consumer *last) {
+    const struct ksm_consumer *best = NULL;
+
+    for (size_t i = 0; i < table->count; i++) {
+        const struct ksm_consumer *one = &table->list[i];
+        if ((!last || is_before(last, one)) && (!best || is_before(one, best)))
+            best = one;
+    }
+    return best;
+}
+
+static void rows(const struct explain_facts *f, FILE *file) {
+    const struct ksm_consumer_table *table = f->consumers;
+    const struct ksm_consumer *one = NULL;
+    int64_t rest = table->saved - table->unattributed;
+
+    fprintf(file, "%*s    %s\n", INDENT, "", text_consumers_head);
+    for (int i = 0; i < ROWS && (one = next(table, one)) != NULL; i++) {
+        row(f, file, one->saved, one->rmap_items);
+        name_of(file, ksm_consumer_kinds[one->name.kind], one->name.text);
+        rest -= one->saved;
+    }
+    if (table->count > ROWS) {
+        row(f, file, rest, -1);
+        name_of(file, "", text_others);
+    }
+    if (table->unattributed > 0) {
+        row(f, file, table->unattributed, -1);
+        name_of(file, "", text_unattributed);
+    }
+}
+
+static void consumers(const struct explain_facts *f, FILE *file) {
+    if (!f->consumers || f->uksm)
+        return;
+    fprintf(file, "\n%s\n", text_consumers);
+    if (f->source == KSM_PROCESS_NOTHING)
+        fprintf(file, "%*s%s\n", INDENT, "", text_consumers_untold);
+    else if (!f->consumers->valid)
+        fprintf(file, "%*s%s\n", INDENT, "", text_consumers_failed);
+    else if (f->consumers->count == 0 && f->consumers->unattributed == 0)
+        fprintf(file, "%*s%s\n", INDENT, "", text_consumers_nobody);
+    else
+        rows(f, file);
+}
+
+void explain_page(const struct explain_facts *facts, FILE *file) {
+    fputs("Kernel Samepage Merging (KSM) on this host\n\n", file);
+    verdict(facts, file);
+    if (!facts->in_kernel)
+        return;
+    figures(facts, file);
+    consumers(facts, file);
+}

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The {words} of explain.def: what is known, as people write it.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "explain.h"
+#include "text.h"
+
+/* Writes a word into buf and returns true, or returns false: it is not known. */
+typedef bool word_fn(const struct explain_facts *f, char *buf, size_t size);
+
+/* ---- figures, by their unit ---- */
+
+static bool figure(const struct ksm_figure *figure, const struct ksm_value *at, char *buf,
+                   size_t size) {
+    if (at->status != 0)
+        return false;
+    switch (figure->unit) {
+    case KSM_UNIT_BYTES:
+    case KSM_UNIT_SIGNED_BYTES:
+        text_bytes(at->value, buf, size);
+        break;
+    case KSM_UNIT_PERCENT:
+    case KSM_UNIT_PERCENT_OPEN:
+    case KSM_UNIT_SIGNED_PERCENT:
+        text_percent(at->value, buf, size);
+        break;
+    case KSM_UNIT_PAGES:
+        text_count(at->value, "page", "pages", buf, size);
+        break;
+    case KSM_UNIT_SCANS:
+        text_count(at->value, "time", "times", buf, size);
+        break;
+    case KSM_UNIT_RUN:
+        snprintf(buf, size, "%s", ksm_states[at->value]);
+        break;
+    case KSM_UNIT_FLAG:
+        snprintf(buf, size, "%s", at->value ? "on" : "off");
+        break;
+    case KSM_UNIT_MS:
+        snprintf(buf, size, "%" PRId64 " ms", at->value);
+        break;
+    case KSM_UNIT_KILOBYTES:
+    case KSM_UNIT_WHOLE_PERCENT:
+    case KSM_UNIT_RATIO:
+    case KSM_UNIT_NODES:
+    case KSM_UNIT_NS:
+    case KSM_UNIT_SECONDS:
+    case KSM_UNITS:
+        return false; /* nothing on the page has these */
+    }
+    return true;
+}
+
+/* ---- the other words ---- */
+
+static bool word_ksmd(const struct explain_facts *f, char *buf, size_t size) {
+    if (f->ksmd.status == 0)
+        text_percent(f->ksmd.value, buf, size);
+    return f->ksmd.status == 0;
+}
+
+static bool word_rate(const struct explain_facts *f, char *buf, size_t size) {
+    if (f->rate.status == 0)
+        text_count(f->rate.value, "page", "pages", buf, size);
+    return f->rate.status == 0;
+}
+
+/* Pages that KSM has a record of. */
+static int64_t watched(const struct explain_facts *f) {
+    static const enum ksm_id states[] = {KSM_shared, KSM_sharing, KSM_unshared, KSM_volatile};
+    int64_t pages = 0;
+
+    for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
+        if (f->now.at[states[i]].status != 0 ||
+            __builtin_add_overflow(pages, f->now.at[states[i]].value, &pages))
+            return -1;
+    return pages;
+}
+
+static bool word_watched(const struct explain_facts *f, char *buf, size_t size) {
+    if (watched(f) >= 0)
+        text_count(watched(f), "page", "pages", buf, size);
+    return watched(f) >= 0;
+}
+
+/* Pages a second that ksmd can look at with its pauses alone, 0 if that is not known. */
+static int64_t pace(const struct explain_facts *f) {
+    const struct ksm_value *pages = &f->now.at[KSM_pages_to_scan];
+    const struct ksm_value *pause = &f->now.at[KSM_sleep_millisecs];
+    int64_t in_a_second = 0;
+
+    if (pages->status != 0 || pause->status != 0 || pause->value <= 0 ||
+        __builtin_mul_overflow(pages->value, 1000, &in_a_second))
+        return 0;
+    return in_a_second / pause->value;
+}
+
+static bool word_pace(const struct explain_facts *f, char *buf, size_t size) {
+    int64_t bytes = 0;
+
+    if (pace(f) == 0 || __builtin_mul_overflow(pace(f), f->now.page_size, &bytes))
+        return false;
+    text_bytes(bytes, buf, size);
+    return true;
+}
+
+static bool word_round(const struct explain_facts *f, char *buf, size_t size) {
+    int64_t ms = 0;
+
+    if (pace(f) == 0 || watched(f) <= 0 || __builtin_mul_overflow(watched(f), 1000, &ms))
+        return false;
+    text_duration(ms / pace(f), buf, size);
+    return true;
+}
+
+/* pages_to_scan for another pace, where it is not the kernel that sets it; it takes 32 bits. */
+static bool other_pace(const struct explain_facts *f, int64_t pages, char *buf, size_t size) {
+    const struct ksm_value *advisor = &f->now.at[KSM_advisor_mode];
+
+    if (f->now.at[KSM_pages_to_scan].status != 0 || (advisor->status == 0 && advisor->value != 0))
+        return false;
+    snprintf(buf, size, "%" PRId64, pages);
+    return pages > 0 && pages <= UINT32_MAX;
+}
+
+static bool word_faster(const struct explain_facts *f, char *buf, size_t size) {
+    int64_t pages = 0;
+
+    return !__builtin_mul_overflow(f->now.at[KSM_pages_to_scan].value, 10, &pages) &&
+           other_pace(f, pages, buf, size);
+}
+
+static bool word_slower(const struct explain_facts *f, char *buf, size_t size) {
+    return other_pace(f, f->now.at[KSM_pages_to_scan].value / 10, buf, size);
+}
+
+/* The kernel's default, where ksmd rests less. */
+static bool word_rest(const struct explain_facts *f, char *buf, size_t size) {
+    enum { STANDARD_MS = 20 };
+    const struct ksm_value *pause = &f->now.at[KSM_sleep_millisecs];
+
+    snprintf(buf, size, "%d", STANDARD_MS);
+    return pause->status == 0 && pause->value < STANDARD_MS;
+}
+
+/* Half of what the advisor may take. */
+static bool word_lazier(const struct explain_facts *f, char *buf, size_t size) {
+    const struct ksm_value *advisor = &f->now.at[KSM_advisor_mode];
+    const struct ksm_value *most = &f->now.at[KSM_advisor_max_cpu];
+
+    snprintf(buf, size, "%" PRId64, most->value / 2);
+    return advisor->status == 0 && advisor->value != 0 && most->status == 0 && most->value > 1 &&
+           most->value <= 100;
+}
+
+static bool processes(int64_t number, char *buf, size_t size) {
+    if (number >= 0)
+        text_count(number, "process", "processes", buf, size);
+    return number >= 0;
+}
+
+static bool word_opted_in(const struct explain_facts *f, char *buf, size_t size) {
+    return processes(f->uksm ? -1 : f->opted_in, buf, size);
+}
+
+/* Some processes are not seen, or not into. */
+static bool is_partly_seen(const struct explain_facts *f) {
+    return explain_holds(f, EXPLAIN_denied) || explain_holds(f, EXPLAIN_hidden) ||
+           explain_holds(f, EXPLAIN_apart);
+}
+
+static bool word_recorded(const struct explain_facts *f, char *buf, size_t size) {
+    return !is_partly_seen(f) && processes(f->recorded, buf, size);
+}
+
+static bool word_denied(const struct explain_facts *f, char *buf, size_t size) {
+    return processes(f->denied, buf, size);
+}
+
+static bool word_dir(const struct explain_facts *f, char *buf, size_t size) {
+    return snprintf(buf, size, "/sys/kernel/mm/%s", f->uksm ? "uksm" : "ksm") > 0;
+}
+
+/* What makes KSM stop and undo all merging; UKSM cannot. */
+static bool word_undo(const struct explain_facts *f, char *buf, size_t size) {
+    return snprintf(buf, size, "2") > 0 && !f->uksm;
+}
+
+static bool word_off(const struct explain_facts *f, char *buf, size_t size) {
+    return snprintf(buf, size, "%s", f->uksm ? "0" : "2") > 0;
+}
+
+/* Conditions: words without a text. */
+
+static bool condition(bool holds, char *buf) {
+    *buf = '\0';
+    return holds;
+}
+
+static bool word_uksm(const struct explain_facts *f, char *buf, size_t size) {
+    (void)size;
+    return condition(f->uksm, buf);
+}
+
+static bool word_partly(const struct explain_facts *f, char *buf, size_t size) {
+    (void)size;
+    return condition(is_partly_seen(f), buf);
+}
+
+static bool word_untold(const struct explain_facts *f, char *buf, size_t size) {
+    (void)size;
+    return condition(!f->uksm && f->opted_in < 0, buf);
+}
+
+/* ---- texts ---- */
+
+static const struct {
+    const char *name;
+    word_fn *write;
+} words[] = {
+    {"ksmd", word_ksmd},         {"rate", word_rate},         {"watched", word_watched},
+    {"pace", word_pace},         {"round", word_round},       {"faster", word_faster},
+    {"slower", word_slower},     {"rest", word_rest},         {"lazier", word_lazier},
+    {"opted_in", word_opted_in}, {"recorded", word_recorded}, {"denied", word_denied},
+    {"dir", word_dir},           {"undo", word_undo},         {"off", word_off},
+    {"uksm", word_uksm},         {"untold", word_untold},     {"partly", word_partly},
+};
+
+static bool is_name(const char *name, const char *text, size_t len) {
+    return strlen(name) == len && memcmp(name, text, len) == 0;
+}
+
+static bool write_word(const struct explain_facts *f, const char *name, size_t len, char *buf,
+                       size_t size) {
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (is_name(words[i].name, name, len))
+            return words[i].write(f, buf, size);
+    for (size_t id = 0; id < KSM_FIGURES; id++)
+        if (is_name(ksm_figures[id].name, name, len))
+            return figure(&ksm_figures[id], &f->now.at[id], buf, size);
+    return false;
+}
+
+/* A text in the making; what does not fit is dropped. */
+struct text {
+    char *buf;
+    size_t size;
+    size_t len;
+};
+
+static void append(struct text *to, const char *bytes, size_t len) {
+    if (len > to->size - 1 - to->len)
+        len = to->size - 1 - to->len;
+    memcpy(to->buf + to->len, bytes, len);
+    to->len += len;
+    to->buf[to->len] = '\0';
+}
+
+int explain_expand(const struct explain_facts *facts, const char *text, char *buf, size_t size) {
+    struct text to = {buf, size, 0};
+    size_t bracket = 0; /* where the running part in brackets begins in buf */
+    bool inside = false, lacking = false;
+    int unknown = 0;
+
+    *buf = '\0';
+    for (const char *at = text; *at; at++) {
+        size_t len = strcspn(at, "{[]");
+        append(&to, at, len);
+        at += len;
+        if (*at == '[') {
+            bracket = to.len;
+            inside = true;
+            lacking = false;
+        } else if (*at == ']') {
+            inside = false;
+            if (lacking)
+                buf[to.len = bracket] = '\0';
+        } else if (*at == '{') {
+            char word[64] = "";
+            len = strcspn(++at, "}");
+            bool known = write_word(facts, at, len, word, sizeof(word));
+            append(&to, known ? word : "?", known ? strlen(word) : 1);
+            lacking = lacking || !known;
+            unknown += !known && !inside;
+            at += len;
+        }
+        if (!*at)
+            break;
+    }
+    return unknown;
+}

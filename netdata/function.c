@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+#include "function.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "json.h"
+#include "table.h"
+
+static const char name[] = "ksm:consumers";
+static const char help[] = "Who saves memory by KSM, and what that costs: virtual machines, "
+                           "containers, services and programs that have memory registered";
+
+/* Whether the host's consumers can be known at all. */
+static bool is_offered(const struct ksm_consumers *c) {
+    return c->top > 0 && c->processes.source != KSM_PROCESS_NOTHING;
+}
+
+static void begin(const struct request *request, int status, int64_t expires, struct out *out) {
+    OUT_TEXTS(out, "FUNCTION_RESULT_BEGIN ", request->id, " ");
+    out_number(out, status);
+    out_text(out, " application/json ");
+    out_number(out, expires);
+    out_text(out, "\n{\"status\":");
+    out_number(out, status);
+    out_text(out, ",");
+}
+
+static void end(struct out *out) {
+    out_text(out, "}\nFUNCTION_RESULT_END\n");
+}
+
+/* Of its two names the message has had in 2.x, each is read by some. */
+static void answer_error(const struct request *request, int status, const char *message,
+                         struct out *out) {
+    begin(request, status, 0, out);
+    out_text(out, "\"errorMessage\":");
+    json_string(message, out);
+    out_text(out, ",\"error_message\":");
+    json_string(message, out);
+    end(out);
+}
+
+/* What the table's answer and that to info have in common. */
+static void begin_good(const struct ksm_consumers *c, const struct request *request, int64_t now,
+                       struct out *out) {
+    const int64_t interval = c->interval / 1000;
+
+    begin(request, 200, now + interval, out);
+    OUT_TEXTS(out, "\"v\":3,\"type\":\"table\",\"has_history\":false,\"help\":\"", help);
+    if (c->table.count > TABLE_ROWS)
+        out_text(out, ". There are too many to list them all: those that save most are listed, "
+                      "some of the others are together in other");
+    out_text(out, "\",\"accepted_params\":[],\"required_params\":[],\"update_every\":");
+    out_number(out, interval);
+    out_text(out, ",\"expires\":");
+    out_number(out, now + interval);
+}
+
+static void answer_table(const struct ksm_consumers *c, const struct request *request, int64_t now,
+                         struct out *out) {
+    begin_good(c, request, now, out);
+    out_text(out, ",\n");
+    table_write(c, out);
+    end(out);
+}
+
+/* Whether the request names our function, alone or before arguments. */
+static bool is_ours(const char *function) {
+    size_t len = strlen(name);
+
+    return strncmp(function, name, len) == 0 && (function[len] == '\0' || function[len] == ' ');
+}
+
+static bool has_argument(const char *function, const char *argument) {
+    for (const char *at = function + strcspn(function, " "); *at; at += strcspn(at, " ")) {
+        at += strspn(at, " ");
+        if (strcspn(at, " ") == strlen(argument) && strncmp(at, argument, strlen(argument)) == 0)
+            return true;
+    }
+    return false;
+}
+
+void function_offer(const struct ksm_consumers *c, enum ksm_function_access access,
+                    struct out *out) {
+    /* 0x13: signed in, member of the space, may see sensitive data; 0x8: everybody. */
+    static const char *const words[] = {[KSM_ACCESS_MEMBERS] = "0x13", [KSM_ACCESS_ANY] = "0x8"};
+
+    if (is_offered(c))
+        OUT_TEXTS(out, "FUNCTION GLOBAL \"", name, "\" 10 \"", help, "\" \"top\" ", words[access],
+                  " 100\n");
+}
+
+void function_answer(const struct ksm_consumers *c, const struct request *request, int64_t now,
+                     struct out *out) {
+    if (request->error)
+        answer_error(request, 400, request->error, out);
+    else if (!is_ours(request->function) || !is_offered(c))
+        answer_error(request, 404, "ksm.plugin has no such function", out);
+    else if (has_argument(request->function, "info"))
+        begin_good(c, request, now, out), end(out);
+    else if (c->trouble[KSM_CONSUMERS_FAILED])
+        answer_error(request, 503,
+                     "who saves cannot be told at the moment; ksm.plugin's log says why", out);
+    else if (!c->table.valid)
+        answer_error(request, 503,
+                     "the first look at all processes is not over yet; try again later", out);
+    else
+        answer_table(c, request, now, out);
+}

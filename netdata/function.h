@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The table ksm:consumers: who saves, all of them, as a Function of Netdata: a table that the agent
+ * asks for when somebody looks at it (tab Live, or Functions, of the dashboard).
+ *
+ *   FUNCTION GLOBAL name timeout help tags access priority
+ *   FUNCTION_RESULT_BEGIN id status type expires, lines of JSON, FUNCTION_RESULT_END
+ */
+#ifndef KSM_FUNCTION_H
+#define KSM_FUNCTION_H
+
+#include <stdint.h>
+
+#include "consumers.h"
+#include "options.h"
+#include "out.h"
+#include "request.h"
+
+/* Appends the line that makes the table known to the agent: once, before anything is asked for.
+ * Nothing without consumers, or where the kernel does not tell of them. */
+void function_offer(const struct ksm_consumers *consumers, enum ksm_function_access access,
+                    struct out *out);
+
+/* Appends the answer to a request: the table of the last sample, what it is ("info" among the
+ * arguments), or an error. now: seconds since 1970. */
+void function_answer(const struct ksm_consumers *consumers, const struct request *request,
+                     int64_t now, struct out *out);
+
+#endif

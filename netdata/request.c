@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+#include "request.h"
+
+#include <ctype.h>
+#include <string.h>
+
+static const char quit[] = "QUIT";
+
+/* A word of a line. */
+struct word {
+    const char *text;
+    size_t len;
+    bool open; /* its closing quotation mark is missing */
+};
+
+static bool is_blank(char c) {
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static bool is(const struct word *word, const char *text) {
+    return word->len == strlen(text) && memcmp(word->text, text, word->len) == 0;
+}
+
+/* Takes the next word from *at: words are apart by blanks, or in quotation marks of one kind; there
+ * are no escapes. At the end of the line it is empty. */
+static struct word next_word(const char **at, const char *end) {
+    struct word word = {NULL, 0, false};
+
+    while (*at < end && is_blank(**at))
+        ++*at;
+    if (*at < end && (**at == '"' || **at == '\'')) {
+        const char *open = (*at)++;
+        const char *close = memchr(*at, *open, (size_t)(end - *at));
+        word.text = *at;
+        word.len = (size_t)((close ? close : end) - *at);
+        word.open = !close;
+        *at = close ? close + 1 : end;
+        return word;
+    }
+    word.text = *at;
+    while (*at < end && !is_blank(**at))
+        ++*at;
+    word.len = (size_t)(*at - word.text);
+    return word;
+}
+
+static bool is_id(const struct word *word) {
+    for (size_t i = 0; i < word->len; i++) {
+        char c = word->text[i];
+        if (!isalnum((unsigned char)c) && c != '-' && c != '_' && c != '.')
+            return false;
+    }
+    return word->len > 0 && word->len <= REQUEST_ID && !word->open;
+}
+
+static void copy(char *to, const struct word *word) {
+    memcpy(to, word->text, word->len);
+    to[word->len] = '\0';
+}
+
+/* What follows the keyword: id, timeout, function. Of one without a good id the id is empty. */
+static void parse_call(struct request_parser *p, const char *at, const char *end) {
+    struct request *request = &p->request;
+    struct word id = next_word(&at, end);
+
+    next_word(&at, end); /* every answer is given at once */
+    struct word function = next_word(&at, end);
+    request->id[0] = request->function[0] = '\0';
+    request->error = NULL;
+    if (!is_id(&id))
+        return;
+    copy(request->id, &id);
+    if (p->cut && function.text + function.len == end)
+        request->error = "the request is too long";
+    else if (function.open)
+        request->error = "a quotation mark of the request is not closed";
+    else if (function.len == 0)
+        request->error = "the request names no function";
+    else if (function.len > REQUEST_FUNCTION)
+        request->error = "the request is too long";
+    else
+        copy(request->function, &function);
+}
+
+/* Of lines of data only the last is of interest: that of just one word. */
+static bool ends_payload(const char *at, const char *end) {
+    struct word word = next_word(&at, end);
+
+    return is(&word, "FUNCTION_PAYLOAD_END") && next_word(&at, end).len == 0;
+}
+
+static enum request_result end_line(struct request_parser *p) {
+    const char *at = p->line;
+    const char *end = p->line + p->len;
+
+    if (p->payload) {
+        p->payload = p->cut || !ends_payload(at, end);
+        return !p->payload && p->request.id[0] ? REQUEST_CALL : REQUEST_NONE;
+    }
+    struct word keyword = next_word(&at, end);
+    p->payload = is(&keyword, "FUNCTION_PAYLOAD");
+    if (!p->payload && !is(&keyword, "FUNCTION"))
+        return REQUEST_NONE;
+    parse_call(p, at, end);
+    return !p->payload && p->request.id[0] ? REQUEST_CALL : REQUEST_NONE;
+}
+
+/* Whatever begins so is meant so: there is no telling whether more will follow. */
+static bool begins_quit(const struct request_parser *p) {
+    return !p->payload && p->len == strlen(quit) && memcmp(p->line, quit, p->len) == 0;
+}
+
+enum request_result request_take(struct request_parser *p, const char *bytes, size_t len,
+                                 size_t *used) {
+    for (*used = 0; *used < len;) {
+        char c = bytes[(*used)++];
+        if (c == '\n') {
+            enum request_result result = end_line(p);
+            p->len = 0;
+            p->cut = false;
+            if (result != REQUEST_NONE)
+                return result;
+        } else if (p->len == sizeof(p->line)) {
+            p->cut = true;
+        } else if (p->len > 0 || !is_blank(c)) {
+            p->line[p->len++] = c;
+            if (begins_quit(p))
+                return REQUEST_QUIT;
+        }
+    }
+    return REQUEST_NONE;
+}

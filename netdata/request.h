@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the agent says on stdin: lines, taken apart as their bytes come in, in pieces of any size.
+ * Nothing is read or allocated here.
+ *
+ *   FUNCTION id timeout "name arguments" …          asks for an answer
+ *   FUNCTION_PAYLOAD id timeout "name arguments" …  the same, with lines of data after it up to
+ *   FUNCTION_PAYLOAD_END                            this one; no function here has a use for them
+ *   QUIT                                            leave; 2.x sends no newline after it
+ *
+ * Every other line is passed over: FUNCTION_CANCEL and FUNCTION_PROGRESS as well, as every answer
+ * is given at once. So is what comes after the words above: a newer agent's access and source.
+ */
+#ifndef KSM_REQUEST_H
+#define KSM_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Bytes of an id at most (an agent's have 36), of a function with its arguments, of a line. */
+enum { REQUEST_ID = 64, REQUEST_FUNCTION = 2048, REQUEST_LINE = 4096 };
+
+/* The id goes back to the agent as it came: one of other characters than letters, digits and - _ .
+ * is no request, as its answer could be taken for something else. */
+struct request {
+    char id[REQUEST_ID + 1];
+    char function[REQUEST_FUNCTION + 1]; /* with its arguments, as it came: any bytes */
+    const char *error;                   /* NULL, or why it cannot be understood: answer 400 */
+};
+
+enum request_result {
+    REQUEST_NONE, /* all bytes are used, and were no whole request */
+    REQUEST_CALL, /* request is to be answered */
+    REQUEST_QUIT,
+};
+
+/* All zero bytes: at the start of a line. */
+struct request_parser {
+    struct request request; /* the last one, or one whose payload is not over */
+    bool payload;           /* lines are data */
+    bool cut;               /* the running line is longer than line, the rest was dropped */
+    size_t len;
+    char line[REQUEST_LINE];
+};
+
+/* Takes bytes, up to the end of the first request; sets *used to how many. */
+enum request_result request_take(struct request_parser *parser, const char *bytes, size_t len,
+                                 size_t *used);
+
+#endif

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: MIT
+# What a sample costs; included by ../../Makefile.
+
+BENCH_ROUNDS ?= 3
+BENCH = $(BUILD)/tests/bench/bench
+
+$(BENCH): $(BENCH).o $(COMMON) $(NETDATA_PARTS)
+	$(call say,LD,$@)
+	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^
+
+benches: $(BENCH)
+
+bench: deps ## Measure what a sample costs, beside the floor and others (as root); BENCH_ROUNDS=
+	@tests/deps.sh bench
+	@$(BUILD_ALL) all tools benches
+	@PYTHONPATH=tests $(PYTHON) tests/bench/bench.py --build $(BUILD) --rounds $(BENCH_ROUNDS) $(BENCH_OPTIONS)
+
+bench-readme: BENCH_OPTIONS = --readme README.md
+bench-readme: bench ## The same, and put its table into README.md
+
+.PHONY: benches bench bench-readme

@@ -1,0 +1,390 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""What a sample costs, beside the least that the kernel allows and beside what others take.
+
+    PYTHONPATH=tests bench.py --build build [--rounds N] [--readme FILE]
+
+Rounds of what is compared are interleaved or run side by side; medians are given with the least and the most.  CPU is
+the kernel's own account in ns, instructions are callgrind's.  KSM is given pages to merge meanwhile, and its settings
+are put back at the end (root).  Prints a table; a row that has a target ends with
+"TARGET id measured limit reached|missed"; the exit status is 1 if one was missed.  FILE gets the table
+between its markers "cost".
+"""
+
+import argparse
+import os
+import platform
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from live import FAST, STOPPED, KsmSettings, Workload
+from meters import EXPORTER, NodeExporter, Plugin, collectd, netdata, resident_mb, shell_loop, spent
+
+SLOW_S = 10                 # of samples in one process, one a second
+TURN_S, AWAKE_S = 6, 2      # of a program, and before it, as it has been stopped
+OURS, BUILT_IN, EXPORTERS = "ksm.plugin", "Netdata's built-in, its thread with − without", "node_exporter, ksmd alone"
+SHELL, SHELL_FIGURES = "shell loop", 5
+HOT_ROUNDS, HOT_SAMPLES = 100, 200
+CALLGRIND_SAMPLES = 60      # a minute: the knobs once
+STARTS = 15
+WARM_S = 5
+IDLE_TICKS = 25             # two looks at the consumers, and more
+IDLE_CROWD = 1000
+TRACED_S = 10
+INTERVAL_S, ROUND_INTERVALS = 10, 6         # ksm.plugin's defaults
+CROWDS = [(100, 3), (1000, 3), (10000, ROUND_INTERVALS)]      # processes, intervals that are measured
+MERGING = 10                # one of so many merges
+
+# id: the most that it may be.
+TARGETS = {"floor": 1.15, "instructions": 60000, "netdata": 0.8, "node_exporter": 0.75, "memory_idle": 2.5, "memory": 8,
+           "consumers": 0.5, "tick": 20, "idle": 0, "start": 20}
+
+
+class Table:
+    """The rows of the result, in sections, printed as they come."""
+
+    def __init__(self):
+        self.rows = []          # (section, what, figure, target or "")
+        self.missed = []
+
+    def add(self, section, what, figure, target=None, measured=None):
+        """Add a row; FIGURE is text, MEASURED the number that TARGET, one of TARGETS, limits."""
+        verdict = ""
+        if target:
+            reached = measured <= TARGETS[target]
+            name = target.partition("_idle")[0]
+            verdict = f"TARGET {name} {measured:.6g} {TARGETS[target]:g} {'reached' if reached else 'missed'}"
+            self.missed += [] if reached else [name]
+        if not self.rows or self.rows[-1][0] != section:
+            print(f"\n{section}")
+        self.rows.append((section, what, figure, verdict))
+        print(f"  {what:<74} {figure:<40} {verdict}".rstrip(), flush=True)
+
+    def markdown(self, machine):
+        """Return all rows as a table for the README."""
+        lines = [f"Measured on {machine}; the figures are medians, in brackets the least and the most.", "",
+                 "| | | to be at most |", "|---|---|---|"]
+        section = None
+        for name, what, figure, verdict in self.rows:
+            if name != section:
+                lines.append(f"| **{name}** | | |")
+                section = name
+            limit = verdict.split()[3] if verdict else ""
+            lines.append(f"| {what} | {figure} | {limit} |")
+        return "\n".join(lines) + "\n"
+
+
+def shown(number):
+    """Return NUMBER with three digits, no fewer than it has before the point."""
+    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
+
+
+def spread(numbers, unit=""):
+    """Return the median of NUMBERS with the least and the most, as text."""
+    return f"{shown(statistics.median(numbers))}{unit} ({shown(min(numbers))}…{shown(max(numbers))})"
+
+
+def machine():
+    """Return the name of this machine and its kernel."""
+    model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return f"Linux {platform.release()}, {os.cpu_count()} × {model[1] if model else platform.machine()}"
+
+
+def numbers_of(build, *words):
+    """Return {name: [numbers]} of what the tool bench prints with the arguments WORDS."""
+    done = subprocess.run([build / "tests/bench/bench", *map(str, words)], check=True, capture_output=True, text=True)
+    found = {}
+    for line in done.stdout.splitlines():
+        name, number = line.split()
+        found.setdefault(name, []).append(int(number))
+    return found
+
+
+# The host's sample, inside one process.
+
+def ratios(found):
+    """Return the ratios of ours to the floor, round by round."""
+    return [mine / least for mine, least in zip(found["ours_ns"], found["floor_ns"])]
+
+
+def measure_sample(build, table, rounds):
+    """The reader beside the floor, and the instructions of all that is ours."""
+    section = "One sample of the host's figures"
+    hot = numbers_of(build, "hot", HOT_ROUNDS * rounds, HOT_SAMPLES)
+    reads = hot["floor_reads"][0]
+    table.add(section, f"ours ÷ {reads} bare preads of the same files, hot loop", spread(ratios(hot)), "floor",
+              statistics.median(ratios(hot)))
+    table.add(section, "ours, hot loop, CPU", spread([ns / 1000 for ns in hot["ours_ns"]], " µs"))
+    slow = numbers_of(build, "slow", SLOW_S * rounds)
+    table.add(section, "ours ÷ the same, one a second (caches cold)", spread(ratios(slow)))
+    table.add(section, "ours, one a second, CPU", spread([ns / 1000 for ns in slow["ours_ns"]], " µs"))
+    with tempfile.TemporaryDirectory() as directory:
+        done = subprocess.run(["valgrind", "--tool=callgrind", "--collect-atstart=no", "--toggle-collect=sample",
+                               f"--callgrind-out-file={directory}/out", build / "tests/bench/bench", "samples",
+                               str(CALLGRIND_SAMPLES)], check=True, capture_output=True, text=True)
+    count = int(re.search(r"Collected : (\d+)", done.stderr)[1]) / CALLGRIND_SAMPLES
+    table.add(section, "instructions in user space: read, derive, print all charts", f"{count:,.0f}", "instructions",
+              count)
+
+
+# Whole programs at one sample a second.
+
+class Single:
+    """What a program takes."""
+
+    def __init__(self, subject):
+        self.subjects = [subject]
+
+    def figures(self):
+        return self.subjects[0].figures
+
+    def of(self, measure):
+        return measure(self.subjects[0].pids)
+
+
+class Difference(Single):
+    """What a host takes with a module less what it takes without."""
+
+    def __init__(self, with_it, without, thread=""):
+        """Of the host's threads only those whose names begin with THREAD are looked at for CPU time."""
+        super().__init__(with_it)
+        self.subjects.append(without)
+        self.thread = thread
+
+    def figures(self):
+        return self.subjects[0].figures - self.subjects[1].figures
+
+    def of(self, measure):
+        more, less = (measure(subject.pids, self.thread) if measure is spent else measure(subject.pids)
+                      for subject in self.subjects)
+        return more - less
+
+
+def send(pairs, number):
+    """Send the signal NUMBER to all processes of PAIRS."""
+    for pair in pairs:
+        for subject in pair.subjects:
+            for pid in subject.pids:
+                os.kill(pid, number)
+
+
+def system_calls(pids, seconds):
+    """Start to count the system calls of PIDS for SECONDS; return what waits for the number a second."""
+    words = ["strace", "-f", "-c", "-S", "calls", "-U", "calls,name", *(f"-p{pid}" for pid in pids)]
+    process = subprocess.Popen(["timeout", "-s", "INT", str(seconds), *words], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True)
+
+    def result():
+        text = process.communicate()[1]
+        return sum(int(found[1]) for found in re.finditer(r"^ *(\d+) (?!total)\w+$", text, re.MULTILINE)) / seconds
+    return result
+
+
+def measure_rates(pairs, rounds):
+    """Return {name: [µs a sample, a round each]} of PAIRS, {name: Single or Difference}: a sample is a second.
+
+    They take turns: while one runs, the others are stopped, as all would wake in the same millisecond.
+    """
+    found = {name: [] for name in [*pairs, SHELL]}
+    send(pairs.values(), signal.SIGSTOP)
+    for _ in range(rounds):
+        for name, pair in pairs.items():
+            send([pair], signal.SIGCONT)
+            time.sleep(AWAKE_S)
+            before = pair.of(spent)
+            time.sleep(TURN_S)
+            found[name].append((pair.of(spent) - before) / TURN_S / 1000)
+            send([pair], signal.SIGSTOP)
+        found[SHELL].append(shell_loop(TURN_S) / TURN_S / 1000)
+    send(pairs.values(), signal.SIGCONT)
+    return found
+
+
+def measure_programs(build, table, rounds, directory):
+    """The plugins and what others run, in turns, KSM having something to tell; return ksm.plugin's µs a sample."""
+    section = "Whole programs at one sample a second, CPU a sample"
+    with ExitStack() as stack:
+        enter = stack.enter_context
+        pairs = {OURS: Single(enter(Plugin(build, "--consumers=0"))),
+                 "ksm.so in collectd, with − without": Difference(enter(collectd(build, directory / "with", True)),
+                                                                  enter(collectd(build, directory / "without", False))),
+                 BUILT_IN: Difference(enter(netdata(directory / "builtin", True)),
+                                      enter(netdata(directory / "none", False)), "PLUGIN[proc]")}
+        if Path(EXPORTER).exists():
+            pairs[EXPORTERS] = Single(enter(NodeExporter()))
+        else:
+            table.add(section, EXPORTERS, f"not measured: no {EXPORTER}")
+        time.sleep(WARM_S)
+        costs = measure_rates(pairs, rounds)
+        figures = {name: pair.figures() for name, pair in pairs.items()} | {SHELL: SHELL_FIGURES}
+        resident = {name: pair.of(resident_mb) for name, pair in pairs.items()}
+        traced = {name: pair.of(Trace) for name, pair in pairs.items()}
+        calls = {name: trace.result() for name, trace in traced.items()}
+    for name, cost in costs.items():
+        more = "" if name not in calls else f", {calls[name]:.0f} system calls, {resident[name]:.1f} MB"
+        each = statistics.median(cost) / figures[name]
+        table.add(section, name, f"{spread(cost, ' µs')}: {figures[name]} figures, {shown(each)} µs each{more}")
+    compare(table, section, "a dimension", "netdata", costs, figures, BUILT_IN)
+    if EXPORTERS in costs:
+        compare(table, section, "a sample", "node_exporter", costs, dict.fromkeys(costs, 1), EXPORTERS)
+    return statistics.median(costs[OURS])
+
+
+def compare(table, section, per, target, costs, figures, other):
+    """Add the row of TARGET: ours ÷ what the OTHER takes, both divided by their FIGURES."""
+    ours, theirs = (statistics.median(costs[name]) / figures[name] for name in (OURS, other))
+    if theirs <= 0:
+        sys.exit(f"bench.py: {other}: {theirs:.3g} µs {per} cannot be: try again on a machine that is less busy")
+    table.add(section, f"{OURS} ÷ {other}, {per}", f"{ours / theirs:.3g}", target, ours / theirs)
+
+
+class Trace:
+    """System calls a second of some processes, being counted; of two such the difference."""
+
+    def __init__(self, pids, minus=None):
+        self.count = system_calls(pids, TRACED_S) if pids else None
+        self.minus = minus
+
+    def __sub__(self, other):
+        self.minus = other
+        return self
+
+    def result(self):
+        """Wait for the number."""
+        return self.count() - (self.minus.result() if self.minus else 0)
+
+
+def measure_start(build, table):
+    """How long until the first figure, and what a kept descriptor takes of the kernel's memory."""
+    found = [ns / 1e6 for ns in numbers_of(build, "start", STARTS, build / "ksm.plugin")["start_ns"]]
+    table.add("ksm.plugin", "from its start to its first figure", spread(found, " ms"), "start",
+              statistics.median(found))
+    sizes = [size / 1000 for size in numbers_of(build, "descriptors", 5)["descriptor_bytes"]]
+    table.add("ksm.plugin", "the kernel's memory for a kept descriptor", spread(sizes, " kB"))
+
+
+def calls_between_ticks(path, ticks):
+    """Return how many system calls stand in strace's log PATH from the 3rd tick's write on, over so many TICKS."""
+    count, writes = 0, 0
+    for line in path.read_text(errors="replace").splitlines():
+        writes += "write(1, " in line and "BEGIN ksm.memory" in line
+        count += 3 <= writes < 3 + ticks
+    return count
+
+
+def measure_idle(build, table, settings, directory):
+    """What the consumers cost while nothing is registered with KSM, however many processes there are."""
+    section = "ksm.plugin"
+    if any(settings.states()):
+        table.add(section, "while nothing is registered", "not measured: pages are registered on this machine")
+        return
+    settings.set("run", STOPPED)        # the crowd's pages are not looked at
+    logs = {}
+    with ExitStack() as stack:
+        stack.enter_context(Workload(build / "tests/workload", "crowd", IDLE_CROWD))
+        for name, option in (("with", "--consumers=20"), ("without", "--consumers=0")):
+            logs[name] = directory / f"{name}.strace"
+            plugin = stack.enter_context(Plugin(build, option))
+            plugin.first.wait()
+            tracer = subprocess.Popen(["strace", "-s", "65536", "-o", logs[name], f"-p{plugin.process.pid}"],
+                                      stderr=subprocess.DEVNULL)
+            stack.callback(tracer.wait)
+            stack.callback(tracer.terminate)
+            if name == "with":
+                with_it = plugin
+        time.sleep(IDLE_TICKS + 5)
+        resident = resident_mb(with_it.pids)
+    more = calls_between_ticks(logs["with"], IDLE_TICKS) - calls_between_ticks(logs["without"], IDLE_TICKS)
+    table.add(section, f"system calls for consumers in {IDLE_TICKS} s, nothing registered, {IDLE_CROWD:,} processes",
+              f"{more}", "idle", more)
+    table.add(section, "resident memory, nothing registered", f"{resident:.2f} MB", "memory_idle", resident)
+
+
+# Who saves.
+
+def measure_crowd(build, table, settings, processes, intervals, host_us):
+    """One crowd; return (processes, µs of CPU an interval for the consumers)."""
+    section = "Who saves, at the defaults"
+    what = f"{processes:,} processes, {processes // MERGING:,} merging"
+    with Workload(build / "tests/workload", "crowd", processes):
+        settings.merge_all()
+        with Plugin(build) as plugin:
+            plugin.first.wait()
+            time.sleep(INTERVAL_S)
+            first = spent(plugin.pids)
+            time.sleep(intervals * INTERVAL_S)
+            whole = spent(plugin.pids) - first
+            resident, late = resident_mb(plugin.pids), max(plugin.late_ms())
+            kept = len(os.listdir(f"/proc/{plugin.process.pid}/fd"))
+        floor = numbers_of(build, "sweep", 5)
+    percent = whole / (intervals * INTERVAL_S * 1e9) * 100
+    interval_us = whole / intervals / 1000 - host_us * INTERVAL_S
+    least_us = (statistics.median(floor["sweep_ns"]) / ROUND_INTERVALS + statistics.median(floor["kept_ns"])) / 1000
+    largest = processes == CROWDS[-1][0]
+    limits = {"consumers": percent, "tick": late, "memory": resident} if largest else {}
+    limit = {name: (name, measured) for name, measured in limits.items()}
+    table.add(section, f"{what}: ksm.plugin, of one core", f"{percent:.3f} %", *limit.get("consumers", ()))
+    table.add(section, "  in the first interval, when all are looked at", f"{first / (INTERVAL_S * 1e7):.2f} %")
+    table.add(section, "  consumers alone, CPU an interval, a process",
+              f"{interval_us:,.0f} µs, {interval_us / processes:.2f} µs")
+    table.add(section, "  ÷ the cheapest sweep and re-reading", f"{interval_us / least_us:.2f}")
+    table.add(section, "  latest tick", f"{late:.1f} ms", *limit.get("tick", ()))
+    table.add(section, "  resident memory", f"{resident:.2f} MB, {kept} descriptors", *limit.get("memory", ()))
+    return processes, interval_us
+
+
+def measure_consumers(build, table, settings, host_us):
+    """All crowds, and how the cost grows."""
+    points = [measure_crowd(build, table, settings, *crowd, host_us) for crowd in CROWDS]
+    slope, constant = statistics.linear_regression(*zip(*points))
+    correlation = statistics.correlation(*zip(*points))
+    section = "Who saves, at the defaults"
+    table.add(section, "growth with the processes, CPU an interval",
+              f"{constant:.0f} µs + {slope:.2f} µs × processes (r² {correlation ** 2:.4f})")
+
+
+def put_into(readme, text):
+    """Put TEXT between the markers of the file README."""
+    new, count = re.subn("(<!-- cost -->\n).*?(<!-- /cost -->)", lambda found: found[1] + text + found[2],
+                         readme.read_text(), flags=re.DOTALL)
+    if count != 1:
+        sys.exit(f"bench.py: {readme}: {count} pairs of markers <!-- cost -->, not one")
+    readme.write_text(new)
+
+
+def main():
+    """See above."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", type=Path, required=True, help="where the plugins and the tools are")
+    parser.add_argument("--rounds", type=int, default=3, help="of the interleaved parts; more take longer")
+    parser.add_argument("--readme", type=Path, help="put the table into this file")
+    options = parser.parse_args()
+    build = options.build.resolve()
+    table = Table()
+    name = machine()
+    print(name)
+    with tempfile.TemporaryDirectory() as directory, KsmSettings() as settings:
+        work = Path(directory)
+        measure_sample(build, table, options.rounds)
+        measure_start(build, table)
+        measure_idle(build, table, settings, work)
+        settings.set_all(FAST)
+        with Workload(build / "tests/workload", "pairs", 4096):
+            settings.merge_all()
+            host_us = measure_programs(build, table, options.rounds, work)
+        measure_consumers(build, table, settings, host_us)
+    if options.readme:
+        put_into(options.readme, table.markdown(name))
+    print(f"\nmissed: {', '.join(table.missed)}" if table.missed else "\nall targets reached")
+    return 1 if table.missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: MIT
+"""Programs whose cost the bench measures, each from its start to the end of a `with` block.
+
+A subject has `pids` (of all its processes that live) and `figures` (how many numbers one sample brings), and takes a
+sample a second.  What was spent is the kernel's own account in ns.
+"""
+
+import http.client
+import os
+import re
+import resource
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from hosts import Collectd, Netdata, die_with_parent, free_port, session_members
+
+EXPORTER = "/usr/bin/prometheus-node-exporter"
+START_S = 10
+MODULES = """/proc/stat /proc/uptime /proc/loadavg /proc/sys/kernel/random/entropy_avail /proc/pressure /proc/interrupts
+    /proc/softirqs /proc/vmstat /proc/meminfo /sys/block/zram /sys/devices/system/edac/mc /sys/devices/pci/aer
+    /sys/devices/system/node /proc/net/dev /proc/net/wireless /proc/net/sockstat /proc/net/sockstat6 /proc/net/netstat
+    /proc/net/sctp/snmp /proc/net/softnet_stat /proc/net/ip_vs/stats /sys/class/infiniband /proc/net/stat/conntrack
+    /proc/net/stat/synproxy /proc/diskstats /proc/mdstat /proc/net/rpc/nfsd /proc/net/rpc/nfs /proc/pagetypeinfo
+    /proc/spl/kstat/zfs/arcstats /proc/spl/kstat/zfs/pool/state /sys/fs/btrfs ipc /sys/class/power_supply""".split()
+
+# In the manner of a collectd exec script: a shell that reads each file by a program and prints what it got.
+SHELL_LOOP = """\
+for _ in $(seq {count}); do
+    sleep 1
+    for file in pages_shared pages_sharing pages_unshared pages_volatile full_scans; do
+        echo "PUTVAL host/exec-ksm/$file interval=1 N:$(cat /sys/kernel/mm/ksm/$file)"
+    done
+done"""
+
+
+def spent(pids, thread=""):
+    """Return the CPU time in ns that the threads of PIDS whose name begins with THREAD have had so far."""
+    total = 0
+    for pid in pids:
+        for task in Path(f"/proc/{pid}/task").glob("*"):
+            try:
+                if (task / "comm").read_text().startswith(thread):
+                    total += int((task / "schedstat").read_text().split()[0])
+            except (OSError, IndexError):
+                continue
+    return total
+
+
+def resident_mb(pids):
+    """Return the resident memory of PIDS in MB (10^6 bytes)."""
+    total = 0
+    for pid in pids:
+        found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        total += int(found[1]) * 1024 if found else 0
+    return total / 1e6
+
+
+class Subject:
+    """A process that this one starts; `command` is what, its standard input stays open till the end."""
+
+    figures = 0
+
+    def __init__(self, command):
+        self.command = [str(word) for word in command]
+        self.process = None
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.DEVNULL, start_new_session=True,
+                                        preexec_fn=die_with_parent(os.getpid()))
+        self.started()
+        return self
+
+    def started(self):
+        """What is to be done once the process runs."""
+
+    def __exit__(self, *_exception):
+        self.process.stdin.close()
+        self.process.terminate()
+        self.process.wait()
+        self.process.stdout.close()
+
+    @property
+    def pids(self):
+        return [self.process.pid]
+
+
+class Plugin(Subject):
+    """ksm.plugin at one sample a second, its output read as an agent does.
+
+    ticks: when each tick's first line came in, on the wall clock.
+    """
+
+    def __init__(self, build, *options):
+        super().__init__([build / "ksm.plugin", "1", *options])
+        self.ticks = []
+        self.lines = 0
+        self.first = threading.Event()
+
+    def started(self):
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self):
+        """Read what comes, to the end."""
+        rest, fd = b"", self.process.stdout.fileno()
+        while True:
+            chunk = os.read(fd, 65536)
+            now = time.time()
+            if not chunk:
+                return
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                if line == b"BEGIN ksm.memory":
+                    self.ticks.append(now)
+                    self.lines = 0
+                self.lines += line.startswith(b"SET ")
+                self.figures = max(self.figures, self.lines)
+            if self.ticks:
+                self.first.set()
+
+    def late_ms(self):
+        """Return by how many ms each tick came after its second; the first comes at once."""
+        return [when % 1 * 1000 for when in self.ticks[1:]]
+
+
+class NodeExporter(Subject):
+    """node_exporter with nothing but ksmd, scraped once a second on a connection that stays open."""
+
+    def __init__(self):
+        self.port = free_port()
+        super().__init__([EXPORTER, "--collector.disable-defaults", "--collector.ksmd",
+                          "--web.disable-exporter-metrics", f"--web.listen-address=127.0.0.1:{self.port}"])
+        self.ended = threading.Event()
+
+    def started(self):
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=START_S)
+                connection.connect()
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+        threading.Thread(target=self.scrape, args=[connection], daemon=True).start()
+
+    def scrape(self, connection):
+        """Ask once a second until the end."""
+        while not self.ended.wait(1 - time.time() % 1):
+            connection.request("GET", "/metrics")     # not compressed: the least for it
+            body = connection.getresponse().read()
+            self.figures = max(self.figures, len(re.findall(rb"^node_ksmd_", body, re.MULTILINE)))
+        connection.close()
+
+    def __exit__(self, *exception):
+        self.ended.set()
+        super().__exit__(*exception)
+
+
+def shell_loop(samples):
+    """Run a shell script that reads the files once a second; return the ns that it and all its children took."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(["/bin/bash", "-c", SHELL_LOOP.format(count=samples)], stdout=subprocess.DEVNULL, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ((after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)) * 1e9
+
+
+class Host:
+    """A private collectd or Netdata (hosts.py) as a subject."""
+
+    def __init__(self, daemon, figures):
+        """FIGURES(daemon) counts the numbers of a sample once it runs."""
+        self.daemon = daemon
+        self.count = figures
+
+    def __enter__(self):
+        self.daemon.__enter__()
+        return self
+
+    def __exit__(self, *exception):
+        self.daemon.__exit__(*exception)
+
+    @property
+    def pids(self):
+        return session_members(self.daemon.process.pid)
+
+    @property
+    def figures(self):
+        return self.count(self.daemon)
+
+
+def collectd(build, directory, with_ksm):
+    """Return a collectd with the figures of the host by ksm.so, or with a plugin that does nothing."""
+    plugin = build / "ksm.so" if with_ksm else Path("/usr/lib/collectd/target_set.so")
+    options = {"Consumers": 0} if with_ksm else {}
+    return Host(Collectd(directory, plugin, options, history=False),
+                lambda host: sum(name.startswith("ksm/") for name in host.series()))
+
+
+def netdata(directory, with_ksm):
+    """Return a Netdata agent that runs nothing but its own proc plugin, of that KSM's module or nothing."""
+    modules = {**dict.fromkeys(MODULES, "no"), "/sys/kernel/mm/ksm": "yes" if with_ksm else "no"}
+    extra = "\n".join(["[plugins]", "    proc = yes", "    none = no", "[plugin:proc]",
+                       "    netdata server resources = no",
+                       *(f"    {name} = {word}" for name, word in modules.items())])
+    plugins = Path(directory, "plugins.d")
+    plugins.mkdir(parents=True)
+    (plugins / "none.plugin").write_text("#!/bin/sh\n")
+    (plugins / "none.plugin").chmod(0o755)
+    return Host(Netdata(directory, plugins / "none.plugin", extra=extra),
+                lambda host: sum(len(chart["dimensions"]) for name, chart in host.charts().items()
+                                 if name.startswith("mem.ksm")))

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+"""The benchmark measures what it says it does, and its verdicts are right."""
+
+import os
+import subprocess
+import time
+
+import pytest
+
+import bench
+import meters
+from live import KSM, why_not
+
+needs_ksm = pytest.mark.skipif(not KSM.exists(), reason=f"this kernel has no KSM: {KSM} is missing")
+MS = 10 ** 6
+
+
+@needs_ksm
+@pytest.mark.parametrize("words, names", [
+    (("hot", 3, 2), {"ours_ns": 3, "floor_ns": 3, "floor_reads": 1}),
+    (("slow", 1), {"ours_ns": 1, "floor_ns": 1}),
+    (("samples", 2), {}),
+    (("sweep", 2), {"sweep_ns": 2, "processes": 2, "kept_ns": 2, "kept": 1}),
+    (("descriptors", 2), {"descriptor_bytes": 2}),
+    (("start", 2, "build/ksm.plugin"), {"start_ns": 2}),
+])
+def test_inside_one_process(build, words, names):
+    """Each part prints what it promises, as often as was asked for."""
+    if words[0] == "sweep" and why_not():
+        pytest.skip(why_not())
+    words = [build / "ksm.plugin" if word == "build/ksm.plugin" else word for word in words]
+    found = bench.numbers_of(build, *words)
+    assert {name: len(numbers) for name, numbers in found.items()} == names
+
+
+@pytest.mark.parametrize("target, measured, verdict", [
+    ("floor", 1.15, "TARGET floor 1.15 1.15 reached"),
+    ("floor", 1.151, "TARGET floor 1.151 1.15 missed"),
+    ("idle", 0, "TARGET idle 0 0 reached"),
+    ("idle", 1, "TARGET idle 1 0 missed"),
+    ("memory_idle", 2.6, "TARGET memory 2.6 2.5 missed"),
+    ("memory", 2.6, "TARGET memory 2.6 8 reached"),
+])
+def test_verdict(capsys, target, measured, verdict):
+    """A target is reached up to its limit; what was missed is remembered."""
+    table = bench.Table()
+    table.add("a section", "a row", "some text", target, measured)
+    assert capsys.readouterr().out.endswith(f"{verdict}\n")
+    assert bool(table.missed) == verdict.endswith("missed")
+
+
+def test_cpu_is_what_was_spent(build):
+    """A process that works is found to have worked as long as its own account says, one that sleeps is not."""
+    script = "import os, time\nwhile sum(os.times()[:2]) < 0.3: pass\nprint('done', flush=True)\ntime.sleep(60)"
+    with subprocess.Popen(["/usr/bin/python3", "-c", script], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        worked = meters.spent([process.pid])
+        time.sleep(0.2)
+        more = meters.spent([process.pid]) - worked
+        process.kill()
+    assert 300 * MS <= worked < 2000 * MS, f"got {worked} ns, want about 300 ms"
+    assert more < 50 * MS, f"asleep it spent {more} ns"
+
+
+@needs_ksm
+def test_plugin_is_read_as_an_agent_does(build):
+    """Its ticks and its figures are counted."""
+    with meters.Plugin(build, "--consumers=0") as plugin:
+        assert plugin.first.wait(10), "no tick within 10 s"
+        time.sleep(2.2)
+        assert 2 <= len(plugin.ticks) <= 4, f"got {len(plugin.ticks)} ticks in 2.2 s"
+        assert plugin.figures >= 10, f"got {plugin.figures} figures"
+        assert all(0 <= late < 1000 for late in plugin.late_ms())
+        assert os.path.exists(f"/proc/{plugin.process.pid}")

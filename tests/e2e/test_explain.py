@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: MIT
+"""ksm.plugin --explain: its pages on all fixtures, its exit status, and what it says of the live kernel.
+
+Which facts make which verdict is in tests/unit/test_explain.c.  The live tests run as root, where nothing is merged
+now; settings are put back (tests/live.py).
+"""
+
+import os
+import pty
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import golden
+from live import FAST, RUNNING, STOPPED, UNMERGED, KsmSettings, Workload, why_not
+from sampling import Process, Tree
+
+RUN_S = 30
+QUIET_S = 0.3           # other programs' memory would have been noticed by then
+FAILED = 1
+CALM = {"pages_to_scan": 100, "sleep_millisecs": 20}        # the kernel's defaults
+STATUSES = {"article": 40, "2.6.32": 0, "3.10": 0, "5.15": 13, "6.1": 31, "6.6": 0, "6.12": 12, "6.18": 24, "uksm": 0,
+            "no-ksm": 10, "consumers": 0}
+
+
+def explain(*argv, env=None, **options):
+    """Run ARGV with --explain; return what came of it."""
+    return subprocess.run([*map(str, argv), "--explain"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=RUN_S, env={**os.environ, **(env or {})}, check=False, **options)
+
+
+def check_form(page):
+    """Check that PAGE is plain text of 80 columns."""
+    assert page.startswith("Kernel Samepage Merging (KSM) on this host\n\n  Verdict   ") and page.endswith("\n")
+    for line in page.splitlines():
+        assert len(line) <= 80 and line == line.rstrip() and line.isprintable(), repr(line)
+
+
+def told(page, label):
+    """Return the texts of PAGE that stand behind LABEL, each in one line."""
+    blocks = re.findall(rf"^  {label:<10}(.*\n(?: {{12}}.*\n)*)", page, flags=re.MULTILINE)
+    return [" ".join(block.split()) for block in blocks]
+
+
+# Fixtures.
+
+@pytest.fixture(scope="module")
+def pages(build, tmp_path_factory, page_size):
+    """{fixture: what came of it} of this build."""
+    if page_size != golden.PAGE_SIZE:
+        pytest.skip(f"the golden outputs are of 4 kB pages, here they have {page_size} bytes")
+    return golden.all_pages(build, tmp_path_factory.mktemp("explain"))
+
+
+@pytest.mark.parametrize("era", golden.EXPLAINED)
+def test_page_is_the_golden_one_and_the_status_its_verdict(era, pages):
+    done = pages[era]
+    assert done.stdout == golden.golden(era, "explain").read_text(), "if it is meant: make golden, see the diff"
+    check_form(done.stdout)
+    assert (done.returncode, done.stderr) == (STATUSES[era], "")
+
+
+PLACES = [{"NO_COLOR": "1"}, {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}, {"TERM": "dumb"}, {"COLUMNS": "200"}]
+
+
+def test_page_is_the_same_wherever_it_goes(build, pages, make_tree):
+    """Whatever the environment says, and on a terminal too."""
+    tree = make_tree("consumers")
+    with ThreadPoolExecutor() as pool:
+        piped = pool.map(lambda env: explain(build / "ksm.plugin", "--root", tree, env=env).stdout, PLACES)
+        shown = pool.submit(on_terminal, [build / "ksm.plugin", "--explain", "--root", tree]).result()
+        assert set(piped) == {pages["consumers"].stdout}
+    assert shown.replace("\r\n", "\n") == pages["consumers"].stdout
+
+
+def on_terminal(argv):
+    """Run ARGV on a terminal of its own; return what that shows."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(list(map(str, argv)), stdin=theirs, stdout=theirs, stderr=theirs):
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                more = os.read(ours, 65536)
+            except OSError:             # nobody has it open any more
+                break
+            shown += more
+    os.close(ours)
+    return shown.decode()
+
+
+@pytest.mark.parametrize("words, says", [
+    (["--rot=/"], "--rot"),
+    (["--root="], "--root: \"\""),
+    (["--consumers=x"], "--consumers: \"x\""),
+    (["soon"], "\"soon\""),
+])
+def test_what_is_misunderstood_gets_no_page(words, says, build):
+    done = explain(build / "ksm.plugin", *words)
+    assert (done.returncode, done.stdout) == (FAILED, "")
+    assert says in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_page_that_cannot_be_written_is_a_failure(build, make_tree):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([build / "ksm.plugin", "--explain", "--root", make_tree("6.6")], stdout=full,
+                              timeout=RUN_S, check=False)
+    assert done.returncode == FAILED
+
+
+def test_help_tells_of_it(build):
+    done = subprocess.run([build / "ksm.plugin", "--help"], capture_output=True, text=True, check=True)
+    assert "--explain" in done.stdout and "exit status" in done.stdout
+
+
+def test_names_are_harmless(build, tmp_path):
+    """A name may hold any byte: colours and line ends among them, and more of them than a line takes."""
+    tree = Tree(tmp_path / "tree", sharing=300, shared=100)
+    names = ["\x1b[31mred", "two\nlines", "bell\a", "tab\t", "\x9b31m", "caf\u00e9", "quote\"'", "\u202egnp", "a" * 15]
+    for number, name in enumerate(names):
+        tree.process(Process(100 + number, name, merging=40, resident=100))
+    tree.process(Process(200, "qemu", merging=40, resident=100, cmdline=("qemu-system-x86_64", "-name", "v" * 200)))
+    done = explain(build / "ksm.plugin", "--root", tree.root)
+    check_form(done.stdout)
+    assert len(re.findall(r"^ .* (program|vm) ", done.stdout, flags=re.MULTILINE)) == 8
+    assert "others\n" in done.stdout
+
+
+def test_kernel_that_only_counts_merging_pages(build, tmp_path):
+    """5.19: who saves is told, what the records take and who opted in is not."""
+    tree = Tree(tmp_path / "tree", kernel="ksm_merging_pages", sharing=300, shared=100)
+    tree.process(Process(100, "one", merging=400, resident=500))
+    page = explain(build / "ksm.plugin", "--root", tree.root).stdout
+    assert re.search(r"^ +1\.2 MiB +-  #{16}  program one$", page, flags=re.MULTILINE), page
+    assert "cannot be told on this kernel" in told(page, "opted in")[0]
+
+
+def test_no_table_where_none_is_asked_for(build, tmp_path):
+    tree = Tree(tmp_path / "tree", sharing=300, shared=100)
+    tree.process(Process(100, "one", merging=400, resident=500))
+    page = explain(build / "ksm.plugin", "--root", tree.root, "--consumers=0").stdout
+    assert "Who saves" not in page and "Who opted in" in page
+
+
+# The live kernel.
+
+@pytest.fixture
+def ksm():
+    """The live kernel's KSM, locked, nothing merged, no other program in it; put back afterwards."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    with KsmSettings() as live:
+        if live.any_merged():
+            pytest.skip("pages are merged here already, which this test would have to undo")
+        live.set_all(FAST)
+        live.set("run", RUNNING)
+        time.sleep(QUIET_S)
+        if any(live.states()):
+            pytest.skip("other programs of this host have memory registered with KSM")
+        live.set("run", UNMERGED)           # full_scans is 0 then
+        yield live
+
+
+@pytest.fixture
+def workload(build):
+    """A function that starts a workload with a pattern: a context manager."""
+    return lambda pattern, pages: Workload(build / "tests/workload", pattern, pages)
+
+
+def check_live(build, status, sentence, *argv):
+    """Explain the live kernel with the command before it ARGV; check the verdict, and return the page."""
+    done = explain(*argv, build / "ksm.plugin")
+    print(done.stdout, done.stderr)
+    check_form(done.stdout)
+    assert (done.returncode, done.stderr) == (status, "")
+    assert sentence in told(done.stdout, "Verdict")[0]
+    return done.stdout
+
+
+def tells_who_opted_in():
+    """Whether this kernel says which process has opted in."""
+    stat = Path("/proc/self/ksm_stat")
+    return stat.exists() and "ksm_mergeable:" in stat.read_text()
+
+
+def test_live_off(ksm, build):
+    ksm.set("run", STOPPED)
+    page = check_live(build, 11, "KSM is switched off")
+    assert "echo 1 | sudo tee /sys/kernel/mm/ksm/run" in page
+    assert "Who saves most\n  " in page
+    if tells_who_opted_in():
+        assert told(page, "Also") == ["No program has opted in to merging."]
+
+
+def test_live_unmerged(ksm, build, workload):
+    with workload("pairs", 1024):
+        ksm.merge_all()
+        ksm.set("run", UNMERGED)
+        check_live(build, 12, "all merging was undone")
+
+
+def test_live_nobody_opted_in(ksm, build):
+    ksm.set("run", RUNNING)
+    page = check_live(build, 20, "No program has opted in")
+    assert "MemoryKSM=yes" in page and "mem-merge" in page
+
+
+def test_live_no_pages_to_scan(ksm, build, workload):
+    ksm.set_all({"pages_to_scan": 0, "run": RUNNING})
+    with workload("pairs", 1024):
+        page = check_live(build, 21, "set to look at no pages")
+    if tells_who_opted_in():
+        assert told(page, "opted in") == ["1 process"]
+
+
+def test_live_has_not_come_round(ksm, build, workload):
+    ksm.set_all({"pages_to_scan": 1, "sleep_millisecs": 50})
+    with workload("pairs", 1024):
+        ksm.set("run", RUNNING)
+        page = check_live(build, 22, "too early to judge")
+    assert "echo 10 | sudo tee /sys/kernel/mm/ksm/pages_to_scan" in page
+
+
+def test_live_well_and_stopped(ksm, build, workload, page_size):
+    """What is merged, by root and by somebody who may not look into the processes of others."""
+    with workload("pairs", 8192):
+        ksm.merge_all()
+        saved = f"{4096 * page_size / 1048576:.1f} MiB"
+        page = check_live(build, 13, "KSM is stopped")
+        assert told(page, "saved")[0].startswith(saved)
+        ksm.set_all({**CALM, "run": RUNNING})
+        page = check_live(build, 0, "KSM works well")
+        assert re.search(rf"^ +{saved} .* program workload$", page, flags=re.MULTILINE)
+        assert told(page, "Note") == []
+        assert ksm.number("pages_sharing") == 4096, "it has changed nothing"
+        check_as_nobody(build, saved)
+
+
+def check_as_nobody(build, saved):
+    """Check what user nobody is told of a host where SAVED is saved."""
+    if not shutil.which("setpriv"):
+        pytest.skip("setpriv is not installed")
+    with tempfile.TemporaryDirectory(prefix="ksm-test-") as directory:
+        os.chmod(directory, 0o755)
+        shutil.copy(build / "ksm.plugin", directory)
+        page = check_live(Path(directory), 0, "KSM works well",
+                          "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
+    note, = told(page, "Note")
+    assert "of other users may not be looked into" in note and "as root" in note
+    assert told(page, "saved")[0].startswith(saved)
+    assert re.search(rf"^ +{saved} +-  #{{16}}  not attributed$", page, flags=re.MULTILINE)
+
+
+def test_live_nothing_equal(ksm, build, workload):
+    with workload("unique", 4096):
+        ksm.set("run", RUNNING)
+        ksm.wait(lambda: ksm.number("full_scans") > 3, RUN_S, "full scans")
+        ksm.set_all(CALM)
+        check_live(build, 23, "has found no equal pages")
+
+
+def test_live_scanning_for_nothing(ksm, build, workload):
+    """ksmd at full speed: it takes over a fifth of a core, unless others keep all of them busy."""
+    with workload("unique", 20000):
+        ksm.set("run", RUNNING)
+        ksm.wait(lambda: ksm.number("full_scans") > 3, RUN_S, "full scans")
+        for _ in range(4):
+            done = explain(build / "ksm.plugin")
+            share = float(re.search(r"^  ksmd +([0-9.]+) % of one CPU core", done.stdout, flags=re.MULTILINE)[1])
+            if share > 20.1:
+                break
+        else:
+            pytest.skip(f"other programs keep ksmd from the CPU: it had {share} % of a core")
+    check_form(done.stdout)
+    assert done.returncode == 33 and told(done.stdout, "Verdict") == ["KSM works hard for little."]
+    assert f"echo {CALM['sleep_millisecs']} | sudo tee /sys/kernel/mm/ksm/sleep_millisecs" in done.stdout
+
+
+@pytest.mark.long
+def test_live_net_loss(ksm, build, workload, page_size):
+    """Unique pages whose records take 0.12 % of RAM."""
+    kilobytes = dict(re.findall(r"^(\w+): +(\d+) kB", Path("/proc/meminfo").read_text(), flags=re.MULTILINE))
+    pages = int(kilobytes["MemTotal"]) * 1024 * 12 // 10000 // 64
+    if pages * page_size > int(kilobytes["MemAvailable"]) * 1024 // 2:
+        pytest.skip("there is not enough memory free for so many pages")
+    with workload("unique", pages):
+        ksm.set("run", RUNNING)
+        ksm.wait(lambda: ksm.number("full_scans") > 3, 4 * RUN_S, "full scans")
+        ksm.set_all(CALM)
+        page = check_live(build, 32, "KSM takes more memory than it saves")
+    assert told(page, "net")[0].startswith("-")
+    assert re.search(r"^ +0 bytes +[0-9.]+ MiB  \.{16}  program workload$", page, flags=re.MULTILINE)
+
+
+def test_live_in_a_namespace_of_its_own(ksm, build):
+    """As in a container: other processes, ksmd among them, are not there."""
+    if subprocess.run(["unshare", "-pf", "--mount-proc", "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no PID namespace can be made here")
+    ksm.set("run", STOPPED)
+    page = check_live(build, 11, "KSM is switched off", "unshare", "-pf", "--mount-proc")
+    assert told(page, "Also") == [], "who is not seen may have opted in"
+    assert "ksmd is not seen from here" in told(page, "Note")[0]

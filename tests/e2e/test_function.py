@@ -1,0 +1,482 @@
+# SPDX-License-Identifier: MIT
+"""The table ksm:consumers: ksm.plugin asked as agents ask, and by way of a real agent that is asked by its parent."""
+
+import json
+import os
+import random
+import socket
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import golden
+from consumers import KINDS, MIB
+from hosts import NETDATA_SYSTEM_INFO, Netdata
+from live import FAST, RUNNING, KsmSettings, Workload, why_not
+from protocol import Agent
+from sampling import Plugin, Process, Tree
+from test_consumers import population
+from test_life import plugins_of
+
+ANSWER_S = 3            # an answer is there within this time, on a busy machine
+END_S = 3               # the agent kills what has not left by then
+LATE_S = 0.15           # a tick on a busy machine
+SCHEMA = json.loads(Path(__file__).with_name("function.schema.json").read_text())
+TABLE = "ksm:consumers"
+COLUMNS = ["Id", "Kind", "Name", "Processes", "Saved", "Real", "RSS", "Merging", "Zero", "Metadata"]
+RMAP_ITEM = 64          # bytes that the kernel keeps for a page
+ONE_S = "--consumers-interval=1"
+
+
+def check(what, text):
+    """Return the JSON TEXT of an answer, which must be as the schema of WHAT has it."""
+    answer = json.loads(text)
+    jsonschema.validate(answer, {**SCHEMA, "$ref": f"#/definitions/{what}"})
+    if what == "table":
+        check_table(answer)
+    return answer
+
+
+def check_table(answer):
+    """Check what a schema cannot: that the parts of ANSWER fit each other."""
+    columns = answer["columns"]
+    assert list(columns) == COLUMNS and [column["index"] for column in columns.values()] == list(range(len(COLUMNS)))
+    keys = [name for name, column in columns.items() if column["unique_key"]]
+    assert keys == ["Id"], "an agent wants exactly one"
+    ids = [row[0] for row in answer["data"]]
+    assert len(set(ids)) == len(ids) and ids == [f"{row[1]}/{row[2]}" for row in answer["data"]]
+    assert answer["default_sort_column"] in columns
+    for chart in (*answer["charts"].values(), *answer["group_by"].values()):
+        assert set(chart["columns"]) <= set(columns)
+    for chart, column in answer["default_charts"]:
+        assert chart in answer["charts"] and column in answer["group_by"]
+    for name in COLUMNS[4:]:
+        values = [row[columns[name]["index"]] or 0 for row in answer["data"] if row[1] != "other"]
+        assert columns[name]["max"] == max(values, default=0)
+
+
+def rows(answer):
+    """Return {(kind, name): {column: number or None}} of a table, sizes in bytes."""
+    found = {}
+    for _id, kind, name, processes, *sizes in answer["data"]:
+        found[kind, name] = {"Processes": processes, **{
+            column: None if size is None else size * MIB for column, size in zip(COLUMNS[4:], sizes)}}
+    return found
+
+
+def send(plugin, data):
+    """Write DATA to the stdin of PLUGIN."""
+    os.write(plugin.process.stdin.fileno(), data)
+
+
+def answer_to(plugin, transaction, seconds=ANSWER_S):
+    """Return (status, type, expires, text) of the answer to TRANSACTION."""
+    def found():
+        return [answer[1:] for answer in plugin.agent.host.answers if answer[0] == transaction]
+    plugin.wait(found, seconds, f"an answer to {transaction}")
+    assert len(found()) == 1
+    return found()[0]
+
+
+def ask(plugin, function=TABLE, line='FUNCTION {} 10 "{}" "0x13" "source"\n', seconds=ANSWER_S):
+    """Ask PLUGIN for FUNCTION by a LINE, and return (status, text)."""
+    transaction = str(uuid.uuid4())
+    send(plugin, line.format(transaction, function).encode())
+    status, kind, expires, text = answer_to(plugin, transaction, seconds)
+    assert kind == "application/json" and json.loads(text)["status"] == status
+    assert (expires > time.time() - 1) == (status == 200)
+    return status, text
+
+
+def table_of(plugin):
+    """Return the table of PLUGIN, checked."""
+    status, text = ask(plugin)
+    assert status == 200, text
+    return check("table", text)
+
+
+@pytest.fixture(scope="module")
+def fixture(build, tmp_path_factory):
+    """ksm.plugin on the fixture that has consumers of all kinds, with a table."""
+    tree = golden.make_tree(build, "consumers", tmp_path_factory.mktemp("fixture") / "tree")
+    with Plugin(build / "ksm.plugin", f"--root={tree}", ONE_S) as plugin:
+        plugin.samples(1)
+        yield plugin
+
+
+@pytest.fixture
+def begun(build, make_tree):
+    """ksm.plugin just started."""
+    with Plugin(build / "ksm.plugin", f"--root={make_tree('consumers')}", ONE_S) as plugin:
+        plugin.wait(lambda: plugin.agent.host.ticks, ANSWER_S, "a tick")
+        yield plugin
+
+
+# What is offered.
+
+def functions(build, tree, *options):
+    """Return the functions that ksm.plugin offers on TREE."""
+    done = subprocess.run([build / "ksm.plugin", "1", f"--root={tree}", *options], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=END_S)
+    assert done.returncode == 0
+    return Agent(done.stdout).functions
+
+
+@pytest.mark.parametrize("options, access", [
+    ([], "0x13"), (["--function-access=members"], "0x13"), (["--function-access=any"], "0x8"),
+    (["--function-access", "any"], "0x8"), (["--function-access=all"], "0x13"),
+])
+def test_it_is_offered_once_with_its_access(options, access, build, make_tree):
+    offered = functions(build, make_tree("consumers"), *options)
+    timeout, text, *rest = offered.pop(TABLE)
+    assert (timeout, *rest) == ("10", "top", access, "100") and "Who saves" in text and not offered
+
+
+def test_it_is_not_offered_where_there_is_none(build, make_tree, tmp_path):
+    assert functions(build, make_tree("consumers"), "--consumers=0") == {}
+    assert functions(build, Tree(tmp_path / "tree", None, sharing=5).root) == {}, "before 5.19"
+
+
+# What is answered.
+
+def test_the_table_of_the_fixture(fixture, page_size):
+    """The same shares that the unit tests have, worked out by hand there; here in MiB."""
+    found = rows(table_of(fixture))
+    assert {kind for kind, _name in found} == {*KINDS, "unattributed"}
+    assert found["vm", "web-01"] == {
+        "Processes": 1, "Saved": 1200 * page_size, "Real": (20000 - 900) * page_size, "RSS": 20000 * page_size,
+        "Merging": 1200 * page_size, "Zero": 300 * page_size, "Metadata": 5000 * RMAP_ITEM}
+    assert found["service", "nginx"]["Processes"] == 2
+    assert found["service", "getty@tty1"]["Saved"] == 0 and found["service", "getty@tty1"]["Metadata"] == 640
+    assert found["program", "firefox"]["RSS"] is None and found["program", "firefox"]["Real"] is None
+    assert sum(row["Saved"] for row in found.values()) == 3500 * page_size
+
+
+def check_against_charts(plugin):
+    """Check that the table of PLUGIN is what its charts have, to the byte."""
+    found = rows(table_of(plugin))
+    sample = plugin.agent.answered
+    rest = found.pop(("unattributed", "unattributed"), {"Saved": 0})
+    assert rest["Saved"] == sample.unattributed
+    kinds = {kind: sum(row["Saved"] for (of, _name), row in found.items() if of == kind) for kind in KINDS}
+    assert kinds == sample.kinds
+    charts = {consumer: figures for consumer, figures in sample.consumers.items() if consumer[0] != "other"}
+    assert charts == {consumer: (found[consumer]["Saved"], found[consumer]["Real"]) for consumer in charts}
+    return found, sample
+
+
+def test_the_table_is_what_the_charts_show(fixture):
+    found, sample = check_against_charts(fixture)
+    assert len(found) == len(sample.consumers)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_table_has_all_of_them_also_those_that_have_no_chart(seed, build, tmp_path):
+    tree = Tree(tmp_path / "tree")
+    processes = population(tree, random.Random(seed))
+    with Plugin(build / "ksm.plugin", f"--root={tree.root}", ONE_S, "--consumers=1") as plugin:
+        plugin.samples(1)
+        found, _sample = check_against_charts(plugin)
+        assert {key: row["Processes"] for key, row in found.items()} == {
+            key: len(group) for key, group in processes.items()}
+
+
+def test_kernels_that_tell_of_merged_pages_only(build, page_size, tmp_path):
+    tree = Tree(tmp_path / "tree", "ksm_merging_pages", sharing=3000, shared=1000)
+    (tree.root / "sys/kernel/mm/ksm/ksm_zero_pages").unlink()
+    tree.process(Process(100, "one", 1000, resident=1200))
+    with Plugin(build / "ksm.plugin", f"--root={tree.root}", ONE_S) as plugin:
+        plugin.samples(1)
+        row = rows(table_of(plugin))["program", "one"]
+    assert row == {"Processes": 1, "Saved": 750 * page_size, "Real": 450 * page_size, "RSS": 1200 * page_size,
+                   "Merging": 1000 * page_size, "Zero": None, "Metadata": None}
+
+
+def test_nobody_registered(build, tmp_path):
+    with Plugin(build / "ksm.plugin", f"--root={Tree(tmp_path / 'tree').root}", ONE_S) as plugin:
+        plugin.samples(1)
+        assert table_of(plugin)["data"] == []
+
+
+def test_before_the_first_table_and_after_a_failed_one(build, tmp_path):
+    tree = Tree(tmp_path / "tree", sharing=5, shared=5)
+    tree.process(Process(100, "one", 5))
+    with Plugin(build / "ksm.plugin", f"--root={tree.root}", ONE_S) as plugin:
+        status, text = ask(plugin)
+        assert status == 503 and "try again" in check("error", text)["errorMessage"]
+        plugin.samples(1)
+        table_of(plugin)
+        tree.write("sys/kernel/mm/ksm/pages_shared", "junk\n")
+        plugin.wait(lambda: "cannot be told" in plugin.hear(), 5, "a message")
+        status, text = ask(plugin)
+        assert status == 503 and "log" in check("error", text)["errorMessage"]
+
+
+PAYLOAD = 'FUNCTION_PAYLOAD {} 10 "{}" "0x13" "me" "application/json"\n{{"query":"*",\n"last":200}}\nFUNCTION_PAYLOAD_END\n'
+OLD = 'FUNCTION {} 10 "{}"\n'
+
+
+@pytest.mark.parametrize("function, line, what, status", [
+    (TABLE, OLD, "table", 200),
+    (TABLE, PAYLOAD, "table", 200),
+    (f"{TABLE} after:-600 before:0", OLD, "table", 200),
+    (f"{TABLE} info", OLD, "info", 200),
+    (f"{TABLE} info after:-600", 'FUNCTION {} 10 "{}" "0xffff" "method=api,ip=127.0.0.1"\n', "info", 200),
+    ("ksm:unknown", OLD, "error", 404),
+    ("ksm:unknown", PAYLOAD, "error", 404),
+    ("config ksm schema", OLD, "error", 404),
+    ("", OLD, "error", 400),
+    (TABLE, 'FUNCTION {} 10 "{}\n', "error", 400),
+    (TABLE + " x" * 3000, OLD, "error", 400),
+], ids=["1.37", "payload", "arguments", "info", "info of 2.x", "unknown", "unknown with payload", "config", "none",
+        "open quotation mark", "too long"])
+def test_requests(function, line, what, status, fixture):
+    got, text = ask(fixture, function, line)
+    assert got == status
+    check(what, text)
+
+
+def test_lines_that_ask_for_nothing(fixture):
+    """Nor does the one that would break the answer's line: its id cannot be repeated."""
+    lines = ["", "HELLO", "FUNCTION_CANCEL x", "FUNCTION_PROGRESS x", "FUNCTION", "FUNCTION_PAYLOAD_END",
+             'FUNCTION "x 200 application/json 0" 10 "ksm:consumers"', "x" * 100000]
+    send(fixture, "".join(line + "\n" for line in lines).encode())
+    before = len(fixture.agent.host.answers)
+    table_of(fixture)
+    assert len(fixture.agent.host.answers) == before + 1
+
+
+def test_bytes_of_any_kind_and_in_any_pieces(fixture):
+    chance = random.Random(7)
+    request = b'\nFUNCTION_PAYLOAD_END\nFUNCTION last 10 "ksm:consumers"\n'
+    data = b"".join(chance.choice([chance.randbytes(20), b"FUNCTION ", b'"', b"\n", b"a 10 ksm:consumers\n"])
+                    for _ in range(3000)).replace(b"QUIT", b"") + request
+    while data:
+        size = chance.choice([1, 2, 7, 500, 4096, 5000])
+        send(fixture, data[:size])
+        data = data[size:]
+        fixture.read(0)
+    status, _kind, _expires, text = answer_to(fixture, "last", 10)
+    assert status == 200
+    check("table", text)
+    fixture.samples(1)
+
+
+# When it ends.
+
+@pytest.mark.parametrize("words", [b"QUIT", b"QUIT\n", b"junk\nQUIT", b'FUNCTION a 10 "ksm:consumers"\nQUIT'],
+                         ids=["bare", "line", "after junk", "after a request"])
+def test_quit_ends_it_though_stdin_stays_open(words, begun):
+    send(begun, words)
+    assert begun.process.wait(END_S) == 0
+
+
+@pytest.mark.parametrize("words", [b"", b"FUNCTION_PAYLOAD a 10 x\nno end\n", b"FUNCTION a 10", b"\x00\xff",
+                                   b'FUNCTION a 10 "ksm:consumers"\n' * 1000],
+                         ids=["none", "within a payload", "within a line", "bytes", "many requests"])
+def test_the_end_of_stdin_ends_it_after_any_words(words, begun):
+    send(begun, words)
+    begun.process.stdin.close()
+    assert begun.process.wait(END_S) == 0
+
+
+# What it does not disturb.
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory):
+    """A tree of many consumers: the table is larger than what a pipe holds."""
+    tree = Tree(tmp_path_factory.mktemp("crowd") / "tree", sharing=30000, shared=10000, zero=1500)
+    for pid in range(100, 1600):
+        tree.process(Process(pid, f"program-{pid}", merging=pid % 50 + 1, zero=1, resident=200, rmap_items=pid))
+    return tree
+
+
+def test_a_flood_of_requests_delays_no_tick(build, crowd):
+    with Plugin(build / "ksm.plugin", f"--root={crowd.root}", "--consumers-interval=2") as plugin:
+        plugin.samples(1)
+        first, answered = len(plugin.ticks), len(plugin.agent.host.answers)
+        os.set_blocking(plugin.process.stdin.fileno(), False)
+        end = time.time() + 4.2
+        asked = 0
+        while time.time() < end:
+            try:
+                send(plugin, f'FUNCTION flood-{asked} 10 "ksm:consumers"\n'.encode())
+                asked += 1
+            except BlockingIOError:
+                pass                    # as much as it takes
+            plugin.read(0.001)
+        when = [tick - time.monotonic() + time.time() for tick in plugin.ticks[first:]]
+        texts = [answer[4] for answer in plugin.agent.host.answers[answered:]]
+    late = [moment % 1 for moment in when]
+    print(f"{asked} asked, {len(texts)} answered, {len(texts[0])} bytes each; late by {max(late) * 1000:.0f} ms")
+    assert len(when) >= 4 and max(late) < LATE_S
+    assert len(texts) > 20 and len(json.loads(texts[-1])["data"]) >= 1500
+    check("table", texts[-1])
+
+
+def test_an_agent_that_does_not_read_the_answer_and_goes(build, crowd):
+    argv = [build / "ksm.plugin", "1", f"--root={crowd.root}", ONE_S]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        while b"BEGIN ksm.consumers" not in process.stdout.readline():
+            pass
+        process.stdin.write(b'FUNCTION a 10 "ksm:consumers"\n' * 50)
+        process.stdin.flush()
+        time.sleep(0.3)                 # it writes in vain
+        assert process.poll() is None
+        process.stdin.close()
+        assert process.wait(END_S) == 0
+
+
+def test_the_agent_stops_reading_for_a_while(build, crowd):
+    """Then the answers come whole, and the ticks go on."""
+    with Plugin(build / "ksm.plugin", f"--root={crowd.root}", ONE_S) as plugin:
+        plugin.samples(1)
+        for number in range(5):
+            send(plugin, f'FUNCTION {number} 10 "ksm:consumers"\n'.encode())
+        time.sleep(1.5)
+        for number in range(5):
+            check("table", answer_to(plugin, str(number))[3])
+        plugin.samples(2)
+
+
+# The live kernel.
+
+def test_the_table_on_the_live_kernel(build, page_size):
+    if why_not():
+        pytest.skip(why_not())
+    with KsmSettings() as ksm, Workload(build / "tests/workload", "pairs", 1000) as workload:
+        ksm.set_all(FAST)
+        ksm.set("run", RUNNING)
+        ksm.merge_all()
+        with Plugin(build / "ksm.plugin", ONE_S) as plugin:
+            plugin.samples(2)
+            found, _sample = check_against_charts(plugin)
+        stat = Path(f"/proc/{workload.process.pid}/ksm_stat").read_text().split()
+    assert found
+    items = int(stat[stat.index("ksm_rmap_items") + 1])
+    assert any(row["Metadata"] is not None and row["Metadata"] >= items * RMAP_ITEM for row in found.values())
+
+
+# A real agent.
+
+TRIES = 5
+STREAM = """\
+[stream]
+    enabled = yes
+    destination = tcp:127.0.0.1:{port}
+    api key = {key}
+    enable compression = no
+    reconnect delay seconds = 1
+    initial clock resync iterations = 0
+"""
+
+
+class Parent:
+    """A parent in the agent's stream: as Netdata's own it asks for functions, and gets the answers.
+
+    The agent's interface answers requests for functions of its own cloud only; so does a parent's.
+    """
+
+    GREETING = b"Hit me baby, push them over with the version="
+    CAPABILITIES = sum(1 << bit for bit in (3, 4, 5, 6, 7, 9, 11))      # labels and functions, no compression
+
+    def __init__(self):
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.server.settimeout(20)
+        self.port = self.server.getsockname()[1]
+        self.child, self.text = None, b""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exception):
+        for end in (self.child, self.server):
+            if end:
+                end.close()
+
+    def accept(self):
+        """Take the agent in."""
+        self.child, _address = self.server.accept()
+        self.child.settimeout(5)
+        while b"\r\n\r\n" not in self.text:
+            self.receive()
+        self.text = b""
+        self.child.sendall(b"%s%d" % (self.GREETING, self.CAPABILITIES))
+
+    def receive(self):
+        """Take what comes next."""
+        chunk = self.child.recv(1 << 16)
+        assert chunk, "the agent has closed the stream"
+        self.text += chunk
+
+    def wait(self, words, seconds):
+        """Wait until WORDS have come; return what came up to them, or None after SECONDS."""
+        deadline = time.monotonic() + seconds
+        while words not in self.text:
+            if time.monotonic() > deadline:
+                return None
+            self.receive()
+        before, _, self.text = self.text.partition(words)
+        return before
+
+    def ask(self, function):
+        """Return (status, JSON text) of the answer to FUNCTION.
+
+        1.37 has a race of its own: of an answer that comes before the thread that asked has let go of the request
+        it hears nothing until the next request.  So that is made.
+        """
+        for _ in range(TRIES):
+            transaction = str(uuid.uuid4())
+            self.child.sendall(f'FUNCTION {transaction} 10 "{function}"\n'.encode())
+            if self.wait(f'FUNCTION_RESULT_BEGIN "{transaction}" '.encode(), ANSWER_S) is not None:
+                status, _, text = self.wait(b"\nFUNCTION_RESULT_END\n", ANSWER_S).partition(b"\n")
+                return int(status.split()[0]), text.decode()
+        raise AssertionError(f"no answer to {function}")
+
+
+@pytest.fixture(scope="module")
+def asked(build, tmp_path_factory, crowd):
+    """(a real agent with ksm.plugin on a tree, its parent)."""
+    work = tmp_path_factory.mktemp("asked")
+    if not Path(NETDATA_SYSTEM_INFO).exists():
+        pytest.skip(f"{NETDATA_SYSTEM_INFO} is missing (Debian: netdata-plugins-bash): Netdata 1.37 cannot stream without it")
+    with Parent() as parent:
+        stream = STREAM.format(port=parent.port, key=uuid.uuid4())
+        with Netdata(work, build / "ksm.plugin", f"--root={crowd.root} {ONE_S}", stream=stream) as agent:
+            parent.accept()
+            agent.wait_for(("ksm.consumers", "program"))
+            yield agent, parent
+
+
+def test_the_agent_knows_it(asked):
+    agent, _parent = asked
+    known = agent.api("info")["functions"]
+    assert set(known) == {TABLE} and known[TABLE]["timeout"] == 10 and "Who saves" in known[TABLE]["help"]
+
+
+def test_the_agent_passes_requests_and_answers_on(asked):
+    agent, parent = asked
+    plugins = plugins_of(agent)
+    assert len(plugins) == 1
+    for _ in range(3):
+        status, text = parent.ask(TABLE)
+        assert status == 200 and len(check("table", text)["data"]) >= 1500
+        status, text = parent.ask(f"{TABLE} info")
+        assert status == 200
+        check("info", text)
+    assert plugins_of(agent) == plugins, "it was started again"
+    assert not [line for line in agent.log().splitlines() if "ksm.plugin ERROR" in line or "FUNCTION" in line.split()]
+
+
+def test_charts_go_on_meanwhile(asked):
+    agent, parent = asked
+    end = time.time() + 3
+    while time.time() < end:
+        assert parent.ask(TABLE)[0] == 200
+        time.sleep(0.1)
+    samples = [when for when, _value in agent.history(4, ["ksm.memory"])["ksm.memory", "sharing"]]
+    assert max(after - before for before, after in zip(samples, samples[1:])) == 1

@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: MIT
+"""The Grafana dashboard, collectd/grafana-dashboard.json: its shape, and what its queries find.
+
+A real Prometheus scrapes real collectds with the plugin and write_prometheus, configured with the very lines of the
+README, and every query of every panel is put to it as Grafana would: once through one central collectd that speaks for
+two hosts, once with a collectd scraped on each.
+"""
+
+import json
+import math
+import re
+import subprocess
+import sys
+import textwrap
+from contextlib import ExitStack
+from types import SimpleNamespace
+
+import pytest
+
+import dashboard
+import golden
+from conftest import REPOSITORY
+from figures import collectd_values, reckon
+from hosts import COLLECTD_PLUGINS, Collectd, Prometheus, free_port
+from test_hosts import Clockwork
+
+DASHBOARD = REPOSITORY / "collectd/grafana-dashboard.json"
+README = (REPOSITORY / "README.md").read_text()
+BOARD = json.loads(DASHBOARD.read_text())
+PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
+VARIABLES = {variable["name"]: variable for variable in BOARD["templating"]["list"]}
+
+SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+UNITS = {"bytes", "percent", "short", "none", "ms", "s"}       # Grafana's ids of them
+KINDS = {"stat", "timeseries", "table", "barchart"}
+WIDTH = 24
+LEFT_OUT = set()            # figures of the host that no panel shows
+
+SEEN_S = 10                 # what changes at a host is seen in Prometheus within this time
+RATE_INTERVAL = "4s"        # Grafana's, at a scrape a second: four of them
+FIGURE = re.compile(r'collectd_ksm_\w+\{ksm="(\w+)"')
+
+# What a panel shows of the counters of Clockwork; ksmd_cpu in percent of a core, full_scans a minute.
+GROWING = {"scanned": 20000, "skipped": 3000, "cow": 500, "swpin_copy": 70, "ksmd_cpu": 25, "full_scans": 40 * 60}
+
+
+def queries():
+    """Return [(title and letter, panel, target)] of all queries."""
+    return [(f"{panel['title']}-{target['refId']}", panel, target) for panel in PANELS for target in panel["targets"]]
+
+
+QUERIES = queries()
+IDS = [name for name, _panel, _target in QUERIES]
+OF_A_FIGURE = [(name, target["expr"], FIGURE.findall(target["expr"])[0]) for name, _panel, target in QUERIES
+               if len(set(FIGURE.findall(target["expr"]))) == 1 and "count_values" not in target["expr"]]
+
+
+def filled_in(expression, hosts=()):
+    """Return EXPRESSION with the variables replaced as Grafana does, with HOSTS chosen (default: All)."""
+    escaped = [re.sub(r"([\\^$.*+?()|\[\]{}])", r"\\\\\1", host) for host in hosts]
+    chosen = {"host": VARIABLES["host"]["allValue"], "__rate_interval": RATE_INTERVAL}
+    if hosts:
+        chosen["host"] = escaped[0] if len(hosts) == 1 else f"({'|'.join(escaped)})"
+    return re.sub(r"\$([A-Za-z_]\w*)", lambda found: chosen[found[1]], expression)
+
+
+# Its shape.
+
+def test_it_is_what_the_table_makes(build):
+    command = [sys.executable, REPOSITORY / "tests/dashboard.py", "--build", build, "--check"]
+    status = subprocess.run(command, check=False)
+    assert status.returncode == 0, "it is stale: make dashboard"
+
+
+def test_it_can_be_imported_anywhere():
+    assert BOARD["id"] is None and BOARD["version"] >= 1 and BOARD["schemaVersion"] >= 38
+    assert re.fullmatch(r"[a-z0-9-]{8,40}", BOARD["uid"])
+    [asked] = BOARD["__inputs"]
+    assert (asked["name"], asked["type"], asked["pluginId"]) == ("DS_PROMETHEUS", "datasource", "prometheus")
+    assert VARIABLES["datasource"]["current"]["value"] == "${DS_PROMETHEUS}"
+    assert {one["id"] for one in BOARD["__requires"]} == {"grafana", "prometheus"}
+
+
+def test_panels_have_numbers_of_their_own():
+    numbers = [panel["id"] for panel in BOARD["panels"]]
+    assert len(set(numbers)) == len(numbers)
+    for panel in PANELS:
+        letters = [target["refId"] for target in panel["targets"]]
+        assert len(set(letters)) == len(letters), panel["title"]
+
+
+def test_no_two_panels_overlap():
+    taken = {}
+    for panel in BOARD["panels"]:
+        place = panel["gridPos"]
+        assert 0 <= place["x"] and place["x"] + place["w"] <= WIDTH, panel["title"]
+        for x in range(place["x"], place["x"] + place["w"]):
+            for y in range(place["y"], place["y"] + place["h"]):
+                assert (x, y) not in taken, f"{panel['title']} lies on {taken[x, y]}"
+                taken[x, y] = panel["title"]
+    height = 1 + max(y for _x, y in taken)
+    assert {y for _x, y in taken} == set(range(height)), "a gap between rows"
+
+
+def test_every_query_goes_to_the_chosen_prometheus_and_hosts():
+    for _name, panel, target in QUERIES:
+        assert panel["datasource"] == target["datasource"] == SOURCE, panel["title"]
+        selectors = re.findall(r"collectd_\w+(\{[^}]*\})?", target["expr"])
+        assert selectors and all('instance=~"$host"' in selector for selector in selectors), target["expr"]
+    assert VARIABLES["host"]["datasource"] == SOURCE
+    assert VARIABLES["host"]["multi"] and VARIABLES["host"]["includeAll"]
+
+
+def test_units_are_grafanas():
+    for panel in PANELS:
+        field = panel["fieldConfig"]
+        of_columns = [prop["value"] for override in field["overrides"] for prop in override["properties"]
+                      if prop["id"] == "unit"]
+        units = set(of_columns) if panel["type"] == "table" else {field["defaults"]["unit"]}
+        assert units and units <= UNITS, panel["title"]
+
+
+def test_every_column_of_a_table_has_a_heading_and_a_unit():
+    tables = [panel for panel in PANELS if panel["type"] == "table"]
+    assert tables
+    for panel in tables:
+        [merge, organize] = panel["transformations"]
+        assert (merge["id"], organize["id"]) == ("merge", "organize")
+        headings = organize["options"]["renameByName"]
+        for target in panel["targets"]:
+            assert f"Value #{target['refId']}" in headings, panel["title"]
+            assert (target["format"], target["instant"]) == ("table", True)
+        overridden = {override["matcher"]["options"] for override in panel["fieldConfig"]["overrides"]}
+        assert overridden == {name for column, name in headings.items() if column.startswith("Value")}, panel["title"]
+
+
+@pytest.fixture
+def known(build, make_tree):
+    """{figure: what it is, in words}, of all there are."""
+    printed = subprocess.run([build / "tests/figures", "json", "--root", make_tree("6.18")], check=True,
+                             stdout=subprocess.PIPE).stdout
+    return {figure["name"]: figure["help"] for figure in json.loads(printed)}
+
+
+def test_panels_explain_themselves(known):
+    for panel in PANELS:
+        assert panel["type"] in KINDS and panel["title"]
+        assert panel["description"].count(".") >= 1 and len(panel["description"]) > 40, panel["title"]
+        for target in panel["targets"]:
+            for name in FIGURE.findall(target["expr"]):
+                assert f"**{name}**: {known[name]}" in panel["description"], panel["title"]
+
+
+def test_every_figure_of_the_host_is_shown(known):
+    shown = {name for _name, _panel, target in QUERIES for name in FIGURE.findall(target["expr"])}
+    assert shown == set(known) - LEFT_OUT
+
+
+def test_a_figure_that_no_panel_names_gets_one(build):
+    figures = dashboard.Figures(build)
+    figures.all["new"] = {**figures.all["cow"], "name": "new", "help": "a new one",
+                          "collectd": "ksm/vmpage_action-new"}
+    made = dashboard.dashboard(figures)
+    *known_panels, last = made["panels"]
+    assert known_panels[-1]["title"] == "More" and known_panels[:-1] == BOARD["panels"]
+    assert (last["title"], last["targets"][0]["legendFormat"]) == ("cow", "{{instance}}")
+    assert 'collectd_ksm_vmpage_action_total{ksm="new"' in last["targets"][0]["expr"]
+    assert "**new**: a new one" in last["description"]
+
+
+# What it finds.
+
+def lines_of_readme(first):
+    """Return the example of the README that begins with the line FIRST."""
+    [block] = [block for block in re.findall(r"(?m)(?:^ {4}.*\n)+", README) if textwrap.dedent(block).startswith(first)]
+    return textwrap.dedent(block)
+
+
+def replaced(text, old, new):
+    """Return TEXT with OLD, which must be there, replaced by NEW."""
+    assert old in text, f"no {old} in the README's lines"
+    return text.replace(old, new)
+
+
+def write_prometheus(port):
+    """Return the README's lines for collectd, at PORT of the loopback address."""
+    lines = replaced(lines_of_readme("LoadPlugin write_prometheus\n"), "192.0.2.10", "127.0.0.1")
+    return replaced(lines, "9103", str(port))
+
+
+def scrape_configs(*ports):
+    """Return the README's lines for Prometheus, with targets at PORTS."""
+    targets = ", ".join(f'"127.0.0.1:{port}"' for port in ports)
+    lines = replaced(lines_of_readme("scrape_configs:\n"), "scrape_interval: 10s", "scrape_interval: 1s")
+    return replaced(lines, '"192.0.2.10:9103"', targets)
+
+
+def network(word, port):
+    """Return collectd's lines to send values to PORT ("Server") or to get them there ("Listen")."""
+    return f'LoadPlugin network\n<Plugin network>\n  {word} "127.0.0.1" "{port}"\n</Plugin>\n'
+
+
+def has_come(prometheus, hosts):
+    """Whether PROMETHEUS has rates of all HOSTS, and the consumers of the first."""
+    rates = prometheus.query(f'rate(collectd_ksm_vmpage_action_total{{ksm="cow"}}[{RATE_INTERVAL}])')
+    consumers = prometheus.query('collectd_ksm_consumer_bytes{ksm_consumer="unattributed"}')
+    instances = [{dict(series)["instance"] for series in found} for found in (rates, consumers)]
+    return set(hosts) <= instances[0] and hosts[0] in instances[1]
+
+
+@pytest.fixture(scope="module")
+def both_ways(build, page_size, tmp_path_factory):
+    """Two hosts, "one" with consumers and counters that grow, "two" stopped; {way: Prometheus and the hosts' names}."""
+    work = tmp_path_factory.mktemp("grafana")
+    trees = {name: golden.make_tree(build, era, work / f"tree-{name}")
+             for name, era in (("one", "consumers"), ("two", "6.6"))}
+    golden.make_tree(build, "6.18", trees["one"])           # its figures over the processes of the first
+    (trees["two"] / "sys/kernel/mm/ksm/run").write_text("0\n")
+    relay, middle, *ports = [free_port() for _ in range(4)]
+    central, each = scrape_configs(middle), scrape_configs(*ports)
+    with Clockwork(trees["one"]), ExitStack() as stack:
+        stack.enter_context(Collectd(work / "central", f"{COLLECTD_PLUGINS}/network.so", history=False,
+                                     extra=network("Listen", relay) + write_prometheus(middle)))
+        for (name, tree), port in zip(trees.items(), ports):
+            extra = f'Hostname "{name}"\n' + network("Server", relay) + write_prometheus(port)
+            stack.enter_context(Collectd(work / name, build / "ksm.so", {"Root": tree, "ConsumersInterval": 1},
+                                         history=False, extra=extra))
+        ways = {"central": SimpleNamespace(config=central, hosts=["one", "two"]),
+                "each": SimpleNamespace(config=replaced(each, "honor_labels: true", "honor_labels: false"),
+                                        hosts=[f"127.0.0.1:{port}" for port in ports])}
+        for name, way in ways.items():
+            way.trees = trees
+            way.expected = [collectd_values(reckon(tree, page_size), page_size) for tree in trees.values()]
+            way.prometheus = stack.enter_context(Prometheus(work / f"prometheus-{name}", way.config))
+        for way in ways.values():
+            way.prometheus.wait(lambda: has_come(way.prometheus, way.hosts), SEEN_S, "both hosts")
+        yield ways
+
+
+@pytest.fixture(params=["central", "each"])
+def way(request, both_ways):
+    """One of the two ways."""
+    return both_ways[request.param]
+
+
+def value_of(values, figure):
+    """Return what VALUES, {collectd's series: number}, have of FIGURE."""
+    [value] = [number for name, number in values.items() if name.rpartition("-")[2] == figure]
+    return value
+
+
+@pytest.mark.parametrize("name, panel, target", QUERIES, ids=IDS)
+def test_a_query_finds_data(name, panel, target, way):
+    found = way.prometheus.query(filled_in(target["expr"]))
+    assert found, f"nothing for {name}"
+    assert all(math.isfinite(number) for number in found.values())
+    for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]):
+        assert all(label in dict(series) for series in found), f"no label {label} for the legend"
+    if panel["type"] == "table":
+        headings = panel["transformations"][1]["options"]["renameByName"]
+        assert {label for series in found for label in dict(series)} <= set(headings)
+    if panel["type"] != "table" and "{{" not in target["legendFormat"] and target["format"] == "time_series":
+        assert len(found) == 1, "lines with the same legend"
+
+
+@pytest.mark.parametrize("expression, figure", [row[1:] for row in OF_A_FIGURE],
+                         ids=[f"{name}-{figure}" for name, _expression, figure in OF_A_FIGURE])
+def test_a_figure_is_the_hosts(expression, figure, way):
+    """Of one host chosen, whatever way several are put together."""
+    query = filled_in(expression, [way.hosts[0]])
+    expected, tolerance = GROWING.get(figure), 0.2
+    if expected is None:
+        expected, tolerance = value_of(way.expected[0], figure), 1e-9
+
+    def is_right():
+        found = list(way.prometheus.query(query).values())
+        return len(found) == 1 and found[0] == pytest.approx(expected, rel=tolerance)
+    way.prometheus.wait(is_right, SEEN_S, f"{expected} of {query}, not {way.prometheus.query(query)}")
+
+
+def panel_of(title):
+    """Return the panel with TITLE."""
+    [panel] = [panel for panel in PANELS if panel["title"] == title]
+    return panel
+
+
+def shown(way, title, letter="A", hosts=()):
+    """Return what the query LETTER of the panel TITLE finds, {the values of its labels, sorted by name: number}."""
+    [target] = [target for target in panel_of(title)["targets"] if target["refId"] == letter]
+    found = way.prometheus.query(filled_in(target["expr"], hosts))
+    return {tuple(text for _label, text in sorted(series)): number for series, number in found.items()}
+
+
+# Panel, figure, how several hosts are put together.
+TOGETHER = [
+    ("Saved", "saved", sum),
+    ("Share of RAM", "ram", lambda values: sum(values) / len(values)),
+    ("Net", "net", lambda values: sum(values) / len(values)),
+    ("Exposure", "exposure", max),
+    ("Savings", "saved", sum),
+    ("Page states", "shared", sum),
+]
+
+
+@pytest.mark.parametrize("title, figure, together", TOGETHER, ids=[f"{row[0]}-{row[1]}" for row in TOGETHER])
+def test_several_hosts(title, figure, together, way):
+    expected = together([value_of(values, figure) for values in way.expected])
+    panel = next(panel for panel in PANELS if panel["title"] == title)
+    for hosts in ([], way.hosts):
+        [number] = way.prometheus.query(filled_in(panel["targets"][0]["expr"], hosts)).values()
+        assert number == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_variable_lists_the_hosts(way):
+    query = VARIABLES["host"]["query"]["query"]
+    assert query == VARIABLES["host"]["definition"]
+    selector, label = re.fullmatch(r"label_values\((.*), (\w+)\)", query).groups()
+    assert way.prometheus.label_values(label, selector) == sorted(way.hosts)
+
+
+def test_a_row_of_the_table_is_a_host(way):
+    for target in panel_of("Hosts")["targets"]:
+        assert set(shown(way, "Hosts", target["refId"])) == {(host,) for host in way.hosts}
+
+
+def test_states_are_words(way):
+    states = [value_of(values, "run") for values in way.expected]
+    expected = {(word,): states.count(i) for i, word in enumerate(("stopped", "running", "unmerged")) if i in states}
+    assert shown(way, "State") == expected
+
+
+def test_consumers_add_up_to_what_their_host_saves(way):
+    saved = value_of(way.expected[0], "saved")
+    for title in ("Saved, by kind", "Saved, by consumer"):
+        assert sum(shown(way, title, hosts=[way.hosts[0]]).values()) == saved, title
+    assert {kind for kind, in shown(way, "Saved, by kind")} == {"vm", "container", "service", "program", "unattributed"}
+
+
+def test_who_saves_most(way, page_size):
+    saved, real = (shown(way, "Who saves most", letter) for letter in "AB")
+    row = (way.hosts[0], "vm-web-01")
+    assert max(saved, key=saved.get) == row
+    sharing, shared, zero = (value_of(way.expected[0], name) for name in ("sharing", "shared", "zero"))
+    merging, zeros, resident = vm_web(way.trees["one"])
+    share = sharing * merging // (sharing + shared)
+    assert zeros <= zero and saved[row] == (share + zeros) * page_size
+    assert real[row] == (resident - share) * page_size
+    assert set(real) <= set(saved)
+    for letter, table in zip("AB", (saved, real)):
+        assert shown(way, "Saved and real", letter) == {(name,): number for (_host, name), number in table.items()}
+
+
+def vm_web(tree):
+    """Return the merging, zero and resident pages of the machine web-01 of TREE."""
+    [process] = [path.parent for path in (tree / "proc").glob("*/cgroup") if "web\\x2d01" in path.read_text()]
+    fields = dict(line.split()[:2] for line in (process / "ksm_stat").read_text().splitlines())
+    resident = int((process / "statm").read_text().split()[1])
+    return int(fields["ksm_merging_pages"]), int(fields["ksm_zero_pages"]), resident
+
+
+def test_a_consumer_that_ended_is_gone(both_ways):
+    """By the README's honor_timestamps; with its value's own times Prometheus would show it for five minutes."""
+    trees = both_ways["central"].trees
+    (trees["one"] / "proc/300").rename(trees["one"] / "ended-300")
+    (trees["one"] / "proc/301").rename(trees["one"] / "ended-301")
+    for way in both_ways.values():
+        way.prometheus.wait(lambda: ("service-nginx",) not in shown(way, "Saved, by consumer"), SEEN_S, "its end")
+        assert ("vm-web-01",) in shown(way, "Saved, by consumer")

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: MIT
+"""make install and make uninstall, the man pages, and the tarball of make dist."""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import readme
+from conftest import REPOSITORY
+
+pytestmark = pytest.mark.shipped
+
+PAGES = ["collectd/collectd-ksm.5", "netdata/ksm.plugin.1"]
+DOC = "usr/share/doc/ksm-plugins"
+# Files of each plugin that are installed where they are in the repository, and may come or go there.
+HEALTH = sorted(path.name for path in REPOSITORY.glob("netdata/health.d/*.conf"))
+EXAMPLES = sorted(path.name for pattern in ("*.conf", "*.yml", "*.json")
+                  for path in REPOSITORY.glob(f"collectd/{pattern}"))
+FOR_ALL = [f"{DOC}/README.md", f"{DOC}/LICENSE", "usr/share/man/man1/ksm.plugin.1",
+           "usr/share/man/man5/collectd-ksm.5", *(f"{DOC}/examples/{name}" for name in EXAMPLES)]
+
+
+AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+NOT_GRANTED = ["setpriv", "--bounding-set=-dac_read_search", "--inh-caps=-dac_read_search"]
+
+
+def make(build, *words, by=()):
+    """Run make, started BY a program if given, with the plugins of BUILD as they are; return its output."""
+    # An outer make's variables are not for this one.
+    env = {name: value for name, value in os.environ.items() if not re.match(r"MAKE|MFLAGS|DESTDIR", name)}
+    done = subprocess.run([*by, "make", "-C", REPOSITORY, "--no-print-directory", f"BUILD={build}", *words],
+                          env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def files(directory):
+    """Return the set of all paths below DIRECTORY that are not directories."""
+    return {str(path.relative_to(directory)) for path in directory.rglob("*") if not path.is_dir()}
+
+
+def everything(directory):
+    """Return the set of all paths below DIRECTORY."""
+    return {str(path.relative_to(directory)) for path in directory.rglob("*")}
+
+
+class Layout(NamedTuple):
+    """Where the hosts are in a tree, and where that makes our files go."""
+
+    there: list
+    collectd: str
+    netdata: str
+    stock: str
+    words: list = []
+
+
+DEBIAN = Layout(["usr/lib/collectd", "usr/lib/netdata/plugins.d", "usr/lib/netdata/conf.d"],
+                "usr/lib/collectd", "usr/lib/netdata/plugins.d", "usr/lib/netdata/conf.d")
+MULTIARCH = subprocess.run(["gcc", "-print-multiarch"], capture_output=True, text=True, check=False).stdout.strip()
+LAYOUTS = {
+    "Debian": DEBIAN,
+    "native Netdata 2.x": DEBIAN._replace(
+        there=["usr/lib/collectd", "usr/libexec/netdata/plugins.d", "usr/lib/netdata/conf.d"],
+        netdata="usr/libexec/netdata/plugins.d"),
+    "static Netdata": DEBIAN._replace(
+        there=["usr/lib/collectd", "opt/netdata/usr/libexec/netdata/plugins.d", "opt/netdata/usr/lib/netdata/conf.d"],
+        netdata="opt/netdata/usr/libexec/netdata/plugins.d", stock="opt/netdata/usr/lib/netdata/conf.d"),
+    "static Netdata without its configuration": DEBIAN._replace(
+        there=["usr/lib/collectd", "opt/netdata/usr/libexec/netdata/plugins.d"],
+        netdata="opt/netdata/usr/libexec/netdata/plugins.d", stock="opt/netdata/usr/lib/netdata/conf.d"),
+    "Fedora": Layout(["usr/lib64/collectd", "usr/libexec/netdata/plugins.d", "usr/lib64/netdata/conf.d"],
+                     "usr/lib64/collectd", "usr/libexec/netdata/plugins.d", "usr/lib64/netdata/conf.d"),
+    "multiarch": DEBIAN._replace(there=[f"usr/lib/{MULTIARCH}/collectd", *DEBIAN.there[1:]],
+                                 collectd=f"usr/lib/{MULTIARCH}/collectd"),
+    "builds of one's own": Layout(
+        ["usr/local/lib/collectd", "usr/local/libexec/netdata/plugins.d", "usr/local/lib/netdata/conf.d"],
+        "usr/local/lib/collectd", "usr/local/libexec/netdata/plugins.d", "usr/local/lib/netdata/conf.d"),
+    "two of each: the one below LIBDIR": DEBIAN._replace(
+        there=[*DEBIAN.there, "srv/lib/collectd", "srv/lib/netdata/plugins.d"],
+        collectd="srv/lib/collectd", netdata="srv/lib/netdata/plugins.d", stock="srv/lib/netdata/conf.d",
+        words=["LIBDIR=/srv/lib"]),
+    "said by hand": DEBIAN._replace(
+        collectd="a/b", netdata="c/d", stock="e/f",
+        words=["COLLECTD_PLUGINDIR=/a/b", "NETDATA_PLUGINSDIR=/c/d", "NETDATA_STOCKDIR=/e/f"]),
+}
+
+
+@pytest.fixture(params=[pytest.param(layout, id=name) for name, layout in LAYOUTS.items()])
+def layout(request):
+    """A layout; that of a multiarch compiler only where there is one."""
+    if "usr/lib//collectd" in request.param.there:
+        pytest.skip("this compiler knows no multiarch directory")
+    return request.param
+
+
+def test_install_finds_where_the_hosts_are_and_uninstall_leaves_what_was_there(layout, build, tmp_path):
+    for directory in layout.there:
+        (tmp_path / directory).mkdir(parents=True)
+        (tmp_path / directory / "another").touch()
+    before, other_files = everything(tmp_path), files(tmp_path)
+    make(build, "install", f"DESTDIR={tmp_path}", *layout.words)
+    assert files(tmp_path) - other_files == {
+        f"{layout.collectd}/ksm.so", f"{layout.netdata}/ksm.plugin",
+        *(f"{layout.stock}/health.d/{name}" for name in HEALTH), *FOR_ALL}
+    make(build, "uninstall", f"DESTDIR={tmp_path}", *layout.words)
+    assert everything(tmp_path) == before
+
+
+def test_uninstall_leaves_nothing_in_an_empty_tree(build, tmp_path):
+    make(build, "install", f"DESTDIR={tmp_path}")
+    assert files(tmp_path)
+    make(build, "uninstall", f"DESTDIR={tmp_path}")
+    assert everything(tmp_path) == set()
+
+
+@pytest.mark.parametrize("host, mine, not_mine", [
+    ("collectd", "usr/lib/collectd/ksm.so", "usr/lib/netdata/plugins.d/ksm.plugin"),
+    ("netdata", "usr/lib/netdata/plugins.d/ksm.plugin", "usr/lib/collectd/ksm.so"),
+])
+def test_one_host_alone(host, mine, not_mine, build, tmp_path):
+    for directory in DEBIAN.there:
+        (tmp_path / directory).mkdir(parents=True)
+    make(build, f"install-{host}", f"DESTDIR={tmp_path}")
+    assert mine in files(tmp_path) and not_mine not in files(tmp_path)
+    make(build, f"uninstall-{host}", f"DESTDIR={tmp_path}")
+    assert files(tmp_path) == set()
+
+
+# What it says, and who owns what.
+
+def test_it_says_what_it_did_and_what_is_to_be_done(build, tmp_path):
+    said = make(build, "install", f"DESTDIR={tmp_path}")
+    for words in (f"{tmp_path}/usr/lib/collectd", "LoadPlugin ksm", "restart the agent", "below DESTDIR",
+                  "chown root:netdata, chmod 0750, setcap cap_dac_read_search+ep", "man 1 ksm.plugin",
+                  "man 5 collectd-ksm"):
+        assert words in said, said
+
+
+def mode(path):
+    """Return the permission bits of PATH."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_everybody_can_install_below_a_destdir_of_theirs(build):
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("becoming another user takes root and setpriv")
+    with tempfile.TemporaryDirectory(prefix="ksm-test-") as directory:
+        shutil.chown(directory, "nobody")
+        if subprocess.run([*AS_NOBODY, "test", "-r", build / "ksm.so"], check=False).returncode != 0:
+            pytest.skip("user nobody may not read the build")
+        make(build, "install", f"DESTDIR={directory}", by=AS_NOBODY)
+        plugin = Path(directory, "usr/lib/netdata/plugins.d/ksm.plugin")
+        assert (plugin.owner(), mode(plugin)) == ("nobody", 0o755)
+
+
+def capability(path):
+    """Return what getcap says of PATH."""
+    getcap = shutil.which("getcap", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+    return subprocess.run([getcap, path], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture
+def install_as_root(build, tmp_path):
+    """A function that installs Netdata's plugin without DESTDIR, all below a directory; returns it and what was said."""
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("giving files away takes root and setpriv")
+
+    def install(*words, by=()):
+        said = make(build, "install-netdata", f"PREFIX={tmp_path}", f"NETDATA_PLUGINSDIR={tmp_path}/plugins.d",
+                    f"NETDATA_STOCKDIR={tmp_path}/conf.d", *words, by=by)
+        return tmp_path / "plugins.d/ksm.plugin", said
+    return install
+
+
+@pytest.fixture
+def with_capabilities(install_as_root):
+    """Skips where the file system of the tests keeps no capabilities."""
+    plugin, said = install_as_root("NETDATA_GROUP=root")
+    if "refused" in said:
+        pytest.skip(f"capabilities of files do not work here: {said}")
+    plugin.unlink()
+
+
+@pytest.mark.usefixtures("with_capabilities")
+def test_the_agent_alone_may_start_it(install_as_root):
+    plugin, said = install_as_root("NETDATA_GROUP=nogroup")
+    assert (plugin.owner(), plugin.group(), mode(plugin)) == ("root", "nogroup", 0o750)
+    assert capability(plugin).endswith("ksm.plugin cap_dac_read_search=ep")
+    assert "root:nogroup 0750 cap_dac_read_search+ep" in said
+
+
+@pytest.mark.parametrize("words, why", [
+    pytest.param(["NETDATA_GROUP=no-such-group"], "there is no group no-such-group", id="no group"),
+    pytest.param(["NETDATA_GROUP=root", "SETCAP=false"], "the capability was refused", id="refused"),
+    pytest.param(["NETDATA_GROUP=root", "SETCAP=no-such-program"], "the capability was refused", id="no setcap"),
+])
+def test_without_capability_it_says_why_and_goes_on(words, why, install_as_root):
+    plugin, said = install_as_root(*words)
+    assert why in said and "To be done yet" in said, said
+    assert os.access(plugin, os.X_OK) and capability(plugin) == ""
+
+
+@pytest.mark.usefixtures("with_capabilities")
+def test_a_capability_that_is_never_granted_is_taken_back(install_as_root):
+    """A file with such a one cannot be started at all."""
+    plugin, said = install_as_root("NETDATA_GROUP=root", by=NOT_GRANTED)
+    assert "does not grant the capability" in said, said
+    assert capability(plugin) == ""
+
+
+# Man pages.
+
+@pytest.mark.parametrize("page", PAGES)
+def test_mandoc_finds_nothing_in_the_man_page(page):
+    if not shutil.which("mandoc"):
+        pytest.skip("mandoc is not installed")
+    done = subprocess.run(["mandoc", "-Tlint", REPOSITORY / page], capture_output=True, text=True, check=False)
+    # Which other pages are installed is no fault of these.
+    found = [line for line in done.stdout.splitlines() if "referenced manual not found" not in line]
+    assert found == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_man_page_can_be_read(page):
+    if not shutil.which("mandoc"):
+        pytest.skip("mandoc is not installed")
+    text = subprocess.run(["mandoc", "-Tutf8", REPOSITORY / page], capture_output=True, text=True, check=True).stdout
+    text = re.sub(r".\x08", "", text)
+    for words in ("NAME", "OPTIONS", "FIGURES", "CONSUMERS", "(sharing + zero) × page size", "ksmd's schedstat"):
+        assert re.search(re.escape(words).replace(r"\ ", r"\s+"), text), f"{words} is not in it"
+
+
+def test_tables_of_readme_and_man_pages_are_up_to_date(build):
+    assert readme.stale(build) == [], "run make readme"
+
+
+# make dist.
+
+@pytest.mark.long
+def test_the_tarball_builds_and_passes_tests(build, tmp_path):
+    if not shutil.which("git") or not (REPOSITORY / ".git").exists():
+        pytest.skip("make dist takes a git clone")
+    make(build, "dist")
+    version = re.search(r"^VERSION = (.*)$", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE)[1]
+    with tarfile.open(build / f"ksm-plugins-{version}.tar.gz") as tar:
+        tar.extractall(tmp_path)
+    source = tmp_path / f"ksm-plugins-{version}"
+    assert [path.name for path in tmp_path.iterdir()] == [source.name]
+    env = {name: value for name, value in os.environ.items() if not re.match(r"MAKE|MFLAGS|KSM_", name)}
+    for argv in (["make", "all", "tools", "build/tests/unit/test_parse", "build/tests/unit/test_charts"],
+                 ["build/tests/unit/test_parse"], ["build/tests/unit/test_charts"],
+                 ["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not long",
+                  "tests/e2e/test_build.py", "tests/e2e/test_golden.py", "tests/e2e/test_install.py"]):
+        done = subprocess.run(argv, cwd=source, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr

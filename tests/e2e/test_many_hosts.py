@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: MIT
+"""A host that sends its figures to a collectd and a Netdata in the middle, configured as the README says.
+
+The host is a tree that stands still, with a profit below 0, and consumers of every kind.
+"""
+
+import math
+import os
+import time
+import urllib.error
+from contextlib import ExitStack
+
+import pytest
+
+import consumers
+import golden
+from central import HOST, Central
+from figures import collectd_values, netdata_values, places, reckon
+from hosts import NETDATA_SYSTEM_INFO, STOP_S
+
+MISSING = f"{NETDATA_SYSTEM_INFO} is missing (Debian: netdata-plugins-bash): Netdata 1.37 cannot stream without it"
+pytestmark = [pytest.mark.long, pytest.mark.skipif(not os.path.exists(NETDATA_SYSTEM_INFO), reason=MISSING)]
+
+PROFIT = "ksm/gauge-profit"
+SAVINGS = ("ksm.savings", "profit")
+NETDATA_DIGITS = 1e-6           # it keeps about 7 digits
+SEEN_S = 15                     # what the host has is in the middle within this time
+BACK_S = 40                     # and after the middle was away; 1.37 tries again after 5 s and up to 20 s
+GONE_S = 20                     # the middle knows that a host is away
+
+# The consumers of tests/fixtures/consumers.tree.
+CONSUMERS = {("vm", "web-01"), ("vm", "100"), ("container", "9687bac58d5c"), ("container", "ct1"),
+             ("service", "getty@tty1"), ("service", "nginx"), ("program", "bash"), ("program", "firefox")}
+# What a chart is, in the agent's words.
+LOOKS = ("id", "name", "title", "family", "context", "units", "chart_type", "priority", "update_every", "plugin",
+         "module", "dimensions")
+
+
+@pytest.fixture(scope="module")
+def tree(build, tmp_path_factory):
+    """The host."""
+    tree = golden.make_tree(build, "6.18", tmp_path_factory.mktemp("host") / "tree")
+    return golden.make_tree(build, "consumers", tree)
+
+
+def streamed(pair):
+    """Return what the Netdata in the middle has of the host; nothing while it does not know that."""
+    try:
+        return pair.netdata.values()
+    except urllib.error.HTTPError:
+        return {}
+
+
+@pytest.fixture(scope="module")
+def pair(build, tree, tmp_path_factory):
+    """The host and the middle, both engines, when all has arrived."""
+    with Central(tmp_path_factory.mktemp("pair"), build, tree, options={"ConsumersInterval": 1}) as pair:
+        pair.sender.collectd.wait_for(PROFIT)
+        pair.sender.netdata.wait_for(("ksm.savings", "profit"), ("ksm.consumers", "vm"), ("ksm.scan", "scanned"))
+        pair.collectd.wait(lambda: pair.collectd.series().keys() == pair.sender.collectd.series().keys(), SEEN_S,
+                           "all series of the host")
+        pair.netdata.wait(lambda: streamed(pair).keys() == pair.sender.netdata.values().keys(), SEEN_S,
+                          "all charts of the host")
+        time.sleep(3)           # some values of each
+        yield pair
+
+
+# collectd.
+
+def test_collectd_in_the_middle_has_every_value_as_it_was_sent(pair):
+    sent = pair.sender.collectd.history()
+    arrived = pair.collectd.history()
+    assert arrived.keys() == sent.keys()
+    for name, samples in arrived.items():
+        assert samples and set(samples) <= set(sent[name]), name
+
+
+def test_signed_values_arrive_in_collectd(pair, tree, page_size):
+    expected = collectd_values(reckon(tree, page_size), page_size)
+    last = {name: samples[-1][1] for name, samples in pair.collectd.history().items() if name in expected}
+    assert last == pytest.approx(expected, rel=1e-12)
+    assert last[PROFIT] == -64431232
+    assert last["ksm/gauge-net"] < 0
+
+
+def test_no_value_is_out_of_range_in_the_middle(pair):
+    """There it would be NaN in the daemon's own memory."""
+    pair.collectd.wait(lambda: not [name for name, (_when, number) in pair.collectd.rates().items()
+                                    if math.isnan(number)], SEEN_S, "numbers everywhere")
+    assert pair.collectd.rates()[PROFIT][1] == pytest.approx(-64431232, rel=1e-5)
+
+
+def test_collectd_in_the_middle_knows_the_consumers_by_name(pair):
+    found = set(consumers.of_collectd(pair.collectd.series()))
+    assert found == CONSUMERS | {consumers.UNATTRIBUTED}
+
+
+# Netdata.
+
+def test_netdata_in_the_middle_has_nothing_of_its_own(pair):
+    assert pair.central.netdata.charts() == {}
+    assert [host["hostname"] for host in pair.central.netdata.api("info")["mirrored_hosts_status"]] == ["central", HOST]
+
+
+def test_netdata_in_the_middle_draws_every_chart_alike(pair):
+    sent, arrived = pair.sender.netdata.charts(), pair.netdata.charts()
+    assert arrived.keys() == sent.keys()
+    for name, chart in arrived.items():
+        assert {look: chart[look] for look in LOOKS} == {look: sent[name][look] for look in LOOKS}
+
+
+def test_kind_and_name_arrive_as_labels(pair):
+    charts = pair.netdata.charts()
+    labels = [charts[name]["chart_labels"] for name in charts if name.startswith("ksm.consumer_")]
+    assert {(each["kind"], each["name"]) for each in labels} == CONSUMERS
+    assert len(labels) == len(CONSUMERS)
+
+
+def test_netdata_in_the_middle_has_the_same_values(pair, tree, page_size):
+    counters = {name for name, place in places(page_size).items() if place.counter}
+    expected = {name: 0 if name[1] in counters else number
+                for name, number in netdata_values(reckon(tree, page_size), page_size).items()}
+    assert expected["ksm.savings", "profit"] < 0
+    values = {name: number for name, (_when, number) in pair.netdata.values().items()}
+    assert {name: values[name] for name in expected} == pytest.approx(expected, rel=NETDATA_DIGITS)
+
+
+def test_netdata_in_the_middle_has_the_host_s_values_of_the_same_seconds(pair):
+    sent, arrived = pair.sender.netdata.history(5), pair.netdata.history(5)
+    assert arrived.keys() == sent.keys()
+    for name, samples in arrived.items():
+        same = dict(sent[name])
+        compared = [(number, same[when]) for when, number in samples if when in same]
+        assert compared, f"{name}: no value of the same second"
+        assert [here for here, _there in compared] == pytest.approx([there for _here, there in compared],
+                                                                    rel=NETDATA_DIGITS), name
+
+
+# Ends.
+
+def ended(host):
+    """End HOST, and return how long that took."""
+    start = time.monotonic()
+    host.stop()
+    return time.monotonic() - start
+
+
+def reachable(pair):
+    """Whether the Netdata in the middle says that the host is there."""
+    hosts = pair.central.netdata.api("info")["mirrored_hosts_status"]
+    return {host["hostname"]: host["reachable"] for host in hosts}[HOST]
+
+
+def test_the_host_ends(build, tree, tmp_path):
+    """It ends as fast as ever, and the middle goes on."""
+    with Central(tmp_path, build, tree) as pair:
+        pair.collectd.wait_for(PROFIT)
+        pair.netdata.wait(lambda: SAVINGS in streamed(pair), SEEN_S, "the host's values")
+        assert reachable(pair)
+        for host in (pair.sender.collectd, pair.sender.netdata):
+            assert ended(host) < STOP_S, f"{host.name} had to be killed"
+        pair.central.netdata.wait(lambda: not reachable(pair), GONE_S, "the host's absence")
+        pair.central.netdata.wait(lambda: not streamed(pair), SEEN_S, "no new values")
+        for host in (pair.central.collectd, pair.central.netdata):
+            host.check_alive()
+            assert host.answers()
+            assert ended(host) < STOP_S, f"{host.name} in the middle had to be killed"
+
+
+def test_the_middle_ends_and_comes_back(build, tree, tmp_path):
+    """The host keeps its own values meanwhile, and sends again by itself."""
+    with Central(tmp_path, build, tree) as pair, ExitStack() as stack:
+        pair.collectd.wait_for(PROFIT)
+        pair.netdata.wait(lambda: SAVINGS in streamed(pair), SEEN_S, "the host's values")
+        for host in (pair.central.collectd, pair.central.netdata):
+            assert ended(host) < STOP_S, f"{host.name} in the middle had to be killed"
+        away = time.time()
+        for host, name in ((pair.sender.collectd, PROFIT), (pair.sender.netdata, SAVINGS)):
+            host.wait(lambda host=host, name=name: host.values()[name][0] > away + 2, SEEN_S, "values of the host itself")
+        stack.enter_context(pair.central.collectd)
+        pair.collectd = pair.central.collectd.of(HOST)
+        pair.start_central_netdata(stack)
+        pair.netdata = pair.central.netdata.of(HOST)
+        pair.netdata.wait(lambda: streamed(pair).get(SAVINGS, (0, 0))[0] > away, BACK_S, "the host's values again")
+        pair.collectd.wait(lambda: pair.collectd.values().get(PROFIT, (0, 0))[0] > away, BACK_S, "the host's values")
+        seconds = {when for when, _number in pair.netdata.history(time.time() - away, ["ksm.savings"])[SAVINGS]}
+        missing = {when for when in range(int(away) + 1, int(max(seconds)))} - seconds
+        assert missing == set(), f"{len(missing)} seconds of its absence are missing in the middle"
+        assert pair.netdata.values()[SAVINGS][1] == pytest.approx(-64431232 / 2 ** 20, rel=NETDATA_DIGITS)

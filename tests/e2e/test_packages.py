@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: MIT
+"""Debian's packages: what is in them, and their life on a machine with Debian's collectd and Netdata.
+
+The tests of one machine follow each other: each says in its name what it does, and leaves the machine
+to the next.  Both hosts run with Debian's own configuration; the only addition is collectd's csv
+plugin, to see what is delivered.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY
+from machine import ALLOW, DENY, Machine, NoMirror, why_not
+from test_install import EXAMPLES, HEALTH
+
+pytestmark = [pytest.mark.long, pytest.mark.shipped]
+
+PACKAGES = {"collectd": "collectd-plugin-ksm", "netdata": "netdata-plugin-ksm"}
+PLUGIN = "/usr/lib/netdata/plugins.d/ksm.plugin"
+INSTALLED = ["collectd", "netdata", "man-db", "procps"]     # ps: for /etc/init.d/netdata status
+CONF = "etc/collectd/collectd.conf.d/ksm.conf"
+CSV = "var/lib/collectd/csv"
+INTERVAL_S = 10     # Debian's collectd's
+START_S = 20        # a host has started, its first interval not counted
+GRANTED = f"{PLUGIN} cap_dac_read_search=ep"
+
+
+# What is in them.
+
+@pytest.fixture(scope="module")
+def debs(build):
+    """{host: path of the package}, built anew."""
+    missing = [name for name in ("dpkg-buildpackage", "dh", "dpkg-deb") if not shutil.which(name)]
+    if missing:
+        pytest.skip(f"not installed: {' '.join(missing)} (tests/deps.sh package)")
+    env = {name: value for name, value in os.environ.items() if not re.match(r"MAKE|MFLAGS", name)}
+    done = subprocess.run(["make", "-C", REPOSITORY, "deb", f"BUILD={build}"], env=env,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    found = {host: list(build.glob(f"{package}_*.deb")) for host, package in PACKAGES.items()}
+    assert [len(paths) for paths in found.values()] == [1, 1], found
+    return {host: paths[0] for host, paths in found.items()}
+
+
+def field(deb, name):
+    """Return the field NAME of the package DEB."""
+    return subprocess.run(["dpkg-deb", "-f", deb, name], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def contents(deb):
+    """Return {path: "mode owner"} of the files in DEB that are not directories."""
+    listing = subprocess.run(["dpkg-deb", "-c", deb], capture_output=True, text=True, check=True).stdout
+    found = {}
+    for line in listing.splitlines():
+        mode, owner, _size, _day, _time, path = line.split(maxsplit=5)
+        if not mode.startswith("d"):
+            found[path.removeprefix("./")] = f"{mode} {owner}"
+    return found
+
+
+PLAIN, PROGRAM = "-rw-r--r-- root/root", "-rwxr-xr-x root/root"
+
+
+@pytest.mark.parametrize("host, expected", [
+    ("collectd", {"usr/lib/collectd/ksm.so": PLAIN, CONF: PLAIN, "usr/share/man/man5/collectd-ksm.5.gz": PLAIN}),
+    ("netdata", {PLUGIN[1:]: PROGRAM, "usr/share/man/man1/ksm.plugin.1.gz": PLAIN,
+                 **{f"usr/lib/netdata/conf.d/health.d/{name}": PLAIN for name in HEALTH}}),
+])
+def test_what_a_package_installs(host, expected, debs):
+    doc = f"usr/share/doc/{PACKAGES[host]}/"
+    found = contents(debs[host])
+    assert {path: how for path, how in found.items() if not path.startswith(doc)} == expected
+    names = {path.removeprefix(doc).removesuffix(".gz") for path in found if path.startswith(doc)}
+    examples = {f"examples/{name}" for name in EXAMPLES} if host == "collectd" else set()
+    assert names == {"changelog", "copyright"} | examples
+
+
+@pytest.mark.parametrize("host, depends", [
+    ("collectd", r"collectd-core \(>= 5[.\d]+\), collectd-core \(<< 6\), libc6 \(>= [.\d]+\)"),
+    ("netdata", r"libcap2-bin, netdata-core \(>= 1.37\), libc6 \(>= [.\d]+\)"),
+])
+def test_what_a_package_depends_on(host, depends, debs):
+    assert re.fullmatch(depends, field(debs[host], "Depends"))
+
+
+@pytest.mark.parametrize("host", PACKAGES)
+def test_a_package_has_the_version_of_the_sources(host, debs):
+    version = re.search(r"^VERSION = (.*)$", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE)[1]
+    assert field(debs[host], "Version") == version, f"{host}/debian/changelog and Makefile differ"
+
+
+@pytest.mark.parametrize("host", PACKAGES)
+def test_lintian_finds_nothing(host, debs):
+    if not shutil.which("lintian"):
+        pytest.skip("lintian is not installed")
+    done = subprocess.run(["lintian", "--allow-root", "--fail-on=error,warning", debs[host]],
+                          capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+# Their life.
+
+def newer(deb, directory):
+    """Return a copy of DEB in DIRECTORY that differs in its version and, if it has any, a comment in its configuration."""
+    tree = Path(directory, f"{deb.stem}.tree")
+    subprocess.run(["dpkg-deb", "-R", deb, tree], check=True)
+    control = tree / "DEBIAN/control"
+    control.write_text(re.sub(r"^(Version: .*)$", r"\1+new", control.read_text(), flags=re.MULTILINE))
+    if (tree / CONF).exists():
+        (tree / CONF).write_text((tree / CONF).read_text() + "# new\n")
+    path = Path(directory, f"{deb.stem}+new.deb")
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", tree, path], check=True, stdout=subprocess.DEVNULL)
+    return path
+
+
+@pytest.fixture(scope="module")
+def machine(build, debs):
+    """A machine with Debian's collectd and Netdata, both running, and the packages in /debs, not installed."""
+    if why_not():
+        pytest.skip(why_not())
+    with tempfile.TemporaryDirectory(prefix="ksm-test-") as directory:
+        try:
+            made = Machine(directory, build / f"machine-{'-'.join(INSTALLED)}.tar", INSTALLED)
+        except NoMirror as reason:
+            pytest.skip(str(reason))
+        with made:
+            for deb in debs.values():
+                (made.root / "debs").mkdir(exist_ok=True)
+                shutil.copy(deb, made.root / "debs")
+                shutil.copy(newer(deb, directory), made.root / "debs")
+            (made.root / "etc/collectd/collectd.conf.d/csv.conf").write_text(
+                f'LoadPlugin csv\n<Plugin csv>\n  DataDir "/{CSV}"\n</Plugin>\n')
+            made.policy(ALLOW)
+            made.run("/etc/init.d/collectd start; /etc/init.d/netdata start")
+            made.before = ksm_paths(made)
+            yield made
+
+
+def ksm_paths(machine):
+    """Return all paths of the machine that have our names, but for what its hosts recorded."""
+    return machine.run("find / -xdev \\( -name '*ksm*' -o -name '*plugin-ksm*' \\) ! -path '/var/lib/collectd/*' "
+                       "! -path '/var/cache/*' ! -path '/debs/*' ! -path '/sys/*' ! -path '/proc/*'").split()
+
+
+def apt(machine, *words):
+    """Run apt-get as an admin does; return its output."""
+    return machine.run(f"apt-get -q -y {' '.join(words)}")
+
+
+def pid(machine, host):
+    """Return the pid of HOST, the first of its processes; 0 if it does not run."""
+    return min(int(word) for word in machine.run(f"pidof {host} || echo 0").split())
+
+
+def in_collectd(machine):
+    """Return the newest line of each figure {name: (time, value)} that collectd recorded of the host."""
+    newest = {}
+    for path in (machine.root / CSV).glob("*/ksm/*"):
+        when, value = path.read_text().splitlines()[-1].split(",")
+        if when != "epoch":
+            newest[re.sub(r"-\d{4}-\d\d-\d\d$", "", path.name)] = float(when), value
+    return newest
+
+
+def asked(machine, path):
+    """Return what the agent answers to a GET of PATH below /api/v1; None if it has no such thing, or is not up yet."""
+    answer = machine.run(f"bash -c 'exec 3<>/dev/tcp/127.0.0.1/19999 && printf \"GET /api/v1/{path} HTTP/1.0"
+                         "\\r\\n\\r\\n\" >&3 && cat <&3' || true")
+    head, _empty, body = answer.partition("\n\n")       # of the text the \r are gone
+    return json.loads(body) if " 200 " in head.partition("\n")[0] else None
+
+
+def in_netdata(machine, chart):
+    """Return the agent's latest {dimension: value} of CHART; {} if it has none."""
+    table = asked(machine, f"data?chart={chart}&after=-1&points=1&format=json")
+    if not table:
+        return {}
+    return dict(zip(table["labels"][1:], table["data"][0][1:])) if table["data"] else {}
+
+
+def delivering(machine, since):
+    """Wait until both hosts have figures later than SINCE; return how long it took in seconds."""
+    start = time.monotonic()
+    machine.wait(lambda: any(when >= since for when, _value in in_collectd(machine).values()),
+                 START_S + INTERVAL_S, "figures in collectd")
+    dimensions = machine.wait(lambda: in_netdata(machine, "ksm.memory"), START_S, "figures in Netdata")
+    assert set(dimensions) == {"shared", "sharing", "unshared", "volatile"}
+    return time.monotonic() - start
+
+
+def test_install(machine):
+    """As a newcomer does it.  Both hosts are restarted, and deliver within an interval."""
+    before = pid(machine, "collectd"), pid(machine, "netdata")
+    assert 0 not in before
+    since = time.time()
+    apt(machine, "install", "/debs/collectd-plugin-ksm_*[0-9]_*.deb", "/debs/netdata-plugin-ksm_*[0-9]_*.deb")
+    after = pid(machine, "collectd"), pid(machine, "netdata")
+    assert 0 not in after and not set(before) & set(after), "a host that runs is restarted"
+    took = delivering(machine, since)
+    print(f"figures in both hosts {took:.1f} s after apt-get install")
+    assert took < INTERVAL_S
+    figures = in_collectd(machine)
+    for name in ("vmpage_number-shared", "vmpage_number-sharing", "bytes-saved", "gauge-run"):
+        assert re.fullmatch(r"-?[\d.e+]+", figures[name][1]), figures
+
+
+def test_the_plugin_runs_as_the_agent_with_one_capability(machine):
+    owner, status = machine.run(f"stat -c '%U:%G %a' {PLUGIN}; grep -h CapEff /proc/$(pidof ksm.plugin)/status"
+                                ).splitlines()
+    assert owner == "root:netdata 750"
+    assert int(status.split()[1], 16) == 1 << 2, status
+
+
+def test_the_agent_has_the_alerts(machine):
+    def alerts():
+        return [name for name in (asked(machine, "alarms?all") or {"alarms": {}})["alarms"] if name.startswith("ksm.")]
+    assert machine.wait(alerts, 30, "alerts of our charts")
+
+
+@pytest.mark.parametrize("page, words", [("ksm.plugin", "KSM.PLUGIN(1)"), ("collectd-ksm", "COLLECTD-KSM(5)")])
+def test_man_shows_the_page(page, words, machine):
+    assert words in machine.run(f"man -P cat {page}")
+
+
+def test_no_file_of_the_hosts_was_changed(machine):
+    """Neither their own files nor their configuration."""
+    changed = machine.run("dpkg -V collectd collectd-core netdata-core netdata-web || true")
+    assert not re.search(r"^..5", changed, flags=re.MULTILINE), changed
+
+
+def test_the_rights_are_given_again_when_the_agent_was_upgraded(machine):
+    """Its postinst changes the owner of all plugins, which takes capabilities away."""
+    since = time.time()
+    machine.run("dpkg -i /var/cache/apt/archives/netdata-core_*.deb")
+    assert machine.run(f"getcap {PLUGIN}").strip() == GRANTED
+    delivering(machine, since)
+    status = machine.run("grep CapEff /proc/$(pidof ksm.plugin)/status")
+    assert int(status.split()[1], 16) == 1 << 2, "the agent runs a plugin that was started before"
+
+
+def test_upgrade(machine):
+    """The admin's configuration stays, the hosts run the new version, the rights are there."""
+    (machine.root / CONF).write_text("LoadPlugin ksm\n<Plugin ksm>\n\tSettings no\n</Plugin>\n")
+    before = pid(machine, "collectd"), pid(machine, "netdata")
+    since = time.time()
+    apt(machine, "-o Dpkg::Options::=--force-confdef", "install", "/debs/*+new.deb")
+    assert not set(before) & {pid(machine, "collectd"), pid(machine, "netdata")}
+    assert machine.run("dpkg-query -W -f '${Version}\\n' '*-plugin-ksm'").count("+new") == 2
+    assert machine.run(f"getcap {PLUGIN}").strip() == GRANTED
+    assert "Settings no" in (machine.root / CONF).read_text()
+    delivering(machine, since)
+
+
+def test_a_policy_against_restarts_is_respected(machine):
+    before = pid(machine, "collectd"), pid(machine, "netdata")
+    machine.policy(DENY)
+    machine.run("dpkg --force-confold -i /debs/*+new.deb")
+    machine.policy(ALLOW)
+    assert (pid(machine, "collectd"), pid(machine, "netdata")) == before
+
+
+def test_a_host_that_does_not_run_is_not_started(machine):
+    machine.run("/etc/init.d/collectd stop; /etc/init.d/netdata stop")
+    machine.run("dpkg --force-confold -i /debs/*+new.deb")
+    assert (pid(machine, "collectd"), pid(machine, "netdata")) == (0, 0)
+    machine.run("/etc/init.d/collectd start; /etc/init.d/netdata start")
+
+
+@pytest.mark.parametrize("lacking, said", [
+    ("setfcap", "has no cap_dac_read_search"),
+    ("dac_read_search", "does not grant cap_dac_read_search"),
+])
+def test_where_no_capability_can_be_had_the_rest_works(lacking, said, machine):
+    output = machine.run(f"setpriv --bounding-set=-{lacking} --inh-caps=-{lacking} "
+                         "dpkg -i /debs/netdata-plugin-ksm_*+new.deb 2>&1")
+    assert said in output, output
+    assert machine.run(f"getcap {PLUGIN}") == ""
+    machine.wait(lambda: in_netdata(machine, "ksm.memory"), START_S, "figures in Netdata")
+
+
+def test_the_rights_that_an_admin_set_stay(machine):
+    machine.run(f"dpkg-statoverride --update --add root root 0755 {PLUGIN}")
+    machine.run("dpkg -i /debs/netdata-plugin-ksm_*+new.deb")
+    assert machine.run(f"stat -c '%U:%G %a' {PLUGIN}; getcap {PLUGIN}") == "root:root 755\n"
+    machine.run(f"dpkg-statoverride --remove {PLUGIN}")
+    machine.run("dpkg -i /debs/netdata-plugin-ksm_*+new.deb")
+    assert machine.run(f"getcap {PLUGIN}").strip() == GRANTED
+
+
+def test_remove(machine):
+    """collectd, which ends when it is to load what is not there, goes on; so does the agent, without our charts."""
+    apt(machine, "remove", *PACKAGES.values())
+    assert 0 not in (pid(machine, "collectd"), pid(machine, "netdata"))
+    machine.wait(lambda: machine.run("pidof ksm.plugin || true") == "", START_S, "the plugin's end")
+    assert not (machine.root / CONF).exists()
+    assert "Settings no" in (machine.root / f"{CONF}.removed").read_text()
+    machine.run("/etc/init.d/collectd restart")
+    time.sleep(1)
+    assert pid(machine, "collectd") != 0
+
+
+def test_install_after_remove(machine):
+    """The admin's configuration is there again."""
+    since = time.time()
+    apt(machine, "install", "/debs/*+new.deb")
+    assert "Settings no" in (machine.root / CONF).read_text()
+    assert not (machine.root / f"{CONF}.removed").exists()
+    delivering(machine, since)
+
+
+def test_purge(machine):
+    """Nothing is left."""
+    apt(machine, "purge", *PACKAGES.values())
+    assert ksm_paths(machine) == machine.before
+    assert machine.run("dpkg-query -W '*-plugin-ksm' 2>/dev/null || true") == ""
+    assert 0 not in (pid(machine, "collectd"), pid(machine, "netdata"))
+
+
+def test_purge_after_remove(machine):
+    """Nothing is left then either."""
+    apt(machine, "install", "/debs/*+new.deb")
+    apt(machine, "remove", *PACKAGES.values())
+    assert ksm_paths(machine) != machine.before
+    apt(machine, "purge", *PACKAGES.values())
+    assert ksm_paths(machine) == machine.before

@@ -1,0 +1,177 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""What one host sends to a place in the middle, measured: traffic.py --build build [--seconds 60] [--json]
+
+Each engine runs in a network namespace of its own, with nothing in it but a host and its middle (central.py), and the
+loopback device's count of bytes is what went over the wire, both ways, headers included. The host is a fixture of
+Linux 6.18 whose figures move, with more consumers than are shown; the engines have their usual intervals.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import random
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import golden
+from central import Central
+from hosts import die_with_parent
+
+INTERVALS = {"netdata": 1, "collectd": 10}      # s, as they are by default
+CONSUMERS_INTERVAL = 10
+MACHINES = 25           # 20 consumers are shown, and "other"
+SETTLED_S = 25          # after that all charts and series are known to the middle
+MOVE_S = 0.5            # the figures move so often
+HOSTS = 1000
+
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+
+KSM = "sys/kernel/mm/ksm"
+GAUGES = ["pages_shared", "pages_sharing", "pages_unshared", "pages_volatile", "ksm_zero_pages"]
+COUNTERS = {"pages_scanned": 50000, "pages_skipped": 9000, "full_scans": 2}       # at most so much at once
+
+
+# A host that moves.
+
+def put(path, text):
+    """Replace the file PATH by one with TEXT."""
+    fresh = path.with_name(path.name + ".fresh")
+    fresh.write_text(text)
+    fresh.rename(path)
+
+
+def start_machine(tree, number):
+    """Make the virtual machine NUMBER on the host of TREE."""
+    process = tree / f"proc/{2000 + number}"
+    process.mkdir()
+    texts = {"comm": "qemu-system-x86\n", "cgroup": "0::/machine.slice\n", "statm": "900000 700000 300 1 0 2000 0\n",
+             "cmdline": f"/usr/bin/qemu-system-x86_64\0-name\0guest=customer-{number:02},debug-threads=on\0",
+             "stat": f"{2000 + number} (qemu-system-x86) S 1 1 1 0 -1 4194560 {'1 ' * 12}1100 1000 200\n"}
+    for name, text in texts.items():
+        (process / name).write_text(text)
+
+
+def move_machine(tree, number):
+    """Let what the virtual machine NUMBER shares be another number of pages."""
+    process = tree / f"proc/{2000 + number}"
+    merging = random.randrange(20000 * (number + 1), 22000 * (number + 1))
+    put(process / "ksm_merging_pages", f"{merging}\n")
+    put(process / "ksm_stat", f"ksm_rmap_items {2 * merging}\nksm_zero_pages {merging // 50}\n"
+                              f"ksm_merging_pages {merging}\nksm_process_profit {4000 * merging}\n"
+                              "ksm_merge_any: no\nksm_mergeable: yes\n")
+
+
+def move(tree, ended):
+    """Let the figures of TREE move until ENDED is set."""
+    ksm = tree / KSM
+    first = {name: int((ksm / name).read_text()) for name in GAUGES + list(COUNTERS)}
+    first["pages_sharing"], first["pages_shared"] = 6000000, 800000
+    while True:
+        for name in GAUGES:
+            put(ksm / name, f"{int(first[name] * random.uniform(0.99, 1.01))}\n")
+        for name, most in COUNTERS.items():
+            first[name] += random.randrange(most)
+            put(ksm / name, f"{first[name]}\n")
+        move_machine(tree, random.randrange(MACHINES))
+        if ended.wait(MOVE_S):
+            return
+
+
+# The wire.
+
+def loopback_up():
+    """Switch on the loopback device of this namespace."""
+    with socket.socket(type=socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("16sH14x", b"lo", 0)
+        flags, = struct.unpack_from("H", fcntl.ioctl(any_socket, SIOCGIFFLAGS, request), 16)
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | IFF_UP))
+
+
+def sent():
+    """Return the bytes that the loopback device has sent; what is sent arrives there too, and is counted once."""
+    for line in Path("/proc/self/net/dev").read_text().splitlines():
+        device, _, counts = line.partition(":")
+        if device.strip() == "lo":
+            return int(counts.split()[8])
+    raise OSError("no loopback device in /proc/self/net/dev")
+
+
+def names(engine, pair):
+    """Return the names of what the ENGINE in the middle of PAIR has of the host."""
+    if engine == "collectd":
+        return list(pair.collectd.series())
+    return [(name, dimension) for name, chart in pair.netdata.charts().items() for dimension in chart["dimensions"]]
+
+
+def measure(engine, build, seconds, work):
+    """Return what a host sends with ENGINE, measured for SECONDS in this namespace, as a dict; files are in WORK."""
+    loopback_up()
+    tree = golden.make_tree(build, "consumers", golden.make_tree(build, "6.18", work / "tree"))
+    for number in range(MACHINES):
+        start_machine(tree, number)
+        move_machine(tree, number)
+    ended = threading.Event()
+    mover = threading.Thread(target=move, args=(tree, ended))
+    mover.start()
+    try:
+        with Central(work / "pair", build, tree, [engine], INTERVALS[engine],
+                     {"ConsumersInterval": CONSUMERS_INTERVAL}) as pair:
+            time.sleep(SETTLED_S)       # nobody asks them anything meanwhile: that would be counted
+            begun, before = time.monotonic(), sent()
+            time.sleep(seconds)
+            rate = (sent() - before) / (time.monotonic() - begun)
+            pair.sender.__dict__[engine].check_alive()
+            return {"engine": engine, "interval": INTERVALS[engine], "series": len(names(engine, pair)),
+                    "bytes": round(rate)}
+    finally:
+        ended.set()
+        mover.join()
+
+
+# Both, and the table.
+
+def start_inside(arguments, engine):
+    """Start this program in a new network namespace, to measure ENGINE."""
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    return subprocess.Popen(["unshare", "--net", *user, "--", sys.executable, __file__, "--build", arguments.build,
+                             "--seconds", str(arguments.seconds), "--inside", engine],
+                            stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent(os.getpid()))
+
+
+def main():
+    """Measure, print, and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", type=Path, required=True, help="where ksm.so and ksm.plugin are")
+    parser.add_argument("--seconds", type=int, default=60, help="how long to measure (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="print JSON, not a table")
+    parser.add_argument("--inside", choices=INTERVALS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.inside:
+        with tempfile.TemporaryDirectory(prefix="ksm-traffic-") as work:
+            print(json.dumps(measure(arguments.inside, arguments.build, arguments.seconds, Path(work))))
+        return 0
+    running = [start_inside(arguments, engine) for engine in INTERVALS]
+    answers = [process.communicate()[0] for process in running]
+    if any(process.returncode for process in running):
+        return 1
+    results = [json.loads(answer) for answer in answers]
+    if arguments.json:
+        print(json.dumps(results))
+        return 0
+    print("| one host sends | series | bytes a second | a thousand hosts |\n|---|---|---|---|")
+    for result in results:
+        print("| {engine}, every {interval} s | {series} | {bytes:,} | ".format(**result) +
+              f"{result['series'] * HOSTS:,} series, {result['bytes'] * HOSTS / 1e6:.1f} MB a second |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

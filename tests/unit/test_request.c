@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the agent, or whoever gets through to stdin, can say: bytes in, requests out. Every row in
+ * one piece, byte by byte, and in pieces of every other size.
+ */
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "request.h"
+#include "support/suite.h"
+
+#define UUID "0464dd6a-421a-4025-a94f-9da53e526727"
+
+/* Events: "id function|", "id !error|", "QUIT|". */
+static const struct row {
+    const char *what;
+    const char *bytes;
+    size_t len;
+    const char *want;
+} rows[] = {
+    /* What agents send. */
+    {"1.37", TEXT("FUNCTION " UUID " 10 \"ksm:consumers\"\n"), UUID " ksm:consumers|"},
+    {"2.x",
+     TEXT("FUNCTION 0464dd6a421a4025a94f9da53e526727 60 \"ksm:consumers info after:-600 before:0\" "
+          "\"0xffff\" \"method=api,role=admin,permissions=0xffff,ip=127.0.0.1\"\n"),
+     "0464dd6a421a4025a94f9da53e526727 ksm:consumers info after:-600 before:0|"},
+    {"payload",
+     TEXT("FUNCTION_PAYLOAD " UUID " 60 \"ksm:consumers\" \"0x13\" \"me\" \"application/json\"\n"
+          "{\"query\":\"x\",\n\"after\":-600}\nFUNCTION_PAYLOAD_END\n"),
+     UUID " ksm:consumers|"},
+    {"empty payload", TEXT("FUNCTION_PAYLOAD a 6 f\nFUNCTION_PAYLOAD_END\n"), "a f|"},
+    {"a payload of requests",
+     TEXT("FUNCTION_PAYLOAD a 6 f\nFUNCTION b 6 g\nQUIT\nFUNCTION_CANCEL a\n"
+          "FUNCTION_PAYLOAD c 6 h\nFUNCTION_PAYLOAD_END\nFUNCTION d 6 i\n"),
+     "a f|d i|"},
+    {"like the end of a payload",
+     TEXT("FUNCTION_PAYLOAD a 6 f\nFUNCTION_PAYLOAD_ENDS\nx FUNCTION_PAYLOAD_END\n"
+          "FUNCTION_PAYLOAD_END x\nFUNCTION_PAYLOAD_END\n"),
+     "a f|"},
+    {"a payload that does not end", TEXT("FUNCTION_PAYLOAD a 6 f\nFUNCTION b 6 g\n"), ""},
+    {"an end without a payload", TEXT("FUNCTION_PAYLOAD_END\nFUNCTION a 6 f\n"), "a f|"},
+    {"cancel, progress",
+     TEXT("FUNCTION a 6 f\nFUNCTION_CANCEL a\nFUNCTION_PROGRESS a\nFUNCTION b 6 g\n"), "a f|b g|"},
+    {"unknown lines",
+     TEXT("\n\nTIMEOUT 7\nfunction a 6 f\nFUNCTIONS a 6 f\n\"\n'\nFUNCTION b 6 g\n"), "b g|"},
+    {"QUIT", TEXT("QUIT\n"), "QUIT|"},
+    {"QUIT without a newline", TEXT("QUIT"), "QUIT|"},
+    {"QUIT after a request", TEXT("FUNCTION a 6 f\nQUIT"), "a f|QUIT|"},
+    {"QUIT in a line", TEXT("FUNCTION a 6 QUIT\nxQUIT\nNO QUIT\nQUI\nquit\n"), "a QUIT|"},
+    {"QUIT after blanks", TEXT(" \t\r QUIT"), "QUIT|"},
+    {"nothing", TEXT(""), ""},
+    {"a request that is not over", TEXT("FUNCTION a 6 \"f\""), ""},
+
+    /* Words. */
+    {"blanks", TEXT("  FUNCTION\ta  \v6 \f f  \r\n"), "a f|"},
+    {"single quotation marks", TEXT("FUNCTION 'a' '6' 'f g \"h\"'\n"), "a f g \"h\"|"},
+    {"quotation marks inside a word", TEXT("FUNCTION a 6 f\"g h\"\n"), "a f\"g|"},
+    {"something after a closing one", TEXT("FUNCTION a 6 \"f\"g h\n"), "a f|"},
+    {"a bad timeout", TEXT("FUNCTION a never f\nFUNCTION b -1 f\nFUNCTION c '' f\n"),
+     "a f|b f|c f|"},
+    {"no escapes", TEXT("FUNCTION a 6 \"f\\\" g\"\n"), "a f\\|"},
+    {"bytes", TEXT("FUNCTION a 6 \"\x01\xff\x7f%s\\n\"\n"), "a \x01\xff\x7f%s\\n|"},
+    {"a NUL", TEXT("FUNCTION a 6 \"f\0g\"\nFUNC\0TION b 6 f\nFUNCTION c\0d 6 f\n"), "a f|"},
+
+    /* What cannot be answered as it was meant. */
+    {"no function", TEXT("FUNCTION a 6\nFUNCTION b\nFUNCTION c 6 \"\"\n"),
+     "a !the request names no function|b !the request names no function|"
+     "c !the request names no function|"},
+    {"an open quotation mark", TEXT("FUNCTION a 6 \"f g\nFUNCTION b 6 '\n"),
+     "a !a quotation mark of the request is not closed|"
+     "b !a quotation mark of the request is not closed|"},
+    {"an open one before a payload",
+     TEXT("FUNCTION_PAYLOAD a 6 \"f\nFUNCTION b 6 g\nFUNCTION_PAYLOAD_END\n"),
+     "a !a quotation mark of the request is not closed|"},
+    {"no id", TEXT("FUNCTION\nFUNCTION '' 6 f\nFUNCTION_PAYLOAD\nx\nFUNCTION_PAYLOAD_END\n"), ""},
+    {"ids that would break the answer",
+     TEXT("FUNCTION \"a b\" 6 f\nFUNCTION a\"b 6 f\nFUNCTION 'a\"' 6 f\nFUNCTION \"a 6 f\n"
+          "FUNCTION a=b 6 f\nFUNCTION a\rb 6 f\nFUNCTION \xc3\xa4 6 f\nFUNCTION a/b 6 f\n"
+          "FUNCTION a\x1b 6 f\n"),
+     "a 6|"},
+    {"the characters of ids", TEXT("FUNCTION azAZ09-_. 6 f\n"), "azAZ09-_. f|"},
+};
+
+static char got[64 * 1024];
+static size_t got_len;
+static bool guarded; /* reading past a piece is a crash: takes memory for each */
+
+static void note(const char *text) {
+    got_len += (size_t)snprintf(got + got_len, sizeof(got) - got_len, "%s", text);
+}
+
+static void note_event(enum request_result result, const struct request *request) {
+    if (result == REQUEST_QUIT) {
+        note("QUIT|");
+        return;
+    }
+    note(request->id);
+    note(request->error ? " !" : " ");
+    note(request->error ? request->error : request->function);
+    note("|");
+}
+
+/* All events of the bytes, in pieces of so many. The events are the same in any. */
+static void take_all(const char *bytes, size_t len, size_t piece) {
+    static struct request_parser parser;
+
+    memset(&parser, 0, sizeof(parser));
+    got_len = 0;
+    got[0] = '\0';
+    for (size_t from = 0; from < len; from += piece) {
+        size_t end = from + piece < len ? from + piece : len;
+        for (size_t at = from; at < end;) {
+            size_t used = 0;
+            const char *text = guarded ? suite_guarded(bytes + at, end - at) : bytes + at;
+            enum request_result result = request_take(&parser, text, end - at, &used);
+            ck_assert_msg(used > 0 && used <= end - at, "used %zu of %zu", used, end - at);
+            ck_assert_msg(result != REQUEST_NONE || used == end - at, "not all used");
+            if (result != REQUEST_NONE)
+                note_event(result, &parser.request);
+            if (result == REQUEST_QUIT)
+                return;
+            at += used;
+        }
+    }
+}
+
+START_TEST(lines) {
+    const struct row *row = &rows[_i];
+
+    guarded = true;
+    for (size_t piece = 1; piece == 1 || piece <= row->len; piece++) {
+        take_all(row->bytes, row->len, piece);
+        ck_assert_msg(strcmp(got, row->want) == 0, "%s, in pieces of %zu: got %s, want %s",
+                      row->what, piece, suite_quote(got, got_len),
+                      suite_quote(row->want, strlen(row->want)));
+    }
+}
+END_TEST
+
+/* Texts of one length: how long id, function and what follows may be. */
+START_TEST(lengths) {
+    static const struct {
+        size_t id, function, rest;
+        bool unquoted;
+        const char *want; /* NULL: no event; "": as it came */
+    } sizes[] = {
+        {REQUEST_ID, 1, 0, false, ""},
+        {REQUEST_ID + 1, 1, 0, false, NULL},
+        {100000, 1, 0, false, NULL},
+        {1, REQUEST_FUNCTION, 0, false, ""},
+        {1, REQUEST_FUNCTION + 1, 0, false, "!the request is too long"},
+        {1, REQUEST_LINE - 20, 0, false, "!the request is too long"},
+        {1, REQUEST_LINE, 0, false, "!the request is too long"},
+        {1, 1000000, 0, false, "!the request is too long"},
+        {1, REQUEST_FUNCTION, 0, true, ""},
+        {1, REQUEST_LINE, 0, true, "!the request is too long"},
+        {1, 10, REQUEST_LINE, false, ""},
+        {1, 10, 1000000, false, ""},
+        {1, 10, 1000000, true, ""},
+    };
+    static char bytes[1600000], want[1600000];
+    static char id[200000], function[1200000], rest[1200000];
+
+    memset(id, 'i', sizes[_i].id);
+    memset(function, 'f', sizes[_i].function);
+    memset(rest, 'r', sizes[_i].rest);
+    id[sizes[_i].id] = function[sizes[_i].function] = rest[sizes[_i].rest] = '\0';
+    const char *quote = sizes[_i].unquoted ? "" : "\"";
+    int len = snprintf(bytes, sizeof(bytes), "FUNCTION %s 6 %s%s%s %s\nFUNCTION z 6 z\n", id, quote,
+                       function, quote, rest);
+    want[0] = '\0';
+    if (sizes[_i].want)
+        snprintf(want, sizeof(want), "%s %s|", id, *sizes[_i].want ? sizes[_i].want : function);
+    strcat(want, "z z|");
+    take_all(bytes, (size_t)len, (size_t)len);
+    ck_assert_msg(strcmp(got, want) == 0, "row %d: got %.100s, want %.100s", _i, got, want);
+    take_all(bytes, (size_t)len, 4096);
+    ck_assert_msg(strcmp(got, want) == 0, "row %d, pieces: got %.100s, want %.100s", _i, got, want);
+}
+END_TEST
+
+/* Lines of a payload are not kept, however long they are. */
+START_TEST(long_payload) {
+    static char bytes[300000];
+    int len =
+        snprintf(bytes, sizeof(bytes), "FUNCTION_PAYLOAD a 6 f\n%0100000d\n%0100000d %s\n%s\n", 1,
+                 2, "FUNCTION_PAYLOAD_END", "FUNCTION_PAYLOAD_END");
+
+    take_all(bytes, (size_t)len, 1000);
+    ck_assert_str_eq(got, "a f|");
+}
+END_TEST
+
+/* Whatever bytes come, after a newline (and the end of a payload) it understands again. */
+START_TEST(any_bytes) {
+    static const char marks[] = "FUNCTION_PAYLOAD_END \"'\n\n\n";
+    static char bytes[2000];
+    static const char end[] = "\nFUNCTION_PAYLOAD_END\nFUNCTION last 6 f\n";
+
+    for (int round = 0; round < 2000; round++) {
+        size_t len = suite_random() % (sizeof(bytes) - sizeof(end));
+        for (size_t i = 0; i < len; i++) {
+            uint64_t r = suite_random();
+            bytes[i] = r % 4 ? marks[r / 4 % (sizeof(marks) - 1)] : (char)(r >> 32);
+        }
+        memcpy(bytes + len, end, sizeof(end));
+        take_all(bytes, len + sizeof(end) - 1, 1 + suite_random() % 100);
+        ck_assert_msg(strstr(got, "last f|"), "seed %llu, round %d: got %s",
+                      (unsigned long long)suite_seed(), round, suite_quote(got, got_len));
+    }
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("request");
+    TCase *cases = suite_case(suite, "stdin");
+
+    tcase_add_loop_test(cases, lines, 0, ROWS(rows));
+    tcase_add_loop_test(cases, lengths, 0, 13);
+    tcase_add_test(cases, long_payload);
+    tcase_add_test(cases, any_bytes);
+    return suite_run(suite);
+}
