@@ -22,6 +22,8 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from functools import reduce
+from operator import sub
 from pathlib import Path
 
 from live import FAST, STOPPED, KsmSettings, Workload
@@ -139,40 +141,55 @@ def measure_sample(build, table, rounds):
 class Single:
     """What a program takes."""
 
-    def __init__(self, subject):
+    def __init__(self, subject, thread=""):
+        """Of its threads only those whose names begin with THREAD are looked at for CPU time."""
         self.subjects = [subject]
+        self.thread = thread
 
     def figures(self):
         return self.subjects[0].figures
 
+    def less(self, numbers):
+        """Return what the first of NUMBERS, one a subject, is without the others."""
+        return reduce(sub, numbers)
+
     def of(self, measure):
-        return measure(self.subjects[0].pids)
+        return self.less([measure(subject.pids) for subject in self.subjects])
 
 
 class Difference(Single):
     """What a host takes with a module less what it takes without."""
 
     def __init__(self, with_it, without, thread=""):
-        """Of the host's threads only those whose names begin with THREAD are looked at for CPU time."""
-        super().__init__(with_it)
+        super().__init__(with_it, thread)
         self.subjects.append(without)
-        self.thread = thread
 
     def figures(self):
-        return self.subjects[0].figures - self.subjects[1].figures
-
-    def of(self, measure):
-        more, less = (measure(subject.pids, self.thread) if measure is spent else measure(subject.pids)
-                      for subject in self.subjects)
-        return more - less
+        return self.less([subject.figures for subject in self.subjects])
 
 
 def send(pairs, number):
     """Send the signal NUMBER to all processes of PAIRS."""
     for pair in pairs:
         for subject in pair.subjects:
-            for pid in subject.pids:
-                os.kill(pid, number)
+            signal_all(subject, number)
+
+
+def signal_all(subject, number):
+    """Send the signal NUMBER to all processes of SUBJECT."""
+    for pid in subject.pids:
+        os.kill(pid, number)
+
+
+def take_turn(subject, thread):
+    """Let SUBJECT run alone; return the µs a second of its threads whose names begin with THREAD."""
+    signal_all(subject, signal.SIGCONT)
+    time.sleep(AWAKE_S)
+    before = spent(subject.pids, thread)
+    time.sleep(TURN_S)
+    cost = (spent(subject.pids, thread) - before) / TURN_S / 1000
+    signal_all(subject, signal.SIGSTOP)
+    return cost
 
 
 def system_calls(pids, seconds):
@@ -190,18 +207,14 @@ def system_calls(pids, seconds):
 def measure_rates(pairs, rounds):
     """Return {name: [µs a sample, a round each]} of PAIRS, {name: Single or Difference}: a sample is a second.
 
-    They take turns: while one runs, the others are stopped, as all would wake in the same millisecond.
+    All take turns, the others are stopped meanwhile: who wakes in the same millisecond after another finds the
+    kernel's code and data in the caches.
     """
     found = {name: [] for name in [*pairs, SHELL]}
     send(pairs.values(), signal.SIGSTOP)
     for _ in range(rounds):
         for name, pair in pairs.items():
-            send([pair], signal.SIGCONT)
-            time.sleep(AWAKE_S)
-            before = pair.of(spent)
-            time.sleep(TURN_S)
-            found[name].append((pair.of(spent) - before) / TURN_S / 1000)
-            send([pair], signal.SIGSTOP)
+            found[name].append(pair.less([take_turn(subject, pair.thread) for subject in pair.subjects]))
         found[SHELL].append(shell_loop(TURN_S) / TURN_S / 1000)
     send(pairs.values(), signal.SIGCONT)
     return found

@@ -18,6 +18,7 @@ from hosts import Collectd, Netdata, die_with_parent, free_port, session_members
 
 EXPORTER = "/usr/bin/prometheus-node-exporter"
 START_S = 10
+STOPPED_S = 300             # a subject may be stopped so long while others have their turns
 MODULES = """/proc/stat /proc/uptime /proc/loadavg /proc/sys/kernel/random/entropy_avail /proc/pressure /proc/interrupts
     /proc/softirqs /proc/vmstat /proc/meminfo /sys/block/zram /sys/devices/system/edac/mc /sys/devices/pci/aer
     /sys/devices/system/node /proc/net/dev /proc/net/wireless /proc/net/sockstat /proc/net/sockstat6 /proc/net/netstat
@@ -138,7 +139,7 @@ class NodeExporter(Subject):
         deadline = time.monotonic() + START_S
         while True:
             try:
-                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=START_S)
+                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=STOPPED_S)
                 connection.connect()
                 break
             except OSError:
