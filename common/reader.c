@@ -34,6 +34,7 @@ int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings) 
     reader->sample.page_size = sysconf(_SC_PAGESIZE);
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         reader->sample.at[id] = (struct ksm_value){.status = -ENOENT};
+        reader->lines[id] = 0;
         pseudofs_init(&reader->files[id], root, uksm ? uksm_dir : ksm_dir, ksm_figures[id].key);
     }
     pseudofs_init(&reader->vmstat, root, "proc", "vmstat");
@@ -107,6 +108,22 @@ static bool is_field_of(const struct ksm_reader *reader, size_t id, enum ksm_sou
     return ksm_figures[id].source == source && (id != KSM_uksm_zero || ksm_reader_is_uksm(reader));
 }
 
+/* Finds the field of a figure: where it was the last time, as a file's lines seldom change their
+ * length; else anywhere. */
+static int find_field(struct ksm_reader *reader, size_t id, size_t n, const char **field,
+                      size_t *len) {
+    const char *key = ksm_figures[id].key;
+    size_t *line = &reader->lines[id];
+
+    if (*line < n && reader->buf[*line] == '\n' &&
+        parse_field(reader->buf + *line, n - *line, key, field, len) == 0)
+        return 0;
+    int status = parse_field(reader->buf, n, key, field, len);
+    size_t begin = status == 0 ? (size_t)(*field - reader->buf) - strlen(key) - 1 : 0;
+    *line = begin > 0 ? begin - 1 : 0;
+    return status;
+}
+
 /* One read may not give all of a file: vmstat is about as long as the kernel's buffer. It is read
  * on only where a field is lacking, from then on always: one that this kernel does not have is
  * absent once the whole file was seen. */
@@ -125,7 +142,7 @@ static void read_fields(struct ksm_reader *reader, struct pseudofs_file *file,
         if (n == 0)
             status = -ENODATA;
         if (n > 0) {
-            status = parse_field(reader->buf, (size_t)n, ksm_figures[id].key, &field, &len);
+            status = find_field(reader, id, (size_t)n, &field, &len);
             lacking = lacking || status == -ENOENT;
         }
         set(reader, id, field, status != 0 ? status : (ssize_t)len);

@@ -25,7 +25,8 @@ struct ksm_reader {
     struct pseudofs_file files[KSM_FIGURES]; /* of the figures whose source is KSM */
     struct pseudofs_file vmstat;
     struct pseudofs_file meminfo;
-    bool vmstat_whole; /* one read does not give all that is wanted of it */
+    size_t lines[KSM_FIGURES]; /* of fields: where the newline before each was the last time */
+    bool vmstat_whole;         /* one read does not give all that is wanted of it */
     bool meminfo_whole;
     struct ksmd ksmd;
     char buf[64 * 1024]; /* ten times what vmstat needs; what is not used costs no memory */

@@ -71,6 +71,14 @@ const char *charts_units(enum ksm_group group) {
 void charts_init(struct charts *charts, int update_every) {
     memset(charts, 0, sizeof(*charts));
     charts->update_every = update_every;
+    for (size_t id = KSM_FIGURES; id-- > 0;) {
+        enum ksm_group group = ksm_figures[id].group;
+        if (group == KSM_GROUP_none)
+            continue;
+        charts->first[group] = id;
+        if (charts->end[group] == 0)
+            charts->end[group] = id + 1;
+    }
 }
 
 static void draw_dimension(const char *id, const struct ksm_figure *figure, int64_t page_size,
@@ -187,7 +195,7 @@ static void send_chart(struct charts *charts, enum ksm_group group, const struct
     bool any = false;
     bool more = false;
 
-    for (size_t id = 0; id < KSM_FIGURES; id++) {
+    for (size_t id = charts->first[group]; id < charts->end[group]; id++) {
         if (ksm_figures[id].group != group)
             continue;
         if (!charts->drawn[id] && sample->at[id].status != -ENOENT)
@@ -203,7 +211,7 @@ static void send_chart(struct charts *charts, enum ksm_group group, const struct
     out_text(out, "BEGIN ksm.");
     out_text(out, ksm_group_names[group]);
     out_text(out, "\n");
-    for (size_t id = 0; id < KSM_FIGURES; id++)
+    for (size_t id = charts->first[group]; id < charts->end[group]; id++)
         if (ksm_figures[id].group == group)
             set_figure(charts, (enum ksm_id)id, &sample->at[id], out);
     out_text(out, "END\n");

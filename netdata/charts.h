@@ -34,6 +34,8 @@ struct charts_counter {
 struct charts {
     int update_every; /* seconds */
     int64_t ticks;
+    size_t first[KSM_GROUPS]; /* a group's figures are among those from first to before end */
+    size_t end[KSM_GROUPS];
     bool drawn[KSM_FIGURES]; /* its dimensions are known to the agent */
     struct charts_counter counters[KSM_FIGURES];
 };

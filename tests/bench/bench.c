@@ -61,7 +61,7 @@ static void print(const char *name, int64_t number) {
 static struct floor_file {
     int fd;
     bool knob;
-    int reads; /* that it takes to see all of it */
+    int reads; /* that it takes to see all that is wanted of it */
 } files[MAX_FILES];
 static size_t count;
 
@@ -75,8 +75,8 @@ static int reads_of(int fd) {
     return reads;
 }
 
-/* Opens what the reader has open. */
-static void add_file(const struct pseudofs_file *file, bool knob) {
+/* Opens what the reader has open, to be read as often as the reader must. */
+static void add_file(const struct pseudofs_file *file, bool knob, bool whole) {
     char path[256];
 
     if (file->fd < 0)
@@ -86,7 +86,7 @@ static void add_file(const struct pseudofs_file *file, bool knob) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         fail(path);
-    files[count++] = (struct floor_file){.fd = fd, .knob = knob, .reads = reads_of(fd)};
+    files[count++] = (struct floor_file){.fd = fd, .knob = knob, .reads = whole ? reads_of(fd) : 1};
 }
 
 static void start(void) {
@@ -94,10 +94,10 @@ static void start(void) {
         fail("no KSM in this kernel");
     ksm_reader_tick(&reader, now_ms);
     for (size_t id = 0; id < KSM_FIGURES; id++)
-        add_file(&reader.files[id], ksm_figures[id].kind == KSM_KIND_KNOB);
-    add_file(&reader.vmstat, false);
-    add_file(&reader.meminfo, false);
-    add_file(&reader.ksmd.file, false);
+        add_file(&reader.files[id], ksm_figures[id].kind == KSM_KIND_KNOB, false);
+    add_file(&reader.vmstat, false, reader.vmstat_whole);
+    add_file(&reader.meminfo, false, reader.meminfo_whole);
+    add_file(&reader.ksmd.file, false, false);
 }
 
 static void ours(void) {
