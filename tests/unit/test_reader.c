@@ -495,6 +495,36 @@ START_TEST(vmstat_cut_off) {
 }
 END_TEST
 
+/* One reader, tick by tick: a field is found wherever it stands by then, and never where it was. */
+static const struct {
+    const char *what;
+    const char *text;
+    int cow_status;
+    int64_t cow;
+    int64_t swpin_copy;
+} moves[] = {
+    {"at first", "nr_free_pages 12\ncow_ksm 1\nksm_swpin_copy 5\n", 0, 1, 5},
+    {"where it was", "nr_free_pages 13\ncow_ksm 2\nksm_swpin_copy 6\n", 0, 2, 6},
+    {"a digit later", "nr_free_pages 130\ncow_ksm 3\nksm_swpin_copy 7\n", 0, 3, 7},
+    {"earlier", "cow_ksm 44444\nksm_swpin_copy 8\n", 0, 44444, 8},
+    {"in other order", "ksm_swpin_copy 9\nnr_free_pages 12\ncow_ksm 5\n", 0, 5, 9},
+    {"a longer name there", "nr_free_pages 12\ncow_ksm_x 7\nksm_swpin_copy 10\ncow_ksm 6\n", 0, 6,
+     10},
+    {"within a line", "nr_free_pages 12 cow_ksm 8\nksm_swpin_copy 11\n", -ENOENT, 0, 11},
+    {"back", "nr_free_pages 12\ncow_ksm 9\nksm_swpin_copy 12\n", 0, 9, 12},
+};
+
+START_TEST(fields_move) {
+    begin(true);
+    for (int i = 0; i < ROWS(moves); i++) {
+        tree_write(dir, "proc/vmstat", moves[i].text, strlen(moves[i].text));
+        tick(start + i);
+        expect(moves[i].what, KSM_cow, moves[i].cow_status, moves[i].cow);
+        expect(moves[i].what, KSM_swpin_copy, 0, moves[i].swpin_copy);
+    }
+}
+END_TEST
+
 static const struct {
     size_t size;
     size_t piece; /* that the kernel gives at a time */
@@ -1024,6 +1054,7 @@ int main(void) {
     tcase_add_loop_test(bad, field_is_missing, 0, field_count);
     tcase_add_test(bad, meminfo_unreadable_without_zero_pages);
     tcase_add_test(bad, vmstat_cut_off);
+    tcase_add_test(bad, fields_move);
     tcase_add_loop_test(bad, long_vmstat, 0, ROWS(vmstat_sizes));
     tcase_add_test(bad, nothing_readable);
     tcase_add_test(bad, one_figure_readable);
