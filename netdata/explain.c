@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "derive.h"
+
 const struct explain_words explain_words[EXPLAIN_IDS] = {
 #define VERDICT(id, status, sentence, reason, advice)                                              \
     [EXPLAIN_##id] = {#id, status, sentence, reason, advice},
@@ -90,11 +92,6 @@ static bool is_merged(const struct explain_facts *f) {
     return is_over(f, KSM_shared, 0) || is_over(f, KSM_sharing, 0) || is_over(f, KSM_zero, 0);
 }
 
-/* Any page that KSM has a record of. */
-static bool is_watching(const struct explain_facts *f) {
-    return is_merged(f) || is_over(f, KSM_unshared, 0) || is_over(f, KSM_volatile, 0);
-}
-
 /* ---- verdicts ---- */
 
 /* A page is merged at its second visit at the earliest, a new program may come within the first
@@ -136,7 +133,7 @@ static bool is_everybody_seen(const struct explain_facts *f) {
 /* Whoever opts in is watched within a moment, if ksmd looks at any page at all: so it can be told
  * on every kernel while that runs, and else where the processes tell. */
 static bool is_nobody(const struct explain_facts *f) {
-    if (f->uksm || is_watching(f) || f->opted_in > 0)
+    if (f->uksm || ksm_registered(&f->now) || f->opted_in > 0)
         return false;
     if (f->opted_in == 0 && is_everybody_seen(f))
         return true;
@@ -148,7 +145,7 @@ static bool is_no_scan(const struct explain_facts *f) {
 }
 
 static bool is_waiting(const struct explain_facts *f) {
-    bool begun = is_watching(f) && !is_under(f, KSM_full_scans, ROUNDS);
+    bool begun = !is_under(f, KSM_full_scans, ROUNDS);
 
     return is_running(f) && !begun && !is_nobody(f) && !is_no_scan(f) &&
            !is_over(f, KSM_ram, EXPLAIN_RAM_LITTLE - 1);
@@ -169,7 +166,7 @@ static bool is_wasted(const struct explain_facts *f) {
 }
 
 static bool is_nothing(const struct explain_facts *f) {
-    return is_settled(f) && is_watching(f) && !is_merged(f);
+    return is_settled(f) && !is_merged(f) && !is_nobody(f) && !is_no_scan(f);
 }
 
 static bool is_even(const struct explain_facts *f) {

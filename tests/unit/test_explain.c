@@ -185,6 +185,23 @@ static void nobody_here(void) { /* in a container */
     lose(KSM_ksmd_cpu, -ENOENT);
 }
 
+/* What could not be read may hold some. */
+static void unshared_unknown(void) {
+    nothing_watched();
+    lose(KSM_unshared, -EIO);
+}
+
+static void volatile_unknown(void) {
+    nothing_watched();
+    lose_processes();
+    lose(KSM_volatile, -EACCES);
+}
+
+static void volatile_unknown_at_first(void) {
+    volatile_unknown();
+    set(KSM_full_scans, 0);
+}
+
 static void nobody_and_zero_scan(void) {
     nothing_watched();
     set(KSM_pages_to_scan, 0);
@@ -213,6 +230,14 @@ static void zero_scan_later(void) {
 static void not_begun(void) {
     nothing_watched();
     facts.opted_in = 3;
+    set(KSM_full_scans, 0);
+}
+
+/* Opted in, without a page that KSM could take: shared memory, or huge pages. */
+static void nothing_to_watch(void) {
+    nothing_watched();
+    facts.opted_in = 3;
+    set(KSM_full_scans, 3000);
 }
 
 static void first_round(void) {
@@ -405,6 +430,7 @@ static void uksm_off(void) {
 static void uksm_begins(void) {
     uksm_off();
     set(KSM_run, 1);
+    set(KSM_full_scans, 0);
 }
 
 /* The first name is the verdict, the others are what is told beside it, in this order. */
@@ -440,12 +466,16 @@ static const struct {
     {ROW(nobody_told_by_running), "nobody"},
     {ROW(nobody_of_mine), "nobody denied"},
     {ROW(nobody_here), "nobody apart"},
+    {ROW(unshared_unknown), "nothing"},
+    {ROW(volatile_unknown), "nothing"},
+    {ROW(volatile_unknown_at_first), "waiting"},
     {ROW(nobody_and_zero_scan), "nobody no_scan"},
     {ROW(zero_scan_and_untold), "no_scan"},
     {ROW(zero_scan_and_denied), "no_scan denied"},
     {ROW(zero_scan), "no_scan"},
     {ROW(zero_scan_later), "no_scan"},
     {ROW(not_begun), "waiting"},
+    {ROW(nothing_to_watch), "nothing"},
     {ROW(first_round), "waiting"},
     {ROW(third_round), "waiting"},
     {ROW(fourth_round), "nothing"},
