@@ -55,11 +55,12 @@ void explain_consumers(struct explain_facts *facts, const struct ksm_consumers *
     const struct ksm_processes *processes = &c->processes;
 
     facts->source = processes->source;
+    facts->swept = c->swept;
     facts->consumers = c->top > 0 ? &c->table : NULL;
     facts->opted_in = processes->opted_in;
     facts->denied = processes->denied;
     facts->hidden = processes->hidden;
-    facts->recorded = processes->source == KSM_PROCESS_STAT ? 0 : -1;
+    facts->recorded = c->table.valid && processes->source == KSM_PROCESS_STAT ? 0 : -1;
     for (size_t i = 0; facts->recorded >= 0 && i < processes->count; i++)
         facts->recorded += processes->list[i].rmap_items > 0;
 }

@@ -69,6 +69,7 @@ static void good_host(void) {
     facts.ksmd.value = 5000;
     facts.rate.value = 5000;
     facts.source = KSM_PROCESS_STAT;
+    facts.swept = true;
     table = (struct ksm_consumer_table){.list = list, .valid = true};
     facts.consumers = &table;
     facts.opted_in = facts.recorded = 3;
@@ -94,6 +95,7 @@ static void nothing_merged(void) {
 static void lose_processes(void) {
     facts.opted_in = facts.recorded = -1;
     facts.source = KSM_PROCESS_NOTHING;
+    facts.swept = false;
 }
 
 static void good(void) {
@@ -625,6 +627,48 @@ START_TEST(two_samples) {
 }
 END_TEST
 
+/* ---- from a sweep ---- */
+
+/* Two processes, one of them with records. */
+static const struct {
+    const char *name;
+    enum ksm_process_source source;
+    bool swept, valid;
+    int64_t opted_in;
+    int64_t want_recorded;
+    bool want_untold;
+} sweeps[] = {
+    {"6.14", KSM_PROCESS_STAT, true, true, 2, 1, false},
+    {"6.1", KSM_PROCESS_STAT, true, true, -1, 1, true},
+    {"5.19", KSM_PROCESS_MERGING_PAGES, true, true, -1, -1, true},
+    {"before", KSM_PROCESS_NOTHING, false, false, -1, -1, true},
+    {"the walk failed", KSM_PROCESS_STAT, false, false, -1, -1, false},
+    {"the walk failed on 5.19", KSM_PROCESS_MERGING_PAGES, false, false, -1, -1, false},
+    {"reading again failed", KSM_PROCESS_STAT, true, false, 2, -1, false},
+};
+
+START_TEST(sweep) {
+    struct ksm_process some[2] = {{.rmap_items = 5}, {.zero = 3}};
+    const struct ksm_consumers sums = {
+        .table.valid = sweeps[_i].valid,
+        .swept = sweeps[_i].swept,
+        .processes = {.list = some,
+                      .count = 2,
+                      .source = sweeps[_i].source,
+                      .opted_in = sweeps[_i].opted_in},
+    };
+    char buf[8];
+
+    good_host();
+    explain_consumers(&facts, &sums);
+    bool untold = explain_expand(&facts, "{untold}", buf, sizeof(buf)) == 0;
+    ck_assert_msg(facts.recorded == sweeps[_i].want_recorded && untold == sweeps[_i].want_untold,
+                  "%s: got %" PRId64 " recorded, untold %d, want %" PRId64 ", %d", sweeps[_i].name,
+                  facts.recorded, untold, sweeps[_i].want_recorded, sweeps[_i].want_untold);
+    ck_assert_int_eq(facts.opted_in, sweeps[_i].opted_in);
+}
+END_TEST
+
 /* ---- words ---- */
 
 static const struct {
@@ -876,6 +920,7 @@ static void some_facts(void) {
     facts.denied = suite_random() % 2 ? 0 : some_number();
     facts.hidden = suite_random() % 4 == 0;
     facts.source = (enum ksm_process_source)(suite_random() % 3);
+    facts.swept = suite_random() % 4 != 0;
     some_consumers();
     if (suite_random() % 8 == 0)
         facts.consumers = NULL;
@@ -1008,6 +1053,7 @@ int main(void) {
     tcase_add_test(judging, every_verdict_has_a_case);
     tcase_add_test(judging, statuses);
     tcase_add_loop_test(judging, two_samples, 0, ROWS(rates));
+    tcase_add_loop_test(judging, sweep, 0, ROWS(sweeps));
     tcase_add_loop_test(wording, expand, 0, ROWS(texts));
     tcase_add_test(wording, text_that_does_not_fit);
     tcase_add_loop_test(wording, bytes, 0, ROWS(sizes));
