@@ -108,11 +108,11 @@ static bool is_unreadable(const struct explain_facts *f) {
 }
 
 static bool is_exposed_full(const struct explain_facts *f) {
-    return is_over(f, KSM_exposure, EXPLAIN_EXPOSURE_FULL - 1);
+    return is_over(f, KSM_exposure, EXPLAIN_EXPOSURE_FULL);
 }
 
 static bool is_exposed(const struct explain_facts *f) {
-    return is_over(f, KSM_exposure, EXPLAIN_EXPOSURE_HIGH - 1) && !is_exposed_full(f);
+    return is_over(f, KSM_exposure, EXPLAIN_EXPOSURE_HIGH) && !is_exposed_full(f);
 }
 
 static bool is_off(const struct explain_facts *f) {

@@ -61,8 +61,8 @@ struct explain_words {
 };
 extern const struct explain_words explain_words[EXPLAIN_IDS];
 
-/* From when on it is too much, thousandths of a percent: the same as in the alerts ksm_exposure,
- * ksm_net_loss and ksm_wasted_scanning. */
+/* Beyond these it is too much (what is equal is not yet), thousandths of a percent: the same as in
+ * the alerts ksm_exposure, ksm_net_loss and ksm_wasted_scanning. */
 enum {
     EXPLAIN_EXPOSURE_HIGH = 80000,
     EXPLAIN_EXPOSURE_FULL = 100000,

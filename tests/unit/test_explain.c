@@ -342,24 +342,24 @@ static void waste_unknown(void) {
 }
 
 /* 100 MiB of 125 MiB are 80 %. */
-static void exposed(void) {
+static void almost_exposed(void) {
     set(KSM_mem_available, 100 << 10);
     set(KSM_swap_free, 25 << 10);
 }
 
-static void almost_exposed(void) {
-    exposed();
-    set(KSM_swap_free, (25 << 10) + 4);
-}
-
-static void exposed_full(void) {
-    exposed();
-    set(KSM_swap_free, 0);
+static void exposed(void) {
+    almost_exposed();
+    set(KSM_swap_free, (25 << 10) - 4);
 }
 
 static void almost_full(void) {
-    exposed_full();
-    set(KSM_mem_available, (100 << 10) + 4);
+    almost_exposed();
+    set(KSM_swap_free, 0);
+}
+
+static void exposed_full(void) {
+    almost_full();
+    set(KSM_mem_available, (100 << 10) - 4);
 }
 
 static void exposed_and_waste(void) {
