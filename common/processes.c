@@ -110,7 +110,9 @@ static int parse_ksm_stat(const struct ksm_processes *p, const char *text, size_
     return status;
 }
 
-/* ksm_merging_pages stands after all else that is wanted (fs/proc/base.c). */
+/* ksm_merging_pages stands after the other counts (fs/proc/base.c). ksm_mergeable stands after it,
+ * which does not matter: one read gives the whole file, and a cut one is read on only for the
+ * counts. */
 static bool has_all(const char *text, size_t len) {
     const char *field = NULL;
     size_t field_len = 0;

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "derive.h"
+
 const struct explain_words explain_words[EXPLAIN_IDS] = {
 #define VERDICT(id, status, sentence, reason, advice)                                              \
     [EXPLAIN_##id] = {#id, status, sentence, reason, advice},
@@ -53,11 +55,12 @@ void explain_consumers(struct explain_facts *facts, const struct ksm_consumers *
     const struct ksm_processes *processes = &c->processes;
 
     facts->source = processes->source;
+    facts->swept = c->swept;
     facts->consumers = c->top > 0 ? &c->table : NULL;
     facts->opted_in = processes->opted_in;
     facts->denied = processes->denied;
     facts->hidden = processes->hidden;
-    facts->recorded = processes->source == KSM_PROCESS_STAT ? 0 : -1;
+    facts->recorded = c->table.valid && processes->source == KSM_PROCESS_STAT ? 0 : -1;
     for (size_t i = 0; facts->recorded >= 0 && i < processes->count; i++)
         facts->recorded += processes->list[i].rmap_items > 0;
 }
@@ -90,11 +93,6 @@ static bool is_merged(const struct explain_facts *f) {
     return is_over(f, KSM_shared, 0) || is_over(f, KSM_sharing, 0) || is_over(f, KSM_zero, 0);
 }
 
-/* Any page that KSM has a record of. */
-static bool is_watching(const struct explain_facts *f) {
-    return is_merged(f) || is_over(f, KSM_unshared, 0) || is_over(f, KSM_volatile, 0);
-}
-
 /* ---- verdicts ---- */
 
 /* A page is merged at its second visit at the earliest, a new program may come within the first
@@ -110,11 +108,11 @@ static bool is_unreadable(const struct explain_facts *f) {
 }
 
 static bool is_exposed_full(const struct explain_facts *f) {
-    return is_over(f, KSM_exposure, EXPLAIN_EXPOSURE_FULL - 1);
+    return is_over(f, KSM_exposure, EXPLAIN_EXPOSURE_FULL);
 }
 
 static bool is_exposed(const struct explain_facts *f) {
-    return is_over(f, KSM_exposure, EXPLAIN_EXPOSURE_HIGH - 1) && !is_exposed_full(f);
+    return is_over(f, KSM_exposure, EXPLAIN_EXPOSURE_HIGH) && !is_exposed_full(f);
 }
 
 static bool is_off(const struct explain_facts *f) {
@@ -136,7 +134,7 @@ static bool is_everybody_seen(const struct explain_facts *f) {
 /* Whoever opts in is watched within a moment, if ksmd looks at any page at all: so it can be told
  * on every kernel while that runs, and else where the processes tell. */
 static bool is_nobody(const struct explain_facts *f) {
-    if (f->uksm || is_watching(f) || f->opted_in > 0)
+    if (f->uksm || ksm_registered(&f->now) || f->opted_in > 0)
         return false;
     if (f->opted_in == 0 && is_everybody_seen(f))
         return true;
@@ -148,7 +146,7 @@ static bool is_no_scan(const struct explain_facts *f) {
 }
 
 static bool is_waiting(const struct explain_facts *f) {
-    bool begun = is_watching(f) && !is_under(f, KSM_full_scans, ROUNDS);
+    bool begun = !is_under(f, KSM_full_scans, ROUNDS);
 
     return is_running(f) && !begun && !is_nobody(f) && !is_no_scan(f) &&
            !is_over(f, KSM_ram, EXPLAIN_RAM_LITTLE - 1);
@@ -169,7 +167,7 @@ static bool is_wasted(const struct explain_facts *f) {
 }
 
 static bool is_nothing(const struct explain_facts *f) {
-    return is_settled(f) && is_watching(f) && !is_merged(f);
+    return is_settled(f) && !is_merged(f) && !is_nobody(f) && !is_no_scan(f);
 }
 
 static bool is_even(const struct explain_facts *f) {

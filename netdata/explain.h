@@ -26,9 +26,11 @@ struct explain_facts {
 
     /* Who takes part; source KSM_PROCESS_NOTHING: this kernel does not tell. */
     enum ksm_process_source source;
+    bool swept; /* all processes were looked at; if not, none of what follows is known */
     const struct ksm_consumer_table *consumers; /* stays the caller's; NULL: not asked for */
     int64_t opted_in; /* processes with memory that may be merged; -1: not told (before 6.14) */
-    int64_t recorded; /* processes that KSM has records of; -1: not told (before 6.1) */
+    int64_t recorded; /* processes that KSM has records of; -1: not told (before 6.1), or
+                       * not all of them could be read */
     int64_t denied;   /* processes that may not be read */
     bool hidden;      /* other users' processes are not even listed (hidepid) */
 };
@@ -59,8 +61,8 @@ struct explain_words {
 };
 extern const struct explain_words explain_words[EXPLAIN_IDS];
 
-/* From when on it is too much, thousandths of a percent: the same as in the alerts ksm_exposure,
- * ksm_net_loss and ksm_wasted_scanning. */
+/* Beyond these it is too much (what is equal is not yet), thousandths of a percent: the same as in
+ * the alerts ksm_exposure, ksm_net_loss and ksm_wasted_scanning. */
 enum {
     EXPLAIN_EXPOSURE_HIGH = 80000,
     EXPLAIN_EXPOSURE_FULL = 100000,

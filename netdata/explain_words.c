@@ -211,9 +211,11 @@ static bool word_partly(const struct explain_facts *f, char *buf, size_t size) {
     return condition(is_partly_seen(f), buf);
 }
 
+/* By the kernel: who was not looked at at all may tell at another time. */
 static bool word_untold(const struct explain_facts *f, char *buf, size_t size) {
     (void)size;
-    return condition(!f->uksm && f->opted_in < 0, buf);
+    return condition(!f->uksm && f->opted_in < 0 && (f->swept || f->source == KSM_PROCESS_NOTHING),
+                     buf);
 }
 
 /* ---- texts ---- */

@@ -253,7 +253,7 @@ def check_as_nobody(build, saved):
         page = check_live(Path(directory), 0, "KSM works well",
                           "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
     note, = told(page, "Note")
-    assert "of other users may not be looked into" in note and "as root" in note
+    assert "may not be looked into (the kernel's own threads among them)" in note and "as root" in note
     assert told(page, "saved")[0].startswith(saved)
     assert re.search(rf"^ +{saved} +-  #{{16}}  not attributed$", page, flags=re.MULTILINE)
 

@@ -69,6 +69,7 @@ static void good_host(void) {
     facts.ksmd.value = 5000;
     facts.rate.value = 5000;
     facts.source = KSM_PROCESS_STAT;
+    facts.swept = true;
     table = (struct ksm_consumer_table){.list = list, .valid = true};
     facts.consumers = &table;
     facts.opted_in = facts.recorded = 3;
@@ -94,6 +95,7 @@ static void nothing_merged(void) {
 static void lose_processes(void) {
     facts.opted_in = facts.recorded = -1;
     facts.source = KSM_PROCESS_NOTHING;
+    facts.swept = false;
 }
 
 static void good(void) {
@@ -185,6 +187,23 @@ static void nobody_here(void) { /* in a container */
     lose(KSM_ksmd_cpu, -ENOENT);
 }
 
+/* What could not be read may hold some. */
+static void unshared_unknown(void) {
+    nothing_watched();
+    lose(KSM_unshared, -EIO);
+}
+
+static void volatile_unknown(void) {
+    nothing_watched();
+    lose_processes();
+    lose(KSM_volatile, -EACCES);
+}
+
+static void volatile_unknown_at_first(void) {
+    volatile_unknown();
+    set(KSM_full_scans, 0);
+}
+
 static void nobody_and_zero_scan(void) {
     nothing_watched();
     set(KSM_pages_to_scan, 0);
@@ -213,6 +232,14 @@ static void zero_scan_later(void) {
 static void not_begun(void) {
     nothing_watched();
     facts.opted_in = 3;
+    set(KSM_full_scans, 0);
+}
+
+/* Opted in, without a page that KSM could take: shared memory, or huge pages. */
+static void nothing_to_watch(void) {
+    nothing_watched();
+    facts.opted_in = 3;
+    set(KSM_full_scans, 3000);
 }
 
 static void first_round(void) {
@@ -315,24 +342,24 @@ static void waste_unknown(void) {
 }
 
 /* 100 MiB of 125 MiB are 80 %. */
-static void exposed(void) {
+static void almost_exposed(void) {
     set(KSM_mem_available, 100 << 10);
     set(KSM_swap_free, 25 << 10);
 }
 
-static void almost_exposed(void) {
-    exposed();
-    set(KSM_swap_free, (25 << 10) + 4);
-}
-
-static void exposed_full(void) {
-    exposed();
-    set(KSM_swap_free, 0);
+static void exposed(void) {
+    almost_exposed();
+    set(KSM_swap_free, (25 << 10) - 4);
 }
 
 static void almost_full(void) {
-    exposed_full();
-    set(KSM_mem_available, (100 << 10) + 4);
+    almost_exposed();
+    set(KSM_swap_free, 0);
+}
+
+static void exposed_full(void) {
+    almost_full();
+    set(KSM_mem_available, (100 << 10) - 4);
 }
 
 static void exposed_and_waste(void) {
@@ -405,6 +432,7 @@ static void uksm_off(void) {
 static void uksm_begins(void) {
     uksm_off();
     set(KSM_run, 1);
+    set(KSM_full_scans, 0);
 }
 
 /* The first name is the verdict, the others are what is told beside it, in this order. */
@@ -440,12 +468,16 @@ static const struct {
     {ROW(nobody_told_by_running), "nobody"},
     {ROW(nobody_of_mine), "nobody denied"},
     {ROW(nobody_here), "nobody apart"},
+    {ROW(unshared_unknown), "nothing"},
+    {ROW(volatile_unknown), "nothing"},
+    {ROW(volatile_unknown_at_first), "waiting"},
     {ROW(nobody_and_zero_scan), "nobody no_scan"},
     {ROW(zero_scan_and_untold), "no_scan"},
     {ROW(zero_scan_and_denied), "no_scan denied"},
     {ROW(zero_scan), "no_scan"},
     {ROW(zero_scan_later), "no_scan"},
     {ROW(not_begun), "waiting"},
+    {ROW(nothing_to_watch), "nothing"},
     {ROW(first_round), "waiting"},
     {ROW(third_round), "waiting"},
     {ROW(fourth_round), "nothing"},
@@ -592,6 +624,48 @@ START_TEST(two_samples) {
     ck_assert_msg(facts.ksmd.value == rates[_i].ksmd && facts.rate.value == rates[_i].rate,
                   "row %d: got %" PRId64 " and %" PRId64 ", want %" PRId64 " and %" PRId64, _i,
                   facts.ksmd.value, facts.rate.value, rates[_i].ksmd, rates[_i].rate);
+}
+END_TEST
+
+/* ---- from a sweep ---- */
+
+/* Two processes, one of them with records. */
+static const struct {
+    const char *name;
+    enum ksm_process_source source;
+    bool swept, valid;
+    int64_t opted_in;
+    int64_t want_recorded;
+    bool want_untold;
+} sweeps[] = {
+    {"6.14", KSM_PROCESS_STAT, true, true, 2, 1, false},
+    {"6.1", KSM_PROCESS_STAT, true, true, -1, 1, true},
+    {"5.19", KSM_PROCESS_MERGING_PAGES, true, true, -1, -1, true},
+    {"before", KSM_PROCESS_NOTHING, false, false, -1, -1, true},
+    {"the walk failed", KSM_PROCESS_STAT, false, false, -1, -1, false},
+    {"the walk failed on 5.19", KSM_PROCESS_MERGING_PAGES, false, false, -1, -1, false},
+    {"reading again failed", KSM_PROCESS_STAT, true, false, 2, -1, false},
+};
+
+START_TEST(sweep) {
+    struct ksm_process some[2] = {{.rmap_items = 5}, {.zero = 3}};
+    const struct ksm_consumers sums = {
+        .table.valid = sweeps[_i].valid,
+        .swept = sweeps[_i].swept,
+        .processes = {.list = some,
+                      .count = 2,
+                      .source = sweeps[_i].source,
+                      .opted_in = sweeps[_i].opted_in},
+    };
+    char buf[8];
+
+    good_host();
+    explain_consumers(&facts, &sums);
+    bool untold = explain_expand(&facts, "{untold}", buf, sizeof(buf)) == 0;
+    ck_assert_msg(facts.recorded == sweeps[_i].want_recorded && untold == sweeps[_i].want_untold,
+                  "%s: got %" PRId64 " recorded, untold %d, want %" PRId64 ", %d", sweeps[_i].name,
+                  facts.recorded, untold, sweeps[_i].want_recorded, sweeps[_i].want_untold);
+    ck_assert_int_eq(facts.opted_in, sweeps[_i].opted_in);
 }
 END_TEST
 
@@ -846,6 +920,7 @@ static void some_facts(void) {
     facts.denied = suite_random() % 2 ? 0 : some_number();
     facts.hidden = suite_random() % 4 == 0;
     facts.source = (enum ksm_process_source)(suite_random() % 3);
+    facts.swept = suite_random() % 4 != 0;
     some_consumers();
     if (suite_random() % 8 == 0)
         facts.consumers = NULL;
@@ -978,6 +1053,7 @@ int main(void) {
     tcase_add_test(judging, every_verdict_has_a_case);
     tcase_add_test(judging, statuses);
     tcase_add_loop_test(judging, two_samples, 0, ROWS(rates));
+    tcase_add_loop_test(judging, sweep, 0, ROWS(sweeps));
     tcase_add_loop_test(wording, expand, 0, ROWS(texts));
     tcase_add_test(wording, text_that_does_not_fit);
     tcase_add_loop_test(wording, bytes, 0, ROWS(sizes));
