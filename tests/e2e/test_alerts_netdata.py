@@ -128,6 +128,15 @@ def switched_off(watched):
     watched.live(run=2, cow=2_000_000, shared=0, sharing=0, unshared=0, volatile=0, zero=0, profit=0)
 
 
+def dip(watched):
+    """The profit is good but for one second, in which it is farther below 0 than it is above before and after."""
+    watched.wait_status(ksm_net_loss="CLEAR")
+    watched.live(profit=1 << 30)
+    watched.world.set(profit=-1400 << 20)
+    time.sleep(1)
+    watched.live(profit=1 << 30)
+
+
 def off_and_on(watched):
     """KSM is stopped, merged pages are written to, the rest is unmerged, and KSM goes on."""
     watched.wait_status(ksm_unmerging="CLEAR")
@@ -180,13 +189,14 @@ SCENARIOS = {
     idle: ("6.18", NOTHING),
     guest_ends: ("6.18", {}),
     switched_off: ("6.18", {}),
+    dip: ("6.18", {}),
     off_and_on: ("6.18", {}),
     busy: ("6.18", {}),
     old_kernel: ("6.1", {}),
     no_cow: ("5.15", {}),
     just_started: ("6.18", {"profit": -300 << 20, "scanned": 0, "skipped": 0, "full_scans": 0}),
 }
-QUIET = [all_skipped, gaps, idle, guest_ends, switched_off, off_and_on, busy, no_cow]
+QUIET = [all_skipped, gaps, idle, guest_ends, switched_off, dip, off_and_on, busy, no_cow]
 
 
 def play(scenario, build, work, health):
@@ -252,9 +262,10 @@ OLD = {"ksm_has_scan": 0, "ksm_has_zero_pages": 0}
 
 # alert, what it comes to, the names that an agent knows
 ON_2_X = [
-    ("ksm_net_loss", True, {"this": -0.2, "ksm_running": 600}),
-    ("ksm_net_loss", False, {"this": -0.2, "ksm_running": 0}),
-    ("ksm_net_loss", False, {"this": -0.1, "ksm_running": 600}),
+    ("ksm_net_loss", True, {"this": -0.2, "net": -0.2, "ksm_running": 600}),
+    ("ksm_net_loss", False, {"this": -0.2, "net": -0.2, "ksm_running": 0}),
+    ("ksm_net_loss", False, {"this": -0.1, "net": -0.2, "ksm_running": 600}),
+    ("ksm_net_loss", False, {"this": -0.2, "net": -0.1, "ksm_running": 600}),
     ("ksm_wasted_scanning", True, {"this": 21, "ksm_ram": 0.9, "ksm_running": 600}),
     ("ksm_wasted_scanning", False, {"this": 21, "ksm_ram": 1, "ksm_running": 600}),
     ("ksm_wasted_scanning", False, {"this": 21, "ksm_ram": 0, "ksm_running": 530}),
