@@ -202,9 +202,12 @@ def collectd(build, directory, with_ksm):
 
 
 def netdata(directory, with_ksm):
-    """Return a Netdata agent that runs nothing but its own proc plugin, of that KSM's module or nothing."""
+    """Return a Netdata agent that runs nothing but its own proc plugin, of that KSM's module or nothing.
+
+    It stores what it collects in its database on disk, as Netdata does where nobody changes that.
+    """
     modules = {**dict.fromkeys(MODULES, "no"), "/sys/kernel/mm/ksm": "yes" if with_ksm else "no"}
-    extra = "\n".join(["[plugins]", "    proc = yes", "    none = no", "[plugin:proc]",
+    extra = "\n".join(["[db]", "    mode = dbengine", "[plugins]", "    proc = yes", "    none = no", "[plugin:proc]",
                        "    netdata server resources = no",
                        *(f"    {name} = {word}" for name, word in modules.items())])
     plugins = Path(directory, "plugins.d")
