@@ -23,6 +23,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from functools import reduce
+from itertools import pairwise
 from operator import sub
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from live import FAST, STOPPED, KsmSettings, Workload
 from meters import EXPORTER, NodeExporter, Plugin, collectd, netdata, resident_mb, shell_loop, spent
 
 SLOW_S = 10                 # of samples in one process, one a second
-TURN_S, AWAKE_S = 6, 2      # of a program, and before it, as it has been stopped
+TURN_S, AWAKE_S = 7, 2      # of a program, and before it, as it has been stopped
 OURS, BUILT_IN, EXPORTERS = "ksm.plugin", "Netdata's built-in, its thread with − without", "node_exporter, ksmd alone"
 SHELL, SHELL_FIGURES = "shell loop", 5
 HOT_ROUNDS, HOT_SAMPLES = 100, 200
@@ -183,15 +184,25 @@ def signal_all(subject, number):
         os.kill(pid, number)
 
 
+def to_half_second():
+    """Wait until between two ticks: programs sample at the full second, or soon after."""
+    time.sleep(1.5 - time.time() % 1)
+
+
 def take_turn(subject, thread):
-    """Let SUBJECT run alone; return the µs a second of its threads whose names begin with THREAD."""
+    """Let SUBJECT run alone; return the µs of a median second of its threads whose names begin with THREAD.
+
+    An agent does other work in some seconds (its database), which a mean would lay on all.
+    """
     signal_all(subject, signal.SIGCONT)
     time.sleep(AWAKE_S)
-    before = spent(subject.pids, thread)
-    time.sleep(TURN_S)
-    cost = (spent(subject.pids, thread) - before) / TURN_S / 1000
+    to_half_second()
+    counts = [spent(subject.pids, thread)]
+    for _ in range(TURN_S):
+        to_half_second()
+        counts.append(spent(subject.pids, thread))
     signal_all(subject, signal.SIGSTOP)
-    return cost
+    return statistics.median(after - before for before, after in pairwise(counts)) / 1000
 
 
 def system_calls(pids, seconds):
@@ -223,7 +234,7 @@ def measure_rates(pairs, rounds):
 
 
 def measure_programs(build, table, rounds, directory):
-    """The plugins and what others run, in turns, KSM having something to tell; return ksm.plugin's µs a sample."""
+    """The plugins and what others run, in turns, KSM having something to tell."""
     section = "Whole programs at one sample a second, CPU a sample"
     with ExitStack() as stack:
         enter = stack.enter_context
@@ -249,7 +260,6 @@ def measure_programs(build, table, rounds, directory):
     compare(table, section, "a dimension", "netdata", costs, figures, BUILT_IN)
     if EXPORTERS in costs:
         compare(table, section, "a sample", "node_exporter", costs, dict.fromkeys(costs, 1), EXPORTERS)
-    return statistics.median(costs[OURS])
 
 
 def compare(table, section, per, target, costs, figures, other):
@@ -324,40 +334,52 @@ def measure_idle(build, table, settings, directory):
 
 # Who saves.
 
-def measure_crowd(build, table, settings, processes, intervals, host_us):
-    """One crowd; return (processes, µs of CPU an interval for the consumers)."""
+def later_ms(plugin, beside):
+    """Return by how many ms each tick of PLUGIN came later than that of BESIDE in the same second."""
+    theirs = {int(when): when for when in beside.ticks[1:]}
+    return [(when - theirs[int(when)]) * 1000 for when in plugin.ticks[1:] if int(when) in theirs]
+
+
+def measure_crowd(build, table, settings, processes, intervals):
+    """One crowd; return (processes, µs of CPU an interval for the consumers).
+
+    A ksm.plugin without consumers runs beside: what it has too, the host's figures and whatever else delays a tick on
+    this machine, is not the consumers' work.
+    """
     section = "Who saves, at the defaults"
     what = f"{processes:,} processes, {processes // MERGING:,} merging"
     with Workload(build / "tests/workload", "crowd", processes):
         settings.merge_all()
-        with Plugin(build) as plugin:
+        with Plugin(build, "--consumers=0") as beside, Plugin(build) as plugin:
+            beside.first.wait()
             plugin.first.wait()
             time.sleep(INTERVAL_S)
-            first = spent(plugin.pids)
+            first, host = spent(plugin.pids), spent(beside.pids)
             time.sleep(intervals * INTERVAL_S)
-            whole = spent(plugin.pids) - first
-            resident, late = resident_mb(plugin.pids), max(plugin.late_ms())
+            whole, host = spent(plugin.pids) - first, spent(beside.pids) - host
+            resident, late, later = resident_mb(plugin.pids), max(plugin.late_ms()), max(later_ms(plugin, beside))
             kept = len(os.listdir(f"/proc/{plugin.process.pid}/fd"))
         floor = numbers_of(build, "sweep", 5)
     percent = whole / (intervals * INTERVAL_S * 1e9) * 100
-    interval_us = whole / intervals / 1000 - host_us * INTERVAL_S
+    interval_us = (whole - host) / intervals / 1000
     least_us = (statistics.median(floor["sweep_ns"]) / ROUND_INTERVALS + statistics.median(floor["kept_ns"])) / 1000
     largest = processes == CROWDS[-1][0]
-    limits = {"consumers": percent, "tick": late, "memory": resident} if largest else {}
+    limits = {"consumers": percent, "tick": later, "memory": resident} if largest else {}
     limit = {name: (name, measured) for name, measured in limits.items()}
     table.add(section, f"{what}: ksm.plugin, of one core", f"{percent:.3f} %", *limit.get("consumers", ()))
     table.add(section, "  in the first interval, when all are looked at", f"{first / (INTERVAL_S * 1e7):.2f} %")
     table.add(section, "  consumers alone, CPU an interval, a process",
               f"{interval_us:,.0f} µs, {interval_us / processes:.2f} µs")
     table.add(section, "  ÷ the cheapest sweep and re-reading", f"{interval_us / least_us:.2f}")
-    table.add(section, "  latest tick", f"{late:.1f} ms", *limit.get("tick", ()))
+    table.add(section, "  latest tick: after its second", f"{late:.1f} ms")
+    table.add(section, "  after that of a ksm.plugin without consumers", f"{later:.1f} ms", *limit.get("tick", ()))
     table.add(section, "  resident memory", f"{resident:.2f} MB, {kept} descriptors", *limit.get("memory", ()))
     return processes, interval_us
 
 
-def measure_consumers(build, table, settings, host_us):
+def measure_consumers(build, table, settings):
     """All crowds, and how the cost grows."""
-    points = [measure_crowd(build, table, settings, *crowd, host_us) for crowd in CROWDS]
+    points = [measure_crowd(build, table, settings, *crowd) for crowd in CROWDS]
     slope, constant = statistics.linear_regression(*zip(*points))
     correlation = statistics.correlation(*zip(*points))
     section = "Who saves, at the defaults"
@@ -393,8 +415,8 @@ def main():
         settings.set_all(FAST)
         with Workload(build / "tests/workload", "pairs", 4096):
             settings.merge_all()
-            host_us = measure_programs(build, table, options.rounds, work)
-        measure_consumers(build, table, settings, host_us)
+            measure_programs(build, table, options.rounds, work)
+        measure_consumers(build, table, settings)
     if options.readme:
         put_into(options.readme, table.markdown(name))
     return conclude(table)

@@ -2,8 +2,10 @@
 """The benchmark measures what it says it does, and its verdicts are right."""
 
 import os
+import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +74,37 @@ def test_plugin_is_read_as_an_agent_does(build):
         assert plugin.figures >= 10, f"got {plugin.figures} figures"
         assert all(0 <= late < 1000 for late in plugin.late_ms())
         assert os.path.exists(f"/proc/{plugin.process.pid}")
+
+
+class Ticks:
+    """A plugin whose ticks came in at TIMES."""
+
+    def __init__(self, *times):
+        self.ticks = times
+
+
+@pytest.mark.parametrize("ours, beside, want", [
+    ([9.0, 10.008, 11.003], [9.0, 10.003, 11.003], [5, 0]),
+    ([9.0, 10.090, 11.002], [9.0, 10.088, 11.001], [2, 1]),         # the machine was late, we were not
+    ([9.0, 10.001, 11.021, 12.001], [9.0, 10.001, 12.001], [0, 0]),  # only what both have
+])
+def test_later_than_beside(ours, beside, want):
+    """A tick is late by what the one beside it, in the same second, is not; the first ones come at once."""
+    assert bench.later_ms(Ticks(*ours), Ticks(*beside)) == pytest.approx(want, abs=0.01)
+
+
+def test_cost_of_a_median_second():
+    """A busy second does not count for the others, and who had a turn is stopped."""
+    script = ("import time\n"
+              "for second in range(60):\n"
+              "    time.sleep(1 - time.time() % 1)\n"
+              "    end = time.thread_time() + (0.3 if second == 5 else 0.02)\n"
+              "    while time.thread_time() < end: pass\n")
+
+    with meters.Subject(["/usr/bin/python3", "-c", script]) as subject:
+        cost = bench.take_turn(subject, "")
+        time.sleep(0.2)
+        state = Path(f"/proc/{subject.process.pid}/stat").read_text().split()[2]
+        bench.signal_all(subject, signal.SIGCONT)
+    assert 20_000 <= cost < 40_000, f"got {cost} µs a second, want about 20,000"
+    assert state == "T"
