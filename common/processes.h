@@ -65,7 +65,7 @@ struct ksm_processes {
     int64_t opted_in_now;
 };
 
-enum { KSM_PROCESSES_KEPT = 1024 }; /* descriptors at most; 4.6 kB of the kernel's memory each */
+enum { KSM_PROCESSES_KEPT = 1024 }; /* descriptors at most; 3.9 kB of the kernel's memory each */
 
 /* root stays the caller's and must live as long. may_keep: descriptors that may be kept open, at
  * most KSM_PROCESSES_KEPT. Sees what this kernel tells of processes (source); opens nothing yet. */
