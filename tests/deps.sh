@@ -15,7 +15,7 @@ check='check pkg-config clang clang-format clang-tidy cppcheck shellcheck
 bench='prometheus-node-exporter valgrind strace'
 # Heavy, so that only the slow tests and the picture in the README ask for it.
 browser='chromium chromium-driver python3-selenium fonts-dejavu-core pngquant'
-package='debhelper lintian debootstrap libcap2-bin'
+package='build-essential debhelper lintian debootstrap libcap2-bin'
 
 # The services among them, whose packages' postinst would start them and enable
 # them at boot.
