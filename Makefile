@@ -134,7 +134,7 @@ clean: ## Remove everything that was built
 	rm -rf $(BUILD)
 
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | awk -F'\t' '{printf "  %-16s %s\n", $$1, $$2}'
 
 .DEFAULT_GOAL = all
 .PHONY: all deps deps-check deps-browser deps-package install uninstall dist deb clean help
