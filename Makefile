@@ -34,7 +34,7 @@ HARDEN_LDFLAGS ?= -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack
 
 CFLAGS ?= -O2 -g
 KSM_CPPFLAGS = -D_GNU_SOURCE -DKSM_VERSION='"$(VERSION)"' -Icommon -Inetdata -Icollectd $(CPPFLAGS)
-KSM_CFLAGS = -std=c11 -fPIC -fvisibility=hidden $(WARNINGS) $(HARDEN_CFLAGS) $(CFLAGS)
+KSM_CFLAGS = -std=c11 -pthread -fPIC -fvisibility=hidden $(WARNINGS) $(HARDEN_CFLAGS) $(CFLAGS)
 KSM_LDFLAGS = $(HARDEN_LDFLAGS) -Wl,--as-needed $(LDFLAGS)
 COLLECTD_CPPFLAGS = -DHAVE_CONFIG_H -isystem $(COLLECTD_INCLUDEDIR) \
 	-isystem $(COLLECTD_INCLUDEDIR)/core -isystem $(COLLECTD_INCLUDEDIR)/core/daemon

@@ -2,21 +2,23 @@
  *
  * The collectd plugin "ksm". At each interval it reads the host's figures and dispatches each as a
  * value list ksm/TYPE-NAME: what the figures are is in common/metrics.def, which type each has in
- * types.def. A second callback, with an interval of its own, does the same for those who save, the
- * consumers: ksm_consumer-KIND-NAME/bytes-{saved,real}. The two may run at the same time, and share
- * nothing but the options.
+ * types.def. A thread of its own does the same for the consumers, with an interval of its own:
+ * ksm_consumer-KIND-NAME/bytes-{saved,real}. The two share nothing but the options.
  */
 #include "collectd.h"
 
 #include "plugin.h"
 #include "utils/common/common.h"
 
+#include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 
 #include "clock.h"
 #include "consumers.h"
 #include "options.h"
 #include "reader.h"
+#include "sampler.h"
 #include "types.h"
 #include "watch.h"
 
@@ -24,6 +26,11 @@ static struct ksm_options options;
 static struct ksm_reader reader;
 static struct ksm_watch watch;
 static struct ksm_consumers consumers;
+static struct ksm_sampler sampler;
+static pthread_t consumers_thread;
+static bool consumers_started; /* at the first read, when all plugins are ready to take values */
+static bool consumers_running;
+static int ending = -1; /* an eventfd: the thread is to end */
 
 static void tell(bool bad, const char *message) {
     plugin_log(bad ? LOG_WARNING : LOG_NOTICE, "ksm plugin: %s", message);
@@ -51,22 +58,12 @@ static void submit_figure(const struct ksm_figure *figure, int64_t value, cdtime
     submit(&vl, v, type->type, figure->name);
 }
 
-static int ksm_read(void) {
-    int status = ksm_reader_tick(&reader, clock_ms(CLOCK_MONOTONIC));
-    cdtime_t now = cdtime();
-
-    ksm_watch(&watch, &reader, tell);
-    for (size_t id = 0; id < KSM_FIGURES; id++)
-        if (ksm_figures[id].kind != KSM_KIND_INPUT && reader.sample.at[id].status == 0)
-            submit_figure(&ksm_figures[id], reader.sample.at[id].value, now);
-    return status;
-}
-
 static void submit_consumer(const char *kind, const char *name, int64_t saved, int64_t real,
                             cdtime_t time) {
     value_list_t vl = VALUE_LIST_INIT;
 
     vl.time = time;
+    vl.interval = MS_TO_CDTIME_T(consumers.interval); /* else the daemon's own */
     sstrncpy(vl.plugin, "ksm_consumer", sizeof(vl.plugin));
     ssnprintf(vl.plugin_instance, sizeof(vl.plugin_instance), "%s%s%s", kind, *name ? "-" : "",
               name);
@@ -88,17 +85,27 @@ static void submit_table(const struct ksm_consumer_table *table) {
     submit_consumer("unattributed", "", table->unattributed, -1, now);
 }
 
-/* In a thread of its own, once an interval: all that is due is done in one go. */
-static int ksm_read_consumers(__attribute__((unused)) user_data_t *data) {
-    int64_t now = clock_ms(CLOCK_MONOTONIC);
-    enum ksm_consumers_result result =
-        ksm_consumers_step(&consumers, ksm_consumers_registered(&consumers, now), now,
-                           now + consumers.interval, INT64_MAX);
-
-    if (result == KSM_CONSUMERS_READY && consumers.table.valid)
+/* Returns when to look next, ms. */
+static int64_t read_consumers(int64_t now) {
+    if (ksm_sampler_is_due(&sampler, now))
+        ksm_sampler_begin(&sampler, sampler.current || ksm_consumers_registered(&consumers, now),
+                          now);
+    if (ksm_sampler_look(&sampler, now) == KSM_SAMPLER_READY && consumers.table.valid)
         submit_table(&consumers.table);
-    ksm_consumers_news(&consumers, tell);
-    return 0;
+    ksm_sampler_news(&sampler, tell);
+    int64_t next = ksm_sampler_next(&sampler);
+    return next < sampler.due ? next : sampler.due;
+}
+
+/* No read callback: the daemon waits for those when it ends, and has few threads for them. */
+static void *run_consumers(__attribute__((unused)) void *data) {
+    struct pollfd pollfd = {.fd = ending, .events = POLLIN};
+    int64_t pause = 0;
+
+    while (poll(&pollfd, 1, pause > 0 ? (int)pause : 0) <= 0)
+        pause = read_consumers(clock_ms(CLOCK_MONOTONIC)) - clock_ms(CLOCK_MONOTONIC);
+    ksm_sampler_close(&sampler);
+    return NULL;
 }
 
 /* The daemon's descriptors are its own: a quarter of them at most. */
@@ -110,14 +117,52 @@ static int descriptors(void) {
     return limit.rlim_cur / 4 < KSM_PROCESSES_KEPT ? (int)(limit.rlim_cur / 4) : KSM_PROCESSES_KEPT;
 }
 
-static int init_consumers(void) {
+static void init_consumers(void) {
     int64_t interval = (int64_t)options.consumers_interval * 1000;
 
     if (interval < (int64_t)CDTIME_T_TO_MS(plugin_get_interval()))
         interval = (int64_t)CDTIME_T_TO_MS(plugin_get_interval());
     ksm_consumers_init(&consumers, &options, interval, descriptors());
-    return plugin_register_complex_read(NULL, "ksm_consumer", ksm_read_consumers,
-                                        MS_TO_CDTIME_T(interval), NULL);
+    ksm_sampler_init(&sampler, &consumers);
+}
+
+/* All signals are for the daemon's own threads. */
+static int start_thread(void) {
+    sigset_t all, before;
+
+    ending = eventfd(0, EFD_CLOEXEC);
+    if (ending < 0)
+        return -1;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int status = pthread_create(&consumers_thread, NULL, run_consumers, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return status;
+}
+
+static void start_consumers(void) {
+    if (consumers_started || options.consumers == 0)
+        return;
+    consumers_started = true;
+    init_consumers();
+    ksm_sampler_news(&sampler, tell); /* this kernel may tell nothing of processes */
+    if (consumers.trouble[KSM_CONSUMERS_UNKNOWN])
+        return;
+    consumers_running = start_thread() == 0;
+    if (!consumers_running)
+        ERROR("ksm plugin: a thread for the consumers cannot be started: they are not sent");
+}
+
+static int ksm_read(void) {
+    int status = ksm_reader_tick(&reader, clock_ms(CLOCK_MONOTONIC));
+    cdtime_t now = cdtime();
+
+    ksm_watch(&watch, &reader, tell);
+    for (size_t id = 0; id < KSM_FIGURES; id++)
+        if (ksm_figures[id].kind != KSM_KIND_INPUT && reader.sample.at[id].status == 0)
+            submit_figure(&ksm_figures[id], reader.sample.at[id].value, now);
+    start_consumers();
+    return status;
 }
 
 static int ksm_init(void) {
@@ -130,14 +175,12 @@ static int ksm_init(void) {
         ERROR("ksm plugin: %s", message);
         return 0;
     }
-    status = plugin_register_read("ksm", ksm_read);
-    if (status == 0 && options.consumers > 0)
-        status = init_consumers();
-    return status;
+    return plugin_register_read("ksm", ksm_read);
 }
 
 static int ksm_shutdown(void) {
-    ksm_consumers_close(&consumers);
+    if (consumers_running && eventfd_write(ending, 1) == 0)
+        pthread_join(consumers_thread, NULL);
     ksm_reader_close(&reader);
     return 0;
 }

@@ -7,14 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "clock.h"
 #include "parse.h"
 #include "share.h"
 
 enum { SHARING, SHARED, ZERO, UNSHARED, VOLATILE };
-
-/* A round of the walk takes so many intervals, after the first one. */
-enum { ROUND_INTERVALS = 6 };
 
 /* Counts that are too large are no news before they are so by more than that, so long. */
 enum { EXCESS_THOUSANDTHS = 10, EXCESS_SAMPLES = 6 };
@@ -41,16 +37,14 @@ static void forget(struct ksm_consumers *c) {
     ksm_processes_clear(&c->processes);
     for (size_t i = 0; i < KSM_CONSUMERS_FILES; i++)
         pseudofs_close(&c->files[i]);
-    c->table.count = 0;
-    c->swept = c->missed = false;
     c->in_excess = 0;
 }
 
 void ksm_consumers_close(struct ksm_consumers *c) {
     forget(c);
     free(c->table.list);
-    free(c->last.list);
-    c->table = c->last = (struct ksm_consumer_table){.list = NULL};
+    free(c->next.list);
+    c->table = c->next = (struct ksm_consumer_table){.list = NULL};
     c->size[0] = c->size[1] = 0;
 }
 
@@ -107,7 +101,8 @@ static size_t sort_processes(const struct ksm_consumers *c, const struct ksm_pro
 
     for (size_t i = 0; i < c->processes.count; i++) {
         const struct ksm_process *process = &c->processes.list[i];
-        if (process->status == 0 && !(c->excluded & 1U << process->name.kind))
+        if (process->status == 0 && ksm_process_takes_part(process) &&
+            !(c->excluded & 1U << process->name.kind))
             sorted[n++] = process;
     }
     qsort(sorted, n, sizeof(*sorted), by_name_of_process);
@@ -127,10 +122,10 @@ static int make_room(struct ksm_consumer_table *table, size_t *size, size_t n) {
 
 /* One consumer for all processes of the same name. */
 static int group(struct ksm_consumers *c) {
-    struct ksm_consumer_table *table = &c->table;
+    struct ksm_consumer_table *table = &c->next;
     const struct ksm_process **sorted = calloc(c->processes.count + 1, sizeof(*sorted));
     size_t n = sorted ? sort_processes(c, sorted) : 0;
-    int status = sorted ? make_room(table, &c->size[0], n) : -ENOMEM;
+    int status = sorted ? make_room(table, &c->size[1], n) : -ENOMEM;
 
     table->count = 0;
     for (size_t i = 0; status == 0 && i < n; i++) {
@@ -167,12 +162,12 @@ static int read_division(struct ksm_consumers *c, int64_t now, struct ksm_divisi
         status = read_host(c, now, SHARING, &d->sharing);
     if (status == 0) {
         status = read_host(c, now, ZERO, &d->zero);
-        c->table.tells_zero = status != -ENOENT;
-        if (!c->table.tells_zero) /* before 6.6 */
+        c->next.tells_zero = status != -ENOENT;
+        if (!c->next.tells_zero) /* before 6.6 */
             status = 0;
     }
     if (status == 0 && (__builtin_add_overflow(d->sharing, d->zero, &pages) ||
-                        __builtin_mul_overflow(pages, c->page_size, &c->table.saved)))
+                        __builtin_mul_overflow(pages, c->page_size, &c->next.saved)))
         status = -ERANGE;
     return status;
 }
@@ -189,7 +184,7 @@ static int64_t real_memory(const struct ksm_consumers *c, const struct ksm_consu
 }
 
 static void divide(struct ksm_consumers *c, struct ksm_division *d) {
-    struct ksm_consumer_table *table = &c->table;
+    struct ksm_consumer_table *table = &c->next;
 
     for (size_t i = 0; i < table->count; i++)
         ksm_share_claim(d, table->list[i].merging, table->list[i].zero);
@@ -227,16 +222,17 @@ static int by_weight(const void *a, const void *b) {
 }
 
 static int rank(struct ksm_consumers *c) {
-    struct ksm_consumer_table *table = &c->table;
+    struct ksm_consumer_table *table = &c->next;
+    const struct ksm_consumer_table *last = &c->table;
     struct ksm_consumer **ranked = calloc(table->count + 1, sizeof(*ranked));
 
     if (!ranked)
         return -ENOMEM;
     for (size_t i = 0; i < table->count; i++) {
         const struct ksm_consumer *before =
-            c->last.count == 0 ? NULL
-                               : bsearch(&table->list[i], c->last.list, c->last.count,
-                                         sizeof(table->list[i]), by_name);
+            last->count == 0 ? NULL
+                             : bsearch(&table->list[i], last->list, last->count,
+                                       sizeof(table->list[i]), by_name);
         table->list[i].shown = before && before->shown;
         ranked[i] = &table->list[i];
     }
@@ -251,97 +247,72 @@ static int rank(struct ksm_consumers *c) {
     return 0;
 }
 
-static void swap_tables(struct ksm_consumers *c) {
-    struct ksm_consumer_table table = c->table;
-    size_t size = c->size[0];
-
-    c->table = c->last;
-    c->size[0] = c->size[1];
-    c->last = table;
-    c->size[1] = size;
-}
-
 static int make_table(struct ksm_consumers *c, int64_t now) {
     struct ksm_division division = {.sharing = 0};
-
-    swap_tables(c);
     int status = group(c);
+
     if (status == 0)
         status = read_division(c, now, &division);
     if (status == 0) {
         divide(c, &division);
         status = rank(c);
     }
-    if (status != 0)
-        swap_tables(c); /* who was shown is still known then */
     return status;
 }
 
-/* ---- a tick ---- */
-
-/* Walking, as far as it is due. Returns 0, 1 if there is more to do, or -errno. */
-static int walk(struct ksm_consumers *c, int64_t now, int64_t until, int64_t deadline) {
-    int64_t length = c->swept ? ROUND_INTERVALS * c->interval : c->interval;
-    int status = ksm_processes_walk(&c->processes, now, until, length, deadline);
-
-    if (status < 0 && !c->swept)
-        c->missed = true;
-    if (status == 0 && !c->processes.walking) {
-        c->swept = true;
-        c->missed = false;
-        c->trouble[KSM_CONSUMERS_DENIED] = c->processes.denied > 0;
-        c->trouble[KSM_CONSUMERS_HIDDEN] = c->processes.hidden;
-    }
-    return status;
-}
+/* ---- a sample ---- */
 
 /* Who was not read for want of means would lack in the sums: better no sums then. */
 static int all_read(const struct ksm_consumers *c) {
     for (size_t i = 0; i < c->processes.count; i++)
         if (pseudofs_is_transient(c->processes.list[i].status))
             return c->processes.list[i].status;
-    return c->missed ? -EAGAIN : 0;
+    return 0;
 }
 
 /* Without any page registered there is nobody to look for: a table of nobody, without a look. */
 static int table_of_nobody(struct ksm_consumers *c) {
-    if (c->table.count > 0 || c->processes.proc)
+    if (c->processes.round.dir)
         forget(c);
-    c->table.saved = c->table.unattributed = 0;
-    memset(c->table.by_kind, 0, sizeof(c->table.by_kind));
-    c->table.other = (struct ksm_consumer){.processes = 0};
+    c->next.count = 0;
+    c->next.saved = c->next.unattributed = 0;
+    memset(c->next.by_kind, 0, sizeof(c->next.by_kind));
+    c->next.other = (struct ksm_consumer){.processes = 0};
     return 0;
 }
 
-enum ksm_consumers_result ksm_consumers_step(struct ksm_consumers *c, bool registered, int64_t now,
-                                             int64_t until, int64_t budget) {
-    const int64_t deadline = add(clock_ms(CLOCK_MONOTONIC), budget);
-    /* A host that calls once an interval is a little early at times. */
-    const int64_t reached = until + c->interval / 20;
-    int status = 0;
+int ksm_consumers_sample(struct ksm_consumers *c, bool registered, int64_t now) {
+    int status = registered ? ksm_processes_look(&c->processes) : table_of_nobody(c);
 
-    if (c->trouble[KSM_CONSUMERS_UNKNOWN])
-        return KSM_CONSUMERS_IDLE;
-    if (!c->started)
-        c->due = now + c->interval;
-    c->started = true;
-    if (registered) /* so that the first round is over when the first table is made */
-        status = walk(c, now, reached, deadline);
-    if (status > 0)
-        return KSM_CONSUMERS_BUSY;
-    if (reached < c->due)
-        return KSM_CONSUMERS_IDLE;
-    if (registered && ksm_processes_refresh(&c->processes, deadline) > 0)
-        return KSM_CONSUMERS_BUSY;
+    if (status == -ECANCELED)
+        return status;
     if (status == 0 && registered)
         status = all_read(c);
-    if (status == 0)
-        status = registered ? make_table(c, now) : table_of_nobody(c);
-    c->table.valid = status == 0;
-    c->trouble[KSM_CONSUMERS_FAILED] = status != 0;
+    if (status == 0 && registered)
+        status = make_table(c, now);
+    c->status = status;
+    return 0;
+}
+
+void ksm_consumers_publish(struct ksm_consumers *c) {
+    const struct ksm_processes *processes = &c->processes;
+
+    if (c->status == 0) {
+        struct ksm_consumer_table table = c->next;
+        size_t size = c->size[1];
+        c->next = c->table;
+        c->size[1] = c->size[0];
+        c->table = table;
+        c->size[0] = size;
+    }
+    c->table.valid = c->status == 0;
+    c->trouble[KSM_CONSUMERS_DENIED] = processes->denial == KSM_DENIED_MODE;
+    c->trouble[KSM_CONSUMERS_MODULE] = processes->denial == KSM_DENIED_MODULE;
+    c->trouble[KSM_CONSUMERS_HIDEPID1] = processes->denial == KSM_DENIED_HIDEPID1;
+    c->trouble[KSM_CONSUMERS_HIDDEN] = processes->hidden;
+    c->trouble[KSM_CONSUMERS_FAILED] = c->status != 0;
     c->trouble[KSM_CONSUMERS_EXCESS] = c->in_excess >= EXCESS_SAMPLES;
-    c->due += (reached - c->due) / c->interval * c->interval + c->interval;
-    return KSM_CONSUMERS_READY;
+    c->trouble[KSM_CONSUMERS_LATE] = false;
 }
 
 /* ---- the news ---- */
@@ -359,6 +330,15 @@ static const struct {
                               "(setcap cap_dac_read_search+ep ksm.plugin; for collectd "
                               "CapabilityBoundingSet and AmbientCapabilities of its service)",
                               .ends = "all processes can be read"},
+    [KSM_CONSUMERS_MODULE] = {"a security module (AppArmor, SELinux) forbids to read processes of "
+                              "other users, though cap_dac_read_search is in force; what they save "
+                              "is shown as unattributed; to see them allow reading /proc/PID/ksm_stat "
+                              "in its policy",
+                              .ends = "all processes can be read"},
+    [KSM_CONSUMERS_HIDEPID1] = {"/proc forbids to read the processes of other users (mounted with "
+                                "hidepid=1), what they save is shown as unattributed; to see them "
+                                "mount it with gid= of a group that this program is in",
+                                .ends = "all processes can be read"},
     [KSM_CONSUMERS_HIDDEN] = {"/proc hides the processes of other users (mounted with hidepid), "
                               "what they save is shown as unattributed; to see them mount it with "
                               "gid= of a group that this program is in",
@@ -371,6 +351,10 @@ static const struct {
     [KSM_CONSUMERS_FAILED] = {"who saves cannot be told: /proc or pages_shared, pages_sharing, "
                               "ksm_zero_pages of /sys/kernel/mm/ksm cannot be read",
                               .ends = "who saves can be told again"},
+    [KSM_CONSUMERS_LATE] = {"who saves is not shown: to read all processes takes longer than an "
+                            "interval (consumers-interval, ConsumersInterval), or more than 8 of "
+                            "them keep their readers waiting",
+                            .ends = "who saves is shown again"},
 };
 
 void ksm_consumers_news(struct ksm_consumers *c, void (*tell)(bool bad, const char *message)) {

@@ -2,8 +2,8 @@
  *
  * Who saves: the host's saving by virtual machine, container, service and program.
  *
- * Works in small pieces (ksm_consumers_step), so that it never holds up a host's tick. Shares no
- * state with a ksm_reader: in collectd the two run in different threads.
+ * A sample may keep its caller waiting: sampler.h makes it in a thread of its own. Shares no state
+ * with a ksm_reader: in collectd the two run in different threads.
  */
 #ifndef KSM_CONSUMERS_H
 #define KSM_CONSUMERS_H
@@ -43,19 +43,16 @@ struct ksm_consumer_table {
     bool tells_rmap_items;     /* else those of all consumers are 0 and mean nothing */
 };
 
-enum ksm_consumers_result {
-    KSM_CONSUMERS_IDLE,  /* nothing to do before the next tick */
-    KSM_CONSUMERS_BUSY,  /* there is more to do: call again, when it suits */
-    KSM_CONSUMERS_READY, /* table is new */
-};
-
 /* Things that somebody should be told of, once when they begin and once when they end. */
 enum ksm_consumers_trouble {
     KSM_CONSUMERS_UNKNOWN, /* this kernel tells nothing of processes */
-    KSM_CONSUMERS_DENIED,  /* some processes may not be read */
-    KSM_CONSUMERS_HIDDEN,  /* /proc hides other users' processes (hidepid) */
+    KSM_CONSUMERS_DENIED,  /* some processes may not be read: it lacks cap_dac_read_search, */
+    KSM_CONSUMERS_MODULE,  /* or a security module forbids it, */
+    KSM_CONSUMERS_HIDEPID1, /* or /proc does (hidepid=1) */
+    KSM_CONSUMERS_HIDDEN,  /* /proc hides other users' processes (hidepid=2) */
     KSM_CONSUMERS_EXCESS,  /* the processes' counts add up to more than the host's */
     KSM_CONSUMERS_FAILED,  /* /proc, or the host's own figures, cannot be read */
+    KSM_CONSUMERS_LATE,    /* a sample takes longer than an interval */
     KSM_CONSUMERS_TROUBLES
 };
 
@@ -63,21 +60,18 @@ enum { KSM_CONSUMERS_FILES = 5 };
 
 struct ksm_consumers {
     struct ksm_consumer_table table; /* the result: of the last sample */
+    int64_t interval;                /* ms between two samples */
+    bool trouble[KSM_CONSUMERS_TROUBLES];
 
     struct ksm_processes processes;
-    struct ksm_consumer_table last;                  /* the one before: who was shown */
-    size_t size[2];                                  /* room in table.list and last.list */
+    struct ksm_consumer_table next;                  /* in the making */
+    size_t size[2];                                  /* room in table.list and next.list */
     struct pseudofs_file files[KSM_CONSUMERS_FILES]; /* the host's pages, by state */
     int64_t page_size;
-    int64_t interval;  /* ms */
-    int64_t due;       /* end of the running interval, ms */
     unsigned excluded; /* a bit for each kind */
     size_t top;
     int in_excess; /* samples running */
-    bool started;
-    bool swept;  /* the first round is over */
-    bool missed; /* the first round failed: the list is not all */
-    bool trouble[KSM_CONSUMERS_TROUBLES];
+    int status;    /* of the sample in the making */
     bool told[KSM_CONSUMERS_TROUBLES];
 };
 
@@ -86,12 +80,14 @@ struct ksm_consumers {
 void ksm_consumers_init(struct ksm_consumers *c, const struct ksm_options *options,
                         int64_t interval, int may_keep);
 
-/* Does some of what is due before until, the time of the next call (both in ms of a clock that does
- * not go back), for no longer than about budget ms. registered: whether KSM has any pages at all;
- * if not, nothing is read, and the table is empty. At the last call before the end of an interval
- * it makes a new table. BUSY: call it again for the same tick. */
-enum ksm_consumers_result ksm_consumers_step(struct ksm_consumers *c, bool registered, int64_t now,
-                                             int64_t until, int64_t budget);
+/* Makes the next table. registered: whether KSM has any pages at all; if not, nothing is read, and
+ * the table is empty. now: a clock in ms that does not go back. Changes neither table nor trouble,
+ * so that another thread may read them meanwhile. Returns 0; or -ECANCELED, as
+ * ksm_processes_look(): then the next call goes on. */
+int ksm_consumers_sample(struct ksm_consumers *c, bool registered, int64_t now);
+
+/* Puts the next table, once it is made, in the place of the last one. */
+void ksm_consumers_publish(struct ksm_consumers *c);
 
 /* Reads whether KSM has any pages at all, for a host that has no sample of its own at hand. */
 bool ksm_consumers_registered(struct ksm_consumers *c, int64_t now);

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * The processes that take part in KSM: found by walking /proc a little at a time, then read again
- * and again through kept descriptors.
+ * The processes that take part in KSM: found by walking /proc a part at each sample, then read again
+ * at every sample through kept descriptors.
  *
  * A process takes part if it has merged pages, zero pages or rmap items: one that merges nothing
  * still costs. Processes end, and their ids are used again, between any two calls; that is no
  * error.
+ *
+ * Reading a file of a process may wait for as long as that process likes: ksm_stat (Linux 6.14) and
+ * cmdline wait for its mmap lock. So every such reading is announced in a guard (guard.h). Where
+ * that is given up, the function returns -ECANCELED and has touched nothing since.
  */
 #ifndef KSM_PROCESSES_H
 #define KSM_PROCESSES_H
@@ -14,11 +18,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "guard.h"
 #include "name.h"
 
-/* Pages, of one process that takes part; resident is -1 where it could not be read. */
+/* One process that takes part, or has opted in to do so. Counts are pages; resident and mapped are
+ * -1 where they could not be read. */
 struct ksm_process {
     int pid;
+    int task;           /* the thread whose files are read: pid, unless the first thread has ended */
     int status;         /* of the last reading: 0, or -errno and the counts mean nothing */
     int fd;             /* kept: its ksm_stat (or ksm_merging_pages), or -1 */
     int64_t started;    /* in clock ticks since boot: with the pid, who it is; 0 if fd tells */
@@ -26,6 +33,7 @@ struct ksm_process {
     int64_t zero;       /* ksm_zero_pages */
     int64_t rmap_items; /* pages watched, 64 bytes of the kernel's memory each */
     int64_t resident;   /* RSS, which counts merged pages and leaves out zero pages */
+    int64_t mapped;     /* the part of it that is pages of files and shared memory */
     int opted_in;       /* 1, 0, or -1 where the kernel does not tell */
     struct ksm_name name;
 };
@@ -37,30 +45,58 @@ enum ksm_process_source {
     KSM_PROCESS_STAT,          /* 6.1: ksm_stat, its fields growing since */
 };
 
+/* Why some processes may not be read. */
+enum ksm_process_denial {
+    KSM_DENIED_NOT,
+    KSM_DENIED_MODE,     /* EACCES: their files are their owner's, which takes cap_dac_read_search */
+    KSM_DENIED_MODULE,   /* the same with that capability in force: a security module */
+    KSM_DENIED_HIDEPID1, /* EPERM: /proc is mounted with hidepid=1 (fs/proc/base.c,
+                          * proc_pid_permission) */
+};
+
+/* A walk over /proc in progress, or over a part of it. */
+struct ksm_walk {
+    DIR *dir; /* NULL before the first one */
+    bool on;
+    int64_t at; /* the position of the next entry */
+};
+
+/* How many processes may be set aside. */
+enum { KSM_ASIDE = 8 };
+
 struct ksm_processes {
-    /* The result: processes that take part, by ascending pid. */
+    /* The result: by ascending pid. Those that do not take part yet have opted in. */
     struct ksm_process *list;
     size_t count;
 
     enum ksm_process_source source;
-    bool hidden;      /* hidepid: other users' processes are not even listed */
+    bool hidden; /* hidepid=2: other users' processes are not even listed */
+    enum ksm_process_denial denial;
     int64_t denied;   /* processes that may not be read, in the last whole round */
     int64_t opted_in; /* processes with memory that KSM may merge (madvise, prctl), whether it has
                        * looked at it yet or not, in the same round; -1: no process tells (6.14) */
+    bool swept;       /* a round is over: everybody was met */
 
     const char *root;
-    bool whole; /* one read of ksm_stat does not give all that is wanted of it */
+    struct ksm_guard *guard; /* of who reads; NULL: nobody watches */
+    int aside[KSM_ASIDE];    /* pids, 0: a free place */
+    bool capable; /* cap_dac_read_search is in force */
+    bool own;     /* /proc shows the pids of the namespace that this program is in */
+    bool whole;   /* one read of ksm_stat does not give all that is wanted of it */
     size_t size;
     size_t refreshed; /* how far the running refresh is in list */
     int kept;         /* descriptors kept, */
     int may_keep;     /* and how many may be */
-    DIR *proc;        /* /proc; NULL before the first walk */
-    bool walking;     /* a round is running */
-    bool again;       /* the last one failed */
-    int64_t started;  /* ms: when it began, */
-    int64_t length;   /* and how long it should take */
-    int64_t entries;  /* entries of /proc seen in it, */
-    int64_t expected; /* and in the last (or a guess) */
+    enum { KSM_LOOK_BEGIN, KSM_LOOK_NEW, KSM_LOOK_ROUND, KSM_LOOK_REFRESH } look;
+    struct ksm_walk round;
+    int64_t left;     /* entries that the round may still see at this sample */
+    int64_t entries;  /* seen in this round, */
+    int64_t expected; /* and in the last one */
+    struct ksm_walk fresh; /* over the pids that were given out since the last sample: */
+    int newest;            /* after this one, */
+    int latest;            /* up to this one; pids begin anew after the largest */
+    int64_t offset;        /* a pid's position in /proc less that pid; 0: not known */
+    enum ksm_process_denial denial_now;
     int64_t denied_now;
     int64_t opted_in_now;
 };
@@ -71,19 +107,29 @@ enum { KSM_PROCESSES_KEPT = 1024 }; /* descriptors at most; 3.9 kB of the kernel
  * most KSM_PROCESSES_KEPT. Sees what this kernel tells of processes (source); opens nothing yet. */
 void ksm_processes_init(struct ksm_processes *p, const char *root, int may_keep);
 
-/* Walks on, as far as must be done before until for the round to end in time, but not past
- * deadline; all in ms of CLOCK_MONOTONIC. length: how long (ms) a round that is begun now should
- * take. Newcomers are named and added to the list, those on it are named anew. Returns 0 if done, 1
- * if there is more to do before until, -errno if /proc cannot be walked. */
-int ksm_processes_walk(struct ksm_processes *p, int64_t now, int64_t until, int64_t length,
-                       int64_t deadline);
+/* Brings the list up to date: looks at the processes that were started since the last call, walks
+ * over a part of /proc such that all of it was seen within KSM_ROUND_SAMPLES calls (at the first
+ * call over all of it), and reads all on the list again. Newcomers are named and added; those on
+ * the list are named anew once a round; those that have ended leave it.
+ * Returns 0; -ECANCELED if it was given up in the middle of a reading: the next call goes on there,
+ * once ksm_processes_set_aside() was told whose; another -errno if /proc cannot be walked. */
+int ksm_processes_look(struct ksm_processes *p);
 
-/* Reads all on the list again, but not past deadline (as above): those that have ended or take part
- * no more leave it. Returns 0 if all were read, 1 if it must be called again: before the next walk,
- * as list is in work. */
-int ksm_processes_refresh(struct ksm_processes *p, int64_t deadline);
+enum { KSM_ROUND_SAMPLES = 6 };
 
-/* Forgets all processes and closes everything. */
+/* Takes a process off the list, and leaves it alone until ksm_processes_take_back(). fd, which is
+ * being read, stays open: who reads it closes it. At most KSM_ASIDE processes. */
+void ksm_processes_set_aside(struct ksm_processes *p, int pid, int fd);
+void ksm_processes_take_back(struct ksm_processes *p, int pid);
+
+/* The comm of a process, for messages; its file takes no lock of the process (fs/proc/base.c,
+ * comm_show). "?" if there is none. */
+void ksm_processes_comm(const struct ksm_processes *p, int pid, char text[static KSM_NAME_SIZE]);
+
+/* Whether a process on the list takes part, as above. */
+bool ksm_process_takes_part(const struct ksm_process *process);
+
+/* Forgets all processes and closes everything. Who is set aside stays so. */
 void ksm_processes_clear(struct ksm_processes *p);
 
 #endif

@@ -55,7 +55,7 @@ void explain_consumers(struct explain_facts *facts, const struct ksm_consumers *
     const struct ksm_processes *processes = &c->processes;
 
     facts->source = processes->source;
-    facts->swept = c->swept;
+    facts->swept = processes->swept;
     facts->consumers = c->top > 0 ? &c->table : NULL;
     facts->opted_in = processes->opted_in;
     facts->denied = processes->denied;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -27,6 +28,7 @@
 #include "function.h"
 #include "out.h"
 #include "reader.h"
+#include "sampler.h"
 #include "sandbox.h"
 #include "wait.h"
 #include "watch.h"
@@ -36,6 +38,7 @@ static struct ksm_reader reader;
 static struct ksm_watch watch;
 static struct charts charts;
 static struct ksm_consumers consumers;
+static struct ksm_sampler sampler;
 static struct consumer_charts consumer_charts;
 static struct out out;
 static struct wait wait;
@@ -70,9 +73,6 @@ static int give_up(int status) {
     return EXIT_FAILURE;
 }
 
-/* Work on the consumers is done in pieces of so many ms, so that no tick comes late by more. */
-enum { PIECE_MS = 5 };
-
 enum { SPARE_DESCRIPTORS = 128 };
 
 /* The host's figures, written before any consumer is looked at. Where there can be none, what is to
@@ -85,16 +85,18 @@ static void tick(void) {
     ksm_watch(&watch, &reader, tell);
 }
 
-/* A piece of the work on the consumers; true if there is more. */
-static bool work(void) {
-    enum ksm_consumers_result result =
-        ksm_consumers_step(&consumers, ksm_registered(&reader.sample), clock_ms(CLOCK_MONOTONIC),
-                           wait_next_tick(&wait), PIECE_MS);
+/* Begins a sample of the consumers after a tick, if one is due. */
+static void begin_consumers(void) {
+    int64_t now = clock_ms(CLOCK_MONOTONIC);
 
-    if (result == KSM_CONSUMERS_READY)
+    if (ksm_sampler_is_due(&sampler, now))
+        ksm_sampler_begin(&sampler, ksm_registered(&reader.sample), now);
+}
+
+static void look_at_consumers(void) {
+    if (ksm_sampler_look(&sampler, clock_ms(CLOCK_MONOTONIC)) == KSM_SAMPLER_READY)
         consumer_charts_send(&consumer_charts, &consumers.table, &out);
-    ksm_consumers_news(&consumers, tell);
-    return result == KSM_CONSUMERS_BUSY;
+    ksm_sampler_news(&sampler, tell);
 }
 
 /* Out of the last sample: nothing is read for it. */
@@ -103,8 +105,6 @@ static void answer(void) {
 }
 
 static void run(void) {
-    bool more = false;
-
     for (enum wait_result result = WAIT_TICK; result != WAIT_END && out.error == 0;) {
         if (result == WAIT_TICK)
             tick();
@@ -112,10 +112,12 @@ static void run(void) {
             answer();
         if (result == WAIT_ALIVE)
             out_text(&out, "\n");
-        else if (args.options.consumers > 0 && (result != WAIT_REQUEST || more))
-            more = work();
+        if (result == WAIT_TICK && args.options.consumers > 0)
+            begin_consumers();
+        if (result == WAIT_TICK || result == WAIT_LOOK)
+            look_at_consumers();
         out_flush(&out);
-        result = wait_for_tick(&wait, more);
+        result = wait_for_tick(&wait, ksm_sampler_next(&sampler));
     }
 }
 
@@ -142,6 +144,7 @@ static void init_consumers(int descriptors) {
     if (interval < args.update_every)
         interval = args.update_every;
     ksm_consumers_init(&consumers, &args.options, (int64_t)interval * 1000, descriptors);
+    ksm_sampler_init(&sampler, &consumers);
     consumer_charts_init(&consumer_charts, interval);
 }
 
@@ -157,11 +160,13 @@ static void complain_of_argument(const char *message) {
 }
 
 /* All processes at once, without descriptors to keep for a next time. */
-static void look_at_consumers(struct explain_facts *facts) {
-    int64_t now = clock_ms(CLOCK_MONOTONIC);
-
-    ksm_consumers_init(&consumers, &args.options, 1, 0);
-    ksm_consumers_step(&consumers, true, now, now + 1, INT64_MAX);
+static void find_consumers(struct explain_facts *facts) {
+    ksm_consumers_init(&consumers, &args.options, LOOK_MS, 0);
+    ksm_sampler_init(&sampler, &consumers);
+    if (ksm_sampler_is_due(&sampler, clock_ms(CLOCK_MONOTONIC)))
+        ksm_sampler_begin(&sampler, true, clock_ms(CLOCK_MONOTONIC));
+    while (ksm_sampler_look(&sampler, clock_ms(CLOCK_MONOTONIC)) == KSM_SAMPLER_BUSY)
+        poll(NULL, 0, (int)(ksm_sampler_next(&sampler) - clock_ms(CLOCK_MONOTONIC)));
     explain_consumers(facts, &consumers);
 }
 
@@ -176,7 +181,7 @@ static void look(struct explain_facts *facts) {
     explain_host(facts, &before, &reader.sample, clock_ms(CLOCK_MONOTONIC) - start);
     facts->in_kernel = true;
     facts->uksm = ksm_reader_is_uksm(&reader);
-    look_at_consumers(facts);
+    find_consumers(facts);
 }
 
 /* A person asked, and gets no log. What was misunderstood may have named another host: then there
@@ -197,7 +202,7 @@ static int explain(void) {
         look(&facts);
     explain_page(&facts, stdout);
     status = explain_words[explain_verdict(&facts)].status;
-    ksm_consumers_close(&consumers);
+    ksm_sampler_close(&sampler);
     ksm_reader_close(&reader);
     return fflush(stdout) == 0 && !ferror(stdout) ? status : EXIT_FAILURE;
 }
@@ -255,6 +260,7 @@ int main(int argc, char *argv[]) {
         return EXIT_SUCCESS;
     }
     const int descriptors = raise_limit(); /* which the sandbox forbids */
+    mallopt(M_ARENA_MAX, 1);               /* the threads of the sampler run one at a time */
     if (args.action == ARGS_RUN)
         never_block(STDOUT_FILENO);
     confine(report, sizeof(report));
@@ -271,7 +277,7 @@ int main(int argc, char *argv[]) {
     function_offer(&consumers, (enum ksm_function_access)args.options.function_access, &out);
     wait_init(&wait, args.update_every);
     run();
-    ksm_consumers_close(&consumers);
+    ksm_sampler_close(&sampler);
     ksm_reader_close(&reader);
     return out.error == 0 || out.error == -EPIPE ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -9,6 +9,7 @@
 #include <linux/filter.h>
 #include <linux/landlock.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -113,6 +114,14 @@ static bool restrict_files(const char *root) {
 #define CALL_WITHOUT(name, argument, bits)                                                         \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 4), LOAD_ARGUMENT(argument),                \
         BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bits, 0, 1), REFUSE, ALLOW
+/* Only with that bit in an argument. */
+#define CALL_WITH(name, argument, bit)                                                             \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 4), LOAD_ARGUMENT(argument),                \
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bit, 1, 0), REFUSE, ALLOW
+/* As if this kernel did not have it. */
+#define LACK(name)                                                                                 \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1),                                         \
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS)
 #define ALLOW BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
 #define REFUSE BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM)
 #define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
@@ -123,6 +132,13 @@ static bool restrict_files(const char *root) {
 #else
 #define LOAD_ARGUMENT(n)                                                                           \
     BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[n]) + 4)
+#endif
+
+/* Where clone has its flags. */
+#if defined(__s390x__)
+enum { CLONE_FLAGS = 1 };
+#else
+enum { CLONE_FLAGS = 0 };
 #endif
 
 enum { WRITING = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC };
@@ -162,6 +178,14 @@ static bool restrict_calls(void) {
         CALL_WITHOUT(mprotect, 2, PROT_EXEC),
         CALL(futex),
         CALL(getrandom),
+        /* Threads, but no processes: clone3's flags cannot be looked at, glibc takes clone then. */
+        LACK(clone3),
+        CALL_WITH(clone, CLONE_FLAGS, CLONE_THREAD),
+        CALL(set_robust_list),
+        CALL(rseq),
+        CALL(gettid),
+        CALL(getpid),
+        CALL(capget),
         CALL(restart_syscall),
         CALL(rt_sigaction),
         CALL(rt_sigprocmask),

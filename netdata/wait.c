@@ -59,22 +59,20 @@ static int64_t left(const struct wait *wait) {
     return due < latest ? due : latest;
 }
 
-int64_t wait_next_tick(const struct wait *wait) {
-    return clock_ms(CLOCK_MONOTONIC) + left(wait);
+static int64_t earlier(int64_t a, int64_t b) {
+    return a < b ? a : b;
 }
 
 /* How long to wait in one go, in ms; one more than is left, as now is rounded down and waking just
  * before the tick would mean to wait again. */
-static int timeout(const struct wait *wait) {
-    int64_t tick = left(wait) + 1;
-    int64_t alive = wait->alive - clock_ms(CLOCK_MONOTONIC);
+static int timeout(const struct wait *wait, int64_t look) {
+    int64_t now = clock_ms(CLOCK_MONOTONIC);
+    int64_t most = earlier(left(wait), earlier(wait->alive, look) - now);
 
-    if (alive > tick)
-        return (int)tick;
-    return alive > 0 ? (int)alive : 0;
+    return most > 0 ? (int)most + 1 : 0;
 }
 
-enum wait_result wait_for_tick(struct wait *wait, bool work) {
+enum wait_result wait_for_tick(struct wait *wait, int64_t look) {
     for (;;) {
         struct pollfd pollfd = {.fd = STDIN_FILENO, .events = POLLIN};
         const bool pending = wait->used < wait->len; /* there may be a request at hand */
@@ -82,16 +80,16 @@ enum wait_result wait_for_tick(struct wait *wait, bool work) {
             return begin(wait, WAIT_TICK);
         if (clock_ms(CLOCK_MONOTONIC) >= wait->alive)
             return begin(wait, WAIT_ALIVE);
+        if (clock_ms(CLOCK_MONOTONIC) >= look)
+            return WAIT_LOOK;
         if (pending && left(wait) > WAIT_RESERVED_MS) {
             enum request_result result = next_request(wait);
             if (result != REQUEST_NONE)
                 return result == REQUEST_CALL ? WAIT_REQUEST : WAIT_END;
             continue;
         }
-        int n = poll(&pollfd, pending ? 0 : 1, work ? 0 : timeout(wait));
+        int n = poll(&pollfd, pending ? 0 : 1, timeout(wait, look));
         if (n > 0 && ((pollfd.revents & POLLHUP) || !fill(wait)))
             return WAIT_END;
-        if (n == 0 && work)
-            return WAIT_WORK;
     }
 }

@@ -14,7 +14,7 @@
 
 enum wait_result {
     WAIT_TICK,    /* it is time for the next sample */
-    WAIT_WORK,    /* it is not yet: there is time for other work */
+    WAIT_LOOK,    /* it is not yet, but the time look has come */
     WAIT_REQUEST, /* it is not yet: requests.request is to be answered */
     WAIT_ALIVE,   /* it is not yet, but the agent must see a sign of life */
     WAIT_END,     /* stdin is at its end, or says QUIT: leave */
@@ -42,13 +42,10 @@ enum { WAIT_RESERVED_MS = 50 };
 void wait_init(struct wait *wait, int update_every);
 
 /* Waits for the next multiple of update_every seconds of the wall clock, for WAIT_ALIVE_SECONDS at
- * the most. With work to do it only looks whether it is time, and returns WAIT_WORK if it is not. A
- * clock that is set never makes it wait longer than update_every. Of requests it takes one at a
- * time, and reads on from stdin when all that it has read were taken. Those of an agent that has
- * hung up are dropped: nobody waits for the answers. */
-enum wait_result wait_for_tick(struct wait *wait, bool work);
-
-/* When the next tick is due, in ms of CLOCK_MONOTONIC. */
-int64_t wait_next_tick(const struct wait *wait);
+ * the most, or until look (ms of CLOCK_MONOTONIC). A clock that is set never makes it wait longer
+ * than update_every. Of requests it takes one at a time, and reads on from stdin when all that it
+ * has read were taken. Those of an agent that has hung up are dropped: nobody waits for the answers.
+ */
+enum wait_result wait_for_tick(struct wait *wait, int64_t look);
 
 #endif

@@ -108,8 +108,8 @@ int main(int argc, char *argv[]) {
         return EXIT_FAILURE;
     }
     ksm_consumers_init(&consumers, &options, interval, KSM_PROCESSES_KEPT);
-    ksm_consumers_step(&consumers, ksm_consumers_registered(&consumers, now), now, now + interval,
-                       INT64_MAX);
+    ksm_consumers_sample(&consumers, ksm_consumers_registered(&consumers, now), now);
+    ksm_consumers_publish(&consumers);
     ksm_consumers_news(&consumers, tell);
     bool valid = consumers.table.valid;
     if (valid)

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Who owns what a thread works on while that thread reads a file that may keep it waiting for ever.
+ *
+ * A thread announces each such reading. Another one that sees it last too long may take over all
+ * that it works on: it is then left behind, and finds out when the reading comes back. Which of the
+ * two was first is decided by one atomic exchange, so that there is one owner at any time.
+ */
+#ifndef KSM_GUARD_H
+#define KSM_GUARD_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "clock.h"
+
+/* All zero bytes: at work, reading nothing. */
+struct ksm_guard {
+    _Atomic int64_t reading; /* since when, ms of CLOCK_MONOTONIC; 0: not; -1: taken over */
+    atomic_bool cancelled;   /* no further reading is to begin */
+    int pid;                 /* whose file it is, */
+    int fd;                  /* and its descriptor */
+};
+
+/* Before a reading. Returns false if it must not begin. guard NULL: nobody watches. */
+static inline bool ksm_guard_enter(struct ksm_guard *guard, int pid, int fd) {
+    int64_t now = guard ? clock_ms(CLOCK_MONOTONIC) : 0;
+
+    if (!guard)
+        return true;
+    if (atomic_load_explicit(&guard->cancelled, memory_order_relaxed))
+        return false;
+    guard->pid = pid;
+    guard->fd = fd;
+    atomic_store_explicit(&guard->reading, now > 0 ? now : 1, memory_order_release);
+    return true;
+}
+
+/* After it. Returns false if everything was taken over meanwhile: the thread owns no more than its
+ * stack and that descriptor, which it closes, and must end. */
+static inline bool ksm_guard_leave(struct ksm_guard *guard) {
+    int64_t since = guard ? atomic_load_explicit(&guard->reading, memory_order_relaxed) : 0;
+
+    return !guard || (since > 0 && atomic_compare_exchange_strong(&guard->reading, &since, 0));
+}
+
+/* Takes over from a thread that has been reading since a time or longer: pid and fd of the guard
+ * say what. Returns false if it is not reading, or not for so long. */
+static inline bool ksm_guard_take_over(struct ksm_guard *guard, int64_t since) {
+    int64_t reading = atomic_load(&guard->reading);
+
+    return reading > 0 && reading <= since &&
+           atomic_compare_exchange_strong(&guard->reading, &reading, -1);
+}
+
+#endif

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+#include "sampler.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+
+/* A reading that lasts longer is given up: eight of them one after another still leave time for the
+ * others within two intervals. */
+static int64_t patience(const struct ksm_sampler *s) {
+    enum { PARTS = 5, MOST_MS = 1000 };
+    int64_t part = s->consumers->interval / PARTS;
+
+    return part < MOST_MS ? part : MOST_MS;
+}
+
+/* Who kept a reader waiting is not read again for so long. */
+static const int64_t aside_ms = 60 * 1000;
+
+/* The two buffers for names are 8 kB each, and name.c has one more. */
+enum { STACK_SIZE = 256 * 1024 };
+
+enum { FIRST_PAUSE_MS = 4 };
+
+void ksm_sampler_init(struct ksm_sampler *s, struct ksm_consumers *consumers) {
+    memset(s, 0, sizeof(*s));
+    s->consumers = consumers;
+    s->due = INT64_MIN;
+}
+
+/* ---- threads ---- */
+
+static void *run(void *data) {
+    struct ksm_sampler_thread *thread = data;
+
+    ksm_consumers_sample(thread->consumers, thread->registered, thread->now);
+    atomic_store(&thread->ended, true);
+    return NULL;
+}
+
+static int start_thread(struct ksm_sampler_thread *thread) {
+    pthread_attr_t attr;
+    int status = pthread_attr_init(&attr);
+
+    if (status != 0)
+        return -status;
+    pthread_attr_setstacksize(&attr, STACK_SIZE);
+    status = pthread_create(&thread->id, &attr, run, thread);
+    pthread_attr_destroy(&attr);
+    return -status;
+}
+
+/* Lets a thread begin the sample, or go on with it. Where nothing is to be read there is no need. */
+static void start(struct ksm_sampler *s, bool registered, int64_t now) {
+    struct ksm_sampler_thread *thread = s->threads;
+
+    while (thread->used)
+        thread++; /* at most KSM_ASIDE are: those that were left behind */
+    memset(thread, 0, sizeof(*thread));
+    thread->consumers = s->consumers;
+    thread->registered = registered;
+    thread->now = now;
+    s->consumers->processes.guard = &thread->guard;
+    s->current = thread;
+    if (registered) {
+        int status = start_thread(thread);
+        thread->used = status == 0;
+        if (status != 0)
+            s->consumers->status = status;
+    } else {
+        ksm_consumers_sample(s->consumers, registered, now);
+    }
+    s->pause = FIRST_PAUSE_MS;
+    s->next = clock_ms(CLOCK_MONOTONIC) + s->pause;
+}
+
+static void join(struct ksm_sampler_thread *thread) {
+    pthread_join(thread->id, NULL);
+    thread->used = false;
+}
+
+/* ---- who is set aside ---- */
+
+static struct ksm_sampler_aside *free_place(struct ksm_sampler *s) {
+    for (size_t i = 0; i < KSM_ASIDE; i++)
+        if (s->aside[i].pid == 0)
+            return &s->aside[i];
+    return NULL;
+}
+
+/* Sees who has come back, and who is to be read again. */
+static void look_aside(struct ksm_sampler *s, int64_t now) {
+    for (size_t i = 0; i < KSM_ASIDE; i++) {
+        struct ksm_sampler_aside *aside = &s->aside[i];
+        if (aside->thread && atomic_load(&aside->thread->ended)) {
+            join(aside->thread);
+            aside->thread = NULL;
+            aside->until = now + aside_ms;
+        }
+        if (aside->pid != 0 && !aside->thread && !aside->told && now >= aside->until &&
+            !s->current) {
+            ksm_processes_take_back(&s->consumers->processes, aside->pid);
+            aside->pid = 0;
+        }
+    }
+}
+
+/* When to look again: soon at first, as a sample mostly takes some ms, and when patience ends. */
+static void set_pause(struct ksm_sampler *s, int64_t now) {
+    const int64_t reading = atomic_load(&s->current->guard.reading);
+    const int64_t ends = reading > 0 ? reading + patience(s) - now : patience(s);
+
+    s->pause = s->pause * 2 < ends ? s->pause * 2 : ends;
+    if (s->pause < 1)
+        s->pause = patience(s); /* nobody else can be left behind */
+    s->next = now + s->pause;
+}
+
+/* Leaves the thread behind that makes the sample, if it waits for too long. */
+static void leave_behind(struct ksm_sampler *s, int64_t now) {
+    struct ksm_sampler_thread *thread = s->current;
+    struct ksm_processes *processes = &s->consumers->processes;
+    struct ksm_sampler_aside *place = free_place(s);
+
+    if (!place || !ksm_guard_take_over(&thread->guard, now - patience(s)))
+        return;
+    *place = (struct ksm_sampler_aside){.pid = thread->guard.pid, .thread = thread};
+    ksm_processes_comm(processes, place->pid, place->comm);
+    ksm_processes_set_aside(processes, thread->guard.pid, thread->guard.fd);
+    start(s, thread->registered, thread->now);
+}
+
+/* ---- a sample ---- */
+
+bool ksm_sampler_is_due(const struct ksm_sampler *s, int64_t now) {
+    /* A host that calls once an interval is a little early at times. */
+    const int64_t early = s->consumers->interval / 20;
+
+    return s->consumers->processes.source != KSM_PROCESS_NOTHING &&
+           (s->due == INT64_MIN || now + early >= s->due);
+}
+
+static void set_due(struct ksm_sampler *s, int64_t now) {
+    const int64_t interval = s->consumers->interval;
+
+    if (s->due == INT64_MIN)
+        s->due = now;
+    s->due += interval;
+    if (s->due <= now)
+        s->due += (now - s->due) / interval * interval + interval;
+}
+
+void ksm_sampler_begin(struct ksm_sampler *s, bool registered, int64_t now) {
+    set_due(s, now);
+    if (!s->current)
+        start(s, registered, now);
+    else {
+        s->consumers->table.valid = false;
+        s->consumers->trouble[KSM_CONSUMERS_LATE] = true;
+    }
+}
+
+enum ksm_sampler_result ksm_sampler_look(struct ksm_sampler *s, int64_t now) {
+    struct ksm_sampler_thread *thread = s->current;
+
+    look_aside(s, now);
+    if (!thread)
+        return KSM_SAMPLER_IDLE;
+    if (thread->used && !atomic_load(&thread->ended)) {
+        leave_behind(s, now);
+        set_pause(s, now);
+        return KSM_SAMPLER_BUSY;
+    }
+    if (thread->used)
+        join(thread);
+    s->current = NULL;
+    s->consumers->processes.guard = NULL;
+    ksm_consumers_publish(s->consumers);
+    return KSM_SAMPLER_READY;
+}
+
+int64_t ksm_sampler_next(const struct ksm_sampler *s) {
+    return s->current ? s->next : INT64_MAX;
+}
+
+/* ---- the news ---- */
+
+static void tell_aside(struct ksm_sampler_aside *aside, ksm_sampler_tell_fn *tell) {
+    char message[512];
+    bool waiting = aside->thread != NULL;
+
+    if (aside->pid == 0 || aside->told == waiting)
+        return;
+    snprintf(message, sizeof(message),
+             waiting ? "process %d (%s) keeps its readers waiting: it holds the lock of its memory "
+                       "(mmap_lock), or hangs in a system call that does; it is not read, what it "
+                       "saves is shown as unattributed"
+                     : "process %d (%s) keeps no reader waiting any more",
+             aside->pid, aside->comm);
+    tell(waiting, message);
+    aside->told = waiting;
+}
+
+void ksm_sampler_news(struct ksm_sampler *s, ksm_sampler_tell_fn *tell) {
+    for (size_t i = 0; i < KSM_ASIDE; i++)
+        tell_aside(&s->aside[i], tell);
+    ksm_consumers_news(s->consumers, tell);
+}
+
+/* ---- the end ---- */
+
+/* Returns whether the consumers are this thread's again. */
+static bool stop(struct ksm_sampler_thread *thread) {
+    enum { TRIES = 200 }; /* ms */
+    struct ksm_guard *guard = &thread->guard;
+
+    atomic_store(&guard->cancelled, true);
+    for (int i = 0; i < TRIES; i++) {
+        if (atomic_load(&thread->ended)) {
+            join(thread);
+            return true;
+        }
+        if (ksm_guard_take_over(guard, INT64_MAX)) {
+            ksm_processes_set_aside(&thread->consumers->processes, guard->pid, guard->fd);
+            return true;
+        }
+        poll(NULL, 0, 1);
+    }
+    return false;
+}
+
+void ksm_sampler_close(struct ksm_sampler *s) {
+    if (!s->current || !s->current->used || stop(s->current))
+        ksm_consumers_close(s->consumers);
+    s->current = NULL;
+}

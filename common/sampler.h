@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Makes the samples of the consumers in threads, so that no process can keep a host waiting.
+ *
+ * From Linux 6.14 reading ksm_stat waits for the mmap lock of the process, as reading cmdline does
+ * on every kernel (fs/proc/base.c: proc_pid_ksm_stat, get_mm_cmdline), and a process can hold that
+ * for as long as it likes: by a FUSE file system of its own that does not answer, say. So each
+ * sample is made by a thread. One that waits too long is left behind with the process that it waits
+ * for, and another goes on with the sample. Both waits end when the process ends or is killed.
+ *
+ * One thread of the host calls all of this; none of it waits.
+ */
+#ifndef KSM_SAMPLER_H
+#define KSM_SAMPLER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "consumers.h"
+#include "guard.h"
+
+enum ksm_sampler_result {
+    KSM_SAMPLER_IDLE,  /* no sample is being made */
+    KSM_SAMPLER_BUSY,  /* one is: look again after ksm_sampler_pause() */
+    KSM_SAMPLER_READY, /* the table is new */
+};
+
+struct ksm_sampler_thread {
+    pthread_t id;
+    struct ksm_consumers *consumers;
+    struct ksm_guard guard;
+    bool registered;
+    int64_t now;
+    atomic_bool ended;
+    bool used;
+};
+
+/* A process that a thread was left behind with. */
+struct ksm_sampler_aside {
+    int pid; /* 0: none */
+    char comm[KSM_NAME_SIZE];
+    struct ksm_sampler_thread *thread; /* NULL: it came back */
+    int64_t until;                     /* then it is let alone until that time, ms */
+    bool told;                         /* that it keeps its readers waiting */
+};
+
+struct ksm_sampler {
+    struct ksm_consumers *consumers;
+    struct ksm_sampler_thread threads[KSM_ASIDE + 1];
+    struct ksm_sampler_thread *current; /* makes a sample now, or NULL */
+    struct ksm_sampler_aside aside[KSM_ASIDE];
+    int64_t due;   /* when the next sample is to begin, ms */
+    int64_t pause; /* between the last look and the next, ms */
+    int64_t next;  /* when that is */
+};
+
+typedef void ksm_sampler_tell_fn(bool bad, const char *message);
+
+/* consumers stays the caller's. It may read table and trouble at any time, all else while no sample
+ * is made. */
+void ksm_sampler_init(struct ksm_sampler *s, struct ksm_consumers *consumers);
+
+/* Whether the next sample is to begin; never where the kernel does not tell of processes. Times are
+ * in ms of CLOCK_MONOTONIC throughout. */
+bool ksm_sampler_is_due(const struct ksm_sampler *s, int64_t now);
+
+/* Begins a sample, if none is being made. registered: whether KSM has any pages at all. */
+void ksm_sampler_begin(struct ksm_sampler *s, bool registered, int64_t now);
+
+/* Sees how far it is. READY is returned once for each sample. One that is not made when the next is
+ * due leaves the table without figures until it is. */
+enum ksm_sampler_result ksm_sampler_look(struct ksm_sampler *s, int64_t now);
+
+/* When to look next; INT64_MAX while no sample is made. */
+int64_t ksm_sampler_next(const struct ksm_sampler *s);
+
+/* Tells of each process that keeps its readers waiting, once when that has begun and once when it
+ * is over; and of the consumers' troubles. */
+void ksm_sampler_news(struct ksm_sampler *s, ksm_sampler_tell_fn *tell);
+
+/* Ends what is going on, within a moment, and closes the consumers. Threads that wait for a process
+ * stay behind until the program ends, and touch nothing of it. */
+void ksm_sampler_close(struct ksm_sampler *s);
+
+#endif
