@@ -229,10 +229,10 @@ static int rank(struct ksm_consumers *c) {
     if (!ranked)
         return -ENOMEM;
     for (size_t i = 0; i < table->count; i++) {
-        const struct ksm_consumer *before =
-            last->count == 0 ? NULL
-                             : bsearch(&table->list[i], last->list, last->count,
-                                       sizeof(table->list[i]), by_name);
+        const struct ksm_consumer *before = last->count == 0
+                                                ? NULL
+                                                : bsearch(&table->list[i], last->list, last->count,
+                                                          sizeof(table->list[i]), by_name);
         table->list[i].shown = before && before->shown;
         ranked[i] = &table->list[i];
     }
@@ -330,11 +330,12 @@ static const struct {
                               "(setcap cap_dac_read_search+ep ksm.plugin; for collectd "
                               "CapabilityBoundingSet and AmbientCapabilities of its service)",
                               .ends = "all processes can be read"},
-    [KSM_CONSUMERS_MODULE] = {"a security module (AppArmor, SELinux) forbids to read processes of "
-                              "other users, though cap_dac_read_search is in force; what they save "
-                              "is shown as unattributed; to see them allow reading /proc/PID/ksm_stat "
-                              "in its policy",
-                              .ends = "all processes can be read"},
+    [KSM_CONSUMERS_MODULE] =
+        {"a security module (AppArmor, SELinux) forbids to read processes of "
+         "other users, though cap_dac_read_search is in force; what they save "
+         "is shown as unattributed; to see them allow reading /proc/PID/ksm_stat "
+         "in its policy",
+         .ends = "all processes can be read"},
     [KSM_CONSUMERS_HIDEPID1] = {"/proc forbids to read the processes of other users (mounted with "
                                 "hidepid=1), what they save is shown as unattributed; to see them "
                                 "mount it with gid= of a group that this program is in",

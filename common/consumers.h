@@ -45,14 +45,14 @@ struct ksm_consumer_table {
 
 /* Things that somebody should be told of, once when they begin and once when they end. */
 enum ksm_consumers_trouble {
-    KSM_CONSUMERS_UNKNOWN, /* this kernel tells nothing of processes */
-    KSM_CONSUMERS_DENIED,  /* some processes may not be read: it lacks cap_dac_read_search, */
-    KSM_CONSUMERS_MODULE,  /* or a security module forbids it, */
+    KSM_CONSUMERS_UNKNOWN,  /* this kernel tells nothing of processes */
+    KSM_CONSUMERS_DENIED,   /* some processes may not be read: it lacks cap_dac_read_search, */
+    KSM_CONSUMERS_MODULE,   /* or a security module forbids it, */
     KSM_CONSUMERS_HIDEPID1, /* or /proc does (hidepid=1) */
-    KSM_CONSUMERS_HIDDEN,  /* /proc hides other users' processes (hidepid=2) */
-    KSM_CONSUMERS_EXCESS,  /* the processes' counts add up to more than the host's */
-    KSM_CONSUMERS_FAILED,  /* /proc, or the host's own figures, cannot be read */
-    KSM_CONSUMERS_LATE,    /* a sample takes longer than an interval */
+    KSM_CONSUMERS_HIDDEN,   /* /proc hides other users' processes (hidepid=2) */
+    KSM_CONSUMERS_EXCESS,   /* the processes' counts add up to more than the host's */
+    KSM_CONSUMERS_FAILED,   /* /proc, or the host's own figures, cannot be read */
+    KSM_CONSUMERS_LATE,     /* a sample takes longer than an interval */
     KSM_CONSUMERS_TROUBLES
 };
 

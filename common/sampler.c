@@ -53,7 +53,8 @@ static int start_thread(struct ksm_sampler_thread *thread) {
     return -status;
 }
 
-/* Lets a thread begin the sample, or go on with it. Where nothing is to be read there is no need. */
+/* Lets a thread begin the sample, or go on with it. Where nothing is to be read there is no need.
+ */
 static void start(struct ksm_sampler *s, bool registered, int64_t now) {
     struct ksm_sampler_thread *thread = s->threads;
 

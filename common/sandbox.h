@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Giving up every right that reading KSM's figures does not need. ksm.plugin may read all processes
- * (cap_dac_read_search): it must be of no use to anybody who gets hold of it.
+ * Giving up every right that reading KSM's figures does not need. A program that may read all
+ * processes (cap_dac_read_search) must be of no use to anybody who gets hold of it.
  */
 #ifndef KSM_SANDBOX_H
 #define KSM_SANDBOX_H
@@ -13,6 +13,8 @@
  *  - files (Landlock, Linux 5.13): all but reading below root/proc and root/sys/kernel/mm;
  *  - system calls (seccomp): all but those that a sample takes, which fail with EPERM. They never
  *    kill: a libc that comes to use another call must not end the monitoring.
+ * Where this file's capability gives more than the user has who started it, what he says is not
+ * trusted: only procfs and sysfs are read then (pseudofs_trust_kernel_only()).
  * What a kernel does not have is left out. Every file that is to be read elsewhere must be read
  * before. Writes one line for the log that says what is in force. */
 void sandbox_enter(const char *root, char *report, size_t size);

@@ -44,7 +44,8 @@ void wait_init(struct wait *wait, int update_every);
 /* Waits for the next multiple of update_every seconds of the wall clock, for WAIT_ALIVE_SECONDS at
  * the most, or until look (ms of CLOCK_MONOTONIC). A clock that is set never makes it wait longer
  * than update_every. Of requests it takes one at a time, and reads on from stdin when all that it
- * has read were taken. Those of an agent that has hung up are dropped: nobody waits for the answers.
+ * has read were taken. Those of an agent that has hung up are dropped: nobody waits for the
+ * answers.
  */
 enum wait_result wait_for_tick(struct wait *wait, int64_t look);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * ksm.plugin --explain: what KSM does on this host, in words, for a person at a terminal.
+ * ksm-explain: what KSM does on this host, in words, for a person at a terminal.
  *
  * Facts are gathered from the same figures and the same table of consumers as the charts; a verdict
  * is a function of the facts alone; its words, and all others on the page, stand in explain.def.

@@ -14,11 +14,10 @@ from figures import places
 pytestmark = pytest.mark.shipped
 
 PLUGINS = ["ksm.plugin", "ksm.so"]
+PROGRAMS = [*PLUGINS, "ksm-explain"]
 
 # Where figures and groups are named on purpose: tables of what is drawn and sent how.
 TABLES = {"charts.def", "types.def"}
-# And what is said of a host in words, which is about this figure and that.
-WORDS = {"explain.c", "explain.def", "explain_words.c"}
 # Figures whose names mean something else as well, and the lines where they do.
 OTHER_MEANINGS = {
     "run": re.compile(r"\brun\("),
@@ -45,6 +44,11 @@ def test_needs_no_library_but_libc(name, build):
     assert needed == ["libc.so.6"]
 
 
+@pytest.mark.parametrize("name", PLUGINS)
+def test_holds_no_word_of_ksm_explain(name, build):
+    assert "explain" not in output("nm", build / name)
+
+
 def test_what_ksm_plugin_loads_is_libc(build):
     loaded = [line.split()[0].rpartition("/")[2] for line in output("ldd", build / "ksm.plugin").splitlines()]
     assert [name for name in loaded if not re.match(r"(linux-vdso|linux-gate|ld-)", name)] == ["libc.so.6"]
@@ -52,29 +56,30 @@ def test_what_ksm_plugin_loads_is_libc(build):
 
 # Hardening.
 
-@pytest.mark.parametrize("name", PLUGINS)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_is_position_independent(name, build):
     assert re.search(r"Type: +DYN", output("readelf", "-hW", build / name))
 
 
-def test_ksm_plugin_is_a_pie(build):
-    assert re.search(r"\(FLAGS_1\).*\bPIE\b", output("readelf", "-dW", build / "ksm.plugin"))
+@pytest.mark.parametrize("name", ["ksm.plugin", "ksm-explain"])
+def test_program_is_a_pie(name, build):
+    assert re.search(r"\(FLAGS_1\).*\bPIE\b", output("readelf", "-dW", build / name))
 
 
-@pytest.mark.parametrize("name", PLUGINS)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_relocations_are_read_only(name, build):
     assert re.search(r"BIND_NOW|\(FLAGS_1\).*\bNOW\b", output("readelf", "-dW", build / name))
     assert "GNU_RELRO" in output("readelf", "-lW", build / name)
 
 
-@pytest.mark.parametrize("name", PLUGINS)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_stack_is_guarded_and_holds_no_code(name, build):
     assert "__stack_chk_fail" in output("readelf", "--dyn-syms", "-W", build / name)
     stack = re.search(r"GNU_STACK.*", output("readelf", "-lW", build / name))[0]
     assert re.search(r" RW +0x", stack), stack
 
 
-@pytest.mark.parametrize("name", PLUGINS)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_has_no_text_relocations(name, build):
     assert "TEXTREL" not in output("readelf", "-dW", build / name)
 
@@ -105,7 +110,7 @@ def named_figures(line):
 @pytest.mark.parametrize("path", [
     pytest.param(path, id=str(path.relative_to(REPOSITORY)))
     for directory in ("collectd", "netdata") for path in sorted(Path(REPOSITORY, directory).iterdir())
-    if path.suffix in (".c", ".h", ".def") and path.name not in TABLES | WORDS])
+    if path.suffix in (".c", ".h", ".def") and path.name not in TABLES])
 def test_no_plugin_names_a_figure(path):
     """Figures are rows of common/metrics.def: what knows one by name would have to be changed with them."""
     named = {f"{path.name}:{number}: {name}" for number, line in code_lines(path) for name in named_figures(line)}
@@ -115,8 +120,8 @@ def test_no_plugin_names_a_figure(path):
 def test_every_source_says_its_licence():
     missing = [str(path.relative_to(REPOSITORY))
                for pattern in ("common/*", "collectd/*.[ch]", "collectd/*.def", "netdata/*.[ch]", "netdata/*.def",
-                               "tests/*.*", "tests/*/*.py", "tests/*/*.[ch]", "tests/fixtures/*.tree", "Makefile",
-                               "*/install.mk", "*/*.[1-8]", "*/debian/rules", "*/debian/*inst", "*/debian/*rm")
+                               "common/explain/*.*", "tests/*.*", "tests/*/*.py", "tests/*/*.[ch]", "tests/fixtures/*.tree", "Makefile",
+                               "*/install.mk", "*/*/install.mk", "*/*.[1-8]", "*/*/*.[1-8]", "*/debian/rules", "*/*/debian/rules", "*/debian/*inst", "*/debian/*rm")
                for path in sorted(REPOSITORY.glob(pattern))
                if path.is_file() and "SPDX-License-Identifier: MIT" not in path.read_text()[:300]]
     assert missing == []

@@ -148,8 +148,8 @@ def test_keeps_one_capability_under_a_real_agent(build, tmp_path):
 
 
 def test_explains_with_no_more_rights_than_that(copy_of):
-    """--explain looks for a second; it is confined by then."""
-    argv = [*AS_NOBODY, copy_of("ksm.plugin", f"{GRANT}+ep"), "--explain"]
+    """It looks for a second; it is confined by then."""
+    argv = [*AS_NOBODY, copy_of("ksm-explain", f"{GRANT}+ep")]
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as running:
         deadline = time.monotonic() + END_S
         while status_of(running.pid).get("Seccomp") != "2" and time.monotonic() < deadline:
@@ -322,15 +322,6 @@ def test_no_other_root_is_read_with_the_capability_of_a_file(how, capable, build
         said = run_as_nobody(capable, env={"NETDATA_HOST_PREFIX": str(tree)})
     assert (said.status, said.output) == (1, "DISABLE\n")
     assert len(said.errors.splitlines()) == 1 and "is not the kernel's own" in said.errors
-
-
-def test_explains_no_other_root_with_the_capability_of_a_file(capable, build, mine):
-    tree = golden.make_tree(build, "6.18", mine / "tree")
-    (tree / "sys/kernel/mm/ksm/pages_shared").write_text(f"{SECRET}\n")
-    done = subprocess.run([*AS_NOBODY, capable, "--explain", "--root", tree], capture_output=True, text=True,
-                          timeout=END_S, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert len(done.stderr.splitlines()) == 1 and "is not the kernel's own" in done.stderr
 
 
 def link_to_secret(path):
