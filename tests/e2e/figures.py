@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PERCENT = 100 * 1000        # a share as thousandths of a percent
+EXPOSURE_MOST = 10 ** 6 * 1000
 RATIO = 1000                # a ratio in thousandths
 RMAP_ITEM = 64              # sizeof(struct ksm_rmap_item) where a long has 64 bits
 NS_PER_TICK = 10 ** 9 // 100
@@ -151,7 +152,8 @@ def derived(figures, memory, profit, page_size):
         if profit is not None:
             found["net"] = int(profit * PERCENT / (memory["MemTotal"] * 1024))     # towards 0, as in C
     if "MemAvailable" in memory:
-        found["exposure"] = saved * PERCENT // ((memory["MemAvailable"] + memory["SwapFree"]) * 1024)
+        free = max(1, memory["MemAvailable"] + memory["SwapFree"])
+        found["exposure"] = min(saved * PERCENT // (free * 1024), EXPOSURE_MOST)
     return found
 
 

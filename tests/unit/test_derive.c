@@ -185,10 +185,22 @@ static const struct row rows[] = {
      4096,
      {IS(sharing, 1), NOT(mem_total, -EINVAL), END},
      {IS(saved, 4096), NOT(ram, -EINVAL), IS(exposure, 0), END}},
-    {"nothing available",
+    {"nothing available: as if 1 kB",
      4096,
      {IS(sharing, 1), IS(mem_available, 0), IS(swap_free, 0), END},
-     {IS(ram, 0), NOT(exposure, -ENODATA), END}},
+     {IS(ram, 0), IS(exposure, 400000), END}},
+    {"nothing available and nothing saved",
+     4096,
+     {IS(mem_available, 0), IS(swap_free, 0), END},
+     {IS(exposure, 0), END}},
+    {"nothing available on a large host: exposure is capped",
+     4096,
+     {IS(sharing, 262144), IS(mem_available, 0), IS(swap_free, 0), END},
+     {IS(saved, 1073741824), IS(exposure, 1000000000), END}},
+    {"exposure just below its cap",
+     4096,
+     {IS(sharing, 2499), IS(mem_available, 0), IS(swap_free, 0), END},
+     {IS(exposure, 999600000), END}},
     {"no MemAvailable before 3.14",
      4096,
      {IS(sharing, 1), NOT(mem_available, -ENOENT), END},
@@ -377,8 +389,10 @@ static struct exact exactly(const struct ksm_sample *s, enum ksm_id id) {
         return ratio(saved, 100000, number(s, KSM_mem_total) * 1024);
     if (id == KSM_net)
         return ratio(profit, 100000, number(s, KSM_mem_total) * 1024);
-    if (id == KSM_exposure)
-        return ratio(saved, 100000, free_kb * 1024);
+    if (id == KSM_exposure) {
+        wide exposure = saved * 100000 / ((free_kb > 0 ? free_kb : 1) * 1024);
+        return (struct exact){exposure < 1000000000 ? exposure : 1000000000, true};
+    }
     if (id == KSM_sharing_ratio)
         return ratio(shared + sharing, 1000, shared);
     ck_abort_msg("%s: no exact formula", ksm_figures[id].name);
