@@ -88,12 +88,13 @@ static int derive_saved(const struct ksm_sample *s, int64_t *value) {
     return status == 0 ? product(sharing, s->page_size, value) : status;
 }
 
+/* general_profit has ksm_zero_pages in it (mm/ksm.c): where that is below 0, it is as wrong. */
 static int derive_profit(const struct ksm_sample *s, int64_t *value) {
     int64_t saved = 0;
     int64_t records = 0;
     int status = operand(s, KSM_general_profit, value);
 
-    if (status != -ENOENT)
+    if (status != -ENOENT && s->at[KSM_zero].status != -EDOM)
         return status;
     status = operand(s, KSM_sharing, &saved);
     if (status == 0)

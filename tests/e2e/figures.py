@@ -123,14 +123,17 @@ def reckon(tree, page_size):
     if "zero" not in figures and "KsmZeroPages" in memory:
         figures["zero"] = memory["KsmZeroPages"] * 1024 // page_size
     if "sharing" in figures:
-        figures.update(derived(figures, memory, profit_of_kernel(tree), page_size))
+        figures.update(derived(figures, memory, profit_of_kernel(tree, figures), page_size))
+    if figures.get("zero", 0) < 0:
+        for name in ("zero", "saved", "overhead", "ram", "exposure"):
+            del figures[name]
     return figures
 
 
-def profit_of_kernel(tree):
-    """Return general_profit of TREE's kernel, or None."""
+def profit_of_kernel(tree, figures):
+    """Return general_profit of TREE's kernel, or None: of one that has miscounted its zero pages it is as wrong."""
     path = tree / "sys/kernel/mm/ksm/general_profit"
-    return int(path.read_text()) if path.exists() else None
+    return int(path.read_text()) if path.exists() and figures.get("zero", 0) >= 0 else None
 
 
 def derived(figures, memory, profit, page_size):

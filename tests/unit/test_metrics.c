@@ -91,7 +91,7 @@ END_TEST
  * where a negative number means something. */
 START_TEST(forms) {
     const struct ksm_figure *figure = &ksm_figures[_i];
-    bool is_signed = figure->parse == parse_signed || figure->parse == parse_not_negative;
+    bool is_signed = figure->parse == parse_signed || figure->parse == parse_count;
 
     if (!figure->parse)
         return;
