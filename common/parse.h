@@ -27,10 +27,9 @@ int parse_signed(const char *text, size_t len, int64_t *value);
 /* A signed number; below 0 it is 0: early kernels with ksm_zero_pages raced to -1. */
 int parse_not_negative(const char *text, size_t len, int64_t *value);
 
-/* A count that the kernel prints signed; -EDOM below 0. So stands ksm_zero_pages on kernels 6.6 to
- * 6.17: a forked child inherited its parent's zero pages and the host's count did not grow, but
- * fell when the child ended (mm/ksm.c, ksm_fork of 6.18 adds them). Such a count is wrong for good.
- */
+/* A count that the kernel prints signed; -EDOM below 0. On kernels 6.6 to 6.17 ksm_zero_pages gets
+ * there: a forked child inherited pages of zeros that were not counted, and its end took them off
+ * (ksm_fork() of include/linux/ksm.h, mended in 6.18). Such a count stays wrong. */
 int parse_count(const char *text, size_t len, int64_t *value);
 
 /* "N" or UKSM's "N * 2^M". */

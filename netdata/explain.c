@@ -191,6 +191,10 @@ static bool is_denied(const struct explain_facts *f) {
     return f->denied > 0;
 }
 
+static bool is_foreign(const struct explain_facts *f) {
+    return f->now.at[KSM_mem_total].status == -EXDEV;
+}
+
 static bool is_hidden(const struct explain_facts *f) {
     return f->hidden;
 }

@@ -416,6 +416,12 @@ static void miscounted_and_off(void) {
     miscounted();
 }
 
+static void foreign(void) {
+    lose(KSM_mem_total, -EXDEV);
+    lose(KSM_mem_available, -EXDEV);
+    lose(KSM_swap_free, -EXDEV);
+}
+
 static void denied(void) {
     facts.denied = 100;
 }
@@ -550,6 +556,7 @@ static const struct {
     {ROW(miscounted_and_stopped), "stopped miscounted"},
     {ROW(miscounted_and_off), "off miscounted"},
     /* What may not be seen. */
+    {ROW(foreign), "well foreign"},
     {ROW(denied), "well denied"},
     {ROW(hidden), "well hidden"},
     {ROW(apart), "well apart"},

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -490,6 +491,39 @@ START_TEST(meminfo_unreadable_without_zero_pages) {
     expect("zero", KSM_zero, -ENOENT, 0);
     expect("saved", KSM_saved, 0, host_value(KSM_sharing) * reader.sample.page_size);
     expect("ram", KSM_ram, -EACCES, 0);
+}
+END_TEST
+
+/* As lxcfs makes it in a container: its own meminfo beside the kernel's /sys. It is not even
+ * opened, as that may wait for who serves it. */
+START_TEST(meminfo_of_a_container) {
+    static const enum ksm_id lost[] = {KSM_mem_total, KSM_mem_available, KSM_swap_free,
+                                       KSM_ram,       KSM_net,           KSM_exposure};
+    static char root[PATH_MAX - 16];
+    char path[PATH_MAX], event[64];
+
+    snprintf(root, sizeof(root), "%s/container", dir);
+    write_text("container/proc/meminfo",
+               "MemTotal: 4194304 kB\nMemAvailable: 2097152 kB\nSwapFree: 0 kB\n");
+    snprintf(path, sizeof(path), "%s/sys", root);
+    ck_assert_int_eq(symlink("/sys", path), 0);
+    if (ksm_reader_init(&reader, root, true) != 0) {
+        suite_skip("meminfo_of_a_container", "no KSM in this kernel");
+        return;
+    }
+    int opened = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    snprintf(path, sizeof(path), "%s/proc/meminfo", root);
+    ck_assert_int_ge(inotify_add_watch(opened, path, IN_OPEN), 0);
+    tick(start);
+    for (int i = 0; i < ROWS(lost); i++)
+        expect("meminfo of a container", lost[i], -EXDEV, 0);
+    expect("beside it", KSM_shared, 0, reader.sample.at[KSM_shared].value);
+    ck_assert_msg(read(opened, event, sizeof(event)) < 0, "meminfo was opened");
+    tree_unlink(root, "proc/meminfo");
+    tick(start + minute);
+    expect("no meminfo", KSM_mem_total, -ENOENT, 0);
+    close(opened);
+    ksm_reader_close(&reader);
 }
 END_TEST
 
@@ -1076,6 +1110,7 @@ int main(void) {
     tcase_add_loop_test(bad, field_is_bad, 0, field_count * ROWS(field_damages));
     tcase_add_loop_test(bad, field_is_missing, 0, field_count);
     tcase_add_test(bad, meminfo_unreadable_without_zero_pages);
+    tcase_add_test(bad, meminfo_of_a_container);
     tcase_add_test(bad, vmstat_cut_off);
     tcase_add_test(bad, fields_move);
     tcase_add_loop_test(bad, long_vmstat, 0, ROWS(vmstat_sizes));
