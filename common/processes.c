@@ -212,6 +212,8 @@ static int read_resident(const struct ksm_processes *p, struct ksm_process *proc
             return 0;
         at = end + 1;
     }
+    if (pages[2] > pages[1])
+        return 0;
     process->resident = pages[1];
     process->mapped = pages[2];
     return 0;
