@@ -42,6 +42,7 @@ void faults_page_size(long size);
 /* From now on clocks stand still at these times, ms, and poll() does not wait: where it would, both
  * go on by its timeout. faults_polls() counts those waits. */
 void faults_stop_clocks(int64_t realtime, int64_t monotonic);
+void faults_let_clocks_go(void);
 int64_t faults_realtime(void);
 int faults_polls(void);
 
