@@ -594,7 +594,8 @@ START_TEST(closing) {
     let_go_by(0);
     ck_assert_msg(took < 300, "took %" PRId64 " ms", took);
     ck_assert_msg(!c.table.list && !c.processes.list, "not all is freed");
-    ck_assert_int_eq(suite_open_files(), files + left);
+    if (_i != RUNNING) /* where the thread may be about to close what it has */
+        ck_assert_int_eq(suite_open_files(), files + left);
     ck_assert_int_eq(ksm_sampler_look(&s, now), KSM_SAMPLER_IDLE);
 }
 END_TEST
