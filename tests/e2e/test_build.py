@@ -54,6 +54,17 @@ def test_a_compiler_for_32_bits_is_told_why_not(cc):
     assert (native.returncode, native.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("machine, looks", [("x86_64", True), ("aarch64", True), ("s390x", False)])
+def test_the_filter_looks_at_arguments_where_they_are(machine, looks):
+    """Of mmap they are in registers, but on s390x in memory, where a filter sees none."""
+    text = re.sub("(?m)^#include.*", "", (REPOSITORY / "netdata/sandbox.c").read_text())
+    defines = [f"-U__{name}__" for name in ("x86_64", "aarch64", "s390x", "riscv", "powerpc64")]
+    done = subprocess.run(["cc", "-E", "-P", *defines, f"-D__{machine}__", "-"], input=text, capture_output=True,
+                          text=True, check=True)
+    jumps = dict(re.findall(r"SYS_(\w+),\s*0,\s*(\d)", done.stdout))
+    assert (jumps["mmap"] == "4") is looks and jumps["mprotect"] == "4" and jumps["munmap"] == "1"
+
+
 @pytest.mark.parametrize("host", ["collectd", "netdata"])
 def test_packages_are_of_64_bits_alone(host):
     control = (REPOSITORY / host / "debian/control").read_text()
