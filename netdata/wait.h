@@ -17,7 +17,7 @@ enum wait_result {
     WAIT_LOOK,    /* it is not yet, but the time look has come */
     WAIT_REQUEST, /* it is not yet: requests.request is to be answered */
     WAIT_ALIVE,   /* it is not yet, but the agent must see a sign of life */
-    WAIT_END,     /* stdin is at its end, or says QUIT: leave */
+    WAIT_END,     /* stdin is at its end: leave */
 };
 
 /* When the running wait began and ends; init it once, then only wait_for_tick changes it. */
@@ -38,6 +38,9 @@ enum { WAIT_ALIVE_SECONDS = 60 };
 /* A request that comes so shortly before a tick waits until after it: the answer, the longest too,
  * must not make it late. */
 enum { WAIT_RESERVED_MS = 50 };
+
+/* What is not whole when the agent has been silent for so long never will be. */
+enum { WAIT_SILENCE_MS = 200 };
 
 void wait_init(struct wait *wait, int update_every);
 

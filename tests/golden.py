@@ -21,7 +21,7 @@ from pathlib import Path
 from hosts import Collectd
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
-ERAS = ["article", "2.6.32", "3.10", "5.15", "6.1", "6.6", "6.12", "6.18", "uksm", "no-ksm"]
+ERAS = ["article", "2.6.32", "3.10", "5.15", "6.1", "6.6", "6.12", "6.18", "miscounted", "uksm", "no-ksm"]
 EXPLAINED = [*ERAS, "consumers"]        # fixtures with a page of ksm-explain
 PAGE_SIZE = 4096
 NO_KSM = "no KSM in this kernel"        # the plugins' word for it

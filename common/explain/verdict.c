@@ -38,6 +38,12 @@ static bool is_under(const struct explain_facts *f, enum ksm_id id, int64_t valu
     return is_known(f, id) && f->now.at[id].value < value;
 }
 
+/* How many pages of zeros are merged is not known then, nor what is saved; profit leaves them out.
+ */
+static bool is_miscounted(const struct explain_facts *f) {
+    return f->now.at[KSM_zero].status == -EDOM;
+}
+
 enum { STOPPED, RUNNING, UNMERGED }; /* of ksm_states */
 
 static bool is_running(const struct explain_facts *f) {
@@ -127,7 +133,7 @@ static bool is_settled(const struct explain_facts *f) {
 }
 
 static bool is_loss(const struct explain_facts *f) {
-    return is_settled(f) && is_under(f, KSM_net, EXPLAIN_NET_LOSS);
+    return is_settled(f) && !is_miscounted(f) && is_under(f, KSM_net, EXPLAIN_NET_LOSS);
 }
 
 static bool is_wasted(const struct explain_facts *f) {
@@ -136,21 +142,26 @@ static bool is_wasted(const struct explain_facts *f) {
 }
 
 static bool is_nothing(const struct explain_facts *f) {
-    return is_settled(f) && !is_merged(f) && !is_nobody(f) && !is_no_scan(f);
+    return is_settled(f) && !is_merged(f) && !is_miscounted(f) && !is_nobody(f) && !is_no_scan(f);
 }
 
 static bool is_even(const struct explain_facts *f) {
-    return is_settled(f) && is_merged(f) && is_under(f, KSM_profit, 1) && !is_loss(f);
+    return is_settled(f) && is_merged(f) && !is_miscounted(f) && is_under(f, KSM_profit, 1) &&
+           !is_loss(f);
 }
 
 static bool is_well(const struct explain_facts *f) {
-    return is_settled(f) && is_merged(f) && !is_even(f) && !is_loss(f) && !is_wasted(f);
+    return is_settled(f) && is_merged(f) && !is_under(f, KSM_profit, 1) && !is_wasted(f);
 }
 
 /* ---- remarks ---- */
 
 static bool is_denied(const struct explain_facts *f) {
     return f->denied > 0;
+}
+
+static bool is_foreign(const struct explain_facts *f) {
+    return f->now.at[KSM_mem_total].status == -EXDEV;
 }
 
 static bool is_hidden(const struct explain_facts *f) {

@@ -57,6 +57,21 @@ static bool figure(const struct ksm_figure *figure, const struct ksm_value *at, 
 
 /* ---- the other words ---- */
 
+/* What is saved, as far as it is known. */
+static bool word_known(const struct explain_facts *f, char *buf, size_t size) {
+    const struct ksm_value *sharing = &f->now.at[KSM_sharing];
+    int64_t bytes = 0;
+
+    if (f->now.at[KSM_zero].status != -EDOM)
+        return figure(&ksm_figures[KSM_saved], &f->now.at[KSM_saved], buf, size);
+    if (sharing->status != 0 || __builtin_mul_overflow(sharing->value, f->now.page_size, &bytes))
+        return false;
+    text_bytes(bytes, buf, size);
+    size_t len = strlen(buf);
+    snprintf(buf + len, size - len, " or more");
+    return true;
+}
+
 static bool word_ksmd(const struct explain_facts *f, char *buf, size_t size) {
     if (f->ksmd.status == 0)
         human_percent(f->ksmd.value, buf, size);
@@ -224,12 +239,13 @@ static const struct {
     const char *name;
     word_fn *write;
 } words[] = {
-    {"ksmd", word_ksmd},         {"rate", word_rate},         {"watched", word_watched},
-    {"pace", word_pace},         {"round", word_round},       {"faster", word_faster},
-    {"slower", word_slower},     {"rest", word_rest},         {"lazier", word_lazier},
-    {"opted_in", word_opted_in}, {"recorded", word_recorded}, {"denied", word_denied},
-    {"dir", word_dir},           {"undo", word_undo},         {"off", word_off},
-    {"uksm", word_uksm},         {"untold", word_untold},     {"partly", word_partly},
+    {"known", word_known},     {"ksmd", word_ksmd},         {"rate", word_rate},
+    {"watched", word_watched}, {"pace", word_pace},         {"round", word_round},
+    {"faster", word_faster},   {"slower", word_slower},     {"rest", word_rest},
+    {"lazier", word_lazier},   {"opted_in", word_opted_in}, {"recorded", word_recorded},
+    {"denied", word_denied},   {"dir", word_dir},           {"undo", word_undo},
+    {"off", word_off},         {"uksm", word_uksm},         {"untold", word_untold},
+    {"partly", word_partly},
 };
 
 static bool is_name(const char *name, const char *text, size_t len) {

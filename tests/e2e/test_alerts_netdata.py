@@ -96,6 +96,7 @@ def all_at_once(watched):
     watched.wait_status(ksm_stalled="WARNING", ksm_empty_scanning="CLEAR", ksm_wasted_scanning="CLEAR")
     watched.world.set(available_kb=100 << 10)
     watched.wait_raised(("ksm_exposure", "CRITICAL"))
+    watched.live(available_kb=0, swap_kb=0)
     others = watched.statuses()
     watched.world.set(sharing=2_000_000, cow=50, profit=7 << 30, ksmd=5, scanned=20_000, available_kb=40 << 20)
     watched.wait_status(**dict.fromkeys(ALERTS, "CLEAR"))
@@ -396,6 +397,7 @@ def test_alert_is_raised_and_cleared(name, played):
 
 def test_exposure_becomes_critical(played):
     assert played[all_at_once].raised == {(name, "WARNING") for name in ALERTS} | {("ksm_exposure", "CRITICAL")}
+    assert played[all_at_once].result.others["ksm_exposure"] == "CRITICAL", "still so with nothing free at all"
 
 
 def test_none_is_raised_on_a_healthy_host(played):

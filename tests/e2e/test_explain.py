@@ -26,8 +26,8 @@ RUN_S = 30
 QUIET_S = 0.3           # other programs' memory would have been noticed by then
 FAILED = 1
 CALM = {"pages_to_scan": 100, "sleep_millisecs": 20}        # the kernel's defaults
-STATUSES = {"article": 40, "2.6.32": 0, "3.10": 0, "5.15": 13, "6.1": 31, "6.6": 0, "6.12": 12, "6.18": 24, "uksm": 0,
-            "no-ksm": 10, "consumers": 0}
+STATUSES = {"article": 40, "2.6.32": 0, "3.10": 0, "5.15": 13, "6.1": 31, "6.6": 0, "6.12": 12, "6.18": 24,
+            "miscounted": 0, "uksm": 0, "no-ksm": 10, "consumers": 0}
 
 
 def explain(*argv, env=None, **options):

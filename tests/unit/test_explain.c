@@ -445,6 +445,50 @@ static void zero_pages_only(void) {
     set(KSM_general_profit, 19 << 20);
 }
 
+/* The kernel's own profit is as wrong as its count. */
+static void miscounted(void) {
+    lose(KSM_zero, -EDOM);
+    set(KSM_general_profit, -(4LL << 30));
+}
+
+/* Without the pages of zeros it is a loss: of 1.1 MiB. */
+static void miscounted_and_little(void) {
+    miscounted();
+    set(KSM_sharing, MIB_PAGES);
+    set(KSM_unshared, 34000);
+}
+
+static void miscounted_and_even(void) {
+    miscounted_and_little();
+    set(KSM_unshared, 1 << 14);
+}
+
+static void miscounted_and_nothing(void) {
+    nothing_merged();
+    miscounted();
+}
+
+static void miscounted_at_first(void) {
+    first_round();
+    miscounted();
+}
+
+static void miscounted_and_stopped(void) {
+    miscounted();
+    set(KSM_run, 0);
+}
+
+static void miscounted_and_off(void) {
+    off();
+    miscounted();
+}
+
+static void foreign(void) {
+    lose(KSM_mem_total, -EXDEV);
+    lose(KSM_mem_available, -EXDEV);
+    lose(KSM_swap_free, -EXDEV);
+}
+
 static void denied(void) {
     facts.denied = 100;
 }
@@ -583,7 +627,16 @@ static const struct {
     {ROW(exposed_full), "exposed_full"},
     {ROW(almost_full), "exposed"},
     {ROW(exposed_and_waste), "exposed wasted"},
+    /* What is not known. */
+    {ROW(miscounted), "well miscounted"},
+    {ROW(miscounted_and_little), "unreadable miscounted"},
+    {ROW(miscounted_and_even), "unreadable miscounted"},
+    {ROW(miscounted_and_nothing), "unreadable miscounted"},
+    {ROW(miscounted_at_first), "waiting miscounted"},
+    {ROW(miscounted_and_stopped), "stopped miscounted"},
+    {ROW(miscounted_and_off), "off miscounted"},
     /* What may not be seen. */
+    {ROW(foreign), "well foreign"},
     {ROW(denied), "well denied"},
     {ROW(hidden), "well hidden"},
     {ROW(apart), "well apart"},

@@ -271,6 +271,33 @@ START_TEST(reader_goes_while_the_pipe_is_full) {
 }
 END_TEST
 
+/* An agent that says all it has to before it reads: neither waits for the other for good. */
+START_TEST(reader_writes_first) {
+    const size_t len = 300000;
+    char *text = some_text(len);
+    int input[2], status = 0;
+
+    fcntl(ends[1], F_SETPIPE_SZ, 4096);
+    fcntl(ends[1], F_SETFL, O_NONBLOCK);
+    ck_assert_int_eq(pipe(input), 0);
+    ck_assert_int_eq(dup2(input[0], STDIN_FILENO), STDIN_FILENO);
+    pid_t reader = fork();
+    if (reader == 0) {
+        if (write(input[1], text, len) != (ssize_t)len)
+            _exit(1);
+        slow_reader(text, len);
+    }
+    alarm(10);
+    out_text(&out, text);
+    expect_flush(0);
+    close(ends[1]);
+    ck_assert_int_eq(waitpid(reader, &status, 0), reader);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0,
+                  "the reader got other bytes (status %d)", status);
+    free(text);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("out");
     TCase *texts = suite_case(suite, "texts");
@@ -287,6 +314,7 @@ int main(void) {
     tcase_add_loop_test(writes, errors_that_stay, 0, 4);
     tcase_add_test(writes, reader_has_gone);
     tcase_add_loop_test(writes, full_pipe, 0, 2);
+    tcase_add_test(writes, reader_writes_first);
     tcase_add_test(writes, reader_goes_while_the_pipe_is_full);
     return suite_run(suite);
 }

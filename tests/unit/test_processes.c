@@ -574,7 +574,7 @@ START_TEST(renamed) {
     process.cmdline_len = sizeof("kvm\0-name\0vm1");
     crowd_write(dir, &process);
     sweep();
-    expect_name("a machine", &p.list[0], KSM_CONSUMER_vm, "vm1");
+    expect_name("a machine", &p.list[0], KSM_CONSUMER_vm, "user-1000:vm1");
     EXPECT_LIST("the same process", 42);
 }
 END_TEST

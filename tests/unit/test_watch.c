@@ -269,6 +269,17 @@ START_TEST(ksmd_account_goes_bad) {
 }
 END_TEST
 
+START_TEST(zero_pages_miscounted) {
+    tick_after(second);
+    host_write(dir, KSM_zero, TEXT("-1000000\n"));
+    tick_after(second);
+    expect_one("bad", true, "ksm/ksm_zero_pages",
+               "a negative number, a known fault of kernels 6.6 to 6.17", "zero");
+    tick_after(second);
+    expect_silence("bad, later");
+}
+END_TEST
+
 /* Two files at once: each is told of, none hides the other. */
 START_TEST(two_files) {
     tick_after(second);
@@ -302,6 +313,7 @@ int main(void) {
     tcase_add_test(more, file_of_several_figures);
     tcase_add_test(more, meminfo);
     tcase_add_test(more, ksmd_account_goes_bad);
+    tcase_add_test(more, zero_pages_miscounted);
     tcase_add_test(more, two_files);
     return suite_run(suite);
 }
