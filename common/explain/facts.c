@@ -24,6 +24,20 @@ static struct ksm_value rate_of(const struct ksm_value *before, const struct ksm
     return rate;
 }
 
+static bool stands_still(const struct ksm_sample *before, const struct ksm_sample *now,
+                         enum ksm_id id) {
+    struct ksm_value growth = rate_of(&before->at[id], &now->at[id], 1, 1);
+
+    return growth.status == 0 && growth.value == 0;
+}
+
+/* scanned alone is not enough: smart_scan passes over pages (6.7), and before Linux 6.10 the batch
+ * that ends a full scan is not counted (ksm_do_scan in mm/ksm.c). */
+static bool is_idle(const struct ksm_sample *before, const struct ksm_sample *now) {
+    return stands_still(before, now, KSM_scanned) && stands_still(before, now, KSM_full_scans) &&
+           (now->at[KSM_skipped].status == -ENOENT || stands_still(before, now, KSM_skipped));
+}
+
 void explain_host(struct explain_facts *facts, const struct ksm_sample *before,
                   const struct ksm_sample *now, int64_t look_ms) {
     const int64_t percents = (int64_t)100 * ksm_unit_scale[KSM_UNIT_PERCENT];
@@ -33,6 +47,7 @@ void explain_host(struct explain_facts *facts, const struct ksm_sample *before,
     facts->rate = rate_of(&before->at[KSM_scanned], &now->at[KSM_scanned], 1000, look_ms);
     facts->ksmd = rate_of(&before->at[KSM_ksmd_cpu], &now->at[KSM_ksmd_cpu], percents, look_ms);
     facts->ksmd.value /= ns_per_ms;
+    facts->idle = is_idle(before, now);
 }
 
 void explain_consumers(struct explain_facts *facts, const struct ksm_consumers *c) {

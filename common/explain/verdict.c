@@ -92,6 +92,16 @@ static bool is_everybody_seen(const struct explain_facts *f) {
     return f->denied == 0 && !f->hidden && is_known(f, KSM_ksmd_cpu);
 }
 
+/* ksmd gets nowhere, as there is nothing in the memory that it goes through. Before Linux 6.10
+ * pages are counted at the end of a batch, and a long one is no sign. The look is a second: at 20
+ * us a page, more than any takes, what ksmd had of it (thousandths of a percent are 10 us) was
+ * enough. */
+static bool is_empty(const struct explain_facts *f) {
+    return is_running(f) && f->idle && f->ksmd.status == 0 && f->ksmd.value > EXPLAIN_KSMD_BUSY &&
+           is_over(f, KSM_pages_to_scan, 0) &&
+           is_under(f, KSM_pages_to_scan, f->ksmd.value / 2 + 1);
+}
+
 /* Whoever opts in is watched within a moment, if ksmd looks at any page at all: so it can be told
  * on every kernel while that runs, and else where the processes tell. */
 static bool is_nobody(const struct explain_facts *f) {
@@ -99,23 +109,27 @@ static bool is_nobody(const struct explain_facts *f) {
         return false;
     if (f->opted_in == 0 && is_everybody_seen(f))
         return true;
-    return is_running(f) && is_over(f, KSM_pages_to_scan, 0);
+    return is_running(f) && is_over(f, KSM_pages_to_scan, 0) && !is_empty(f);
 }
 
 static bool is_no_scan(const struct explain_facts *f) {
     return is_running(f) && is(f, KSM_pages_to_scan, 0);
 }
 
-static bool is_waiting(const struct explain_facts *f) {
+/* It has not gone on for long enough to be blamed. */
+static bool is_early(const struct explain_facts *f) {
     bool begun = !is_under(f, KSM_full_scans, ROUNDS);
 
     return is_running(f) && !begun && !is_nobody(f) && !is_no_scan(f) &&
            !is_over(f, KSM_ram, EXPLAIN_RAM_LITTLE - 1);
 }
 
-/* It runs, and has gone on for long enough to be blamed. */
+static bool is_waiting(const struct explain_facts *f) {
+    return is_early(f) && !is_empty(f);
+}
+
 static bool is_settled(const struct explain_facts *f) {
-    return is_running(f) && !is_waiting(f);
+    return is_running(f) && !is_early(f);
 }
 
 static bool is_loss(const struct explain_facts *f) {

@@ -20,6 +20,7 @@ import pytest
 import golden
 from live import FAST, RUNNING, STOPPED, UNMERGED, KsmSettings, Workload, why_not
 from sampling import Process, Tree
+from world import World
 
 RUN_S = 30
 QUIET_S = 0.3           # other programs' memory would have been noticed by then
@@ -134,6 +135,21 @@ def test_names_are_harmless(build, tmp_path):
     check_form(done.stdout)
     assert len(re.findall(r"^ .* (program|vm) ", done.stdout, flags=re.MULTILINE)) == 8
     assert "others\n" in done.stdout
+
+
+@pytest.mark.parametrize("counters, status", [
+    ({}, 34),
+    ({"skipped": 5_000}, 0),
+    ({"full_scans": 20}, 0),
+])
+def test_ksmd_is_busy_without_a_page(counters, status, build, make_tree):
+    """An almost empty mapping of many TiB holds it on older kernels."""
+    tree = make_tree("6.18")
+    with World(tree, **{"scanned": 0, "skipped": 0, "full_scans": 0, "ksmd": 99, **counters}):
+        done = explain(build / "ksm-explain", "--root", tree)
+    check_form(done.stdout)
+    assert done.returncode == status, done.stdout
+    assert (told(done.stdout, "Verdict") == ["ksmd is busy, but finds no page to look at."]) == (status == 34)
 
 
 def test_kernel_that_only_counts_merging_pages(build, tmp_path):
