@@ -14,7 +14,7 @@
 #include "explain.h"
 #include "support/crowd.h"
 #include "support/suite.h"
-#include "text.h"
+#include "human.h"
 
 enum { PAGE = 4096, MIB_PAGES = 256 };
 
@@ -816,7 +816,7 @@ START_TEST(sweep) {
     struct ksm_process some[2] = {{.rmap_items = 5}, {.zero = 3}};
     const struct ksm_consumers sums = {
         .table.valid = sweeps[_i].valid,
-        .swept = sweeps[_i].swept,
+        .processes.swept = sweeps[_i].swept,
         .processes = {.list = some,
                       .count = 2,
                       .source = sweeps[_i].source,
@@ -922,7 +922,7 @@ static const struct {
 START_TEST(bytes) {
     char buf[32];
 
-    text_bytes(sizes[_i].bytes, buf, sizeof(buf));
+    human_bytes(sizes[_i].bytes, buf, sizeof(buf));
     ck_assert_msg(strcmp(buf, sizes[_i].text) == 0, "%" PRId64 ": got \"%s\", want \"%s\"",
                   sizes[_i].bytes, buf, sizes[_i].text);
 }
