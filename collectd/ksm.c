@@ -63,7 +63,7 @@ static void submit_consumer(const char *kind, const char *name, int64_t saved, i
     value_list_t vl = VALUE_LIST_INIT;
 
     vl.time = time;
-    vl.interval = MS_TO_CDTIME_T(consumers.interval); /* else the daemon's own */
+    vl.interval = MS_TO_CDTIME_T(consumers.table.interval); /* else the daemon's own */
     sstrncpy(vl.plugin, "ksm_consumer", sizeof(vl.plugin));
     ssnprintf(vl.plugin_instance, sizeof(vl.plugin_instance), "%s%s%s", kind, *name ? "-" : "",
               name);
@@ -146,7 +146,7 @@ static void start_consumers(void) {
     consumers_started = true;
     init_consumers();
     ksm_sampler_news(&sampler, tell); /* this kernel may tell nothing of processes */
-    if (consumers.trouble[KSM_CONSUMERS_UNKNOWN])
+    if (!consumers.table.known)
         return;
     consumers_running = start_thread() == 0;
     if (!consumers_running)

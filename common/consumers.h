@@ -37,20 +37,6 @@ struct ksm_consumer {
  * large by what children inherited from their parent without writing to it, as the kernel tells no
  * more of that without walking all page tables (smaps, Pss). */
 
-/* One sample. saved = the sum over all consumers + unattributed, exactly, in bytes. */
-struct ksm_consumer_table {
-    struct ksm_consumer *list; /* by kind and name */
-    size_t count;
-    int64_t saved; /* the host's, at the sample's instant */
-    int64_t unattributed;
-    int64_t by_kind[KSM_CONSUMER_KIND_COUNT]; /* saved, of all consumers of a kind */
-    struct ksm_consumer other; /* all that are not shown, together; processes 0: there are none.
-                                * Its name is "other", its kind means nothing */
-    bool valid;                /* else there are no figures */
-    bool tells_zero;           /* this kernel tells of zero pages (6.6), of rmap items (6.1): */
-    bool tells_rmap_items;     /* else those of all consumers are 0 and mean nothing */
-};
-
 /* Things that somebody should be told of, once when they begin and once when they end. */
 enum ksm_consumers_trouble {
     KSM_CONSUMERS_UNKNOWN,  /* this kernel tells nothing of processes */
@@ -64,19 +50,45 @@ enum ksm_consumers_trouble {
     KSM_CONSUMERS_TROUBLES
 };
 
+/* One sample. saved = the sum over all consumers + unattributed, exactly, in bytes. */
+struct ksm_consumer_table {
+    struct ksm_consumer *list; /* by kind and name */
+    size_t count;
+    int64_t saved; /* the host's, at the sample's instant */
+    int64_t unattributed;
+    int64_t by_kind[KSM_CONSUMER_KIND_COUNT]; /* saved, of all consumers of a kind */
+    struct ksm_consumer other; /* all that are not shown, together; processes 0: there are none.
+                                * Its name is "other", its kind means nothing */
+    bool valid;                /* else there are no figures */
+    bool tells_zero;           /* this kernel tells of zero pages (6.6), of rmap items (6.1): */
+    bool tells_rmap_items;     /* else those of all consumers are 0 and mean nothing */
+
+    /* Of the last look at all processes. */
+    bool swept;       /* there was one; if not, nothing of this is known */
+    bool hidden;      /* other users' processes are not even listed (hidepid) */
+    int64_t denied;   /* processes that may not be read */
+    int64_t opted_in; /* processes with memory that may be merged; -1: not told (before 6.14) */
+    int64_t recorded; /* processes that KSM has records of; -1: not told (before 6.1), or not all of
+                       * them could be read */
+
+    bool trouble[KSM_CONSUMERS_TROUBLES];
+
+    /* The same at every sample. */
+    bool known;        /* consumers are asked for, and this kernel tells of processes (5.19) */
+    int64_t interval;  /* ms between two samples */
+    int64_t page_size; /* bytes */
+};
+
 enum { KSM_CONSUMERS_FILES = 5 };
 
 struct ksm_consumers {
     struct ksm_consumer_table table; /* the result: of the last sample */
-    int64_t interval;                /* ms between two samples */
-    bool trouble[KSM_CONSUMERS_TROUBLES];
 
     struct ksm_processes processes;
     struct ksm_consumer_table next;                  /* in the making */
     size_t size[2];                                  /* room in table.list and next.list */
     struct pseudofs_file files[KSM_CONSUMERS_FILES]; /* the host's pages, by state */
-    int64_t page_size;
-    unsigned excluded; /* a bit for each kind */
+    unsigned excluded;                               /* a bit for each kind */
     size_t top;
     int in_excess; /* samples running */
     int status;    /* of the sample in the making */
@@ -89,8 +101,8 @@ void ksm_consumers_init(struct ksm_consumers *c, const struct ksm_options *optio
                         int64_t interval, int may_keep);
 
 /* Makes the next table. registered: whether KSM has any pages at all; if not, nothing is read, and
- * the table is empty. now: a clock in ms that does not go back. Changes neither table nor trouble,
- * so that another thread may read them meanwhile. Returns 0; or -ECANCELED, as
+ * the table is empty. now: a clock in ms that does not go back. Does not change table, so that
+ * another thread may read it meanwhile. Returns 0; or -ECANCELED, as
  * ksm_processes_look(): then the next call goes on. */
 int ksm_consumers_sample(struct ksm_consumers *c, bool registered, int64_t now);
 

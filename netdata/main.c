@@ -91,7 +91,8 @@ static void look_at_consumers(bool after_tick) {
 
 /* Out of the last sample: nothing is read for it. */
 static void answer(void) {
-    function_answer(&consumers, &wait.requests.request, clock_ms(CLOCK_REALTIME) / 1000, &out);
+    function_answer(&consumers.table, &wait.requests.request, clock_ms(CLOCK_REALTIME) / 1000,
+                    &out);
 }
 
 static void run(void) {
@@ -136,7 +137,7 @@ int main(int argc, char *argv[]) {
     charts_init(&charts, args.update_every);
     init_consumers(descriptors);
     out_init(&out, STDOUT_FILENO);
-    function_offer(&consumers, (enum ksm_function_access)args.options.function_access, &out);
+    function_offer(&consumers.table, (enum ksm_function_access)args.options.function_access, &out);
     wait_init(&wait, args.update_every);
     run();
     ksm_sampler_close(&sampler);

@@ -622,11 +622,12 @@ START_TEST(table_in_the_making) {
     tree_write(dir, "sys/kernel/mm/ksm/pages_sharing", TEXT("x\n"));
     ck_assert_int_eq(ksm_consumers_sample(&c, true, now), 0);
     ck_assert_msg(memcmp(&before, &c.table, sizeof(before)) == 0 &&
-                      !c.trouble[KSM_CONSUMERS_FAILED],
+                      !c.table.trouble[KSM_CONSUMERS_FAILED],
                   "the table, or a trouble, changed before");
     check_table("the old one stands");
     ksm_consumers_publish(&c);
-    ck_assert_msg(!c.table.valid && c.trouble[KSM_CONSUMERS_FAILED], "published: got no change");
+    ck_assert_msg(!c.table.valid && c.table.trouble[KSM_CONSUMERS_FAILED],
+                  "published: got no change");
 }
 END_TEST
 
@@ -1008,7 +1009,7 @@ START_TEST(live) {
     ksm_options_init(&options);
     options.consumers = 3;
     begin();
-    if (c.trouble[KSM_CONSUMERS_UNKNOWN]) {
+    if (c.table.trouble[KSM_CONSUMERS_UNKNOWN]) {
         suite_skip("live", "this kernel tells nothing of processes");
         return;
     }
