@@ -651,8 +651,8 @@ START_TEST(sweep) {
     struct ksm_process some[2] = {{.rmap_items = 5}, {.zero = 3}};
     const struct ksm_consumers sums = {
         .table.valid = sweeps[_i].valid,
-        .swept = sweeps[_i].swept,
-        .processes = {.list = some,
+        .processes = {.swept = sweeps[_i].swept,
+                      .list = some,
                       .count = 2,
                       .source = sweeps[_i].source,
                       .opted_in = sweeps[_i].opted_in},
