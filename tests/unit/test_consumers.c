@@ -134,7 +134,8 @@ static const struct ksm_consumer *find(enum ksm_consumer_kind kind, const char *
 /* ---- every kind of consumer ---- */
 
 /* On the host of fixtures/consumers.tree: sharing 3000 of 4000 mapped, so that a share is three
- * quarters of the pages merged; resident less that is real. In pages. */
+ * quarters of the pages merged. real is resident less that, and less what the second process
+ * of a consumer has mapped. In pages. */
 static const struct {
     enum ksm_consumer_kind kind;
     const char *name;
@@ -142,10 +143,10 @@ static const struct {
 } by_hand[] = {
     {vm, "100", 600, 9400, 800, 0, 2000, 1},
     {vm, "web-01", 900 + 300, 19100, 1200, 300, 5000, 1},
-    {container, "9687bac58d5c", 450 + 50, 3550, 600, 50, 1300, 2},
+    {container, "9687bac58d5c", 450 + 50, 3250, 600, 50, 1300, 2},
     {container, "ct1", 75, 425, 100, 0, 100, 1},
     {service, "getty@tty1", 0, 150, 0, 0, 10, 1},
-    {service, "nginx", 120, 480, 160, 0, 160, 2},
+    {service, "nginx", 120, 380, 160, 0, 160, 2},
     {program, "bash", 3, 897, 4, 0, 4, 1},
     {program, "firefox", 4, -1, 6, 0, 6, 1}, /* 4.5; its statm is missing */
 };
