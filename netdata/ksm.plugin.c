@@ -142,7 +142,7 @@ static void init_consumers(int descriptors) {
     if (interval < args.update_every)
         interval = args.update_every;
     ksm_consumers_init(&consumers, &args.options, (int64_t)interval * 1000, descriptors);
-    consumer_charts_init(&consumer_charts, interval);
+    consumer_charts_init(&consumer_charts, interval, args.options.consumers_exclude);
 }
 
 /* ---- --explain ---- */
