@@ -34,6 +34,7 @@ void ksm_consumers_init(struct ksm_consumers *c, const struct ksm_options *optio
     c->interval = interval;
     c->excluded = options->consumers_exclude;
     c->top = (size_t)options->consumers;
+    ksm_newcomers_init(&c->newcomers, c->top);
     c->trouble[KSM_CONSUMERS_UNKNOWN] = c->processes.source == KSM_PROCESS_NOTHING;
 }
 
@@ -229,6 +230,7 @@ static int by_weight(const void *a, const void *b) {
 static int rank(struct ksm_consumers *c) {
     struct ksm_consumer_table *table = &c->table;
     struct ksm_consumer **ranked = calloc(table->count + 1, sizeof(*ranked));
+    size_t places = c->top;
 
     if (!ranked)
         return -ENOMEM;
@@ -240,13 +242,18 @@ static int rank(struct ksm_consumers *c) {
         table->list[i].shown = before && before->shown;
         ranked[i] = &table->list[i];
     }
+    ksm_newcomers_sample(&c->newcomers, c->interval);
     qsort(ranked, table->count, sizeof(*ranked), by_weight);
     table->other = (struct ksm_consumer){.name = {.text = "other"}};
     for (size_t i = 0; i < table->count; i++) {
-        ranked[i]->shown = i < c->top;
-        if (!ranked[i]->shown)
+        ranked[i]->shown = places > 0 && (ranked[i]->shown ||
+                                          ksm_newcomers_admit(&c->newcomers, &ranked[i]->name));
+        if (ranked[i]->shown)
+            places--;
+        else
             ksm_consumer_add(&table->other, ranked[i]);
     }
+    c->trouble[KSM_CONSUMERS_CROWDED] = c->newcomers.held_back;
     free(ranked);
     return 0;
 }
@@ -368,6 +375,10 @@ static const struct {
          "host's, by over 1 %; the shares are scaled down (before Linux "
          "6.18 a forked child starts with its parent's count)",
          .ends = "the processes' counts of merged pages agree with the host's again"},
+    [KSM_CONSUMERS_CROWDED] = {"more than one new consumer a minute comes among those that save "
+                               "most, as when a program changes its name all the time: one a "
+                               "minute is shown by itself, the others are part of other",
+                               .ends = "new consumers are shown at once again"},
     [KSM_CONSUMERS_FAILED] = {"who saves cannot be told: /proc or pages_shared, pages_sharing, "
                               "ksm_zero_pages of /sys/kernel/mm/ksm cannot be read",
                               .ends = "who saves can be told again"},

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "name.h"
+#include "newcomers.h"
 #include "options.h"
 #include "processes.h"
 #include "pseudofs.h"
@@ -26,7 +27,7 @@ struct ksm_consumer {
     int64_t zero;     /* pages */
     int64_t rmap_items;
     int64_t processes;
-    bool shown; /* one of the top: to be sent by itself */
+    bool shown; /* one of the top: to be sent by itself. Of newcomers not all, see newcomers.h */
 };
 
 /* One sample. saved = the sum over all consumers + unattributed, exactly, in bytes. */
@@ -55,6 +56,7 @@ enum ksm_consumers_trouble {
     KSM_CONSUMERS_DENIED,  /* some processes may not be read */
     KSM_CONSUMERS_HIDDEN,  /* /proc hides other users' processes (hidepid) */
     KSM_CONSUMERS_EXCESS,  /* the processes' counts add up to more than the host's */
+    KSM_CONSUMERS_CROWDED, /* too many come that were not shown before */
     KSM_CONSUMERS_FAILED,  /* /proc, or the host's own figures, cannot be read */
     KSM_CONSUMERS_TROUBLES
 };
@@ -73,7 +75,8 @@ struct ksm_consumers {
     int64_t due;       /* end of the running interval, ms */
     unsigned excluded; /* a bit for each kind */
     size_t top;
-    int in_excess; /* samples running */
+    struct ksm_newcomers newcomers; /* to the top */
+    int in_excess;                  /* samples running */
     bool started;
     bool swept;  /* the first round is over */
     bool missed; /* the first round failed: the list is not all */
