@@ -36,6 +36,7 @@ void ksm_consumers_init(struct ksm_consumers *c, const struct ksm_options *optio
                                            .interval = interval,
                                            .page_size = sysconf(_SC_PAGESIZE)};
     c->next = c->table;
+    ksm_newcomers_init(&c->newcomers, c->top);
 }
 
 static void forget(struct ksm_consumers *c) {
@@ -233,6 +234,7 @@ static int rank(struct ksm_consumers *c) {
     struct ksm_consumer_table *table = &c->next;
     const struct ksm_consumer_table *last = &c->table;
     struct ksm_consumer **ranked = calloc(table->count + 1, sizeof(*ranked));
+    size_t places = c->top;
 
     if (!ranked)
         return -ENOMEM;
@@ -244,11 +246,15 @@ static int rank(struct ksm_consumers *c) {
         table->list[i].shown = before && before->shown;
         ranked[i] = &table->list[i];
     }
+    ksm_newcomers_sample(&c->newcomers, table->interval);
     qsort(ranked, table->count, sizeof(*ranked), by_weight);
     table->other = (struct ksm_consumer){.name = {.text = "other"}};
     for (size_t i = 0; i < table->count; i++) {
-        ranked[i]->shown = i < c->top;
-        if (!ranked[i]->shown)
+        ranked[i]->shown = places > 0 && (ranked[i]->shown ||
+                                          ksm_newcomers_admit(&c->newcomers, &ranked[i]->name));
+        if (ranked[i]->shown)
+            places--;
+        else
             ksm_consumer_add(&table->other, ranked[i]);
     }
     free(ranked);
@@ -340,6 +346,7 @@ void ksm_consumers_publish(struct ksm_consumers *c) {
     c->table.trouble[KSM_CONSUMERS_HIDDEN] = processes->hidden;
     c->table.trouble[KSM_CONSUMERS_FAILED] = c->status != 0;
     c->table.trouble[KSM_CONSUMERS_EXCESS] = c->in_excess >= EXCESS_SAMPLES;
+    c->table.trouble[KSM_CONSUMERS_CROWDED] = c->newcomers.held_back;
     c->table.trouble[KSM_CONSUMERS_LATE] = false;
 }
 
@@ -377,6 +384,10 @@ static const struct {
          "host's, by over 1 %; the shares are scaled down (before Linux "
          "6.18 a forked child starts with its parent's count)",
          .ends = "the processes' counts of merged pages agree with the host's again"},
+    [KSM_CONSUMERS_CROWDED] = {"more than one new consumer a minute comes among those that save "
+                               "most, as when a program changes its name all the time: one a "
+                               "minute is shown by itself, the others are part of other",
+                               .ends = "new consumers are shown at once again"},
     [KSM_CONSUMERS_FAILED] = {"who saves cannot be told: /proc or pages_shared, pages_sharing, "
                               "ksm_zero_pages of /sys/kernel/mm/ksm cannot be read",
                               .ends = "who saves can be told again"},

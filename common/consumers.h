@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "name.h"
+#include "newcomers.h"
 #include "options.h"
 #include "processes.h"
 #include "pseudofs.h"
@@ -28,7 +29,7 @@ struct ksm_consumer {
     int64_t zero;      /* pages */
     int64_t rmap_items;
     int64_t processes;
-    bool shown; /* one of the top: to be sent by itself */
+    bool shown; /* one of the top: to be sent by itself. Of newcomers not all, see newcomers.h */
 };
 
 /* real is anonymous + mapped less its share of merged pages, which RSS counts in full. What the
@@ -45,6 +46,7 @@ enum ksm_consumers_trouble {
     KSM_CONSUMERS_HIDEPID1, /* or /proc does (hidepid=1) */
     KSM_CONSUMERS_HIDDEN,   /* /proc hides other users' processes (hidepid=2) */
     KSM_CONSUMERS_EXCESS,   /* the processes' counts add up to more than the host's */
+    KSM_CONSUMERS_CROWDED,  /* too many come that were not shown before */
     KSM_CONSUMERS_FAILED,   /* /proc, or the host's own figures, cannot be read */
     KSM_CONSUMERS_LATE,     /* a sample takes longer than an interval */
     KSM_CONSUMERS_TROUBLES
@@ -90,8 +92,9 @@ struct ksm_consumers {
     struct pseudofs_file files[KSM_CONSUMERS_FILES]; /* the host's pages, by state */
     unsigned excluded;                               /* a bit for each kind */
     size_t top;
-    int in_excess; /* samples running */
-    int status;    /* of the sample in the making */
+    struct ksm_newcomers newcomers; /* to the top */
+    int in_excess;                  /* samples running */
+    int status;                     /* of the sample in the making */
     bool told[KSM_CONSUMERS_TROUBLES];
 };
 

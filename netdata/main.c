@@ -117,7 +117,7 @@ static void init_consumers(int descriptors) {
         interval = args.update_every;
     ksm_consumers_init(&consumers, &args.options, (int64_t)interval * 1000, descriptors);
     ksm_sampler_init(&sampler, &consumers);
-    consumer_charts_init(&consumer_charts, interval);
+    consumer_charts_init(&consumer_charts, interval, args.options.consumers_exclude);
 }
 
 int main(int argc, char *argv[]) {
