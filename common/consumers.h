@@ -20,14 +20,22 @@
 struct ksm_consumer {
     struct ksm_name name;
     int64_t saved;    /* bytes: the fair share of the host's saving */
-    int64_t real;     /* bytes: RSS less its share of merged pages; -1 if RSS is not known */
-    int64_t resident; /* pages: RSS; -1 if not known */
+    int64_t real;     /* bytes that it takes, see below; -1 if RSS is not known */
+    int64_t resident; /* pages: RSS of all its processes; -1 if not known */
+    int64_t mapped;   /* pages: the most of files and shared memory that one of them has mapped */
+    int64_t anonymous; /* pages: the rest of RSS of all of them */
     int64_t merging;  /* pages */
     int64_t zero;     /* pages */
     int64_t rmap_items;
     int64_t processes;
     bool shown; /* one of the top: to be sent by itself */
 };
+
+/* real is anonymous + mapped less its share of merged pages, which RSS counts in full. What the
+ * processes of one consumer share by mapping the same files or shared memory counts once, as the
+ * processes of a server do. So it is too small by what they map apart from each other; and too large
+ * by what children inherited from their parent without writing to it, as the kernel tells no more of
+ * that without walking all page tables (smaps, Pss). */
 
 /* One sample. saved = the sum over all consumers + unattributed, exactly, in bytes. */
 struct ksm_consumer_table {

@@ -107,7 +107,7 @@ static int stat_field(const char *text, size_t len, const char *key, int64_t *va
     size_t field_len = 0;
     int status = parse_field(text, len, key, &field, &field_len);
 
-    return status == 0 ? parse_number(field, field_len, value) : status;
+    return status == 0 ? parse_not_negative(field, field_len, value) : status;
 }
 
 /* Of a file that takes no lock of the process (fs/proc/base.c, proc_pid_ksm_merging_pages). */
@@ -212,6 +212,8 @@ static int read_resident(const struct ksm_processes *p, struct ksm_process *proc
             return 0;
         at = end + 1;
     }
+    if (pages[2] > pages[1])
+        return 0;
     process->resident = pages[1];
     process->mapped = pages[2];
     return 0;
@@ -692,13 +694,18 @@ int ksm_processes_look(struct ksm_processes *p) {
         [KSM_LOOK_ROUND] = walk_round,
         [KSM_LOOK_REFRESH] = refresh_all,
     };
-    int status = 0;
 
-    for (; status == 0 && p->look <= KSM_LOOK_REFRESH; p->look += status == 0)
-        status = steps[p->look](p);
-    if (status != -ECANCELED)
-        p->look = KSM_LOOK_BEGIN;
-    return status;
+    for (; p->look <= KSM_LOOK_REFRESH; p->look++) {
+        int status = steps[p->look](p);
+        if (status == -ECANCELED)
+            return status; /* p is another's now */
+        if (status != 0) {
+            p->look = KSM_LOOK_BEGIN;
+            return status;
+        }
+    }
+    p->look = KSM_LOOK_BEGIN;
+    return 0;
 }
 
 void ksm_processes_clear(struct ksm_processes *p) {

@@ -25,7 +25,8 @@ $(TOOLS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT) $(PARTS)
 	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^
 
 # Calls that unit tests make fail: __wrap_CALL in tests/support/faults.c.
-WRAPPED = open opendir pread __pread_chk write poll __poll_chk clock_gettime sysconf
+WRAPPED = open openat opendir pread __pread_chk write poll __poll_chk close clock_gettime sysconf \
+	pthread_create pthread_join
 $(UNITS): private KSM_LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
 $(UNITS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(UNIT_SUPPORT) $(PARTS)
 	$(call say,LD,$@)

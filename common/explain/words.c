@@ -66,7 +66,7 @@ static bool word_known(const struct explain_facts *f, char *buf, size_t size) {
         return figure(&ksm_figures[KSM_saved], &f->now.at[KSM_saved], buf, size);
     if (sharing->status != 0 || __builtin_mul_overflow(sharing->value, f->now.page_size, &bytes))
         return false;
-    text_bytes(bytes, buf, size);
+    human_bytes(bytes, buf, size);
     size_t len = strlen(buf);
     snprintf(buf + len, size - len, " or more");
     return true;

@@ -33,6 +33,46 @@ def output(*argv):
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
 
+# For whom.
+
+WORDS_OF_32_BITS = "The KSM plugins need a 64-bit architecture"
+
+
+@pytest.mark.parametrize("cc", ["gcc", "clang"])
+def test_a_compiler_for_32_bits_is_told_why_not(cc):
+    if not shutil.which(cc):
+        pytest.skip(f"{cc} is not installed")
+    argv = [cc, "-m32", "-fsyntax-only", "-xc", "-Icommon", "-"]
+    if subprocess.run(argv, input="", text=True, capture_output=True, check=False).returncode != 0:
+        pytest.skip(f"{cc} does not compile for 32 bits here")
+    done = subprocess.run(argv, input='#include "metrics.h"\n', text=True, capture_output=True, cwd=REPOSITORY,
+                          check=False)
+    assert done.returncode != 0 and WORDS_OF_32_BITS in done.stderr
+    native = subprocess.run([word for word in argv if word != "-m32"], input='#include "metrics.h"\n', text=True,
+                            capture_output=True, cwd=REPOSITORY, check=False)
+    assert (native.returncode, native.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("machine, looks", [("x86_64", True), ("aarch64", True), ("s390x", False)])
+def test_the_filter_looks_at_arguments_where_they_are(machine, looks):
+    """Of mmap they are in registers, but on s390x in memory, where a filter sees none."""
+    text = re.sub("(?m)^#include.*", "", (REPOSITORY / "netdata/sandbox.c").read_text())
+    defines = [f"-U__{name}__" for name in ("x86_64", "aarch64", "s390x", "riscv", "powerpc64")]
+    done = subprocess.run(["cc", "-E", "-P", *defines, f"-D__{machine}__", "-"], input=text, capture_output=True,
+                          text=True, check=True)
+    jumps = dict(re.findall(r"SYS_(\w+),\s*0,\s*(\d)", done.stdout))
+    assert (jumps["mmap"] == "4") is looks and jumps["mprotect"] == "4" and jumps["munmap"] == "1"
+
+
+@pytest.mark.parametrize("host", ["collectd", "netdata"])
+def test_packages_are_of_64_bits_alone(host):
+    control = (REPOSITORY / host / "debian/control").read_text()
+    architectures = re.findall("^Architecture: (.*)$", control, re.MULTILINE)
+    assert len(architectures) == 1
+    for name in architectures[0].split():
+        assert output("dpkg-architecture", "-f", f"-a{name}", "-qDEB_HOST_ARCH_BITS") == "64\n", name
+
+
 def test_module_register_is_the_only_export(build):
     symbols = [line.split()[-1] for line in output("nm", "-D", "--defined-only", build / "ksm.so").splitlines()]
     assert symbols == ["module_register"]

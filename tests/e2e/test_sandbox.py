@@ -166,12 +166,17 @@ def test_says_at_start_what_is_in_force(build):
     assert all(part in word for part in ("capabilities", "no new privileges yes", "Landlock", "those of a sample"))
 
 
-# Kernels that have less.
+# Kernels that have less, or refuse it.
 
 LACKING = {
-    "landlock": ["no new privileges yes", "files (Landlock) not in", "system calls (seccomp) those"],
-    "seccomp": ["no new privileges yes", "system calls (seccomp) not in"],
-    "no_new_privs": ["no new privileges not in", "files (Landlock) not in", "system calls (seccomp) not in"],
+    "landlock": ["no new privileges yes", "files (Landlock) not in this kernel,", "system calls (seccomp) those"],
+    "landlock-off": ["files (Landlock) not in this kernel,", "system calls (seccomp) those"],
+    "landlock-refused": ["files (Landlock) not: Operation not permitted,", "system calls (seccomp) those"],
+    "landlock-full": ["files (Landlock) not: Argument list too long,", "system calls (seccomp) those"],
+    "seccomp": ["no new privileges yes", "system calls (seccomp) not in this kernel"],
+    "seccomp-refused": ["no new privileges yes", "system calls (seccomp) not: Permission denied"],
+    "no_new_privs": ["no new privileges not in this kernel,", "files (Landlock) not in this kernel,",
+                     "system calls (seccomp) not in this kernel"],
 }
 
 
