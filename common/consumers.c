@@ -7,25 +7,20 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "parse.h"
+#include "derive.h"
 #include "share.h"
-
-enum { SHARING, SHARED, ZERO, UNSHARED, VOLATILE };
 
 /* Counts that are too large are no news before they are so by more than that, so long. */
 enum { EXCESS_THOUSANDTHS = 10, EXCESS_SAMPLES = 6 };
 
 void ksm_consumers_init(struct ksm_consumers *c, const struct ksm_options *options,
                         int64_t interval, int may_keep) {
-    static const char *const names[KSM_CONSUMERS_FILES] = {
-        [SHARING] = "pages_sharing",   [SHARED] = "pages_shared",     [ZERO] = "ksm_zero_pages",
-        [UNSHARED] = "pages_unshared", [VOLATILE] = "pages_volatile",
-    };
-
     memset(c, 0, sizeof(*c));
     ksm_processes_init(&c->processes, options->root, may_keep);
-    for (size_t i = 0; i < KSM_CONSUMERS_FILES; i++)
-        pseudofs_init(&c->files[i], options->root, "sys/kernel/mm/ksm", names[i]);
+    ksm_directory_init(&c->directory, options->root); /* of no KSM no file can be read */
+    for (size_t id = 0; id < KSM_FIGURES; id++)
+        c->host.at[id].status = -ENOENT;
+    c->host.page_size = sysconf(_SC_PAGESIZE);
     c->excluded = options->consumers_exclude;
     c->top = (size_t)options->consumers;
     const bool unknown = c->processes.source == KSM_PROCESS_NOTHING;
@@ -34,15 +29,14 @@ void ksm_consumers_init(struct ksm_consumers *c, const struct ksm_options *optio
                                            .opted_in = -1,
                                            .recorded = -1,
                                            .interval = interval,
-                                           .page_size = sysconf(_SC_PAGESIZE)};
+                                           .page_size = c->host.page_size};
     c->next = c->table;
     ksm_newcomers_init(&c->newcomers, c->top);
 }
 
 static void forget(struct ksm_consumers *c) {
     ksm_processes_clear(&c->processes);
-    for (size_t i = 0; i < KSM_CONSUMERS_FILES; i++)
-        pseudofs_close(&c->files[i]);
+    ksm_directory_close(&c->directory);
     c->in_excess = 0;
 }
 
@@ -145,39 +139,36 @@ static int group(struct ksm_consumers *c) {
     return status;
 }
 
-static int read_host(struct ksm_consumers *c, int64_t now, size_t i, int64_t *value) {
-    char buf[64];
-    ssize_t n = pseudofs_read(&c->files[i], now, false, buf, sizeof(buf));
-
-    return n < 0 ? (int)n : parse_not_negative(buf, (size_t)n, value);
+/* The pages of the host, by their state. */
+static void read_host(struct ksm_consumers *c, int64_t now) {
+    for (size_t id = 0; id < KSM_FIGURES; id++) {
+        const struct ksm_figure *figure = &ksm_figures[id];
+        if (figure->source == KSM_SOURCE_KSM && figure->kind == KSM_KIND_GAUGE &&
+            figure->unit == KSM_UNIT_PAGES)
+            ksm_directory_read(&c->directory, id, now, &c->host.at[id]);
+    }
+    ksm_derive(&c->host);
 }
 
 bool ksm_consumers_registered(struct ksm_consumers *c, int64_t now) {
-    for (size_t i = 0; i < KSM_CONSUMERS_FILES; i++) {
-        int64_t pages = 0;
-        int status = read_host(c, now, i, &pages);
-        if (status == 0 ? pages != 0 : status != -ENOENT)
-            return true;
-    }
-    return false;
+    read_host(c, now);
+    return ksm_registered(&c->host);
 }
 
 static int read_division(struct ksm_consumers *c, int64_t now, struct ksm_division *d) {
-    int64_t pages = 0;
-    int status = read_host(c, now, SHARED, &d->shared);
+    const struct ksm_value *at = c->host.at;
 
-    if (status == 0)
-        status = read_host(c, now, SHARING, &d->sharing);
-    if (status == 0) {
-        status = read_host(c, now, ZERO, &d->zero);
-        c->next.tells_zero = status != -ENOENT;
-        if (!c->next.tells_zero) /* before 6.6 */
-            status = 0;
-    }
-    if (status == 0 && (__builtin_add_overflow(d->sharing, d->zero, &pages) ||
-                        __builtin_mul_overflow(pages, c->next.page_size, &c->next.saved)))
-        status = -ERANGE;
-    return status;
+    read_host(c, now);
+    if (at[KSM_shared].status != 0)
+        return at[KSM_shared].status;
+    if (at[KSM_saved].status != 0) /* sharing or zero cannot be read */
+        return at[KSM_saved].status;
+    c->next.tells_zero = at[KSM_zero].status == 0; /* not before 6.6 */
+    c->next.saved = at[KSM_saved].value;
+    *d = (struct ksm_division){.shared = at[KSM_shared].value,
+                               .sharing = at[KSM_sharing].value,
+                               .zero = c->next.tells_zero ? at[KSM_zero].value : 0};
+    return 0;
 }
 
 /* As consumers.h has it. */

@@ -11,11 +11,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "directory.h"
 #include "name.h"
 #include "newcomers.h"
 #include "options.h"
 #include "processes.h"
-#include "pseudofs.h"
 
 /* All that is known of one consumer at one sample. */
 struct ksm_consumer {
@@ -81,16 +81,15 @@ struct ksm_consumer_table {
     int64_t page_size; /* bytes */
 };
 
-enum { KSM_CONSUMERS_FILES = 5 };
-
 struct ksm_consumers {
     struct ksm_consumer_table table; /* the result: of the last sample */
 
     struct ksm_processes processes;
-    struct ksm_consumer_table next;                  /* in the making */
-    size_t size[2];                                  /* room in table.list and next.list */
-    struct pseudofs_file files[KSM_CONSUMERS_FILES]; /* the host's pages, by state */
-    unsigned excluded;                               /* a bit for each kind */
+    struct ksm_consumer_table next; /* in the making */
+    size_t size[2];                 /* room in table.list and next.list */
+    struct ksm_directory directory; /* the host's pages, by state: */
+    struct ksm_sample host;         /* of these the last reading */
+    unsigned excluded;              /* a bit for each kind */
     size_t top;
     struct ksm_newcomers newcomers; /* to the top */
     int in_excess;                  /* samples running */

@@ -24,12 +24,12 @@ struct crowd_process {
     int64_t zero;
     int64_t rmap_items;
     int64_t resident;
-    int64_t mapped;     /* the part of it that is files and shared memory */
     int64_t started;    /* clock ticks since boot */
     const char *cgroup; /* all lines */
     const char *cmdline;
     size_t cmdline_len; /* its NULs included */
     const char *comm;   /* without the newline */
+    int64_t mapped;     /* of resident: files and shared memory */
 };
 
 /* Writes the files of a process below dir/proc/PID. */
