@@ -26,11 +26,17 @@ void ksm_consumers_init(struct ksm_consumers *c, const struct ksm_options *optio
     ksm_processes_init(&c->processes, options->root, may_keep);
     for (size_t i = 0; i < KSM_CONSUMERS_FILES; i++)
         pseudofs_init(&c->files[i], options->root, "sys/kernel/mm/ksm", names[i]);
-    c->page_size = sysconf(_SC_PAGESIZE);
-    c->interval = interval;
     c->excluded = options->consumers_exclude;
     c->top = (size_t)options->consumers;
-    c->trouble[KSM_CONSUMERS_UNKNOWN] = c->processes.source == KSM_PROCESS_NOTHING;
+    const bool unknown = c->processes.source == KSM_PROCESS_NOTHING;
+    c->table = (struct ksm_consumer_table){.trouble[KSM_CONSUMERS_UNKNOWN] = unknown,
+                                           .known = !unknown && c->top > 0,
+                                           .opted_in = -1,
+                                           .recorded = -1,
+                                           .interval = interval,
+                                           .page_size = sysconf(_SC_PAGESIZE)};
+    c->next = c->table;
+    ksm_newcomers_init(&c->newcomers, c->top);
 }
 
 static void forget(struct ksm_consumers *c) {
@@ -169,7 +175,7 @@ static int read_division(struct ksm_consumers *c, int64_t now, struct ksm_divisi
             status = 0;
     }
     if (status == 0 && (__builtin_add_overflow(d->sharing, d->zero, &pages) ||
-                        __builtin_mul_overflow(pages, c->page_size, &c->next.saved)))
+                        __builtin_mul_overflow(pages, c->next.page_size, &c->next.saved)))
         status = -ERANGE;
     return status;
 }
@@ -181,7 +187,7 @@ static int64_t real_memory(const struct ksm_consumers *c, const struct ksm_consu
 
     if (consumer->resident < 0 || consumer->anonymous < share->merged ||
         __builtin_mul_overflow(add(consumer->anonymous - share->merged, consumer->mapped),
-                               c->page_size, &bytes))
+                               c->next.page_size, &bytes))
         return -1;
     return bytes;
 }
@@ -197,7 +203,7 @@ static void divide(struct ksm_consumers *c, struct ksm_division *d) {
     for (size_t i = 0; i < table->count; i++) {
         struct ksm_consumer *consumer = &table->list[i];
         struct ksm_share share = ksm_share_of(d, consumer->merging, consumer->zero);
-        consumer->saved = share.saved * c->page_size;
+        consumer->saved = share.saved * c->next.page_size;
         consumer->real = real_memory(c, consumer, &share);
         table->by_kind[consumer->name.kind] += consumer->saved;
         table->unattributed -= consumer->saved;
@@ -228,6 +234,7 @@ static int rank(struct ksm_consumers *c) {
     struct ksm_consumer_table *table = &c->next;
     const struct ksm_consumer_table *last = &c->table;
     struct ksm_consumer **ranked = calloc(table->count + 1, sizeof(*ranked));
+    size_t places = c->top;
 
     if (!ranked)
         return -ENOMEM;
@@ -239,11 +246,15 @@ static int rank(struct ksm_consumers *c) {
         table->list[i].shown = before && before->shown;
         ranked[i] = &table->list[i];
     }
+    ksm_newcomers_sample(&c->newcomers, table->interval);
     qsort(ranked, table->count, sizeof(*ranked), by_weight);
     table->other = (struct ksm_consumer){.name = {.text = "other"}};
     for (size_t i = 0; i < table->count; i++) {
-        ranked[i]->shown = i < c->top;
-        if (!ranked[i]->shown)
+        ranked[i]->shown = places > 0 && (ranked[i]->shown ||
+                                          ksm_newcomers_admit(&c->newcomers, &ranked[i]->name));
+        if (ranked[i]->shown)
+            places--;
+        else
             ksm_consumer_add(&table->other, ranked[i]);
     }
     free(ranked);
@@ -297,25 +308,46 @@ int ksm_consumers_sample(struct ksm_consumers *c, bool registered, int64_t now) 
     return 0;
 }
 
+/* Processes that KSM has records of. */
+static int64_t count_recorded(const struct ksm_consumers *c) {
+    int64_t recorded = 0;
+
+    if (c->status != 0 || c->processes.source != KSM_PROCESS_STAT)
+        return -1;
+    for (size_t i = 0; i < c->processes.count; i++)
+        recorded += c->processes.list[i].rmap_items > 0;
+    return recorded;
+}
+
+static void swap_tables(struct ksm_consumers *c) {
+    const struct ksm_consumer_table table = c->next;
+    const size_t size = c->size[1];
+
+    c->next = c->table;
+    c->size[1] = c->size[0];
+    c->table = table;
+    c->size[0] = size;
+}
+
 void ksm_consumers_publish(struct ksm_consumers *c) {
     const struct ksm_processes *processes = &c->processes;
 
-    if (c->status == 0) {
-        struct ksm_consumer_table table = c->next;
-        size_t size = c->size[1];
-        c->next = c->table;
-        c->size[1] = c->size[0];
-        c->table = table;
-        c->size[0] = size;
-    }
+    if (c->status == 0)
+        swap_tables(c);
     c->table.valid = c->status == 0;
-    c->trouble[KSM_CONSUMERS_DENIED] = processes->denial == KSM_DENIED_MODE;
-    c->trouble[KSM_CONSUMERS_MODULE] = processes->denial == KSM_DENIED_MODULE;
-    c->trouble[KSM_CONSUMERS_HIDEPID1] = processes->denial == KSM_DENIED_HIDEPID1;
-    c->trouble[KSM_CONSUMERS_HIDDEN] = processes->hidden;
-    c->trouble[KSM_CONSUMERS_FAILED] = c->status != 0;
-    c->trouble[KSM_CONSUMERS_EXCESS] = c->in_excess >= EXCESS_SAMPLES;
-    c->trouble[KSM_CONSUMERS_LATE] = false;
+    c->table.swept = processes->swept;
+    c->table.hidden = processes->hidden;
+    c->table.denied = processes->denied;
+    c->table.opted_in = processes->opted_in;
+    c->table.recorded = count_recorded(c);
+    c->table.trouble[KSM_CONSUMERS_DENIED] = processes->denial == KSM_DENIED_MODE;
+    c->table.trouble[KSM_CONSUMERS_MODULE] = processes->denial == KSM_DENIED_MODULE;
+    c->table.trouble[KSM_CONSUMERS_HIDEPID1] = processes->denial == KSM_DENIED_HIDEPID1;
+    c->table.trouble[KSM_CONSUMERS_HIDDEN] = processes->hidden;
+    c->table.trouble[KSM_CONSUMERS_FAILED] = c->status != 0;
+    c->table.trouble[KSM_CONSUMERS_EXCESS] = c->in_excess >= EXCESS_SAMPLES;
+    c->table.trouble[KSM_CONSUMERS_CROWDED] = c->newcomers.held_back;
+    c->table.trouble[KSM_CONSUMERS_LATE] = false;
 }
 
 /* ---- the news ---- */
@@ -352,6 +384,10 @@ static const struct {
          "host's, by over 1 %; the shares are scaled down (before Linux "
          "6.18 a forked child starts with its parent's count)",
          .ends = "the processes' counts of merged pages agree with the host's again"},
+    [KSM_CONSUMERS_CROWDED] = {"more than one new consumer a minute comes among those that save "
+                               "most, as when a program changes its name all the time: one a "
+                               "minute is shown by itself, the others are part of other",
+                               .ends = "new consumers are shown at once again"},
     [KSM_CONSUMERS_FAILED] = {"who saves cannot be told: /proc or pages_shared, pages_sharing, "
                               "ksm_zero_pages of /sys/kernel/mm/ksm cannot be read",
                               .ends = "who saves can be told again"},
@@ -363,9 +399,10 @@ static const struct {
 
 void ksm_consumers_news(struct ksm_consumers *c, void (*tell)(bool bad, const char *message)) {
     for (size_t i = 0; i < KSM_CONSUMERS_TROUBLES; i++) {
-        if (c->trouble[i] == c->told[i])
+        if (c->table.trouble[i] == c->told[i])
             continue;
-        c->told[i] = c->trouble[i];
-        tell(c->trouble[i] && !words[i].harmless, c->trouble[i] ? words[i].begins : words[i].ends);
+        c->told[i] = c->table.trouble[i];
+        tell(c->table.trouble[i] && !words[i].harmless,
+             c->table.trouble[i] ? words[i].begins : words[i].ends);
     }
 }

@@ -36,7 +36,7 @@ static void look_at_consumers(struct explain_facts *facts) {
     while (ksm_sampler_look(&sampler, clock_ms(CLOCK_MONOTONIC)) == KSM_SAMPLER_BUSY &&
            clock_ms(CLOCK_MONOTONIC) - start < MOST_MS)
         poll(NULL, 0, (int)(ksm_sampler_next(&sampler) - clock_ms(CLOCK_MONOTONIC)));
-    explain_consumers(facts, &consumers);
+    facts->consumers = &consumers.table;
 }
 
 static void look(struct explain_facts *facts) {

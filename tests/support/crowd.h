@@ -24,6 +24,7 @@ struct crowd_process {
     int64_t zero;
     int64_t rmap_items;
     int64_t resident;
+    int64_t mapped;     /* the part of it that is files and shared memory */
     int64_t started;    /* clock ticks since boot */
     const char *cgroup; /* all lines */
     const char *cmdline;

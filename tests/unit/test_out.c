@@ -287,7 +287,7 @@ START_TEST(reader_writes_first) {
             _exit(1);
         slow_reader(text, len);
     }
-    alarm(10);
+    alarm(20);
     out_text(&out, text);
     expect_flush(0);
     close(ends[1]);
