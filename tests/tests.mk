@@ -30,7 +30,7 @@ WRAPPED = open openat opendir pread __pread_chk write poll __poll_chk close cloc
 $(UNITS): private KSM_LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
 $(UNITS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(UNIT_SUPPORT) $(PARTS)
 	$(call say,LD,$@)
-	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^ $(CHECK_LIBS)
+	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(CHECK_LIBS)
 comma = ,
 
 # This one loads the ksm.so that ships, which finds its collectd in the program itself.

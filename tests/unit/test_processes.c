@@ -132,7 +132,7 @@ static const struct {
      TEXT("12\n"), KSM_PROCESS_STAT, true, 12, 7, 40},
     {"6.6, zero pages below 0",
      TEXT("ksm_rmap_items 40\nksm_zero_pages -1\nksm_merging_pages 12\nksm_process_profit -9\n"),
-     TEXT("12\n"), KSM_PROCESS_STAT, true, 12, 0, 40},
+     TEXT("12\n"), KSM_PROCESS_STAT, false, 0, 0, 0},
     {"6.6, zero pages only",
      TEXT("ksm_rmap_items 0\nksm_zero_pages 7\nksm_merging_pages 0\nksm_process_profit 0\n"),
      TEXT("0\n"), KSM_PROCESS_STAT, true, 0, 7, 0},
