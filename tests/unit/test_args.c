@@ -19,7 +19,7 @@ static void hear(const char *message) {
     snprintf(told[told_count++], sizeof(told[0]), "%s", message);
 }
 
-static void set_up(void) {
+void before_each(void) {
     unsetenv("NETDATA_HOST_PREFIX");
     unsetenv("NETDATA_UPDATE_EVERY");
 }
@@ -138,7 +138,7 @@ static void parse(const char *const words[]) {
         free(argv[--argc]);
 }
 
-START_TEST(command_lines) {
+TEST_TIMES(command_lines, ROWS(rows)) {
     const struct row *row = &rows[_i];
     const char *root = row->root ? row->root : "/";
     int seconds = row->seconds ? row->seconds : 1;
@@ -162,7 +162,6 @@ START_TEST(command_lines) {
         ck_assert_msg(strstr(told[i], row->says[i]), "%s …: got \"%s\", want \"%s\" in it", first,
                       told[i], row->says[i]);
 }
-END_TEST
 
 /* What the agent sets before it starts a plugin. */
 static const struct {
@@ -189,7 +188,7 @@ static const struct {
     {"/host", "2", {"1", "--settings=yes"}, "/host", 2, 0},
 };
 
-START_TEST(environment) {
+TEST_TIMES(environment, ROWS(environments)) {
     const char *prefix = environments[_i].prefix;
     const char *least = environments[_i].least;
 
@@ -206,9 +205,8 @@ START_TEST(environment) {
                   args.update_every, environments[_i].seconds);
     ck_assert_int_eq(told_count, environments[_i].messages);
 }
-END_TEST
 
-START_TEST(prefix_that_is_too_long) {
+TEST(prefix_that_is_too_long) {
     static const char *const nothing[] = {NULL};
     static char prefix[2 * PATH_MAX];
 
@@ -217,16 +215,4 @@ START_TEST(prefix_that_is_too_long) {
     parse(nothing);
     ck_assert_str_eq(args.options.root, "/");
     ck_assert_int_eq(told_count, 1);
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("args");
-    TCase *words = suite_case(suite, "words");
-
-    tcase_add_checked_fixture(words, set_up, NULL);
-    tcase_add_loop_test(words, command_lines, 0, ROWS(rows));
-    tcase_add_loop_test(words, environment, 0, ROWS(environments));
-    tcase_add_test(words, prefix_that_is_too_long);
-    return suite_run(suite);
 }

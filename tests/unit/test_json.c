@@ -20,7 +20,7 @@ static const char *written(void) {
     return out.buf;
 }
 
-static void set_up(void) {
+void before_each(void) {
     out_init(&out, -1);
 }
 
@@ -56,14 +56,13 @@ static const struct {
     {"\xc3\xa4\xc3", "\"\xc3\xa4\\ufffd\""},
 };
 
-START_TEST(string) {
+TEST_TIMES(string, ROWS(strings)) {
     const char *text = strings[_i].text;
 
     json_string(suite_guarded(text, strlen(text) + 1), &out);
     ck_assert_msg(strcmp(written(), strings[_i].want) == 0, "%s: got %s, want %s",
                   suite_quote(text, strlen(text)), written(), strings[_i].want);
 }
-END_TEST
 
 /* Exactly: the digits say what the number of bytes is, no more and no less. */
 static const struct {
@@ -84,14 +83,13 @@ static const struct {
     {INT64_MAX, "8796093022207.99999904632568359375"},
 };
 
-START_TEST(size) {
+TEST_TIMES(size, ROWS(sizes)) {
     json_mib(sizes[_i].bytes, &out);
     ck_assert_msg(strcmp(written(), sizes[_i].want) == 0, "%" PRId64 ": got %s, want %s",
                   sizes[_i].bytes, written(), sizes[_i].want);
 }
-END_TEST
 
-START_TEST(any_size) {
+TEST(any_size) {
     for (int i = 0; i < 10000; i++) {
         int64_t bytes = (int64_t)(suite_random() >> (11 + suite_random() % 40));
         out.len = 0;
@@ -100,16 +98,4 @@ START_TEST(any_size) {
         ck_assert_msg(strtod(written(), NULL) * 1048576 == (double)bytes, "%" PRId64 ": got %s",
                       bytes, written());
     }
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("json");
-    TCase *cases = suite_case(suite, "json");
-
-    tcase_add_checked_fixture(cases, set_up, NULL);
-    tcase_add_loop_test(cases, string, 0, ROWS(strings));
-    tcase_add_loop_test(cases, size, 0, ROWS(sizes));
-    tcase_add_test(cases, any_size);
-    return suite_run(suite);
 }

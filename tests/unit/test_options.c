@@ -15,13 +15,13 @@
 static struct ksm_options options;
 static char message[1024];
 
-static void set_up(void) {
+void before_each(void) {
     memset(&options, 0x5a, sizeof(options));
     ksm_options_init(&options);
     strcpy(message, "untouched");
 }
 
-START_TEST(defaults) {
+TEST(defaults) {
     ck_assert_str_eq(options.root, "/");
     ck_assert_int_eq(options.settings, true);
     ck_assert_int_eq(options.consumers, 20);
@@ -29,7 +29,6 @@ START_TEST(defaults) {
     ck_assert_uint_eq(options.consumers_exclude, 0);
     ck_assert_int_eq(options.function_access, KSM_ACCESS_MEMBERS);
 }
-END_TEST
 
 /* One option as text, for comparison. */
 static const char *text_of(const char *key) {
@@ -92,7 +91,7 @@ static const char *key_of(enum ksm_host host, const char *key, const char *word)
     return host == KSM_COLLECTD ? key : word;
 }
 
-START_TEST(good_values) {
+TEST_TIMES(good_values, 2 * ROWS(good_rows)) {
     const struct good *row = &good_rows[_i / 2];
     enum ksm_host host = _i % 2 == 0 ? KSM_COLLECTD : KSM_NETDATA;
     const char *key = key_of(host, row->key, row->word);
@@ -103,7 +102,6 @@ START_TEST(good_values) {
     ck_assert_msg(strcmp(text_of(row->key), row->want) == 0, "%s \"%s\": got \"%s\", want \"%s\"",
                   key, row->value, text_of(row->key), row->want);
 }
-END_TEST
 
 #define FLAGS "yes or no"
 #define COUNTS "a whole number from 0 to 200"
@@ -158,7 +156,7 @@ static void expect_message(const char *word) {
     ck_assert_msg(!strchr(message, '\n'), "message \"%s\": more than a line", message);
 }
 
-START_TEST(bad_values) {
+TEST_TIMES(bad_values, 2 * ROWS(bad_rows)) {
     const struct bad *row = &bad_rows[_i / 2];
     enum ksm_host host = _i % 2 == 0 ? KSM_COLLECTD : KSM_NETDATA;
     const char *key = key_of(host, row->key, row->word);
@@ -177,9 +175,8 @@ START_TEST(bad_values) {
     if (host == KSM_NETDATA)
         expect_message("--");
 }
-END_TEST
 
-START_TEST(unknown_keys) {
+TEST(unknown_keys) {
     static const struct {
         enum ksm_host host;
         const char *key;
@@ -214,10 +211,9 @@ START_TEST(unknown_keys) {
                 expect_message(host == KSM_COLLECTD ? option.key : option.word);
     }
 }
-END_TEST
 
 /* What one host alone has is unknown to the other, and not named there either. */
-START_TEST(of_one_host_alone) {
+TEST(of_one_host_alone) {
     static const struct {
         const char *value;
         int status;
@@ -247,10 +243,9 @@ START_TEST(of_one_host_alone) {
         expect_message("there are Root, Consumers, ConsumersInterval, ConsumersExclude, Settings");
     }
 }
-END_TEST
 
 /* Paths up to the system's limit, and no further. */
-START_TEST(long_roots) {
+TEST(long_roots) {
     static char root[PATH_MAX + 100];
 
     for (size_t len = PATH_MAX - 2; len <= PATH_MAX + 1; len++) {
@@ -265,10 +260,9 @@ START_TEST(long_roots) {
         ck_assert_str_eq(options.root, want == 0 ? root : "/");
     }
 }
-END_TEST
 
 /* Texts of any length end in messages of one line that fit. */
-START_TEST(long_texts) {
+TEST(long_texts) {
     static char text[10000];
     char small[40];
 
@@ -285,10 +279,9 @@ START_TEST(long_texts) {
     ck_assert_uint_lt(strnlen(small, 32), 32);
     ck_assert_int_eq(small[32], 0x5a);
 }
-END_TEST
 
 /* The last word counts; a bad one in between changes nothing. */
-START_TEST(again) {
+TEST(again) {
     ck_assert_int_eq(
         ksm_options_set(&options, KSM_COLLECTD, "Consumers", "5", message, sizeof(message)), 0);
     ck_assert_int_eq(
@@ -299,10 +292,9 @@ START_TEST(again) {
         ksm_options_set(&options, KSM_COLLECTD, "Consumers", "6", message, sizeof(message)), 0);
     ck_assert_int_eq(options.consumers, 6);
 }
-END_TEST
 
 /* What the documentation says of each option holds. */
-START_TEST(documentation) {
+TEST(documentation) {
     struct ksm_option_text option;
     size_t i = 0;
 
@@ -322,24 +314,4 @@ START_TEST(documentation) {
     }
     ck_assert_uint_gt(i, 0);
     ck_assert_int_eq(ksm_options_text(i, &option), -ENOENT);
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("options");
-    TCase *values = suite_case(suite, "values");
-    TCase *texts = suite_case(suite, "texts");
-
-    tcase_add_checked_fixture(values, set_up, NULL);
-    tcase_add_test(values, defaults);
-    tcase_add_loop_test(values, good_values, 0, 2 * ROWS(good_rows));
-    tcase_add_loop_test(values, bad_values, 0, 2 * ROWS(bad_rows));
-    tcase_add_test(values, unknown_keys);
-    tcase_add_test(values, again);
-    tcase_add_test(values, of_one_host_alone);
-    tcase_add_checked_fixture(texts, set_up, NULL);
-    tcase_add_test(texts, long_roots);
-    tcase_add_test(texts, long_texts);
-    tcase_add_test(texts, documentation);
-    return suite_run(suite);
 }

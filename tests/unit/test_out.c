@@ -19,7 +19,7 @@
 static struct out out;
 static int ends[2]; /* of a pipe that out writes to */
 
-static void set_up(void) {
+void before_each(void) {
     ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
     fcntl(ends[1], F_SETPIPE_SZ, 1024 * 1024);
     out_init(&out, ends[1]);
@@ -79,14 +79,13 @@ static const struct {
     {INT64_MIN + 1, "-9223372036854775807"},
 };
 
-START_TEST(number) {
+TEST_TIMES(number, ROWS(numbers)) {
     out_number(&out, numbers[_i].number);
     expect_flush(0);
     expect_written(numbers[_i].text, strlen(numbers[_i].text));
 }
-END_TEST
 
-START_TEST(random_numbers) {
+TEST(random_numbers) {
     for (int i = 0; i < 100000; i++) {
         int64_t n = (int64_t)(suite_random() >> suite_random() % 64);
         char want[32];
@@ -98,9 +97,8 @@ START_TEST(random_numbers) {
                       suite_seed());
     }
 }
-END_TEST
 
-START_TEST(one_write) {
+TEST(one_write) {
     out_text(&out, "SET ");
     out_text(&out, "");
     out_number(&out, -7);
@@ -115,7 +113,6 @@ START_TEST(one_write) {
     expect_flush(0);
     expect_written("next\n", 5);
 }
-END_TEST
 
 /* Around the buffer's size, in one text and in small ones. */
 static const struct {
@@ -131,7 +128,7 @@ static const struct {
     {10 * sizeof(out.buf) + 7, 11},
 };
 
-START_TEST(long_text) {
+TEST_TIMES(long_text, ROWS(lengths)) {
     size_t len = lengths[_i].len;
     char *text = some_text(len);
 
@@ -148,9 +145,8 @@ START_TEST(long_text) {
     expect_written(text, len);
     free(text);
 }
-END_TEST
 
-START_TEST(short_writes) {
+TEST_TIMES(short_writes, 4) {
     static const size_t most[] = {1, 7, 4096, 5000};
     char *text = some_text(20000);
 
@@ -161,9 +157,8 @@ START_TEST(short_writes) {
     expect_written(text, 20000);
     free(text);
 }
-END_TEST
 
-START_TEST(errors_that_pass) {
+TEST_TIMES(errors_that_pass, 2) {
     static const int errors[] = {EINTR, EAGAIN};
     char *text = some_text(20000);
 
@@ -177,10 +172,9 @@ START_TEST(errors_that_pass) {
     expect_written(text, 20000);
     free(text);
 }
-END_TEST
 
 /* After these nothing is written any more, not even what could be. */
-START_TEST(errors_that_stay) {
+TEST_TIMES(errors_that_stay, 4) {
     static const int errors[] = {EPIPE, ENOSPC, EIO, EBADF};
 
     faults_shorten(3);
@@ -201,9 +195,8 @@ START_TEST(errors_that_stay) {
     ck_assert_int_eq(faults_count(FAULTS_WRITE), 2);
     free(text);
 }
-END_TEST
 
-START_TEST(reader_has_gone) {
+TEST(reader_has_gone) {
     close(ends[0]);
     out_text(&out, "abc");
     expect_flush(-EPIPE);
@@ -211,7 +204,6 @@ START_TEST(reader_has_gone) {
     expect_flush(-EPIPE);
     ck_assert_int_eq(faults_count(FAULTS_WRITE), 1);
 }
-END_TEST
 
 /* Reads until there is nothing more, in small pieces with rests; exits 0 if it was the text. */
 static void slow_reader(const char *want, size_t len) {
@@ -229,7 +221,7 @@ static void slow_reader(const char *want, size_t len) {
 }
 
 /* A pipe that is full, blocking or not: everything comes through, in order. */
-START_TEST(full_pipe) {
+TEST_TIMES(full_pipe, 2) {
     const size_t len = 300000;
     char *text = some_text(len);
     int status = 0;
@@ -249,10 +241,9 @@ START_TEST(full_pipe) {
     ck_assert_int_gt(faults_count(FAULTS_WRITE), (int)(len / sizeof(out.buf)));
     free(text);
 }
-END_TEST
 
 /* A reader that goes while the writer waits for it. */
-START_TEST(reader_goes_while_the_pipe_is_full) {
+TEST(reader_goes_while_the_pipe_is_full) {
     fcntl(ends[1], F_SETPIPE_SZ, 4096);
     fcntl(ends[1], F_SETFL, O_NONBLOCK);
     pid_t reader = fork();
@@ -268,25 +259,4 @@ START_TEST(reader_goes_while_the_pipe_is_full) {
     expect_flush(-EPIPE);
     waitpid(reader, NULL, 0);
     free(text);
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("out");
-    TCase *texts = suite_case(suite, "texts");
-    TCase *writes = suite_case(suite, "writes");
-
-    tcase_add_checked_fixture(texts, set_up, NULL);
-    tcase_add_loop_test(texts, number, 0, ROWS(numbers));
-    tcase_add_test(texts, random_numbers);
-    tcase_add_test(texts, one_write);
-    tcase_add_loop_test(texts, long_text, 0, ROWS(lengths));
-    tcase_add_checked_fixture(writes, set_up, NULL);
-    tcase_add_loop_test(writes, short_writes, 0, 4);
-    tcase_add_loop_test(writes, errors_that_pass, 0, 2);
-    tcase_add_loop_test(writes, errors_that_stay, 0, 4);
-    tcase_add_test(writes, reader_has_gone);
-    tcase_add_loop_test(writes, full_pipe, 0, 2);
-    tcase_add_test(writes, reader_goes_while_the_pipe_is_full);
-    return suite_run(suite);
 }

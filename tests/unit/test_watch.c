@@ -36,7 +36,7 @@ static void hear(bool bad, const char *message) {
     told_count++;
 }
 
-static void set_up(void) {
+void before_each(void) {
     dir = suite_dir();
     host_make(dir);
     faults_clear();
@@ -100,7 +100,7 @@ static void heal(void) {
 }
 
 /* Once when it goes bad, never while it is, once when it is well. */
-START_TEST(bad_and_well_again) {
+TEST_TIMES(bad_and_well_again, ROWS(faults)) {
     const char *path = host_path(KSM_unshared);
     char file[PATH_MAX];
 
@@ -126,9 +126,8 @@ START_TEST(bad_and_well_again) {
         }
     }
 }
-END_TEST
 
-START_TEST(bad_from_the_start) {
+TEST_TIMES(bad_from_the_start, ROWS(faults)) {
     inflict(_i);
     tick_after(second);
     if (faults[_i].open_err == ENOENT) { /* then this kernel never had it */
@@ -145,9 +144,8 @@ START_TEST(bad_from_the_start) {
     tick_after(minute);
     expect_one("well", false, "ksm/pages_unshared", "again", "");
 }
-END_TEST
 
-START_TEST(file_longer_than_any) {
+TEST(file_longer_than_any) {
     static char text[8192];
 
     memset(text, '7', sizeof(text));
@@ -155,9 +153,8 @@ START_TEST(file_longer_than_any) {
     tick_after(second);
     expect_one("long", true, "ksm/pages_unshared", "longer than any", "unshared");
 }
-END_TEST
 
-START_TEST(another_fault_is_no_news) {
+TEST(another_fault_is_no_news) {
     tick_after(second);
     host_write(dir, KSM_unshared, TEXT(""));
     tick_after(second);
@@ -172,10 +169,9 @@ START_TEST(another_fault_is_no_news) {
     tick_after(minute);
     expect_one("well", false, "ksm/pages_unshared", "again", "");
 }
-END_TEST
 
 /* A file that could not be opened, and then is gone, was never read: it cannot be "read again". */
-START_TEST(unreadable_then_gone) {
+TEST(unreadable_then_gone) {
     faults_fail(FAULTS_OPEN, "/pages_unshared", 0, EACCES);
     tick_after(second);
     expect_one("unreadable", true, "ksm/pages_unshared", "Permission denied", "unshared");
@@ -189,10 +185,9 @@ START_TEST(unreadable_then_gone) {
     tick_after(minute);
     expect_one("well", false, "ksm/pages_unshared", "again", "");
 }
-END_TEST
 
 /* An old kernel lacks many files: nobody needs to know. */
-START_TEST(kernel_never_had_it) {
+TEST(kernel_never_had_it) {
     static const enum ksm_id new[] = {KSM_zero,    KSM_general_profit, KSM_scanned,
                                       KSM_skipped, KSM_chains,         KSM_smart_scan,
                                       KSM_cow,     KSM_swpin_copy,     KSM_mem_available};
@@ -210,19 +205,17 @@ START_TEST(kernel_never_had_it) {
     tick_after(second);
     expect_one("and goes", true, "ksm/pages_skipped", "not there any more", "skipped");
 }
-END_TEST
 
-START_TEST(no_kernel_threads_in_sight) {
+TEST(no_kernel_threads_in_sight) {
     tree_unlink(dir, "proc/2/stat");
     for (int i = 0; i < 5; i++) {
         tick_after(minute);
         expect_silence("container");
     }
 }
-END_TEST
 
 /* One line for each figure that is lost, so that each is named. */
-START_TEST(file_of_several_figures) {
+TEST(file_of_several_figures) {
     tick_after(second);
     faults_fail(FAULTS_OPEN, "/vmstat", 0, EACCES);
     tick_after(second);
@@ -239,10 +232,9 @@ START_TEST(file_of_several_figures) {
     ck_assert_int_eq(told_count, 2);
     ck_assert_msg(!told[0].bad && !told[1].bad, "\"%s\" is told as bad", told[0].text);
 }
-END_TEST
 
 /* Of meminfo only the lines that this kernel has. */
-START_TEST(meminfo) {
+TEST(meminfo) {
     faults_fail(FAULTS_OPEN, "/meminfo", 0, EACCES);
     tick_after(second);
     ck_assert_int_eq(told_count, 3);
@@ -256,9 +248,8 @@ START_TEST(meminfo) {
     tick_after(second);
     expect_one("well", false, "proc/meminfo, MemTotal", "again", "");
 }
-END_TEST
 
-START_TEST(ksmd_account_goes_bad) {
+TEST(ksmd_account_goes_bad) {
     tick_after(second);
     host_write(dir, KSM_ksmd_cpu, TEXT("12abc\n"));
     tick_after(second);
@@ -267,10 +258,9 @@ START_TEST(ksmd_account_goes_bad) {
     tick_after(second);
     expect_one("well", false, "proc/37/schedstat", "again", "");
 }
-END_TEST
 
 /* Two files at once: each is told of, none hides the other. */
-START_TEST(two_files) {
+TEST(two_files) {
     tick_after(second);
     host_write(dir, KSM_shared, TEXT("x\n"));
     host_write(dir, KSM_run, TEXT("3\n"));
@@ -282,26 +272,4 @@ START_TEST(two_files) {
     host_write(dir, KSM_run, NULL, 0);
     tick_after(second);
     expect_one("the other too", false, "ksm/run", "again", "");
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("watch");
-    TCase *one = suite_case(suite, "one file");
-    TCase *more = suite_case(suite, "more");
-
-    tcase_add_checked_fixture(one, set_up, NULL);
-    tcase_add_loop_test(one, bad_and_well_again, 0, ROWS(faults));
-    tcase_add_loop_test(one, bad_from_the_start, 0, ROWS(faults));
-    tcase_add_test(one, file_longer_than_any);
-    tcase_add_test(one, another_fault_is_no_news);
-    tcase_add_test(one, unreadable_then_gone);
-    tcase_add_checked_fixture(more, set_up, NULL);
-    tcase_add_test(more, kernel_never_had_it);
-    tcase_add_test(more, no_kernel_threads_in_sight);
-    tcase_add_test(more, file_of_several_figures);
-    tcase_add_test(more, meminfo);
-    tcase_add_test(more, ksmd_account_goes_bad);
-    tcase_add_test(more, two_files);
-    return suite_run(suite);
 }
