@@ -9,8 +9,9 @@ CLANG ?= clang
 PYTHON ?= /usr/bin/python3
 INSTALL ?= install
 
-# More of them, and where the hosts look for plugins: collectd/install.mk, netdata/install.mk.
+# More of them, and where the hosts look for plugins: install.mk of collectd/ and netdata/.
 PREFIX ?= /usr
+BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/ksm-plugins
@@ -33,7 +34,8 @@ HARDEN_CFLAGS ?= -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 
 HARDEN_LDFLAGS ?= -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack
 
 CFLAGS ?= -O2 -g
-KSM_CPPFLAGS = -D_GNU_SOURCE -DKSM_VERSION='"$(VERSION)"' -Icommon -Inetdata -Icollectd $(CPPFLAGS)
+KSM_CPPFLAGS = -D_GNU_SOURCE -DKSM_VERSION='"$(VERSION)"' -Icommon -Icommon/explain -Inetdata -Icollectd \
+	$(CPPFLAGS)
 KSM_CFLAGS = -std=c11 -pthread -fPIC -fvisibility=hidden $(WARNINGS) $(HARDEN_CFLAGS) $(CFLAGS)
 KSM_LDFLAGS = $(HARDEN_LDFLAGS) -Wl,--as-needed $(LDFLAGS)
 COLLECTD_CPPFLAGS = -DHAVE_CONFIG_H -isystem $(COLLECTD_INCLUDEDIR) \
@@ -42,21 +44,28 @@ COLLECTD_CPPFLAGS = -DHAVE_CONFIG_H -isystem $(COLLECTD_INCLUDEDIR) \
 Q = $(if $(V),,@)
 say = $(if $(V),,@printf '  %-8s %s\n' $(1) $(2))
 
-COMMON = $(patsubst %.c,$(BUILD)/%.o,$(wildcard common/*.c))
-NETDATA = $(patsubst %.c,$(BUILD)/%.o,$(wildcard netdata/*.c))
-COLLECTD = $(patsubst %.c,$(BUILD)/%.o,$(wildcard collectd/*.c))
-# What tests use of the Netdata plugin: everything but its main().
-NETDATA_PARTS = $(filter-out $(BUILD)/netdata/ksm.plugin.o,$(NETDATA))
+objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)/*.c))
+COLLECTD = $(call objects,collectd)
+NETDATA = $(call objects,netdata)
+EXPLAIN = $(call objects,common/explain)
+# Of an archive each program takes what it needs.
+COMMON = $(BUILD)/libksm.a
 
-all: $(BUILD)/ksm.so $(BUILD)/ksm.plugin ## Build both plugins (default)
+all: $(BUILD)/ksm.so $(BUILD)/ksm.plugin $(BUILD)/ksm-explain ## Build both plugins and ksm-explain (default)
 
 $(BUILD)/ksm.so: $(COLLECTD) $(COMMON)
 	$(call say,LD,$@)
 	$(Q)$(CC) -shared $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^
 
 $(BUILD)/ksm.plugin: $(NETDATA) $(COMMON)
+$(BUILD)/ksm-explain: $(EXPLAIN) $(COMMON)
+$(BUILD)/ksm.plugin $(BUILD)/ksm-explain:
 	$(call say,LD,$@)
 	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^
+
+$(COMMON): $(call objects,common)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
 $(COLLECTD): KSM_CPPFLAGS += $(COLLECTD_CPPFLAGS)
 $(COLLECTD): | $(BUILD)/collectd-headers
@@ -80,6 +89,7 @@ include tests/harden.mk
 include tests/bench/bench.mk
 include collectd/install.mk
 include netdata/install.mk
+include common/explain/install.mk
 
 deps: ## Install what building and running needs (Debian; asks for root or sudo)
 	@tests/deps.sh run
@@ -101,10 +111,10 @@ put = $(if $(2),$(INSTALL) -d $(DESTDIR)$(3) && $(INSTALL) -m $(1) $(2) $(DESTDI
 drop = for dir in $(patsubst /%,%,$(1)); do [ ! -d $(DESTDIR)/$$dir ] || \
 	(cd $(DESTDIR)/ && rmdir --ignore-fail-on-non-empty $(if $(DESTDIR),-p) $$dir) || exit 1; done
 
-install: install-collectd install-netdata ## Install both plugins, man pages, examples and alerts
+install: install-collectd install-netdata install-explain ## Install all: plugins, ksm-explain, man pages, examples, alerts
 	$(call put,0644,README.md LICENSE,$(DOCDIR))
 
-uninstall: uninstall-collectd uninstall-netdata ## Remove what install installed
+uninstall: uninstall-collectd uninstall-netdata uninstall-explain ## Remove what install installed
 	rm -f $(DESTDIR)$(DOCDIR)/README.md $(DESTDIR)$(DOCDIR)/LICENSE
 	$(call drop,$(DOCDIR))
 
@@ -117,17 +127,20 @@ dist: ## Make build/ksm-plugins-VERSION.tar.gz of the last commit
 	git archive --format=tar.gz --prefix=$(DIST)/ -o $(BUILD)/$(DIST).tar.gz HEAD
 
 # One package each, in a copy: debhelper wants the directory debian at the top.
-DEBS = collectd netdata
-deb: deps deps-package ## Build build/collectd-plugin-ksm_*.deb and build/netdata-plugin-ksm_*.deb
-	@$(foreach host,$(DEBS),$(call build_deb,$(host),$(BUILD)/deb/$(host)) &&) :
+DEBS = collectd-plugin-ksm netdata-plugin-ksm ksm-explain
+collectd-plugin-ksm_dir = collectd
+netdata-plugin-ksm_dir = netdata
+ksm-explain_dir = common/explain
+deb: deps deps-package ## Build the Debian packages of both plugins and of ksm-explain
+	@$(foreach package,$(DEBS),$(call build_deb,$(package),$($(package)_dir),$(BUILD)/deb/$(package)) &&) :
 
 # Variables of this make are not those of the packages.
 define build_deb
-rm -rf $(2) $(BUILD)/$(1)-plugin-ksm_*.deb && mkdir -p $(2)/source && \
-cp -a Makefile README.md LICENSE collectd netdata common tests $(2)/source && \
-mv $(2)/source/$(1)/debian $(2)/source/debian && \
-(cd $(2)/source && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL dpkg-buildpackage -b -nc -us -uc) && \
-mv $(2)/*.deb $(BUILD)
+rm -rf $(3) $(BUILD)/$(1)_*.deb && mkdir -p $(3)/source && \
+cp -a Makefile README.md LICENSE collectd netdata common tests $(3)/source && \
+mv $(3)/source/$(2)/debian $(3)/source/debian && \
+(cd $(3)/source && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL dpkg-buildpackage -b -nc -us -uc) && \
+mv $(3)/*.deb $(BUILD)
 endef
 
 clean: ## Remove everything that was built
@@ -140,4 +153,4 @@ help: ## Show this list
 .PHONY: all deps deps-check deps-browser deps-package install uninstall dist deb clean help
 .DELETE_ON_ERROR:
 
--include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/*/*.d)
+-include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d)

@@ -54,12 +54,31 @@ static bool looks_marked(const char *raw, size_t len) {
     return digits == 8 && len > 8 && (raw[len - 9] == '_' || raw[len - 9] == '~');
 }
 
-void ksm_name_clean(const char *raw, size_t len, char text[static KSM_NAME_SIZE]) {
-    enum { MARK = 1 + 8, ROOM = KSM_NAME_SIZE - 1 };
-    bool changed = len == 0 || len > ROOM || looks_marked(raw, len);
-    size_t used = 0;
-    size_t fits = 0; /* what can stay if the mark has to be put on: whole characters */
+/* Whether a name looks as if it were a user's. */
+static bool looks_owned(const char *raw, size_t len) {
+    static const char start[] = "user-";
+    size_t at = sizeof(start) - 1;
 
+    if (len < at || memcmp(raw, start, at) != 0)
+        return false;
+    while (at < len && isdigit((unsigned char)raw[at]))
+        at++;
+    return at < len && raw[at] == ':';
+}
+
+void ksm_name_clean(const char *raw, size_t len, char text[static KSM_NAME_SIZE]) {
+    ksm_name_clean_after("", raw, len, text);
+}
+
+void ksm_name_clean_after(const char *user, const char *raw, size_t len,
+                          char text[static KSM_NAME_SIZE]) {
+    enum { MARK = 1 + 8, ROOM = KSM_NAME_SIZE - 1 };
+    size_t used = strlen(user);
+    size_t fits = used; /* what can stay if the mark has to be put on: whole characters */
+    bool changed = len == 0 || len > ROOM - used || looks_marked(raw, len) ||
+                   (used == 0 && looks_owned(raw, len));
+
+    memcpy(text, user, used);
     for (size_t i = 0; i < len && used < ROOM;) {
         size_t bytes = harmless((const unsigned char *)raw + i, len - i);
         if (bytes > ROOM - used)

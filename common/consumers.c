@@ -82,6 +82,8 @@ static void add_process(struct ksm_consumer *to, const struct ksm_process *proce
     to->zero = add(to->zero, process->zero);
     to->rmap_items = add(to->rmap_items, process->rmap_items);
     to->resident = add_known(to->resident, process->resident);
+    to->anonymous = add(to->anonymous, process->resident - process->mapped);
+    to->mapped = process->mapped > to->mapped ? process->mapped : to->mapped;
     to->processes++;
 }
 
@@ -172,13 +174,14 @@ static int read_division(struct ksm_consumers *c, int64_t now, struct ksm_divisi
     return status;
 }
 
-/* RSS less the share of merged pages: RSS counts these in full. */
+/* As consumers.h has it. */
 static int64_t real_memory(const struct ksm_consumers *c, const struct ksm_consumer *consumer,
                            const struct ksm_share *share) {
     int64_t bytes = 0;
 
-    if (consumer->resident < share->merged ||
-        __builtin_mul_overflow(consumer->resident - share->merged, c->page_size, &bytes))
+    if (consumer->resident < 0 || consumer->anonymous < share->merged ||
+        __builtin_mul_overflow(add(consumer->anonymous - share->merged, consumer->mapped),
+                               c->page_size, &bytes))
         return -1;
     return bytes;
 }
@@ -229,10 +232,10 @@ static int rank(struct ksm_consumers *c) {
     if (!ranked)
         return -ENOMEM;
     for (size_t i = 0; i < table->count; i++) {
-        const struct ksm_consumer *before =
-            last->count == 0 ? NULL
-                             : bsearch(&table->list[i], last->list, last->count,
-                                       sizeof(table->list[i]), by_name);
+        const struct ksm_consumer *before = last->count == 0
+                                                ? NULL
+                                                : bsearch(&table->list[i], last->list, last->count,
+                                                          sizeof(table->list[i]), by_name);
         table->list[i].shown = before && before->shown;
         ranked[i] = &table->list[i];
     }
@@ -330,11 +333,12 @@ static const struct {
                               "(setcap cap_dac_read_search+ep ksm.plugin; for collectd "
                               "CapabilityBoundingSet and AmbientCapabilities of its service)",
                               .ends = "all processes can be read"},
-    [KSM_CONSUMERS_MODULE] = {"a security module (AppArmor, SELinux) forbids to read processes of "
-                              "other users, though cap_dac_read_search is in force; what they save "
-                              "is shown as unattributed; to see them allow reading /proc/PID/ksm_stat "
-                              "in its policy",
-                              .ends = "all processes can be read"},
+    [KSM_CONSUMERS_MODULE] =
+        {"a security module (AppArmor, SELinux) forbids to read processes of "
+         "other users, though cap_dac_read_search is in force; what they save "
+         "is shown as unattributed; to see them allow reading /proc/PID/ksm_stat "
+         "in its policy",
+         .ends = "all processes can be read"},
     [KSM_CONSUMERS_HIDEPID1] = {"/proc forbids to read the processes of other users (mounted with "
                                 "hidepid=1), what they save is shown as unattributed; to see them "
                                 "mount it with gid= of a group that this program is in",

@@ -19,15 +19,23 @@
 /* All that is known of one consumer at one sample. */
 struct ksm_consumer {
     struct ksm_name name;
-    int64_t saved;    /* bytes: the fair share of the host's saving */
-    int64_t real;     /* bytes: RSS less its share of merged pages; -1 if RSS is not known */
-    int64_t resident; /* pages: RSS; -1 if not known */
-    int64_t merging;  /* pages */
-    int64_t zero;     /* pages */
+    int64_t saved;     /* bytes: the fair share of the host's saving */
+    int64_t real;      /* bytes that it takes, see below; -1 if RSS is not known */
+    int64_t resident;  /* pages: RSS of all its processes; -1 if not known */
+    int64_t mapped;    /* pages: the most of files and shared memory that one of them has mapped */
+    int64_t anonymous; /* pages: the rest of RSS of all of them */
+    int64_t merging;   /* pages */
+    int64_t zero;      /* pages */
     int64_t rmap_items;
     int64_t processes;
     bool shown; /* one of the top: to be sent by itself */
 };
+
+/* real is anonymous + mapped less its share of merged pages, which RSS counts in full. What the
+ * processes of one consumer share by mapping the same files or shared memory counts once, as the
+ * processes of a server do. So it is too small by what they map apart from each other; and too
+ * large by what children inherited from their parent without writing to it, as the kernel tells no
+ * more of that without walking all page tables (smaps, Pss). */
 
 /* One sample. saved = the sum over all consumers + unattributed, exactly, in bytes. */
 struct ksm_consumer_table {
@@ -45,14 +53,14 @@ struct ksm_consumer_table {
 
 /* Things that somebody should be told of, once when they begin and once when they end. */
 enum ksm_consumers_trouble {
-    KSM_CONSUMERS_UNKNOWN, /* this kernel tells nothing of processes */
-    KSM_CONSUMERS_DENIED,  /* some processes may not be read: it lacks cap_dac_read_search, */
-    KSM_CONSUMERS_MODULE,  /* or a security module forbids it, */
+    KSM_CONSUMERS_UNKNOWN,  /* this kernel tells nothing of processes */
+    KSM_CONSUMERS_DENIED,   /* some processes may not be read: it lacks cap_dac_read_search, */
+    KSM_CONSUMERS_MODULE,   /* or a security module forbids it, */
     KSM_CONSUMERS_HIDEPID1, /* or /proc does (hidepid=1) */
-    KSM_CONSUMERS_HIDDEN,  /* /proc hides other users' processes (hidepid=2) */
-    KSM_CONSUMERS_EXCESS,  /* the processes' counts add up to more than the host's */
-    KSM_CONSUMERS_FAILED,  /* /proc, or the host's own figures, cannot be read */
-    KSM_CONSUMERS_LATE,    /* a sample takes longer than an interval */
+    KSM_CONSUMERS_HIDDEN,   /* /proc hides other users' processes (hidepid=2) */
+    KSM_CONSUMERS_EXCESS,   /* the processes' counts add up to more than the host's */
+    KSM_CONSUMERS_FAILED,   /* /proc, or the host's own figures, cannot be read */
+    KSM_CONSUMERS_LATE,     /* a sample takes longer than an interval */
     KSM_CONSUMERS_TROUBLES
 };
 

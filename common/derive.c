@@ -88,12 +88,13 @@ static int derive_saved(const struct ksm_sample *s, int64_t *value) {
     return status == 0 ? product(sharing, s->page_size, value) : status;
 }
 
+/* general_profit has ksm_zero_pages in it (mm/ksm.c): where that is below 0, it is as wrong. */
 static int derive_profit(const struct ksm_sample *s, int64_t *value) {
     int64_t saved = 0;
     int64_t records = 0;
     int status = operand(s, KSM_general_profit, value);
 
-    if (status != -ENOENT)
+    if (status != -ENOENT && s->at[KSM_zero].status != -EDOM)
         return status;
     status = operand(s, KSM_sharing, &saved);
     if (status == 0)
@@ -167,6 +168,7 @@ static int derive_net(const struct ksm_sample *s, int64_t *value) {
     return of_ram(s, KSM_profit, value);
 }
 
+/* Where nothing is left the risk is the greatest: then it is a share of the least there can be. */
 static int derive_exposure(const struct ksm_sample *s, int64_t *value) {
     int64_t available = 0;
     int64_t swap = 0;
@@ -174,7 +176,11 @@ static int derive_exposure(const struct ksm_sample *s, int64_t *value) {
 
     if (status == 0)
         status = sum(available, swap, &available);
-    return status == 0 ? of_memory(s, KSM_saved, available, value) : status;
+    if (status == 0)
+        status = of_memory(s, KSM_saved, available > 0 ? available : 1, value);
+    if (status == 0 && *value > KSM_EXPOSURE_MOST)
+        *value = KSM_EXPOSURE_MOST;
+    return status;
 }
 
 static int derive_sharing_ratio(const struct ksm_sample *s, int64_t *value) {

@@ -14,10 +14,15 @@
  * every page that KSM watches. */
 enum { KSM_RECORD_BYTES = 64 };
 
+/* exposure in thousandths of a percent is not larger than this, 1,000,000 %: a gauge shows seven
+ * digits well, and beyond 100 % it does not matter by how much. */
+enum { KSM_EXPOSURE_MOST = 1000 * 1000 * 1000 };
+
 /* Works out every derived figure of the sample from those that were read. A figure that needs one
  * which this kernel lacks is lacking too (only zero counts as 0 then); one that needs a figure
- * that could not be read has that figure's status. -ERANGE if a product passes an int64, -ENODATA
- * if there is nothing to divide by or two readings contradict each other. */
+ * that could not be read has that figure's status (but profit: where zero is below 0, -EDOM,
+ * general_profit is wrong too, and the estimate takes its place). -ERANGE if a product passes an
+ * int64, -ENODATA if there is nothing to divide by or two readings contradict each other. */
 void ksm_derive(struct ksm_sample *sample);
 
 /* Whether KSM has any page at all: shared + sharing + unshared + volatile + zero is not 0. What

@@ -18,6 +18,15 @@ struct span {
     size_t len;
 };
 
+/* Of a uid in decimal; of the mark "user-1000:" with its NUL. */
+enum { UID_DIGITS = 10, MARK_SIZE = sizeof("user-:") + UID_DIGITS };
+
+/* In whose slice or session a process runs. */
+struct user {
+    bool known;
+    struct span id; /* may be empty */
+};
+
 static bool equals(struct span s, const char *word) {
     return s.len == strlen(word) && memcmp(s.at, word, s.len) == 0;
 }
@@ -248,6 +257,23 @@ static struct span undo_escapes(struct span s, char *buf, size_t size) {
     return out;
 }
 
+/* The id of the user in whose slice, manager or session a path begins; false: it begins in none.
+ * The id is empty if the path shows only the session. What a reader in a cgroup namespace is
+ * outside of begins with "..". Only the beginning counts, because systemd and logind make it:
+ * further down containers and services choose the names of their cgroups themselves. */
+static bool begins_in_user(struct span path, struct span *uid) {
+    struct span part = {NULL, 0};
+
+    while (path.len > 0 && (part.len == 0 || equals(part, "..") || equals(part, "user.slice")))
+        part = take_until(&path, '/');
+    *uid = part;
+    if ((take_prefix(uid, "user-") && take_suffix(uid, ".slice")) ||
+        (take_prefix(uid, "user@") && take_suffix(uid, ".service")))
+        return consists_of(*uid, "0123456789") && uid->len <= UID_DIGITS;
+    uid->len = 0;
+    return take_prefix(&part, "session-") && take_suffix(&part, ".scope");
+}
+
 /* Who the path belongs to. A service is its last unit, if that is a service and not a scope (a
  * login session, a desktop program). */
 static bool known_path(struct span path, enum ksm_consumer_kind *kind, struct span *name, char *buf,
@@ -287,30 +313,56 @@ static bool path_of_line(struct span line, int pass, struct span *path) {
     return pass == 0 ? systemd : pass == 1 ? unified : !systemd && !unified;
 }
 
-static bool known_cgroup(struct span cgroup, enum ksm_consumer_kind *kind, struct span *name,
-                         char *buf, size_t size) {
+static bool known_cgroup(struct span cgroup, struct user *user, enum ksm_consumer_kind *kind,
+                         struct span *name, char *buf, size_t size) {
     for (int pass = 0; pass < 3; pass++) {
         struct span path;
         for (struct span rest = cgroup; rest.len > 0;) {
             struct span line = take_until(&rest, '\n');
-            if (path_of_line(line, pass, &path) && known_path(path, kind, name, buf, size))
+            if (!path_of_line(line, pass, &path))
+                continue;
+            if (!user->known)
+                user->known = begins_in_user(path, &user->id);
+            if (known_path(path, kind, name, buf, size))
                 return true;
         }
     }
     return false;
 }
 
+/* ---- the name ---- */
+
+/* The unit user@1000.service names its user already. */
+static bool is_manager_of(struct span service, struct span uid) {
+    return take_prefix(&service, "user@") && uid.len > 0 && service.len == uid.len &&
+           memcmp(service.at, uid.at, uid.len) == 0;
+}
+
+/* What is put before a name that the user chose, so that it cannot take the place of the host's or
+ * another user's. A program's comm is anybody's choice everywhere: it has no such mark. */
+static void mark_user(const struct user *user, enum ksm_consumer_kind kind, struct span name,
+                      char mark[static MARK_SIZE]) {
+    bool own = kind == KSM_CONSUMER_program ||
+               (kind == KSM_CONSUMER_service && is_manager_of(name, user->id));
+
+    mark[0] = '\0';
+    if (user->known && !own)
+        snprintf(mark, MARK_SIZE, "user-%.*s:", (int)user->id.len, user->id.at);
+}
+
 void ksm_name_of(const struct ksm_identity *identity, struct ksm_name *name) {
     char guest_buf[8192]; /* for any name that processes.c reads: a cut would make two one */
     char group_buf[256];
+    char mark[MARK_SIZE];
     bool is_vm = false;
+    struct user user = {false, {NULL, 0}};
     enum ksm_consumer_kind kind = KSM_CONSUMER_program;
     struct span group = {NULL, 0};
     struct span comm = {identity->comm, identity->comm_len};
     struct span guest = machine_name((struct span){identity->cmdline, identity->cmdline_len},
                                      &is_vm, guest_buf, sizeof(guest_buf));
-    bool known = known_cgroup((struct span){identity->cgroup, identity->cgroup_len}, &kind, &group,
-                              group_buf, sizeof(group_buf));
+    bool known = known_cgroup((struct span){identity->cgroup, identity->cgroup_len}, &user, &kind,
+                              &group, group_buf, sizeof(group_buf));
 
     take_suffix(&comm, "\n");
     if (is_vm && (!known || kind != KSM_CONSUMER_vm || guest.len > 0)) {
@@ -321,5 +373,6 @@ void ksm_name_of(const struct ksm_identity *identity, struct ksm_name *name) {
         kind = KSM_CONSUMER_program;
     }
     name->kind = kind;
-    ksm_name_clean(group.at, group.len, name->text);
+    mark_user(&user, kind, group, mark);
+    ksm_name_clean_after(mark, group.at, group.len, name->text);
 }

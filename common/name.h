@@ -50,13 +50,24 @@ struct ksm_identity {
  * before an id; a container has the name of its cgroup or the first 12 digits of its id; a service
  * the name of its unit, escapes undone; a program its comm. Of the lines of cgroup the one of
  * name=systemd is asked first, then that of version 2 (0::), then the others. Of nested
- * containers the outermost counts: it is the one that the host's owner started. */
+ * containers the outermost counts: it is the one that the host's owner started.
+ *
+ * In a user's slice or session the user chooses all of these. There the name of a machine, a
+ * container or a service has the mark user-UID: before it ("user-1000:redis"; "user-:redis" if the
+ * cgroup does not show which user), so that it never becomes one with the host's or another user's
+ * of the same name. Root's sessions are no exception. The unit user@UID.service has no mark,
+ * neither has a program. */
 void ksm_name_of(const struct ksm_identity *identity, struct ksm_name *name);
 
 /* Makes any bytes a name that both hosts carry as it is: letters, digits, _ - . : @ + and visible
  * UTF-8 stay, everything else becomes _, and it is cut to fit. A name that had to be changed, or
- * that looks as if it had been, gets ~ and 8 hex digits of a hash of its bytes, so that two names
- * never become one. text is never empty. */
+ * that looks as if it had been or as if it had a user's mark, gets ~ and 8 hex digits of a hash of
+ * its bytes, so that two names never become one. text is never empty. */
 void ksm_name_clean(const char *raw, size_t len, char text[static KSM_NAME_SIZE]);
+
+/* The same for a name that a user chose: that user's mark, at most 16 bytes, comes first and is
+ * never cut. */
+void ksm_name_clean_after(const char *user, const char *raw, size_t len,
+                          char text[static KSM_NAME_SIZE]);
 
 #endif

@@ -89,6 +89,17 @@ int parse_not_negative(const char *text, size_t len, int64_t *value) {
     return status;
 }
 
+int parse_count(const char *text, size_t len, int64_t *value) {
+    int64_t n = 0;
+    int status = parse_signed(text, len, &n);
+
+    if (status == 0 && n < 0)
+        status = -EDOM;
+    if (status == 0)
+        *value = n;
+    return status;
+}
+
 int parse_scaled(const char *text, size_t len, int64_t *value) {
     struct cursor c = {text, text + len};
     int64_t n = 0;

@@ -107,7 +107,7 @@ static int stat_field(const char *text, size_t len, const char *key, int64_t *va
     size_t field_len = 0;
     int status = parse_field(text, len, key, &field, &field_len);
 
-    return status == 0 ? parse_number(field, field_len, value) : status;
+    return status == 0 ? parse_not_negative(field, field_len, value) : status;
 }
 
 /* Of a file that takes no lock of the process (fs/proc/base.c, proc_pid_ksm_merging_pages). */
@@ -184,8 +184,7 @@ static int read_counts(struct ksm_processes *p, int fd, struct ksm_process *proc
 }
 
 static int open_counts(const struct ksm_processes *p, const struct ksm_process *process) {
-    return open_file(p, process,
-                     p->source == KSM_PROCESS_STAT ? "ksm_stat" : "ksm_merging_pages");
+    return open_file(p, process, p->source == KSM_PROCESS_STAT ? "ksm_stat" : "ksm_merging_pages");
 }
 
 bool ksm_process_takes_part(const struct ksm_process *process) {
@@ -213,6 +212,8 @@ static int read_resident(const struct ksm_processes *p, struct ksm_process *proc
             return 0;
         at = end + 1;
     }
+    if (pages[2] > pages[1])
+        return 0;
     process->resident = pages[1];
     process->mapped = pages[2];
     return 0;
@@ -509,8 +510,8 @@ static int begin_round(struct ksm_processes *p) {
         return status;
     int proc = dirfd(p->round.dir);
     /* Process 1 always exists: if it cannot be seen, hidepid hides it. */
-    p->hidden = fstatat(proc, "self", &st, 0) == 0 && fstatat(proc, "1", &st, 0) != 0 &&
-                errno == ENOENT;
+    p->hidden =
+        fstatat(proc, "self", &st, 0) == 0 && fstatat(proc, "1", &st, 0) != 0 && errno == ENOENT;
     p->round.on = true;
     p->round.at = 0;
     p->entries = 0;
@@ -644,8 +645,8 @@ static int refresh(struct ksm_processes *p, struct ksm_process *process) {
 }
 
 static bool has_ended(const struct ksm_process *process) {
-    return process->status == -ESRCH || process->status == -ENOENT ||
-           process->status == -ENODATA || (process->status == 0 && !belongs(process));
+    return process->status == -ESRCH || process->status == -ENOENT || process->status == -ENODATA ||
+           (process->status == 0 && !belongs(process));
 }
 
 static void drop_ended(struct ksm_processes *p) {
@@ -687,19 +688,24 @@ static int begin_look(struct ksm_processes *p) {
 }
 
 int ksm_processes_look(struct ksm_processes *p) {
-    static int (*const steps[])(struct ksm_processes *p) = {
+    static int (*const steps[])(struct ksm_processes * p) = {
         [KSM_LOOK_BEGIN] = begin_look,
         [KSM_LOOK_NEW] = walk_fresh,
         [KSM_LOOK_ROUND] = walk_round,
         [KSM_LOOK_REFRESH] = refresh_all,
     };
-    int status = 0;
 
-    for (; status == 0 && p->look <= KSM_LOOK_REFRESH; p->look += status == 0)
-        status = steps[p->look](p);
-    if (status != -ECANCELED)
-        p->look = KSM_LOOK_BEGIN;
-    return status;
+    for (; p->look <= KSM_LOOK_REFRESH; p->look++) {
+        int status = steps[p->look](p);
+        if (status == -ECANCELED)
+            return status; /* p is another's now */
+        if (status != 0) {
+            p->look = KSM_LOOK_BEGIN;
+            return status;
+        }
+    }
+    p->look = KSM_LOOK_BEGIN;
+    return 0;
 }
 
 void ksm_processes_clear(struct ksm_processes *p) {

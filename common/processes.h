@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The processes that take part in KSM: found by walking /proc a part at each sample, then read again
- * at every sample through kept descriptors.
+ * The processes that take part in KSM: found by walking /proc a part at each sample, then read
+ * again at every sample through kept descriptors.
  *
  * A process takes part if it has merged pages, zero pages or rmap items: one that merges nothing
  * still costs. Processes end, and their ids are used again, between any two calls; that is no
@@ -25,12 +25,12 @@
  * -1 where they could not be read. */
 struct ksm_process {
     int pid;
-    int task;           /* the thread whose files are read: pid, unless the first thread has ended */
-    int status;         /* of the last reading: 0, or -errno and the counts mean nothing */
-    int fd;             /* kept: its ksm_stat (or ksm_merging_pages), or -1 */
-    int64_t started;    /* in clock ticks since boot: with the pid, who it is; 0 if fd tells */
-    int64_t merging;    /* ksm_merging_pages */
-    int64_t zero;       /* ksm_zero_pages */
+    int task;        /* the thread whose files are read: pid, unless the first thread has ended */
+    int status;      /* of the last reading: 0, or -errno and the counts mean nothing */
+    int fd;          /* kept: its ksm_stat (or ksm_merging_pages), or -1 */
+    int64_t started; /* in clock ticks since boot: with the pid, who it is; 0 if fd tells */
+    int64_t merging; /* ksm_merging_pages */
+    int64_t zero;    /* ksm_zero_pages */
     int64_t rmap_items; /* pages watched, 64 bytes of the kernel's memory each */
     int64_t resident;   /* RSS, which counts merged pages and leaves out zero pages */
     int64_t mapped;     /* the part of it that is pages of files and shared memory */
@@ -48,8 +48,8 @@ enum ksm_process_source {
 /* Why some processes may not be read. */
 enum ksm_process_denial {
     KSM_DENIED_NOT,
-    KSM_DENIED_MODE,     /* EACCES: their files are their owner's, which takes cap_dac_read_search */
-    KSM_DENIED_MODULE,   /* the same with that capability in force: a security module */
+    KSM_DENIED_MODE,   /* EACCES: their files are their owner's, which takes cap_dac_read_search */
+    KSM_DENIED_MODULE, /* the same with that capability in force: a security module */
     KSM_DENIED_HIDEPID1, /* EPERM: /proc is mounted with hidepid=1 (fs/proc/base.c,
                           * proc_pid_permission) */
 };
@@ -80,18 +80,18 @@ struct ksm_processes {
     const char *root;
     struct ksm_guard *guard; /* of who reads; NULL: nobody watches */
     int aside[KSM_ASIDE];    /* pids, 0: a free place */
-    bool capable; /* cap_dac_read_search is in force */
-    bool own;     /* /proc shows the pids of the namespace that this program is in */
-    bool whole;   /* one read of ksm_stat does not give all that is wanted of it */
+    bool capable;            /* cap_dac_read_search is in force */
+    bool own;                /* /proc shows the pids of the namespace that this program is in */
+    bool whole;              /* one read of ksm_stat does not give all that is wanted of it */
     size_t size;
     size_t refreshed; /* how far the running refresh is in list */
     int kept;         /* descriptors kept, */
     int may_keep;     /* and how many may be */
     enum { KSM_LOOK_BEGIN, KSM_LOOK_NEW, KSM_LOOK_ROUND, KSM_LOOK_REFRESH } look;
     struct ksm_walk round;
-    int64_t left;     /* entries that the round may still see at this sample */
-    int64_t entries;  /* seen in this round, */
-    int64_t expected; /* and in the last one */
+    int64_t left;          /* entries that the round may still see at this sample */
+    int64_t entries;       /* seen in this round, */
+    int64_t expected;      /* and in the last one */
     struct ksm_walk fresh; /* over the pids that were given out since the last sample: */
     int newest;            /* after this one, */
     int latest;            /* up to this one; pids begin anew after the largest */

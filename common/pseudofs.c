@@ -94,6 +94,18 @@ int pseudofs_openat(int dir, const char *path) {
     return check(fd);
 }
 
+/* Neither opens nor asks who serves the file: for one of FUSE fstatfs and a plain stat do. */
+static int check_own(int above, const char *name) {
+    enum { AT_ONCE = AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT };
+    struct statx dir, file;
+
+    if (statx(above, "", AT_EMPTY_PATH | AT_ONCE, 0, &dir) != 0 ||
+        statx(above, name, AT_ONCE, 0, &file) != 0)
+        return -errno;
+    bool same = dir.stx_dev_major == file.stx_dev_major && dir.stx_dev_minor == file.stx_dev_minor;
+    return same && pseudofs_may_keep(above) ? 0 : -EXDEV;
+}
+
 /* By way of its directory, as merely opening a file of others can do harm, or waits: on a device,
  * say. What is below a directory of procfs or sysfs is the kernel's, but for links like those of
  * /proc/PID/fd: hence the second look. */
@@ -105,7 +117,8 @@ static int open_checked(const struct pseudofs_file *file) {
 
     if (above < 0)
         return above;
-    int fd = pseudofs_openat(above, file->name);
+    status = file->own ? check_own(above, file->name) : 0;
+    int fd = status == 0 ? pseudofs_openat(above, file->name) : status;
     close(above);
     return fd;
 }
@@ -120,7 +133,7 @@ static int open_plain(const struct pseudofs_file *file) {
 static int open_file(struct pseudofs_file *file, int64_t now) {
     if (file->failed != 0 && now < file->retry_at)
         return file->failed;
-    file->fd = kernel_only ? open_checked(file) : open_plain(file);
+    file->fd = kernel_only || file->own ? open_checked(file) : open_plain(file);
     file->failed = file->fd < 0 ? file->fd : 0;
     file->retry_at = pseudofs_is_transient(file->failed) ? now : now + PSEUDOFS_RETRY_MS;
     return file->failed;

@@ -29,6 +29,9 @@ struct pseudofs_file {
     int fd;           /* kept descriptor, or -1 */
     int failed;       /* -errno of the last opening, or 0 */
     int64_t retry_at; /* when failed: not opened again before this instant, ms */
+    bool own;         /* to be set after pseudofs_init: opened only if it is on the same procfs or
+                       * sysfs as its directory, else -EXDEV. Tells what is mounted over a file
+                       * (lxcfs) without a wait for who serves that. */
 };
 
 void pseudofs_init(struct pseudofs_file *file, const char *root, const char *dir, const char *name);

@@ -169,6 +169,9 @@ int ksm_reader_tick(struct ksm_reader *reader, int64_t now) {
     int first = -ENOENT;
 
     read_directory(reader, now);
+    /* The memory of a container is no measure of the host's saving. Descriptors are kept on sysfs,
+     * and not in a tree that someone made. */
+    reader->meminfo.own = reader->files[KSM_sharing].fd >= 0;
     read_fields(reader, &reader->vmstat, KSM_SOURCE_VMSTAT, &reader->vmstat_whole, now);
     read_fields(reader, &reader->meminfo, KSM_SOURCE_MEMINFO, &reader->meminfo_whole, now);
     s->at[KSM_ksmd_cpu].status = ksmd_cpu(&reader->ksmd, now, &s->at[KSM_ksmd_cpu].value);

@@ -4,7 +4,9 @@
  *
  * A tick where everything is open opens nothing and allocates nothing. Knobs are read once a
  * minute and stand in the sample until the next reading (pages_to_scan at every tick while the
- * advisor moves it). A figure that cannot be read is absent, whatever it was before.
+ * advisor moves it). A figure that cannot be read is absent, whatever it was before. Beside the
+ * kernel's own sysfs the fields of a proc/meminfo that is not the kernel's (lxcfs mounts one over
+ * it) are -EXDEV.
  */
 #ifndef KSM_READER_H
 #define KSM_READER_H

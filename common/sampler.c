@@ -53,7 +53,8 @@ static int start_thread(struct ksm_sampler_thread *thread) {
     return -status;
 }
 
-/* Lets a thread begin the sample, or go on with it. Where nothing is to be read there is no need. */
+/* Lets a thread begin the sample, or go on with it. Where nothing is to be read there is no need.
+ */
 static void start(struct ksm_sampler *s, bool registered, int64_t now) {
     struct ksm_sampler_thread *thread = s->threads;
 
@@ -68,8 +69,10 @@ static void start(struct ksm_sampler *s, bool registered, int64_t now) {
     if (registered) {
         int status = start_thread(thread);
         thread->used = status == 0;
-        if (status != 0)
+        if (status != 0) {
             s->consumers->status = status;
+            s->consumers->processes.look = KSM_LOOK_BEGIN; /* the next sample is another */
+        }
     } else {
         ksm_consumers_sample(s->consumers, registered, now);
     }
@@ -84,15 +87,18 @@ static void join(struct ksm_sampler_thread *thread) {
 
 /* ---- who is set aside ---- */
 
-static struct ksm_sampler_aside *free_place(struct ksm_sampler *s) {
+/* A free place, or that of one who has come back, if that was told. */
+static struct ksm_sampler_aside *find_place(struct ksm_sampler *s) {
     for (size_t i = 0; i < KSM_ASIDE; i++)
         if (s->aside[i].pid == 0)
+            return &s->aside[i];
+    for (size_t i = 0; i < KSM_ASIDE; i++)
+        if (!s->aside[i].thread && !s->aside[i].told)
             return &s->aside[i];
     return NULL;
 }
 
-/* Sees who has come back, and who is to be read again. */
-static void look_aside(struct ksm_sampler *s, int64_t now) {
+static void see_who_came_back(struct ksm_sampler *s, int64_t now) {
     for (size_t i = 0; i < KSM_ASIDE; i++) {
         struct ksm_sampler_aside *aside = &s->aside[i];
         if (aside->thread && atomic_load(&aside->thread->ended)) {
@@ -100,11 +106,20 @@ static void look_aside(struct ksm_sampler *s, int64_t now) {
             aside->thread = NULL;
             aside->until = now + aside_ms;
         }
-        if (aside->pid != 0 && !aside->thread && !aside->told && now >= aside->until &&
-            !s->current) {
-            ksm_processes_take_back(&s->consumers->processes, aside->pid);
-            aside->pid = 0;
-        }
+    }
+}
+
+/* The consumers must be the caller's. */
+static void take_back(struct ksm_sampler *s, struct ksm_sampler_aside *aside) {
+    ksm_processes_take_back(&s->consumers->processes, aside->pid);
+    aside->pid = 0;
+}
+
+static void take_back_who_is_well(struct ksm_sampler *s, int64_t now) {
+    for (size_t i = 0; i < KSM_ASIDE; i++) {
+        struct ksm_sampler_aside *aside = &s->aside[i];
+        if (aside->pid != 0 && !aside->thread && !aside->told && now >= aside->until)
+            take_back(s, aside);
     }
 }
 
@@ -123,10 +138,12 @@ static void set_pause(struct ksm_sampler *s, int64_t now) {
 static void leave_behind(struct ksm_sampler *s, int64_t now) {
     struct ksm_sampler_thread *thread = s->current;
     struct ksm_processes *processes = &s->consumers->processes;
-    struct ksm_sampler_aside *place = free_place(s);
+    struct ksm_sampler_aside *place = find_place(s);
 
     if (!place || !ksm_guard_take_over(&thread->guard, now - patience(s)))
         return;
+    if (place->pid != 0)
+        take_back(s, place);
     *place = (struct ksm_sampler_aside){.pid = thread->guard.pid, .thread = thread};
     ksm_processes_comm(processes, place->pid, place->comm);
     ksm_processes_set_aside(processes, thread->guard.pid, thread->guard.fd);
@@ -155,18 +172,25 @@ static void set_due(struct ksm_sampler *s, int64_t now) {
 
 void ksm_sampler_begin(struct ksm_sampler *s, bool registered, int64_t now) {
     set_due(s, now);
-    if (!s->current)
-        start(s, registered, now);
-    else {
+    if (s->current) {
         s->consumers->table.valid = false;
         s->consumers->trouble[KSM_CONSUMERS_LATE] = true;
+        return;
     }
+    take_back_who_is_well(s, now);
+    start(s, registered, now);
+}
+
+/* What was read before a long wait is old after it: then all is read anew. */
+static bool is_old(const struct ksm_sampler *s, const struct ksm_sampler_thread *thread,
+                   int64_t now) {
+    return now - thread->now > 2 * s->consumers->interval;
 }
 
 enum ksm_sampler_result ksm_sampler_look(struct ksm_sampler *s, int64_t now) {
     struct ksm_sampler_thread *thread = s->current;
 
-    look_aside(s, now);
+    see_who_came_back(s, now);
     if (!thread)
         return KSM_SAMPLER_IDLE;
     if (thread->used && !atomic_load(&thread->ended)) {
@@ -176,6 +200,10 @@ enum ksm_sampler_result ksm_sampler_look(struct ksm_sampler *s, int64_t now) {
     }
     if (thread->used)
         join(thread);
+    if (is_old(s, thread, now)) {
+        start(s, thread->registered, now);
+        return KSM_SAMPLER_BUSY;
+    }
     s->current = NULL;
     s->consumers->processes.guard = NULL;
     ksm_consumers_publish(s->consumers);
@@ -212,28 +240,39 @@ void ksm_sampler_news(struct ksm_sampler *s, ksm_sampler_tell_fn *tell) {
 
 /* ---- the end ---- */
 
+static void let_go(struct ksm_sampler_thread *thread) {
+    if (atomic_load(&thread->ended))
+        join(thread);
+    else
+        pthread_detach(thread->id);
+}
+
 /* Returns whether the consumers are this thread's again. */
 static bool stop(struct ksm_sampler_thread *thread) {
     enum { TRIES = 200 }; /* ms */
     struct ksm_guard *guard = &thread->guard;
+    bool over = false;
 
     atomic_store(&guard->cancelled, true);
-    for (int i = 0; i < TRIES; i++) {
-        if (atomic_load(&thread->ended)) {
-            join(thread);
-            return true;
-        }
-        if (ksm_guard_take_over(guard, INT64_MAX)) {
-            ksm_processes_set_aside(&thread->consumers->processes, guard->pid, guard->fd);
-            return true;
-        }
-        poll(NULL, 0, 1);
+    for (int i = 0; i < TRIES && !over && !atomic_load(&thread->ended); i++) {
+        over = ksm_guard_take_over(guard, INT64_MAX);
+        if (!over)
+            poll(NULL, 0, 1);
     }
-    return false;
+    if (over)
+        ksm_processes_set_aside(&thread->consumers->processes, guard->pid, guard->fd);
+    over = over || atomic_load(&thread->ended);
+    let_go(thread);
+    return over;
 }
 
 void ksm_sampler_close(struct ksm_sampler *s) {
     if (!s->current || !s->current->used || stop(s->current))
         ksm_consumers_close(s->consumers);
     s->current = NULL;
+    for (size_t i = 0; i < KSM_ASIDE; i++) {
+        if (s->aside[i].thread)
+            let_go(s->aside[i].thread);
+        s->aside[i].thread = NULL;
+    }
 }

@@ -69,7 +69,8 @@ bool ksm_sampler_is_due(const struct ksm_sampler *s, int64_t now);
 void ksm_sampler_begin(struct ksm_sampler *s, bool registered, int64_t now);
 
 /* Sees how far it is. READY is returned once for each sample. One that is not made when the next is
- * due leaves the table without figures until it is. */
+ * due leaves the table without figures until it is; after two intervals it begins anew, as what it
+ * has read is old. */
 enum ksm_sampler_result ksm_sampler_look(struct ksm_sampler *s, int64_t now);
 
 /* When to look next; INT64_MAX while no sample is made. */
@@ -80,7 +81,7 @@ int64_t ksm_sampler_next(const struct ksm_sampler *s);
 void ksm_sampler_news(struct ksm_sampler *s, ksm_sampler_tell_fn *tell);
 
 /* Ends what is going on, within a moment, and closes the consumers. Threads that wait for a process
- * stay behind until the program ends, and touch nothing of it. */
+ * stay behind until it lets them go, or the program ends: s must be there for as long. */
 void ksm_sampler_close(struct ksm_sampler *s);
 
 #endif

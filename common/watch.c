@@ -17,6 +17,10 @@ static const char *fault(int status, char *buf, size_t size) {
         return "not what the kernel writes there";
     case -ERANGE:
         return "a number beyond 2^63-1";
+    case -EDOM:
+        return "a negative number, a known fault of kernels 6.6 to 6.17";
+    case -EXDEV:
+        return "not the kernel's own (lxcfs?), whose memory is not this host's";
     case -EFBIG:
         return "longer than any such file of the kernel";
     default:

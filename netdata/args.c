@@ -7,23 +7,30 @@
 
 typedef void complain_fn(const char *message);
 
-void args_help(void) {
+static void print_help(void) {
     struct ksm_option_text text;
 
     puts("usage: ksm.plugin [SECONDS] [OPTION]...\n"
-         "       ksm.plugin --explain [OPTION]...\n"
          "Sends the figures of Kernel Samepage Merging to Netdata, every SECONDS (default 1).\n"
          "The agent starts it by itself; in a terminal it shows what the agent would get.\n");
     for (size_t i = 0; ksm_options_text(i, &text) == 0; i++)
         printf("  --%s=VALUE\n      %s: %s; default %s\n", text.word, text.help, text.allowed,
                text.standard);
-    puts("  --explain\n"
-         "      say in words what KSM does on this host, and what to do about it;\n"
-         "      as root it sees everybody's processes; the exit status is the verdict's\n"
-         "  --help, --version\n"
+    puts("  --help, --version\n"
          "\n"
          "In netdata.conf, section [plugin:ksm]: command options = --settings=no\n"
          "NETDATA_HOST_PREFIX is the default of --root, NETDATA_UPDATE_EVERY the least SECONDS.");
+}
+
+int args_act(enum args_action action) {
+    if (action == ARGS_HELP)
+        print_help();
+    if (action == ARGS_VERSION)
+        puts("ksm.plugin " KSM_VERSION);
+    if (action != ARGS_EXPLAIN)
+        return EXIT_SUCCESS;
+    fputs("ksm.plugin: --explain is a program of its own: ksm-explain\n", stderr);
+    return EXIT_FAILURE;
 }
 
 /* A whole number of seconds, or 0. */

@@ -24,7 +24,8 @@ enum { ARGS_MAX_SECONDS = 86400 };
 void args_parse(struct args *args, int argc, char *const argv[],
                 void (*complain)(const char *message));
 
-/* Prints the usage with all options to stdout. */
-void args_help(void);
+/* Does what is not to run: prints the usage, the version, or where --explain went. Returns the exit
+ * status. */
+int args_act(enum args_action action);
 
 #endif

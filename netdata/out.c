@@ -22,11 +22,26 @@ static bool is_hung_up(int fd) {
     return poll(&pollfd, 1, 0) > 0 && (pollfd.revents & (POLLHUP | POLLRDHUP));
 }
 
+/* The agent may read nothing as it is busy writing (2.x holds a lock while it does), and its pipe
+ * is full as nobody reads it here: what it says is dropped until one of the two goes on. */
+static void drop_input(int fd) {
+    struct pollfd fds[] = {{.fd = fd, .events = POLLOUT}, {.fd = STDIN_FILENO, .events = POLLIN}};
+    char buf[4096];
+
+    while (poll(fds, 2, 0) > 0 && fds[0].revents == 0 && read(STDIN_FILENO, buf, sizeof(buf)) > 0)
+        continue;
+}
+
 /* Returns 0 when there is room, or it is worth waiting on. */
 static int wait_for_room(int fd) {
     struct pollfd pollfd = {.fd = fd, .events = POLLOUT};
 
-    return poll(&pollfd, 1, PATIENCE_MS) == 0 && is_hung_up(STDIN_FILENO) ? -EPIPE : 0;
+    if (poll(&pollfd, 1, PATIENCE_MS) != 0)
+        return 0;
+    if (is_hung_up(STDIN_FILENO))
+        return -EPIPE;
+    drop_input(fd);
+    return 0;
 }
 
 int out_flush(struct out *out) {

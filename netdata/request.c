@@ -4,8 +4,6 @@
 #include <ctype.h>
 #include <string.h>
 
-static const char quit[] = "QUIT";
-
 /* A word of a line. */
 struct word {
     const char *text;
@@ -82,51 +80,49 @@ static void parse_call(struct request_parser *p, const char *at, const char *end
         copy(request->function, &function);
 }
 
-/* Of lines of data only the last is of interest: that of just one word. */
-static bool ends_payload(const char *at, const char *end) {
-    struct word word = next_word(&at, end);
+/* Of lines of data only the last is of interest: the agent's, to the letter. */
+static bool ends_payload(const struct request_parser *p) {
+    static const char last[] = "FUNCTION_PAYLOAD_END";
 
-    return is(&word, "FUNCTION_PAYLOAD_END") && next_word(&at, end).len == 0;
+    return p->len == strlen(last) && memcmp(p->line, last, p->len) == 0;
 }
 
-static enum request_result end_line(struct request_parser *p) {
+/* Whether a line makes a request whole. */
+static bool end_line(struct request_parser *p) {
     const char *at = p->line;
     const char *end = p->line + p->len;
 
     if (p->payload) {
-        p->payload = p->cut || !ends_payload(at, end);
-        return !p->payload && p->request.id[0] ? REQUEST_CALL : REQUEST_NONE;
+        p->payload = !ends_payload(p);
+        return !p->payload && p->request.id[0];
     }
     struct word keyword = next_word(&at, end);
     p->payload = is(&keyword, "FUNCTION_PAYLOAD");
     if (!p->payload && !is(&keyword, "FUNCTION"))
-        return REQUEST_NONE;
+        return false;
     parse_call(p, at, end);
-    return !p->payload && p->request.id[0] ? REQUEST_CALL : REQUEST_NONE;
+    return !p->payload && p->request.id[0];
 }
 
-/* Whatever begins so is meant so: there is no telling whether more will follow. */
-static bool begins_quit(const struct request_parser *p) {
-    return !p->payload && p->len == strlen(quit) && memcmp(p->line, quit, p->len) == 0;
-}
-
-enum request_result request_take(struct request_parser *p, const char *bytes, size_t len,
-                                 size_t *used) {
+bool request_take(struct request_parser *p, const char *bytes, size_t len, size_t *used) {
     for (*used = 0; *used < len;) {
         char c = bytes[(*used)++];
         if (c == '\n') {
-            enum request_result result = end_line(p);
+            bool whole = end_line(p);
             p->len = 0;
             p->cut = false;
-            if (result != REQUEST_NONE)
-                return result;
+            if (whole)
+                return true;
         } else if (p->len == sizeof(p->line)) {
             p->cut = true;
         } else if (p->len > 0 || !is_blank(c)) {
             p->line[p->len++] = c;
-            if (begins_quit(p))
-                return REQUEST_QUIT;
         }
     }
-    return REQUEST_NONE;
+    return false;
+}
+
+void request_give_up(struct request_parser *p) {
+    p->payload = p->cut = false;
+    p->len = 0;
 }

@@ -6,10 +6,21 @@
  *   FUNCTION id timeout "name arguments" …          asks for an answer
  *   FUNCTION_PAYLOAD id timeout "name arguments" …  the same, with lines of data after it up to
  *   FUNCTION_PAYLOAD_END                            this one; no function here has a use for them
- *   QUIT                                            leave; 2.x sends no newline after it
  *
  * Every other line is passed over: FUNCTION_CANCEL and FUNCTION_PROGRESS as well, as every answer
  * is given at once. So is what comes after the words above: a newer agent's access and source.
+ *
+ * The data are the body of somebody's POST, as it came: the agent (2.x, src/plugins.d/
+ * pluginsd_functions.c) neither escapes them nor tells their length, and the last line has no id.
+ * So nobody can tell what stands in the data after a line like the last one from what the agent
+ * says after the data. That is harmless as long as no line does more than ask for an answer:
+ * - Such a request is answered. The agent drops the answer: it waits for none of that id, unless
+ *   the author knows another's, 128 random bits. What it asks for, its author may ask for anyway.
+ * - QUIT, which 2.x says before it closes stdin, is passed over too: the end of stdin is what
+ *   counts, and comes right after it (src/libnetdata/spawn_server: the pipe is closed first,
+ * SIGTERM follows).
+ * - A NUL in the data is where the agent stops sending: their last line is missing then. All of a
+ *   request is written in one go, so that what the agent is silent after is over: request_give_up.
  */
 #ifndef KSM_REQUEST_H
 #define KSM_REQUEST_H
@@ -28,12 +39,6 @@ struct request {
     const char *error;                   /* NULL, or why it cannot be understood: answer 400 */
 };
 
-enum request_result {
-    REQUEST_NONE, /* all bytes are used, and were no whole request */
-    REQUEST_CALL, /* request is to be answered */
-    REQUEST_QUIT,
-};
-
 /* All zero bytes: at the start of a line. */
 struct request_parser {
     struct request request; /* the last one, or one whose payload is not over */
@@ -43,8 +48,11 @@ struct request_parser {
     char line[REQUEST_LINE];
 };
 
-/* Takes bytes, up to the end of the first request; sets *used to how many. */
-enum request_result request_take(struct request_parser *parser, const char *bytes, size_t len,
-                                 size_t *used);
+/* Takes bytes, up to the end of the first request; sets *used to how many. True: request is to be
+ * answered; false: all bytes are used, and were no whole request. */
+bool request_take(struct request_parser *parser, const char *bytes, size_t len, size_t *used);
+
+/* Drops what has begun and will not go on: a line, or a payload and the request that it is of. */
+void request_give_up(struct request_parser *parser);
 
 #endif

@@ -17,13 +17,13 @@ static bool fill(struct wait *wait) {
     return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
-static enum request_result next_request(struct wait *wait) {
+static bool next_request(struct wait *wait) {
     size_t used = 0;
-    enum request_result result =
+    bool whole =
         request_take(&wait->requests, wait->input + wait->used, wait->len - wait->used, &used);
 
     wait->used += used;
-    return result;
+    return whole;
 }
 
 static int64_t next_multiple(const struct wait *wait, int64_t now) {
@@ -83,12 +83,14 @@ enum wait_result wait_for_tick(struct wait *wait, int64_t look) {
         if (clock_ms(CLOCK_MONOTONIC) >= look)
             return WAIT_LOOK;
         if (pending && left(wait) > WAIT_RESERVED_MS) {
-            enum request_result result = next_request(wait);
-            if (result != REQUEST_NONE)
-                return result == REQUEST_CALL ? WAIT_REQUEST : WAIT_END;
+            if (next_request(wait))
+                return WAIT_REQUEST;
             continue;
         }
+        const int64_t since = clock_ms(CLOCK_MONOTONIC);
         int n = poll(&pollfd, pending ? 0 : 1, timeout(wait, look));
+        if (!pending && clock_ms(CLOCK_MONOTONIC) - since >= WAIT_SILENCE_MS)
+            request_give_up(&wait->requests);
         if (n > 0 && ((pollfd.revents & POLLHUP) || !fill(wait)))
             return WAIT_END;
     }

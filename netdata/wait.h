@@ -17,7 +17,7 @@ enum wait_result {
     WAIT_LOOK,    /* it is not yet, but the time look has come */
     WAIT_REQUEST, /* it is not yet: requests.request is to be answered */
     WAIT_ALIVE,   /* it is not yet, but the agent must see a sign of life */
-    WAIT_END,     /* stdin is at its end, or says QUIT: leave */
+    WAIT_END,     /* stdin is at its end: leave */
 };
 
 /* When the running wait began and ends; init it once, then only wait_for_tick changes it. */
@@ -39,12 +39,16 @@ enum { WAIT_ALIVE_SECONDS = 60 };
  * must not make it late. */
 enum { WAIT_RESERVED_MS = 50 };
 
+/* What is not whole when the agent has been silent for so long never will be. */
+enum { WAIT_SILENCE_MS = 200 };
+
 void wait_init(struct wait *wait, int update_every);
 
 /* Waits for the next multiple of update_every seconds of the wall clock, for WAIT_ALIVE_SECONDS at
  * the most, or until look (ms of CLOCK_MONOTONIC). A clock that is set never makes it wait longer
  * than update_every. Of requests it takes one at a time, and reads on from stdin when all that it
- * has read were taken. Those of an agent that has hung up are dropped: nobody waits for the answers.
+ * has read were taken. Those of an agent that has hung up are dropped: nobody waits for the
+ * answers.
  */
 enum wait_result wait_for_tick(struct wait *wait, int64_t look);
 

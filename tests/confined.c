@@ -5,7 +5,7 @@
  *     each PATH, then makes a table of system calls. Prints the sandbox's word, a line an attempt
  *     with the error's name or "ok", and "alive" at last.
  * confined lacking WHAT PROGRAM [ARGUMENT]...
- *     Runs PROGRAM as on a kernel that lacks WHAT: landlock, seccomp or no_new_privs.
+ *     Runs PROGRAM as on a kernel that lacks or refuses WHAT, one of the ways below.
  */
 #include <err.h>
 #include <errno.h>
@@ -256,14 +256,27 @@ static void lack(unsigned int call, int first, unsigned int error) {
 }
 
 static int lacking(const char *what, char *argv[]) {
-    if (strcmp(what, "landlock") == 0)
-        lack(SYS_landlock_create_ruleset, -1, ENOSYS);
-    else if (strcmp(what, "seccomp") == 0)
-        lack(SYS_prctl, PR_SET_SECCOMP, EINVAL);
-    else if (strcmp(what, "no_new_privs") == 0)
-        lack(SYS_prctl, PR_SET_NO_NEW_PRIVS, EINVAL);
-    else
+    static const struct {
+        const char *what;
+        unsigned int call;
+        int first;
+        unsigned int error;
+    } ways[] = {
+        {"landlock", SYS_landlock_create_ruleset, -1, ENOSYS},
+        {"landlock-off", SYS_landlock_create_ruleset, -1, EOPNOTSUPP},
+        {"landlock-refused", SYS_landlock_create_ruleset, -1, EPERM},
+        {"landlock-full", SYS_landlock_restrict_self, -1, E2BIG},
+        {"seccomp", SYS_prctl, PR_SET_SECCOMP, EINVAL},
+        {"seccomp-refused", SYS_prctl, PR_SET_SECCOMP, EACCES},
+        {"no_new_privs", SYS_prctl, PR_SET_NO_NEW_PRIVS, EINVAL},
+    };
+    size_t i = 0;
+
+    while (i < sizeof(ways) / sizeof(ways[0]) && strcmp(what, ways[i].what) != 0)
+        i++;
+    if (i == sizeof(ways) / sizeof(ways[0]))
         errx(EXIT_FAILURE, "cannot take away %s", what);
+    lack(ways[i].call, ways[i].first, ways[i].error);
     execvp(argv[0], argv);
     err(EXIT_FAILURE, "%s", argv[0]);
 }

@@ -4,7 +4,7 @@
  *
  *   figures table              the figures as a Markdown table
  *   figures options            the options as a Markdown table
- *   figures statuses           what the exit statuses of ksm.plugin --explain mean, likewise
+ *   figures statuses           what the exit statuses of ksm-explain mean, likewise
  *   figures json [--root DIR]  the figures as JSON, with what each reads now
  */
 #include <errno.h>

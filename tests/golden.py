@@ -5,7 +5,7 @@
     golden.py --build build        write tests/fixtures/ERA.{netdata,collectd}.golden anew
 
 ERA.netdata.golden is what ksm.plugin writes at one tick, ERA.collectd.golden what a real collectd gets of one
-reading: a line a value list, "ksm/TYPE-NAME VALUE", ERA.explain.golden the page of --explain.  Figures in bytes depend on the page size: these are of 4 kB.
+reading: a line a value list, "ksm/TYPE-NAME VALUE", ERA.explain.golden the page of ksm-explain.  Figures in bytes depend on the page size: these are of 4 kB.
 tests/e2e/test_golden.py compares, and reckons the derived figures by itself; tests/e2e/test_explain.py compares the
 pages.  Consumers, who are told of per process, are off but on the pages: they have tests of their own.
 """
@@ -21,8 +21,8 @@ from pathlib import Path
 from hosts import Collectd
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
-ERAS = ["article", "2.6.32", "3.10", "5.15", "6.1", "6.6", "6.12", "6.18", "uksm", "no-ksm"]
-EXPLAINED = [*ERAS, "consumers"]        # fixtures with a page of --explain
+ERAS = ["article", "2.6.32", "3.10", "5.15", "6.1", "6.6", "6.12", "6.18", "miscounted", "uksm", "no-ksm"]
+EXPLAINED = [*ERAS, "consumers"]        # fixtures with a page of ksm-explain
 PAGE_SIZE = 4096
 NO_KSM = "no KSM in this kernel"        # the plugins' word for it
 RUN_S = 20
@@ -38,15 +38,15 @@ def make_tree(build, era, directory):
     return Path(directory)
 
 
-def netdata_once(build, *words):
-    """Run ksm.plugin with the arguments WORDS for one tick; return what came of it."""
-    return subprocess.run([build / "ksm.plugin", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+def run_once(program, *words):
+    """Run PROGRAM with the arguments WORDS, ksm.plugin for one tick; return what came of it."""
+    return subprocess.run([program, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=RUN_S)
 
 
 def explain_once(build, tree):
-    """Run ksm.plugin --explain on TREE; return what came of it."""
-    return netdata_once(build, "--explain", "--root", tree)
+    """Run ksm-explain on TREE; return what came of it."""
+    return run_once(build / "ksm-explain", "--root", tree)
 
 
 def collectd_once(build, tree, directory):
@@ -67,7 +67,7 @@ def outputs(build, era, directory):
     """Return {host: output} of both plugins on the fixture of ERA, made in DIRECTORY."""
     tree = make_tree(build, era, Path(directory, "tree"))
     lines, _log = collectd_once(build, tree, Path(directory, "collectd"))
-    return {"netdata": netdata_once(build, "--root", tree, *ARGUMENTS, "1").stdout,
+    return {"netdata": run_once(build / "ksm.plugin", "--root", tree, *ARGUMENTS, "1").stdout,
             "collectd": "".join(f"{line}\n" for line in lines)}
 
 
@@ -82,7 +82,7 @@ def all_outputs(build, directory):
 
 
 def all_pages(build, directory):
-    """Return {fixture: what came of --explain on it}, made in DIRECTORY; all at once, as it is mostly waiting."""
+    """Return {fixture: what came of ksm-explain on it}, made in DIRECTORY; all at once, as it is mostly waiting."""
     def one(era):
         return explain_once(build, make_tree(build, era, Path(directory, f"explain-{era}")))
     with ThreadPoolExecutor(len(EXPLAINED)) as pool:

@@ -46,7 +46,7 @@ coverage: deps deps-check ## Line and branch coverage of the tests
 
 FUZZ_SECONDS ?= 60
 FUZZERS = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/*.c))
-FUZZED = $(wildcard common/*.c) $(filter-out netdata/ksm.plugin.c netdata/sandbox.c,$(wildcard netdata/*.c))
+FUZZED = $(filter-out common/sandbox.c,$(wildcard common/*.c)) $(filter-out netdata/main.c,$(wildcard netdata/*.c))
 
 $(FUZZERS): $(BUILD)/fuzz/%: tests/fuzz/%.c $(FUZZED) $(wildcard common/*.h common/*.def netdata/*.h)
 	$(call say,FUZZ,$@)
@@ -66,13 +66,13 @@ fuzz: deps deps-check ## Fuzz every parser for FUZZ_SECONDS each
 
 # What wraps further calls serves those alone who ask for all of them, with the plugins' own
 # entries: ksm.plugin's main() under another name, ksm.so's objects beside the recording daemon.
-FAULTS_WRAPPED = openat read readdir fstatfs stat fstat fstatat close closedir malloc calloc realloc \
-	reallocarray free sandbox_enter
+FAULTS_WRAPPED = read readdir fstatfs stat fstat fstatat closedir malloc calloc realloc reallocarray \
+	free sandbox_enter
 WHOLE_PLUGINS = $(BUILD)/tests/plugin_main.o $(COLLECTD)
 FAULTS_TEST = $(BUILD)/tests/unit/test_faults
 FAULTS_OBJECTS = $(addprefix $(BUILD)/tests/faults/,calls.o runs.o world.o)
 
-$(BUILD)/tests/plugin_main.o: $(BUILD)/netdata/ksm.plugin.o
+$(BUILD)/tests/plugin_main.o: $(BUILD)/netdata/main.o
 	@mkdir -p $(@D)
 	$(Q)objcopy --redefine-sym main=ksm_plugin_main $< $@
 
@@ -87,7 +87,7 @@ SOAK_OBJECTS = $(addprefix $(BUILD)/tests/,soak/soak.o soak/weather.o support/fa
 
 $(BUILD)/tests/soak/soak.o: KSM_CPPFLAGS += $(COLLECTD_CPPFLAGS)
 $(BUILD)/tests/soak/soak.o: | $(BUILD)/collectd-headers
-$(BUILD)/tests/soak/soak: $(SOAK_OBJECTS) $(WHOLE_PLUGINS) $(COMMON) $(NETDATA_PARTS)
+$(BUILD)/tests/soak/soak: $(SOAK_OBJECTS) $(WHOLE_PLUGINS) $(PARTS)
 	$(call say,LD,$@)
 	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(WRAPPED) sandbox_enter) \
 		-o $@ $^

@@ -4,7 +4,7 @@
  *
  *   manual figures HOST     the figures; HOST is collectd or netdata
  *   manual options HOST     the options
- *   manual statuses netdata the exit statuses of ksm.plugin --explain
+ *   manual statuses explain the exit statuses of ksm-explain
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -143,14 +143,16 @@ int main(int argc, char *argv[]) {
     const char *host = argc == 3 ? argv[2] : "";
     const bool netdata = strcmp(host, "netdata") == 0;
 
+    if (strcmp(what, "statuses") == 0 && strcmp(host, "explain") == 0)
+        return print_statuses(), EXIT_SUCCESS;
     if (!netdata && strcmp(host, "collectd") != 0)
         what = "";
     if (strcmp(what, "figures") == 0)
         return netdata ? print_netdata_figures() : print_collectd_figures(), EXIT_SUCCESS;
     if (strcmp(what, "options") == 0)
         return print_options(netdata ? KSM_NETDATA : KSM_COLLECTD), EXIT_SUCCESS;
-    if (strcmp(what, "statuses") == 0 && netdata)
-        return print_statuses(), EXIT_SUCCESS;
-    fputs("usage: manual figures | options | statuses collectd | netdata\n", stderr);
+    fputs("usage: manual figures | options collectd | netdata\n"
+          "       manual statuses explain\n",
+          stderr);
     return EXIT_FAILURE;
 }

@@ -17,7 +17,8 @@ TABLES = {
     "README.md": {name: ["figures", command] for name, command in
                   {"figures": "table", "options": "options", "statuses": "statuses"}.items()},
     "collectd/collectd-ksm.5": {name: ["manual", name, "collectd"] for name in ("figures", "options")},
-    "netdata/ksm.plugin.1": {name: ["manual", name, "netdata"] for name in ("figures", "options", "statuses")},
+    "netdata/ksm.plugin.1": {name: ["manual", name, "netdata"] for name in ("figures", "options")},
+    "common/explain/ksm-explain.1": {"statuses": ["manual", "statuses", "explain"]},
 }
 
 

@@ -8,6 +8,11 @@
 TEST_CPPFLAGS = -Itests
 CHECK_LIBS ?= $(shell pkg-config --libs check 2>/dev/null || echo -lcheck)
 
+# What tests use of the programs: everything but their main().
+NETDATA_PARTS = $(filter-out $(BUILD)/netdata/main.o,$(NETDATA))
+EXPLAIN_PARTS = $(filter-out $(BUILD)/common/explain/run.o,$(EXPLAIN))
+PARTS = $(NETDATA_PARTS) $(EXPLAIN_PARTS) $(COMMON)
+
 TOOLS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*.c))
 UNITS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*.c))
 SUPPORT = $(BUILD)/tests/support/tree.o
@@ -15,14 +20,15 @@ UNIT_SUPPORT = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/support/*.c))
 
 $(BUILD)/tests/%: private KSM_CPPFLAGS += $(TEST_CPPFLAGS)
 
-$(TOOLS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT) $(COMMON) $(NETDATA_PARTS)
+$(TOOLS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT) $(PARTS)
 	$(call say,LD,$@)
 	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^
 
 # Calls that unit tests make fail: __wrap_CALL in tests/support/faults.c.
-WRAPPED = open opendir pread __pread_chk write poll __poll_chk clock_gettime sysconf
+WRAPPED = open openat opendir pread __pread_chk write poll __poll_chk close clock_gettime sysconf \
+	pthread_create pthread_join
 $(UNITS): private KSM_LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
-$(UNITS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(UNIT_SUPPORT) $(COMMON) $(NETDATA_PARTS)
+$(UNITS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(UNIT_SUPPORT) $(PARTS)
 	$(call say,LD,$@)
 	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^ $(CHECK_LIBS)
 comma = ,
@@ -68,7 +74,7 @@ check-long: deps deps-check deps-browser deps-package ## Run the slow tests (und
 	@$(BUILD_ALL) all tools units benches
 	@KSM_FAULTS=all PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m long
 
-C_FILES = $(wildcard common/*.[ch] collectd/*.[ch] netdata/*.[ch] tests/*.[ch] tests/*/*.[ch])
+C_FILES = $(wildcard common/*.[ch] common/*/*.[ch] collectd/*.[ch] netdata/*.[ch] tests/*.[ch] tests/*/*.[ch])
 SHELL_FILES = $(wildcard tests/*.sh */debian/*inst */debian/*rm) .ci/run
 PYTHON_FILES = $(wildcard tests/*.py tests/*/*.py)
 
@@ -79,7 +85,7 @@ lint: deps deps-check ## Check sources: both compilers, format, static analysis,
 	@echo "  LINT     clang-format"; clang-format --dry-run -Werror $(C_FILES)
 	@echo "  LINT     cppcheck"; cppcheck --quiet --std=c11 --enable=warning,performance,portability \
 		--inline-suppr --error-exitcode=1 --suppress=missingInclude --suppress=unknownMacro \
-		-D_GNU_SOURCE -Icommon -Inetdata -Icollectd -Itests common netdata collectd tests
+		-D_GNU_SOURCE -Icommon -Icommon/explain -Inetdata -Icollectd -Itests common netdata collectd tests
 	@echo "  LINT     shellcheck"; shellcheck $(SHELL_FILES)
 	@echo "  LINT     pyflakes"; $(PYTHON) -m pyflakes $(PYTHON_FILES)
 

@@ -4,7 +4,7 @@
 BENCH_ROUNDS ?= 3
 BENCH = $(BUILD)/tests/bench/bench
 
-$(BENCH): $(BENCH).o $(COMMON) $(NETDATA_PARTS)
+$(BENCH): $(BENCH).o $(PARTS)
 	$(call say,LD,$@)
 	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^
 

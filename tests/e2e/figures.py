@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PERCENT = 100 * 1000        # a share as thousandths of a percent
+EXPOSURE_MOST = 10 ** 6 * 1000
 RATIO = 1000                # a ratio in thousandths
 RMAP_ITEM = 64              # sizeof(struct ksm_rmap_item) where a long has 64 bits
 NS_PER_TICK = 10 ** 9 // 100
@@ -41,8 +42,8 @@ def places(page_size):
     add("zero", "vmpage_number", 1, "zero_pages", "MiB", page_size * mib)
     add("saved overhead", "bytes", 1, "savings", "MiB", mib)
     add("profit gain", "gauge", 1, "savings", "MiB", mib)
-    add("merged ram", "percent", 1000, "effectiveness", "percentage", 1e-3)
-    add("net", "gauge", 1000, "effectiveness", "percentage", 1e-3)
+    add("merged", "percent", 1000, "effectiveness", "percentage", 1e-3)
+    add("ram net", "gauge", 1000, "effectiveness", "percentage", 1e-3)
     add("exposure", "gauge", 1000, "exposure", "percentage", 1e-3)
     add("sharing_ratio", "gauge", 1000, "sharing_ratio", "mappings/page", 1e-3)
     add("full_scans", "total_operations", 1, "full_scans", "scans/s", 1, counter=True)
@@ -122,14 +123,17 @@ def reckon(tree, page_size):
     if "zero" not in figures and "KsmZeroPages" in memory:
         figures["zero"] = memory["KsmZeroPages"] * 1024 // page_size
     if "sharing" in figures:
-        figures.update(derived(figures, memory, profit_of_kernel(tree), page_size))
+        figures.update(derived(figures, memory, profit_of_kernel(tree, figures), page_size))
+    if figures.get("zero", 0) < 0:
+        for name in ("zero", "saved", "overhead", "ram", "exposure"):
+            del figures[name]
     return figures
 
 
-def profit_of_kernel(tree):
-    """Return general_profit of TREE's kernel, or None."""
+def profit_of_kernel(tree, figures):
+    """Return general_profit of TREE's kernel, or None: of one that has miscounted its zero pages it is as wrong."""
     path = tree / "sys/kernel/mm/ksm/general_profit"
-    return int(path.read_text()) if path.exists() else None
+    return int(path.read_text()) if path.exists() and figures.get("zero", 0) >= 0 else None
 
 
 def derived(figures, memory, profit, page_size):
@@ -151,7 +155,8 @@ def derived(figures, memory, profit, page_size):
         if profit is not None:
             found["net"] = int(profit * PERCENT / (memory["MemTotal"] * 1024))     # towards 0, as in C
     if "MemAvailable" in memory:
-        found["exposure"] = saved * PERCENT // ((memory["MemAvailable"] + memory["SwapFree"]) * 1024)
+        free = max(1, memory["MemAvailable"] + memory["SwapFree"])
+        found["exposure"] = min(saved * PERCENT // (free * 1024), EXPOSURE_MOST)
     return found
 
 

@@ -25,6 +25,7 @@ RULES_TEST = REPOSITORY / "tests/prometheus-rules.test.yml"
 HEALTH = REPOSITORY / "netdata/health.d/ksm.conf"
 
 CHANGE_S = 20       # a notification that is due comes within this time
+EXPOSURE_MOST = 10 ** 6
 
 
 # The thresholds in collectd.
@@ -43,7 +44,7 @@ def told(log, figure=r"\w+"):
 
 
 def raised_and_cleared(host, world):
-    """A net loss; exposed, then more so; and all is well again.  At its start collectd says that all is well."""
+    """A net loss; exposed, more so, with nothing free; and all is well again.  At its start collectd says that it is."""
     def wait(figure, *severities):
         host.wait(lambda: told(host.log(), figure) == ["OKAY", *severities], CHANGE_S, f"{figure}: {severities}")
     wait("net")
@@ -53,6 +54,9 @@ def raised_and_cleared(host, world):
     wait("net", "WARNING")
     world.set(available_kb=1 << 20)
     wait("exposure", "WARNING", "FAILURE")
+    world.set(available_kb=0, swap_kb=0)
+    host.wait(lambda: host.history()["ksm/gauge-exposure"][-1][1] == EXPOSURE_MOST, CHANGE_S, "nothing to be free")
+    time.sleep(4)
     world.set(profit=7 << 30, available_kb=40 << 20)
     wait("net", "WARNING", "OKAY")
     wait("exposure", "WARNING", "FAILURE", "OKAY")

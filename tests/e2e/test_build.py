@@ -14,11 +14,10 @@ from figures import places
 pytestmark = pytest.mark.shipped
 
 PLUGINS = ["ksm.plugin", "ksm.so"]
+PROGRAMS = [*PLUGINS, "ksm-explain"]
 
 # Where figures and groups are named on purpose: tables of what is drawn and sent how.
 TABLES = {"charts.def", "types.def"}
-# And what is said of a host in words, which is about this figure and that.
-WORDS = {"explain.c", "explain.def", "explain_words.c"}
 # Figures whose names mean something else as well, and the lines where they do.
 OTHER_MEANINGS = {
     "run": re.compile(r"\brun\("),
@@ -34,6 +33,46 @@ def output(*argv):
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
 
+# For whom.
+
+WORDS_OF_32_BITS = "The KSM plugins need a 64-bit architecture"
+
+
+@pytest.mark.parametrize("cc", ["gcc", "clang"])
+def test_a_compiler_for_32_bits_is_told_why_not(cc):
+    if not shutil.which(cc):
+        pytest.skip(f"{cc} is not installed")
+    argv = [cc, "-m32", "-fsyntax-only", "-xc", "-Icommon", "-"]
+    if subprocess.run(argv, input="", text=True, capture_output=True, check=False).returncode != 0:
+        pytest.skip(f"{cc} does not compile for 32 bits here")
+    done = subprocess.run(argv, input='#include "metrics.h"\n', text=True, capture_output=True, cwd=REPOSITORY,
+                          check=False)
+    assert done.returncode != 0 and WORDS_OF_32_BITS in done.stderr
+    native = subprocess.run([word for word in argv if word != "-m32"], input='#include "metrics.h"\n', text=True,
+                            capture_output=True, cwd=REPOSITORY, check=False)
+    assert (native.returncode, native.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("machine, looks", [("x86_64", True), ("aarch64", True), ("s390x", False)])
+def test_the_filter_looks_at_arguments_where_they_are(machine, looks):
+    """Of mmap they are in registers, but on s390x in memory, where a filter sees none."""
+    text = re.sub("(?m)^#include.*", "", (REPOSITORY / "netdata/sandbox.c").read_text())
+    defines = [f"-U__{name}__" for name in ("x86_64", "aarch64", "s390x", "riscv", "powerpc64")]
+    done = subprocess.run(["cc", "-E", "-P", *defines, f"-D__{machine}__", "-"], input=text, capture_output=True,
+                          text=True, check=True)
+    jumps = dict(re.findall(r"SYS_(\w+),\s*0,\s*(\d)", done.stdout))
+    assert (jumps["mmap"] == "4") is looks and jumps["mprotect"] == "4" and jumps["munmap"] == "1"
+
+
+@pytest.mark.parametrize("host", ["collectd", "netdata"])
+def test_packages_are_of_64_bits_alone(host):
+    control = (REPOSITORY / host / "debian/control").read_text()
+    architectures = re.findall("^Architecture: (.*)$", control, re.MULTILINE)
+    assert len(architectures) == 1
+    for name in architectures[0].split():
+        assert output("dpkg-architecture", "-f", f"-a{name}", "-qDEB_HOST_ARCH_BITS") == "64\n", name
+
+
 def test_module_register_is_the_only_export(build):
     symbols = [line.split()[-1] for line in output("nm", "-D", "--defined-only", build / "ksm.so").splitlines()]
     assert symbols == ["module_register"]
@@ -45,6 +84,11 @@ def test_needs_no_library_but_libc(name, build):
     assert needed == ["libc.so.6"]
 
 
+@pytest.mark.parametrize("name", PLUGINS)
+def test_holds_no_word_of_ksm_explain(name, build):
+    assert "explain" not in output("nm", build / name)
+
+
 def test_what_ksm_plugin_loads_is_libc(build):
     loaded = [line.split()[0].rpartition("/")[2] for line in output("ldd", build / "ksm.plugin").splitlines()]
     assert [name for name in loaded if not re.match(r"(linux-vdso|linux-gate|ld-)", name)] == ["libc.so.6"]
@@ -52,29 +96,30 @@ def test_what_ksm_plugin_loads_is_libc(build):
 
 # Hardening.
 
-@pytest.mark.parametrize("name", PLUGINS)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_is_position_independent(name, build):
     assert re.search(r"Type: +DYN", output("readelf", "-hW", build / name))
 
 
-def test_ksm_plugin_is_a_pie(build):
-    assert re.search(r"\(FLAGS_1\).*\bPIE\b", output("readelf", "-dW", build / "ksm.plugin"))
+@pytest.mark.parametrize("name", ["ksm.plugin", "ksm-explain"])
+def test_program_is_a_pie(name, build):
+    assert re.search(r"\(FLAGS_1\).*\bPIE\b", output("readelf", "-dW", build / name))
 
 
-@pytest.mark.parametrize("name", PLUGINS)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_relocations_are_read_only(name, build):
     assert re.search(r"BIND_NOW|\(FLAGS_1\).*\bNOW\b", output("readelf", "-dW", build / name))
     assert "GNU_RELRO" in output("readelf", "-lW", build / name)
 
 
-@pytest.mark.parametrize("name", PLUGINS)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_stack_is_guarded_and_holds_no_code(name, build):
     assert "__stack_chk_fail" in output("readelf", "--dyn-syms", "-W", build / name)
     stack = re.search(r"GNU_STACK.*", output("readelf", "-lW", build / name))[0]
     assert re.search(r" RW +0x", stack), stack
 
 
-@pytest.mark.parametrize("name", PLUGINS)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_has_no_text_relocations(name, build):
     assert "TEXTREL" not in output("readelf", "-dW", build / name)
 
@@ -105,7 +150,7 @@ def named_figures(line):
 @pytest.mark.parametrize("path", [
     pytest.param(path, id=str(path.relative_to(REPOSITORY)))
     for directory in ("collectd", "netdata") for path in sorted(Path(REPOSITORY, directory).iterdir())
-    if path.suffix in (".c", ".h", ".def") and path.name not in TABLES | WORDS])
+    if path.suffix in (".c", ".h", ".def") and path.name not in TABLES])
 def test_no_plugin_names_a_figure(path):
     """Figures are rows of common/metrics.def: what knows one by name would have to be changed with them."""
     named = {f"{path.name}:{number}: {name}" for number, line in code_lines(path) for name in named_figures(line)}
@@ -115,8 +160,8 @@ def test_no_plugin_names_a_figure(path):
 def test_every_source_says_its_licence():
     missing = [str(path.relative_to(REPOSITORY))
                for pattern in ("common/*", "collectd/*.[ch]", "collectd/*.def", "netdata/*.[ch]", "netdata/*.def",
-                               "tests/*.*", "tests/*/*.py", "tests/*/*.[ch]", "tests/fixtures/*.tree", "Makefile",
-                               "*/install.mk", "*/*.[1-8]", "*/debian/rules", "*/debian/*inst", "*/debian/*rm")
+                               "common/explain/*.*", "tests/*.*", "tests/*/*.py", "tests/*/*.[ch]", "tests/fixtures/*.tree", "Makefile",
+                               "*/install.mk", "*/*/install.mk", "*/*.[1-8]", "*/*/*.[1-8]", "*/debian/rules", "*/*/debian/rules", "*/debian/*inst", "*/debian/*rm")
                for path in sorted(REPOSITORY.glob(pattern))
                if path.is_file() and "SPDX-License-Identifier: MIT" not in path.read_text()[:300]]
     assert missing == []

@@ -108,6 +108,11 @@ def qemu(name):
     return ("/usr/bin/qemu-system-x86_64", "-name", f"guest={name.replace(',', ',,')},debug-threads=on", "-S")
 
 
+def in_user(uid, unit):
+    """Return the cgroup of UNIT of the user UID."""
+    return f"0::/user.slice/user-{uid}.slice/user@{uid}.service/app.slice/{unit}"
+
+
 # What it is, kind, name (a regular expression), and what the kernel says of the process.
 NAMED = [
     ("quotes", "vm", r"a_b__c_d~[0-9a-f]{8}", {"cmdline": qemu("a\"b =c'd")}),
@@ -125,6 +130,12 @@ NAMED = [
     ("12 long lines", "container", KUBERNETES[:12], {"cgroup": V1}),
     ("lxc", "container", "mail", {"cgroup": "0::/lxc.payload.mail/system.slice/postfix.service"}),
     ("service", "service", "postgresql@15-main", {"cgroup": UNIT}),
+    ("user's service", "service", "user-1000:postgresql@15-main",
+     {"cgroup": in_user(1000, r"postgresql@15\x2dmain.service")}),
+    ("another user's", "service", "user-1001:postgresql@15-main",
+     {"cgroup": in_user(1001, r"postgresql@15\x2dmain.service")}),
+    ("user's machine", "vm", "user-1000:web", {"cmdline": qemu("web"), "cgroup": in_user(1000, "run-1.scope")}),
+    ("like a user's", "vm", "user-1000:web~[0-9a-f]{8}", {"cmdline": qemu("user-1000:web")}),
     ("line end", "program", r"two_BEGIN_x~[0-9a-f]{8}", {"comm": "two\nBEGIN x"}),
     ("no line end", "program", "two_BEGIN_x", {"comm": "two_BEGIN_x"}),
     ("no utf-8", "program", "_bad~[0-9a-f]{8}", {"comm": "\udcffbad"}),

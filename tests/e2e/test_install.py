@@ -18,14 +18,14 @@ from conftest import REPOSITORY
 
 pytestmark = pytest.mark.shipped
 
-PAGES = ["collectd/collectd-ksm.5", "netdata/ksm.plugin.1"]
+PAGES = ["collectd/collectd-ksm.5", "common/explain/ksm-explain.1", "netdata/ksm.plugin.1"]
 DOC = "usr/share/doc/ksm-plugins"
 # Files of each plugin that are installed where they are in the repository, and may come or go there.
 HEALTH = sorted(path.name for path in REPOSITORY.glob("netdata/health.d/*.conf"))
 EXAMPLES = sorted(path.name for pattern in ("*.conf", "*.yml", "*.json")
                   for path in REPOSITORY.glob(f"collectd/{pattern}"))
-FOR_ALL = [f"{DOC}/README.md", f"{DOC}/LICENSE", "usr/share/man/man1/ksm.plugin.1",
-           "usr/share/man/man5/collectd-ksm.5", *(f"{DOC}/examples/{name}" for name in EXAMPLES)]
+FOR_ALL = [f"{DOC}/README.md", f"{DOC}/LICENSE", "usr/bin/ksm-explain", "usr/share/man/man1/ksm-explain.1",
+           "usr/share/man/man1/ksm.plugin.1", "usr/share/man/man5/collectd-ksm.5", *(f"{DOC}/examples/{name}" for name in EXAMPLES)]
 
 
 AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
@@ -124,6 +124,7 @@ def test_uninstall_leaves_nothing_in_an_empty_tree(build, tmp_path):
 @pytest.mark.parametrize("host, mine, not_mine", [
     ("collectd", "usr/lib/collectd/ksm.so", "usr/lib/netdata/plugins.d/ksm.plugin"),
     ("netdata", "usr/lib/netdata/plugins.d/ksm.plugin", "usr/lib/collectd/ksm.so"),
+    ("explain", "usr/bin/ksm-explain", "usr/lib/collectd/ksm.so"),
 ])
 def test_one_host_alone(host, mine, not_mine, build, tmp_path):
     for directory in DEBIAN.there:
@@ -234,7 +235,8 @@ def test_man_page_can_be_read(page):
         pytest.skip("mandoc is not installed")
     text = subprocess.run(["mandoc", "-Tutf8", REPOSITORY / page], capture_output=True, text=True, check=True).stdout
     text = re.sub(r".\x08", "", text)
-    for words in ("NAME", "OPTIONS", "FIGURES", "CONSUMERS", "(sharing + zero) × page size", "ksmd's schedstat"):
+    figures = ("FIGURES", "CONSUMERS", "(sharing + zero) × page size", "ksmd's schedstat")
+    for words in ("NAME", "OPTIONS", *(() if "explain" in page else figures)):
         assert re.search(re.escape(words).replace(r"\ ", r"\s+"), text), f"{words} is not in it"
 
 

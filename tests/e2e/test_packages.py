@@ -23,7 +23,7 @@ from test_install import EXAMPLES, HEALTH
 
 pytestmark = [pytest.mark.long, pytest.mark.shipped]
 
-PACKAGES = {"collectd": "collectd-plugin-ksm", "netdata": "netdata-plugin-ksm"}
+PACKAGES = {"collectd": "collectd-plugin-ksm", "netdata": "netdata-plugin-ksm", "explain": "ksm-explain"}
 PLUGIN = "/usr/lib/netdata/plugins.d/ksm.plugin"
 INSTALLED = ["collectd", "netdata", "man-db", "procps"]     # ps: for /etc/init.d/netdata status
 CONF = "etc/collectd/collectd.conf.d/ksm.conf"
@@ -46,7 +46,7 @@ def debs(build):
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     assert done.returncode == 0, done.stdout
     found = {host: list(build.glob(f"{package}_*.deb")) for host, package in PACKAGES.items()}
-    assert [len(paths) for paths in found.values()] == [1, 1], found
+    assert [len(paths) for paths in found.values()] == [1, 1, 1], found
     return {host: paths[0] for host, paths in found.items()}
 
 
@@ -73,6 +73,7 @@ PLAIN, PROGRAM = "-rw-r--r-- root/root", "-rwxr-xr-x root/root"
     ("collectd", {"usr/lib/collectd/ksm.so": PLAIN, CONF: PLAIN, "usr/share/man/man5/collectd-ksm.5.gz": PLAIN}),
     ("netdata", {PLUGIN[1:]: PROGRAM, "usr/share/man/man1/ksm.plugin.1.gz": PLAIN,
                  **{f"usr/lib/netdata/conf.d/health.d/{name}": PLAIN for name in HEALTH}}),
+    ("explain", {"usr/bin/ksm-explain": PROGRAM, "usr/share/man/man1/ksm-explain.1.gz": PLAIN}),
 ])
 def test_what_a_package_installs(host, expected, debs):
     doc = f"usr/share/doc/{PACKAGES[host]}/"
@@ -86,9 +87,11 @@ def test_what_a_package_installs(host, expected, debs):
 @pytest.mark.parametrize("host, depends", [
     ("collectd", r"collectd-core \(>= 5[.\d]+\), collectd-core \(<< 6\), libc6 \(>= [.\d]+\)"),
     ("netdata", r"libcap2-bin, netdata-core \(>= 1.37\), libc6 \(>= [.\d]+\)"),
+    ("explain", r"libc6 \(>= [.\d]+\)"),
 ])
 def test_what_a_package_depends_on(host, depends, debs):
     assert re.fullmatch(depends, field(debs[host], "Depends"))
+    assert field(debs[host], "Recommends") == ("" if host == "explain" else PACKAGES["explain"])
 
 
 @pytest.mark.parametrize("host", PACKAGES)
@@ -201,7 +204,7 @@ def test_install(machine):
     before = pid(machine, "collectd"), pid(machine, "netdata")
     assert 0 not in before
     since = time.time()
-    apt(machine, "install", "/debs/collectd-plugin-ksm_*[0-9]_*.deb", "/debs/netdata-plugin-ksm_*[0-9]_*.deb")
+    apt(machine, "install", *(f"/debs/{package}_*[0-9]_*.deb" for package in PACKAGES.values()))
     after = pid(machine, "collectd"), pid(machine, "netdata")
     assert 0 not in after and not set(before) & set(after), "a host that runs is restarted"
     took = delivering(machine, since)
@@ -225,9 +228,16 @@ def test_the_agent_has_the_alerts(machine):
     assert machine.wait(alerts, 30, "alerts of our charts")
 
 
-@pytest.mark.parametrize("page, words", [("ksm.plugin", "KSM.PLUGIN(1)"), ("collectd-ksm", "COLLECTD-KSM(5)")])
+@pytest.mark.parametrize("page, words", [("ksm.plugin", "KSM.PLUGIN(1)"), ("collectd-ksm", "COLLECTD-KSM(5)"),
+                                          ("ksm-explain", "KSM-EXPLAIN(1)")])
 def test_man_shows_the_page(page, words, machine):
     assert words in machine.run(f"man -P cat {page}")
+
+
+def test_it_is_explained(machine):
+    """On a machine whose KSM may be in any state: there is a page, and a verdict's status."""
+    page, status = machine.run("ksm-explain; echo $?").rstrip().rsplit("\n", 1)
+    assert "Verdict" in page and status.isdigit() and status != "1"
 
 
 def test_no_file_of_the_hosts_was_changed(machine):

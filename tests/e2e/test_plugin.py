@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """ksm.plugin as a process: when it writes, when it ends, what it says; what it asks of the kernel."""
 
+import ctypes
 import errno
 import math
 import os
@@ -441,3 +442,51 @@ def test_settings_are_read_once_a_minute(build, tmp_path):
         missing = [call for call in calls if call[0] == "openat" and call[2] == "-1"]
         assert not missing or 60 <= i <= 61
         check_steady_tick([call for call in calls if call not in missing], reads_knobs=i in minutes)
+
+
+# Whose memory it is.
+
+CLONE_NEWNS, MS_BIND, MS_PRIVATE = 0x20000, 0x1000, 0x44000         # the last with MS_REC
+OF_MEMINFO = {("ksm.effectiveness", "ram"), ("ksm.effectiveness", "net"), ("ksm.exposure", "exposure")}
+
+
+def mount(*arguments):
+    """Call mount(2)."""
+    if ctypes.CDLL(None, use_errno=True).mount(*arguments) != 0:
+        raise OSError(ctypes.get_errno(), "mount")
+
+
+def cover_meminfo(source, fuse):
+    """In a mount namespace of this process' own, mount over /proc/meminfo: the file SOURCE, or what FUSE serves."""
+    if ctypes.CDLL(None).unshare(CLONE_NEWNS) != 0:
+        raise OSError("unshare")
+    mount(None, b"/", None, MS_PRIVATE, None)
+    if fuse:
+        mount(b"lxcfs", b"/proc/meminfo", b"fuse", 0,
+              f"fd={fuse},rootmode=100444,user_id=0,group_id=0,allow_other".encode())
+    else:
+        mount(bytes(source), b"/proc/meminfo", None, MS_BIND, None)
+
+
+@pytest.mark.parametrize("served", [False, True], ids=["file", "FUSE that never answers"])
+def test_a_meminfo_that_is_not_the_kernels_is_absent(served, build, tmp_path):
+    """As lxcfs mounts it in a container.  Nothing waits for who serves it."""
+    if os.geteuid() != 0 or not LIVE_KSM.exists() or (served and not os.path.exists("/dev/fuse")):
+        pytest.skip("takes root, KSM in this kernel and /dev/fuse")
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 4194304 kB\nMemAvailable: 2097152 kB\nSwapFree: 0 kB\n")
+    fuse = os.open("/dev/fuse", os.O_RDWR) if served else 0
+    try:
+        running = Plugin([build / "ksm.plugin", "1", *golden.ARGUMENTS],
+                         preexec_fn=lambda: cover_meminfo(meminfo, fuse))
+    except subprocess.SubprocessError:
+        pytest.skip("no mounts here")
+    with running:
+        running.wait_chunks(2, END_S)
+        assert running.end_input()[0] == 0
+    if served:
+        os.close(fuse)
+    shown = set(Agent(running.text()).ticks[0])
+    assert ("ksm.memory", "shared") in shown and not OF_MEMINFO & shown
+    lines = complaints(running.errors.decode())
+    assert len(lines) == 3 and all("/proc/meminfo, " in line and "not the kernel's own" in line for line in lines)

@@ -86,11 +86,11 @@ class World:
                 else:
                     self.write(name, value)
 
-    def begin_anew(self, name):
-        """Let a counter start from 0."""
+    def count(self, name, count):
+        """Let a counter go on from COUNT."""
         with self.lock:
-            self.counts[name] = 0
-            self.write(name, 0)
+            self.counts[name] = count
+            self.write(name, count)
 
     def break_files(self, *names):
         """Make the files of figures hold what no kernel writes, until mend(); their neighbours live on."""

@@ -36,8 +36,6 @@ static int fail(int error) {
     return -1;
 }
 
-int __real_openat(int dir, const char *path, int flags, ...);
-int __wrap_openat(int dir, const char *path, int flags, ...);
 ssize_t __real_read(int fd, void *buf, size_t size);
 ssize_t __wrap_read(int fd, void *buf, size_t size);
 struct dirent *__real_readdir(DIR *dir);
@@ -50,15 +48,8 @@ int __real_fstat(int fd, struct stat *st);
 int __wrap_fstat(int fd, struct stat *st);
 int __real_fstatat(int dir, const char *path, struct stat *st, int flags);
 int __wrap_fstatat(int dir, const char *path, struct stat *st, int flags);
-int __real_close(int fd);
-int __wrap_close(int fd);
 int __real_closedir(DIR *dir);
 int __wrap_closedir(DIR *dir);
-
-/* The code under test opens only to read. */
-int __wrap_openat(int dir, const char *path, int flags, ...) {
-    return fail(faults_next(FAULTS_OPENAT, path)) != 0 ? -1 : __real_openat(dir, path, flags);
-}
 
 ssize_t __wrap_read(int fd, void *buf, size_t size) {
     int error = faults_next_of(FAULTS_READ, fd);
@@ -91,13 +82,6 @@ int __wrap_fstat(int fd, struct stat *st) {
 
 int __wrap_fstatat(int dir, const char *path, struct stat *st, int flags) {
     return fail(faults_next(FAULTS_STAT, path)) != 0 ? -1 : __real_fstatat(dir, path, st, flags);
-}
-
-int __wrap_close(int fd) {
-    int error = faults_next_of(FAULTS_CLOSE, fd);
-    int status = __real_close(fd);
-
-    return fail(error) != 0 ? -1 : status;
 }
 
 int __wrap_closedir(DIR *dir) {

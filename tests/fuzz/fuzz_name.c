@@ -2,9 +2,10 @@
  *
  * Whose process is it: cgroup, command line and comm, which are data from strangers. The input is
  * those three, with 0xff between them. Whatever they are, both hosts must be able to carry the
- * name.
+ * name, and no command line and no comm makes it a user's.
  */
 #include <ctype.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "fuzz.h"
@@ -18,6 +19,23 @@ static void carried(const char *text) {
         unsigned char c = (unsigned char)text[i];
         HOLDS(c >= 0x80 || isalnum(c) || strchr("_-.:@+~", c));
     }
+}
+
+/* Whether a name has a user's mark, and no mark for looking so. */
+static bool is_of_user(const char *text) {
+    size_t len = strlen(text);
+    size_t start = strlen("user-");
+
+    if (strncmp(text, "user-", start) != 0)
+        return false;
+    start += strspn(text + start, "0123456789");
+    return text[start] == ':' && !(len > 9 && text[len - 9] == '~');
+}
+
+/* Whether one of the lines of cgroup begins where a user's processes are. */
+static bool is_in_user(const char *cgroup, size_t len) {
+    return memmem(cgroup, len, "user-", 5) || memmem(cgroup, len, "user@", 5) ||
+           memmem(cgroup, len, "session-", 8);
 }
 
 /* Takes what is before the next 0xff, in memory of just that size so that reading past it shows. */
@@ -48,6 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     ksm_name_of(&identity, &name);
     HOLDS(name.kind < KSM_CONSUMER_KIND_COUNT);
     carried(name.text);
+    HOLDS(!is_of_user(name.text) || is_in_user(cgroup, identity.cgroup_len));
     free(cgroup);
     free(cmdline);
     free(comm);

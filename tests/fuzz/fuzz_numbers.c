@@ -13,7 +13,7 @@
 static const int64_t untouched = -4242424242;
 
 static bool is_error(int status) {
-    return status == -ENODATA || status == -EINVAL || status == -ERANGE;
+    return status == -ENODATA || status == -EINVAL || status == -ERANGE || status == -EDOM;
 }
 
 /* Whether text is what was printed, with or without a newline. */
@@ -47,6 +47,8 @@ static void exact(const char *text, size_t size) {
         snprintf(printed, sizeof(printed), "%" PRId64, value);
         HOLDS(is(text, size, printed));
         HOLDS(run(parse_not_negative, text, size, &other) == 0 && other == (value < 0 ? 0 : value));
+        int status = run(parse_count, text, size, &other);
+        HOLDS(value < 0 ? status == -EDOM : status == 0 && other == value);
     }
 }
 

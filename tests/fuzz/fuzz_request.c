@@ -3,6 +3,11 @@
  * What comes in on stdin, and the answers to it. The first byte of the input is the size of the
  * pieces in which the rest comes; in one piece it must mean the same. An answer must be three parts
  * of which nothing in the request can break out.
+ *
+ * The same bytes are then the body of somebody's POST, which the agent puts in the middle of a
+ * request. Nothing that stands in it may do more than ask for an answer, and nothing at all unless
+ * it has a line that reads like the payload's last; whatever it is, the agent is understood after
+ * it.
  */
 #include <ctype.h>
 #include <string.h>
@@ -55,34 +60,87 @@ static size_t add(char *events, size_t len, const char *text) {
     return len + more;
 }
 
-/* Writes all requests of the bytes, in pieces of so many, each in memory of just its size. */
-static void take_all(const uint8_t *data, size_t size, size_t piece, char *events) {
-    struct request_parser *parser = calloc(1, sizeof(*parser));
-    size_t len = 0;
-    bool quit = false;
+/* Writes all requests of bytes that come next, in pieces of so many, each in memory of just its
+ * size. */
+static void take(struct request_parser *parser, const void *data, size_t size, size_t piece,
+                 char *events) {
+    size_t len = strlen(events);
 
-    HOLDS(parser);
-    events[0] = '\0';
-    for (size_t at = 0; at < size && !quit;) {
+    for (size_t at = 0; at < size;) {
         size_t n = size - at < piece ? size - at : piece;
         size_t used = 0;
         char *bytes = malloc(n);
         HOLDS(bytes);
-        memcpy(bytes, data + at, n);
-        enum request_result result = request_take(parser, bytes, n, &used);
+        memcpy(bytes, (const char *)data + at, n);
+        bool whole = request_take(parser, bytes, n, &used);
         free(bytes);
-        HOLDS(used > 0 && used <= n && (result != REQUEST_NONE || used == n));
+        HOLDS(used > 0 && used <= n && (whole || used == n));
         at += used;
-        quit = result == REQUEST_QUIT;
-        if (result == REQUEST_CALL) {
+        if (whole) {
             check_request(&parser->request);
             len = add(events, len, parser->request.id);
             len = add(events, len, parser->request.function);
             len = add(events, len, "|");
         }
     }
-    add(events, len, quit ? "QUIT" : "");
+}
+
+static struct request_parser *new_parser(char *events) {
+    struct request_parser *parser = calloc(1, sizeof(*parser));
+
+    HOLDS(parser);
+    events[0] = '\0';
+    return parser;
+}
+
+static void take_all(const uint8_t *data, size_t size, size_t piece, char *events) {
+    struct request_parser *parser = new_parser(events);
+
+    take(parser, data, size, piece, events);
     free(parser);
+}
+
+/* ---- a body in the agent's frame ---- */
+
+static const char head[] = "FUNCTION_PAYLOAD body 6 \"f\" \"0x13\" \"me\" \"application/json\"\n";
+static const char tail[] = "\nFUNCTION_PAYLOAD_END\n";
+static const char next[] = "FUNCTION next 6 \"g\"\n";
+
+/* Whether a line of the body reads like the payload's last, which no frame can tell from it. */
+static bool has_end(const char *body) {
+    const char *line = body;
+
+    for (const char *end; *line; line = end + (*end != '\0')) {
+        end = line + strcspn(line, "\n");
+        line += strspn(line, " \t\v\f\r");
+        if (end - line == 20 && memcmp(line, "FUNCTION_PAYLOAD_END", 20) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* As the agent does it: a NUL is where it stops, the tail included. */
+static void check_body(const uint8_t *data, size_t size, size_t piece) {
+    static char events[MOST], body[MOST];
+    struct request_parser *parser = new_parser(events);
+    const bool cut = memchr(data, '\0', size) != NULL;
+
+    HOLDS(size < sizeof(body));
+    memcpy(body, data, size);
+    body[size] = '\0';
+    take(parser, head, strlen(head), piece, events);
+    HOLDS(events[0] == '\0');
+    take(parser, body, strlen(body), piece, events);
+    if (cut)
+        request_give_up(parser);
+    else
+        take(parser, tail, strlen(tail), piece, events);
+    take(parser, next, strlen(next), piece, events);
+    free(parser);
+    const size_t len = strlen(events);
+    HOLDS(len >= 6 && strcmp(events + len - 6, "nextg|") == 0);
+    if (!has_end(body))
+        HOLDS(strcmp(events, cut ? "nextg|" : "bodyf|nextg|") == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -90,11 +148,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
     if (size == 0)
         return 0;
+    const size_t piece = data[0] ? data[0] : 1;
     consumers = (struct ksm_consumers){.top = 1, .interval = 10000, .page_size = 4096};
     consumers.processes.source = KSM_PROCESS_STAT;
     out_init(&out, -1);
     take_all(data + 1, size - 1, size, whole);
-    take_all(data + 1, size - 1, data[0] ? data[0] : 1, pieces);
+    take_all(data + 1, size - 1, piece, pieces);
     HOLDS(strcmp(whole, pieces) == 0);
+    check_body(data + 1, size - 1, piece);
     return 0;
 }

@@ -43,8 +43,9 @@ void crowd_write(const char *dir, const struct crowd_process *p) {
 
     snprintf(text, sizeof(text),
              "ksm_rmap_items %" PRId64 "\nksm_zero_pages %" PRId64 "\nksm_merging_pages %" PRId64
-             "\nksm_process_profit 0\nksm_merge_any: no\nksm_mergeable: yes\n",
-             p->rmap_items, p->zero, p->merging);
+             "\nksm_process_profit 0\nksm_merge_any: no\nksm_mergeable: %s\n",
+             p->rmap_items, p->zero, p->merging,
+             p->rmap_items > 0 || p->zero > 0 || p->merging > 0 ? "yes" : "no");
     write_text(dir, p->pid, "ksm_stat", text);
     snprintf(text, sizeof(text), "%" PRId64 "\n", p->merging);
     write_text(dir, p->pid, "ksm_merging_pages", text);

@@ -16,7 +16,8 @@
             ck_abort_msg(__VA_ARGS__);                                                             \
     } while (0)
 
-/* A process of /proc as Linux 6.18 shows it. Texts: NULL is an empty file. Numbers: pages. */
+/* A process of /proc as Linux 6.18 shows it, which has opted in if it has any pages. Texts: NULL is
+ * an empty file. Numbers: pages. */
 struct crowd_process {
     int pid;
     int64_t merging;

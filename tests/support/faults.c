@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -14,7 +15,36 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST_PLANS = 8 };
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...);
+DIR *__real_opendir(const char *path);
+DIR *__wrap_opendir(const char *path);
+ssize_t __real_pread(int fd, void *buf, size_t size, off_t offset);
+ssize_t __wrap_pread(int fd, void *buf, size_t size, off_t offset);
+ssize_t __real_write(int fd, const void *buf, size_t size);
+ssize_t __wrap_write(int fd, const void *buf, size_t size);
+long __real_sysconf(int name);
+long __wrap_sysconf(int name);
+int __real_clock_gettime(clockid_t clock, struct timespec *time);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *time);
+int __real_poll(struct pollfd *fds, nfds_t count, int timeout);
+int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout);
+int __real_openat(int dir, const char *path, int flags, ...);
+int __wrap_openat(int dir, const char *path, int flags, ...);
+int __real_close(int fd);
+int __wrap_close(int fd);
+int __real_pthread_create(pthread_t *id, const pthread_attr_t *attr, void *(*start)(void *),
+                          void *data);
+int __wrap_pthread_create(pthread_t *id, const pthread_attr_t *attr, void *(*start)(void *),
+                          void *data);
+int __real_pthread_join(pthread_t id, void **result);
+int __wrap_pthread_join(pthread_t id, void **result);
+
+/* Of all that follows; no call waits while it holds it, nor calls back. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+
+enum { MOST_PLANS = 8, MOST_BLOCKS = 16 };
 
 static struct plan {
     enum faults_call call;
@@ -31,6 +61,10 @@ static bool stopped;
 static int64_t clocks[2]; /* CLOCK_REALTIME is 0, CLOCK_MONOTONIC 1 */
 static int polls;
 static void (*on_wait)(void);
+static const char *blocks[MOST_BLOCKS]; /* suffixes of files */
+static size_t block_count;
+static int blocked;
+static int bad_closes;
 
 enum { MOST_CALLS = 20000 };
 
@@ -45,9 +79,11 @@ static struct {
 } run;
 
 void faults_fail(enum faults_call call, const char *suffix, int nth, int err) {
+    pthread_mutex_lock(&lock);
     if (planned == MOST_PLANS)
         errx(2, "too many faults planned");
     plans[planned++] = (struct plan){call, suffix, nth, err, 0};
+    pthread_mutex_unlock(&lock);
 }
 
 void faults_shorten(size_t most) {
@@ -59,13 +95,24 @@ void faults_page_size(long size) {
 }
 
 void faults_stop_clocks(int64_t realtime, int64_t monotonic) {
+    pthread_mutex_lock(&lock);
     stopped = true;
     clocks[CLOCK_REALTIME] = realtime;
     clocks[CLOCK_MONOTONIC] = monotonic;
+    pthread_mutex_unlock(&lock);
+}
+
+void faults_let_clocks_go(void) {
+    pthread_mutex_lock(&lock);
+    stopped = false;
+    pthread_mutex_unlock(&lock);
 }
 
 int64_t faults_realtime(void) {
-    return clocks[CLOCK_REALTIME];
+    pthread_mutex_lock(&lock);
+    int64_t now = clocks[CLOCK_REALTIME];
+    pthread_mutex_unlock(&lock);
+    return now;
 }
 
 void faults_on_wait(void (*waited)(void)) {
@@ -111,17 +158,64 @@ int faults_polls(void) {
 }
 
 void faults_clear(void) {
+    pthread_mutex_lock(&lock);
     planned = 0;
     stopped = false;
     on_wait = NULL;
     polls = 0;
     shortened = 0;
     page_size = 0;
+    bad_closes = 0;
     memset(counts, 0, sizeof(counts));
+    pthread_mutex_unlock(&lock);
+    faults_release(NULL);
 }
 
 int faults_count(enum faults_call call) {
-    return counts[call];
+    pthread_mutex_lock(&lock);
+    int count = counts[call];
+    pthread_mutex_unlock(&lock);
+    return count;
+}
+
+void faults_block(const char *suffix) {
+    pthread_mutex_lock(&lock);
+    if (block_count == MOST_BLOCKS)
+        errx(2, "too many files blocked");
+    blocks[block_count++] = suffix;
+    pthread_mutex_unlock(&lock);
+}
+
+void faults_release(const char *suffix) {
+    size_t kept = 0;
+
+    pthread_mutex_lock(&lock);
+    for (size_t i = 0; i < block_count; i++)
+        if (suffix && strcmp(blocks[i], suffix) != 0)
+            blocks[kept++] = blocks[i];
+    block_count = kept;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+}
+
+int faults_await_blocked(int count) {
+    struct timespec end;
+
+    __real_clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += 10;
+    pthread_mutex_lock(&lock);
+    while (blocked != count && pthread_cond_timedwait(&changed, &lock, &end) == 0)
+        continue;
+    int got = blocked;
+    pthread_mutex_unlock(&lock);
+    return got;
+}
+
+int faults_bad_closes(void) {
+    pthread_mutex_lock(&lock);
+    int count = bad_closes;
+    pthread_mutex_unlock(&lock);
+    return count;
 }
 
 static bool ends_in(const char *path, const char *suffix) {
@@ -157,25 +251,54 @@ static int planned_for(enum faults_call call, const char *path) {
     return found;
 }
 
-int faults_next(enum faults_call call, const char *path) {
+static int next(enum faults_call call, const char *path) {
     if (!is_nth(call))
         return planned_for(call, path);
     snprintf(run.path, sizeof(run.path), "%s", path);
     return run.err;
 }
 
+int faults_next(enum faults_call call, const char *path) {
+    pthread_mutex_lock(&lock);
+    int error = next(call, path);
+    pthread_mutex_unlock(&lock);
+    return error;
+}
+
+static bool is_blocked(const char *path) {
+    for (size_t i = 0; i < block_count; i++)
+        if (ends_in(path, blocks[i]))
+            return true;
+    return false;
+}
+
+static void wait_while_blocked(const char *path) {
+    if (!is_blocked(path))
+        return;
+    blocked++;
+    pthread_cond_broadcast(&changed);
+    while (is_blocked(path))
+        pthread_cond_wait(&changed, &lock);
+    blocked--;
+    pthread_cond_broadcast(&changed);
+}
+
+/* A path is looked up, which takes long, only where something depends on it. */
 int faults_next_of(enum faults_call call, int fd) {
     char link[64];
     char path[PATH_MAX] = "";
-    bool nth = is_nth(call);
 
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    ssize_t len = nth || planned > 0 ? readlink(link, path, sizeof(path) - 1) : 0;
-    path[len > 0 ? len : 0] = '\0';
-    if (!nth)
-        return planned_for(call, path);
-    memcpy(run.path, path, sizeof(path));
-    return run.err;
+    pthread_mutex_lock(&lock);
+    if (planned > 0 || block_count > 0 || (run.counting && run.seen + 1 == run.nth)) {
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        ssize_t len = readlink(link, path, sizeof(path) - 1);
+        path[len > 0 ? len : 0] = '\0';
+    }
+    int error = next(call, path);
+    if (call == FAULTS_PREAD)
+        wait_while_blocked(path);
+    pthread_mutex_unlock(&lock);
+    return error;
 }
 
 size_t faults_cut(int how, const char *buf, size_t size) {
@@ -194,21 +317,6 @@ static size_t cut(size_t size) {
     return shortened > 0 && size > shortened ? shortened : size;
 }
 
-int __real_open(const char *path, int flags, ...);
-int __wrap_open(const char *path, int flags, ...);
-DIR *__real_opendir(const char *path);
-DIR *__wrap_opendir(const char *path);
-ssize_t __real_pread(int fd, void *buf, size_t size, off_t offset);
-ssize_t __wrap_pread(int fd, void *buf, size_t size, off_t offset);
-ssize_t __real_write(int fd, const void *buf, size_t size);
-ssize_t __wrap_write(int fd, const void *buf, size_t size);
-long __real_sysconf(int name);
-long __wrap_sysconf(int name);
-int __real_clock_gettime(clockid_t clock, struct timespec *time);
-int __wrap_clock_gettime(clockid_t clock, struct timespec *time);
-int __real_poll(struct pollfd *fds, nfds_t count, int timeout);
-int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout);
-
 int __wrap_open(const char *path, int flags, ...) {
     int error = faults_next(FAULTS_OPEN, path);
     mode_t mode = 0;
@@ -221,6 +329,29 @@ int __wrap_open(const char *path, int flags, ...) {
     }
     if (error == 0)
         return __real_open(path, flags, mode);
+    errno = error;
+    return -1;
+}
+
+/* The code under test opens only to read. */
+int __wrap_openat(int dir, const char *path, int flags, ...) {
+    int error = faults_next(FAULTS_OPENAT, path);
+
+    if (error <= 0)
+        return __real_openat(dir, path, flags);
+    errno = error;
+    return -1;
+}
+
+int __wrap_close(int fd) {
+    int error = faults_next_of(FAULTS_CLOSE, fd);
+    int status = __real_close(fd);
+
+    pthread_mutex_lock(&lock);
+    bad_closes += status != 0 && errno == EBADF;
+    pthread_mutex_unlock(&lock);
+    if (error <= 0)
+        return status;
     errno = error;
     return -1;
 }
@@ -261,10 +392,105 @@ long __wrap_sysconf(int name) {
 }
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *time) {
-    if (!stopped || clock > CLOCK_MONOTONIC)
+    pthread_mutex_lock(&lock);
+    bool stands = stopped && clock <= CLOCK_MONOTONIC;
+    int64_t ms = stands ? clocks[clock] : 0;
+    pthread_mutex_unlock(&lock);
+    if (!stands)
         return __real_clock_gettime(clock, time);
-    *time = (struct timespec){clocks[clock] / 1000, clocks[clock] % 1000 * 1000000};
+    *time = (struct timespec){ms / 1000, ms % 1000 * 1000000};
     return 0;
+}
+
+/* ---- threads that take turns ---- */
+
+enum { MOST_THREADS = 4 };
+
+static bool turns; /* threads take them */
+static struct turn {
+    void *(*start)(void *);
+    void *data;
+    pthread_t id;
+    bool used;
+    bool running; /* else it waits for its turn, */
+    bool ended;   /* or has no more use for one */
+} threads[MOST_THREADS];
+static _Thread_local struct turn *own; /* NULL in the first thread */
+
+void faults_take_turns(void) {
+    turns = true;
+}
+
+/* With the lock held: lets a thread run, and waits until it waits. */
+static void give_turn(struct turn *thread) {
+    thread->running = true;
+    pthread_cond_broadcast(&changed);
+    while (thread->running)
+        pthread_cond_wait(&changed, &lock);
+}
+
+void faults_give_turn(void) {
+    pthread_mutex_lock(&lock);
+    for (size_t i = 0; i < MOST_THREADS; i++)
+        if (threads[i].used && !threads[i].ended)
+            give_turn(&threads[i]);
+    pthread_mutex_unlock(&lock);
+}
+
+static void await_turn(void) {
+    pthread_mutex_lock(&lock);
+    own->running = false;
+    pthread_cond_broadcast(&changed);
+    while (!own->running)
+        pthread_cond_wait(&changed, &lock);
+    pthread_mutex_unlock(&lock);
+}
+
+static void *run_in_turn(void *data) {
+    own = data;
+    void *result = own->start(own->data);
+    pthread_mutex_lock(&lock);
+    own->ended = true;
+    own->running = false;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
+int __wrap_pthread_create(pthread_t *id, const pthread_attr_t *attr, void *(*start)(void *),
+                          void *data) {
+    int error = faults_next(FAULTS_THREAD, "");
+    struct turn *thread = threads;
+
+    if (error > 0)
+        return error;
+    if (!turns)
+        return __real_pthread_create(id, attr, start, data);
+    while (thread->used)
+        if (++thread == threads + MOST_THREADS)
+            errx(2, "too many threads");
+    *thread = (struct turn){.start = start, .data = data, .used = true, .running = true};
+    if (__real_pthread_create(&thread->id, attr, run_in_turn, thread) != 0)
+        errx(2, "no thread can be made");
+    *id = thread->id;
+    pthread_mutex_lock(&lock);
+    while (thread->running)
+        pthread_cond_wait(&changed, &lock);
+    pthread_mutex_unlock(&lock);
+    return 0;
+}
+
+int __wrap_pthread_join(pthread_t id, void **result) {
+    pthread_mutex_lock(&lock);
+    for (size_t i = 0; i < MOST_THREADS; i++) {
+        if (!threads[i].used || !pthread_equal(threads[i].id, id))
+            continue;
+        while (!threads[i].ended)
+            give_turn(&threads[i]);
+        threads[i].used = false;
+    }
+    pthread_mutex_unlock(&lock);
+    return __real_pthread_join(id, result);
 }
 
 int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout) {
@@ -274,6 +500,10 @@ int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout) {
         errno = error;
         return -1;
     }
+    if (own && timeout != 0) {
+        await_turn();
+        return __real_poll(fds, count, 0);
+    }
     if (!stopped)
         return __real_poll(fds, count, timeout);
     polls++;
@@ -281,8 +511,7 @@ int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout) {
     if (ready == 0 && timeout < 0)
         errx(2, "poll would wait for ever");
     if (ready == 0) {
-        clocks[CLOCK_REALTIME] += timeout;
-        clocks[CLOCK_MONOTONIC] += timeout;
+        faults_stop_clocks(clocks[CLOCK_REALTIME] + timeout, clocks[CLOCK_MONOTONIC] + timeout);
         if (on_wait && timeout > 0)
             on_wait();
     }

@@ -13,16 +13,18 @@
 enum faults_call {
     FAULTS_OPEN,
     FAULTS_OPENDIR,
+    FAULTS_OPENAT,
     FAULTS_PREAD,
     FAULTS_WRITE,
     FAULTS_POLL,
-    /* From here on in programs that are linked with tests/faults/calls.c. */
-    FAULTS_OPENAT,
+    FAULTS_CLOSE,  /* it is closed nevertheless, as Linux does */
+    FAULTS_THREAD, /* pthread_create */
+    /* From here on in programs that are linked with tests/faults/calls.c; closedir is close there.
+     */
     FAULTS_READ,
     FAULTS_READDIR,
     FAULTS_FSTATFS,
     FAULTS_STAT,   /* fstat and fstatat too */
-    FAULTS_CLOSE,  /* closedir too; it is closed nevertheless, as Linux does */
     FAULTS_MEMORY, /* malloc, calloc, realloc, reallocarray */
     FAULTS_CALLS
 };
@@ -40,12 +42,32 @@ void faults_page_size(long size);
 /* From now on clocks stand still at these times, ms, and poll() does not wait: where it would, both
  * go on by its timeout. faults_polls() counts those waits. */
 void faults_stop_clocks(int64_t realtime, int64_t monotonic);
+void faults_let_clocks_go(void);
 int64_t faults_realtime(void);
 int faults_polls(void);
 
 /* Where poll() would have waited, and the clocks have gone on: then this is called too; it may set
  * them further. */
 void faults_on_wait(void (*waited)(void));
+
+/* ---- threads: all of this may be called in any of them ---- */
+
+/* pread() of files whose path ends in suffix waits from now on, until they are released, all of
+ * them where that is NULL. faults_await_blocked() waits until so many wait, for 10 s at most;
+ * returns how many do. */
+void faults_block(const char *suffix);
+void faults_release(const char *suffix);
+int faults_await_blocked(int count);
+
+/* How many calls of close() were of no descriptor that is open. */
+int faults_bad_closes(void);
+
+/* From now on one thread at a time runs: a new one, or one that faults_give_turn() gives a turn,
+ * until it ends or poll() would wait in it; until then who made it, or gave it the turn, waits. To
+ * join one gives it turns until it ends. For clocks that stand still, and runs that are all alike.
+ */
+void faults_take_turns(void);
+void faults_give_turn(void);
 
 /* ---- one fault among all calls of a run ---- */
 

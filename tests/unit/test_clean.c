@@ -66,6 +66,18 @@ static const struct {
     {TEXT("abc"), "abc"},
     {TEXT("0123456789ab"), "0123456789ab"},
 
+    /* What looks like a user's. */
+    {TEXT("user-1000:web"), "user-1000:web~"},
+    {TEXT("user-:web"), "user-:web~"},
+    {TEXT("user-0:"), "user-0:~"},
+    {TEXT("user-1000"), "user-1000"},
+    {TEXT("user-1000-web"), "user-1000-web"},
+    {TEXT("user-web:1"), "user-web:1"},
+    {TEXT("user:web"), "user:web"},
+    {TEXT("User-1000:web"), "User-1000:web"},
+    {TEXT("x-user-1000:web"), "x-user-1000:web"},
+    {TEXT("user-1000=web"), "user-1000_web~"},
+
     /* Not UTF-8, or nothing that can be seen. */
     {TEXT("a\x80"), "a_~"},
     {TEXT("a\xbf\xbf"), "a__~"},
@@ -156,6 +168,25 @@ START_TEST(long_names) {
 }
 END_TEST
 
+/* A user's mark is never cut, be it the longest one; what follows it has less room. */
+START_TEST(long_names_of_a_user) {
+    enum { MOST = 5000, ROOM = KSM_NAME_SIZE - 1, MARK = 9 };
+    static const char user[] = "user-4294967294:";
+    static char raw[MOST];
+    char text[KSM_NAME_SIZE];
+
+    memset(raw, 'x', sizeof(raw));
+    for (size_t len = 1; len <= MOST; len++) {
+        size_t before = strlen(user);
+        ksm_name_clean_after(user, raw, len, text);
+        size_t kept = len <= ROOM - before ? len : ROOM - before - MARK;
+        must(strncmp(text, user, before) == 0 && strspn(text + before, "x") == kept &&
+                 strlen(text) == (len <= ROOM - before ? before + len : ROOM),
+             "%zu bytes: got %s, want %zu kept", len, text, kept);
+    }
+}
+END_TEST
+
 /* Characters of several bytes are never cut in two, wherever the end falls. */
 START_TEST(cut_between_characters) {
     static const char *const characters[] = {"ü", "ツ", "😀", " "};
@@ -196,8 +227,11 @@ END_TEST
  * The sets here are so small that this is no matter, with the seed that is used by default it does
  * not happen. */
 
+static const char *const users[] = {"", "user-1:", "user-12:"};
+
 struct named {
     char text[KSM_NAME_SIZE];
+    size_t user; /* of users */
     size_t len;
     char raw[320];
 };
@@ -207,7 +241,7 @@ static int by_text(const void *a, const void *b) {
 }
 
 static bool same_raw(const struct named *a, const struct named *b) {
-    return a->len == b->len && memcmp(a->raw, b->raw, a->len) == 0;
+    return a->user == b->user && a->len == b->len && memcmp(a->raw, b->raw, a->len) == 0;
 }
 
 /* Netdata shows the ~ of a mark as _. */
@@ -227,7 +261,7 @@ static void expect_all_differ(struct named *list, size_t count, const char *wher
 }
 
 static void clean(struct named *named) {
-    ksm_name_clean(named->raw, named->len, named->text);
+    ksm_name_clean_after(users[named->user], named->raw, named->len, named->text);
     const char *bad = crowd_bad_name(named->text);
     must(!bad, "seed %" PRIu64 ": %s: got %s: %s", suite_seed(),
          suite_quote(named->raw, named->len), suite_quote(named->text, strlen(named->text)), bad);
@@ -316,6 +350,7 @@ START_TEST(names_stay_different) {
             makers[_i].make(&list[i]);
         else
             imitate(&list[i], &list[i - COUNT]);
+        list[i].user = below(ROWS(users));
         clean(&list[i]);
     }
     expect_all_differ(list, COUNT * IMITATED, makers[_i].name);
@@ -350,7 +385,7 @@ START_TEST(cleaning_twice) {
     enum { COUNT = 5000 };
 
     for (int i = 0; i < COUNT; i++) {
-        struct named once, twice;
+        struct named once = {.user = 0}, twice = {.user = 0};
         makers[_i].make(&once);
         clean(&once);
         twice.len = strlen(once.text);
@@ -368,7 +403,7 @@ START_TEST(cleaning_twice) {
 END_TEST
 
 START_TEST(the_same_again) {
-    struct named a, b;
+    struct named a = {.user = 0}, b;
 
     makers[_i].make(&a);
     clean(&a);
@@ -390,6 +425,7 @@ int main(void) {
     tcase_add_loop_test(names, one_name, 0, ROWS(rows));
     tcase_add_test(names, hash_is_fnv1a);
     tcase_add_test(lengths, long_names);
+    tcase_add_test(lengths, long_names_of_a_user);
     tcase_add_test(lengths, cut_between_characters);
     tcase_add_loop_test(chance, names_stay_different, 0, ROWS(makers));
     tcase_add_test(chance, all_short_names_stay_different);

@@ -157,7 +157,7 @@ static const struct {
     {"bytes", "overhead", false, 0, 17049600},
     {"gauge", "gain", false, 0, 168669184},
     {"percent", "merged", false, 0, 34.249},
-    {"percent", "ram", false, 0, 8.592},
+    {"gauge", "ram", false, 0, 8.592},
     {"gauge", "net", false, 0, 8.195},
     {"gauge", "exposure", false, 0, 17.185},
     {"gauge", "sharing_ratio", false, 0, 2.841},

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Who saves: the table of a sample, when it is made, and what is told of troubles.
+ * Who saves: the table of a sample, and what is told of troubles.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -11,7 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "clock.h"
 #include "consumers.h"
 #include "support/crowd.h"
 #include "support/faults.h"
@@ -25,7 +24,6 @@
 
 enum { INTERVAL = 10000 };
 
-static const int64_t forever = INT64_MAX;
 static const char *dir; /* of the running test */
 static struct ksm_options options;
 static struct ksm_consumers c;
@@ -115,19 +113,15 @@ static void check_table(const char *when) {
          other.processes);
 }
 
-/* One call, as from a host that calls once an interval and lets it take as long as it takes. */
-static void sample(const char *when) {
-    enum ksm_consumers_result result = ksm_consumers_step(&c, true, now, now + INTERVAL, forever);
-
-    must(result == KSM_CONSUMERS_READY, "%s: got result %u, want ready", when, (unsigned)result);
+static void make_table(bool registered) {
+    ck_assert_int_eq(ksm_consumers_sample(&c, registered, now), 0);
+    ksm_consumers_publish(&c);
     now += INTERVAL;
-    check_table(when);
 }
 
-/* So many that everybody has been met. */
-static void samples(const char *when) {
-    for (int i = 0; i < 7; i++)
-        sample(when);
+static void sample(const char *when) {
+    make_table(true);
+    check_table(when);
 }
 
 static const struct ksm_consumer *find(enum ksm_consumer_kind kind, const char *name) {
@@ -409,8 +403,7 @@ START_TEST(largest_numbers) {
                                                            .rmap_items = INT64_MAX,
                                                            .comm = pid < 13 ? "x" : "y"});
         begin();
-        ck_assert_int_eq(ksm_consumers_step(&c, true, now, now + INTERVAL, forever),
-                         KSM_CONSUMERS_READY);
+        make_table(true);
         ck_assert_msg(c.table.valid == rows[i].valid,
                       "sharing %" PRId64 ", zero %" PRId64 ": got %s table", rows[i].sharing,
                       rows[i].zero, c.table.valid ? "a valid" : "no valid");
@@ -543,12 +536,12 @@ END_TEST
 
 /* A place that comes free goes to the next; who comes back has no claim to it. */
 START_TEST(place_that_comes_free) {
-    static const int64_t before[] = {1000, 900, 800};
+    static const int64_t before[] = {1000, 870, 800};
 
     options.consumers = 2;
     set_saving(before, 3);
     begin();
-    samples("all three");
+    sample("all three");
     expect_shown("all three", "ab");
     crowd_remove(dir, 11);
     crowd_host(dir, 0, 0, 1800);
@@ -556,7 +549,7 @@ START_TEST(place_that_comes_free) {
     expect_shown("b has ended", "ac");
     ck_assert_msg(!find(program, "b"), "b has ended: got it in the table");
     set_saving(before, 3);
-    samples("b is back");
+    sample("b is back");
     expect_shown("b is back with a tenth more at most", "ac");
 }
 END_TEST
@@ -573,9 +566,7 @@ START_TEST(place_is_kept_over_a_failure) {
     expect_shown("before", "a");
     set_saving(after, 2);
     tree_write(dir, "sys/kernel/mm/ksm/pages_sharing", TEXT("x\n"));
-    ck_assert_int_eq(ksm_consumers_step(&c, true, now, now + INTERVAL, forever),
-                     KSM_CONSUMERS_READY);
-    now += INTERVAL;
+    make_table(true);
     ck_assert_msg(!c.table.valid, "got a valid table of bad figures");
     set_saving(after, 2);
     sample("after");
@@ -597,150 +588,45 @@ START_TEST(ended_and_new) {
                   half ? half->saved : -1);
     ck_assert_int_eq(c.table.unattributed, (UNATTRIBUTED_BY_HAND + 1200 + (500 - 150)) * page);
 
-    int newcomer = 0;
     crowd_write(dir, &(const struct crowd_process){
                          .pid = 7, .merging = 8, .cgroup = "0::/lxc.payload.new\n", .comm = "x"});
-    while (!find(container, "new") && newcomer < 20) {
-        sample("a newcomer");
-        newcomer++;
-    }
-    ck_assert_msg(newcomer <= 7, "got a newcomer after %d intervals, want 7 at most", newcomer);
+    sample("a newcomer");
     ck_assert_int_eq(find(container, "new")->saved, 6 * page);
 }
 END_TEST
 
-/* ---- when ---- */
+/* Who has opted in has no place in the table before there are pages. */
+START_TEST(opted_in_without_pages) {
+    static const char text[] = "ksm_rmap_items 0\nksm_zero_pages 0\nksm_merging_pages 0\n"
+                               "ksm_process_profit 0\nksm_merge_any: yes\nksm_mergeable: yes\n";
 
-/* A host that calls so often: results of so many ms. */
-static int count_ready(int64_t period, int64_t jitter, int64_t first_jitter, int calls,
-                       int64_t interval) {
-    int ready = 0;
-
-    ksm_consumers_init(&c, &options, interval, 0);
-    for (int i = 0; i < calls; i++) {
-        int64_t off = i == 0 ? first_jitter
-                      : jitter == 0
-                          ? 0
-                          : (int64_t)(suite_random() % (uint64_t)(2 * jitter + 1)) - jitter;
-        int64_t at = now + i * period + off;
-        enum ksm_consumers_result result = ksm_consumers_step(&c, true, at, at + period, forever);
-        must(result != KSM_CONSUMERS_BUSY, "call %d: got busy", i);
-        ready += result == KSM_CONSUMERS_READY;
-    }
-    ksm_consumers_close(&c);
-    return ready;
-}
-
-/* A host that calls every second: ready at exactly each tenth call. */
-START_TEST(each_tenth_call) {
     make_fixture();
+    crowd_write(dir, &(const struct crowd_process){.pid = 7, .comm = "eager"});
+    crowd_file(dir, 7, "ksm_stat", text, sizeof(text) - 1);
     begin();
-    for (int call = 1; call <= 100; call++) {
-        enum ksm_consumers_result result = ksm_consumers_step(&c, true, now, now + 1000, forever);
-        enum ksm_consumers_result want = call % 10 == 0 ? KSM_CONSUMERS_READY : KSM_CONSUMERS_IDLE;
-        ck_assert_msg(result == want, "call %d: got %u, want %u", call, (unsigned)result,
-                      (unsigned)want);
-        now += 1000;
-        ck_assert_msg(c.table.valid == (call >= 10), "call %d: got %s table", call,
-                      c.table.valid ? "a valid" : "no valid");
-        if (call >= 10)
-            check_table("each tenth call");
-    }
-}
-END_TEST
-
-/* One that calls once an interval, never quite in time: ready at every call. */
-START_TEST(each_call) {
-    make_fixture();
-    for (int i = 0; i < 20; i++) {
-        int got = count_ready(INTERVAL, INTERVAL * 4 / 100, 0, 100, INTERVAL);
-        ck_assert_msg(got == 100, "seed %" PRIu64 ": got %d ready of 100 calls", suite_seed(), got);
-        got = count_ready(INTERVAL, INTERVAL * 2 / 100, INTERVAL * 2 / 100, 100, INTERVAL);
-        ck_assert_msg(got == 100, "seed %" PRIu64 ", first call late: got %d ready of 100 calls",
-                      suite_seed(), got);
-    }
-}
-END_TEST
-
-/* A first call that was much too late costs one sample, not every other. */
-START_TEST(first_call_late) {
-    make_fixture();
-    int got = count_ready(INTERVAL, 0, INTERVAL / 2, 100, INTERVAL);
-    ck_assert_msg(got >= 99, "got %d ready of 100 calls", got);
-}
-END_TEST
-
-/* Whatever a host's period, samples come as often as the interval says, or at each call. */
-START_TEST(other_periods) {
-    static const int64_t periods[] = {1000, 2000, 3000, 4000, 5000, 7000, 10000, 15000, 60000};
-    enum { CALLS = 420 };
-
-    make_fixture();
-    for (int i = 0; i < ROWS(periods); i++) {
-        int64_t samples_due = periods[i] >= INTERVAL ? CALLS : CALLS * periods[i] / INTERVAL;
-        int got = count_ready(periods[i], 0, 0, CALLS, INTERVAL);
-        ck_assert_msg(got >= samples_due - 1 && got <= samples_due + 1,
-                      "calls every %" PRId64 " ms: got %d ready, want %" PRId64, periods[i], got,
-                      samples_due);
-    }
-    ck_assert_int_eq(count_ready(1000, 0, 0, 50, 1000), 50);
-}
-END_TEST
-
-/* A host that was asleep for an hour: one sample, then on as before. */
-START_TEST(asleep) {
-    make_fixture();
-    begin();
-    for (int call = 0; call < 25; call++, now += 1000)
-        ksm_consumers_step(&c, true, now, now + 1000, forever);
-    now += 3600000;
-    int ready = 0;
-    for (int call = 0; call < 30; call++, now += 1000)
-        ready += ksm_consumers_step(&c, true, now, now + 1000, forever) == KSM_CONSUMERS_READY;
-    ck_assert_msg(ready == 3 || ready == 4, "got %d samples in 30 s after an hour's sleep", ready);
-    check_table("after an hour's sleep");
-}
-END_TEST
-
-/* Without time nothing is done; the table comes once there is some. */
-START_TEST(busy) {
-    make_fixture();
-    begin();
-    for (int i = 0; i < 5; i++)
-        ck_assert_int_eq(ksm_consumers_step(&c, true, now, now + INTERVAL, 0), KSM_CONSUMERS_BUSY);
-    ck_assert_msg(!c.table.valid, "got a valid table without any work");
-    ck_assert_int_eq(ksm_consumers_step(&c, true, now, now + INTERVAL, forever),
-                     KSM_CONSUMERS_READY);
-    check_table("after all");
+    sample("opted in");
     ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
-    now += INTERVAL;
-
-    struct ksm_consumer_table before = c.table;
-    for (int i = 0; i < 5; i++)
-        ck_assert_int_eq(ksm_consumers_step(&c, true, now, now + INTERVAL, 0), KSM_CONSUMERS_BUSY);
-    ck_assert_msg(memcmp(&before, &c.table, sizeof(before)) == 0,
-                  "the table changed before a new one was ready");
-    check_table("the old one stands");
+    crowd_write(dir, &(const struct crowd_process){.pid = 7, .rmap_items = 1, .comm = "eager"});
+    sample("first pages");
+    ck_assert_int_eq((int)c.table.count, ROWS(by_hand) + 1);
 }
 END_TEST
 
-/* In pieces of 1 ms it comes to the same as at one go; and later calls of a busy tick may have a
- * later now. */
-START_TEST(in_pieces) {
-    enum ksm_consumers_result result = KSM_CONSUMERS_BUSY;
-
+/* A table changes when the next one is published, not before. */
+START_TEST(table_in_the_making) {
     make_fixture();
-    for (int pid = 1000; pid < 1200; pid++)
-        crowd_write(dir, &(const struct crowd_process){.pid = pid, .rmap_items = 1, .comm = "x"});
     begin();
-    int64_t end = now + INTERVAL;
-    for (int calls = 0; result == KSM_CONSUMERS_BUSY && calls < 100000; calls++)
-        result = ksm_consumers_step(&c, true, now++, end, 1);
-    ck_assert_int_eq(result, KSM_CONSUMERS_READY);
-    check_table("in pieces");
-    ck_assert_int_eq((int)c.table.count, ROWS(by_hand) + 1);
-    ck_assert_int_eq(find(program, "x")->processes, 200);
-    ck_assert_int_eq(c.table.unattributed, UNATTRIBUTED_BY_HAND * page);
+    sample("the first");
+    const struct ksm_consumer_table before = c.table;
+    crowd_remove(dir, 100);
+    tree_write(dir, "sys/kernel/mm/ksm/pages_sharing", TEXT("x\n"));
+    ck_assert_int_eq(ksm_consumers_sample(&c, true, now), 0);
+    ck_assert_msg(memcmp(&before, &c.table, sizeof(before)) == 0 &&
+                      !c.trouble[KSM_CONSUMERS_FAILED],
+                  "the table, or a trouble, changed before");
+    check_table("the old one stands");
+    ksm_consumers_publish(&c);
+    ck_assert_msg(!c.table.valid && c.trouble[KSM_CONSUMERS_FAILED], "published: got no change");
 }
 END_TEST
 
@@ -761,9 +647,8 @@ START_TEST(nothing_registered) {
     make_fixture();
     begin();
     faults_clear();
-    for (int i = 0; i < 5; i++, now += INTERVAL) {
-        ck_assert_int_eq(ksm_consumers_step(&c, false, now, now + INTERVAL, 0),
-                         KSM_CONSUMERS_READY);
+    for (int i = 0; i < 5; i++) {
+        make_table(false);
         expect_empty("nothing registered");
     }
     ck_assert_msg(calls_made() == 0, "got %d files looked at, want none", calls_made());
@@ -778,15 +663,11 @@ START_TEST(registered_no_more) {
     begin();
     sample("registered");
     ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
-    ck_assert_int_eq(ksm_consumers_step(&c, false, now, now + INTERVAL, forever),
-                     KSM_CONSUMERS_READY);
-    now += INTERVAL;
+    make_table(false);
     expect_empty("registered no more");
     ck_assert_int_eq(suite_open_files(), files);
     faults_clear();
-    ck_assert_int_eq(ksm_consumers_step(&c, false, now, now + INTERVAL, forever),
-                     KSM_CONSUMERS_READY);
-    now += INTERVAL;
+    make_table(false);
     ck_assert_int_eq(calls_made(), 0);
     sample("registered again");
     ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
@@ -860,11 +741,8 @@ static void expect_one(const char *when, bool bad, const char *words) {
 }
 
 static void failing_sample(const char *when) {
-    enum ksm_consumers_result result = ksm_consumers_step(&c, true, now, now + INTERVAL, forever);
-
-    ck_assert_msg(result == KSM_CONSUMERS_READY && !c.table.valid, "%s: got result %u, %s table",
-                  when, (unsigned)result, c.table.valid ? "a valid" : "no valid");
-    now += INTERVAL;
+    make_table(true);
+    ck_assert_msg(!c.table.valid, "%s: got a valid table", when);
 }
 
 START_TEST(all_well) {
@@ -878,22 +756,15 @@ START_TEST(all_well) {
 }
 END_TEST
 
-/* A kernel that tells nothing of processes: told once, and nothing is read. */
+/* A kernel that tells nothing of processes: told once. */
 START_TEST(unknown) {
     make_fixture();
     tree_unlink(dir, "proc/self/ksm_stat");
     crowd_remove_file(dir, 1, "ksm_stat");
     crowd_remove_file(dir, 1, "ksm_merging_pages");
     begin();
-    faults_clear();
     expect_one("at the beginning", false, "5.19"); /* no fault of anybody */
-    for (int i = 0; i < 20; i++, now += INTERVAL) {
-        ck_assert_int_eq(ksm_consumers_step(&c, true, now, now + INTERVAL, forever),
-                         KSM_CONSUMERS_IDLE);
-        ck_assert_msg(!c.table.valid, "got a valid table");
-        expect_silence("later");
-    }
-    ck_assert_int_eq(calls_made(), 0);
+    expect_silence("later");
 }
 END_TEST
 
@@ -923,10 +794,37 @@ START_TEST(denied) {
     }
     set_mode(100, 0444);
     set_mode(101, 0444);
-    samples("readable again");
-    samples("a round that began then");
+    sample("readable again");
     expect_one("readable again", false, "can be read");
     ck_assert_int_eq(c.table.unattributed, UNATTRIBUTED_BY_HAND * page);
+}
+END_TEST
+
+/* Why they may not be read decides what is advised. */
+START_TEST(reasons_of_denial) {
+    static const struct {
+        int err;
+        bool capable;
+        const char *words;
+    } rows[] = {
+        {EACCES, false, "grant cap_dac_read_search"},
+        {EACCES, true, "security module"},
+        {EPERM, false, "hidepid=1"},
+        {EPERM, true, "hidepid=1"},
+    };
+
+    make_fixture();
+    for (int i = 0; i < ROWS(rows); i++) {
+        begin();
+        c.processes.capable = rows[i].capable;
+        faults_fail(FAULTS_OPENAT, "100/ksm_stat", 0, rows[i].err);
+        sample("one may not be read");
+        expect_one("one may not be read", true, rows[i].words);
+        faults_clear();
+        sample("all may be read again");
+        expect_one("all may be read again", false, "can be read");
+        ksm_consumers_close(&c);
+    }
 }
 END_TEST
 
@@ -936,14 +834,12 @@ START_TEST(hidden) {
     sample("all can be seen");
     expect_silence("all can be seen");
     crowd_remove(dir, 1);
-    samples("hidden");
-    samples("a round that began then");
+    sample("hidden");
     expect_one("hidden", true, "hidepid");
-    samples("still hidden");
+    sample("still hidden");
     expect_silence("still hidden");
     crowd_begin(dir);
-    samples("seen again");
-    samples("a round that began then");
+    sample("seen again");
     expect_one("seen again", false, "no processes any more");
 }
 END_TEST
@@ -1064,8 +960,8 @@ START_TEST(missing_host_files) {
             failing_sample(rows[i].file);
             expect_one(rows[i].file, true, "cannot be told");
             make_fixture();
-            for (int n = 0; n < 7; n++, now += INTERVAL)
-                ksm_consumers_step(&c, true, now, now + INTERVAL, forever);
+            for (int n = 0; n < 7; n++)
+                make_table(true);
             expect_one("there again", false, "again");
             check_table("there again");
         }
@@ -1129,7 +1025,6 @@ int main(void) {
     Suite *suite = suite_create("consumers");
     TCase *table = suite_case(suite, "table");
     TCase *first = suite_case(suite, "top");
-    TCase *when = suite_case(suite, "when");
     TCase *nothing = suite_case(suite, "nothing registered");
     TCase *troubles = suite_case(suite, "troubles");
     TCase *others = suite_case(suite, "others");
@@ -1154,15 +1049,8 @@ int main(void) {
     tcase_add_test(first, place_that_comes_free);
     tcase_add_test(first, place_is_kept_over_a_failure);
     tcase_add_test(first, ended_and_new);
-
-    tcase_add_checked_fixture(when, set_up, tear_down);
-    tcase_add_test(when, each_tenth_call);
-    tcase_add_test(when, each_call);
-    tcase_add_test(when, first_call_late);
-    tcase_add_test(when, other_periods);
-    tcase_add_test(when, asleep);
-    tcase_add_test(when, busy);
-    tcase_add_test(when, in_pieces);
+    tcase_add_test(first, opted_in_without_pages);
+    tcase_add_test(first, table_in_the_making);
 
     tcase_add_checked_fixture(nothing, set_up, tear_down);
     tcase_add_test(nothing, nothing_registered);
@@ -1173,6 +1061,7 @@ int main(void) {
     tcase_add_test(troubles, all_well);
     tcase_add_test(troubles, unknown);
     tcase_add_test(troubles, denied);
+    tcase_add_test(troubles, reasons_of_denial);
     tcase_add_test(troubles, hidden);
     tcase_add_test(troubles, excess);
     tcase_add_test(troubles, bad_host_files);

@@ -91,7 +91,7 @@ END_TEST
  * where a negative number means something. */
 START_TEST(forms) {
     const struct ksm_figure *figure = &ksm_figures[_i];
-    bool is_signed = figure->parse == parse_signed || figure->parse == parse_not_negative;
+    bool is_signed = figure->parse == parse_signed || figure->parse == parse_count;
 
     if (!figure->parse)
         return;
@@ -221,7 +221,7 @@ static const struct {
     {KSM_profit, 168669184, 4096, 160.85546875, 168669184},
     {KSM_overhead, 1048576, 4096, 1, 1048576},
     {KSM_merged, 34249, 4096, 34.249, 34.249},
-    {KSM_ram, 100000, 4096, 100, 100},
+    {KSM_ram, 150000, 4096, 150, 150},
     {KSM_net, -100, 4096, -0.1, -0.1},
     {KSM_exposure, 200000, 4096, 200, 200},
     {KSM_sharing_ratio, 2841, 4096, 2.841, 2.841},
@@ -316,6 +316,20 @@ START_TEST(every_derived_figure_is_worked_out) {
 }
 END_TEST
 
+/* A host of 1 kB that saves two pages: collectd's percent would take no more than 100 of it. */
+START_TEST(what_passes_100_percent_is_open) {
+    const struct ksm_figure *figure = &ksm_figures[_i];
+    struct ksm_sample sample = {.page_size = 4096};
+
+    for (size_t id = 0; id < KSM_FIGURES; id++)
+        sample.at[id] = (struct ksm_value){1, 0};
+    ksm_derive(&sample);
+    ck_assert_msg(figure->unit != KSM_UNIT_PERCENT || sample.at[_i].value <= 100000,
+                  "%s: got %" PRId64 " thousandths of a percent", figure->name,
+                  sample.at[_i].value);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("metrics");
     TCase *table = suite_case(suite, "table");
@@ -328,6 +342,7 @@ int main(void) {
     tcase_add_loop_test(table, sources, 0, KSM_FIGURES);
     tcase_add_loop_test(table, units, 0, KSM_UNITS);
     tcase_add_loop_test(table, every_derived_figure_is_worked_out, 0, KSM_FIGURES);
+    tcase_add_loop_test(table, what_passes_100_percent_is_open, 0, KSM_FIGURES);
     tcase_add_loop_test(hosts, collectd_knows_the_type, 0, KSM_FIGURES);
     tcase_add_loop_test(hosts, scales, 0, KSM_FIGURES);
     tcase_add_loop_test(hosts, shown, 0, ROWS(shown_rows));

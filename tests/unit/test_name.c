@@ -17,6 +17,7 @@
 #define UID "63b3ebfc_2890_11e9_8154_16bf8ef8d9dc"
 #define POD "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" UID ".slice"
 #define USER "/user.slice/user-1000.slice/user@1000.service"
+#define SESSION "/user.slice/user-1000.slice/session-3.scope"
 #define V2(path) "0::" path "\n"
 
 #define vm KSM_CONSUMER_vm
@@ -25,7 +26,7 @@
 #define program KSM_CONSUMER_program
 
 /* A row: what it is, cgroup, cmdline, comm, and what is wanted: kind, and name before it is
- * cleaned. */
+ * cleaned, or if it has a user's mark, just as it is. */
 struct row {
     const char *what;
     const char *cgroup;
@@ -49,7 +50,10 @@ static void check(const struct row *row, const char *cgroup) {
     char want[KSM_NAME_SIZE];
 
     ksm_name_of(&identity, &name);
-    ksm_name_clean(row->name, strlen(row->name), want);
+    if (strncmp(row->name, "user-", 5) == 0)
+        snprintf(want, sizeof(want), "%s", row->name);
+    else
+        ksm_name_clean(row->name, strlen(row->name), want);
     ck_assert_msg(name.kind == row->kind && strcmp(name.text, want) == 0,
                   "%s, %s: got %s %s, want %s %s", row->what, suite_quote(cgroup, strlen(cgroup)),
                   ksm_consumer_kinds[name.kind], name.text, ksm_consumer_kinds[row->kind], want);
@@ -72,7 +76,8 @@ static const struct row path_rows[] = {
      container, "9687bac58d5c"},
     {"Docker in Docker: the outer one", "/docker/" ID1 "/docker/" ID2, NGINX, container,
      "9687bac58d5c"},
-    {"Docker, rootless", USER "/user.slice/docker-" ID1 ".scope", NGINX, container, "9687bac58d5c"},
+    {"Docker, rootless", USER "/user.slice/docker-" ID1 ".scope", NGINX, container,
+     "user-1000:9687bac58d5c"},
     {"minikube: the node is a container", "/docker/" ID1 POD "/crio-" ID2 ".scope", NGINX,
      container, "9687bac58d5c"},
     {"Docker's daemon", "/system.slice/docker.service", TEXT("/usr/bin/dockerd\0-H\0fd://\0"),
@@ -84,7 +89,7 @@ static const struct row path_rows[] = {
      "9687bac58d5c"},
     {"Podman, cgroupfs", "/libpod_parent/libpod-" ID1, NGINX, container, "9687bac58d5c"},
     {"Podman, rootless", USER "/user.slice/libpod-" ID1 ".scope/container", NGINX, container,
-     "9687bac58d5c"},
+     "user-1000:9687bac58d5c"},
     {"Podman, pod, systemd",
      "/machine.slice/machine-libpod_pod_" ID2 ".slice/libpod-" ID1 ".scope/container", NGINX,
      container, "9687bac58d5c"},
@@ -92,11 +97,11 @@ static const struct row path_rows[] = {
      "9687bac58d5c"},
     {"Podman, pod, rootless",
      USER "/user.slice/user-libpod_pod_" ID2 ".slice/libpod-" ID1 ".scope/container", NGINX,
-     container, "9687bac58d5c"},
+     container, "user-1000:9687bac58d5c"},
     {"Podman, Quadlet", "/system.slice/nginx.service/libpod-payload-" ID1, NGINX, container,
      "9687bac58d5c"},
     {"Podman, Quadlet of a user", USER "/app.slice/redis.service/libpod-payload-" ID1, NGINX,
-     container, "9687bac58d5c"},
+     container, "user-1000:9687bac58d5c"},
     {"Podman, Quadlet, conmon", "/system.slice/nginx.service/runtime",
      TEXT("/usr/bin/conmon\0--api-version\0001\0"), "conmon\n", service, "nginx"},
     {"Podman, conmon", "/machine.slice/libpod-conmon-" ID1 ".scope",
@@ -158,7 +163,7 @@ static const struct row path_rows[] = {
     {"LXC 3.1", "/lxc.payload/web", NGINX, container, "web"},
     {"LXC, old", "/lxc/web", NGINX, container, "web"},
     {"LXC, old, of a user", "/user.slice/user-1000.slice/session-3.scope/lxc/web", NGINX, container,
-     "web"},
+     "user-1000:web"},
     {"LXC in LXC: the outer one", "/lxc.payload.web/lxc.payload.inner/init.scope", NGINX, container,
      "web"},
     {"Docker in LXC: the outer one", "/lxc.payload.web/system.slice/docker-" ID1 ".scope", NGINX,
@@ -217,10 +222,37 @@ static const struct row path_rows[] = {
     {"snap", "/system.slice/snap.lxd.daemon.service", TEXT("lxd\0--logfile\0"), "lxd\n", service,
      "snap.lxd.daemon"},
     {"user's service", USER "/app.slice/syncthing.service", TEXT("/usr/bin/syncthing\0"),
-     "syncthing\n", service, "syncthing"},
+     "syncthing\n", service, "user-1000:syncthing"},
     {"user's service, autostarted", USER "/app.slice/app-org.gnome.Evolution@autostart.service",
      TEXT("/usr/libexec/evolution-alarm-notify\0"), "evolution-alarm\n", service,
-     "app-org.gnome.Evolution@autostart"},
+     "user-1000:app-org.gnome.Evolution@autostart"},
+    {"user's template", USER "/app.slice/app-redis.slice/redis@1000.service", NGINX, service,
+     "user-1000:redis@1000"},
+    {"user's service of a name that is changed", USER "/app.slice/a\\x2fb.service", NGINX, service,
+     "user-1000:a_b~e2480c78"},
+    {"user's service called like another user's", USER "/app.slice/user-1001:redis.service", NGINX,
+     service, "user-1000:user-1001:redis"},
+    {"user's service called like another user's systemd", USER "/app.slice/user@1001.service",
+     NGINX, service, "user-1000:user@1001"},
+    {"root's user service", "/user.slice/user-0.slice/user@0.service/app.slice/redis.service",
+     NGINX, service, "user-0:redis"},
+    {"the largest uid",
+     "/user.slice/user-4294967294.slice/user@4294967294.service/app.slice/redis.service", NGINX,
+     service, "user-4294967294:redis"},
+    {"user's service, from a session's cgroup namespace",
+     "/../user@1000.service/app.slice/redis.service", NGINX, service, "user-1000:redis"},
+    {"user's service, from another user's cgroup namespace",
+     "/../../user-1000.slice/user@1000.service/app.slice/redis.service", NGINX, service,
+     "user-1000:redis"},
+    {"a session from another's cgroup namespace", "/../session-3.scope/lxc/web", NGINX, container,
+     "user-:web"},
+    {"a user's slice inside a service", "/system.slice/a.service/user-1000.slice/b.service", NGINX,
+     service, "b"},
+    {"a user's slice inside a container", "/lxc.payload.web" USER "/app.slice/redis.service", NGINX,
+     container, "web"},
+    {"a slice called like a user's", "/user-web.slice/redis.service", NGINX, service, "redis"},
+    {"a slice called like a user's, a number too long", "/user-12345678901.slice/redis.service",
+     NGINX, service, "redis"},
     {"user's systemd", USER "/init.scope", TEXT("/lib/systemd/systemd\0--user\0"), "systemd\n",
      service, "user@1000"},
     {"desktop program", USER "/app.slice/app-gnome-firefox-4242.scope",
@@ -313,6 +345,9 @@ static const struct row line_rows[] = {
     {"one newline", "\n", NGINX, program, "nginx"},
     {"a colon in the path", "0::/system.slice/a:b.service\n", NGINX, service, "a:b"},
     {"the kernel without cgroups", "", TEXT(""), "a.out\n", program, "a.out"},
+    {"the user by systemd's line, the container by another",
+     "5:memory:/user/joe/0/lxc/web\n1:name=systemd:" SESSION "\n", NGINX, container,
+     "user-1000:web"},
     {"a line of words", "what is this.service\n", NGINX, program, "nginx"},
 };
 
@@ -378,8 +413,29 @@ static const struct row vm_rows[] = {
      "qemu-system-x86\n", vm, "9687bac58d5c"},
     {"a machine as a service, no name", V2("/system.slice/qemu@web.service"),
      TEXT(QEMU "-m\0001024\0"), "qemu-system-x86\n", vm, "qemu@web"},
-    {"a machine in a session, no name", V2("/user.slice/user-1000.slice/session-3.scope"),
-     TEXT(QEMU "-m\0001024\0"), "qemu-system-x86\n", vm, "qemu-system-x86"},
+    {"a machine in a session", V2(SESSION), TEXT(QEMU "-name\0web\0"), "q\n", vm, "user-1000:web"},
+    {"a machine in a session, no name", V2(SESSION), TEXT(QEMU "-m\0001024\0"), "qemu-system-x86\n",
+     vm, "user-1000:qemu-system-x86"},
+    {"a machine in root's session", V2("/user.slice/user-0.slice/session-3.scope"),
+     TEXT(QEMU "-name\0web\0"), "q\n", vm, "user-0:web"},
+    {"a machine of a user's libvirt", V2(USER "/session.slice/libvirtd.service"),
+     TEXT(QEMU "-name\0guest=web,debug-threads=on\0"), "q\n", vm, "user-1000:web"},
+    {"a machine as a user's service, no name", V2(USER "/app.slice/web.service"),
+     TEXT(QEMU "-m\0001024\0"), "q\n", vm, "user-1000:web"},
+    {"a user's scope like libvirt's", V2(USER "/machine.slice/machine-qemu\\x2d3\\x2dweb.scope"),
+     TEXT(""), "q\n", vm, "user-1000:web"},
+    {"a user's slice like Proxmox's", V2(USER "/qemu.slice/100.scope"), TEXT("kvm\0"), "kvm\n", vm,
+     "user-1000:100"},
+    {"a user's firecracker", V2(USER "/app.slice/run-r1.scope"),
+     TEXT("/usr/bin/firecracker\0--id\0web\0"), "firecracker\n", vm, "user-1000:web"},
+    {"a user's cloud-hypervisor", V2(SESSION),
+     TEXT("cloud-hypervisor\0--api-socket\0/tmp/web.sock\0"), "cloud-hyperviso\n", vm,
+     "user-1000:web"},
+    {"a machine in a session, version 1",
+     "5:memory:/user.slice\n1:name=systemd:" SESSION "\n0::" SESSION "\n",
+     TEXT(QEMU "-name\0web\0"), "q\n", vm, "user-1000:web"},
+    {"a machine in a session in a container", V2("/lxc.payload.shop" SESSION),
+     TEXT(QEMU "-name\0web\0"), "q\n", vm, "web"},
 
     {"-name web", "", TEXT(QEMU "-name\0web\0"), "q\n", vm, "web"},
     {"--name web", "", TEXT(QEMU "--name\0web\0"), "q\n", vm, "web"},
@@ -640,6 +696,11 @@ START_TEST(by_chance) {
         ".service",
         "lxc",
         "qemu.slice",
+        "user.slice",
+        "user-1000.slice",
+        "user@1000.service",
+        "session-3.scope",
+        "user-1000:",
         "lxc.payload.",
         "\\x2d",
         "\\x",
@@ -717,6 +778,25 @@ START_TEST(long_names_stay_different) {
 }
 END_TEST
 
+/* A name without a mark of a user, which looks as if it had one: nobody takes a user's place. */
+START_TEST(users_keep_their_names) {
+    static const struct row same[] = {
+        {"a service", V2("/system.slice/user-1000:web.service"), NGINX, service, ""},
+        {"an escaped service", V2("/system.slice/user-1000\\x3aweb.service"), NGINX, service, ""},
+        {"a machine", V2("/qemu.slice/1.scope"), TEXT("kvm\0-name\0user-1000:web\0"), "kvm\n", vm,
+         ""},
+        {"a container", V2("/lxc.payload.user-1000:web"), NGINX, container, ""},
+        {"a program", V2(SESSION), TEXT(""), "user-1000:web\n", program, ""},
+    };
+
+    for (int i = 0; i < ROWS(same); i++) {
+        struct row row = same[i];
+        row.name = "user-1000:web~9fb8de67";
+        check(&row, row.cgroup);
+    }
+}
+END_TEST
+
 /* The order of the texts: a machine's name is not taken for a container's. */
 START_TEST(kinds_keep_names_apart) {
     static const struct row same[] = {
@@ -746,6 +826,7 @@ int main(void) {
     tcase_add_loop_test(comm, programs, 0, ROWS(comm_rows));
     tcase_add_test(comm, words_of_the_kinds);
     tcase_add_test(comm, kinds_keep_names_apart);
+    tcase_add_test(comm, users_keep_their_names);
     tcase_add_test(hostile, nothing_at_all);
     tcase_add_test(hostile, cut_off);
     tcase_add_loop_test(hostile, very_long, 0, ROWS(long_rows));

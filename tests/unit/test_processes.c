@@ -7,11 +7,15 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,7 +27,6 @@
 #include "support/suite.h"
 #include "support/tree.h"
 
-static const int64_t forever = INT64_MAX;
 static const char *dir; /* of the running test */
 static struct ksm_processes p;
 
@@ -43,20 +46,11 @@ static void init(int may_keep) {
     ksm_processes_init(&p, dir, may_keep);
 }
 
-/* A whole round at once. */
-static void sweep(void) {
-    static int64_t now = 1000;
+/* A sample. Of few processes all are met at each. */
+static void look(void) {
+    int status = ksm_processes_look(&p);
 
-    now += 1000;
-    int status = ksm_processes_walk(&p, now, now + 1000, 1000, forever);
-    ck_assert_msg(status == 0 && !p.walking, "walk: got %s, %s", suite_status(status),
-                  p.walking ? "not done" : "done");
-}
-
-static void refresh(void) {
-    int status = ksm_processes_refresh(&p, forever);
-
-    ck_assert_msg(status == 0, "refresh: got %d, want 0", status);
+    ck_assert_msg(status == 0, "look: got %s, want 0", suite_status(status));
 }
 
 static void expect_list(const char *when, const int *pids, int count) {
@@ -148,8 +142,12 @@ static const struct {
      TEXT("12\n"), KSM_PROCESS_STAT, true, 12, 7, 40},
     {"6.18, no part",
      TEXT("ksm_rmap_items 0\nksm_zero_pages 0\nksm_merging_pages 0\nksm_process_profit 0\n"
-          "ksm_merge_any: yes\nksm_mergeable: yes\n"),
+          "ksm_merge_any: no\nksm_mergeable: no\n"),
      TEXT("0\n"), KSM_PROCESS_STAT, false, 0, 0, 0},
+    {"6.18, opted in, no pages yet",
+     TEXT("ksm_rmap_items 0\nksm_zero_pages 0\nksm_merging_pages 0\nksm_process_profit 0\n"
+          "ksm_merge_any: yes\nksm_mergeable: yes\n"),
+     TEXT("0\n"), KSM_PROCESS_STAT, true, 0, 0, 0},
     {"the largest number",
      TEXT("ksm_rmap_items 9223372036854775807\nksm_zero_pages 9223372036854775807\n"
           "ksm_merging_pages 9223372036854775807\n"),
@@ -182,8 +180,7 @@ START_TEST(kernels) {
     ck_assert_msg(p.source == kernel_rows[_i].source, "%s: got source %u, want %u",
                   kernel_rows[_i].kernel, (unsigned)p.source, (unsigned)kernel_rows[_i].source);
     for (int round = 0; round < 3; round++) {
-        sweep();
-        refresh();
+        look();
         if (!kernel_rows[_i].listed) {
             expect_list(kernel_rows[_i].kernel, NULL, 0);
             continue;
@@ -191,13 +188,19 @@ START_TEST(kernels) {
         EXPECT_LIST(kernel_rows[_i].kernel, 42);
         expect_counts(kernel_rows[_i].kernel, &p.list[0], kernel_rows[_i].merging,
                       kernel_rows[_i].zero, kernel_rows[_i].rmap_items, 700);
+        ck_assert_int_eq((int)p.list[0].mapped, 30);
+        ck_assert_msg(ksm_process_takes_part(&p.list[0]) ==
+                          (kernel_rows[_i].rmap_items > 0 || kernel_rows[_i].zero > 0 ||
+                           kernel_rows[_i].merging > 0),
+                      "%s: wrong about whether it takes part", kernel_rows[_i].kernel);
     }
 }
 END_TEST
 
 #define COUNTS "ksm_rmap_items %s\nksm_zero_pages 0\nksm_merging_pages 0\nksm_process_profit 0\n"
 
-/* What three processes, of which the first takes part, say of having opted in: y, n, or nothing. */
+/* What three processes, of which the first takes part, say of having opted in: y, n, or nothing. On
+ * the list are that one and those that have. */
 static const struct {
     const char *says;
     int64_t opted_in;
@@ -231,12 +234,13 @@ START_TEST(who_has_opted_in) {
     init(0);
     ck_assert_int_eq(p.opted_in, -1);
     for (int round = 0; round < 3; round++) {
-        sweep();
-        refresh();
-        EXPECT_LIST(says, 42);
+        look();
         ck_assert_msg(p.opted_in == opted_in_rows[_i].opted_in,
                       "%s, round %d: got %" PRId64 " opted in, want %" PRId64, says, round,
                       p.opted_in, opted_in_rows[_i].opted_in);
+        int listed = 1 + (says[1] == 'y') + (says[2] == 'y');
+        ck_assert_msg((int)p.count == listed, "%s, round %d: got %zu on the list, want %d", says,
+                      round, p.count, listed);
     }
     ksm_processes_clear(&p);
     ck_assert_int_eq(p.opted_in, -1);
@@ -320,8 +324,9 @@ static const struct {
     {"statm", TEXT("5000 9223372036854775808 30\n"), true, -1},
     {"statm", TEXT("\0\0\0\0"), true, -1},
     {"statm", TEXT("5000 0 0 1 0 2000 0\n"), true, 0},
-    {"statm", TEXT("5000 9223372036854775807 30\n"), true, INT64_MAX},
-    {"statm", TEXT("x 700 y\n"), true, 700},
+    {"statm", TEXT("5000 9223372036854775807 30 1 0 2000 0\n"), true, INT64_MAX},
+    {"statm", TEXT("x 700 30 1 0 2000 0\n"), true, -1},
+    {"statm", TEXT("5000 700 x 1 0 2000 0\n"), true, -1},
 
     {"stat", TEXT(""), true, 4200},
     {"stat", TEXT("garbage"), true, 4200},
@@ -338,8 +343,7 @@ START_TEST(bad_texts) {
     crowd_file(dir, 42, bad_rows[_i].file, bad_rows[_i].text, bad_rows[_i].len);
     init(0);
     for (int round = 0; round < 2; round++) {
-        sweep();
-        refresh();
+        look();
         ck_assert_msg((int)p.count == bad_rows[_i].listed, "%s %s: got %zu processes, want %d",
                       bad_rows[_i].file, text, p.count, bad_rows[_i].listed);
         if (bad_rows[_i].listed)
@@ -355,11 +359,10 @@ START_TEST(texts_that_go_bad) {
 
     add_somebody(42);
     init(0);
-    sweep();
-    refresh();
+    look();
     EXPECT_LIST("good", 42);
     crowd_file(dir, 42, bad_rows[_i].file, bad_rows[_i].text, bad_rows[_i].len);
-    refresh();
+    look();
     if (is_counts && bad_rows[_i].len > 0) {
         ck_assert_msg(p.count == 0 || p.list[0].status != 0,
                       "%s: got status 0 and %" PRId64 " merging", text, p.list[0].merging);
@@ -370,8 +373,7 @@ START_TEST(texts_that_go_bad) {
         expect_counts(text, &p.list[0], 420, 42, 840, bad_rows[_i].resident);
     }
     add_somebody(42);
-    sweep();
-    refresh();
+    look();
     EXPECT_LIST("good again", 42);
     expect_counts("good again", &p.list[0], 420, 42, 840, 4200);
 }
@@ -399,8 +401,7 @@ START_TEST(missing_files) {
         add_somebody(42);
         crowd_remove_file(dir, 42, rows[i].file);
         init(0);
-        sweep();
-        refresh();
+        look();
         ck_assert_msg((int)p.count == rows[i].listed, "no %s: got %zu processes, want %d",
                       rows[i].file, p.count, rows[i].listed);
         if (rows[i].listed) {
@@ -412,22 +413,60 @@ START_TEST(missing_files) {
 }
 END_TEST
 
-/* Zombies and kernel threads read empty. */
-START_TEST(nothing_left) {
+/* Zombies and kernel threads read empty, and have no other thread. */
+static void empty(int pid) {
     static const char *const files[] = {"ksm_stat", "ksm_merging_pages", "cgroup", "cmdline",
                                         "statm"};
 
+    for (int i = 0; i < ROWS(files); i++)
+        crowd_file(dir, pid, files[i], "", 0);
+}
+
+START_TEST(nothing_left) {
     add_somebody(42);
     init(0);
-    sweep();
+    look();
     EXPECT_LIST("alive", 42);
-    for (int i = 0; i < ROWS(files); i++)
-        crowd_file(dir, 42, files[i], "", 0);
-    refresh();
+    empty(42);
+    look();
     expect_list("a zombie", NULL, 0);
-    sweep();
+    crowd_file(dir, 42, "task/42/ksm_stat", "", 0);
+    look();
     expect_list("met as a zombie", NULL, 0);
     ck_assert_int_eq(p.denied, 0);
+}
+END_TEST
+
+/* A thread of a process: its files, made as a process's and moved. */
+static void add_thread(int pid, int task) {
+    char from[PATH_MAX], to[PATH_MAX];
+
+    add_somebody(task);
+    crowd_file(dir, pid, "task/x", "", 0);
+    crowd_remove_file(dir, pid, "task/x");
+    snprintf(from, sizeof(from), "%.4000s/proc/%d", dir, task);
+    snprintf(to, sizeof(to), "%.4000s/proc/%d/task/%d", dir, pid, task);
+    ck_assert_int_eq(rename(from, to), 0);
+}
+
+/* The first thread of a process has ended: another one's files tell all of it. */
+START_TEST(first_thread_ended) {
+    add_somebody(42);
+    empty(42);
+    crowd_file(dir, 42, "task/42/ksm_stat", "", 0);
+    crowd_file(dir, 42, "task/43/ksm_stat", "", 0); /* this one too */
+    add_thread(42, 44);
+    init(0);
+    for (int i = 0; i < 3; i++) {
+        look();
+        EXPECT_LIST("by another thread", 42);
+        expect_counts("by another thread", &p.list[0], 440, 44, 880, 4400);
+        expect_name("by another thread", &p.list[0], KSM_CONSUMER_service, "web");
+        ck_assert_int_eq(p.list[0].task, 44);
+    }
+    crowd_remove_file(dir, 42, "task/44/ksm_stat");
+    look();
+    expect_list("that has ended as well", NULL, 0);
 }
 END_TEST
 
@@ -442,9 +481,9 @@ START_TEST(errors_of_reading) {
         add_somebody(42);
         add_somebody(43);
         init(0);
-        sweep();
+        look();
         faults_fail(FAULTS_PREAD, "/42/ksm_stat", 0, rows[i].err);
-        refresh();
+        look();
         if (rows[i].gone) {
             EXPECT_LIST(suite_status(-rows[i].err), 43);
         } else {
@@ -452,8 +491,7 @@ START_TEST(errors_of_reading) {
             ck_assert_int_eq(p.list[0].status, -rows[i].err);
         }
         faults_clear();
-        refresh();
-        sweep();
+        look();
         EXPECT_LIST("well again", 42, 43);
         expect_counts("well again", &p.list[0], 420, 42, 840, 4200);
         ksm_processes_clear(&p);
@@ -465,29 +503,27 @@ END_TEST
 
 START_TEST(comes_and_goes) {
     init(0);
-    sweep();
+    look();
     expect_list("nobody", NULL, 0);
     add_somebody(300);
     add_somebody(20);
-    sweep();
+    look();
     EXPECT_LIST("two", 20, 300);
     add_somebody(100);
     add_somebody(5);
     add_somebody(4000);
-    sweep();
+    look();
     EXPECT_LIST("five", 5, 20, 100, 300, 4000);
     crowd_remove(dir, 100);
-    sweep();
-    EXPECT_LIST("not read again yet", 5, 20, 100, 300, 4000);
-    refresh();
+    look();
     EXPECT_LIST("one has ended", 5, 20, 300, 4000);
     crowd_remove(dir, 5);
     crowd_remove(dir, 4000);
-    refresh();
+    look();
     EXPECT_LIST("the first and the last have", 20, 300);
     crowd_remove(dir, 20);
     crowd_remove(dir, 300);
-    refresh();
+    look();
     expect_list("all have", NULL, 0);
 }
 END_TEST
@@ -497,21 +533,44 @@ START_TEST(new_counts) {
 
     crowd_write(dir, &process);
     init(0);
-    sweep();
+    look();
     expect_counts("first", &p.list[0], 420, 42, 840, 4200);
     process.merging = 7;
     process.zero = 0;
     process.rmap_items = 9;
     process.resident = 11;
     crowd_write(dir, &process);
-    sweep();
-    expect_counts("the walk does not read who is known", &p.list[0], 420, 42, 840, 4200);
-    refresh();
+    look();
     expect_counts("read again", &p.list[0], 7, 0, 9, 11);
-    process.merging = process.zero = process.rmap_items = 0;
+    process.merging = process.rmap_items = 0;
     crowd_write(dir, &process);
-    refresh();
+    look();
     expect_list("takes part no more", NULL, 0);
+}
+END_TEST
+
+/* Leaves the round at the end of /proc: the next sample meets nobody in it. */
+static void put_round_elsewhere(void) {
+    while (readdir(p.round.dir))
+        continue;
+    p.round.on = true;
+}
+
+/* Who has opted in is read at every sample: first pages are seen at once. */
+START_TEST(first_pages) {
+    struct crowd_process process = somebody(42);
+
+    add_somebody(42);
+    write_opted_in(42, 'y', false);
+    init(0);
+    look();
+    EXPECT_LIST("opted in", 42);
+    ck_assert_msg(!ksm_process_takes_part(&p.list[0]), "takes part without any page");
+    crowd_write(dir, &process);
+    put_round_elsewhere();
+    look();
+    ck_assert_msg(ksm_process_takes_part(&p.list[0]), "takes no part with pages");
+    expect_counts("first pages", &p.list[0], 420, 42, 840, 4200);
 }
 END_TEST
 
@@ -521,15 +580,14 @@ START_TEST(pid_used_again) {
 
     crowd_write(dir, &process);
     init(0);
-    sweep();
-    refresh();
+    look();
     process.started++;
     process.merging = 99;
     process.cgroup = "0::/system.slice/other.service\n";
     crowd_write(dir, &process);
-    refresh();
+    look();
     expect_list("another process", NULL, 0);
-    sweep();
+    look();
     EXPECT_LIST("found by the next round", 42);
     expect_counts("found by the next round", &p.list[0], 99, 42, 840, 4200);
     expect_name("found by the next round", &p.list[0], KSM_CONSUMER_service, "other");
@@ -543,11 +601,11 @@ START_TEST(comm_does_not_hide_the_start) {
     process.comm = ") S 1 1 1 (\n";
     crowd_write(dir, &process);
     init(0);
-    sweep();
+    look();
     EXPECT_LIST("found", 42);
     ck_assert_msg(p.list[0].started == 1042, "got started at %" PRId64 ", want 1042",
                   p.list[0].started);
-    refresh();
+    look();
     EXPECT_LIST("the same", 42);
 }
 END_TEST
@@ -558,23 +616,21 @@ START_TEST(renamed) {
 
     crowd_write(dir, &process);
     init(0);
-    sweep();
+    look();
     expect_name("first", &p.list[0], KSM_CONSUMER_service, "web");
     process.cgroup = "0::/user.slice/user-1000.slice/session-3.scope\n";
     crowd_write(dir, &process);
-    refresh();
-    expect_name("not yet", &p.list[0], KSM_CONSUMER_service, "web");
-    sweep();
+    look();
     expect_name("moved", &p.list[0], KSM_CONSUMER_program, "web");
     process.comm = "other";
     crowd_write(dir, &process);
-    sweep();
+    look();
     expect_name("another program", &p.list[0], KSM_CONSUMER_program, "other");
     process.cmdline = "kvm\0-name\0vm1";
     process.cmdline_len = sizeof("kvm\0-name\0vm1");
     crowd_write(dir, &process);
-    sweep();
-    expect_name("a machine", &p.list[0], KSM_CONSUMER_vm, "vm1");
+    look();
+    expect_name("a machine", &p.list[0], KSM_CONSUMER_vm, "user-1000:vm1");
     EXPECT_LIST("the same process", 42);
 }
 END_TEST
@@ -590,14 +646,14 @@ START_TEST(long_texts) {
     add_somebody(42);
     crowd_file(dir, 42, "cmdline", text, sizeof(text));
     init(0);
-    sweep();
+    look();
     expect_name("a long command line", &p.list[0], KSM_CONSUMER_vm, "vm1");
 
     add_somebody(43);
     memset(text, '/', sizeof(text));
     memcpy(text, "0::/lxc.payload.c1", strlen("0::/lxc.payload.c1"));
     crowd_file(dir, 43, "cgroup", text, sizeof(text));
-    sweep();
+    look();
     expect_name("a long cgroup", &p.list[1], KSM_CONSUMER_container, "c1");
 }
 END_TEST
@@ -616,7 +672,7 @@ START_TEST(other_entries) {
     }
     tree_write(dir, "proc/77", TEXT("a file\n"));
     init(0);
-    sweep();
+    look();
     EXPECT_LIST("only what is a pid", INT_MAX);
 }
 END_TEST
@@ -630,7 +686,7 @@ static void make_unreadable(int pid, mode_t mode) {
     ck_assert_int_eq(chmod(path, mode), 0);
 }
 
-START_TEST(denied) {
+START_TEST(others_are_denied) {
     add_somebody(42);
     add_somebody(43);
     add_somebody(44);
@@ -638,28 +694,60 @@ START_TEST(denied) {
     make_unreadable(44, 0);
     suite_become_nobody();
     init(0);
-    sweep();
+    look();
     EXPECT_LIST("what can be read is shown", 43);
     ck_assert_msg(p.denied == 2, "got %" PRId64 " denied, want 2", p.denied);
-    sweep();
+    look();
     ck_assert_msg(p.denied == 2, "next round: got %" PRId64 " denied, want 2", p.denied);
-    refresh();
+    look();
     EXPECT_LIST("what can be read is shown", 43);
 }
 END_TEST
 
-/* denied is of the last whole round, also while the next is running. */
-START_TEST(denied_of_whole_rounds) {
+/* Why: by the error, and by what this program may do. */
+START_TEST(denials) {
+    static const struct {
+        int err;
+        bool capable;
+        enum ksm_process_denial want;
+    } rows[] = {
+        {EACCES, false, KSM_DENIED_MODE},    {EACCES, true, KSM_DENIED_MODULE},
+        {EPERM, false, KSM_DENIED_HIDEPID1}, {EPERM, true, KSM_DENIED_HIDEPID1},
+        {ENOENT, false, KSM_DENIED_NOT},
+    };
+
     add_somebody(42);
-    make_unreadable(42, 0);
+    for (int i = 0; i < ROWS(rows); i++) {
+        init(0);
+        p.capable = rows[i].capable;
+        faults_fail(FAULTS_OPENAT, "42/ksm_stat", 0, rows[i].err);
+        look();
+        ck_assert_msg(p.denial == rows[i].want && p.denied == (rows[i].want != KSM_DENIED_NOT),
+                      "%s, %s: got %u of %" PRId64, strerrorname_np(rows[i].err),
+                      rows[i].capable ? "capable" : "not capable", (unsigned)p.denial, p.denied);
+        faults_clear();
+        look();
+        ck_assert_msg(p.denial == KSM_DENIED_NOT && p.denied == 0, "readable again: got %u",
+                      (unsigned)p.denial);
+        ksm_processes_clear(&p);
+    }
+}
+END_TEST
+
+START_TEST(capable) {
+    FILE *status = fopen("/proc/self/status", "r");
+    unsigned long long set = 0;
+    char line[256];
+
+    ck_assert_ptr_nonnull(status);
+    while (fgets(line, sizeof(line), status))
+        sscanf(line, "CapEff: %llx", &set);
+    fclose(status);
+    init(0);
+    ck_assert_int_eq(p.capable, (set & 4) != 0); /* CAP_DAC_READ_SEARCH is 2 */
     suite_become_nobody();
     init(0);
-    ck_assert_int_eq(ksm_processes_walk(&p, 1000, 2000, 1000, 0), 1);
-    ck_assert_int_eq(p.denied, 0);
-    ck_assert_int_eq(ksm_processes_walk(&p, 1000, 2000, 1000, forever), 0);
-    ck_assert_int_eq(p.denied, 1);
-    ck_assert_int_eq(ksm_processes_walk(&p, 2000, 3000, 1000, 0), 1);
-    ck_assert_int_eq(p.denied, 1);
+    ck_assert_msg(!p.capable || set == 0, "nobody is capable");
 }
 END_TEST
 
@@ -673,14 +761,14 @@ START_TEST(denied_later) {
     }
     suite_become_nobody();
     init(0);
-    sweep();
+    look();
     EXPECT_LIST("readable", 42);
     make_unreadable(42, 0);
-    refresh();
+    look();
     EXPECT_LIST("not readable", 42);
     ck_assert_int_eq(p.list[0].status, -EACCES);
     make_unreadable(42, 0444);
-    refresh();
+    look();
     EXPECT_LIST("readable again", 42);
     expect_counts("readable again", &p.list[0], 420, 42, 840, 4200);
 }
@@ -690,14 +778,14 @@ END_TEST
 START_TEST(hidden) {
     add_somebody(42);
     init(0);
-    sweep();
+    look();
     ck_assert_msg(!p.hidden, "all can be seen: got hidden");
     crowd_remove(dir, 1);
-    sweep();
+    look();
     ck_assert_msg(p.hidden, "no process 1: got not hidden");
     EXPECT_LIST("what can be seen", 42);
     crowd_write(dir, &(const struct crowd_process){.pid = 1});
-    sweep();
+    look();
     ck_assert_msg(!p.hidden, "process 1 is back: got hidden");
 }
 END_TEST
@@ -705,149 +793,118 @@ END_TEST
 START_TEST(no_proc) {
     ksm_processes_init(&p, "/nonexistent", 0);
     ck_assert_int_eq(p.source, KSM_PROCESS_NOTHING);
-    ck_assert_int_eq(ksm_processes_walk(&p, 0, 1000, 1000, forever), -ENOENT);
-    ck_assert_int_eq(ksm_processes_walk(&p, 5, 1000, 1000, forever), -ENOENT);
-    refresh();
+    ck_assert_int_eq(ksm_processes_look(&p), -ENOENT);
+    ck_assert_int_eq(ksm_processes_look(&p), -ENOENT);
     ksm_processes_clear(&p);
 
     init(0);
-    faults_fail(FAULTS_OPENDIR, NULL, 1, EACCES);
-    ck_assert_int_eq(ksm_processes_walk(&p, 0, 1000, 1000, forever), -EACCES);
     add_somebody(42);
-    ck_assert_int_eq(ksm_processes_walk(&p, 1, 2000, 1000, forever), 0);
-    ck_assert_int_eq(ksm_processes_walk(&p, 1001, 2001, 1000, forever), 0);
+    faults_fail(FAULTS_OPENDIR, NULL, 1, EACCES);
+    ck_assert_int_eq(ksm_processes_look(&p), -EACCES);
+    look();
     EXPECT_LIST("once it can be opened", 42);
 }
 END_TEST
 
-/* ---- pacing ---- */
+/* ---- the round ---- */
 
-/* So many entries must have been seen by then, of a crowd of 1000, files, self, 1, . and .. */
-START_TEST(pace) {
-    enum { CROWD = 1000, FILES = 96, ENTRIES = CROWD + FILES + 4, LENGTH = 60000, BEGIN = 100000 };
+static const struct ksm_process *find(int pid) {
+    for (size_t i = 0; i < p.count; i++)
+        if (p.list[i].pid == pid)
+            return &p.list[i];
+    return NULL;
+}
 
-    for (int pid = 2; pid < 2 + CROWD; pid++) {
+static void add_crowd(int first, int count) {
+    for (int pid = first; pid < first + count; pid++) {
         crowd_file(dir, pid, "ksm_stat", TEXT("ksm_rmap_items 40\nksm_merging_pages 12\n"));
         crowd_file(dir, pid, "comm", TEXT("x\n"));
     }
-    for (int i = 0; i < FILES; i++) {
-        char path[32];
-        snprintf(path, sizeof(path), "proc/file%d", i);
-        tree_write(dir, path, "", 0);
-    }
+}
+
+/* All at the first sample, then all again in six, a sixth at each: who has come is found, who was
+ * moved is named anew, and what is counted is counted when all were met. */
+START_TEST(round_in_samples) {
+    enum { FIRST = 2, CROWD = 3000, OTHERS = 4, PART = (CROWD + OTHERS) / KSM_ROUND_SAMPLES + 1 };
+
+    add_crowd(FIRST, CROWD);
     init(0);
-    /* The first round is to learn how many there are. */
-    ck_assert_int_eq(ksm_processes_walk(&p, 0, LENGTH, LENGTH, forever), 0);
-    ck_assert_msg(!p.walking && p.entries == ENTRIES, "got %" PRId64 " entries, want %d", p.entries,
-                  ENTRIES);
+    look();
     ck_assert_int_eq((int)p.count, CROWD);
-    for (int64_t now = BEGIN; now < BEGIN + LENGTH; now += 1000) {
-        ck_assert_int_eq(ksm_processes_walk(&p, now, now + 1000, LENGTH, forever), 0);
-        int64_t due = ENTRIES * (now + 1000 - BEGIN) / LENGTH;
-        ck_assert_msg(p.entries == due, "%" PRId64 " ms: got %" PRId64 " entries, want %" PRId64,
-                      now + 1000 - BEGIN, p.entries, due);
-        bool last = now + 1000 == BEGIN + LENGTH;
-        ck_assert_msg(p.walking != last, "%" PRId64 " ms: got %s", now + 1000 - BEGIN,
-                      p.walking ? "not done" : "done");
-        ck_assert_int_eq(ksm_processes_walk(&p, now, now + 1000, LENGTH, 0), 0);
+    ck_assert_int_eq((int)p.entries, CROWD + OTHERS); /* 1, self, . and .. */
+    for (int round = 0; round < 3; round++) {
+        const int newcomer = FIRST + CROWD + round;
+        const char *name = "a\0b\0c" + 2 * round;
+        const bool denied = round == 2;
+        crowd_remove(dir, FIRST + round);
+        add_crowd(newcomer, 1);
+        crowd_file(dir, FIRST + CROWD / 2, "comm", name, 1);
+        if (denied)
+            faults_fail(FAULTS_OPENAT, "3004/ksm_stat", 0, EACCES);
+        for (int i = 1; i <= KSM_ROUND_SAMPLES; i++) {
+            ck_assert_int_eq((int)p.denied, 0);
+            look();
+            const bool last = i == KSM_ROUND_SAMPLES;
+            ck_assert_msg(p.round.on == !last && p.entries == (last ? CROWD + OTHERS : i * PART),
+                          "round %d, sample %d: got %s, %" PRId64 " entries", round, i,
+                          p.round.on ? "not done" : "done", p.entries);
+        }
+        ck_assert_msg(!find(newcomer) == denied, "newcomer %d: got %s", newcomer,
+                      denied ? "found" : "not found");
+        ck_assert_int_eq((int)p.denied, denied);
+        expect_name("moved", &p.list[CROWD / 2 - round - 1], KSM_CONSUMER_program, name);
     }
-    ck_assert_int_eq((int)p.count, CROWD);
-
-    /* The next round begins when the time of the last is over, not before. */
-    ck_assert_int_eq(ksm_processes_walk(&p, BEGIN + LENGTH - 1, BEGIN + LENGTH, LENGTH, forever),
-                     0);
-    ck_assert_msg(!p.walking, "walking on before the round's time is over");
-    ck_assert_int_eq(ksm_processes_walk(&p, BEGIN + LENGTH, BEGIN + LENGTH + 600, LENGTH, forever),
-                     0);
-    ck_assert_msg(p.walking && p.entries == ENTRIES / 100, "got %" PRId64 " entries, want %d",
-                  p.entries, ENTRIES / 100);
 }
 END_TEST
 
-/* A host that was held up: the round is over at once, however late. */
-START_TEST(late) {
-    add_somebody(42);
-    add_somebody(43);
-    init(0);
-    ck_assert_int_eq(ksm_processes_walk(&p, 0, 1, 60000, forever), 0);
-    ck_assert_msg(p.walking, "got done after 1 ms of 60 s");
-    ck_assert_int_eq(ksm_processes_walk(&p, 3600000, 3601000, 60000, forever), 0);
-    ck_assert_msg(!p.walking, "got not done after an hour");
-    EXPECT_LIST("late", 42, 43);
+/* A round in which somebody could not be looked at for want of means begins anew. */
+START_TEST(round_that_failed) {
+    static const struct {
+        enum faults_call call;
+        const char *suffix;
+        int err;
+    } rows[] = {
+        {FAULTS_OPENDIR, "proc", EMFILE},      {FAULTS_OPENAT, "42/ksm_stat", EMFILE},
+        {FAULTS_OPENAT, "42/cgroup", ENFILE},  {FAULTS_PREAD, "/42/ksm_stat", ENOMEM},
+        {FAULTS_PREAD, "/42/cmdline", ENOMEM}, {FAULTS_PREAD, "/42/stat", EAGAIN},
+    };
+
+    for (int i = 0; i < ROWS(rows); i++) {
+        add_somebody(41);
+        add_somebody(42);
+        init(0);
+        faults_fail(rows[i].call, rows[i].suffix, 1, rows[i].err);
+        int status = ksm_processes_look(&p);
+        ck_assert_msg(status == -rows[i].err && !p.swept && !p.round.on,
+                      "%s %s: got %s, a round is %s", rows[i].suffix, strerrorname_np(rows[i].err),
+                      suite_status(status),
+                      p.swept      ? "over"
+                      : p.round.on ? "on"
+                                   : "not on");
+        look();
+        ck_assert_msg(p.swept, "the next: got not over");
+        EXPECT_LIST(rows[i].suffix, 41, 42);
+        ksm_processes_clear(&p);
+        faults_clear();
+    }
 }
 END_TEST
 
-/* More processes than the round before had: all are met when its time is up. Fewer: it is done
- * earlier. */
-START_TEST(crowds_that_grow_and_shrink) {
-    init(0);
-    sweep();
-    for (int pid = 100; pid < 150; pid++)
-        add_somebody(pid);
-    sweep();
-    ck_assert_int_eq((int)p.count, 50);
-    for (int pid = 100; pid < 140; pid++)
-        crowd_remove(dir, pid);
-    refresh();
-    ck_assert_int_eq((int)p.count, 10);
-    sweep();
-    ck_assert_int_eq((int)p.count, 10);
-}
-END_TEST
-
-START_TEST(deadline_of_the_walk) {
-    add_somebody(42);
-    add_somebody(43);
-    init(0);
-    for (int i = 0; i < 3; i++)
-        ck_assert_int_eq(ksm_processes_walk(&p, 0, 1000, 1000, clock_ms(CLOCK_MONOTONIC)), 1);
-    expect_list("no time", NULL, 0);
-    ck_assert_msg(p.walking && p.entries == 0, "got %" PRId64 " entries seen", p.entries);
-    int status = 1;
-    for (int calls = 0; status == 1 && calls < 100000; calls++)
-        status = ksm_processes_walk(&p, 0, 1000, 1000, clock_ms(CLOCK_MONOTONIC) + 1);
-    ck_assert_int_eq(status, 0);
-    EXPECT_LIST("at last", 42, 43);
-}
-END_TEST
-
-START_TEST(deadline_of_reading_again) {
-    struct crowd_process process = somebody(43);
+/* Once it is cancelled nothing is read any more. */
+START_TEST(cancelled) {
+    struct ksm_guard guard = {.cancelled = true};
 
     add_somebody(42);
-    add_somebody(43);
     init(0);
-    sweep();
-    process.merging = 1;
-    crowd_write(dir, &process);
-    crowd_remove(dir, 42);
-    for (int i = 0; i < 3; i++)
-        ck_assert_int_eq(ksm_processes_refresh(&p, clock_ms(CLOCK_MONOTONIC)), 1);
-    EXPECT_LIST("no time", 42, 43);
-    int status = 1;
-    for (int calls = 0; status == 1 && calls < 100000; calls++)
-        status = ksm_processes_refresh(&p, clock_ms(CLOCK_MONOTONIC) + 1);
-    ck_assert_int_eq(status, 0);
-    EXPECT_LIST("at last", 43);
-    expect_counts("at last", &p.list[0], 1, 43, 860, 4300);
-}
-END_TEST
-
-/* A reading that was broken off goes on where it was, and reads nobody twice. */
-START_TEST(reading_again_goes_on) {
-    for (int pid = 100; pid < 110; pid++)
-        add_somebody(pid);
-    init(0);
-    sweep();
-    p.refreshed = 4; /* as if the deadline had come there */
-    faults_clear();
-    refresh();
-    int one = faults_count(FAULTS_PREAD);
-    ck_assert_int_eq((int)p.refreshed, 0);
-    faults_clear();
-    refresh();
-    int all = faults_count(FAULTS_PREAD);
-    ck_assert_msg(one * 10 == all * 6, "got %d preads for 6 processes, %d for 10", one, all);
+    p.guard = &guard;
+    ck_assert_int_eq(ksm_processes_look(&p), -EINTR);
+    ck_assert_int_eq(faults_count(FAULTS_PREAD), 0);
+    guard.cancelled = false;
+    look();
+    EXPECT_LIST("not cancelled", 42);
+    guard.cancelled = true;
+    ck_assert_int_eq(ksm_processes_look(&p), -EINTR);
+    ck_assert_int_eq(guard.reading, 0);
 }
 END_TEST
 
@@ -866,14 +923,10 @@ START_TEST(churn) {
                 add_somebody(100 + i);
             alive[i] = !alive[i];
         }
-        if (suite_random() % 2)
-            sweep();
-        else
-            refresh();
+        look();
         if (round % 10 != 9)
             continue;
-        sweep();
-        refresh();
+        look();
         size_t at = 0;
         for (int i = 0; i < PIDS; i++) {
             if (!alive[i])
@@ -936,7 +989,7 @@ START_TEST(kept_descriptors) {
     for (int i = 0; i < ROWS(rows); i++) {
         init(rows[i].may_keep);
         set_real("self", "7");
-        sweep();
+        look();
         EXPECT_LIST("found", 100, 101, 102, 103, 104, 200);
         int open = suite_open_files() - before - 1; /* /proc */
         ck_assert_msg(p.kept == rows[i].kept && open == rows[i].kept,
@@ -948,11 +1001,11 @@ START_TEST(kept_descriptors) {
         expect_counts("first", &p.list[5], 2000, 0, 0, 20000);
         set_real("self", "9");
         for (int again = 0; again < 3; again++)
-            refresh();
+            look();
         expect_counts("read again", &p.list[0], 9, 0, 0, 10000);
         expect_counts("read again", &p.list[4], 9, 0, 0, 10400);
         set_real("self", "0");
-        refresh();
+        look();
         EXPECT_LIST("the others take part no more", 200);
         ck_assert_int_eq(p.kept, 0);
         ck_assert_int_eq(suite_open_files(), before + 1);
@@ -970,14 +1023,14 @@ START_TEST(kept_places_are_used_again) {
     set_real("self", "7");
     link_to_real(100, "self");
     init(1);
-    sweep();
+    look();
     ck_assert_int_eq(p.kept, 1);
     set_real("self", "0");
-    refresh();
+    look();
     ck_assert_int_eq(p.kept, 0);
     set_real("self", "7");
     link_to_real(101, "self");
-    sweep();
+    look();
     ck_assert_int_eq(p.kept, 1);
     EXPECT_LIST("both", 100, 101);
 }
@@ -998,12 +1051,12 @@ START_TEST(kept_descriptor_of_a_process_that_ends) {
     link_to_real(100, real);
     set_real(real, "5");
     init(10);
-    sweep();
+    look();
     EXPECT_LIST("alive", 100);
     ck_assert_int_eq(p.kept, 1);
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
-    refresh();
+    look();
     expect_list("ended", NULL, 0);
     ck_assert_int_eq(p.kept, 0);
 }
@@ -1032,8 +1085,7 @@ START_TEST(live_walk) {
             return;
         }
         for (int round = 0; round < 3; round++) {
-            sweep();
-            refresh();
+            look();
             ck_assert_msg(p.entries > 5, "got %" PRId64 " entries of /proc", p.entries);
             ck_assert_msg(p.kept <= may_keep, "got %d kept, want %d at most", p.kept, may_keep);
             ck_assert_int_eq(suite_open_files(), before + 1 + p.kept);
@@ -1049,11 +1101,8 @@ START_TEST(live_walk) {
 }
 END_TEST
 
-static bool is_listed(pid_t pid) {
-    for (size_t i = 0; i < p.count; i++)
-        if (p.list[i].pid == pid)
-            return true;
-    return false;
+static bool takes_part(int pid) {
+    return find(pid) && ksm_process_takes_part(find(pid));
 }
 
 /* This process itself, with memory of equal pages: once ksmd has looked at it. */
@@ -1075,17 +1124,195 @@ START_TEST(live_self) {
     }
     memset(map, 0x5a, PAGES * page);
     ksm_processes_init(&p, "/", 3);
-    while (!is_listed(getpid()) && clock_ms(CLOCK_MONOTONIC) < end) {
+    while (!takes_part(getpid()) && clock_ms(CLOCK_MONOTONIC) < end) {
         usleep(50000);
-        sweep();
+        look();
     }
-    if (!is_listed(getpid())) {
+    if (!takes_part(getpid()))
         suite_skip("live_self", "ksmd did not look at this process within 10 s");
+    munmap(map, PAGES * page);
+}
+END_TEST
+
+/* A process that has opted in, or not, and waits for its end. 0: this kernel has no such way. */
+static pid_t start_process(bool opts_in) {
+    enum { SET_MEMORY_MERGE = 67 }; /* PR_SET_MEMORY_MERGE, Linux 6.4 */
+    int ready[2];
+    char byte = 0;
+
+    ck_assert_int_eq(pipe(ready), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        byte = !opts_in || prctl(SET_MEMORY_MERGE, 1, 0, 0, 0) == 0;
+        if (write(ready[1], &byte, 1) == 1)
+            pause();
+        _exit(0);
+    }
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    close(ready[1]);
+    return byte ? pid : 0;
+}
+
+static void end_process(pid_t pid) {
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+
+static void *look_here(void *status) {
+    *(int *)status = ksm_processes_look(&p);
+    return NULL;
+}
+
+/* A sample as the sampler makes it, in a thread that has just been given a pid. */
+static void look_in_thread(void) {
+    pthread_t thread;
+    int status = -1;
+
+    ck_assert_int_eq(pthread_create(&thread, NULL, look_here, &status), 0);
+    pthread_join(thread, NULL);
+    ck_assert_int_eq(status, 0);
+}
+
+/* Begins on a /proc. Returns why nothing can be seen there of processes that have opted in. */
+static const char *begin_live(const char *root) {
+    pid_t pid = start_process(true);
+
+    if (pid == 0)
+        return "this kernel has no PR_SET_MEMORY_MERGE, or no KSM";
+    ksm_processes_init(&p, root, 10);
+    look_in_thread();
+    bool told = find(pid) && find(pid)->opted_in == 1;
+    end_process(pid);
+    return told ? NULL : "this kernel does not tell who has opted in (6.14 does)";
+}
+
+/* Who was started since the last sample is met at the next, wherever the round is. */
+START_TEST(live_newcomers) {
+    const char *why_not = begin_live("/");
+
+    if (why_not) {
+        suite_skip("live_newcomers", why_not);
         return;
     }
-    refresh();
-    ck_assert_msg(is_listed(getpid()), "not on the list after reading again");
-    munmap(map, PAGES * page);
+    for (int i = 0; i < 20; i++) {
+        pid_t others = start_process(false);
+        pid_t first = start_process(true);
+        pid_t second = start_process(true);
+        put_round_elsewhere();
+        look_in_thread();
+        ck_assert_msg(find(first) && find(second), "%d: got %s and %s", i,
+                      find(first) ? "the first" : "not the first",
+                      find(second) ? "the second" : "not the second");
+        ck_assert_msg(!find(others), "%d: got one that has not opted in", i);
+        end_process(first);
+        end_process(second);
+        end_process(others);
+        put_round_elsewhere();
+        look_in_thread();
+        ck_assert_msg(!find(first) && !find(second), "%d: they have ended", i);
+    }
+}
+END_TEST
+
+static void set_last_pid(const char *pid) {
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof(path), "%.4000s/proc/sys/kernel/ns_last_pid", dir);
+    FILE *file = fopen(path, "w");
+    if (!file || fputs(pid, file) < 0 || fclose(file) != 0)
+        ck_abort_msg("%s: %s", path, strerror(errno));
+}
+
+/* The first process of a PID namespace with a /proc of its own. */
+static void meet_newcomers_of_both_ends(void) {
+    char proc[PATH_MAX];
+
+    snprintf(proc, sizeof(proc), "%.4000s/proc", dir);
+    ck_assert_int_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+    ck_assert_int_eq(mount("proc", proc, "proc", 0, NULL), 0);
+    const char *why_not = begin_live(dir);
+    if (why_not) {
+        suite_skip("live_pids_begin_anew", why_not);
+        return;
+    }
+    set_last_pid("30000");
+    look_in_thread();
+    pid_t high = start_process(true);
+    set_last_pid("999");
+    pid_t low = start_process(true);
+    put_round_elsewhere();
+    look_in_thread();
+    ck_assert_msg(high > 30000 && low < 2000 && find(high) && find(low), "got %s %d, %s %d",
+                  find(high) ? "found" : "not found", high, find(low) ? "found" : "not found", low);
+}
+
+/* Pids begin anew after the largest one. */
+START_TEST(live_pids_begin_anew) {
+    if (unshare(CLONE_NEWPID | CLONE_NEWNS) != 0) {
+        suite_skip("live_pids_begin_anew", "a PID namespace takes root");
+        return;
+    }
+    pid_t first = check_fork();
+    if (first == 0) {
+        meet_newcomers_of_both_ends();
+        _exit(EXIT_SUCCESS); /* LeakSanitizer cannot work in a namespace of other pids */
+    }
+    check_waitpid_and_exit(first);
+}
+END_TEST
+
+/* Another PID namespace's /proc: what this program's pids are there cannot be told. */
+START_TEST(live_other_namespace) {
+    ksm_processes_init(&p, dir, 0);
+    ck_assert_msg(!p.own, "a made-up /proc is this program's own");
+    ksm_processes_init(&p, "/", 0);
+    ck_assert_msg(p.own, "/proc is not this program's own");
+}
+END_TEST
+
+static void *wait_for_end(void *unused) {
+    pause();
+    return unused;
+}
+
+/* Its first thread ends, the other does not. */
+START_TEST(live_first_thread_ended) {
+    const char *why_not = begin_live("/");
+    char path[64];
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        pthread_t thread;
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        prctl(PR_SET_NAME, "headless");
+        prctl(67, 1, 0, 0, 0);
+        pthread_create(&thread, NULL, wait_for_end, NULL);
+        pthread_exit(NULL);
+    }
+    if (why_not) {
+        suite_skip("live_first_thread_ended", why_not);
+        end_process(pid);
+        return;
+    }
+    snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
+    for (char byte = 1; byte;) { /* of a first thread that has ended it is empty */
+        usleep(1000);
+        FILE *file = fopen(path, "r");
+        byte = file && fread(&byte, 1, 1, file) == 1;
+        if (file)
+            fclose(file);
+    }
+    look_in_thread();
+    const struct ksm_process *found = find(pid);
+    ck_assert_msg(found && found->task != pid && found->resident > 0 && *found->name.text,
+                  "got it %s", found ? "without its figures" : "not on the list");
+    look_in_thread();
+    ck_assert_msg(find(pid), "read again: got it not on the list");
+    end_process(pid);
+    look_in_thread();
+    ck_assert_msg(!find(pid), "it has ended");
 }
 END_TEST
 
@@ -1095,7 +1322,7 @@ int main(void) {
     TCase *texts = suite_case(suite, "texts");
     TCase *crowds = suite_case(suite, "coming and going");
     TCase *rights = suite_case(suite, "rights");
-    TCase *pacing = suite_case(suite, "pacing");
+    TCase *rounds = suite_case(suite, "round");
     TCase *keeping = suite_case(suite, "keeping");
     TCase *live = suite_case(suite, "live");
 
@@ -1112,12 +1339,14 @@ int main(void) {
     tcase_add_loop_test(texts, texts_that_go_bad, 0, ROWS(bad_rows));
     tcase_add_test(texts, missing_files);
     tcase_add_test(texts, nothing_left);
+    tcase_add_test(texts, first_thread_ended);
     tcase_add_test(texts, errors_of_reading);
     tcase_add_test(texts, long_texts);
 
     tcase_add_checked_fixture(crowds, set_up, tear_down);
     tcase_add_test(crowds, comes_and_goes);
     tcase_add_test(crowds, new_counts);
+    tcase_add_test(crowds, first_pages);
     tcase_add_test(crowds, pid_used_again);
     tcase_add_test(crowds, comm_does_not_hide_the_start);
     tcase_add_test(crowds, renamed);
@@ -1125,19 +1354,17 @@ int main(void) {
     tcase_add_test(crowds, churn);
 
     tcase_add_checked_fixture(rights, set_up, tear_down);
-    tcase_add_test(rights, denied);
-    tcase_add_test(rights, denied_of_whole_rounds);
+    tcase_add_test(rights, others_are_denied);
+    tcase_add_test(rights, denials);
+    tcase_add_test(rights, capable);
     tcase_add_test(rights, denied_later);
     tcase_add_test(rights, hidden);
     tcase_add_test(rights, no_proc);
 
-    tcase_add_checked_fixture(pacing, set_up, tear_down);
-    tcase_add_test(pacing, pace);
-    tcase_add_test(pacing, late);
-    tcase_add_test(pacing, crowds_that_grow_and_shrink);
-    tcase_add_test(pacing, deadline_of_the_walk);
-    tcase_add_test(pacing, deadline_of_reading_again);
-    tcase_add_test(pacing, reading_again_goes_on);
+    tcase_add_checked_fixture(rounds, set_up, tear_down);
+    tcase_add_test(rounds, round_in_samples);
+    tcase_add_test(rounds, round_that_failed);
+    tcase_add_test(rounds, cancelled);
 
     tcase_add_checked_fixture(keeping, set_up, tear_down);
     tcase_add_test(keeping, kept_descriptors);
@@ -1147,5 +1374,9 @@ int main(void) {
     tcase_add_checked_fixture(live, set_up, tear_down);
     tcase_add_test(live, live_walk);
     tcase_add_test(live, live_self);
+    tcase_add_test(live, live_newcomers);
+    tcase_add_test(live, live_pids_begin_anew);
+    tcase_add_test(live, live_other_namespace);
+    tcase_add_test(live, live_first_thread_ended);
     return suite_run(suite);
 }

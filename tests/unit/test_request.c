@@ -12,7 +12,7 @@
 
 #define UUID "0464dd6a-421a-4025-a94f-9da53e526727"
 
-/* Events: "id function|", "id !error|", "QUIT|". */
+/* Events: "id function|", "id !error|". */
 static const struct row {
     const char *what;
     const char *bytes;
@@ -36,7 +36,9 @@ static const struct row {
      "a f|d i|"},
     {"like the end of a payload",
      TEXT("FUNCTION_PAYLOAD a 6 f\nFUNCTION_PAYLOAD_ENDS\nx FUNCTION_PAYLOAD_END\n"
-          "FUNCTION_PAYLOAD_END x\nFUNCTION_PAYLOAD_END\n"),
+          "FUNCTION_PAYLOAD_END x\n\"FUNCTION_PAYLOAD_END\"\nFUNCTION_PAYLOAD_END "
+          "\nFUNCTION_PAYLOAD_END\r\n"
+          "FUNCTION b 6 g\nFUNCTION_PAYLOAD_END\n"),
      "a f|"},
     {"a payload that does not end", TEXT("FUNCTION_PAYLOAD a 6 f\nFUNCTION b 6 g\n"), ""},
     {"an end without a payload", TEXT("FUNCTION_PAYLOAD_END\nFUNCTION a 6 f\n"), "a f|"},
@@ -44,11 +46,20 @@ static const struct row {
      TEXT("FUNCTION a 6 f\nFUNCTION_CANCEL a\nFUNCTION_PROGRESS a\nFUNCTION b 6 g\n"), "a f|b g|"},
     {"unknown lines",
      TEXT("\n\nTIMEOUT 7\nfunction a 6 f\nFUNCTIONS a 6 f\n\"\n'\nFUNCTION b 6 g\n"), "b g|"},
-    {"QUIT", TEXT("QUIT\n"), "QUIT|"},
-    {"QUIT without a newline", TEXT("QUIT"), "QUIT|"},
-    {"QUIT after a request", TEXT("FUNCTION a 6 f\nQUIT"), "a f|QUIT|"},
-    {"QUIT in a line", TEXT("FUNCTION a 6 QUIT\nxQUIT\nNO QUIT\nQUI\nquit\n"), "a QUIT|"},
-    {"QUIT after blanks", TEXT(" \t\r QUIT"), "QUIT|"},
+    {"QUIT", TEXT("QUIT\nFUNCTION a 6 f\nQUIT\n \tQUIT\nFUNCTION b 6 QUIT\nQUIT"), "a f|b QUIT|"},
+
+    /* What somebody's POST can have in it. No line of it does more than ask for an answer. */
+    {"the end of a payload and QUIT in it",
+     TEXT("FUNCTION_PAYLOAD a 6 f\nx\nFUNCTION_PAYLOAD_END\nQUIT\n\nFUNCTION_PAYLOAD_END\n"
+          "FUNCTION b 6 g\n"),
+     "a f|b g|"},
+    {"the same, its last line is not over",
+     TEXT("FUNCTION_PAYLOAD a 6 f\nFUNCTION_PAYLOAD_END\nQUIT\nFUNCTION_PAYLOAD_END\n"), "a f|"},
+    {"requests in it", /* nobody can tell these from others */
+     TEXT("FUNCTION_PAYLOAD a 6 f\nFUNCTION_PAYLOAD_END\nFUNCTION b 6 g\n\nFUNCTION_PAYLOAD_END\n"
+          "FUNCTION_PAYLOAD c 6 h\nFUNCTION_PAYLOAD_END\nFUNCTION_PAYLOAD d 6 i\n\n"
+          "FUNCTION_PAYLOAD_END\nFUNCTION e 6 j\n"),
+     "a f|b g|c h|d i|e j|"},
     {"nothing", TEXT(""), ""},
     {"a request that is not over", TEXT("FUNCTION a 6 \"f\""), ""},
 
@@ -90,39 +101,38 @@ static void note(const char *text) {
     got_len += (size_t)snprintf(got + got_len, sizeof(got) - got_len, "%s", text);
 }
 
-static void note_event(enum request_result result, const struct request *request) {
-    if (result == REQUEST_QUIT) {
-        note("QUIT|");
-        return;
-    }
+static void note_event(const struct request *request) {
     note(request->id);
     note(request->error ? " !" : " ");
     note(request->error ? request->error : request->function);
     note("|");
 }
 
-/* All events of the bytes, in pieces of so many. The events are the same in any. */
-static void take_all(const char *bytes, size_t len, size_t piece) {
-    static struct request_parser parser;
+static struct request_parser parser;
 
-    memset(&parser, 0, sizeof(parser));
-    got_len = 0;
-    got[0] = '\0';
+/* Notes the events of bytes that come next, in pieces of so many. The events are the same in any.
+ */
+static void take_more(const char *bytes, size_t len, size_t piece) {
     for (size_t from = 0; from < len; from += piece) {
         size_t end = from + piece < len ? from + piece : len;
         for (size_t at = from; at < end;) {
             size_t used = 0;
             const char *text = guarded ? suite_guarded(bytes + at, end - at) : bytes + at;
-            enum request_result result = request_take(&parser, text, end - at, &used);
+            bool whole = request_take(&parser, text, end - at, &used);
             ck_assert_msg(used > 0 && used <= end - at, "used %zu of %zu", used, end - at);
-            ck_assert_msg(result != REQUEST_NONE || used == end - at, "not all used");
-            if (result != REQUEST_NONE)
-                note_event(result, &parser.request);
-            if (result == REQUEST_QUIT)
-                return;
+            ck_assert_msg(whole || used == end - at, "not all used");
+            if (whole)
+                note_event(&parser.request);
             at += used;
         }
     }
+}
+
+static void take_all(const char *bytes, size_t len, size_t piece) {
+    memset(&parser, 0, sizeof(parser));
+    got_len = 0;
+    got[0] = '\0';
+    take_more(bytes, len, piece);
 }
 
 START_TEST(lines) {
@@ -192,6 +202,27 @@ START_TEST(long_payload) {
 }
 END_TEST
 
+/* What the agent has begun and does not end; what it says then is understood. */
+START_TEST(given_up) {
+    static const char *const begun[] = {
+        "",
+        "FUNCTION a 6 f",
+        "FUNCTION_PAYLOAD a 6 f\nx\n",
+        "FUNCTION_PAYLOAD a 6 f\nFUNCTION_PAYLOAD_END",
+        "FUNCTION_PAYLOAD a 6 f\nx\nFUNC",
+    };
+    static char line[2 * REQUEST_LINE];
+
+    memset(line, 'x', sizeof(line));
+    take_all(begun[_i], strlen(begun[_i]), 1);
+    take_more(line, _i % 2 ? sizeof(line) : 0, sizeof(line));
+    ck_assert_str_eq(got, "");
+    request_give_up(&parser);
+    take_more(TEXT("FUNCTION b 6 g\n"), 1);
+    ck_assert_str_eq(got, "b g|");
+}
+END_TEST
+
 /* Whatever bytes come, after a newline (and the end of a payload) it understands again. */
 START_TEST(any_bytes) {
     static const char marks[] = "FUNCTION_PAYLOAD_END \"'\n\n\n";
@@ -219,6 +250,7 @@ int main(void) {
     tcase_add_loop_test(cases, lines, 0, ROWS(rows));
     tcase_add_loop_test(cases, lengths, 0, 13);
     tcase_add_test(cases, long_payload);
+    tcase_add_loop_test(cases, given_up, 0, 5);
     tcase_add_test(cases, any_bytes);
     return suite_run(suite);
 }

@@ -253,9 +253,9 @@ START_TEST(flood) {
 }
 END_TEST
 
-/* The agent's words to leave: what was asked before is answered, if it has not hung up. */
+/* 2.x says QUIT, and closes stdin. Only that counts: the word can come from anybody. */
 START_TEST(quit) {
-    static const char *const words[] = {"QUIT", "QUIT\n", "\nQUIT\nFUNCTION b 10 f\n"};
+    static const char *const words[] = {"QUIT", "QUIT\n", "\nQUIT\nFUNCTION_PAYLOAD_END\nQUIT"};
     char text[64];
 
     faults_stop_clocks(realtime, monotonic);
@@ -263,7 +263,31 @@ START_TEST(quit) {
     snprintf(text, sizeof(text), "FUNCTION a 10 f\n%s", words[_i]);
     say(text);
     expect_request("a", realtime);
-    expect(WAIT_END, realtime);
+    expect(WAIT_TICK, realtime + 1000);
+    say("\nFUNCTION b 10 f\nQUIT");
+    expect_request("b", realtime + 1000);
+    close(agent);
+    expect(WAIT_END, realtime + 1000);
+    faults_clear();
+}
+END_TEST
+
+/* An agent stops sending at a NUL of a payload, and is silent then. What it says later is heard,
+ * what it says at once is taken for more of the same. */
+START_TEST(payload_without_an_end) {
+    static const int64_t silence[] = {0, WAIT_SILENCE_MS / 2, WAIT_SILENCE_MS, 900};
+
+    faults_stop_clocks(realtime, monotonic);
+    wait_init(&waiting, 1);
+    say("FUNCTION_PAYLOAD a 10 f\nx\n");
+    expect(WAIT_TICK, realtime + 1000);
+    say("FUNCTION_PAYLOAD b 10 f\nx\n");
+    faults_stop_clocks(realtime + 2000 - silence[_i], monotonic + 2000 - silence[_i]);
+    expect(WAIT_TICK, realtime + 2000);
+    say("FUNCTION c 10 f\n");
+    if (silence[_i] >= WAIT_SILENCE_MS)
+        expect_request("c", realtime + 2000);
+    expect(WAIT_TICK, realtime + 3000);
     faults_clear();
 }
 END_TEST
@@ -311,6 +335,7 @@ int main(void) {
     tcase_add_loop_test(input, requests_before_a_tick, 0, 6);
     tcase_add_test(input, flood);
     tcase_add_loop_test(input, quit, 0, 3);
+    tcase_add_loop_test(input, payload_without_an_end, 0, 4);
     tcase_add_test(input, requests_of_nobody);
     return suite_run(suite);
 }

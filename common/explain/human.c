@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "text.h"
+#include "human.h"
 
 #include <inttypes.h>
 #include <stdbool.h>
@@ -19,20 +19,20 @@ static void thousands(int64_t number, char *buf, size_t size) {
     buf[used] = '\0';
 }
 
-void text_count(int64_t number, const char *one, const char *more, char *buf, size_t size) {
+void human_count(int64_t number, const char *one, const char *more, char *buf, size_t size) {
     char text[40];
 
     thousands(number, text, sizeof(text));
     snprintf(buf, size, "%s %s", text, number == 1 ? one : more);
 }
 
-void text_bytes(int64_t bytes, char *buf, size_t size) {
+void human_bytes(int64_t bytes, char *buf, size_t size) {
     static const char *const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB"};
     double number = (double)bytes / 1024;
     size_t unit = 0;
 
     if (bytes > -1024 && bytes < 1024) {
-        text_count(bytes, "byte", "bytes", buf, size);
+        human_count(bytes, "byte", "bytes", buf, size);
         return;
     }
     /* 1023.95 would be printed as 1024.0. */
@@ -41,14 +41,14 @@ void text_bytes(int64_t bytes, char *buf, size_t size) {
     snprintf(buf, size, "%.1f %s", number, units[unit]);
 }
 
-void text_percent(int64_t thousandths, char *buf, size_t size) {
+void human_percent(int64_t thousandths, char *buf, size_t size) {
     const int64_t magnitude = thousandths < 0 ? -(thousandths + 1) : thousandths;
     int digits = magnitude < 100 ? 3 : magnitude < 10000 ? 2 : 1;
 
     snprintf(buf, size, "%.*f %%", thousandths == 0 ? 0 : digits, (double)thousandths / 1000);
 }
 
-void text_duration(int64_t ms, char *buf, size_t size) {
+void human_duration(int64_t ms, char *buf, size_t size) {
     enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE };
 
     if (ms < 2 * SECOND)

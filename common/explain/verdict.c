@@ -20,51 +20,6 @@ const struct explain_words explain_words[EXPLAIN_IDS] = {
 #undef TEXT
 };
 
-/* ---- gathering ---- */
-
-/* Growth of a counter in so many ms, times scale, a second; absent if it did not only grow. */
-static struct ksm_value rate_of(const struct ksm_value *before, const struct ksm_value *now,
-                                int64_t scale, int64_t ms) {
-    struct ksm_value rate = {.status = before->status != 0 ? before->status : now->status};
-    int64_t growth = 0;
-
-    if (rate.status != 0)
-        return rate;
-    if (now->value < before->value)
-        rate.status = -ENODATA;
-    else if (ms <= 0 || __builtin_sub_overflow(now->value, before->value, &growth) ||
-             __builtin_mul_overflow(growth, scale, &growth))
-        rate.status = -ERANGE;
-    else
-        rate.value = growth / ms;
-    return rate;
-}
-
-void explain_host(struct explain_facts *facts, const struct ksm_sample *before,
-                  const struct ksm_sample *now, int64_t look_ms) {
-    const int64_t percents = (int64_t)100 * ksm_unit_scale[KSM_UNIT_PERCENT];
-    const int64_t ns_per_ms = 1000000;
-
-    facts->now = *now;
-    facts->rate = rate_of(&before->at[KSM_scanned], &now->at[KSM_scanned], 1000, look_ms);
-    facts->ksmd = rate_of(&before->at[KSM_ksmd_cpu], &now->at[KSM_ksmd_cpu], percents, look_ms);
-    facts->ksmd.value /= ns_per_ms;
-}
-
-void explain_consumers(struct explain_facts *facts, const struct ksm_consumers *c) {
-    const struct ksm_processes *processes = &c->processes;
-
-    facts->source = processes->source;
-    facts->swept = processes->swept;
-    facts->consumers = c->top > 0 ? &c->table : NULL;
-    facts->opted_in = processes->opted_in;
-    facts->denied = processes->denied;
-    facts->hidden = processes->hidden;
-    facts->recorded = c->table.valid && processes->source == KSM_PROCESS_STAT ? 0 : -1;
-    for (size_t i = 0; facts->recorded >= 0 && i < processes->count; i++)
-        facts->recorded += processes->list[i].rmap_items > 0;
-}
-
 /* ---- what is known of a figure ---- */
 
 static bool is_known(const struct explain_facts *f, enum ksm_id id) {
@@ -81,6 +36,12 @@ static bool is_over(const struct explain_facts *f, enum ksm_id id, int64_t value
 
 static bool is_under(const struct explain_facts *f, enum ksm_id id, int64_t value) {
     return is_known(f, id) && f->now.at[id].value < value;
+}
+
+/* How many pages of zeros are merged is not known then, nor what is saved; profit leaves them out.
+ */
+static bool is_miscounted(const struct explain_facts *f) {
+    return f->now.at[KSM_zero].status == -EDOM;
 }
 
 enum { STOPPED, RUNNING, UNMERGED }; /* of ksm_states */
@@ -131,6 +92,16 @@ static bool is_everybody_seen(const struct explain_facts *f) {
     return f->denied == 0 && !f->hidden && is_known(f, KSM_ksmd_cpu);
 }
 
+/* ksmd gets nowhere, as there is nothing in the memory that it goes through. Before Linux 6.10
+ * pages are counted at the end of a batch, and a long one is no sign. The look is a second: at 20
+ * us a page, more than any takes, what ksmd had of it (thousandths of a percent are 10 us) was
+ * enough. */
+static bool is_empty(const struct explain_facts *f) {
+    return is_running(f) && f->idle && f->ksmd.status == 0 && f->ksmd.value > EXPLAIN_KSMD_BUSY &&
+           is_over(f, KSM_pages_to_scan, 0) &&
+           is_under(f, KSM_pages_to_scan, f->ksmd.value / 2 + 1);
+}
+
 /* Whoever opts in is watched within a moment, if ksmd looks at any page at all: so it can be told
  * on every kernel while that runs, and else where the processes tell. */
 static bool is_nobody(const struct explain_facts *f) {
@@ -138,27 +109,31 @@ static bool is_nobody(const struct explain_facts *f) {
         return false;
     if (f->opted_in == 0 && is_everybody_seen(f))
         return true;
-    return is_running(f) && is_over(f, KSM_pages_to_scan, 0);
+    return is_running(f) && is_over(f, KSM_pages_to_scan, 0) && !is_empty(f);
 }
 
 static bool is_no_scan(const struct explain_facts *f) {
     return is_running(f) && is(f, KSM_pages_to_scan, 0);
 }
 
-static bool is_waiting(const struct explain_facts *f) {
+/* It has not gone on for long enough to be blamed. */
+static bool is_early(const struct explain_facts *f) {
     bool begun = !is_under(f, KSM_full_scans, ROUNDS);
 
     return is_running(f) && !begun && !is_nobody(f) && !is_no_scan(f) &&
            !is_over(f, KSM_ram, EXPLAIN_RAM_LITTLE - 1);
 }
 
-/* It runs, and has gone on for long enough to be blamed. */
+static bool is_waiting(const struct explain_facts *f) {
+    return is_early(f) && !is_empty(f);
+}
+
 static bool is_settled(const struct explain_facts *f) {
-    return is_running(f) && !is_waiting(f);
+    return is_running(f) && !is_early(f);
 }
 
 static bool is_loss(const struct explain_facts *f) {
-    return is_settled(f) && is_under(f, KSM_net, EXPLAIN_NET_LOSS);
+    return is_settled(f) && !is_miscounted(f) && is_under(f, KSM_net, EXPLAIN_NET_LOSS);
 }
 
 static bool is_wasted(const struct explain_facts *f) {
@@ -167,21 +142,26 @@ static bool is_wasted(const struct explain_facts *f) {
 }
 
 static bool is_nothing(const struct explain_facts *f) {
-    return is_settled(f) && !is_merged(f) && !is_nobody(f) && !is_no_scan(f);
+    return is_settled(f) && !is_merged(f) && !is_miscounted(f) && !is_nobody(f) && !is_no_scan(f);
 }
 
 static bool is_even(const struct explain_facts *f) {
-    return is_settled(f) && is_merged(f) && is_under(f, KSM_profit, 1) && !is_loss(f);
+    return is_settled(f) && is_merged(f) && !is_miscounted(f) && is_under(f, KSM_profit, 1) &&
+           !is_loss(f);
 }
 
 static bool is_well(const struct explain_facts *f) {
-    return is_settled(f) && is_merged(f) && !is_even(f) && !is_loss(f) && !is_wasted(f);
+    return is_settled(f) && is_merged(f) && !is_under(f, KSM_profit, 1) && !is_wasted(f);
 }
 
 /* ---- remarks ---- */
 
 static bool is_denied(const struct explain_facts *f) {
     return f->denied > 0;
+}
+
+static bool is_foreign(const struct explain_facts *f) {
+    return f->now.at[KSM_mem_total].status == -EXDEV;
 }
 
 static bool is_hidden(const struct explain_facts *f) {

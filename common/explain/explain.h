@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * ksm.plugin --explain: what KSM does on this host, in words, for a person at a terminal.
+ * ksm-explain: what KSM does on this host, in words, for a person at a terminal.
  *
  * Facts are gathered from the same figures and the same table of consumers as the charts; a verdict
  * is a function of the facts alone; its words, and all others on the page, stand in explain.def.
@@ -23,6 +23,7 @@ struct explain_facts {
     struct ksm_sample now;
     struct ksm_value ksmd; /* its CPU time, thousandths of a percent of one core */
     struct ksm_value rate; /* pages scanned a second */
+    bool idle; /* no page was scanned or passed over, and no full scan ended; false: not known */
 
     /* Who takes part; source KSM_PROCESS_NOTHING: this kernel does not tell. */
     enum ksm_process_source source;
@@ -62,7 +63,7 @@ struct explain_words {
 extern const struct explain_words explain_words[EXPLAIN_IDS];
 
 /* Beyond these it is too much (what is equal is not yet), thousandths of a percent: the same as in
- * the alerts ksm_exposure, ksm_net_loss and ksm_wasted_scanning. */
+ * the alerts ksm_exposure, ksm_net_loss, ksm_wasted_scanning and ksm_empty_scanning. */
 enum {
     EXPLAIN_EXPOSURE_HIGH = 80000,
     EXPLAIN_EXPOSURE_FULL = 100000,

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "explain.h"
-#include "text.h"
+#include "human.h"
 
 /* Writes a word into buf and returns true, or returns false: it is not known. */
 typedef bool word_fn(const struct explain_facts *f, char *buf, size_t size);
@@ -21,18 +21,18 @@ static bool figure(const struct ksm_figure *figure, const struct ksm_value *at, 
     switch (figure->unit) {
     case KSM_UNIT_BYTES:
     case KSM_UNIT_SIGNED_BYTES:
-        text_bytes(at->value, buf, size);
+        human_bytes(at->value, buf, size);
         break;
     case KSM_UNIT_PERCENT:
     case KSM_UNIT_PERCENT_OPEN:
     case KSM_UNIT_SIGNED_PERCENT:
-        text_percent(at->value, buf, size);
+        human_percent(at->value, buf, size);
         break;
     case KSM_UNIT_PAGES:
-        text_count(at->value, "page", "pages", buf, size);
+        human_count(at->value, "page", "pages", buf, size);
         break;
     case KSM_UNIT_SCANS:
-        text_count(at->value, "time", "times", buf, size);
+        human_count(at->value, "time", "times", buf, size);
         break;
     case KSM_UNIT_RUN:
         snprintf(buf, size, "%s", ksm_states[at->value]);
@@ -57,15 +57,30 @@ static bool figure(const struct ksm_figure *figure, const struct ksm_value *at, 
 
 /* ---- the other words ---- */
 
+/* What is saved, as far as it is known. */
+static bool word_known(const struct explain_facts *f, char *buf, size_t size) {
+    const struct ksm_value *sharing = &f->now.at[KSM_sharing];
+    int64_t bytes = 0;
+
+    if (f->now.at[KSM_zero].status != -EDOM)
+        return figure(&ksm_figures[KSM_saved], &f->now.at[KSM_saved], buf, size);
+    if (sharing->status != 0 || __builtin_mul_overflow(sharing->value, f->now.page_size, &bytes))
+        return false;
+    human_bytes(bytes, buf, size);
+    size_t len = strlen(buf);
+    snprintf(buf + len, size - len, " or more");
+    return true;
+}
+
 static bool word_ksmd(const struct explain_facts *f, char *buf, size_t size) {
     if (f->ksmd.status == 0)
-        text_percent(f->ksmd.value, buf, size);
+        human_percent(f->ksmd.value, buf, size);
     return f->ksmd.status == 0;
 }
 
 static bool word_rate(const struct explain_facts *f, char *buf, size_t size) {
     if (f->rate.status == 0)
-        text_count(f->rate.value, "page", "pages", buf, size);
+        human_count(f->rate.value, "page", "pages", buf, size);
     return f->rate.status == 0;
 }
 
@@ -83,7 +98,7 @@ static int64_t watched(const struct explain_facts *f) {
 
 static bool word_watched(const struct explain_facts *f, char *buf, size_t size) {
     if (watched(f) >= 0)
-        text_count(watched(f), "page", "pages", buf, size);
+        human_count(watched(f), "page", "pages", buf, size);
     return watched(f) >= 0;
 }
 
@@ -104,7 +119,7 @@ static bool word_pace(const struct explain_facts *f, char *buf, size_t size) {
 
     if (pace(f) == 0 || __builtin_mul_overflow(pace(f), f->now.page_size, &bytes))
         return false;
-    text_bytes(bytes, buf, size);
+    human_bytes(bytes, buf, size);
     return true;
 }
 
@@ -113,7 +128,7 @@ static bool word_round(const struct explain_facts *f, char *buf, size_t size) {
 
     if (pace(f) == 0 || watched(f) <= 0 || __builtin_mul_overflow(watched(f), 1000, &ms))
         return false;
-    text_duration(ms / pace(f), buf, size);
+    human_duration(ms / pace(f), buf, size);
     return true;
 }
 
@@ -159,7 +174,7 @@ static bool word_lazier(const struct explain_facts *f, char *buf, size_t size) {
 
 static bool processes(int64_t number, char *buf, size_t size) {
     if (number >= 0)
-        text_count(number, "process", "processes", buf, size);
+        human_count(number, "process", "processes", buf, size);
     return number >= 0;
 }
 
@@ -224,12 +239,13 @@ static const struct {
     const char *name;
     word_fn *write;
 } words[] = {
-    {"ksmd", word_ksmd},         {"rate", word_rate},         {"watched", word_watched},
-    {"pace", word_pace},         {"round", word_round},       {"faster", word_faster},
-    {"slower", word_slower},     {"rest", word_rest},         {"lazier", word_lazier},
-    {"opted_in", word_opted_in}, {"recorded", word_recorded}, {"denied", word_denied},
-    {"dir", word_dir},           {"undo", word_undo},         {"off", word_off},
-    {"uksm", word_uksm},         {"untold", word_untold},     {"partly", word_partly},
+    {"known", word_known},     {"ksmd", word_ksmd},         {"rate", word_rate},
+    {"watched", word_watched}, {"pace", word_pace},         {"round", word_round},
+    {"faster", word_faster},   {"slower", word_slower},     {"rest", word_rest},
+    {"lazier", word_lazier},   {"opted_in", word_opted_in}, {"recorded", word_recorded},
+    {"denied", word_denied},   {"dir", word_dir},           {"undo", word_undo},
+    {"off", word_off},         {"uksm", word_uksm},         {"untold", word_untold},
+    {"partly", word_partly},
 };
 
 static bool is_name(const char *name, const char *text, size_t len) {

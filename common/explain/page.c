@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * The page of --explain, line by line.
+ * The page, line by line.
  */
 #include <inttypes.h>
 #include <string.h>
 
 #include "derive.h"
 #include "explain.h"
-#include "text.h"
+#include "human.h"
 
 enum { COLUMNS = 80, INDENT = 2, LABEL = 10, TEXT_COLUMNS = COLUMNS - INDENT - LABEL };
 enum { TEXT_SIZE = 2048 };
@@ -182,11 +182,11 @@ static void name_of(FILE *file, const char *kind, const char *name) {
 static void row(const struct explain_facts *f, FILE *file, int64_t saved, int64_t records) {
     char bytes[32];
 
-    text_bytes(saved, bytes, sizeof(bytes));
+    human_bytes(saved, bytes, sizeof(bytes));
     fprintf(file, "%*s%11s", INDENT, "", bytes);
     if (records >= 0 && f->source == KSM_PROCESS_STAT &&
         !__builtin_mul_overflow(records, KSM_RECORD_BYTES, &records))
-        text_bytes(records, bytes, sizeof(bytes));
+        human_bytes(records, bytes, sizeof(bytes));
     else
         strcpy(bytes, "-");
     fprintf(file, "%11s  ", bytes);

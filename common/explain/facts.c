@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Gathering the facts.
+ */
+#include <errno.h>
+
+#include "explain.h"
+
+/* Growth of a counter in so many ms, times scale, a second; absent if it did not only grow. */
+static struct ksm_value rate_of(const struct ksm_value *before, const struct ksm_value *now,
+                                int64_t scale, int64_t ms) {
+    struct ksm_value rate = {.status = before->status != 0 ? before->status : now->status};
+    int64_t growth = 0;
+
+    if (rate.status != 0)
+        return rate;
+    if (now->value < before->value)
+        rate.status = -ENODATA;
+    else if (ms <= 0 || __builtin_sub_overflow(now->value, before->value, &growth) ||
+             __builtin_mul_overflow(growth, scale, &growth))
+        rate.status = -ERANGE;
+    else
+        rate.value = growth / ms;
+    return rate;
+}
+
+static bool stands_still(const struct ksm_sample *before, const struct ksm_sample *now,
+                         enum ksm_id id) {
+    struct ksm_value growth = rate_of(&before->at[id], &now->at[id], 1, 1);
+
+    return growth.status == 0 && growth.value == 0;
+}
+
+/* scanned alone is not enough: smart_scan passes over pages (6.7), and before Linux 6.10 the batch
+ * that ends a full scan is not counted (ksm_do_scan in mm/ksm.c). */
+static bool is_idle(const struct ksm_sample *before, const struct ksm_sample *now) {
+    return stands_still(before, now, KSM_scanned) && stands_still(before, now, KSM_full_scans) &&
+           (now->at[KSM_skipped].status == -ENOENT || stands_still(before, now, KSM_skipped));
+}
+
+void explain_host(struct explain_facts *facts, const struct ksm_sample *before,
+                  const struct ksm_sample *now, int64_t look_ms) {
+    const int64_t percents = (int64_t)100 * ksm_unit_scale[KSM_UNIT_PERCENT];
+    const int64_t ns_per_ms = 1000000;
+
+    facts->now = *now;
+    facts->rate = rate_of(&before->at[KSM_scanned], &now->at[KSM_scanned], 1000, look_ms);
+    facts->ksmd = rate_of(&before->at[KSM_ksmd_cpu], &now->at[KSM_ksmd_cpu], percents, look_ms);
+    facts->ksmd.value /= ns_per_ms;
+    facts->idle = is_idle(before, now);
+}
+
+void explain_consumers(struct explain_facts *facts, const struct ksm_consumers *c) {
+    const struct ksm_processes *processes = &c->processes;
+
+    facts->source = processes->source;
+    facts->swept = processes->swept;
+    facts->consumers = c->top > 0 ? &c->table : NULL;
+    facts->opted_in = processes->opted_in;
+    facts->denied = processes->denied;
+    facts->hidden = processes->hidden;
+    facts->recorded = c->table.valid && processes->source == KSM_PROCESS_STAT ? 0 : -1;
+    for (size_t i = 0; facts->recorded >= 0 && i < processes->count; i++)
+        facts->recorded += processes->list[i].rmap_items > 0;
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * ksm.plugin, Netdata's external plugin: every update_every seconds it reads the figures and writes
+ * them to stdout in the plugins.d protocol, until its stdin ends.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "args.h"
+#include "charts.h"
+#include "clock.h"
+#include "consumer_charts.h"
+#include "consumers.h"
+#include "derive.h"
+#include "function.h"
+#include "out.h"
+#include "reader.h"
+#include "sampler.h"
+#include "sandbox.h"
+#include "startup.h"
+#include "wait.h"
+#include "watch.h"
+
+static struct args args;
+static struct ksm_reader reader;
+static struct ksm_watch watch;
+static struct charts charts;
+static struct ksm_consumers consumers;
+static struct ksm_sampler sampler;
+static struct consumer_charts consumer_charts;
+static struct out out;
+static struct wait wait;
+
+/* Where the agent keeps its log, and in its manner. */
+static void say(const char *level, const char *message) {
+    char date[32] = "";
+    time_t now = time(NULL);
+    struct tm tm;
+
+    if (localtime_r(&now, &tm))
+        strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
+    fprintf(stderr, "%s: ksm.plugin %-5s: %s\n", date, level, message);
+}
+
+static void complain(const char *message) {
+    say("ERROR", message);
+}
+
+static void tell(bool bad, const char *message) {
+    say(bad ? "ERROR" : "INFO", message);
+}
+
+/* Without KSM there is no figure to send, and none to come before the next boot: say why, and keep
+ * the agent from starting us again and again. */
+static int give_up(int status) {
+    char message[PATH_MAX + 256];
+
+    ksm_reader_why_not(status, args.options.root, message, sizeof(message));
+    say("ERROR", message);
+    puts("DISABLE");
+    return EXIT_FAILURE;
+}
+
+/* The host's figures, written before any consumer is looked at. Where there can be none, what is to
+ * be said of consumers goes out with them. */
+static void tick(void) {
+    ksm_reader_tick(&reader, clock_ms(CLOCK_MONOTONIC));
+    charts_send(&charts, &reader.sample, &out);
+    if (ksm_registered(&reader.sample))
+        out_flush(&out);
+    ksm_watch(&watch, &reader, tell);
+}
+
+/* Begins a sample of the consumers if one is due, which is only after a tick, and sends one that is
+ * ready. */
+static void look_at_consumers(bool after_tick) {
+    int64_t now = clock_ms(CLOCK_MONOTONIC);
+
+    if (after_tick && ksm_sampler_is_due(&sampler, now))
+        ksm_sampler_begin(&sampler, ksm_registered(&reader.sample), now);
+    if (ksm_sampler_look(&sampler, now) == KSM_SAMPLER_READY)
+        consumer_charts_send(&consumer_charts, &consumers.table, &out);
+    ksm_sampler_news(&sampler, tell);
+}
+
+/* Out of the last sample: nothing is read for it. */
+static void answer(void) {
+    function_answer(&consumers, &wait.requests.request, clock_ms(CLOCK_REALTIME) / 1000, &out);
+}
+
+static void run(void) {
+    for (enum wait_result result = WAIT_TICK; result != WAIT_END && out.error == 0;) {
+        if (result == WAIT_TICK)
+            tick();
+        if (result == WAIT_REQUEST)
+            answer();
+        if (result == WAIT_ALIVE)
+            out_text(&out, "\n");
+        if (args.options.consumers > 0 && (result == WAIT_TICK || result == WAIT_LOOK))
+            look_at_consumers(result == WAIT_TICK);
+        out_flush(&out);
+        result = wait_for_tick(&wait, ksm_sampler_next(&sampler));
+    }
+}
+
+static void init_consumers(int descriptors) {
+    int interval = args.options.consumers_interval;
+
+    if (interval < args.update_every)
+        interval = args.update_every;
+    ksm_consumers_init(&consumers, &args.options, (int64_t)interval * 1000, descriptors);
+    ksm_sampler_init(&sampler, &consumers);
+    consumer_charts_init(&consumer_charts, interval);
+}
+
+int main(int argc, char *argv[]) {
+    char report[512];
+
+    startup_descriptors();
+    args_parse(&args, argc, argv, complain);
+    if (args.action != ARGS_RUN)
+        return args_act(args.action);
+    const int descriptors = startup_limits(); /* which the sandbox forbids */
+    tzset();                                  /* reads /etc/localtime, for the log */
+    sandbox_enter(args.options.root, report, sizeof(report));
+    int status = ksm_reader_init(&reader, args.options.root, args.options.settings);
+    if (status != 0)
+        return give_up(status);
+    say("INFO", report);
+    charts_init(&charts, args.update_every);
+    init_consumers(descriptors);
+    out_init(&out, STDOUT_FILENO);
+    function_offer(&consumers, (enum ksm_function_access)args.options.function_access, &out);
+    wait_init(&wait, args.update_every);
+    run();
+    ksm_sampler_close(&sampler);
+    ksm_reader_close(&reader);
+    return out.error == 0 || out.error == -EPIPE ? EXIT_SUCCESS : EXIT_FAILURE;
+}

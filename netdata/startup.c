@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#include "startup.h"
+
+#include <fcntl.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "processes.h"
+
+enum { SPARE_DESCRIPTORS = 128 }; /* for the host's figures */
+
+/* Opened the wrong way round, a descriptor is one at its end, or one that fails. */
+void startup_descriptors(void) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY);
+}
+
+/* Lets no write to a pipe wait, so that an agent that hangs, and is ended, ends this as well. By
+ * way of a descriptor of our own: the flag would bind all who share the agent's. */
+static void never_block(int fd) {
+    char path[32];
+    struct stat status;
+
+    if (fstat(fd, &status) != 0 || !S_ISFIFO(status.st_mode))
+        return;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    int own = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    if (own < 0)
+        return;
+    dup2(own, fd);
+    close(own);
+}
+
+/* As many as this process may have at most, less the spare ones. */
+static int raise_limit(void) {
+    const rlim_t wanted = KSM_PROCESSES_KEPT + SPARE_DESCRIPTORS;
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return 0;
+    if (limit.rlim_cur < wanted) {
+        const rlim_t before = limit.rlim_cur;
+        limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+        if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+            limit.rlim_cur = before;
+    }
+    return (int)(limit.rlim_cur < wanted ? limit.rlim_cur : wanted) - SPARE_DESCRIPTORS;
+}
+
+int startup_limits(void) {
+    never_block(STDOUT_FILENO);
+    signal(SIGPIPE, SIG_IGN); /* an agent that has gone is an error of write, and no crash */
+    mallopt(M_ARENA_MAX, 1);  /* the threads of the sampler run one at a time */
+    return raise_limit();
+}

@@ -1,0 +1,638 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Samples of the consumers in threads: what comes of processes that keep their readers waiting. The
+ * clock stands still but for what a test lets go by; a reading that is blocked waits until the test
+ * releases it.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "sampler.h"
+#include "support/crowd.h"
+#include "support/faults.h"
+#include "support/suite.h"
+#include "support/tree.h"
+
+/* A reading is given up after a fifth of the interval, a second at most. */
+enum { INTERVAL = 10000, PATIENCE = 1000, ASIDE = 60000 };
+
+/* What fixtures/consumers.tree saves, in pages: in all, and the parts of processes 100, vm web-01,
+ * and 201, one of two of a container. */
+enum { CONSUMERS = 8, UNATTRIBUTED = 998, OF_100 = 1200, OF_201 = 150 };
+
+static const char *dir; /* of the running test */
+static struct ksm_options options;
+static struct ksm_consumers c;
+static struct ksm_sampler s;
+static int64_t now;
+static int64_t page;
+static int files; /* open before */
+
+static void let_go_by(int64_t ms) {
+    now += ms;
+    faults_stop_clocks(now, now);
+}
+
+static void init(int64_t interval) {
+    ksm_consumers_init(&c, &options, interval, KSM_PROCESSES_KEPT);
+    ksm_sampler_init(&s, &c);
+}
+
+static void set_up(void) {
+    dir = suite_dir();
+    page = sysconf(_SC_PAGESIZE);
+    now = 5000000;
+    ksm_options_init(&options);
+    snprintf(options.root, sizeof(options.root), "%s", dir);
+    files = suite_open_files();
+    faults_clear();
+    crowd_begin(dir);
+    let_go_by(0);
+    init(INTERVAL);
+}
+
+/* Whatever a test has done: in the end nothing is left. */
+static void tear_down(void) {
+    faults_release(NULL);
+    faults_await_blocked(0);
+    ksm_sampler_close(&s);
+    for (int ms = 0; suite_open_files() != files && ms < 1000; ms++)
+        usleep(1000);
+    ck_assert_msg(suite_open_files() == files, "%d descriptors are left",
+                  suite_open_files() - files);
+    ck_assert_msg(faults_bad_closes() == 0, "%d descriptors were closed twice",
+                  faults_bad_closes());
+    faults_clear(); /* check looks at the clock */
+}
+
+static void make_fixture(void) {
+    tree_make("tests/fixtures/consumers.tree", dir);
+}
+
+/* ---- a host ---- */
+
+static void begin(void) {
+    ck_assert_msg(ksm_sampler_is_due(&s, now), "no sample is due");
+    ksm_sampler_begin(&s, true, now);
+}
+
+/* Until the table is ready, at this instant. */
+static void finish(const char *when) {
+    enum ksm_sampler_result result = KSM_SAMPLER_BUSY;
+
+    for (int ms = 0; result == KSM_SAMPLER_BUSY && ms < 10000; ms++) {
+        result = ksm_sampler_look(&s, now);
+        if (result == KSM_SAMPLER_BUSY)
+            usleep(1000);
+    }
+    ck_assert_msg(result == KSM_SAMPLER_READY, "%s: got %u, want ready", when, (unsigned)result);
+}
+
+/* Once so many readings wait, the last one's time goes by. */
+static void give_up(const char *when, int blocked) {
+    int got = faults_await_blocked(blocked);
+    const int threads = faults_count(FAULTS_THREAD);
+
+    ck_assert_msg(got == blocked, "%s: got %d blocked, want %d", when, got, blocked);
+    let_go_by(PATIENCE - 1);
+    ck_assert_int_eq(ksm_sampler_look(&s, now), KSM_SAMPLER_BUSY);
+    ck_assert_msg(faults_count(FAULTS_THREAD) == threads, "%s: given up too early", when);
+    let_go_by(1);
+    ck_assert_int_eq(ksm_sampler_look(&s, now), KSM_SAMPLER_BUSY);
+    ck_assert_msg(faults_count(FAULTS_THREAD) == threads + 1, "%s: not given up", when);
+}
+
+static void begin_next(void) {
+    let_go_by(s.due > now ? s.due - now : 0);
+    begin();
+}
+
+static void sample(const char *when) {
+    begin_next();
+    finish(when);
+}
+
+/* The table is there, with so many consumers, and so many pages are of none of them. */
+static void expect_table(const char *when, int consumers, int64_t unattributed) {
+    ck_assert_msg(c.table.valid, "%s: got no table", when);
+    ck_assert_msg((int)c.table.count == consumers && c.table.unattributed == unattributed * page,
+                  "%s: got %zu consumers and %" PRId64 " pages unattributed, want %d, %" PRId64,
+                  when, c.table.count, c.table.unattributed / page, consumers, unattributed);
+}
+
+/* ---- what is told ---- */
+
+enum { MOST_TOLD = 16 };
+static struct {
+    bool bad;
+    char text[512];
+} told[MOST_TOLD];
+static int told_count;
+
+static void hear(bool bad, const char *message) {
+    ck_assert_int_lt(told_count, MOST_TOLD);
+    ck_assert_msg(!strchr(message, '\n'), "got two lines: %s", message);
+    told[told_count].bad = bad;
+    snprintf(told[told_count++].text, sizeof(told[0].text), "%s", message);
+}
+
+/* So many messages, each of which is as bad and has these words; none is told again. */
+static void expect_told(const char *when, int count, bool bad, const char *words) {
+    told_count = 0;
+    ksm_sampler_news(&s, hear);
+    ck_assert_msg(told_count == count, "%s: got %d messages, the first \"%s\"; want %d", when,
+                  told_count, told_count > 0 ? told[0].text : "", count);
+    for (int i = 0; i < told_count; i++)
+        ck_assert_msg(told[i].bad == bad && strstr(told[i].text, words),
+                      "%s: got %s \"%s\", want \"%s\"", when, told[i].bad ? "bad" : "good",
+                      told[i].text, words);
+    told_count = 0;
+    ksm_sampler_news(&s, hear);
+    ck_assert_msg(told_count == 0, "%s: told again: %s", when, told[0].text);
+}
+
+static void expect_silence(const char *when) {
+    expect_told(when, 0, false, "");
+}
+
+/* Sees so many come back; each is told of. */
+static void await_return(const char *when, int count) {
+    told_count = 0;
+    for (int ms = 0; told_count < count && ms < 10000; ms++) {
+        ksm_sampler_look(&s, now);
+        ksm_sampler_news(&s, hear);
+        usleep(1000);
+    }
+    ck_assert_int_eq(told_count, count);
+    for (int i = 0; i < count; i++)
+        ck_assert_msg(!told[i].bad && strstr(told[i].text, "keeps no reader waiting any more"),
+                      "%s: got %s", when, told[i].text);
+}
+
+/* ---- one process that keeps its readers waiting ---- */
+
+/* Whatever file it is, of a newcomer and of one on the list: the others are shown, it is not, and
+ * the log names it. When it is over it is let alone for a minute, and then shown again. */
+static const struct {
+    const char *file;
+    bool newcomer;
+} one_rows[] = {
+    {"/100/ksm_stat", true}, {"/100/stat", true},      {"/100/statm", true}, {"/100/cgroup", true},
+    {"/100/cmdline", true},  {"/100/ksm_stat", false}, {"/100/stat", false}, {"/100/statm", false},
+    {"/100/cgroup", false},  {"/100/cmdline", false},
+};
+
+static void expect_aside(const char *when) {
+    expect_table(when, CONSUMERS - 1, UNATTRIBUTED + OF_100);
+}
+
+START_TEST(one_blocked) {
+    make_fixture();
+    if (!one_rows[_i].newcomer)
+        sample("before");
+    faults_block(one_rows[_i].file);
+    begin_next();
+    give_up("blocked", 1);
+    finish("blocked");
+    expect_aside("blocked");
+    expect_told("blocked", 1, true, "process 100 (qemu-system-x86) keeps its readers waiting");
+    const int threads = faults_count(FAULTS_THREAD);
+    for (int i = 1; i <= 10; i++) {
+        sample("still blocked");
+        expect_aside("still blocked");
+        expect_silence("still blocked");
+        ck_assert_int_eq(faults_count(FAULTS_THREAD), threads + i);
+    }
+    faults_release(NULL);
+    await_return("released", 1);
+    for (const int64_t until = now + ASIDE; s.due < until;) {
+        sample("let alone");
+        expect_aside("let alone");
+    }
+    sample("taken back");
+    expect_table("taken back", CONSUMERS, UNATTRIBUTED);
+    expect_silence("taken back");
+}
+END_TEST
+
+/* What the process is called is its own choice, and goes to the log. */
+START_TEST(hostile_comm) {
+    make_fixture();
+    crowd_file(dir, 100, "comm", TEXT("a\"b\nERROR: c\n"));
+    faults_block("/100/ksm_stat");
+    begin_next();
+    give_up("blocked", 1);
+    finish("blocked");
+    expect_told("blocked", 1, true, "process 100 (a_b_ERROR:_c~");
+    crowd_remove_file(dir, 100, "comm");
+}
+END_TEST
+
+/* It is not there any more when it is released, and neither is its comm. */
+START_TEST(ended_while_blocked) {
+    make_fixture();
+    crowd_remove_file(dir, 100, "comm");
+    faults_block("/100/ksm_stat");
+    begin_next();
+    give_up("blocked", 1);
+    finish("blocked");
+    expect_told("blocked", 1, true, "process 100 (?)");
+    crowd_remove(dir, 100);
+    faults_release(NULL);
+    await_return("released", 1);
+    sample("it has ended");
+    expect_aside("it has ended");
+}
+END_TEST
+
+/* Its counts are read through a descriptor that is kept: here a file of the real /proc. */
+START_TEST(kept_descriptor) {
+    char path[2 * PATH_MAX], real[64];
+    static char suffix[64];
+    pid_t child = fork();
+
+    if (child == 0) {
+        pause();
+        _exit(0);
+    }
+    tree_unlink(dir, "proc/self/ksm_stat"); /* 5.19: ksm_merging_pages alone */
+    tree_write(dir, "proc/self/ksm_merging_pages", TEXT("0\n"));
+    crowd_remove_file(dir, 1, "ksm_stat");
+    crowd_host(dir, 100, 100, 0);
+    crowd_write(dir, &(const struct crowd_process){.pid = 50, .merging = 5, .comm = "other"});
+    crowd_write(dir, &(const struct crowd_process){.pid = 100, .comm = "stuck"});
+    crowd_remove_file(dir, 100, "ksm_merging_pages");
+    snprintf(real, sizeof(real), "/proc/%d/oom_score_adj", child);
+    snprintf(path, sizeof(path), "%s/proc/100/ksm_merging_pages", dir);
+    ck_assert_int_eq(symlink(real, path), 0);
+    FILE *file = fopen(real, "w");
+    ck_assert_msg(file && fputs("7", file) >= 0 && fclose(file) == 0, "%s", real);
+    init(INTERVAL);
+    sample("kept");
+    ck_assert_int_eq(c.processes.kept, 1);
+    ck_assert_int_eq((int)c.table.count, 2);
+
+    snprintf(suffix, sizeof(suffix), "/%d/oom_score_adj", child);
+    faults_block(suffix);
+    begin_next();
+    give_up("blocked", 1);
+    finish("blocked");
+    ck_assert_int_eq((int)c.table.count, 1);
+    ck_assert_int_eq(c.processes.kept, 0);
+    ck_assert_int_eq(suite_open_files(), files + 2); /* /proc, and what is being read */
+    expect_told("blocked", 1, true, "process 100 (stuck)");
+    faults_release(NULL);
+    await_return("released", 1);
+    ck_assert_int_eq(suite_open_files(), files + 1);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+}
+END_TEST
+
+/* ---- some ---- */
+
+enum { FIRST = 901 };
+
+/* Processes that take part and save nothing. */
+static void make_crowd(int count) {
+    make_fixture();
+    for (int pid = FIRST; pid < FIRST + count; pid++)
+        crowd_write(dir,
+                    &(const struct crowd_process){.pid = pid, .rmap_items = 1, .comm = "stuck"});
+}
+
+/* From now on they keep their readers waiting. */
+static void block_crowd(int count) {
+    static char suffixes[KSM_ASIDE + 1][32];
+
+    for (int i = 0; i < count; i++) {
+        snprintf(suffixes[i], sizeof(suffixes[0]), "/%d/ksm_stat", FIRST + i);
+        faults_block(suffixes[i]);
+    }
+}
+
+/* It saves nothing any more. */
+static void change_100(void) {
+    crowd_file(dir, 100, "ksm_stat",
+               TEXT("ksm_rmap_items 1\nksm_zero_pages 0\nksm_merging_pages 0\n"));
+}
+
+static void give_up_all(int count) {
+    for (int i = 1; i <= count; i++)
+        give_up("some", i);
+}
+
+START_TEST(as_many_as_can_be) {
+    make_crowd(KSM_ASIDE);
+    block_crowd(KSM_ASIDE);
+    begin_next();
+    give_up_all(KSM_ASIDE);
+    finish("eight");
+    ck_assert_msg(now < s.due, "not within an interval");
+    expect_table("eight", CONSUMERS, UNATTRIBUTED);
+    expect_told("eight", KSM_ASIDE, true, "(stuck) keeps its readers waiting");
+    sample("eight");
+    expect_table("eight", CONSUMERS, UNATTRIBUTED);
+    expect_silence("eight");
+    faults_release(NULL);
+    await_return("released", KSM_ASIDE);
+    let_go_by(ASIDE);
+    sample("taken back");
+    expect_table("taken back", CONSUMERS + 1, UNATTRIBUTED);
+}
+END_TEST
+
+/* With one more the sample waits for that one: no table, said once. */
+static void begin_with_one_too_many(void) {
+    make_crowd(KSM_ASIDE + 1);
+    sample("before");
+    block_crowd(KSM_ASIDE + 1);
+    begin_next();
+    give_up_all(KSM_ASIDE);
+    ck_assert_int_eq(faults_await_blocked(KSM_ASIDE + 1), KSM_ASIDE + 1);
+    expect_told("nine", KSM_ASIDE, true, "keeps its readers waiting");
+    for (int i = 0; i < 10; i++) {
+        begin_next();
+        ck_assert_int_eq(ksm_sampler_look(&s, now), KSM_SAMPLER_BUSY);
+        ck_assert_msg(!c.table.valid, "interval %d: got a table", i);
+        ck_assert_msg(ksm_sampler_next(&s) > now && ksm_sampler_next(&s) <= now + PATIENCE,
+                      "interval %d: looks next in %" PRId64 " ms", i, ksm_sampler_next(&s) - now);
+        expect_told("nine", i == 0, true, "who saves is not shown");
+    }
+}
+
+/* What was read before the wait is read again: it may be as old as the wait was long. */
+START_TEST(one_too_many) {
+    begin_with_one_too_many();
+    change_100();
+    faults_release(NULL);
+    finish("released");
+    expect_table("released", CONSUMERS + 1, UNATTRIBUTED + OF_100); /* the ninth is back */
+}
+END_TEST
+
+/* Places of those that have come back are free for others. */
+START_TEST(places_are_used_again) {
+    begin_with_one_too_many();
+    faults_release("/902/ksm_stat");
+    await_return("one released", 1);
+    ck_assert_int_eq(ksm_sampler_look(&s, now), KSM_SAMPLER_BUSY);
+    finish("one released");
+    expect_table("one released", CONSUMERS + 1, UNATTRIBUTED); /* the one that is well */
+    told_count = 0;
+    ksm_sampler_news(&s, hear);
+    ck_assert_msg(told_count == 2 && strstr(told[0].text, "keeps its readers waiting") &&
+                      strstr(told[1].text, "shown again"),
+                  "got %d messages, the first %s", told_count, told[0].text);
+}
+END_TEST
+
+/* ---- threads ---- */
+
+START_TEST(no_thread) {
+    static const struct {
+        int nth; /* the sample's, or that which takes its place */
+        bool blocked;
+    } rows[] = {{1, false}, {2, true}};
+
+    for (int i = 0; i < ROWS(rows); i++) {
+        make_fixture();
+        faults_fail(FAULTS_THREAD, NULL, rows[i].nth, EAGAIN);
+        if (rows[i].blocked)
+            faults_block("/101/ksm_stat");
+        begin_next();
+        if (rows[i].blocked) {
+            ck_assert_int_eq(faults_await_blocked(1), 1);
+            let_go_by(PATIENCE);
+        }
+        finish("no thread");
+        ck_assert_msg(!c.table.valid, "got a table");
+        told_count = 0;
+        ksm_sampler_news(&s, hear);
+        ck_assert_msg(told_count == 1 + rows[i].blocked &&
+                          strstr(told[told_count - 1].text, "cannot be told"),
+                      "got %d messages, the last %s", told_count, told[told_count - 1].text);
+        sample("the next");
+        ck_assert_msg(c.table.valid, "the next: got no table");
+        expect_told("the next", 1, false, "again");
+        faults_clear();
+        let_go_by(0);
+    }
+}
+END_TEST
+
+/* A sample that broke off in the middle is not gone on with: what it has read is old by then. */
+START_TEST(next_after_no_thread) {
+    make_fixture();
+    sample("before");
+    faults_block("/201/ksm_stat");
+    faults_fail(FAULTS_THREAD, NULL, 2, EAGAIN);
+    begin_next();
+    ck_assert_int_eq(faults_await_blocked(1), 1);
+    let_go_by(PATIENCE);
+    finish("no thread");
+    change_100();
+    sample("the next");
+    expect_table("the next", CONSUMERS, UNATTRIBUTED + OF_100 + OF_201);
+}
+END_TEST
+
+START_TEST(nothing_registered) {
+    make_fixture();
+    for (int i = 0; i < 3; i++) {
+        let_go_by(INTERVAL);
+        ksm_sampler_begin(&s, false, now);
+        ck_assert_int_eq(ksm_sampler_look(&s, now), KSM_SAMPLER_READY);
+        expect_table("nothing registered", 0, 0);
+    }
+    ck_assert_int_eq(faults_count(FAULTS_THREAD), 0);
+    ck_assert_int_eq(suite_open_files(), files);
+}
+END_TEST
+
+/* ---- when ---- */
+
+/* A host that calls so often, for so many intervals; how many tables are ready. */
+static int count_ready(int64_t period, int64_t jitter, int64_t first_late, int calls) {
+    int ready = 0;
+
+    init(INTERVAL);
+    for (int i = 0; i < calls; i++) {
+        int64_t off = i == 0 ? first_late
+                      : jitter == 0
+                          ? 0
+                          : (int64_t)(suite_random() % (uint64_t)(2 * jitter + 1)) - jitter;
+        int64_t at = now + i * period + off;
+        if (ksm_sampler_is_due(&s, at))
+            ksm_sampler_begin(&s, false, at);
+        ready += ksm_sampler_look(&s, at) == KSM_SAMPLER_READY;
+        ck_assert_msg(i > 0 || ready == 1, "not at the first call");
+    }
+    return ready;
+}
+
+static const struct {
+    int64_t period, jitter, first_late;
+    int calls;
+    int least, most;
+} when_rows[] = {
+    {1000, 0, 0, 420, 42, 42},
+    {2000, 0, 0, 420, 84, 84},
+    {3000, 0, 0, 420, 125, 127},
+    {4000, 0, 0, 420, 167, 169},
+    {5000, 0, 0, 420, 210, 210},
+    {7000, 0, 0, 420, 293, 295},
+    {10000, 0, 0, 420, 420, 420},
+    {15000, 0, 0, 420, 420, 420},
+    {60000, 0, 0, 420, 420, 420},
+    {10000, 200, 0, 1000, 1000, 1000}, /* never quite in time */
+    {10000, 200, 200, 1000, 1000, 1000},
+    {10000, 0, 5000, 100, 99, 100}, /* the first much too late: one sample lost, not each other */
+};
+
+START_TEST(as_often_as_wanted) {
+    int got = count_ready(when_rows[_i].period, when_rows[_i].jitter, when_rows[_i].first_late,
+                          when_rows[_i].calls);
+
+    ck_assert_msg(got >= when_rows[_i].least && got <= when_rows[_i].most,
+                  "seed %" PRIu64 ": got %d ready, want %d to %d", suite_seed(), got,
+                  when_rows[_i].least, when_rows[_i].most);
+}
+END_TEST
+
+/* A host that was asleep for an hour: one sample at once, then on as before. */
+START_TEST(asleep) {
+    count_ready(1000, 0, 0, 25);
+    now += 25000 + 3600000;
+    int ready = 0;
+    for (int call = 0; call < 30; call++, now += 1000) {
+        if (ksm_sampler_is_due(&s, now))
+            ksm_sampler_begin(&s, false, now);
+        ready += ksm_sampler_look(&s, now) == KSM_SAMPLER_READY;
+        ck_assert_msg(call > 0 || ready == 1, "not at once");
+    }
+    ck_assert_msg(ready == 3 || ready == 4, "got %d samples in 30 s", ready);
+}
+END_TEST
+
+START_TEST(kernel_that_tells_nothing) {
+    tree_unlink(dir, "proc/self/ksm_stat");
+    crowd_remove_file(dir, 1, "ksm_stat");
+    crowd_remove_file(dir, 1, "ksm_merging_pages");
+    init(INTERVAL);
+    expect_told("at the beginning", 1, false, "5.19");
+    ck_assert_msg(!ksm_sampler_is_due(&s, now), "a sample is due");
+    ck_assert_int_eq(ksm_sampler_look(&s, now), KSM_SAMPLER_IDLE);
+    ck_assert_msg(ksm_sampler_next(&s) == INT64_MAX && !c.table.valid, "got a table");
+}
+END_TEST
+
+/* While a sample is made looks are soon at first, then rarer; none when it is over. */
+START_TEST(when_to_look) {
+    int64_t before = 0;
+    int looks = 0;
+
+    make_fixture();
+    faults_block("/100/ksm_stat");
+    begin_next();
+    ck_assert_int_eq(faults_await_blocked(1), 1);
+    for (const int64_t start = now; now < start + PATIENCE; looks++) {
+        int64_t pause = ksm_sampler_next(&s) - now;
+        ck_assert_msg(pause > 0 && pause <= PATIENCE && (looks > 0 || pause < 10),
+                      "look %d: in %" PRId64 " ms", looks, pause);
+        before = now;
+        let_go_by(pause);
+        ck_assert_int_eq(ksm_sampler_look(&s, now), KSM_SAMPLER_BUSY);
+    }
+    ck_assert_msg(before < now && looks < 15, "got %d looks", looks);
+    finish("given up in time");
+    ck_assert_int_eq(faults_count(FAULTS_THREAD), 2);
+    ck_assert_msg(ksm_sampler_next(&s) == INT64_MAX, "looks on");
+}
+END_TEST
+
+/* ---- the end, on the real clock ---- */
+
+enum closing { IDLE, RUNNING, BLOCKED, LEFT_BEHIND, BOTH };
+
+static void prepare_closing(enum closing how) {
+    if (how == BLOCKED || how == LEFT_BEHIND || how == BOTH)
+        faults_block("/100/ksm_stat");
+    if (how == BOTH)
+        faults_block("/101/ksm_stat");
+    begin_next();
+    if (how == IDLE)
+        finish("idle");
+    if (how == LEFT_BEHIND || how == BOTH)
+        give_up("left behind", 1);
+    if (how == LEFT_BEHIND)
+        finish("left behind");
+    if (how == BLOCKED || how == BOTH)
+        faults_await_blocked(1 + (how == BOTH));
+}
+
+/* It does not wait for anybody. What the threads that stay behind have is closed when they end. */
+START_TEST(closing) {
+    const int left = _i == BLOCKED || _i == LEFT_BEHIND ? 1 : _i == BOTH ? 2 : 0;
+
+    make_fixture();
+    for (int pid = 1000; _i == RUNNING && pid < 3000; pid++)
+        crowd_write(dir, &(const struct crowd_process){.pid = pid, .rmap_items = 1, .comm = "x"});
+    prepare_closing((enum closing)_i);
+    faults_let_clocks_go();
+    const int64_t start = clock_ms(CLOCK_MONOTONIC);
+    ksm_sampler_close(&s);
+    const int64_t took = clock_ms(CLOCK_MONOTONIC) - start;
+    let_go_by(0);
+    ck_assert_msg(took < 300, "took %" PRId64 " ms", took);
+    ck_assert_msg(!c.table.list && !c.processes.list, "not all is freed");
+    if (_i != RUNNING) /* where the thread may be about to close what it has */
+        ck_assert_int_eq(suite_open_files(), files + left);
+    ck_assert_int_eq(ksm_sampler_look(&s, now), KSM_SAMPLER_IDLE);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("sampler");
+    TCase *one = suite_case(suite, "one");
+    TCase *some = suite_case(suite, "some");
+    TCase *threads = suite_case(suite, "threads");
+    TCase *when = suite_case(suite, "when");
+    TCase *end = suite_case(suite, "end");
+
+    printf("test_sampler: KSM_TEST_SEED=%" PRIu64 "\n", suite_seed());
+    fflush(stdout);
+    tcase_add_checked_fixture(one, set_up, tear_down);
+    tcase_add_loop_test(one, one_blocked, 0, ROWS(one_rows));
+    tcase_add_test(one, hostile_comm);
+    tcase_add_test(one, ended_while_blocked);
+    tcase_add_test(one, kept_descriptor);
+
+    tcase_add_checked_fixture(some, set_up, tear_down);
+    tcase_add_test(some, as_many_as_can_be);
+    tcase_add_test(some, one_too_many);
+    tcase_add_test(some, places_are_used_again);
+
+    tcase_add_checked_fixture(threads, set_up, tear_down);
+    tcase_add_test(threads, no_thread);
+    tcase_add_test(threads, next_after_no_thread);
+    tcase_add_test(threads, nothing_registered);
+
+    tcase_add_checked_fixture(when, set_up, tear_down);
+    tcase_add_loop_test(when, as_often_as_wanted, 0, ROWS(when_rows));
+    tcase_add_test(when, asleep);
+    tcase_add_test(when, kernel_that_tells_nothing);
+    tcase_add_test(when, when_to_look);
+
+    tcase_add_checked_fixture(end, set_up, tear_down);
+    tcase_add_loop_test(end, closing, IDLE, BOTH + 1);
+    return suite_run(suite);
+}
