@@ -221,6 +221,7 @@ def test_files_of_alerts_mean_the_same(read, names):
 def test_collectd_says_what_it_cannot_tell():
     head = THRESHOLDS.read_text().partition("LoadPlugin threshold")[0]
     assert set(re.findall(r"ksm_\w+", head)) == set(MEANING)
+    assert "full_scans" in THRESHOLDS.read_text(), "it does not wait for the third"
 
 
 def test_every_rule_says_what_to_do():

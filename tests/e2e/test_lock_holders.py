@@ -54,7 +54,10 @@ class Holders:
 
     def __exit__(self, *_exception):
         self.process.stdin.close()
-        self.process.wait()
+        try:
+            self.process.wait(READY_S)
+        finally:
+            self.process.kill()
         self.process.stdout.close()
         self.process.stderr.close()
 
@@ -306,7 +309,7 @@ def test_holders_keep_no_host_waiting(number, build, start, tree):
 @pytest.mark.long
 @pytest.mark.parametrize("number", [1, 100])
 def test_under_the_agent(number, build, tree, start, tmp_path):
-    options = f"--consumers-interval={INTERVAL_S} --root={tree}"
+    options = f"--consumers-interval=1 --root={tree}"
     with Holders(build / "tests/lockholder", number) as holders, \
             Netdata(tmp_path / "agent", build / "ksm.plugin", options) as host:
         host.wait_for(("ksm.memory", "sharing"))
@@ -315,8 +318,9 @@ def test_under_the_agent(number, build, tree, start, tmp_path):
         seen = [when for when, _number in host.history(TICKS + 2, ["ksm.memory"])[("ksm.memory", "sharing")]]
         plugins = [pid for pid in session_members(host.process.pid)
                    if Path(f"/proc/{pid}/comm").read_text() == "ksm.plugin\n"]
-        os.kill(host.process.pid, signal.SIGTERM)
+        assert len(plugins) == 1
         begin = time.monotonic()
+        os.kill(host.process.pid, signal.SIGTERM)
         assert wait_gone(plugins, READY_S) == []
         print(f"gone after {time.monotonic() - begin:.3f} s")
         assert time.monotonic() - begin < END_S

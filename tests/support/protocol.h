@@ -1,16 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * A strict reader of the lines that an external plugin sends to Netdata's agent: what the agent
- * would take in its own way, or drop the plugin for, is an error here.
- *
- *   CHART type.id name title units family context charttype priority update_every options plugin
- *     module
- *   VARIABLE CHART|HOST name = value
- *   CLABEL name value source, CLABEL_COMMIT
- *   DIMENSION id name algorithm multiplier divisor [options]
- *   BEGIN type.id, SET id = value, END, and empty lines
- *   FUNCTION GLOBAL name timeout help tags access priority, before any chart
- *   FUNCTION_RESULT_BEGIN id status type expires, any lines, FUNCTION_RESULT_END
+ * would take in its own way, or drop the plugin for, is an error here, and so is a word that
+ * ksm.plugin never sends. protocol.c has the table of the lines.
  */
 #ifndef KSM_TESTS_PROTOCOL_H
 #define KSM_TESTS_PROTOCOL_H

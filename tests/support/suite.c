@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <err.h>
+#include <errno.h>
 #include <ftw.h>
 #include <grp.h>
 #include <limits.h>
@@ -46,6 +47,30 @@ int suite_run(Suite *suite) {
     tree_remove(top);
     free(top);
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static struct {
+    const TTest *test;
+    int times;
+} tests[100];
+static int count;
+
+void suite_add(const TTest *test, int times) {
+    if (count == ROWS(tests))
+        errx(2, "more tests than suite.c has room for");
+    tests[count].test = test;
+    tests[count++].times = times;
+}
+
+__attribute__((weak)) int main(void) {
+    Suite *suite = suite_create(program_invocation_short_name);
+    TCase *tcase = suite_case(suite, "all");
+
+    if (before_each)
+        tcase_add_checked_fixture(tcase, before_each, NULL);
+    for (int i = 0; i < count; i++)
+        tcase_add_loop_test(tcase, tests[i].test, 0, tests[i].times);
+    return suite_run(suite);
 }
 
 static char *of_test;

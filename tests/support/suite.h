@@ -2,6 +2,10 @@
  *
  * What every unit test program needs: a main(), a directory to work in, and texts for messages.
  * Check runs each test in a process of its own, so tests may keep and spoil global state.
+ *
+ *   TEST(name) { … }                   a test
+ *   TEST_TIMES(name, 3) { … _i … }     one that runs three times, with _i from 0
+ *   TEST_ROWS(name, table) { … row … } one that runs for each row of a table
  */
 #ifndef KSM_TESTS_SUITE_H
 #define KSM_TESTS_SUITE_H
@@ -10,16 +14,44 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Number of rows of a table, as tcase_add_loop_test() wants it. */
+/* Number of rows of a table. */
 #define ROWS(table) ((int)(sizeof(table) / sizeof((table)[0])))
 
 /* A text with its length, so that it may hold NULs. */
 #define TEXT(literal) literal, sizeof(literal) - 1
 
-/* Adds a test case with a time limit that slow builds (sanitizers) keep too. */
-TCase *suite_case(Suite *suite, const char *name);
+/* ck_assert_msg for loops of many thousand rounds: it writes nothing as long as all is well. */
+#define must(ok, ...)                                                                              \
+    do {                                                                                           \
+        if (!(ok))                                                                                 \
+            ck_abort_msg(__VA_ARGS__);                                                             \
+    } while (0)
 
-/* Runs the suite, prints Check's summary and removes what tests left behind. The exit status. */
+/* Tests are in the suite by being there: its main(), which is in suite.c, runs them in order. */
+#define TEST_TIMES(name, times)                                                                    \
+    static void name(int _i);                                                                      \
+    __attribute__((constructor)) static void add_##name(void) {                                    \
+        static const TTest test = {#name, name, __FILE__, __LINE__};                               \
+        suite_add(&test, times);                                                                   \
+    }                                                                                              \
+    static void name(int _i __attribute__((unused)))
+#define TEST(name) TEST_TIMES(name, 1)
+#define TEST_ROWS(name, table)                                                                     \
+    static void row_of_##name(const __typeof__((table)[0]) *row);                                  \
+    TEST_TIMES(name, ROWS(table)) {                                                                \
+        row_of_##name(&(table)[_i]);                                                               \
+    }                                                                                              \
+    static void row_of_##name(const __typeof__((table)[0]) *row)
+
+void suite_add(const TTest *test, int times);
+
+/* A program that defines it has it called before each test. */
+void before_each(void) __attribute__((weak));
+
+/* What main() does, for programs with a main() of their own: a test case with a time limit that
+ * slow builds (sanitizers) keep too; and runs the suite, prints Check's summary and removes what
+ * tests left behind. The exit status. */
+TCase *suite_case(Suite *suite, const char *name);
 int suite_run(Suite *suite);
 
 /* A new empty directory for the running test, once; any user may enter it, it goes with the test.

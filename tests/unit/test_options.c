@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -15,331 +16,227 @@
 static struct ksm_options options;
 static char message[1024];
 
-static void set_up(void) {
+void before_each(void) {
     memset(&options, 0x5a, sizeof(options));
     ksm_options_init(&options);
     strcpy(message, "untouched");
 }
 
-START_TEST(defaults) {
-    ck_assert_str_eq(options.root, "/");
-    ck_assert_int_eq(options.settings, true);
-    ck_assert_int_eq(options.consumers, 20);
-    ck_assert_int_eq(options.consumers_interval, 10);
-    ck_assert_uint_eq(options.consumers_exclude, 0);
-    ck_assert_int_eq(options.function_access, KSM_ACCESS_MEMBERS);
+static int set(enum ksm_host host, const char *key, const char *value) {
+    return ksm_options_set(&options, host, key, value, message, sizeof(message));
 }
-END_TEST
-
-/* One option as text, for comparison. */
-static const char *text_of(const char *key) {
-    static char text[PATH_MAX];
-
-    if (strcasecmp(key, "Root") == 0)
-        return options.root;
-    if (strcasecmp(key, "Settings") == 0)
-        return options.settings ? "yes" : "no";
-    if (strcasecmp(key, "Consumers") == 0)
-        snprintf(text, sizeof(text), "%d", options.consumers);
-    else if (strcasecmp(key, "ConsumersInterval") == 0)
-        snprintf(text, sizeof(text), "%d", options.consumers_interval);
-    else if (strcasecmp(key, "ConsumersExclude") == 0)
-        snprintf(text, sizeof(text), "%#x", options.consumers_exclude);
-    else if (strcasecmp(key, "function-access") == 0)
-        snprintf(text, sizeof(text), "%d", options.function_access);
-    else
-        ck_abort_msg("%s: the tests do not know this option", key);
-    return text;
-}
-
-/* What the option is before: its default. */
-static const struct good {
-    const char *key;  /* collectd's */
-    const char *word; /* ksm.plugin's */
-    const char *value;
-    const char *want;
-} good_rows[] = {
-    {"Root", "root", "/host", "/host"},
-    {"Root", "root", "/", "/"},
-    {"Root", "root", "relative/dir", "relative/dir"},
-    {"Root", "root", "/with space, \"quotes\" and %s", "/with space, \"quotes\" and %s"},
-    {"root", "ROOT", "/host", "/host"},
-    {"Settings", "settings", "no", "no"},
-    {"Settings", "settings", "yes", "yes"},
-    {"Settings", "settings", "false", "no"},
-    {"Settings", "settings", "true", "yes"},
-    {"Settings", "settings", "off", "no"},
-    {"Settings", "settings", "on", "yes"},
-    {"Settings", "settings", "NO", "no"},
-    {"SETTINGS", "Settings", "No", "no"},
-    {"Consumers", "consumers", "0", "0"},
-    {"Consumers", "consumers", "1", "1"},
-    {"Consumers", "consumers", "200", "200"},
-    {"ConsumersInterval", "consumers-interval", "1", "1"},
-    {"ConsumersInterval", "consumers-interval", "3600", "3600"},
-    {"ConsumersExclude", "consumers-exclude", "vm", "0x1"},
-    {"ConsumersExclude", "consumers-exclude", "container", "0x2"},
-    {"ConsumersExclude", "consumers-exclude", "service", "0x4"},
-    {"ConsumersExclude", "consumers-exclude", "program", "0x8"},
-    {"ConsumersExclude", "consumers-exclude", "vm,program", "0x9"},
-    {"ConsumersExclude", "consumers-exclude", "program,vm", "0x9"},
-    {"ConsumersExclude", "consumers-exclude", "vm,vm", "0x1"},
-    {"ConsumersExclude", "consumers-exclude", "vm,container,service,program", "0xf"},
-    {"ConsumersExclude", "consumers-exclude", "none", "0"},
-};
-
-static const char *key_of(enum ksm_host host, const char *key, const char *word) {
-    return host == KSM_COLLECTD ? key : word;
-}
-
-START_TEST(good_values) {
-    const struct good *row = &good_rows[_i / 2];
-    enum ksm_host host = _i % 2 == 0 ? KSM_COLLECTD : KSM_NETDATA;
-    const char *key = key_of(host, row->key, row->word);
-    int status = ksm_options_set(&options, host, key, row->value, message, sizeof(message));
-
-    ck_assert_msg(status == 0, "%s \"%s\": got %s, want 0 (%s)", key, row->value,
-                  suite_status(status), message);
-    ck_assert_msg(strcmp(text_of(row->key), row->want) == 0, "%s \"%s\": got \"%s\", want \"%s\"",
-                  key, row->value, text_of(row->key), row->want);
-}
-END_TEST
-
-#define FLAGS "yes or no"
-#define COUNTS "a whole number from 0 to 200"
-#define INTERVALS "a whole number from 1 to 3600"
-#define KINDS "vm,container,service,program"
-
-static const struct bad {
-    const char *key;
-    const char *word;
-    const char *value;
-    const char *allowed; /* what the message must say */
-} bad_rows[] = {
-    {"Root", "root", "", "a directory"},
-    {"Settings", "settings", "", FLAGS},
-    {"Settings", "settings", "maybe", FLAGS},
-    {"Settings", "settings", "yess", FLAGS},
-    {"Settings", "settings", "y", FLAGS},
-    {"Settings", "settings", " yes", FLAGS},
-    {"Settings", "settings", "1", FLAGS},
-    {"Settings", "settings", "0", FLAGS},
-    {"Consumers", "consumers", "", COUNTS},
-    {"Consumers", "consumers", "-1", COUNTS},
-    {"Consumers", "consumers", "201", COUNTS},
-    {"Consumers", "consumers", "+5", COUNTS},
-    {"Consumers", "consumers", "05", COUNTS},
-    {"Consumers", "consumers", " 5", COUNTS},
-    {"Consumers", "consumers", "5 ", COUNTS},
-    {"Consumers", "consumers", "5.5", COUNTS},
-    {"Consumers", "consumers", "1e2", COUNTS},
-    {"Consumers", "consumers", "0x10", COUNTS},
-    {"Consumers", "consumers", "yes", COUNTS},
-    {"Consumers", "consumers", "4294967297", COUNTS},
-    {"Consumers", "consumers", "18446744073709551617", COUNTS},
-    {"ConsumersInterval", "consumers-interval", "0", INTERVALS},
-    {"ConsumersInterval", "consumers-interval", "3601", INTERVALS},
-    {"ConsumersInterval", "consumers-interval", "10s", INTERVALS},
-    {"ConsumersInterval", "consumers-interval", "0.5", INTERVALS},
-    {"ConsumersExclude", "consumers-exclude", "", KINDS},
-    {"ConsumersExclude", "consumers-exclude", "vms", KINDS},
-    {"ConsumersExclude", "consumers-exclude", "v", KINDS},
-    {"ConsumersExclude", "consumers-exclude", ",", KINDS},
-    {"ConsumersExclude", "consumers-exclude", "vm,", KINDS},
-    {"ConsumersExclude", "consumers-exclude", ",vm", KINDS},
-    {"ConsumersExclude", "consumers-exclude", "vm, program", KINDS},
-    {"ConsumersExclude", "consumers-exclude", "vm program", KINDS},
-    {"ConsumersExclude", "consumers-exclude", "vm,none", KINDS},
-    {"ConsumersExclude", "consumers-exclude", "all", KINDS},
-};
 
 static void expect_message(const char *word) {
     ck_assert_msg(strstr(message, word), "message \"%s\": does not say \"%s\"", message, word);
     ck_assert_msg(!strchr(message, '\n'), "message \"%s\": more than a line", message);
 }
 
-START_TEST(bad_values) {
-    const struct bad *row = &bad_rows[_i / 2];
-    enum ksm_host host = _i % 2 == 0 ? KSM_COLLECTD : KSM_NETDATA;
-    const char *key = key_of(host, row->key, row->word);
+/* One option as text, for comparison, by ksm.plugin's name. */
+static const char *text_of(const char *word) {
+    static char text[PATH_MAX];
+
+    if (strcasecmp(word, "root") == 0)
+        return options.root;
+    if (strcasecmp(word, "settings") == 0)
+        return options.settings ? "yes" : "no";
+    if (strcasecmp(word, "consumers") == 0)
+        snprintf(text, sizeof(text), "%d", options.consumers);
+    else if (strcasecmp(word, "consumers-interval") == 0)
+        snprintf(text, sizeof(text), "%d", options.consumers_interval);
+    else if (strcasecmp(word, "consumers-exclude") == 0)
+        snprintf(text, sizeof(text), "%#x", options.consumers_exclude);
+    else if (strcasecmp(word, "function-access") == 0)
+        return options.function_access == KSM_ACCESS_ANY ? "any" : "members";
+    else
+        ck_abort_msg("%s: the tests do not know this option", word);
+    return text;
+}
+
+TEST(defaults) {
+    ck_assert_str_eq(text_of("root"), "/");
+    ck_assert_str_eq(text_of("settings"), "yes");
+    ck_assert_str_eq(text_of("consumers"), "20");
+    ck_assert_str_eq(text_of("consumers-interval"), "10");
+    ck_assert_str_eq(text_of("consumers-exclude"), "0");
+    ck_assert_str_eq(text_of("function-access"), "members");
+}
+
+#define ROOT "Root", "root"
+#define SETTINGS "Settings", "settings"
+#define CONSUMERS "Consumers", "consumers"
+#define INTERVAL "ConsumersInterval", "consumers-interval"
+#define EXCLUDE "ConsumersExclude", "consumers-exclude"
+#define ACCESS NULL, "function-access"
+
+/* Values, with a bar between them, of which each gives the same. */
+static const struct good {
+    const char *key;  /* collectd's, NULL where it has none */
+    const char *word; /* ksm.plugin's */
+    const char *values, *want;
+} good_rows[] = {
+    {ROOT, "/host", "/host"},
+    {ROOT, "relative/dir", "relative/dir"},
+    {ROOT, "/with space, \"quotes\" and %s", "/with space, \"quotes\" and %s"},
+    {SETTINGS, "no|false|off|NO|No", "no"},
+    {"SETTINGS", "Settings", "yes|true|on", "yes"},
+    {CONSUMERS, "0", "0"},
+    {CONSUMERS, "200", "200"},
+    {INTERVAL, "1", "1"},
+    {INTERVAL, "3600", "3600"},
+    {EXCLUDE, "vm|vm,vm", "0x1"},
+    {EXCLUDE, "container", "0x2"},
+    {EXCLUDE, "service", "0x4"},
+    {EXCLUDE, "vm,program|program,vm", "0x9"},
+    {EXCLUDE, "vm,container,service,program", "0xf"},
+    {EXCLUDE, "none", "0"},
+    {ACCESS, "members", "members"},
+    {ACCESS, "any", "any"},
+};
+
+static void expect_good(const struct good *row, enum ksm_host host, const char *value) {
+    const char *key = host == KSM_COLLECTD ? row->key : row->word;
+    int status = set(host, key, value);
+
+    ck_assert_msg(status == 0 && strcmp(text_of(row->word), row->want) == 0,
+                  "%s \"%s\": got %s, \"%s\", want \"%s\" (%s)", key, value, suite_status(status),
+                  text_of(row->word), row->want, message);
+}
+
+TEST_ROWS(good_values, good_rows) {
+    char *values = strdup(row->values);
+
+    for (char *value = strtok(values, "|"); value; value = strtok(NULL, "|")) {
+        before_each();
+        expect_good(row, KSM_NETDATA, value);
+        before_each();
+        if (row->key)
+            expect_good(row, KSM_COLLECTD, value);
+    }
+    free(values);
+}
+
+#define KINDS "vm,container,service,program"
+
+/* What the message must say, and the values. */
+static const struct bad {
+    const char *key, *word;
+    const char *allowed, *values;
+} bad_rows[] = {
+    {ROOT, "a directory", ""},
+    {SETTINGS, "yes or no", "|maybe|yess|y| yes|1|0"},
+    {CONSUMERS, "a whole number from 0 to 200",
+     "|-1|201|+5|05| 5|5 |5.5|1e2|0x10|yes|4294967297|18446744073709551617"},
+    {INTERVAL, "a whole number from 1 to 3600", "0|3601|10s|0.5"},
+    {EXCLUDE, KINDS, "|vms|v|,|vm,|,vm|vm, program|vm program|vm,none|all"},
+    {ACCESS, "members or any", "|Any|an|anybody|or|members or any|0x13"},
+};
+
+static void expect_bad(const struct bad *row, enum ksm_host host, const char *value) {
+    const char *key = host == KSM_COLLECTD ? row->key : row->word;
     struct ksm_options before = options;
     char quoted[64];
-    int status = ksm_options_set(&options, host, key, row->value, message, sizeof(message));
+    int status = set(host, key, value);
 
-    ck_assert_msg(status == -EINVAL, "%s \"%s\": got %s, want -EINVAL", key, row->value,
+    ck_assert_msg(status == -EINVAL && memcmp(&options, &before, sizeof(options)) == 0,
+                  "%s \"%s\": got %s, want -EINVAL and no change", key, value,
                   suite_status(status));
-    ck_assert_msg(memcmp(&options, &before, sizeof(options)) == 0, "%s \"%s\": changed something",
-                  key, row->value);
-    snprintf(quoted, sizeof(quoted), "\"%s\"", row->value);
-    expect_message(key);
+    snprintf(quoted, sizeof(quoted), "%s: \"%s\"", key, value);
     expect_message(quoted);
     expect_message(row->allowed);
     if (host == KSM_NETDATA)
         expect_message("--");
 }
-END_TEST
 
-START_TEST(unknown_keys) {
-    static const struct {
-        enum ksm_host host;
-        const char *key;
-    } rows[] = {
-        {KSM_COLLECTD, "Roots"},
-        {KSM_COLLECTD, "Roo"},
-        {KSM_COLLECTD, ""},
-        {KSM_COLLECTD, "consumers-interval"},
-        {KSM_COLLECTD, "Interval"},
-        {KSM_COLLECTD, "--root"},
-        {KSM_NETDATA, "ConsumersInterval"},
-        {KSM_NETDATA, "consumers_interval"},
-        {KSM_NETDATA, ""},
-        {KSM_NETDATA, "-root"},
-        {KSM_NETDATA, "rooted"},
-        {KSM_NETDATA, "%s%n"},
-    };
+TEST_ROWS(bad_values, bad_rows) {
+    char *values = strdup(row->values), *rest = values;
+
+    for (char *value; (value = strsep(&rest, "|"));) {
+        expect_bad(row, KSM_NETDATA, value);
+        if (row->key)
+            expect_bad(row, KSM_COLLECTD, value);
+    }
+    free(values);
+}
+
+/* That of one host alone is unknown to the other, and not named there either. */
+static const struct {
+    enum ksm_host host;
+    const char *key;
+} unknown_rows[] = {
+    {KSM_COLLECTD, "Roots"},
+    {KSM_COLLECTD, "Roo"},
+    {KSM_COLLECTD, ""},
+    {KSM_COLLECTD, "consumers-interval"},
+    {KSM_COLLECTD, "--root"},
+    {KSM_COLLECTD, "function-access"},
+    {KSM_NETDATA, "ConsumersInterval"},
+    {KSM_NETDATA, "consumers_interval"},
+    {KSM_NETDATA, ""},
+    {KSM_NETDATA, "-root"},
+    {KSM_NETDATA, "rooted"},
+    {KSM_NETDATA, "%s%n"},
+};
+
+TEST_ROWS(unknown_keys, unknown_rows) {
     struct ksm_options before = options;
     struct ksm_option_text option;
+    int status = set(row->host, row->key, "7");
 
-    for (int i = 0; i < ROWS(rows); i++) {
-        enum ksm_host host = rows[i].host;
-        int status = ksm_options_set(&options, host, rows[i].key, "7", message, sizeof(message));
-        ck_assert_msg(status == -ENOENT, "\"%s\": got %s, want -ENOENT", rows[i].key,
-                      suite_status(status));
-        ck_assert_msg(memcmp(&options, &before, sizeof(options)) == 0, "\"%s\": changed something",
-                      rows[i].key);
-        expect_message(rows[i].key);
-        expect_message("\"7\"");
-        for (size_t at = 0; ksm_options_text(at, &option) == 0; at++)
-            if (host == KSM_NETDATA || option.key)
-                expect_message(host == KSM_COLLECTD ? option.key : option.word);
-    }
-}
-END_TEST
-
-/* What one host alone has is unknown to the other, and not named there either. */
-START_TEST(of_one_host_alone) {
-    static const struct {
-        const char *value;
-        int status;
-        int want;
-    } rows[] = {
-        {"members", 0, KSM_ACCESS_MEMBERS},   {"any", 0, KSM_ACCESS_ANY},
-        {"", -EINVAL, KSM_ACCESS_MEMBERS},    {"Any", -EINVAL, KSM_ACCESS_MEMBERS},
-        {"an", -EINVAL, KSM_ACCESS_MEMBERS},  {"anybody", -EINVAL, KSM_ACCESS_MEMBERS},
-        {"or", -EINVAL, KSM_ACCESS_MEMBERS},  {"members or any", -EINVAL, KSM_ACCESS_MEMBERS},
-        {"0x13", -EINVAL, KSM_ACCESS_MEMBERS}};
-    static const char *const keys[] = {"FunctionAccess", "function-access", "function_access"};
-
-    for (int i = 0; i < ROWS(rows); i++) {
-        ksm_options_init(&options);
-        int status = ksm_options_set(&options, KSM_NETDATA, "function-access", rows[i].value,
-                                     message, sizeof(message));
-        ck_assert_msg(status == rows[i].status && options.function_access == rows[i].want,
-                      "\"%s\": got %s and %d", rows[i].value, suite_status(status),
-                      options.function_access);
-        if (status != 0)
-            expect_message("members or any");
-    }
-    for (int i = 0; i < ROWS(keys); i++) {
-        ck_assert_int_eq(
-            ksm_options_set(&options, KSM_COLLECTD, keys[i], "any", message, sizeof(message)),
-            -ENOENT);
+    ck_assert_msg(status == -ENOENT && memcmp(&options, &before, sizeof(options)) == 0,
+                  "\"%s\": got %s, want -ENOENT and no change", row->key, suite_status(status));
+    expect_message(row->key);
+    expect_message("\"7\"");
+    for (size_t at = 0; ksm_options_text(at, &option) == 0; at++)
+        if (row->host == KSM_NETDATA)
+            expect_message(option.word);
+    if (row->host == KSM_COLLECTD)
         expect_message("there are Root, Consumers, ConsumersInterval, ConsumersExclude, Settings");
-    }
 }
-END_TEST
 
 /* Paths up to the system's limit, and no further. */
-START_TEST(long_roots) {
+TEST(long_roots) {
     static char root[PATH_MAX + 100];
 
     for (size_t len = PATH_MAX - 2; len <= PATH_MAX + 1; len++) {
         memset(root, 'a', len);
-        root[len] = '\0';
-        ksm_options_init(&options);
+        before_each();
         int want = len < PATH_MAX ? 0 : -EINVAL;
-        int status =
-            ksm_options_set(&options, KSM_COLLECTD, "Root", root, message, sizeof(message));
-        ck_assert_msg(status == want, "%zu bytes: got %s, want %s", len, suite_status(status),
-                      suite_status(want));
+        ck_assert_int_eq(set(KSM_COLLECTD, "Root", root), want);
         ck_assert_str_eq(options.root, want == 0 ? root : "/");
     }
 }
-END_TEST
 
 /* Texts of any length end in messages of one line that fit. */
-START_TEST(long_texts) {
+TEST(long_texts) {
     static char text[10000];
     char small[40];
 
     memset(text, 'a', sizeof(text) - 1);
-    ck_assert_int_eq(ksm_options_set(&options, KSM_NETDATA, text, text, message, sizeof(message)),
-                     -ENOENT);
+    ck_assert_int_eq(set(KSM_NETDATA, text, text), -ENOENT);
     expect_message("consumers-exclude");
-    ck_assert_int_eq(
-        ksm_options_set(&options, KSM_NETDATA, "settings", text, message, sizeof(message)),
-        -EINVAL);
-    expect_message(FLAGS);
+    ck_assert_int_eq(set(KSM_NETDATA, "settings", text), -EINVAL);
+    expect_message("yes or no");
     memset(small, 0x5a, sizeof(small));
     ck_assert_int_eq(ksm_options_set(&options, KSM_NETDATA, text, text, small, 32), -ENOENT);
     ck_assert_uint_lt(strnlen(small, 32), 32);
     ck_assert_int_eq(small[32], 0x5a);
 }
-END_TEST
-
-/* The last word counts; a bad one in between changes nothing. */
-START_TEST(again) {
-    ck_assert_int_eq(
-        ksm_options_set(&options, KSM_COLLECTD, "Consumers", "5", message, sizeof(message)), 0);
-    ck_assert_int_eq(
-        ksm_options_set(&options, KSM_COLLECTD, "Consumers", "x", message, sizeof(message)),
-        -EINVAL);
-    ck_assert_int_eq(options.consumers, 5);
-    ck_assert_int_eq(
-        ksm_options_set(&options, KSM_COLLECTD, "Consumers", "6", message, sizeof(message)), 0);
-    ck_assert_int_eq(options.consumers, 6);
-}
-END_TEST
 
 /* What the documentation says of each option holds. */
-START_TEST(documentation) {
+TEST(documentation) {
     struct ksm_option_text option;
     size_t i = 0;
 
     for (; ksm_options_text(i, &option) == 0; i++) {
-        enum ksm_host host = option.key ? KSM_COLLECTD : KSM_NETDATA;
-        const char *key = option.key ? option.key : option.word;
-        ck_assert_msg(*key && *option.word && *option.help && *option.allowed,
-                      "option %zu: something is empty", i);
-        ck_assert_msg(!strchr(option.help, '|') && !strchr(option.allowed, '|'),
-                      "%s: a bar would break the tables of the documentation", key);
         char before[PATH_MAX];
-        snprintf(before, sizeof(before), "%s", text_of(key));
-        int status =
-            ksm_options_set(&options, host, key, option.standard, message, sizeof(message));
-        ck_assert_msg(status == 0 && strcmp(before, text_of(key)) == 0,
-                      "%s: its default is not \"%s\" (%s)", key, option.standard, message);
+        ck_assert_msg(*option.word && *option.help && *option.allowed, "option %zu: empty", i);
+        ck_assert_msg(!strchr(option.help, '|') && !strchr(option.allowed, '|'),
+                      "%s: a bar would break the tables of the documentation", option.word);
+        snprintf(before, sizeof(before), "%s", text_of(option.word));
+        int status = set(KSM_NETDATA, option.word, option.standard);
+        ck_assert_msg(status == 0 && strcmp(before, text_of(option.word)) == 0,
+                      "%s: its default is not \"%s\" (%s)", option.word, option.standard, message);
     }
     ck_assert_uint_gt(i, 0);
     ck_assert_int_eq(ksm_options_text(i, &option), -ENOENT);
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("options");
-    TCase *values = suite_case(suite, "values");
-    TCase *texts = suite_case(suite, "texts");
-
-    tcase_add_checked_fixture(values, set_up, NULL);
-    tcase_add_test(values, defaults);
-    tcase_add_loop_test(values, good_values, 0, 2 * ROWS(good_rows));
-    tcase_add_loop_test(values, bad_values, 0, 2 * ROWS(bad_rows));
-    tcase_add_test(values, unknown_keys);
-    tcase_add_test(values, again);
-    tcase_add_test(values, of_one_host_alone);
-    tcase_add_checked_fixture(texts, set_up, NULL);
-    tcase_add_test(texts, long_roots);
-    tcase_add_test(texts, long_texts);
-    tcase_add_test(texts, documentation);
-    return suite_run(suite);
 }

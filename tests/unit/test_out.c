@@ -19,9 +19,10 @@
 static struct out out;
 static int ends[2]; /* of a pipe that out writes to */
 
-static void set_up(void) {
+void before_each(void) {
     ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
     fcntl(ends[1], F_SETPIPE_SZ, 1024 * 1024);
+    memset(&out, 0x5a, sizeof(out));
     out_init(&out, ends[1]);
     signal(SIGPIPE, SIG_IGN); /* as ksm.plugin does */
     faults_clear();
@@ -57,50 +58,26 @@ static char *some_text(size_t len) {
     return text;
 }
 
-static const struct {
-    int64_t number;
-    const char *text;
-} numbers[] = {
-    {0, "0"},
-    {1, "1"},
-    {-1, "-1"},
-    {9, "9"},
-    {10, "10"},
-    {-10, "-10"},
-    {99, "99"},
-    {100, "100"},
-    {4294967295, "4294967295"},
-    {4294967296, "4294967296"},
-    {-4294967296, "-4294967296"},
-    {1000000000000000000, "1000000000000000000"},
-    {INT64_MAX, "9223372036854775807"},
-    {INT64_MAX - 1, "9223372036854775806"},
-    {INT64_MIN, "-9223372036854775808"},
-    {INT64_MIN + 1, "-9223372036854775807"},
-};
+static void expect_number(int64_t n) {
+    char want[32];
+    size_t len = (size_t)snprintf(want, sizeof(want), "%" PRId64, n);
 
-START_TEST(number) {
-    out_number(&out, numbers[_i].number);
-    expect_flush(0);
-    expect_written(numbers[_i].text, strlen(numbers[_i].text));
+    out.len = 0;
+    out_number(&out, n);
+    must(out.len == len && memcmp(out.buf, want, len) == 0, "%s: got %s", want,
+         suite_quote(out.buf, out.len));
 }
-END_TEST
 
-START_TEST(random_numbers) {
-    for (int i = 0; i < 100000; i++) {
-        int64_t n = (int64_t)(suite_random() >> suite_random() % 64);
-        char want[32];
-        size_t len = (size_t)snprintf(want, sizeof(want), "%" PRId64, n);
-        out.len = 0;
-        out_number(&out, n);
-        ck_assert_msg(out.len == len && memcmp(out.buf, want, len) == 0,
-                      "%s: got %s (KSM_TEST_SEED=%" PRIu64 ")", want, suite_quote(out.buf, out.len),
-                      suite_seed());
-    }
+TEST(numbers) {
+    for (int i = -1000; i <= 1000; i++)
+        expect_number(i);
+    expect_number(INT64_MAX);
+    expect_number(INT64_MIN);
+    for (int i = 0; i < 100000; i++)
+        expect_number((int64_t)(suite_random() >> suite_random() % 64));
 }
-END_TEST
 
-START_TEST(one_write) {
+TEST(one_write) {
     out_text(&out, "SET ");
     out_text(&out, "");
     out_number(&out, -7);
@@ -115,7 +92,6 @@ START_TEST(one_write) {
     expect_flush(0);
     expect_written("next\n", 5);
 }
-END_TEST
 
 /* Around the buffer's size, in one text and in small ones. */
 static const struct {
@@ -131,13 +107,13 @@ static const struct {
     {10 * sizeof(out.buf) + 7, 11},
 };
 
-START_TEST(long_text) {
-    size_t len = lengths[_i].len;
+TEST_ROWS(long_text, lengths) {
+    size_t len = row->len;
     char *text = some_text(len);
 
     out_text(&out, text);
     expect_flush(0);
-    ck_assert_int_eq(faults_count(FAULTS_WRITE), lengths[_i].writes);
+    ck_assert_int_eq(faults_count(FAULTS_WRITE), row->writes);
     expect_written(text, len);
     for (size_t at = 0; at < len; at += 7) {
         char part[8];
@@ -148,62 +124,57 @@ START_TEST(long_text) {
     expect_written(text, len);
     free(text);
 }
-END_TEST
 
-START_TEST(short_writes) {
-    static const size_t most[] = {1, 7, 4096, 5000};
+static const size_t most[] = {1, 7, 4096, 5000};
+
+TEST_ROWS(short_writes, most) {
     char *text = some_text(20000);
 
-    faults_shorten(most[_i]);
+    faults_shorten(*row);
     out_text(&out, text);
     expect_flush(0);
-    ck_assert_int_eq(faults_count(FAULTS_WRITE), (int)((20000 + most[_i] - 1) / most[_i]));
+    ck_assert_int_eq(faults_count(FAULTS_WRITE), (int)((20000 + *row - 1) / *row));
     expect_written(text, 20000);
     free(text);
 }
-END_TEST
 
-START_TEST(errors_that_pass) {
-    static const int errors[] = {EINTR, EAGAIN};
+static const int passing[] = {EINTR, EAGAIN};
+
+TEST_ROWS(errors_that_pass, passing) {
     char *text = some_text(20000);
 
     faults_shorten(6000);
-    faults_fail(FAULTS_WRITE, NULL, 1, errors[_i]);
-    faults_fail(FAULTS_WRITE, NULL, 3, errors[_i]);
-    faults_fail(FAULTS_WRITE, NULL, 4, errors[_i]);
+    for (int nth = 1; nth <= 4; nth += nth == 1 ? 2 : 1)
+        faults_fail(FAULTS_WRITE, NULL, nth, *row);
     out_text(&out, text);
     expect_flush(0);
     ck_assert_int_eq(faults_count(FAULTS_WRITE), 7);
     expect_written(text, 20000);
     free(text);
 }
-END_TEST
 
 /* After these nothing is written any more, not even what could be. */
-START_TEST(errors_that_stay) {
-    static const int errors[] = {EPIPE, ENOSPC, EIO, EBADF};
+static const int staying[] = {EPIPE, ENOSPC, EIO, EBADF};
+
+TEST_ROWS(errors_that_stay, staying) {
+    char *text = some_text(10 * sizeof(out.buf));
 
     faults_shorten(3);
-    faults_fail(FAULTS_WRITE, NULL, 2, errors[_i]);
+    faults_fail(FAULTS_WRITE, NULL, 2, *row);
     out_text(&out, "abcdef");
-    expect_flush(-errors[_i]);
+    expect_flush(-*row);
     ck_assert_int_eq(faults_count(FAULTS_WRITE), 2);
-    out_text(&out, "more");
-    expect_flush(-errors[_i]);
     out_number(&out, 7);
-    expect_flush(-errors[_i]);
-    ck_assert_int_eq(faults_count(FAULTS_WRITE), 2);
+    expect_flush(-*row);
     expect_written("abc", 3);
     /* However much comes: it does not overflow, and does not hang. */
-    char *text = some_text(10 * sizeof(out.buf));
     out_text(&out, text);
-    expect_flush(-errors[_i]);
+    expect_flush(-*row);
     ck_assert_int_eq(faults_count(FAULTS_WRITE), 2);
     free(text);
 }
-END_TEST
 
-START_TEST(reader_has_gone) {
+TEST(reader_has_gone) {
     close(ends[0]);
     out_text(&out, "abc");
     expect_flush(-EPIPE);
@@ -211,7 +182,6 @@ START_TEST(reader_has_gone) {
     expect_flush(-EPIPE);
     ck_assert_int_eq(faults_count(FAULTS_WRITE), 1);
 }
-END_TEST
 
 /* Reads until there is nothing more, in small pieces with rests; exits 0 if it was the text. */
 static void slow_reader(const char *want, size_t len) {
@@ -228,62 +198,21 @@ static void slow_reader(const char *want, size_t len) {
     _exit(have == len ? 0 : 3);
 }
 
-/* A pipe that is full, blocking or not: everything comes through, in order. */
-START_TEST(full_pipe) {
-    const size_t len = 300000;
-    char *text = some_text(len);
-    int status = 0;
-
-    fcntl(ends[1], F_SETPIPE_SZ, 4096);
-    if (_i == 1)
-        fcntl(ends[1], F_SETFL, O_NONBLOCK);
-    pid_t reader = fork();
-    if (reader == 0)
-        slow_reader(text, len);
-    out_text(&out, text);
-    expect_flush(0);
-    close(ends[1]);
-    ck_assert_int_eq(waitpid(reader, &status, 0), reader);
-    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0,
-                  "the reader got other bytes (status %d)", status);
-    ck_assert_int_gt(faults_count(FAULTS_WRITE), (int)(len / sizeof(out.buf)));
-    free(text);
-}
-END_TEST
-
-/* A reader that goes while the writer waits for it. */
-START_TEST(reader_goes_while_the_pipe_is_full) {
-    fcntl(ends[1], F_SETPIPE_SZ, 4096);
-    fcntl(ends[1], F_SETFL, O_NONBLOCK);
-    pid_t reader = fork();
-    if (reader == 0) {
-        close(ends[1]);
-        usleep(100 * 1000);
-        _exit(0);
-    }
-    char *text = some_text(300000);
-    close(ends[0]);
-    alarm(10);
-    out_text(&out, text);
-    expect_flush(-EPIPE);
-    waitpid(reader, NULL, 0);
-    free(text);
-}
-END_TEST
-
-/* An agent that says all it has to before it reads: neither waits for the other for good. */
-START_TEST(reader_writes_first) {
+/* A pipe that is full, blocking (0) or not: everything comes through, in order; also to an agent
+ * that says all it has to before it reads (2): neither waits for the other for good. */
+TEST_TIMES(full_pipe, 3) {
     const size_t len = 300000;
     char *text = some_text(len);
     int input[2], status = 0;
 
     fcntl(ends[1], F_SETPIPE_SZ, 4096);
-    fcntl(ends[1], F_SETFL, O_NONBLOCK);
+    if (_i > 0)
+        fcntl(ends[1], F_SETFL, O_NONBLOCK);
     ck_assert_int_eq(pipe(input), 0);
     ck_assert_int_eq(dup2(input[0], STDIN_FILENO), STDIN_FILENO);
     pid_t reader = fork();
     if (reader == 0) {
-        if (write(input[1], text, len) != (ssize_t)len)
+        if (_i == 2 && write(input[1], text, len) != (ssize_t)len)
             _exit(1);
         slow_reader(text, len);
     }
@@ -294,27 +223,44 @@ START_TEST(reader_writes_first) {
     ck_assert_int_eq(waitpid(reader, &status, 0), reader);
     ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0,
                   "the reader got other bytes (status %d)", status);
+    ck_assert_int_gt(faults_count(FAULTS_WRITE), (int)(len / sizeof(out.buf)));
     free(text);
 }
-END_TEST
 
-int main(void) {
-    Suite *suite = suite_create("out");
-    TCase *texts = suite_case(suite, "texts");
-    TCase *writes = suite_case(suite, "writes");
+/* A reader that goes while the writer waits for it. */
+TEST(reader_goes_while_the_pipe_is_full) {
+    char *text = some_text(300000);
 
-    tcase_add_checked_fixture(texts, set_up, NULL);
-    tcase_add_loop_test(texts, number, 0, ROWS(numbers));
-    tcase_add_test(texts, random_numbers);
-    tcase_add_test(texts, one_write);
-    tcase_add_loop_test(texts, long_text, 0, ROWS(lengths));
-    tcase_add_checked_fixture(writes, set_up, NULL);
-    tcase_add_loop_test(writes, short_writes, 0, 4);
-    tcase_add_loop_test(writes, errors_that_pass, 0, 2);
-    tcase_add_loop_test(writes, errors_that_stay, 0, 4);
-    tcase_add_test(writes, reader_has_gone);
-    tcase_add_loop_test(writes, full_pipe, 0, 2);
-    tcase_add_test(writes, reader_writes_first);
-    tcase_add_test(writes, reader_goes_while_the_pipe_is_full);
-    return suite_run(suite);
+    fcntl(ends[1], F_SETPIPE_SZ, 4096);
+    fcntl(ends[1], F_SETFL, O_NONBLOCK);
+    pid_t reader = fork();
+    if (reader == 0) {
+        close(ends[1]);
+        usleep(100 * 1000);
+        _exit(0);
+    }
+    close(ends[0]);
+    alarm(10);
+    out_text(&out, text);
+    expect_flush(-EPIPE);
+    waitpid(reader, NULL, 0);
+    free(text);
+}
+
+/* The pipe stays full, and nobody is at the other end of the standard input any more. */
+TEST(agent_has_gone) {
+    char *text = some_text(300000);
+    int input[2];
+
+    ck_assert_int_eq(pipe(input), 0);
+    ck_assert_int_eq(dup2(input[0], STDIN_FILENO), STDIN_FILENO);
+    close(input[1]);
+    fcntl(ends[1], F_SETFL, O_NONBLOCK);
+    fcntl(ends[1], F_SETPIPE_SZ, 4096);
+    faults_stop_clocks(0, 0);
+    out_text(&out, text);
+    int status = out_flush(&out);
+    faults_clear();
+    ck_assert_int_eq(status, -EPIPE);
+    free(text);
 }

@@ -36,62 +36,67 @@ static void hear(bool bad, const char *message) {
     told_count++;
 }
 
-static void set_up(void) {
+void before_each(void) {
     dir = suite_dir();
     host_make(dir);
     faults_clear();
     ck_assert_int_eq(ksm_reader_init(&reader, dir, true), 0);
 }
 
-static void tick_after(int64_t ms) {
+/* What is told after a tick, some ms later: a line a message, with a sign for bad (-) or good (+)
+ * and words of it with bars between them. */
+static void tick(int64_t ms, const char *want) {
+    int count = 0;
+
     now += ms;
     ksm_reader_tick(&reader, now);
     told_count = 0;
     ksm_watch(&watch, &reader, hear);
+    for (const char *at = want; *at; at += strcspn(at, "\n") + (strchr(at, '\n') != NULL)) {
+        const char *text = told[count].text;
+        char line[256], *rest = line + 1;
+        snprintf(line, sizeof(line), "%.*s", (int)strcspn(at, "\n"), at);
+        ck_assert_msg(count < told_count && told[count].bad == (*line == '-') &&
+                          strstr(text, dir) && !strchr(text, '\n') && !strstr(text, "::"),
+                      "got %d messages, this one \"%s\", want \"%s\"", told_count, text, want);
+        for (char *words; (words = strsep(&rest, "|"));)
+            ck_assert_msg(strstr(text, words), "got \"%s\", want \"%s\" in it", text, words);
+        count++;
+    }
+    ck_assert_msg(told_count == count, "got %d messages, the first \"%s\"; want \"%s\"", told_count,
+                  told[0].text, want);
 }
 
-static void expect_silence(const char *when) {
-    ck_assert_msg(told_count == 0, "%s: got %d messages, the first \"%s\"; want none", when,
-                  told_count, told[0].text);
-}
-
-/* Exactly one message, with these words in it, in one line. */
-static void expect_one(const char *when, bool bad, const char *path, const char *fault,
-                       const char *figure) {
-    ck_assert_msg(told_count == 1, "%s: got %d messages, want 1 (\"%s\", \"%s\")", when, told_count,
-                  told_count > 0 ? told[0].text : "", told_count > 1 ? told[1].text : "");
-    const char *text = told[0].text;
-    ck_assert_msg(told[0].bad == bad, "%s: \"%s\" is told as %s", when, text,
-                  told[0].bad ? "bad" : "good");
-    ck_assert_msg(strstr(text, dir) && strstr(text, path) && strstr(text, fault) &&
-                      strstr(text, figure) && !strchr(text, '\n') && !strstr(text, "::"),
-                  "%s: got \"%s\", want in it \"%s/%s\", \"%s\", \"%s\"", when, text, dir, path,
-                  fault, figure);
+static void expect_silence(int ticks, int64_t ms) {
+    while (ticks-- > 0)
+        tick(ms, "");
 }
 
 static const struct {
     const char *text;
     size_t len;
     int open_err, read_err; /* in the place of a text */
-    const char *fault;
+    const char *told;
 } faults[] = {
-    {TEXT(""), 0, 0, "empty"},
-    {TEXT("12abc\n"), 0, 0, "not what the kernel writes there"},
-    {TEXT("-5\n"), 0, 0, "not what the kernel writes there"},
-    {TEXT("9223372036854775808\n"), 0, 0, "a number beyond 2^63-1"},
-    {NULL, 0, EACCES, 0, "Permission denied"},
-    {NULL, 0, ENOENT, 0, "not there any more"},
-    {NULL, 0, 0, EIO, "Input/output error"},
-    {NULL, 0, 0, EISDIR, "Is a directory"},
-};
+#define TEXT_FAULT(text, fault)                                                                    \
+    { TEXT(text), 0, 0, "-ksm/pages_unshared|" fault "|unshared" }
+#define CALL_FAULT(open_err, read_err, fault)                                                      \
+    { NULL, 0, open_err, read_err, "-ksm/pages_unshared|" fault "|unshared" }
+    TEXT_FAULT("", "empty"), TEXT_FAULT("12abc\n", "not what the kernel writes there"),
+    TEXT_FAULT("9223372036854775808\n", "a number beyond 2^63-1"),
+    CALL_FAULT(EACCES, 0, "Permission denied"), CALL_FAULT(ENOENT, 0, "not there any more"),
+    CALL_FAULT(0, EIO, "Input/output error"), CALL_FAULT(0, EISDIR, "Is a directory"),
+    /* None that it knows. */
+    TEXT_FAULT("-5\n", "not what the kernel writes there")};
+static const char well[] = "+ksm/pages_unshared|again";
 
-static void inflict(int row) {
-    if (faults[row].open_err != 0)
-        faults_fail(FAULTS_OPEN, "/pages_unshared", 0, faults[row].open_err);
-    else if (faults[row].read_err != 0)
-        faults_fail(FAULTS_PREAD, "/pages_unshared", 0, faults[row].read_err);
+static void inflict(int i) {
+    if (faults[i].open_err != 0)
+        faults_fail(FAULTS_OPEN, "/pages_unshared", 0, faults[i].open_err);
+    else if (faults[i].read_err != 0)
+        faults_fail(FAULTS_PREAD, "/pages_unshared", 0, faults[i].read_err);
     else
-        host_write(dir, KSM_unshared, faults[row].text, faults[row].len);
+        host_write(dir, KSM_unshared, faults[i].text, faults[i].len);
 }
 
 static void heal(void) {
@@ -100,220 +105,108 @@ static void heal(void) {
 }
 
 /* Once when it goes bad, never while it is, once when it is well. */
-START_TEST(bad_and_well_again) {
-    const char *path = host_path(KSM_unshared);
-    char file[PATH_MAX];
-
-    snprintf(file, sizeof(file), "%s", path);
-    tick_after(second);
-    expect_silence("first tick");
-    tick_after(second);
-    expect_silence("second tick");
+TEST_TIMES(bad_and_well_again, ROWS(faults)) {
+    expect_silence(2, second);
     for (int round = 0; round < 2; round++) {
         inflict(_i);
-        tick_after(second);
-        expect_one("bad", true, file, faults[_i].fault, "unshared");
-        for (int i = 0; i < 200; i++) {
-            tick_after(second);
-            expect_silence("bad, later");
-        }
+        tick(second, faults[_i].told);
+        expect_silence(200, second);
         heal();
-        tick_after(minute);
-        expect_one("well", false, file, "again", "");
-        for (int i = 0; i < 200; i++) {
-            tick_after(second);
-            expect_silence("well, later");
-        }
+        tick(minute, well);
+        expect_silence(200, second);
     }
 }
-END_TEST
 
-START_TEST(bad_from_the_start) {
+TEST_TIMES(bad_from_the_start, ROWS(faults)) {
+    bool never_had = faults[_i].open_err == ENOENT;
+
     inflict(_i);
-    tick_after(second);
-    if (faults[_i].open_err == ENOENT) { /* then this kernel never had it */
-        expect_silence("not there at the start");
-        heal();
-        tick_after(minute);
-        expect_silence("appeared");
-        return;
-    }
-    expect_one("bad", true, "ksm/pages_unshared", faults[_i].fault, "unshared");
-    tick_after(second);
-    expect_silence("bad, later");
+    tick(second, never_had ? "" : faults[_i].told);
+    expect_silence(1, second);
     heal();
-    tick_after(minute);
-    expect_one("well", false, "ksm/pages_unshared", "again", "");
+    tick(minute, never_had ? "" : well);
 }
-END_TEST
 
-START_TEST(file_longer_than_any) {
+TEST(one_file) {
     static char text[8192];
 
+    tick(second, "");
     memset(text, '7', sizeof(text));
     host_write(dir, KSM_unshared, text, sizeof(text));
-    tick_after(second);
-    expect_one("long", true, "ksm/pages_unshared", "longer than any", "unshared");
-}
-END_TEST
-
-START_TEST(another_fault_is_no_news) {
-    tick_after(second);
-    host_write(dir, KSM_unshared, TEXT(""));
-    tick_after(second);
-    expect_one("empty", true, "ksm/pages_unshared", "empty", "unshared");
+    tick(second, "-ksm/pages_unshared|longer than any|unshared");
+    /* Another fault is no news. */
     host_write(dir, KSM_unshared, TEXT("12abc\n"));
-    tick_after(second);
-    expect_silence("bad in another way");
+    tick(second, "");
     host_remove(dir, KSM_unshared);
-    tick_after(second);
-    expect_silence("gone");
+    tick(second, "");
     heal();
-    tick_after(minute);
-    expect_one("well", false, "ksm/pages_unshared", "again", "");
+    tick(minute, well);
 }
-END_TEST
 
 /* A file that could not be opened, and then is gone, was never read: it cannot be "read again". */
-START_TEST(unreadable_then_gone) {
+TEST(unreadable_then_gone) {
     faults_fail(FAULTS_OPEN, "/pages_unshared", 0, EACCES);
-    tick_after(second);
-    expect_one("unreadable", true, "ksm/pages_unshared", "Permission denied", "unshared");
+    tick(second, "-ksm/pages_unshared|Permission denied|unshared");
     faults_clear();
     host_remove(dir, KSM_unshared);
-    tick_after(minute);
-    expect_silence("gone");
-    tick_after(minute);
-    expect_silence("still gone");
+    expect_silence(2, minute);
     heal();
-    tick_after(minute);
-    expect_one("well", false, "ksm/pages_unshared", "again", "");
+    tick(minute, well);
 }
-END_TEST
 
-/* An old kernel lacks many files: nobody needs to know. */
-START_TEST(kernel_never_had_it) {
+/* An old kernel lacks many files: nobody needs to know; nor that a container hides threads. */
+TEST(kernel_never_had_it) {
     static const enum ksm_id new[] = {KSM_zero,    KSM_general_profit, KSM_scanned,
                                       KSM_skipped, KSM_chains,         KSM_smart_scan,
                                       KSM_cow,     KSM_swpin_copy,     KSM_mem_available};
 
     for (int i = 0; i < ROWS(new); i++)
         host_remove(dir, new[i]);
-    for (int i = 0; i < 5; i++) {
-        tick_after(minute);
-        expect_silence("old kernel");
-    }
-    host_write(dir, KSM_skipped, NULL, 0);
-    tick_after(minute);
-    expect_silence("a file appears");
-    host_remove(dir, KSM_skipped);
-    tick_after(second);
-    expect_one("and goes", true, "ksm/pages_skipped", "not there any more", "skipped");
-}
-END_TEST
-
-START_TEST(no_kernel_threads_in_sight) {
     tree_unlink(dir, "proc/2/stat");
-    for (int i = 0; i < 5; i++) {
-        tick_after(minute);
-        expect_silence("container");
-    }
+    expect_silence(5, minute);
+    host_write(dir, KSM_skipped, NULL, 0);
+    tick(minute, "");
+    host_remove(dir, KSM_skipped);
+    tick(second, "-ksm/pages_skipped|not there any more|skipped");
 }
-END_TEST
 
 /* One line for each figure that is lost, so that each is named. */
-START_TEST(file_of_several_figures) {
-    tick_after(second);
+TEST(file_of_several_figures) {
+    tick(second, "");
     faults_fail(FAULTS_OPEN, "/vmstat", 0, EACCES);
-    tick_after(second);
-    ck_assert_int_eq(told_count, 2);
-    ck_assert_msg(strstr(told[0].text, "proc/vmstat, cow_ksm: Permission denied; cow "), "\"%s\"",
-                  told[0].text);
-    ck_assert_msg(
-        strstr(told[1].text, "proc/vmstat, ksm_swpin_copy: Permission denied; swpin_copy"),
-        "\"%s\"", told[1].text);
-    tick_after(second);
-    expect_silence("bad, later");
+    tick(second, "-proc/vmstat, cow_ksm: Permission denied; cow \n"
+                 "-proc/vmstat, ksm_swpin_copy: Permission denied; swpin_copy");
+    tick(second, "");
     faults_clear();
-    tick_after(minute);
-    ck_assert_int_eq(told_count, 2);
-    ck_assert_msg(!told[0].bad && !told[1].bad, "\"%s\" is told as bad", told[0].text);
+    tick(minute, "+proc/vmstat, cow_ksm|again\n+proc/vmstat, ksm_swpin_copy|again");
 }
-END_TEST
 
-/* Of meminfo only the lines that this kernel has. */
-START_TEST(meminfo) {
+/* Of meminfo only the lines that this kernel has: not UKSM's. */
+TEST(meminfo) {
     faults_fail(FAULTS_OPEN, "/meminfo", 0, EACCES);
-    tick_after(second);
-    ck_assert_int_eq(told_count, 3);
-    for (int i = 0; i < told_count; i++)
-        ck_assert_msg(!strstr(told[i].text, "KsmZeroPages"), "\"%s\", without UKSM", told[i].text);
+    tick(second, "-MemTotal\n-MemAvailable\n-SwapFree");
     host_write(dir, KSM_mem_total, TEXT("12abc kB"));
     faults_clear();
-    tick_after(minute);
-    ck_assert_int_eq(told_count, 2);
+    tick(minute, "+MemAvailable|again\n+SwapFree|again");
     host_write(dir, KSM_mem_total, NULL, 0);
-    tick_after(second);
-    expect_one("well", false, "proc/meminfo, MemTotal", "again", "");
+    tick(second, "+proc/meminfo, MemTotal|again");
 }
-END_TEST
 
-START_TEST(ksmd_account_goes_bad) {
-    tick_after(second);
+/* Several files at once: each is told of, none hides the other. */
+TEST(several_files) {
+    tick(second, "");
     host_write(dir, KSM_ksmd_cpu, TEXT("12abc\n"));
-    tick_after(second);
-    expect_one("bad", true, "proc/37/schedstat", "not what the kernel writes there", "ksmd_cpu");
+    tick(second, "-proc/37/schedstat|not what the kernel writes there|ksmd_cpu");
     host_write(dir, KSM_ksmd_cpu, NULL, 0);
-    tick_after(second);
-    expect_one("well", false, "proc/37/schedstat", "again", "");
-}
-END_TEST
-
-START_TEST(zero_pages_miscounted) {
-    tick_after(second);
-    host_write(dir, KSM_zero, TEXT("-1000000\n"));
-    tick_after(second);
-    expect_one("bad", true, "ksm/ksm_zero_pages",
-               "a negative number, a known fault of kernels 6.6 to 6.17", "zero");
-    tick_after(second);
-    expect_silence("bad, later");
-}
-END_TEST
-
-/* Two files at once: each is told of, none hides the other. */
-START_TEST(two_files) {
-    tick_after(second);
     host_write(dir, KSM_shared, TEXT("x\n"));
     host_write(dir, KSM_run, TEXT("3\n"));
-    tick_after(second);
-    ck_assert_int_eq(told_count, 2);
+    tick(second, "-ksm/pages_shared\n+proc/37/schedstat|again\n-ksm/run");
     host_write(dir, KSM_shared, NULL, 0);
-    tick_after(second);
-    expect_one("one is well", false, "ksm/pages_shared", "again", "");
+    tick(second, "+ksm/pages_shared|again");
     host_write(dir, KSM_run, NULL, 0);
-    tick_after(second);
-    expect_one("the other too", false, "ksm/run", "again", "");
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("watch");
-    TCase *one = suite_case(suite, "one file");
-    TCase *more = suite_case(suite, "more");
-
-    tcase_add_checked_fixture(one, set_up, NULL);
-    tcase_add_loop_test(one, bad_and_well_again, 0, ROWS(faults));
-    tcase_add_loop_test(one, bad_from_the_start, 0, ROWS(faults));
-    tcase_add_test(one, file_longer_than_any);
-    tcase_add_test(one, another_fault_is_no_news);
-    tcase_add_test(one, unreadable_then_gone);
-    tcase_add_checked_fixture(more, set_up, NULL);
-    tcase_add_test(more, kernel_never_had_it);
-    tcase_add_test(more, no_kernel_threads_in_sight);
-    tcase_add_test(more, file_of_several_figures);
-    tcase_add_test(more, meminfo);
-    tcase_add_test(more, ksmd_account_goes_bad);
-    tcase_add_test(more, zero_pages_miscounted);
-    tcase_add_test(more, two_files);
-    return suite_run(suite);
+    host_write(dir, KSM_zero, TEXT("-1000000\n"));
+    tick(second,
+         "-ksm/ksm_zero_pages|a negative number, a known fault of kernels 6.6 to 6.17|zero\n"
+         "+ksm/run|again");
+    tick(second, "");
 }
