@@ -28,9 +28,10 @@ static struct ksm_watch watch;
 static struct ksm_consumers consumers;
 static struct ksm_sampler sampler;
 static pthread_t consumers_thread;
-static bool consumers_started; /* at the first read, when all plugins are ready to take values */
+static bool consumers_ready; /* from the first read on: all plugins are ready to take values then */
 static bool consumers_running;
-static int ending = -1; /* an eventfd: the thread is to end */
+static bool consumers_failed; /* to be started */
+static int ending = -1;       /* an eventfd: the thread is to end */
 
 static void tell(bool bad, const char *message) {
     plugin_log(bad ? LOG_WARNING : LOG_NOTICE, "ksm plugin: %s", message);
@@ -63,7 +64,7 @@ static void submit_consumer(const char *kind, const char *name, int64_t saved, i
     value_list_t vl = VALUE_LIST_INIT;
 
     vl.time = time;
-    vl.interval = MS_TO_CDTIME_T(consumers.interval); /* else the daemon's own */
+    vl.interval = MS_TO_CDTIME_T(consumers.table.interval); /* else the daemon's own */
     sstrncpy(vl.plugin, "ksm_consumer", sizeof(vl.plugin));
     ssnprintf(vl.plugin_instance, sizeof(vl.plugin_instance), "%s%s%s", kind, *name ? "-" : "",
               name);
@@ -124,6 +125,7 @@ static void init_consumers(void) {
         interval = (int64_t)CDTIME_T_TO_MS(plugin_get_interval());
     ksm_consumers_init(&consumers, &options, interval, descriptors());
     ksm_sampler_init(&sampler, &consumers);
+    ksm_sampler_news(&sampler, tell); /* this kernel may tell nothing of processes */
 }
 
 /* All signals are for the daemon's own threads. */
@@ -137,20 +139,26 @@ static int start_thread(void) {
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int status = pthread_create(&consumers_thread, NULL, run_consumers, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (status != 0)
+        close(ending);
     return status;
 }
 
+/* Where means are lacking for the moment the next read tries it again. */
 static void start_consumers(void) {
-    if (consumers_started || options.consumers == 0)
+    if (consumers_running || options.consumers == 0)
         return;
-    consumers_started = true;
-    init_consumers();
-    ksm_sampler_news(&sampler, tell); /* this kernel may tell nothing of processes */
-    if (consumers.trouble[KSM_CONSUMERS_UNKNOWN])
+    if (!consumers_ready)
+        init_consumers();
+    consumers_ready = true;
+    if (!consumers.table.known)
         return;
     consumers_running = start_thread() == 0;
-    if (!consumers_running)
-        ERROR("ksm plugin: a thread for the consumers cannot be started: they are not sent");
+    if (consumers_failed == consumers_running)
+        tell(!consumers_running,
+             consumers_running ? "the thread for the consumers is started: they are sent"
+                               : "a thread for the consumers cannot be started: they are not sent");
+    consumers_failed = !consumers_running;
 }
 
 static int ksm_read(void) {
@@ -179,8 +187,11 @@ static int ksm_init(void) {
 }
 
 static int ksm_shutdown(void) {
-    if (consumers_running && eventfd_write(ending, 1) == 0)
+    if (consumers_running && eventfd_write(ending, 1) == 0) {
         pthread_join(consumers_thread, NULL);
+        close(ending);
+    }
+    consumers_running = consumers_ready = false;
     ksm_reader_close(&reader);
     return 0;
 }

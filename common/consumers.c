@@ -7,36 +7,36 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "parse.h"
+#include "derive.h"
 #include "share.h"
-
-enum { SHARING, SHARED, ZERO, UNSHARED, VOLATILE };
 
 /* Counts that are too large are no news before they are so by more than that, so long. */
 enum { EXCESS_THOUSANDTHS = 10, EXCESS_SAMPLES = 6 };
 
 void ksm_consumers_init(struct ksm_consumers *c, const struct ksm_options *options,
                         int64_t interval, int may_keep) {
-    static const char *const names[KSM_CONSUMERS_FILES] = {
-        [SHARING] = "pages_sharing",   [SHARED] = "pages_shared",     [ZERO] = "ksm_zero_pages",
-        [UNSHARED] = "pages_unshared", [VOLATILE] = "pages_volatile",
-    };
-
     memset(c, 0, sizeof(*c));
     ksm_processes_init(&c->processes, options->root, may_keep);
-    for (size_t i = 0; i < KSM_CONSUMERS_FILES; i++)
-        pseudofs_init(&c->files[i], options->root, "sys/kernel/mm/ksm", names[i]);
-    c->page_size = sysconf(_SC_PAGESIZE);
-    c->interval = interval;
+    ksm_directory_init(&c->directory, options->root); /* of no KSM no file can be read */
+    for (size_t id = 0; id < KSM_FIGURES; id++)
+        c->host.at[id].status = -ENOENT;
+    c->host.page_size = sysconf(_SC_PAGESIZE);
     c->excluded = options->consumers_exclude;
     c->top = (size_t)options->consumers;
-    c->trouble[KSM_CONSUMERS_UNKNOWN] = c->processes.source == KSM_PROCESS_NOTHING;
+    const bool unknown = c->processes.source == KSM_PROCESS_NOTHING;
+    c->table = (struct ksm_consumer_table){.trouble[KSM_CONSUMERS_UNKNOWN] = unknown,
+                                           .known = !unknown && c->top > 0,
+                                           .opted_in = -1,
+                                           .recorded = -1,
+                                           .interval = interval,
+                                           .page_size = c->host.page_size};
+    c->next = c->table;
+    ksm_newcomers_init(&c->newcomers, c->top);
 }
 
 static void forget(struct ksm_consumers *c) {
     ksm_processes_clear(&c->processes);
-    for (size_t i = 0; i < KSM_CONSUMERS_FILES; i++)
-        pseudofs_close(&c->files[i]);
+    ksm_directory_close(&c->directory);
     c->in_excess = 0;
 }
 
@@ -139,39 +139,36 @@ static int group(struct ksm_consumers *c) {
     return status;
 }
 
-static int read_host(struct ksm_consumers *c, int64_t now, size_t i, int64_t *value) {
-    char buf[64];
-    ssize_t n = pseudofs_read(&c->files[i], now, false, buf, sizeof(buf));
-
-    return n < 0 ? (int)n : parse_not_negative(buf, (size_t)n, value);
+/* The pages of the host, by their state. */
+static void read_host(struct ksm_consumers *c, int64_t now) {
+    for (size_t id = 0; id < KSM_FIGURES; id++) {
+        const struct ksm_figure *figure = &ksm_figures[id];
+        if (figure->source == KSM_SOURCE_KSM && figure->kind == KSM_KIND_GAUGE &&
+            figure->unit == KSM_UNIT_PAGES)
+            ksm_directory_read(&c->directory, id, now, &c->host.at[id]);
+    }
+    ksm_derive(&c->host);
 }
 
 bool ksm_consumers_registered(struct ksm_consumers *c, int64_t now) {
-    for (size_t i = 0; i < KSM_CONSUMERS_FILES; i++) {
-        int64_t pages = 0;
-        int status = read_host(c, now, i, &pages);
-        if (status == 0 ? pages != 0 : status != -ENOENT)
-            return true;
-    }
-    return false;
+    read_host(c, now);
+    return ksm_registered(&c->host);
 }
 
 static int read_division(struct ksm_consumers *c, int64_t now, struct ksm_division *d) {
-    int64_t pages = 0;
-    int status = read_host(c, now, SHARED, &d->shared);
+    const struct ksm_value *at = c->host.at;
 
-    if (status == 0)
-        status = read_host(c, now, SHARING, &d->sharing);
-    if (status == 0) {
-        status = read_host(c, now, ZERO, &d->zero);
-        c->next.tells_zero = status != -ENOENT;
-        if (!c->next.tells_zero) /* before 6.6 */
-            status = 0;
-    }
-    if (status == 0 && (__builtin_add_overflow(d->sharing, d->zero, &pages) ||
-                        __builtin_mul_overflow(pages, c->page_size, &c->next.saved)))
-        status = -ERANGE;
-    return status;
+    read_host(c, now);
+    if (at[KSM_shared].status != 0)
+        return at[KSM_shared].status;
+    if (at[KSM_saved].status != 0) /* sharing or zero cannot be read */
+        return at[KSM_saved].status;
+    c->next.tells_zero = at[KSM_zero].status == 0; /* not before 6.6 */
+    c->next.saved = at[KSM_saved].value;
+    *d = (struct ksm_division){.shared = at[KSM_shared].value,
+                               .sharing = at[KSM_sharing].value,
+                               .zero = c->next.tells_zero ? at[KSM_zero].value : 0};
+    return 0;
 }
 
 /* As consumers.h has it. */
@@ -181,7 +178,7 @@ static int64_t real_memory(const struct ksm_consumers *c, const struct ksm_consu
 
     if (consumer->resident < 0 || consumer->anonymous < share->merged ||
         __builtin_mul_overflow(add(consumer->anonymous - share->merged, consumer->mapped),
-                               c->page_size, &bytes))
+                               c->next.page_size, &bytes))
         return -1;
     return bytes;
 }
@@ -197,7 +194,7 @@ static void divide(struct ksm_consumers *c, struct ksm_division *d) {
     for (size_t i = 0; i < table->count; i++) {
         struct ksm_consumer *consumer = &table->list[i];
         struct ksm_share share = ksm_share_of(d, consumer->merging, consumer->zero);
-        consumer->saved = share.saved * c->page_size;
+        consumer->saved = share.saved * c->next.page_size;
         consumer->real = real_memory(c, consumer, &share);
         table->by_kind[consumer->name.kind] += consumer->saved;
         table->unattributed -= consumer->saved;
@@ -228,6 +225,7 @@ static int rank(struct ksm_consumers *c) {
     struct ksm_consumer_table *table = &c->next;
     const struct ksm_consumer_table *last = &c->table;
     struct ksm_consumer **ranked = calloc(table->count + 1, sizeof(*ranked));
+    size_t places = c->top;
 
     if (!ranked)
         return -ENOMEM;
@@ -239,11 +237,15 @@ static int rank(struct ksm_consumers *c) {
         table->list[i].shown = before && before->shown;
         ranked[i] = &table->list[i];
     }
+    ksm_newcomers_sample(&c->newcomers, table->interval);
     qsort(ranked, table->count, sizeof(*ranked), by_weight);
     table->other = (struct ksm_consumer){.name = {.text = "other"}};
     for (size_t i = 0; i < table->count; i++) {
-        ranked[i]->shown = i < c->top;
-        if (!ranked[i]->shown)
+        ranked[i]->shown = places > 0 && (ranked[i]->shown ||
+                                          ksm_newcomers_admit(&c->newcomers, &ranked[i]->name));
+        if (ranked[i]->shown)
+            places--;
+        else
             ksm_consumer_add(&table->other, ranked[i]);
     }
     free(ranked);
@@ -297,25 +299,46 @@ int ksm_consumers_sample(struct ksm_consumers *c, bool registered, int64_t now) 
     return 0;
 }
 
+/* Processes that KSM has records of. */
+static int64_t count_recorded(const struct ksm_consumers *c) {
+    int64_t recorded = 0;
+
+    if (c->status != 0 || c->processes.source != KSM_PROCESS_STAT)
+        return -1;
+    for (size_t i = 0; i < c->processes.count; i++)
+        recorded += c->processes.list[i].rmap_items > 0;
+    return recorded;
+}
+
+static void swap_tables(struct ksm_consumers *c) {
+    const struct ksm_consumer_table table = c->next;
+    const size_t size = c->size[1];
+
+    c->next = c->table;
+    c->size[1] = c->size[0];
+    c->table = table;
+    c->size[0] = size;
+}
+
 void ksm_consumers_publish(struct ksm_consumers *c) {
     const struct ksm_processes *processes = &c->processes;
 
-    if (c->status == 0) {
-        struct ksm_consumer_table table = c->next;
-        size_t size = c->size[1];
-        c->next = c->table;
-        c->size[1] = c->size[0];
-        c->table = table;
-        c->size[0] = size;
-    }
+    if (c->status == 0)
+        swap_tables(c);
     c->table.valid = c->status == 0;
-    c->trouble[KSM_CONSUMERS_DENIED] = processes->denial == KSM_DENIED_MODE;
-    c->trouble[KSM_CONSUMERS_MODULE] = processes->denial == KSM_DENIED_MODULE;
-    c->trouble[KSM_CONSUMERS_HIDEPID1] = processes->denial == KSM_DENIED_HIDEPID1;
-    c->trouble[KSM_CONSUMERS_HIDDEN] = processes->hidden;
-    c->trouble[KSM_CONSUMERS_FAILED] = c->status != 0;
-    c->trouble[KSM_CONSUMERS_EXCESS] = c->in_excess >= EXCESS_SAMPLES;
-    c->trouble[KSM_CONSUMERS_LATE] = false;
+    c->table.swept = processes->swept;
+    c->table.hidden = processes->hidden;
+    c->table.denied = processes->denied;
+    c->table.opted_in = processes->opted_in;
+    c->table.recorded = count_recorded(c);
+    c->table.trouble[KSM_CONSUMERS_DENIED] = processes->denial == KSM_DENIED_MODE;
+    c->table.trouble[KSM_CONSUMERS_MODULE] = processes->denial == KSM_DENIED_MODULE;
+    c->table.trouble[KSM_CONSUMERS_HIDEPID1] = processes->denial == KSM_DENIED_HIDEPID1;
+    c->table.trouble[KSM_CONSUMERS_HIDDEN] = processes->hidden;
+    c->table.trouble[KSM_CONSUMERS_FAILED] = c->status != 0;
+    c->table.trouble[KSM_CONSUMERS_EXCESS] = c->in_excess >= EXCESS_SAMPLES;
+    c->table.trouble[KSM_CONSUMERS_CROWDED] = c->newcomers.held_back;
+    c->table.trouble[KSM_CONSUMERS_LATE] = false;
 }
 
 /* ---- the news ---- */
@@ -352,6 +375,10 @@ static const struct {
          "host's, by over 1 %; the shares are scaled down (before Linux "
          "6.18 a forked child starts with its parent's count)",
          .ends = "the processes' counts of merged pages agree with the host's again"},
+    [KSM_CONSUMERS_CROWDED] = {"more than one new consumer a minute comes among those that save "
+                               "most, as when a program changes its name all the time: one a "
+                               "minute is shown by itself, the others are part of other",
+                               .ends = "new consumers are shown at once again"},
     [KSM_CONSUMERS_FAILED] = {"who saves cannot be told: /proc or pages_shared, pages_sharing, "
                               "ksm_zero_pages of /sys/kernel/mm/ksm cannot be read",
                               .ends = "who saves can be told again"},
@@ -363,9 +390,10 @@ static const struct {
 
 void ksm_consumers_news(struct ksm_consumers *c, void (*tell)(bool bad, const char *message)) {
     for (size_t i = 0; i < KSM_CONSUMERS_TROUBLES; i++) {
-        if (c->trouble[i] == c->told[i])
+        if (c->table.trouble[i] == c->told[i])
             continue;
-        c->told[i] = c->trouble[i];
-        tell(c->trouble[i] && !words[i].harmless, c->trouble[i] ? words[i].begins : words[i].ends);
+        c->told[i] = c->table.trouble[i];
+        tell(c->table.trouble[i] && !words[i].harmless,
+             c->table.trouble[i] ? words[i].begins : words[i].ends);
     }
 }

@@ -11,10 +11,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "directory.h"
 #include "name.h"
+#include "newcomers.h"
 #include "options.h"
 #include "processes.h"
-#include "pseudofs.h"
 
 /* All that is known of one consumer at one sample. */
 struct ksm_consumer {
@@ -28,7 +29,7 @@ struct ksm_consumer {
     int64_t zero;      /* pages */
     int64_t rmap_items;
     int64_t processes;
-    bool shown; /* one of the top: to be sent by itself */
+    bool shown; /* one of the top: to be sent by itself. Of newcomers not all, see newcomers.h */
 };
 
 /* real is anonymous + mapped less its share of merged pages, which RSS counts in full. What the
@@ -36,6 +37,20 @@ struct ksm_consumer {
  * processes of a server do. So it is too small by what they map apart from each other; and too
  * large by what children inherited from their parent without writing to it, as the kernel tells no
  * more of that without walking all page tables (smaps, Pss). */
+
+/* Things that somebody should be told of, once when they begin and once when they end. */
+enum ksm_consumers_trouble {
+    KSM_CONSUMERS_UNKNOWN,  /* this kernel tells nothing of processes */
+    KSM_CONSUMERS_DENIED,   /* some processes may not be read: it lacks cap_dac_read_search, */
+    KSM_CONSUMERS_MODULE,   /* or a security module forbids it, */
+    KSM_CONSUMERS_HIDEPID1, /* or /proc does (hidepid=1) */
+    KSM_CONSUMERS_HIDDEN,   /* /proc hides other users' processes (hidepid=2) */
+    KSM_CONSUMERS_EXCESS,   /* the processes' counts add up to more than the host's */
+    KSM_CONSUMERS_CROWDED,  /* too many come that were not shown before */
+    KSM_CONSUMERS_FAILED,   /* /proc, or the host's own figures, cannot be read */
+    KSM_CONSUMERS_LATE,     /* a sample takes longer than an interval */
+    KSM_CONSUMERS_TROUBLES
+};
 
 /* One sample. saved = the sum over all consumers + unattributed, exactly, in bytes. */
 struct ksm_consumer_table {
@@ -49,37 +64,36 @@ struct ksm_consumer_table {
     bool valid;                /* else there are no figures */
     bool tells_zero;           /* this kernel tells of zero pages (6.6), of rmap items (6.1): */
     bool tells_rmap_items;     /* else those of all consumers are 0 and mean nothing */
-};
 
-/* Things that somebody should be told of, once when they begin and once when they end. */
-enum ksm_consumers_trouble {
-    KSM_CONSUMERS_UNKNOWN,  /* this kernel tells nothing of processes */
-    KSM_CONSUMERS_DENIED,   /* some processes may not be read: it lacks cap_dac_read_search, */
-    KSM_CONSUMERS_MODULE,   /* or a security module forbids it, */
-    KSM_CONSUMERS_HIDEPID1, /* or /proc does (hidepid=1) */
-    KSM_CONSUMERS_HIDDEN,   /* /proc hides other users' processes (hidepid=2) */
-    KSM_CONSUMERS_EXCESS,   /* the processes' counts add up to more than the host's */
-    KSM_CONSUMERS_FAILED,   /* /proc, or the host's own figures, cannot be read */
-    KSM_CONSUMERS_LATE,     /* a sample takes longer than an interval */
-    KSM_CONSUMERS_TROUBLES
-};
+    /* Of the last look at all processes. */
+    bool swept;       /* there was one; if not, nothing of this is known */
+    bool hidden;      /* other users' processes are not even listed (hidepid) */
+    int64_t denied;   /* processes that may not be read */
+    int64_t opted_in; /* processes with memory that may be merged; -1: not told (before 6.14) */
+    int64_t recorded; /* processes that KSM has records of; -1: not told (before 6.1), or not all of
+                       * them could be read */
 
-enum { KSM_CONSUMERS_FILES = 5 };
+    bool trouble[KSM_CONSUMERS_TROUBLES];
+
+    /* The same at every sample. */
+    bool known;        /* consumers are asked for, and this kernel tells of processes (5.19) */
+    int64_t interval;  /* ms between two samples */
+    int64_t page_size; /* bytes */
+};
 
 struct ksm_consumers {
     struct ksm_consumer_table table; /* the result: of the last sample */
-    int64_t interval;                /* ms between two samples */
-    bool trouble[KSM_CONSUMERS_TROUBLES];
 
     struct ksm_processes processes;
-    struct ksm_consumer_table next;                  /* in the making */
-    size_t size[2];                                  /* room in table.list and next.list */
-    struct pseudofs_file files[KSM_CONSUMERS_FILES]; /* the host's pages, by state */
-    int64_t page_size;
-    unsigned excluded; /* a bit for each kind */
+    struct ksm_consumer_table next; /* in the making */
+    size_t size[2];                 /* room in table.list and next.list */
+    struct ksm_directory directory; /* the host's pages, by state: */
+    struct ksm_sample host;         /* of these the last reading */
+    unsigned excluded;              /* a bit for each kind */
     size_t top;
-    int in_excess; /* samples running */
-    int status;    /* of the sample in the making */
+    struct ksm_newcomers newcomers; /* to the top */
+    int in_excess;                  /* samples running */
+    int status;                     /* of the sample in the making */
     bool told[KSM_CONSUMERS_TROUBLES];
 };
 
@@ -89,8 +103,8 @@ void ksm_consumers_init(struct ksm_consumers *c, const struct ksm_options *optio
                         int64_t interval, int may_keep);
 
 /* Makes the next table. registered: whether KSM has any pages at all; if not, nothing is read, and
- * the table is empty. now: a clock in ms that does not go back. Changes neither table nor trouble,
- * so that another thread may read them meanwhile. Returns 0; or -ECANCELED, as
+ * the table is empty. now: a clock in ms that does not go back. Does not change table, so that
+ * another thread may read it meanwhile. Returns 0; or -ECANCELED, as
  * ksm_processes_look(): then the next call goes on. */
 int ksm_consumers_sample(struct ksm_consumers *c, bool registered, int64_t now);
 

@@ -80,15 +80,6 @@ int parse_signed(const char *text, size_t len, int64_t *value) {
     return finish(&c, status, n, value);
 }
 
-int parse_not_negative(const char *text, size_t len, int64_t *value) {
-    int64_t n = 0;
-    int status = parse_signed(text, len, &n);
-
-    if (status == 0)
-        *value = n < 0 ? 0 : n;
-    return status;
-}
-
 int parse_count(const char *text, size_t len, int64_t *value) {
     int64_t n = 0;
     int status = parse_signed(text, len, &n);

@@ -24,9 +24,6 @@ int parse_number(const char *text, size_t len, int64_t *value);
 /* The same with an optional minus. */
 int parse_signed(const char *text, size_t len, int64_t *value);
 
-/* A signed number; below 0 it is 0: early kernels with ksm_zero_pages raced to -1. */
-int parse_not_negative(const char *text, size_t len, int64_t *value);
-
 /* A count that the kernel prints signed; -EDOM below 0. On kernels 6.6 to 6.17 ksm_zero_pages gets
  * there: a forked child inherited pages of zeros that were not counted, and its end took them off
  * (ksm_fork() of include/linux/ksm.h, mended in 6.18). Such a count stays wrong. */

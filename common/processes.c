@@ -107,7 +107,7 @@ static int stat_field(const char *text, size_t len, const char *key, int64_t *va
     size_t field_len = 0;
     int status = parse_field(text, len, key, &field, &field_len);
 
-    return status == 0 ? parse_not_negative(field, field_len, value) : status;
+    return status == 0 ? parse_count(field, field_len, value) : status;
 }
 
 /* Of a file that takes no lock of the process (fs/proc/base.c, proc_pid_ksm_merging_pages). */

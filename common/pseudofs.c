@@ -98,12 +98,15 @@ int pseudofs_openat(int dir, const char *path) {
 static int check_own(int above, const char *name) {
     enum { AT_ONCE = AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT };
     struct statx dir, file;
+    struct statfs fs;
 
     if (statx(above, "", AT_EMPTY_PATH | AT_ONCE, 0, &dir) != 0 ||
         statx(above, name, AT_ONCE, 0, &file) != 0)
         return -errno;
-    bool same = dir.stx_dev_major == file.stx_dev_major && dir.stx_dev_minor == file.stx_dev_minor;
-    return same && pseudofs_may_keep(above) ? 0 : -EXDEV;
+    if (dir.stx_dev_major != file.stx_dev_major || dir.stx_dev_minor != file.stx_dev_minor)
+        return -EXDEV;
+    int status = look_at(above, &fs);
+    return status == -EPERM ? -EXDEV : status;
 }
 
 /* By way of its directory, as merely opening a file of others can do harm, or waits: on a device,

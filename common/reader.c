@@ -9,24 +9,10 @@
 #include "derive.h"
 #include "parse.h"
 
-enum { SYSFS_SIZE = 4096 + 1 }; /* sysfs gives at most a page, values are a few bytes */
-
 static const int64_t knobs_ms = 60 * 1000;
-static const char ksm_dir[] = "sys/kernel/mm/ksm";
-static const char uksm_dir[] = "sys/kernel/mm/uksm";
-
-static int look_for(const char *root, const char *name) {
-    DIR *dir = NULL;
-    int status = pseudofs_opendir(root, name, &dir);
-
-    if (status == 0)
-        closedir(dir);
-    return status;
-}
 
 int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings) {
-    int status = look_for(root, ksm_dir);
-    bool uksm = status == -ENOENT && look_for(root, uksm_dir) == 0;
+    int status = ksm_directory_init(&reader->directory, root);
 
     reader->settings = settings;
     reader->vmstat_whole = reader->meminfo_whole = false;
@@ -35,13 +21,11 @@ int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings) 
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         reader->sample.at[id] = (struct ksm_value){.status = -ENOENT};
         reader->lines[id] = 0;
-        pseudofs_init(&reader->files[id], root, uksm ? uksm_dir : ksm_dir, ksm_figures[id].key);
     }
     pseudofs_init(&reader->vmstat, root, "proc", "vmstat");
     pseudofs_init(&reader->meminfo, root, "proc", "meminfo");
-    ksmd_init(&reader->ksmd, root, uksm ? "uksmd" : "ksmd");
-    /* What is lacking only for the moment will be looked for again at each tick. */
-    return uksm || pseudofs_is_transient(status) ? 0 : status;
+    ksmd_init(&reader->ksmd, root, ksm_reader_is_uksm(reader) ? "uksmd" : "ksmd");
+    return status;
 }
 
 void ksm_reader_why_not(int status, const char *root, char *message, size_t size) {
@@ -49,22 +33,23 @@ void ksm_reader_why_not(int status, const char *root, char *message, size_t size
 
     if (status == -ENOENT)
         snprintf(message, size,
-                 "no KSM in this kernel: below %s there is neither %s nor %s "
-                 "(the kernel needs CONFIG_KSM=y, and /sys must be mounted); nothing is sent",
-                 root, ksm_dir, uksm_dir);
+                 "no KSM in this kernel: below %s there is neither sys/kernel/mm/ksm nor "
+                 "sys/kernel/mm/uksm (the kernel needs CONFIG_KSM=y, and /sys must be mounted); "
+                 "nothing is sent",
+                 root);
     else if (status == -EPERM)
         snprintf(message, size,
-                 "%s below %s is not the kernel's own: a program with a file capability reads "
+                 "sys/kernel/mm/ksm below %s is not the kernel's own: a program with a file "
+                 "capability reads "
                  "procfs and sysfs alone; nothing is sent",
-                 ksm_dir, root);
+                 root);
     else
-        snprintf(message, size, "%s below %s cannot be reached: %s; nothing is sent", ksm_dir, root,
-                 strerror_r(-status, buf, sizeof(buf)));
+        snprintf(message, size, "sys/kernel/mm/ksm below %s cannot be reached: %s; nothing is sent",
+                 root, strerror_r(-status, buf, sizeof(buf)));
 }
 
 void ksm_reader_close(struct ksm_reader *reader) {
-    for (size_t id = 0; id < KSM_FIGURES; id++)
-        pseudofs_close(&reader->files[id]);
+    ksm_directory_close(&reader->directory);
     pseudofs_close(&reader->vmstat);
     pseudofs_close(&reader->meminfo);
     ksmd_close(&reader->ksmd);
@@ -92,15 +77,14 @@ static void read_directory(struct ksm_reader *reader, int64_t now) {
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         if (ksm_figures[id].source != KSM_SOURCE_KSM || !is_due(reader, id, now))
             continue;
-        ssize_t n = pseudofs_read(&reader->files[id], now, false, reader->buf, SYSFS_SIZE);
-        set(reader, id, reader->buf, n);
+        ksm_directory_read(&reader->directory, id, now, &reader->sample.at[id]);
     }
     if (now >= reader->knobs_due)
         reader->knobs_due = now + knobs_ms;
 }
 
 bool ksm_reader_is_uksm(const struct ksm_reader *reader) {
-    return reader->files[KSM_zero].dir == uksm_dir;
+    return ksm_directory_is_uksm(&reader->directory);
 }
 
 /* UKSM's patch adds a line to meminfo; no other kernel need be searched for it. */
@@ -171,7 +155,7 @@ int ksm_reader_tick(struct ksm_reader *reader, int64_t now) {
     read_directory(reader, now);
     /* The memory of a container is no measure of the host's saving. Descriptors are kept on sysfs,
      * and not in a tree that someone made. */
-    reader->meminfo.own = reader->files[KSM_sharing].fd >= 0;
+    reader->meminfo.own = reader->directory.files[KSM_sharing].fd >= 0;
     read_fields(reader, &reader->vmstat, KSM_SOURCE_VMSTAT, &reader->vmstat_whole, now);
     read_fields(reader, &reader->meminfo, KSM_SOURCE_MEMINFO, &reader->meminfo_whole, now);
     s->at[KSM_ksmd_cpu].status = ksmd_cpu(&reader->ksmd, now, &s->at[KSM_ksmd_cpu].value);
@@ -189,7 +173,7 @@ int ksm_reader_tick(struct ksm_reader *reader, int64_t now) {
 static const struct pseudofs_file *file_of(const struct ksm_reader *reader, size_t id) {
     switch (ksm_figures[id].source) {
     case KSM_SOURCE_KSM:
-        return &reader->files[id];
+        return &reader->directory.files[id];
     case KSM_SOURCE_VMSTAT:
         return &reader->vmstat;
     case KSM_SOURCE_MEMINFO:

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "directory.h"
 #include "ksmd.h"
 #include "metrics.h"
 #include "pseudofs.h"
@@ -24,7 +25,7 @@ struct ksm_reader {
 
     bool settings;
     int64_t knobs_due;
-    struct pseudofs_file files[KSM_FIGURES]; /* of the figures whose source is KSM */
+    struct ksm_directory directory;
     struct pseudofs_file vmstat;
     struct pseudofs_file meminfo;
     size_t lines[KSM_FIGURES]; /* of fields: where the newline before each was the last time */

@@ -12,7 +12,7 @@
  * others within two intervals. */
 static int64_t patience(const struct ksm_sampler *s) {
     enum { PARTS = 5, MOST_MS = 1000 };
-    int64_t part = s->consumers->interval / PARTS;
+    int64_t part = s->consumers->table.interval / PARTS;
 
     return part < MOST_MS ? part : MOST_MS;
 }
@@ -154,14 +154,13 @@ static void leave_behind(struct ksm_sampler *s, int64_t now) {
 
 bool ksm_sampler_is_due(const struct ksm_sampler *s, int64_t now) {
     /* A host that calls once an interval is a little early at times. */
-    const int64_t early = s->consumers->interval / 20;
+    const int64_t early = s->consumers->table.interval / 20;
 
-    return s->consumers->processes.source != KSM_PROCESS_NOTHING &&
-           (s->due == INT64_MIN || now + early >= s->due);
+    return s->consumers->table.known && (s->due == INT64_MIN || now + early >= s->due);
 }
 
 static void set_due(struct ksm_sampler *s, int64_t now) {
-    const int64_t interval = s->consumers->interval;
+    const int64_t interval = s->consumers->table.interval;
 
     if (s->due == INT64_MIN)
         s->due = now;
@@ -174,7 +173,7 @@ void ksm_sampler_begin(struct ksm_sampler *s, bool registered, int64_t now) {
     set_due(s, now);
     if (s->current) {
         s->consumers->table.valid = false;
-        s->consumers->trouble[KSM_CONSUMERS_LATE] = true;
+        s->consumers->table.trouble[KSM_CONSUMERS_LATE] = true;
         return;
     }
     take_back_who_is_well(s, now);
@@ -184,7 +183,7 @@ void ksm_sampler_begin(struct ksm_sampler *s, bool registered, int64_t now) {
 /* What was read before a long wait is old after it: then all is read anew. */
 static bool is_old(const struct ksm_sampler *s, const struct ksm_sampler_thread *thread,
                    int64_t now) {
-    return now - thread->now > 2 * s->consumers->interval;
+    return now - thread->now > 2 * s->consumers->table.interval;
 }
 
 enum ksm_sampler_result ksm_sampler_look(struct ksm_sampler *s, int64_t now) {

@@ -7,9 +7,10 @@
 
 #define FAMILY "'who saves'"
 
-void consumer_charts_init(struct consumer_charts *charts, int update_every) {
+void consumer_charts_init(struct consumer_charts *charts, int update_every, unsigned excluded) {
     memset(charts, 0, sizeof(*charts));
     charts->update_every = update_every;
+    charts->excluded = excluded;
 }
 
 static const char *kind_of(const struct consumer_chart *chart) {
@@ -42,17 +43,14 @@ static void id(const struct consumer_chart *chart, struct out *out) {
     OUT_TEXTS(out, "ksm.consumer_", kind_of(chart), "_", chart->name.text);
 }
 
-/* All titles begin and end alike, as the agent may make one of them all: Memory of [x]: what … */
+/* All titles are one, as the agent takes any of them for all charts of the context, and its export
+ * to Prometheus for all of them too: whose a chart is, its labels tell. */
 static void draw_line(const struct consumer_charts *charts, const struct consumer_chart *chart,
                       const char *options, struct out *out) {
     out_text(out, "CHART ");
     id(chart, out);
-    if (chart->is_other)
-        out_text(out, " '' 'Memory of all other consumers");
-    else
-        OUT_TEXTS(out, " '' 'Memory of ", kind_of(chart), " ", chart->name.text);
-    out_text(out, ": what it takes (real), and what it saves (saved)' 'MiB' " FAMILY
-                  " ksm.consumer_memory stacked ");
+    out_text(out, " '' 'Memory of a consumer: what it takes (real), and what it saves (saved)' "
+                  "'MiB' " FAMILY " ksm.consumer_memory stacked ");
     end_chart(charts, chart->is_other ? CHARTS_PLACE_other : CHARTS_PLACE_consumer, options, out);
 }
 
@@ -97,6 +95,10 @@ static void send_consumer(struct consumer_charts *charts, const struct ksm_consu
     out_text(out, "END\n");
 }
 
+static bool is_drawn(const struct consumer_charts *charts, size_t kind) {
+    return !(charts->excluded & 1U << kind);
+}
+
 static void send_sum(struct consumer_charts *charts, const struct ksm_consumer_table *table,
                      struct out *out) {
     if (!charts->drawn) {
@@ -104,13 +106,15 @@ static void send_sum(struct consumer_charts *charts, const struct ksm_consumer_t
                       " ksm.consumers stacked ");
         end_chart(charts, CHARTS_PLACE_consumers, " ''", out);
         for (size_t kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++)
-            dimension(ksm_consumer_kinds[kind], out);
+            if (is_drawn(charts, kind))
+                dimension(ksm_consumer_kinds[kind], out);
         dimension("unattributed", out);
         charts->drawn = true;
     }
     out_text(out, "BEGIN ksm.consumers\n");
     for (size_t kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++)
-        set(ksm_consumer_kinds[kind], table->by_kind[kind], out);
+        if (is_drawn(charts, kind))
+            set(ksm_consumer_kinds[kind], table->by_kind[kind], out);
     set("unattributed", table->unattributed, out);
     out_text(out, "END\n");
 }

@@ -16,8 +16,9 @@ enum { CONSUMER_CHARTS = 200 + 1 }; /* the most that option consumers allows, an
 
 /* What is drawn so far. */
 struct consumer_charts {
-    int update_every; /* seconds: the interval of the consumers' samples */
-    bool drawn;       /* ksm.consumers */
+    int update_every;  /* seconds: the interval of the consumers' samples */
+    unsigned excluded; /* a bit for each kind that is left out: it has no dimension */
+    bool drawn;        /* ksm.consumers */
     size_t count;
     struct consumer_chart {
         struct ksm_name name;
@@ -26,7 +27,7 @@ struct consumer_charts {
     } list[CONSUMER_CHARTS];
 };
 
-void consumer_charts_init(struct consumer_charts *charts, int update_every);
+void consumer_charts_init(struct consumer_charts *charts, int update_every, unsigned excluded);
 
 /* Appends one sample. A consumer that is not shown any more has its chart made obsolete. A table
  * that is not valid sends nothing: a gap. */

@@ -11,11 +11,6 @@ static const char name[] = "ksm:consumers";
 static const char help[] = "Who saves memory by KSM, and what that costs: virtual machines, "
                            "containers, services and programs that have memory registered";
 
-/* Whether the host's consumers can be known at all. */
-static bool is_offered(const struct ksm_consumers *c) {
-    return c->top > 0 && c->processes.source != KSM_PROCESS_NOTHING;
-}
-
 static void begin(const struct request *request, int status, int64_t expires, struct out *out) {
     OUT_TEXTS(out, "FUNCTION_RESULT_BEGIN ", request->id, " ");
     out_number(out, status);
@@ -42,13 +37,13 @@ static void answer_error(const struct request *request, int status, const char *
 }
 
 /* What the table's answer and that to info have in common. */
-static void begin_good(const struct ksm_consumers *c, const struct request *request, int64_t now,
-                       struct out *out) {
-    const int64_t interval = c->interval / 1000;
+static void begin_good(const struct ksm_consumer_table *table, const struct request *request,
+                       int64_t now, struct out *out) {
+    const int64_t interval = table->interval / 1000;
 
     begin(request, 200, now + interval, out);
     OUT_TEXTS(out, "\"v\":3,\"type\":\"table\",\"has_history\":false,\"help\":\"", help);
-    if (c->table.count > TABLE_ROWS)
+    if (table->count > TABLE_ROWS)
         out_text(out, ". There are too many to list them all: those that save most are listed, "
                       "some of the others are together in other");
     out_text(out, "\",\"accepted_params\":[],\"required_params\":[],\"update_every\":");
@@ -57,11 +52,11 @@ static void begin_good(const struct ksm_consumers *c, const struct request *requ
     out_number(out, now + interval);
 }
 
-static void answer_table(const struct ksm_consumers *c, const struct request *request, int64_t now,
-                         struct out *out) {
-    begin_good(c, request, now, out);
+static void answer_table(const struct ksm_consumer_table *table, const struct request *request,
+                         int64_t now, struct out *out) {
+    begin_good(table, request, now, out);
     out_text(out, ",\n");
-    table_write(c, out);
+    table_write(table, out);
     end(out);
 }
 
@@ -81,30 +76,30 @@ static bool has_argument(const char *function, const char *argument) {
     return false;
 }
 
-void function_offer(const struct ksm_consumers *c, enum ksm_function_access access,
+void function_offer(const struct ksm_consumer_table *table, enum ksm_function_access access,
                     struct out *out) {
     /* 0x13: signed in, member of the space, may see sensitive data; 0x8: everybody. */
     static const char *const words[] = {[KSM_ACCESS_MEMBERS] = "0x13", [KSM_ACCESS_ANY] = "0x8"};
 
-    if (is_offered(c))
+    if (table->known)
         OUT_TEXTS(out, "FUNCTION GLOBAL \"", name, "\" 10 \"", help, "\" \"top\" ", words[access],
                   " 100\n");
 }
 
-void function_answer(const struct ksm_consumers *c, const struct request *request, int64_t now,
-                     struct out *out) {
+void function_answer(const struct ksm_consumer_table *table, const struct request *request,
+                     int64_t now, struct out *out) {
     if (request->error)
         answer_error(request, 400, request->error, out);
-    else if (!is_ours(request->function) || !is_offered(c))
+    else if (!is_ours(request->function) || !table->known)
         answer_error(request, 404, "ksm.plugin has no such function", out);
     else if (has_argument(request->function, "info"))
-        begin_good(c, request, now, out), end(out);
-    else if (c->trouble[KSM_CONSUMERS_FAILED])
+        begin_good(table, request, now, out), end(out);
+    else if (table->trouble[KSM_CONSUMERS_FAILED])
         answer_error(request, 503,
                      "who saves cannot be told at the moment; ksm.plugin's log says why", out);
-    else if (!c->table.valid)
+    else if (!table->valid)
         answer_error(request, 503,
                      "the first look at all processes is not over yet; try again later", out);
     else
-        answer_table(c, request, now, out);
+        answer_table(table, request, now, out);
 }

@@ -18,12 +18,12 @@
 
 /* Appends the line that makes the table known to the agent: once, before anything is asked for.
  * Nothing without consumers, or where the kernel does not tell of them. */
-void function_offer(const struct ksm_consumers *consumers, enum ksm_function_access access,
+void function_offer(const struct ksm_consumer_table *table, enum ksm_function_access access,
                     struct out *out);
 
 /* Appends the answer to a request: the table of the last sample, what it is ("info" among the
  * arguments), or an error. now: seconds since 1970. */
-void function_answer(const struct ksm_consumers *consumers, const struct request *request,
+void function_answer(const struct ksm_consumer_table *table, const struct request *request,
                      int64_t now, struct out *out);
 
 #endif

@@ -91,7 +91,8 @@ static void look_at_consumers(bool after_tick) {
 
 /* Out of the last sample: nothing is read for it. */
 static void answer(void) {
-    function_answer(&consumers, &wait.requests.request, clock_ms(CLOCK_REALTIME) / 1000, &out);
+    function_answer(&consumers.table, &wait.requests.request, clock_ms(CLOCK_REALTIME) / 1000,
+                    &out);
 }
 
 static void run(void) {
@@ -116,7 +117,7 @@ static void init_consumers(int descriptors) {
         interval = args.update_every;
     ksm_consumers_init(&consumers, &args.options, (int64_t)interval * 1000, descriptors);
     ksm_sampler_init(&sampler, &consumers);
-    consumer_charts_init(&consumer_charts, interval);
+    consumer_charts_init(&consumer_charts, interval, args.options.consumers_exclude);
 }
 
 int main(int argc, char *argv[]) {
@@ -136,7 +137,7 @@ int main(int argc, char *argv[]) {
     charts_init(&charts, args.update_every);
     init_consumers(descriptors);
     out_init(&out, STDOUT_FILENO);
-    function_offer(&consumers, (enum ksm_function_access)args.options.function_access, &out);
+    function_offer(&consumers.table, (enum ksm_function_access)args.options.function_access, &out);
     wait_init(&wait, args.update_every);
     run();
     ksm_sampler_close(&sampler);

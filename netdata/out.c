@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 1000 };
+enum { LOOK_MS = 1000, PATIENCE_LOOKS = 5, DROP_MS = 100 };
 
 void out_init(struct out *out, int fd) {
     out->fd = fd;
@@ -23,12 +23,14 @@ static bool is_hung_up(int fd) {
 }
 
 /* The agent may read nothing as it is busy writing (2.x holds a lock while it does), and its pipe
- * is full as nobody reads it here: what it says is dropped until one of the two goes on. */
+ * is full as nobody reads it here: what it says is dropped until it reads, or has no more to say.
+ */
 static void drop_input(int fd) {
     struct pollfd fds[] = {{.fd = fd, .events = POLLOUT}, {.fd = STDIN_FILENO, .events = POLLIN}};
     char buf[4096];
 
-    while (poll(fds, 2, 0) > 0 && fds[0].revents == 0 && read(STDIN_FILENO, buf, sizeof(buf)) > 0)
+    while (poll(fds, 2, DROP_MS) > 0 && fds[0].revents == 0 &&
+           read(STDIN_FILENO, buf, sizeof(buf)) > 0)
         continue;
 }
 
@@ -36,10 +38,12 @@ static void drop_input(int fd) {
 static int wait_for_room(int fd) {
     struct pollfd pollfd = {.fd = fd, .events = POLLOUT};
 
-    if (poll(&pollfd, 1, PATIENCE_MS) != 0)
-        return 0;
-    if (is_hung_up(STDIN_FILENO))
-        return -EPIPE;
+    for (int i = 0; i < PATIENCE_LOOKS; i++) {
+        if (poll(&pollfd, 1, LOOK_MS) != 0)
+            return 0;
+        if (is_hung_up(STDIN_FILENO))
+            return -EPIPE;
+    }
     drop_input(fd);
     return 0;
 }

@@ -29,9 +29,9 @@ void out_number(struct out *out, int64_t number);
 #define OUT_TEXTS(out, ...) out_texts(out, (const char *const[]){__VA_ARGS__, NULL})
 
 /* Writes all that was gathered, however many writes that takes; waits while a pipe is full. That it
- * waits in vain it sees only where fd does not block, after a second in which nothing was read: if
- * stdin is at its end, the reader is as good as gone, -EPIPE; else what is on stdin is dropped, as
- * the reader may be waiting for that. Returns out->error. */
+ * waits in vain it sees only where fd does not block: where nothing was read for a second and stdin
+ * is at its end, the reader is as good as gone, -EPIPE. After five seconds what is on stdin is
+ * dropped, as the reader may be waiting for that. Returns out->error. */
 int out_flush(struct out *out);
 
 #endif

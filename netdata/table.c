@@ -23,35 +23,35 @@ static int64_t in_bytes(int64_t count, int64_t size) {
     return count < 0 || __builtin_mul_overflow(count, size, &bytes) ? -1 : bytes;
 }
 
-static int64_t processes(const struct ksm_consumers *c, const struct ksm_consumer *one) {
-    (void)c;
+static int64_t processes(const struct ksm_consumer_table *table, const struct ksm_consumer *one) {
+    (void)table;
     return one->processes;
 }
 
-static int64_t saved(const struct ksm_consumers *c, const struct ksm_consumer *one) {
-    (void)c;
+static int64_t saved(const struct ksm_consumer_table *table, const struct ksm_consumer *one) {
+    (void)table;
     return one->saved;
 }
 
-static int64_t real(const struct ksm_consumers *c, const struct ksm_consumer *one) {
-    (void)c;
+static int64_t real(const struct ksm_consumer_table *table, const struct ksm_consumer *one) {
+    (void)table;
     return one->real;
 }
 
-static int64_t resident(const struct ksm_consumers *c, const struct ksm_consumer *one) {
-    return in_bytes(one->resident, c->page_size);
+static int64_t resident(const struct ksm_consumer_table *table, const struct ksm_consumer *one) {
+    return in_bytes(one->resident, table->page_size);
 }
 
-static int64_t merging(const struct ksm_consumers *c, const struct ksm_consumer *one) {
-    return in_bytes(one->merging, c->page_size);
+static int64_t merging(const struct ksm_consumer_table *table, const struct ksm_consumer *one) {
+    return in_bytes(one->merging, table->page_size);
 }
 
-static int64_t zeros(const struct ksm_consumers *c, const struct ksm_consumer *one) {
-    return c->table.tells_zero ? in_bytes(one->zero, c->page_size) : -1;
+static int64_t zeros(const struct ksm_consumer_table *table, const struct ksm_consumer *one) {
+    return table->tells_zero ? in_bytes(one->zero, table->page_size) : -1;
 }
 
-static int64_t metadata(const struct ksm_consumers *c, const struct ksm_consumer *one) {
-    return c->table.tells_rmap_items ? in_bytes(one->rmap_items, KSM_RECORD_BYTES) : -1;
+static int64_t metadata(const struct ksm_consumer_table *table, const struct ksm_consumer *one) {
+    return table->tells_rmap_items ? in_bytes(one->rmap_items, KSM_RECORD_BYTES) : -1;
 }
 
 /* ---- columns ---- */
@@ -82,7 +82,7 @@ static const struct column {
     const char *id;
     const char *name;
     enum type type;
-    int64_t (*figure)(const struct ksm_consumers *c, const struct ksm_consumer *one);
+    int64_t (*figure)(const struct ksm_consumer_table *table, const struct ksm_consumer *one);
 } columns[] = {
     {"Id", "Kind and name", KEY, NULL}, {"Kind", "Kind", KIND, NULL},
     {"Name", "Name", NAME, NULL},       {"Processes", "Processes", COUNT, processes},
@@ -106,12 +106,12 @@ static struct ksm_consumer unattributed(const struct ksm_consumer_table *table) 
 }
 
 /* What a bar is drawn against: the largest value of its column. */
-static int64_t largest(const struct ksm_consumers *c, const struct column *column) {
-    const struct ksm_consumer last = unattributed(&c->table);
-    int64_t most = column->figure(c, &last);
+static int64_t largest(const struct ksm_consumer_table *table, const struct column *column) {
+    const struct ksm_consumer last = unattributed(table);
+    int64_t most = column->figure(table, &last);
 
-    for (size_t i = 0; i < c->table.count; i++) {
-        int64_t value = column->figure(c, &c->table.list[i]);
+    for (size_t i = 0; i < table->count; i++) {
+        int64_t value = column->figure(table, &table->list[i]);
         most = value > most ? value : most;
     }
     return most > 0 ? most : 0;
@@ -121,7 +121,7 @@ static const char *truth(bool condition) {
     return condition ? "true" : "false";
 }
 
-static void write_column(const struct ksm_consumers *c, const struct column *column,
+static void write_column(const struct ksm_consumer_table *table, const struct column *column,
                          struct out *out) {
     const enum type type = column->type;
     const struct look *look = &looks[type];
@@ -137,25 +137,25 @@ static void write_column(const struct ksm_consumers *c, const struct column *col
               ",\"wrap\":false,\"default_expanded_filter\":", truth(type == KIND));
     if (type == SIZE) {
         out_text(out, ",\"max\":");
-        json_mib(largest(c, column), out);
+        json_mib(largest(table, column), out);
     }
 }
 
-static void write_columns(const struct ksm_consumers *c, struct out *out) {
+static void write_columns(const struct ksm_consumer_table *table, struct out *out) {
     out_text(out, "\"columns\":{\n");
     for (size_t i = 0; i < COLUMNS; i++) {
         OUT_TEXTS(out, i > 0 ? ",\n\"" : "\"", columns[i].id, "\":{\"index\":");
         out_number(out, (int64_t)i);
         out_text(out, ",");
-        write_column(c, &columns[i], out);
+        write_column(table, &columns[i], out);
         out_text(out, "}");
     }
     out_text(out, "},\n");
 }
 
-static void write_value(const struct ksm_consumers *c, const struct column *column,
+static void write_value(const struct ksm_consumer_table *table, const struct column *column,
                         const struct row *row, struct out *out) {
-    int64_t value = column->figure ? column->figure(c, row->consumer) : 0;
+    int64_t value = column->figure ? column->figure(table, row->consumer) : 0;
 
     if (column->type == KEY) {
         /* No kind holds a slash: what differs in kind or name differs here. */
@@ -175,7 +175,7 @@ static void write_value(const struct ksm_consumers *c, const struct column *colu
     }
 }
 
-static void write_row(const struct ksm_consumers *c, const char *kind,
+static void write_row(const struct ksm_consumer_table *table, const char *kind,
                       const struct ksm_consumer *consumer, bool first, struct out *out) {
     const struct row row = {kind, consumer};
 
@@ -183,14 +183,13 @@ static void write_row(const struct ksm_consumers *c, const char *kind,
     for (size_t i = 0; i < COLUMNS; i++) {
         if (i > 0)
             out_text(out, ",");
-        write_value(c, &columns[i], &row, out);
+        write_value(table, &columns[i], &row, out);
     }
     out_text(out, "]");
 }
 
 /* Who is shown in charts has a place in any case, the others as long as there are some. */
-static void write_rows(const struct ksm_consumers *c, struct out *out) {
-    const struct ksm_consumer_table *table = &c->table;
+static void write_rows(const struct ksm_consumer_table *table, struct out *out) {
     struct ksm_consumer rest = {.name.text = "other"};
     const struct ksm_consumer last = unattributed(table);
     size_t room = TABLE_ROWS;
@@ -206,19 +205,19 @@ static void write_rows(const struct ksm_consumers *c, struct out *out) {
             continue;
         }
         room -= one->shown ? 0 : 1;
-        write_row(c, ksm_consumer_kinds[one->name.kind], one, first, out);
+        write_row(table, ksm_consumer_kinds[one->name.kind], one, first, out);
         first = false;
     }
     if (rest.processes > 0)
-        write_row(c, "other", &rest, first, out);
+        write_row(table, "other", &rest, first, out);
     if (last.saved > 0)
-        write_row(c, "unattributed", &last, first && rest.processes == 0, out);
+        write_row(table, "unattributed", &last, first && rest.processes == 0, out);
     out_text(out, "],\n");
 }
 
-void table_write(const struct ksm_consumers *c, struct out *out) {
-    write_columns(c, out);
-    write_rows(c, out);
+void table_write(const struct ksm_consumer_table *table, struct out *out) {
+    write_columns(table, out);
+    write_rows(table, out);
     out_text(out, "\"default_sort_column\":\"Saved\",\n"
                   "\"charts\":{"
                   "\"Saved\":{\"name\":\"Memory saved\",\"type\":\"stacked-bar\","

@@ -16,6 +16,6 @@ enum { TABLE_ROWS = 4096 };
 /* Appends the members of the answer's JSON object that make the table, in lines of less than 2 kB.
  * The rows' values are in the order of the columns, sizes in MiB, null where a figure is not known.
  */
-void table_write(const struct ksm_consumers *consumers, struct out *out);
+void table_write(const struct ksm_consumer_table *table, struct out *out);
 
 #endif

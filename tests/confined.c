@@ -14,6 +14,7 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -270,13 +271,16 @@ static int lacking(const char *what, char *argv[]) {
         {"seccomp-refused", SYS_prctl, PR_SET_SECCOMP, EACCES},
         {"no_new_privs", SYS_prctl, PR_SET_NO_NEW_PRIVS, EINVAL},
     };
-    size_t i = 0;
+    bool known = false;
 
-    while (i < sizeof(ways) / sizeof(ways[0]) && strcmp(what, ways[i].what) != 0)
-        i++;
-    if (i == sizeof(ways) / sizeof(ways[0]))
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        if (strcmp(what, ways[i].what) != 0)
+            continue;
+        lack(ways[i].call, ways[i].first, ways[i].error);
+        known = true;
+    }
+    if (!known)
         errx(EXIT_FAILURE, "cannot take away %s", what);
-    lack(ways[i].call, ways[i].first, ways[i].error);
     execvp(argv[0], argv);
     err(EXIT_FAILURE, "%s", argv[0]);
 }

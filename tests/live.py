@@ -24,7 +24,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LOCK_DIRECTORIES = ("/run/lock", "/run", tempfile.gettempdir())
 LOCK_NAME = "ksm-live.lock"
 
-LOCK_S = 120        # wait for others that use the live kernel
+LOCK_S = 600        # wait for others that use the live kernel
 READY_S = 60        # a workload has filled its memory
 END_S = 10          # and is gone after the end of its input
 POLL_S = 0.05       # between two looks at the kernel's figures

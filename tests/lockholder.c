@@ -210,7 +210,7 @@ static void mount_server(unsigned uid, unsigned gid) {
 /* ---- all of it ---- */
 
 static void say(const char *word) {
-    if (puts(word) == EOF || fflush(stdout) == EOF)
+    if (puts(word) == EOF)
         err(EXIT_FAILURE, "standard output");
 }
 
@@ -281,6 +281,7 @@ int main(int argc, char **argv) {
     int holders = argc > 1 + 2 * merge ? number_of(argv[1 + 2 * merge], MAX_HOLDERS) : 1;
     int orders[2], done[2];
 
+    setlinebuf(stdout); /* nothing is left in it for children to print again */
     mount_server(geteuid(), getegid());
     if (pipe(orders) != 0 || pipe(done) != 0)
         err(EXIT_FAILURE, "pipe");

@@ -30,7 +30,7 @@ WRAPPED = open openat opendir pread __pread_chk write poll __poll_chk close cloc
 $(UNITS): private KSM_LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
 $(UNITS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(UNIT_SUPPORT) $(PARTS)
 	$(call say,LD,$@)
-	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^ $(CHECK_LIBS)
+	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(CHECK_LIBS)
 comma = ,
 
 # This one loads the ksm.so that ships, which finds its collectd in the program itself.
@@ -85,7 +85,7 @@ lint: deps deps-check ## Check sources: both compilers, format, static analysis,
 	@echo "  LINT     clang-format"; clang-format --dry-run -Werror $(C_FILES)
 	@echo "  LINT     cppcheck"; cppcheck --quiet --std=c11 --enable=warning,performance,portability \
 		--inline-suppr --error-exitcode=1 --suppress=missingInclude --suppress=unknownMacro \
-		-D_GNU_SOURCE -Icommon -Icommon/explain -Inetdata -Icollectd -Itests common netdata collectd tests
+		-D_GNU_SOURCE -D__SIZEOF_INT128__=16 -Icommon -Icommon/explain -Inetdata -Icollectd -Itests common netdata collectd tests
 	@echo "  LINT     shellcheck"; shellcheck $(SHELL_FILES)
 	@echo "  LINT     pyflakes"; $(PYTHON) -m pyflakes $(PYTHON_FILES)
 

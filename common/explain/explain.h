@@ -25,15 +25,7 @@ struct explain_facts {
     struct ksm_value rate; /* pages scanned a second */
     bool idle; /* no page was scanned or passed over, and no full scan ended; false: not known */
 
-    /* Who takes part; source KSM_PROCESS_NOTHING: this kernel does not tell. */
-    enum ksm_process_source source;
-    bool swept; /* all processes were looked at; if not, none of what follows is known */
-    const struct ksm_consumer_table *consumers; /* stays the caller's; NULL: not asked for */
-    int64_t opted_in; /* processes with memory that may be merged; -1: not told (before 6.14) */
-    int64_t recorded; /* processes that KSM has records of; -1: not told (before 6.1), or
-                       * not all of them could be read */
-    int64_t denied;   /* processes that may not be read */
-    bool hidden;      /* other users' processes are not even listed (hidepid) */
+    const struct ksm_consumer_table *consumers; /* who takes part; stays the caller's */
 };
 
 /* EXPLAIN_no_ksm, EXPLAIN_off …: the verdicts in order of precedence, then the remarks. */
@@ -75,9 +67,6 @@ enum {
 /* Sets the facts of the host: two samples, look_ms apart (above 0). */
 void explain_host(struct explain_facts *facts, const struct ksm_sample *before,
                   const struct ksm_sample *now, int64_t look_ms);
-
-/* Sets the facts of who takes part, from a sweep over all processes. The table stays c's. */
-void explain_consumers(struct explain_facts *facts, const struct ksm_consumers *c);
 
 /* Whether a verdict or a remark holds, whatever others do. */
 bool explain_holds(const struct explain_facts *facts, enum explain_id id);

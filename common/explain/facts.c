@@ -49,17 +49,3 @@ void explain_host(struct explain_facts *facts, const struct ksm_sample *before,
     facts->ksmd.value /= ns_per_ms;
     facts->idle = is_idle(before, now);
 }
-
-void explain_consumers(struct explain_facts *facts, const struct ksm_consumers *c) {
-    const struct ksm_processes *processes = &c->processes;
-
-    facts->source = processes->source;
-    facts->swept = processes->swept;
-    facts->consumers = c->top > 0 ? &c->table : NULL;
-    facts->opted_in = processes->opted_in;
-    facts->denied = processes->denied;
-    facts->hidden = processes->hidden;
-    facts->recorded = c->table.valid && processes->source == KSM_PROCESS_STAT ? 0 : -1;
-    for (size_t i = 0; facts->recorded >= 0 && i < processes->count; i++)
-        facts->recorded += processes->list[i].rmap_items > 0;
-}

@@ -184,7 +184,7 @@ static void row(const struct explain_facts *f, FILE *file, int64_t saved, int64_
 
     human_bytes(saved, bytes, sizeof(bytes));
     fprintf(file, "%*s%11s", INDENT, "", bytes);
-    if (records >= 0 && f->source == KSM_PROCESS_STAT &&
+    if (records >= 0 && f->consumers->tells_rmap_items &&
         !__builtin_mul_overflow(records, KSM_RECORD_BYTES, &records))
         human_bytes(records, bytes, sizeof(bytes));
     else
@@ -236,10 +236,10 @@ static void rows(const struct explain_facts *f, FILE *file) {
 }
 
 static void consumers(const struct explain_facts *f, FILE *file) {
-    if (!f->consumers || f->uksm)
+    if (f->uksm)
         return;
     fprintf(file, "\n%s\n", text_consumers);
-    if (f->source == KSM_PROCESS_NOTHING)
+    if (!f->consumers->known)
         fprintf(file, "%*s%s\n", INDENT, "", text_consumers_untold);
     else if (!f->consumers->valid)
         fprintf(file, "%*s%s\n", INDENT, "", text_consumers_failed);

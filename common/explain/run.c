@@ -17,8 +17,11 @@
 #include "sampler.h"
 #include "sandbox.h"
 
-enum { LOOK_MS = 1000 };  /* between the two samples that rates are made of */
-enum { MOST_MS = 10000 }; /* for looking at all processes: some may keep their readers waiting */
+enum { LOOK_MS = 1000 }; /* between the two samples that rates are made of */
+
+/* For looking at all processes, of which some may keep their readers waiting: a fifth of the
+ * interval each (sampler.h). */
+enum { INTERVAL_MS = 2500, MOST_MS = 15000 };
 
 static struct ksm_options options;
 static struct ksm_reader reader;
@@ -29,14 +32,14 @@ static struct ksm_sampler sampler;
 static void look_at_consumers(struct explain_facts *facts) {
     const int64_t start = clock_ms(CLOCK_MONOTONIC);
 
-    ksm_consumers_init(&consumers, &options, LOOK_MS, 0);
+    ksm_consumers_init(&consumers, &options, INTERVAL_MS, 0);
     ksm_sampler_init(&sampler, &consumers);
     if (ksm_sampler_is_due(&sampler, start))
         ksm_sampler_begin(&sampler, true, start);
     while (ksm_sampler_look(&sampler, clock_ms(CLOCK_MONOTONIC)) == KSM_SAMPLER_BUSY &&
            clock_ms(CLOCK_MONOTONIC) - start < MOST_MS)
         poll(NULL, 0, (int)(ksm_sampler_next(&sampler) - clock_ms(CLOCK_MONOTONIC)));
-    explain_consumers(facts, &consumers);
+    facts->consumers = &consumers.table;
 }
 
 static void look(struct explain_facts *facts) {

@@ -89,7 +89,7 @@ static bool is_stopped(const struct explain_facts *f) {
 }
 
 static bool is_everybody_seen(const struct explain_facts *f) {
-    return f->denied == 0 && !f->hidden && is_known(f, KSM_ksmd_cpu);
+    return f->consumers->denied == 0 && !f->consumers->hidden && is_known(f, KSM_ksmd_cpu);
 }
 
 /* ksmd gets nowhere, as there is nothing in the memory that it goes through. Before Linux 6.10
@@ -105,9 +105,9 @@ static bool is_empty(const struct explain_facts *f) {
 /* Whoever opts in is watched within a moment, if ksmd looks at any page at all: so it can be told
  * on every kernel while that runs, and else where the processes tell. */
 static bool is_nobody(const struct explain_facts *f) {
-    if (f->uksm || ksm_registered(&f->now) || f->opted_in > 0)
+    if (f->uksm || ksm_registered(&f->now) || f->consumers->opted_in > 0)
         return false;
-    if (f->opted_in == 0 && is_everybody_seen(f))
+    if (f->consumers->opted_in == 0 && is_everybody_seen(f))
         return true;
     return is_running(f) && is_over(f, KSM_pages_to_scan, 0) && !is_empty(f);
 }
@@ -157,7 +157,7 @@ static bool is_well(const struct explain_facts *f) {
 /* ---- remarks ---- */
 
 static bool is_denied(const struct explain_facts *f) {
-    return f->denied > 0;
+    return f->consumers->denied > 0;
 }
 
 static bool is_foreign(const struct explain_facts *f) {
@@ -165,12 +165,12 @@ static bool is_foreign(const struct explain_facts *f) {
 }
 
 static bool is_hidden(const struct explain_facts *f) {
-    return f->hidden;
+    return f->consumers->hidden;
 }
 
 /* Looking for ksmd found none: only where other process ids are seen than the host's. */
 static bool is_apart(const struct explain_facts *f) {
-    return !f->hidden && f->now.at[KSM_ksmd_cpu].status == -ENOENT;
+    return !f->consumers->hidden && f->now.at[KSM_ksmd_cpu].status == -ENOENT;
 }
 
 typedef bool rule_fn(const struct explain_facts *f);

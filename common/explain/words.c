@@ -179,7 +179,7 @@ static bool processes(int64_t number, char *buf, size_t size) {
 }
 
 static bool word_opted_in(const struct explain_facts *f, char *buf, size_t size) {
-    return processes(f->uksm ? -1 : f->opted_in, buf, size);
+    return processes(f->uksm ? -1 : f->consumers->opted_in, buf, size);
 }
 
 /* Some processes are not seen, or not into. */
@@ -189,11 +189,11 @@ static bool is_partly_seen(const struct explain_facts *f) {
 }
 
 static bool word_recorded(const struct explain_facts *f, char *buf, size_t size) {
-    return !is_partly_seen(f) && processes(f->recorded, buf, size);
+    return !is_partly_seen(f) && processes(f->consumers->recorded, buf, size);
 }
 
 static bool word_denied(const struct explain_facts *f, char *buf, size_t size) {
-    return processes(f->denied, buf, size);
+    return processes(f->consumers->denied, buf, size);
 }
 
 static bool word_dir(const struct explain_facts *f, char *buf, size_t size) {
@@ -229,7 +229,8 @@ static bool word_partly(const struct explain_facts *f, char *buf, size_t size) {
 /* By the kernel: who was not looked at at all may tell at another time. */
 static bool word_untold(const struct explain_facts *f, char *buf, size_t size) {
     (void)size;
-    return condition(!f->uksm && f->opted_in < 0 && (f->swept || f->source == KSM_PROCESS_NOTHING),
+    return condition(!f->uksm && f->consumers->opted_in < 0 &&
+                         (f->consumers->swept || !f->consumers->known),
                      buf);
 }
 

@@ -2,13 +2,16 @@
 """What the end-to-end tests share.  KSM_BUILD says where the built plugins and tools are (default: build)."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 import golden
+from live import FAST, RUNNING, STOPPED, KsmSettings, why_not
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+QUIET_S = 0.3           # other programs' memory would have been noticed by then
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +33,23 @@ def page_size():
 def make_tree(build, tmp_path):
     """A function that makes the tree of an era's fixture, and returns its directory."""
     return lambda era: golden.make_tree(build, era, tmp_path / f"tree-{era}")
+
+
+@pytest.fixture(scope="module")
+def ksm():
+    """The live kernel's KSM, locked, nothing merged, as fast as it goes; put back afterwards."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    if not Path("/proc/self/ksm_stat").exists():
+        pytest.skip("this kernel has no /proc/PID/ksm_stat (6.1)")
+    with KsmSettings() as live:
+        if live.any_merged():
+            pytest.skip("pages are merged here already, which this test would have to undo")
+        live.set_all(FAST)
+        live.set("run", RUNNING)
+        time.sleep(QUIET_S)
+        if any(live.states()):
+            pytest.skip("other programs of this host have memory registered with KSM")
+        live.set("run", STOPPED)
+        yield live

@@ -136,7 +136,7 @@ def promtool(*words):
 
 
 def test_promtool_takes_the_rules():
-    assert "7 rules found" in promtool("check", "rules", RULES)
+    assert "10 rules found" in promtool("check", "rules", RULES)
 
 
 def test_rules_raise_and_clear_and_stay_quiet():
@@ -157,6 +157,9 @@ def test_rules_ask_for_what_write_prometheus_exports(build, make_tree, tmp_path)
              for figure in figures.split("|")}
     assert len(asked) > 10
     assert asked <= exported
+    scans = (options["Root"] / "sys/kernel/mm/ksm/full_scans").read_text().strip()
+    assert f'\ncollectd_ksm_total_operations_total{{ksm="full_scans",instance="localhost"}} {scans} ' in lines, \
+        "as the kernel counts: the rules wait for the third"
 
 
 # That all files mean the same.
@@ -164,9 +167,10 @@ def test_rules_ask_for_what_write_prometheus_exports(build, make_tree, tmp_path)
 # Alert: what its condition holds in every file that has it; durations in minutes.
 MEANING = {
     "ksm_net_loss": {"-0.1", "10m"},
-    "ksm_wasted_scanning": {"20", "1", "10m"},
+    "ksm_wasted_scanning": {"20", "1", "10m", ">= 3"},
     "ksm_exposure": {"80", "100", "1m"},
-    "ksm_stalled": {"0", "0.05", "10m"},
+    "ksm_stalled": {"0", "0.05", "20", "10m"},
+    "ksm_empty_scanning": {"0", "20", "10m"},
     "ksm_unmerging": {"/ 2", "10m"},
 }
 BY_COLLECTD = {"ksm_net_loss", "ksm_exposure"}
@@ -217,6 +221,7 @@ def test_files_of_alerts_mean_the_same(read, names):
 def test_collectd_says_what_it_cannot_tell():
     head = THRESHOLDS.read_text().partition("LoadPlugin threshold")[0]
     assert set(re.findall(r"ksm_\w+", head)) == set(MEANING)
+    assert "full_scans" in THRESHOLDS.read_text(), "it does not wait for the third"
 
 
 def test_every_rule_says_what_to_do():

@@ -361,7 +361,7 @@ ON_2_X = [
     ("ksm_unmerging", False, {**PARTED, "ksm_cow": 0}),
     ("ksm_unmerging", False, {**PARTED, "ksm_parted": 9}),
     ("ksm_unmerging", False, {**PARTED, "ksm_parted": 0}),
-    ("ksm_unmerging", False, {**PARTED, "ksm_parted": 11, "saved": 11}),
+    ("ksm_unmerging", False, {**PARTED, "ksm_parted": 11, "ksm_cow": 11, "saved": 11}),
     ("ksm_unmerging", False, {**PARTED, "this": 0, "saved": 0}),
     ("ksm_unmerging", False, {**PARTED, "ksm_stopped": 1}),
     ("ksm_unmerging", False, {**PARTED, "ksm__state__running": 0}),

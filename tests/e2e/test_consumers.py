@@ -275,8 +275,10 @@ def test_top_n_other_and_kinds_that_are_left_out(build, page_size, tmp_path):
         assert set(there) == set(wanted)
         for consumer, figures in wanted.items():
             assert there[consumer] == pytest.approx(figures, rel=NETDATA_DIGITS)
-        labels = hosts.netdata.charts()["ksm.consumer_other_other"]["chart_labels"]
+        charts = hosts.netdata.charts()
+        labels = charts["ksm.consumer_other_other"]["chart_labels"]
         assert (labels["kind"], labels["name"]) == ("other", "other")
+        assert set(charts["ksm.consumers"]["dimensions"]) == {"vm", "program", "unattributed"}
 
 
 # Where there are none.

@@ -17,10 +17,9 @@ from typing import NamedTuple
 import pytest
 
 from hosts import die_with_parent
-from live import FAST, RUNNING, STOPPED, UNMERGED, KsmSettings, Workload, why_not
+from live import FAST, RUNNING, UNMERGED, Workload
 from sampling import Plugin
 
-QUIET_S = 0.3           # other programs' memory would have been noticed by then
 GONE_S = 8              # a cgroup can be removed within this time after the end of its processes
 SEEN_S = 10             # a process is a consumer within this time, at an interval of 1 s
 GRANT = "cap_dac_read_search"
@@ -106,26 +105,6 @@ def mergeable_memory(pid):
 def resident(pid):
     """Return the resident pages of process PID."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-
-
-@pytest.fixture(scope="module")
-def ksm():
-    """The live kernel's KSM, locked, nothing merged, as fast as it goes; put back afterwards."""
-    reason = why_not()
-    if reason:
-        pytest.skip(reason)
-    if not Path("/proc/self/ksm_stat").exists():
-        pytest.skip("this kernel has no /proc/PID/ksm_stat (6.1)")
-    with KsmSettings() as live:
-        if live.any_merged():
-            pytest.skip("pages are merged here already, which this test would have to undo")
-        live.set_all(FAST)
-        live.set("run", RUNNING)
-        time.sleep(QUIET_S)
-        if any(live.states()):
-            pytest.skip("other programs of this host have memory registered with KSM")
-        live.set("run", STOPPED)
-        yield live
 
 
 @pytest.fixture(scope="module")

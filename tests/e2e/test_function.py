@@ -6,6 +6,7 @@ import os
 import random
 import socket
 import subprocess
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -250,11 +251,32 @@ def test_lines_that_ask_for_nothing(fixture):
     assert len(fixture.agent.host.answers) == before + 1
 
 
+BODY = 'FUNCTION_PAYLOAD {} 10 "ksm:consumers" "0x13" "me" "application/json"\n{}'
+BODY_END = "\nFUNCTION_PAYLOAD_END\n"
+
+
+def test_bodies_that_look_like_the_agents_words(fixture):
+    """150 POSTs that would end it, as the agent passes them on: each is answered, and no tick is missed."""
+    body = "FUNCTION_PAYLOAD_END\nQUIT\nFUNCTION_PAYLOAD_END\nQUIT\n"
+    for number in range(150):
+        send(fixture, (BODY.format(f"body-{number}", body) + BODY_END).encode())
+        assert answer_to(fixture, f"body-{number}")[0] == 200
+    fixture.samples(2)
+    assert fixture.process.poll() is None
+
+
+def test_a_body_that_the_agent_cuts(fixture):
+    """At a NUL: the end of the payload is missing, and what comes then is asked by somebody else."""
+    send(fixture, BODY.format("cut", "x").encode())
+    time.sleep(1.5)
+    table_of(fixture)
+
+
 def test_bytes_of_any_kind_and_in_any_pieces(fixture):
     chance = random.Random(7)
     request = b'\nFUNCTION_PAYLOAD_END\nFUNCTION last 10 "ksm:consumers"\n'
     data = b"".join(chance.choice([chance.randbytes(20), b"FUNCTION ", b'"', b"\n", b"a 10 ksm:consumers\n"])
-                    for _ in range(3000)).replace(b"QUIT", b"") + request
+                    for _ in range(3000)) + request
     while data:
         size = chance.choice([1, 2, 7, 500, 4096, 5000])
         send(fixture, data[:size])
@@ -270,8 +292,12 @@ def test_bytes_of_any_kind_and_in_any_pieces(fixture):
 
 @pytest.mark.parametrize("words", [b"QUIT", b"QUIT\n", b"junk\nQUIT", b'FUNCTION a 10 "ksm:consumers"\nQUIT'],
                          ids=["bare", "line", "after junk", "after a request"])
-def test_quit_ends_it_though_stdin_stays_open(words, begun):
+def test_quit_ends_it_only_at_the_end_of_stdin(words, begun):
+    """The word can come from anybody, the end only from the agent."""
     send(begun, words)
+    begun.samples(2)
+    send(begun, b"\n" + words)
+    begun.process.stdin.close()
     assert begun.process.wait(END_S) == 0
 
 
@@ -329,6 +355,21 @@ def test_an_agent_that_does_not_read_the_answer_and_goes(build, crowd):
         assert process.poll() is None
         process.stdin.close()
         assert process.wait(END_S) == 0
+
+
+def test_an_agent_that_writes_before_it_reads(build, crowd):
+    """More than a pipe holds, both ways; 2.x reads no answer while it writes a request."""
+    with Plugin(build / "ksm.plugin", f"--root={crowd.root}", ONE_S) as plugin:
+        plugin.samples(1)
+        requests = 'FUNCTION a 10 "ksm:consumers"\n' * 3 + BODY.format("b", "x" * 300000) + BODY_END
+        writer = threading.Thread(target=send, args=[plugin, requests.encode()], daemon=True)
+        writer.start()
+        writer.join(10)
+        if writer.is_alive():
+            plugin.process.kill()
+            pytest.fail("both wait for each other")
+        plugin.samples(2)
+        table_of(plugin)
 
 
 def test_the_agent_stops_reading_for_a_while(build, crowd):

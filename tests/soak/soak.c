@@ -39,7 +39,6 @@ enum {
     CHANGE_EVERY = 10, /* samples: files change slowly, next to reading them */
     CALM = 300,        /* samples until all is as at the beginning: seven intervals, and a minute */
     HOUR = 3600,
-    INTERVAL = 10, /* of consumers, in samples */
 };
 
 /* How much more memory may be resident: some pages at the top of heap and stack. On this host also
@@ -182,13 +181,12 @@ static void run_collectd(void) {
     faults_stop_clocks(start, second);
     module_register();
     stub.config(&block);
-    if (stub.init() != 0 || !stub.read || !stub.read_consumers)
+    if (stub.init() != 0 || !stub.read)
         errx(2, "collectd's plugin does not start");
     do {
         stub_clear();
         stub.read();
-        if (soak.done % INTERVAL == 0)
-            stub.read_consumers(NULL);
+        faults_give_turn(); /* to the thread of the consumers */
         faults_stop_clocks(start, (soak.done + 1) * second);
     } while (sampled());
     stub.shutdown();
@@ -243,6 +241,7 @@ static pid_t begin(const char *name, void (*run)(void), const char *dir, long sa
     silence();
     /* All that there is counts, not what happens to have been used already: code and buffers. */
     mlockall(MCL_CURRENT | MCL_FUTURE);
+    faults_take_turns();
     if (dir)
         weather_begin(dir, seed);
     run();

@@ -19,10 +19,26 @@ static void *handle;
 
 /* The daemon calls the callbacks in threads of its own; they must be able to do this at once. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 
 void stub_clear(void) {
+    pthread_mutex_lock(&lock);
     stub.value_count = 0;
     stub.message_count = 0;
+    pthread_mutex_unlock(&lock);
+}
+
+int stub_await_tables(int count) {
+    struct timespec end;
+
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += 10;
+    pthread_mutex_lock(&lock);
+    while (stub.tables < count && pthread_cond_timedwait(&changed, &lock, &end) == 0)
+        continue;
+    int got = stub.tables;
+    pthread_mutex_unlock(&lock);
+    return got;
 }
 
 void *stub_handle(void) {
@@ -87,16 +103,6 @@ int plugin_register_read(const char *name, int (*callback)(void)) {
     return 0;
 }
 
-int plugin_register_complex_read(const char *group, const char *name, plugin_read_cb callback,
-                                 cdtime_t interval, user_data_t const *user_data) {
-    (void)group;
-    (void)user_data;
-    record_name("read", name);
-    stub.read_consumers = callback;
-    stub.consumers_interval = interval;
-    return 0;
-}
-
 int plugin_register_shutdown(const char *name, plugin_shutdown_cb callback) {
     record_name("shutdown", name);
     stub.shutdown = callback;
@@ -142,6 +148,8 @@ int plugin_dispatch_values(value_list_t const *vl) {
     memcpy(value->type, vl->type, sizeof(value->type));
     memcpy(value->type_instance, vl->type_instance, sizeof(value->type_instance));
     memcpy(value->host, vl->host, sizeof(value->host));
+    stub.tables += strcmp(vl->plugin_instance, "unattributed") == 0;
+    pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
     return 0;
 }

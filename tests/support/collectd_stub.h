@@ -30,12 +30,11 @@ struct stub {
     int (*init)(void);
     int (*read)(void);
     int (*shutdown)(void);
-    plugin_read_cb read_consumers;
-    cdtime_t consumers_interval;
     char names[128]; /* all of them, each with a blank after it */
 
     struct stub_value values[STUB_VALUES];
     int value_count;
+    int tables; /* of consumers, whole ones; stub_clear() leaves that */
     struct {
         int severity;
         char text[1024];
@@ -54,7 +53,10 @@ const char *stub_load(void);
 /* The loaded ksm.so, for dlsym(). */
 void *stub_handle(void);
 
-/* Forgets values and messages. */
+/* Forgets values and messages. While the plugin's own thread runs, after the first read until
+ * shutdown, nothing else may be looked at but this: waits until so many tables were sent, for 10 s
+ * at most; returns how many were. */
 void stub_clear(void);
+int stub_await_tables(int count);
 
 #endif

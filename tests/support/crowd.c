@@ -49,8 +49,8 @@ void crowd_write(const char *dir, const struct crowd_process *p) {
     write_text(dir, p->pid, "ksm_stat", text);
     snprintf(text, sizeof(text), "%" PRId64 "\n", p->merging);
     write_text(dir, p->pid, "ksm_merging_pages", text);
-    snprintf(text, sizeof(text), "%" PRId64 " %" PRId64 " 300 1 0 2000 0\n", p->resident,
-             p->resident);
+    snprintf(text, sizeof(text), "%" PRId64 " %" PRId64 " %" PRId64 " 1 0 2000 0\n", p->resident,
+             p->resident, p->mapped);
     write_text(dir, p->pid, "statm", text);
     snprintf(text, sizeof(text),
              "%d (%s) S 1 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 %" PRId64 " 1000 200\n", p->pid,

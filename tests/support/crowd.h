@@ -29,6 +29,7 @@ struct crowd_process {
     const char *cmdline;
     size_t cmdline_len; /* its NULs included */
     const char *comm;   /* without the newline */
+    int64_t mapped;     /* of resident: files and shared memory */
 };
 
 /* Writes the files of a process below dir/proc/PID. */

@@ -2,12 +2,13 @@
  *
  * The ksm.so that ships, in a daemon that records what it does.
  */
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <math.h>
-#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,11 +65,19 @@ static void configure_one(const char *key, oconfig_value_t value) {
     configure(key, 1, value, value);
 }
 
-static void start(void) {
+/* With the consumers the plugin has a thread of its own, which may tell and send things at any
+ * time.
+ */
+static void start_with_consumers(void) {
     configure_one("Root", text_value(dir));
     int status = stub.init();
     ck_assert_msg(status == 0, "init returned %d, want 0", status);
     ck_assert_msg(stub.read, "no read callback");
+}
+
+static void start(void) {
+    configure_one("Consumers", number_value(0));
+    start_with_consumers();
 }
 
 static void read_figures(void) {
@@ -311,7 +320,7 @@ START_TEST(kernel_without_ksm) {
     configure_one("Root", text_value(dir));
     int status = stub.init();
     ck_assert_msg(status == 0, "init returned %d, want 0", status);
-    ck_assert_msg(!stub.read && !stub.read_consumers, "a read callback is registered");
+    ck_assert_msg(!stub.read, "a read callback is registered");
     expect_message("no KSM", LOG_ERR, "no KSM in this kernel", dir);
     ck_assert_int_eq(stub.shutdown(), 0);
 }
@@ -452,11 +461,18 @@ START_TEST(no_block) {
         return;
     }
     read_figures();
+    ck_assert_int_eq(stub.shutdown(), 0);
     expect_silence("this machine");
     ck_assert(find("shared") && find("sharing") && find("saved"));
-    ck_assert_int_eq(stub.shutdown(), 0);
 }
 END_TEST
+
+/* A thread that was reading when it was told to end closes its file in a moment. */
+static void expect_files(int count) {
+    for (int ms = 0; suite_open_files() != count && ms < 1000; ms++)
+        usleep(1000);
+    ck_assert_int_eq(suite_open_files(), count);
+}
 
 START_TEST(shutdown_closes_what_is_open) {
     if (access("/sys/kernel/mm/ksm", F_OK) != 0) {
@@ -470,66 +486,128 @@ START_TEST(shutdown_closes_what_is_open) {
                   suite_open_files() - before);
     read_figures();
     ck_assert_int_eq(stub.shutdown(), 0);
-    ck_assert_int_eq(suite_open_files(), before);
+    expect_files(before);
 }
 END_TEST
 
-/* The callback for consumers has an interval of its own, no shorter than the plugin's. */
+/* ---- the consumers ---- */
+
+static const struct stub_value *find_consumer(const char *instance, const char *type_instance) {
+    for (int i = 0; i < stub.value_count; i++)
+        if (strcmp(stub.values[i].plugin, "ksm_consumer") == 0 &&
+            strcmp(stub.values[i].plugin_instance, instance) == 0 &&
+            strcmp(stub.values[i].type_instance, type_instance) == 0)
+            return &stub.values[i];
+    return NULL;
+}
+
+static int count_threads(void) {
+    DIR *tasks = opendir("/proc/self/task");
+    int threads = 0;
+
+    ck_assert_ptr_nonnull(tasks);
+    for (struct dirent *entry; (entry = readdir(tasks));)
+        threads += entry->d_name[0] != '.';
+    closedir(tasks);
+    return threads;
+}
+
+/* Their interval is their own, no shorter than the plugin's; the first table is there at once. */
 static const struct {
     int consumers, seconds, of_plugin;
-    int want; /* 0: no callback */
+    int want; /* 0: no consumers */
 } intervals[] = {
     {20, 10, 1, 10}, {20, 10, 10, 10}, {20, 10, 60, 60}, {1, 3600, 10, 3600}, {0, 10, 10, 0},
 };
 
 START_TEST(consumers_interval) {
+    const int threads = count_threads();
+
+    tree_make("tests/fixtures/consumers.tree", dir);
     stub.interval = TIME_T_TO_CDTIME_T(intervals[_i].of_plugin);
     configure_one("Consumers", number_value(intervals[_i].consumers));
     configure_one("ConsumersInterval", number_value(intervals[_i].seconds));
-    host_make(dir);
-    start();
-    ck_assert_msg((stub.read_consumers != NULL) == (intervals[_i].want > 0),
-                  "Consumers %d: a callback is %sregistered", intervals[_i].consumers,
-                  stub.read_consumers ? "" : "not ");
-    ck_assert_int_eq((int)CDTIME_T_TO_TIME_T(stub.consumers_interval), intervals[_i].want);
-    ck_assert_str_eq(stub.names,
-                     intervals[_i].want > 0
-                         ? "config:ksm init:ksm shutdown:ksm read:ksm read:ksm_consumer "
-                         : "config:ksm init:ksm shutdown:ksm read:ksm ");
+    start_with_consumers();
+    ck_assert_int_eq(count_threads(), threads);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(stub.read(), 0);
+    ck_assert_int_eq(stub_await_tables(intervals[_i].want > 0), intervals[_i].want > 0);
+    const int running = count_threads(); /* a sanitizer may have its own */
+    ck_assert_msg((running > threads) == (intervals[_i].want > 0), "got %d threads", running);
+    ck_assert_int_eq(stub.shutdown(), 0);
+    ck_assert_int_eq(count_threads(), running - (intervals[_i].want > 0));
+    ck_assert_str_eq(stub.names, "config:ksm init:ksm shutdown:ksm read:ksm ");
+    expect_silence("consumers");
+    const struct stub_value *got = find_consumer("unattributed", "saved");
+    if (intervals[_i].want == 0)
+        return;
+    ck_assert_msg(got, "nothing is unattributed");
+    ck_assert_int_eq((int)CDTIME_T_TO_TIME_T(got->interval), intervals[_i].want);
+    ck_assert_msg(fabs(got->value.gauge - 998.0 * (double)sysconf(_SC_PAGESIZE)) < 1e-9,
+                  "unattributed: got %.15g", got->value.gauge);
+    got = find_consumer("vm-web-01", "saved");
+    ck_assert_msg(got && strcmp(got->type, "bytes") == 0 && find_consumer("vm-web-01", "real"),
+                  "vm-web-01 is not sent");
+    ck_assert_msg(!find_consumer("other-other", "saved") == (intervals[_i].consumers > 1),
+                  "wrong about others");
 }
 END_TEST
 
-static void *read_host(void *unused) {
-    (void)unused;
-    for (int i = 0; i < 3; i++)
-        stub.read();
-    return NULL;
-}
+/* No signal is for the plugin's thread: the daemon's handlers are for the daemon's threads. */
+START_TEST(signals_are_not_for_it) {
+    char own[32], path[300], line[256];
+    unsigned long long blocked = 0;
 
-static void *read_consumers(void *unused) {
-    (void)unused;
-    for (int i = 0; i < 3; i++)
-        stub.read_consumers(NULL);
-    return NULL;
-}
-
-/* The daemon runs the two at the same time: they share nothing that either writes. What they do
- * wrong a build with ThreadSanitizer tells. */
-START_TEST(callbacks_in_parallel) {
     tree_make("tests/fixtures/consumers.tree", dir);
-    start();
-    ck_assert_msg(stub.read_consumers, "no callback for the consumers");
-    for (int round = 0; round < 50; round++) {
-        pthread_t host;
-        pthread_t consumers;
-        stub_clear();
-        ck_assert_int_eq(pthread_create(&host, NULL, read_host, NULL), 0);
-        ck_assert_int_eq(pthread_create(&consumers, NULL, read_consumers, NULL), 0);
-        pthread_join(host, NULL);
-        pthread_join(consumers, NULL);
-        ck_assert_int_gt(stub.value_count, 0);
+    start_with_consumers();
+    read_figures();
+    stub_await_tables(1);
+    snprintf(own, sizeof(own), "%d", (int)getpid());
+    DIR *tasks = opendir("/proc/self/task");
+    ck_assert_ptr_nonnull(tasks);
+    for (struct dirent *entry; (entry = readdir(tasks));) {
+        snprintf(path, sizeof(path), "/proc/self/task/%s/status", entry->d_name);
+        FILE *file =
+            entry->d_name[0] != '.' && strcmp(entry->d_name, own) != 0 ? fopen(path, "r") : NULL;
+        while (file && fgets(line, sizeof(line), file))
+            sscanf(line, "SigBlk: %llx", &blocked);
+        if (file)
+            fclose(file);
     }
+    closedir(tasks);
+    ck_assert_msg(blocked >> (SIGTERM - 1) & blocked >> (SIGCHLD - 1) & 1, "got SigBlk %llx",
+                  blocked);
     ck_assert_int_eq(stub.shutdown(), 0);
+}
+END_TEST
+
+/* The daemon reads the host while the plugin's thread reads consumers: they share nothing that
+ * either writes. What they do wrong a build with ThreadSanitizer tells. */
+START_TEST(threads_in_parallel) {
+    tree_make("tests/fixtures/consumers.tree", dir);
+    configure_one("ConsumersInterval", number_value(1));
+    stub.interval = TIME_T_TO_CDTIME_T(1);
+    start_with_consumers();
+    do
+        read_figures();
+    while (stub_await_tables(0) < 3);
+    ck_assert_int_eq(stub.shutdown(), 0);
+    expect_silence("in parallel");
+}
+END_TEST
+
+/* A daemon that starts its plugins again. */
+START_TEST(started_again) {
+    const int before = suite_open_files();
+
+    tree_make("tests/fixtures/consumers.tree", dir);
+    for (int i = 1; i <= 3; i++) {
+        start_with_consumers();
+        read_figures();
+        ck_assert_int_eq(stub_await_tables(i), i);
+        ck_assert_int_eq(stub.shutdown(), 0);
+        expect_files(before);
+    }
 }
 END_TEST
 
@@ -537,6 +615,7 @@ int main(void) {
     Suite *suite = suite_create("collectd");
     TCase *life = suite_case(suite, "life");
     TCase *reading = suite_case(suite, "reading");
+    TCase *consumers = suite_case(suite, "consumers");
     TCase *config = suite_case(suite, "config");
 
     tcase_add_checked_fixture(life, set_up, NULL);
@@ -545,7 +624,6 @@ int main(void) {
     tcase_add_test(life, root_that_cannot_be_reached);
     tcase_add_test(life, no_block);
     tcase_add_test(life, shutdown_closes_what_is_open);
-    tcase_add_loop_test(life, consumers_interval, 0, ROWS(intervals));
 
     tcase_add_checked_fixture(reading, set_up, NULL);
     tcase_add_test(reading, dispatched);
@@ -553,7 +631,12 @@ int main(void) {
     tcase_add_test(reading, absent_figures);
     tcase_add_test(reading, stopped_is_no_error);
     tcase_add_test(reading, nothing_readable);
-    tcase_add_test(reading, callbacks_in_parallel);
+
+    tcase_add_checked_fixture(consumers, set_up, NULL);
+    tcase_add_loop_test(consumers, consumers_interval, 0, ROWS(intervals));
+    tcase_add_test(consumers, signals_are_not_for_it);
+    tcase_add_test(consumers, threads_in_parallel);
+    tcase_add_test(consumers, started_again);
 
     tcase_add_checked_fixture(config, set_up, NULL);
     tcase_add_loop_test(config, one_option, 0, ROWS(options));

@@ -29,7 +29,7 @@ static void set_up(void) {
 
     ck_assert_int_ge(fd, 0);
     out_init(&out, fd);
-    consumer_charts_init(&charts, 10);
+    consumer_charts_init(&charts, 10, 0);
     memset(&agent, 0, sizeof(agent));
     table = (struct ksm_consumer_table){.list = list, .valid = true, .other.name.text = "other"};
 }
@@ -118,15 +118,15 @@ static int begun(const char *id) {
     "DIMENSION service '' absolute 1 1048576\n"                                                    \
     "DIMENSION program '' absolute 1 1048576\n"                                                    \
     "DIMENSION unattributed '' absolute 1 1048576\n"
-#define LINE(kind, name, who, place, options)                                                      \
-    "CHART ksm.consumer_" kind "_" name " '' 'Memory of " who                                      \
-    ": what it takes (real), and what it saves (saved)' 'MiB' 'who saves' ksm.consumer_memory "    \
-    "stacked " place " 10" options " ksm.plugin ksm\n"
-#define CHART_LINE(kind, name, options) LINE(kind, name, kind " " name, "1394", options)
+#define LINE(kind, name, place, options)                                                           \
+    "CHART ksm.consumer_" kind "_" name " '' 'Memory of a consumer: what it takes (real), and "    \
+    "what it saves (saved)' 'MiB' 'who saves' ksm.consumer_memory stacked " place " 10" options    \
+    " ksm.plugin ksm\n"
+#define CHART_LINE(kind, name, options) LINE(kind, name, "1394", options)
 #define CHART_OTHER                                                                                \
-    LINE("other", "other", "all other consumers", "1395", " ''")                                   \
+    LINE("other", "other", "1395", " ''")                                                          \
     LABELS_AND_DIMENSIONS("other", "other")
-#define OBSOLETE_OTHER LINE("other", "other", "all other consumers", "1395", " obsolete")
+#define OBSOLETE_OTHER LINE("other", "other", "1395", " obsolete")
 #define LABELS_AND_DIMENSIONS(kind, name)                                                          \
     "CLABEL kind " kind " 1\nCLABEL name '" name "' 1\nCLABEL_COMMIT\n"                            \
     "DIMENSION real '' absolute 1 1048576\nDIMENSION saved '' absolute 1 1048576\n"
@@ -182,7 +182,7 @@ START_TEST(what_the_agent_understands) {
     ck_assert(sum && vm);
     ck_assert_int_eq(sum->count, KSM_CONSUMER_KIND_COUNT + 1);
     ck_assert_str_eq(vm->title,
-                     "Memory of vm web-01: what it takes (real), and what it saves (saved)");
+                     "Memory of a consumer: what it takes (real), and what it saves (saved)");
     ck_assert_str_eq(vm->units, "MiB");
     ck_assert_str_eq(vm->context, "ksm.consumer_memory");
     ck_assert_str_eq(vm->type, "stacked");
@@ -215,9 +215,38 @@ START_TEST(values) {
 }
 END_TEST
 
+/* Prometheus shows one title for the charts of all. */
+START_TEST(one_title) {
+    two_and_others();
+    send_table("titles");
+    ck_assert_int_eq(agent.count, 4);
+    for (int i = 1; i < agent.count; i++) /* the first is ksm.consumers */
+        ck_assert_str_eq(agent.charts[i].title, agent.charts[1].title);
+}
+END_TEST
+
+/* A kind that is left out is not 0: nobody knows what it saves. */
+START_TEST(kinds_left_out) {
+    const unsigned excluded = (unsigned)_i;
+
+    two_and_others();
+    consumer_charts_init(&charts, 10, excluded);
+    for (int sample = 0; sample < 2; sample++) {
+        send_table("left out");
+        struct protocol_chart *sum = protocol_chart(&agent, "ksm.consumers");
+        ck_assert(sum && protocol_dimension(sum, "unattributed")->set);
+        for (int kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++) {
+            struct protocol_dimension *d = protocol_dimension(sum, ksm_consumer_kinds[kind]);
+            ck_assert_msg((d && d->set) == !(excluded & 1U << kind), "%#x: %s: got %s", excluded,
+                          ksm_consumer_kinds[kind], d ? "a dimension" : "none");
+        }
+    }
+}
+END_TEST
+
 START_TEST(interval) {
     two_and_others();
-    consumer_charts_init(&charts, 3600);
+    consumer_charts_init(&charts, 3600, 0);
     send_table("hourly");
     for (int i = 0; i < agent.count; i++)
         ck_assert_msg(agent.charts[i].update_every == 3600, "%s: got every %" PRId64 " s",
@@ -377,7 +406,7 @@ START_TEST(two_hundred_and_others) {
     ck_assert_msg(!strstr(sent, "CHART"), "again: got a chart drawn anew");
 
     memset(&agent, 0, sizeof(agent)); /* it keeps fewer charts than come together here */
-    consumer_charts_init(&charts, 10);
+    consumer_charts_init(&charts, 10, 0);
     many(SHOWN, "a", 1000);
     send_table("200");
     many(50, "b", 5000);
@@ -388,7 +417,7 @@ START_TEST(two_hundred_and_others) {
         obsolete++;
     ck_assert_int_eq(obsolete, SHOWN);
     ck_assert_int_eq((int)charts.count, 50 + 1);
-    const char *last_obsolete = strstr(sent, "program a199: ");
+    const char *last_obsolete = strstr(sent, "CHART ksm.consumer_program_a199 ");
     const char *first_new = strstr(sent, "CHART ksm.consumer_program_b000");
     ck_assert_msg(last_obsolete && first_new && last_obsolete < first_new,
                   "room is not made before others come");
@@ -483,7 +512,7 @@ START_TEST(any_names) {
 
     for (int round = 0; round < ROUNDS; round++) {
         memset(&agent, 0, sizeof(agent));
-        consumer_charts_init(&charts, 10);
+        consumer_charts_init(&charts, 10, 0);
         for (int i = 0; i < NAMES; i++) {
             char raw[160];
             size_t len = (size_t)(suite_random() % 4 ? suite_random() % 12 : suite_random() % 160);
@@ -542,6 +571,8 @@ int main(void) {
     tcase_add_test(few, lines);
     tcase_add_test(few, what_the_agent_understands);
     tcase_add_test(few, values);
+    tcase_add_test(few, one_title);
+    tcase_add_loop_test(few, kinds_left_out, 0, 1 << KSM_CONSUMER_KIND_COUNT);
     tcase_add_test(few, interval);
     tcase_add_test(few, invalid_table);
     tcase_add_test(few, nobody);

@@ -12,9 +12,9 @@
 
 #include "derive.h"
 #include "explain.h"
+#include "human.h"
 #include "support/crowd.h"
 #include "support/suite.h"
-#include "human.h"
 
 enum { PAGE = 4096, MIB_PAGES = 256 };
 
@@ -68,11 +68,10 @@ static void good_host(void) {
     facts.now.page_size = PAGE;
     facts.ksmd.value = 5000;
     facts.rate.value = 5000;
-    facts.source = KSM_PROCESS_STAT;
-    facts.swept = true;
-    table = (struct ksm_consumer_table){.list = list, .valid = true};
+    table = (struct ksm_consumer_table){
+        .list = list, .valid = true, .known = true, .tells_rmap_items = true, .swept = true};
     facts.consumers = &table;
-    facts.opted_in = facts.recorded = 3;
+    table.opted_in = table.recorded = 3;
 }
 
 /* ---- verdicts ---- */
@@ -83,7 +82,7 @@ static void nothing_watched(void) {
     set(KSM_unshared, 0);
     set(KSM_volatile, 0);
     set(KSM_general_profit, 0);
-    facts.opted_in = facts.recorded = 0;
+    table.opted_in = table.recorded = 0;
 }
 
 static void nothing_merged(void) {
@@ -93,9 +92,9 @@ static void nothing_merged(void) {
 }
 
 static void lose_processes(void) {
-    facts.opted_in = facts.recorded = -1;
-    facts.source = KSM_PROCESS_NOTHING;
-    facts.swept = false;
+    table.opted_in = table.recorded = -1;
+    table.known = false;
+    table.swept = false;
 }
 
 static void good(void) {
@@ -116,18 +115,18 @@ static void sharing_unknown(void) {
 static void off(void) {
     nothing_watched();
     set(KSM_run, 0);
-    facts.opted_in = 3;
+    table.opted_in = 3;
 }
 
 static void off_and_nobody(void) {
     off();
-    facts.opted_in = 0;
+    table.opted_in = 0;
 }
 
 /* 6.13: who opted in shows only when ksmd has run. */
 static void off_and_untold(void) {
     off();
-    facts.opted_in = -1;
+    table.opted_in = -1;
 }
 
 static void off_and_zero_scan(void) {
@@ -144,7 +143,7 @@ static void off_and_watched(void) {
 static void unmerged(void) {
     nothing_watched();
     set(KSM_run, 2);
-    facts.opted_in = 3;
+    table.opted_in = 3;
 }
 
 static void stopped(void) {
@@ -155,7 +154,7 @@ static void stopped_zero_pages_only(void) {
     nothing_watched();
     set(KSM_zero, 5);
     set(KSM_run, 0);
-    facts.opted_in = 3;
+    table.opted_in = 3;
 }
 
 static void stopped_at_a_loss(void) {
@@ -179,7 +178,7 @@ static void nobody_told_by_running(void) {
 
 static void nobody_of_mine(void) {
     nothing_watched();
-    facts.denied = 100;
+    table.denied = 100;
 }
 
 static void nobody_here(void) { /* in a container */
@@ -211,18 +210,18 @@ static void nobody_and_zero_scan(void) {
 
 static void zero_scan_and_untold(void) {
     nobody_and_zero_scan();
-    facts.opted_in = -1;
+    table.opted_in = -1;
 }
 
 static void zero_scan_and_denied(void) {
     nobody_and_zero_scan();
-    facts.denied = 100;
+    table.denied = 100;
 }
 
 static void zero_scan(void) {
     nothing_watched();
     set(KSM_pages_to_scan, 0);
-    facts.opted_in = 3;
+    table.opted_in = 3;
 }
 
 static void zero_scan_later(void) {
@@ -231,14 +230,14 @@ static void zero_scan_later(void) {
 
 static void not_begun(void) {
     nothing_watched();
-    facts.opted_in = 3;
+    table.opted_in = 3;
     set(KSM_full_scans, 0);
 }
 
 /* Opted in, without a page that KSM could take: shared memory, or huge pages. */
 static void nothing_to_watch(void) {
     nothing_watched();
-    facts.opted_in = 3;
+    table.opted_in = 3;
     set(KSM_full_scans, 3000);
 }
 
@@ -490,11 +489,11 @@ static void foreign(void) {
 }
 
 static void denied(void) {
-    facts.denied = 100;
+    table.denied = 100;
 }
 
 static void hidden(void) {
-    facts.hidden = true;
+    table.hidden = true;
     lose(KSM_ksmd_cpu, -ENOENT);
 }
 
@@ -511,8 +510,8 @@ static void cpu_unreadable(void) {
 
 static void no_remarks_where_no_ksm(void) {
     no_ksm();
-    facts.denied = 5;
-    facts.hidden = true;
+    table.denied = 5;
+    table.hidden = true;
 }
 
 static void old_kernel(void) {
@@ -794,43 +793,28 @@ END_TEST
 
 /* ---- from a sweep ---- */
 
-/* Two processes, one of them with records. */
 static const struct {
     const char *name;
-    enum ksm_process_source source;
-    bool swept, valid;
+    bool known, swept;
     int64_t opted_in;
-    int64_t want_recorded;
     bool want_untold;
 } sweeps[] = {
-    {"6.14", KSM_PROCESS_STAT, true, true, 2, 1, false},
-    {"6.1", KSM_PROCESS_STAT, true, true, -1, 1, true},
-    {"5.19", KSM_PROCESS_MERGING_PAGES, true, true, -1, -1, true},
-    {"before", KSM_PROCESS_NOTHING, false, false, -1, -1, true},
-    {"the walk failed", KSM_PROCESS_STAT, false, false, -1, -1, false},
-    {"the walk failed on 5.19", KSM_PROCESS_MERGING_PAGES, false, false, -1, -1, false},
-    {"reading again failed", KSM_PROCESS_STAT, true, false, 2, -1, false},
+    {"6.14", true, true, 2, false},
+    {"6.1", true, true, -1, true},
+    {"before 5.19", false, false, -1, true},
+    {"the walk failed", true, false, -1, false},
 };
 
 START_TEST(sweep) {
-    struct ksm_process some[2] = {{.rmap_items = 5}, {.zero = 3}};
-    const struct ksm_consumers sums = {
-        .table.valid = sweeps[_i].valid,
-        .processes.swept = sweeps[_i].swept,
-        .processes = {.list = some,
-                      .count = 2,
-                      .source = sweeps[_i].source,
-                      .opted_in = sweeps[_i].opted_in},
-    };
     char buf[8];
 
     good_host();
-    explain_consumers(&facts, &sums);
+    table.known = sweeps[_i].known;
+    table.swept = sweeps[_i].swept;
+    table.opted_in = sweeps[_i].opted_in;
     bool untold = explain_expand(&facts, "{untold}", buf, sizeof(buf)) == 0;
-    ck_assert_msg(facts.recorded == sweeps[_i].want_recorded && untold == sweeps[_i].want_untold,
-                  "%s: got %" PRId64 " recorded, untold %d, want %" PRId64 ", %d", sweeps[_i].name,
-                  facts.recorded, untold, sweeps[_i].want_recorded, sweeps[_i].want_untold);
-    ck_assert_int_eq(facts.opted_in, sweeps[_i].opted_in);
+    ck_assert_msg(untold == sweeps[_i].want_untold, "%s: got untold %d, want %d", sweeps[_i].name,
+                  untold, sweeps[_i].want_untold);
 }
 END_TEST
 
@@ -1080,15 +1064,14 @@ static void some_facts(void) {
     facts.uksm = suite_random() % 16 == 0;
     facts.ksmd = (struct ksm_value){some_number(), some_status()};
     facts.rate = (struct ksm_value){some_number(), some_status()};
-    facts.opted_in = some_number();
-    facts.recorded = some_number();
-    facts.denied = suite_random() % 2 ? 0 : some_number();
-    facts.hidden = suite_random() % 4 == 0;
-    facts.source = (enum ksm_process_source)(suite_random() % 3);
-    facts.swept = suite_random() % 4 != 0;
+    table.opted_in = some_number();
+    table.recorded = some_number();
+    table.denied = suite_random() % 2 ? 0 : some_number();
+    table.hidden = suite_random() % 4 == 0;
+    table.known = suite_random() % 3 != 0;
+    table.tells_rmap_items = suite_random() % 2;
+    table.swept = suite_random() % 4 != 0;
     some_consumers();
-    if (suite_random() % 8 == 0)
-        facts.consumers = NULL;
 }
 
 static size_t columns(const char *line, size_t len) {

@@ -25,10 +25,19 @@ static const int cuts[] = {FAULTS_ONE_BYTE, FAULTS_HALF, FAULTS_ALL_BUT_ONE, FAU
 enum { WAYS = sizeof(errors) / sizeof(errors[0]) + sizeof(cuts) / sizeof(cuts[0]) };
 
 static const char *const call_names[FAULTS_CALLS] = {
-    [FAULTS_OPEN] = "open",   [FAULTS_OPENDIR] = "opendir", [FAULTS_PREAD] = "pread",
-    [FAULTS_WRITE] = "write", [FAULTS_POLL] = "poll",       [FAULTS_OPENAT] = "openat",
-    [FAULTS_READ] = "read",   [FAULTS_READDIR] = "readdir", [FAULTS_FSTATFS] = "fstatfs",
-    [FAULTS_STAT] = "stat",   [FAULTS_CLOSE] = "close",     [FAULTS_MEMORY] = "malloc",
+    [FAULTS_OPEN] = "open",
+    [FAULTS_OPENDIR] = "opendir",
+    [FAULTS_PREAD] = "pread",
+    [FAULTS_WRITE] = "write",
+    [FAULTS_POLL] = "poll",
+    [FAULTS_OPENAT] = "openat",
+    [FAULTS_READ] = "read",
+    [FAULTS_READDIR] = "readdir",
+    [FAULTS_FSTATFS] = "fstatfs",
+    [FAULTS_STAT] = "stat",
+    [FAULTS_CLOSE] = "close",
+    [FAULTS_MEMORY] = "malloc",
+    [FAULTS_THREAD] = "pthread_create",
 };
 
 static const char *way_name(int how) {
@@ -54,6 +63,8 @@ static int way(int i) {
 static bool can_fail(enum faults_call call, int how) {
     if (call == FAULTS_MEMORY)
         return how == ENOMEM;
+    if (call == FAULTS_THREAD)
+        return how == EAGAIN;
     return how > 0 || call == FAULTS_PREAD || call == FAULTS_READ || call == FAULTS_WRITE;
 }
 
@@ -298,6 +309,14 @@ static void work(struct worker *worker, const struct run_kind *kind, int self, i
     }
 }
 
+/* What is not sent cannot be wrong. */
+static bool has_consumers(const struct run_tick *tick) {
+    for (int i = 0; i < tick->count; i++)
+        if (run_is_consumers(tick->values[i].key))
+            return true;
+    return false;
+}
+
 /* Runs without faults. Returns what is wrong with them. */
 static const char *make_baselines(const struct run_kind *kind) {
     static struct run again;
@@ -313,6 +332,8 @@ static const char *make_baselines(const struct run_kind *kind) {
         return whole.wrong;
     if (whole.reached < WORLD_STATES || whole.status != 0)
         return "it ended";
+    if (!has_consumers(&whole.ticks[0]) || !memchr(calls, FAULTS_THREAD, (size_t)whole.calls))
+        return "no consumers are sent, or by no thread";
     const char *fault = judge(&again, FAULTS_OPEN, 0, EINTR);
     if (!fault && again.calls != whole.calls)
         fault = "the same run again makes other calls";

@@ -16,7 +16,7 @@
 
 enum { MIB = 1048576, PAGE = 4096, MOST = TABLE_ROWS + 300, ROOM = 4 * 1024 * 1024 };
 
-static struct ksm_consumers consumers;
+static struct ksm_consumer_table table;
 static struct ksm_consumer list[MOST];
 static struct request request;
 static struct out out;
@@ -27,13 +27,13 @@ static void set_up(void) {
 
     ck_assert_int_ge(fd, 0);
     out_init(&out, fd);
-    consumers = (struct ksm_consumers){
-        .table = {.list = list, .valid = true, .tells_zero = true, .tells_rmap_items = true},
-        .processes.source = KSM_PROCESS_STAT,
-        .page_size = PAGE,
-        .interval = 10000,
-        .top = 20,
-    };
+    table = (struct ksm_consumer_table){.list = list,
+                                        .valid = true,
+                                        .tells_zero = true,
+                                        .tells_rmap_items = true,
+                                        .known = true,
+                                        .page_size = PAGE,
+                                        .interval = 10000};
     request = (struct request){.id = "id-1", .function = "ksm:consumers"};
 }
 
@@ -47,7 +47,7 @@ static void take_sent(void) {
 }
 
 static void answer(void) {
-    function_answer(&consumers, &request, 1700000000, &out);
+    function_answer(&table, &request, 1700000000, &out);
     take_sent();
 }
 
@@ -60,7 +60,7 @@ static void expect_not(const char *text) {
 }
 
 static struct ksm_consumer *add(enum ksm_consumer_kind kind, const char *name) {
-    struct ksm_consumer *one = &list[consumers.table.count++];
+    struct ksm_consumer *one = &list[table.count++];
 
     *one = (struct ksm_consumer){.name.kind = kind, .processes = 1};
     snprintf(one->name.text, sizeof(one->name.text), "%s", name);
@@ -77,7 +77,7 @@ START_TEST(offer) {
                 {KSM_ACCESS_ANY, " \"top\" 0x8 100\n"}};
 
     for (int i = 0; i < ROWS(rows); i++) {
-        function_offer(&consumers, rows[i].access, &out);
+        function_offer(&table, rows[i].access, &out);
         take_sent();
         ck_assert_msg(strncmp(sent, "FUNCTION GLOBAL \"ksm:consumers\" 10 \"Who saves", 45) == 0,
                       "got %s", sent);
@@ -87,11 +87,8 @@ START_TEST(offer) {
 END_TEST
 
 START_TEST(no_offer) {
-    consumers.top = 0;
-    function_offer(&consumers, KSM_ACCESS_ANY, &out);
-    consumers.top = 20;
-    consumers.processes.source = KSM_PROCESS_NOTHING;
-    function_offer(&consumers, KSM_ACCESS_ANY, &out);
+    table.known = false;
+    function_offer(&table, KSM_ACCESS_ANY, &out);
     take_sent();
     ck_assert_str_eq(sent, "");
 }
@@ -100,20 +97,20 @@ END_TEST
 /* ---- which answer ---- */
 
 static void fail_table(void) {
-    consumers.table.valid = false;
-    consumers.trouble[KSM_CONSUMERS_FAILED] = true;
+    table.valid = false;
+    table.trouble[KSM_CONSUMERS_FAILED] = true;
 }
 
 static void have_no_table(void) {
-    consumers.table.valid = false;
+    table.valid = false;
 }
 
 static void show_none(void) {
-    consumers.top = 0;
+    table.known = false;
 }
 
 static void know_nothing(void) {
-    consumers.processes.source = KSM_PROCESS_NOTHING;
+    table.known = false;
 }
 
 static const struct {
@@ -190,7 +187,7 @@ static void web_01(struct ksm_consumer *one) {
 
 START_TEST(a_row) {
     web_01(add(KSM_CONSUMER_vm, "web-01"));
-    consumers.table.unattributed = MIB / 2;
+    table.unattributed = MIB / 2;
     answer();
     expect(
         "\"data\":[\n"
@@ -206,7 +203,7 @@ START_TEST(nobody) {
     answer();
     expect("\"data\":[\n],\n");
     expect("\"max\":0}");
-    consumers.table.unattributed = 4096;
+    table.unattributed = 4096;
     answer();
     expect("\"data\":[\n[\"unattributed/unattributed\",");
     expect("\"max\":0.00390625}");
@@ -225,8 +222,8 @@ START_TEST(not_known) {
 
     for (int i = 0; i < ROWS(without); i++) {
         web_01(one);
-        consumers.table.tells_zero = i != 1;
-        consumers.table.tells_rmap_items = i != 2;
+        table.tells_zero = i != 1;
+        table.tells_rmap_items = i != 2;
         if (i == 0)
             one->real = one->resident = -1;
         if (i == 3) /* more than there can be */
@@ -291,13 +288,13 @@ START_TEST(largest) {
 
     memset(name, '\x01', sizeof(name) - 1);
     name[sizeof(name) - 1] = '\0';
-    while (consumers.table.count < MOST) {
+    while (table.count < MOST) {
         struct ksm_consumer *one = add(KSM_CONSUMER_container, name);
         one->saved = one->real = one->processes = INT64_MAX;
         one->resident = one->merging = one->zero = INT64_MAX / PAGE;
         one->rmap_items = INT64_MAX / 64;
     }
-    function_answer(&consumers, &request, 1700000000, &out);
+    function_answer(&table, &request, 1700000000, &out);
     ck_assert_int_eq(out_flush(&out), 0);
     int64_t size = lseek(out.fd, 0, SEEK_END);
     ck_assert_msg(size < 10 * MIB, "got %" PRId64 " bytes", size);

@@ -216,7 +216,7 @@ TEST_TIMES(full_pipe, 3) {
             _exit(1);
         slow_reader(text, len);
     }
-    alarm(10);
+    alarm(20);
     out_text(&out, text);
     expect_flush(0);
     close(ends[1]);

@@ -130,7 +130,6 @@ static const struct form {
 } forms[] = {
     {"number", parse_number, plain, ROWS(plain)},
     {"signed", parse_signed, plain, ROWS(plain)},
-    {"not_negative", parse_not_negative, plain, ROWS(plain)},
     {"count", parse_count, plain, ROWS(plain)},
     {"scaled", parse_scaled, plain, ROWS(plain)},
     {"signed", parse_signed, negative, ROWS(negative)},
@@ -163,7 +162,6 @@ TEST_TIMES(numbers, ROWS(forms)) {
 
 TEST(negative_numbers) {
     for (const struct row *row = negative; row < negative + ROWS(negative); row++) {
-        expect("not_negative", parse_not_negative, row, row->status, 0);
         expect("count", parse_count, row, row->status == 0 ? -EDOM : row->status, 0);
         expect("number", parse_number, row, -EINVAL, 0);
         expect("scaled", parse_scaled, row, -EINVAL, 0);

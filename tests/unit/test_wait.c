@@ -14,6 +14,7 @@
 
 static const int64_t realtime = 1700000000 * INT64_C(1000);
 static const int64_t monotonic = 5000 * INT64_C(1000);
+static const int64_t never = INT64_MAX;
 
 /* Check looks at the clock when a test ends, so each sets the clocks going again: faults_clear().
  */
@@ -32,7 +33,7 @@ static void set_up(void) {
 
 static const char *word(enum wait_result result) {
     static const char *const results[] = {[WAIT_TICK] = "tick",
-                                          [WAIT_WORK] = "work",
+                                          [WAIT_LOOK] = "look",
                                           [WAIT_REQUEST] = "request",
                                           [WAIT_ALIVE] = "sign of life",
                                           [WAIT_END] = "end"};
@@ -42,7 +43,7 @@ static const char *word(enum wait_result result) {
 
 /* Waits once; it must end so, at this time of the wall clock. */
 static void expect(enum wait_result want, int64_t want_time) {
-    enum wait_result got = wait_for_tick(&waiting, false);
+    enum wait_result got = wait_for_tick(&waiting, never);
 
     ck_assert_msg(got == want, "got %s, want %s", word(got), word(want));
     ck_assert_msg(faults_realtime() >= want_time && faults_realtime() <= want_time + 1,
@@ -92,11 +93,11 @@ START_TEST(clock_set) {
     wait_init(&waiting, 10);
     expect(WAIT_TICK, realtime + 10000);
     faults_stop_clocks(now, monotonic + 10300);
-    enum wait_result got = wait_for_tick(&waiting, false);
+    enum wait_result got = wait_for_tick(&waiting, never);
     ck_assert_msg(got == WAIT_TICK, "got %s, want a tick", word(got));
     ck_assert_msg(faults_realtime() - now <= 10001, "waited %" PRId64 " ms, want 10000 at most",
                   faults_realtime() - now);
-    got = wait_for_tick(&waiting, false);
+    got = wait_for_tick(&waiting, never);
     ck_assert_int_eq(got, WAIT_TICK);
     ck_assert_int_le(faults_realtime() % 10000, 1);
     faults_clear();
@@ -110,7 +111,7 @@ START_TEST(signs_of_life) {
     int64_t next = (realtime / 3600000 + 1) * 3600000;
     int64_t silent_since = realtime;
     for (;;) {
-        enum wait_result got = wait_for_tick(&waiting, false);
+        enum wait_result got = wait_for_tick(&waiting, never);
         int64_t now = faults_realtime();
         ck_assert_msg(now - silent_since <= 61000, "silent for %" PRId64 " ms", now - silent_since);
         silent_since = now;
@@ -125,16 +126,26 @@ START_TEST(signs_of_life) {
 }
 END_TEST
 
-START_TEST(work_in_between) {
-    faults_stop_clocks(realtime + 1, monotonic);
+/* A look at its time, before a tick or not at all; one that is late is at once. */
+static const struct {
+    int64_t look; /* ms after now */
+    enum wait_result want;
+    int64_t at;
+} looks[] = {
+    {-5000, WAIT_LOOK, 0}, {0, WAIT_LOOK, 0},       {1, WAIT_LOOK, 1},
+    {998, WAIT_LOOK, 998}, {5000, WAIT_TICK, 1000},
+};
+
+START_TEST(look_in_between) {
+    faults_stop_clocks(realtime, monotonic);
     wait_init(&waiting, 1);
-    for (int i = 0; i < 5; i++) {
-        ck_assert_int_eq(wait_for_tick(&waiting, true), WAIT_WORK);
-        ck_assert_int_eq(faults_realtime(), realtime + 1); /* no time was lost */
-    }
-    ck_assert_int_eq(wait_next_tick(&waiting), monotonic + 999);
-    faults_stop_clocks(realtime + 1000, monotonic + 999);
-    ck_assert_int_eq(wait_for_tick(&waiting, true), WAIT_TICK);
+    enum wait_result got = wait_for_tick(&waiting, monotonic + looks[_i].look);
+    ck_assert_msg(got == looks[_i].want, "got %s, want %s", word(got), word(looks[_i].want));
+    int64_t at = faults_realtime() - realtime;
+    ck_assert_msg(at >= looks[_i].at && at <= looks[_i].at + 1, "got %s after %" PRId64 " ms",
+                  word(got), at);
+    if (got == WAIT_LOOK)
+        expect(WAIT_TICK, realtime + 1000);
     faults_clear();
 }
 END_TEST
@@ -154,7 +165,7 @@ START_TEST(no_stdin) {
     faults_stop_clocks(realtime, monotonic);
     wait_init(&waiting, 60);
     close(STDIN_FILENO);
-    ck_assert_int_eq(wait_for_tick(&waiting, false), WAIT_END);
+    ck_assert_int_eq(wait_for_tick(&waiting, never), WAIT_END);
     faults_clear();
 }
 END_TEST
@@ -198,20 +209,22 @@ START_TEST(requests) {
 }
 END_TEST
 
-/* Where there is work to do it is done between requests, and time is not lost. */
-START_TEST(requests_and_work) {
+/* A look comes before requests, and is over at once: time is not lost. */
+START_TEST(requests_and_looks) {
     faults_stop_clocks(realtime, monotonic);
     wait_init(&waiting, 1);
     say("FUNCTION a 10 f\nFUNCTION b 10 f\n");
-    ck_assert_int_eq(wait_for_tick(&waiting, true), WAIT_REQUEST);
-    ck_assert_int_eq(wait_for_tick(&waiting, true), WAIT_REQUEST);
-    ck_assert_int_eq(wait_for_tick(&waiting, true), WAIT_WORK);
+    ck_assert_int_eq(wait_for_tick(&waiting, monotonic), WAIT_LOOK);
+    ck_assert_int_eq(wait_for_tick(&waiting, monotonic + 4), WAIT_REQUEST);
+    ck_assert_int_eq(wait_for_tick(&waiting, monotonic), WAIT_LOOK);
+    ck_assert_int_eq(wait_for_tick(&waiting, monotonic + 4), WAIT_REQUEST);
     ck_assert_int_eq(faults_realtime(), realtime);
+    ck_assert_int_eq(wait_for_tick(&waiting, monotonic + 4), WAIT_LOOK);
     faults_clear();
 }
 END_TEST
 
-/* Shortly before a tick a request waits until after it, and work goes on. */
+/* Shortly before a tick a request waits until after it, a look does not. */
 START_TEST(requests_before_a_tick) {
     static const int late[] = {0,   900, 1000 - WAIT_RESERVED_MS - 1, 1000 - WAIT_RESERVED_MS,
                                990, 999};
@@ -221,7 +234,7 @@ START_TEST(requests_before_a_tick) {
     say("FUNCTION a 10 f\n");
     faults_stop_clocks(realtime + late[_i], monotonic + late[_i]);
     if (1000 - late[_i] <= WAIT_RESERVED_MS) {
-        ck_assert_int_eq(wait_for_tick(&waiting, true), WAIT_WORK);
+        ck_assert_int_eq(wait_for_tick(&waiting, monotonic), WAIT_LOOK);
         expect(WAIT_TICK, realtime + 1000);
         expect_request("a", realtime + 1000);
     } else {
@@ -241,7 +254,7 @@ START_TEST(flood) {
             int64_t now = realtime + (tick - 1) * 1000 + ms;
             faults_stop_clocks(now, now - realtime + monotonic);
             say("FUNCTION a 10 f\n");
-            enum wait_result got = wait_for_tick(&waiting, false);
+            enum wait_result got = wait_for_tick(&waiting, never);
             if (got == WAIT_TICK)
                 break;
             ck_assert_msg(got == WAIT_REQUEST, "got %s", word(got));
@@ -308,7 +321,7 @@ START_TEST(real_clock) {
     struct timespec now;
 
     wait_init(&waiting, 1);
-    ck_assert_int_eq(wait_for_tick(&waiting, false), WAIT_TICK);
+    ck_assert_int_eq(wait_for_tick(&waiting, never), WAIT_TICK);
     ck_assert_int_eq(clock_gettime(CLOCK_REALTIME, &now), 0);
     ck_assert_msg(now.tv_nsec < 500000000, "woke %ld ms after the second", now.tv_nsec / 1000000);
 }
@@ -324,14 +337,14 @@ int main(void) {
     tcase_add_test(clock, missed_ticks);
     tcase_add_loop_test(clock, clock_set, 0, 6);
     tcase_add_test(clock, signs_of_life);
-    tcase_add_test(clock, work_in_between);
+    tcase_add_loop_test(clock, look_in_between, 0, ROWS(looks));
     tcase_add_test(clock, real_clock);
     tcase_add_checked_fixture(input, set_up, NULL);
     tcase_add_test(input, end_of_stdin);
     tcase_add_test(input, no_stdin);
     tcase_add_test(input, words_on_stdin);
     tcase_add_test(input, requests);
-    tcase_add_test(input, requests_and_work);
+    tcase_add_test(input, requests_and_looks);
     tcase_add_loop_test(input, requests_before_a_tick, 0, 6);
     tcase_add_test(input, flood);
     tcase_add_loop_test(input, quit, 0, 3);

@@ -1,0 +1,452 @@
+# SPDX-License-Identifier: MIT
+"""Processes that hold the locks of their own memory, so that who reads their ksm_stat or cmdline waits for them.
+
+No tick of the host's figures waits, no host that is asked to end, and up to eight of them do not keep the other
+consumers from being shown.  tests/lockholder.c makes them; its head says how.
+"""
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from hosts import Collectd, Netdata, die_with_parent, session_members, wait_gone
+from live import Workload
+from sampling import ConsumerAgent
+from test_plugin import Plugin, complaints
+
+INTERVAL_S = 2          # of the consumers
+TICKS = 10              # of the host's figures, a second each
+LATE_S = 0.1            # later than the latest tick without holders, at most: other tests run as well
+END_S = 1               # a host has ended
+TOLD_S = 6              # a holder is in the log after this time
+ASIDE_S = 60            # who held his lock is read again this time after he gave it back
+READY_S = 20            # of the tool
+NOT_HERE = 77
+MOST = 8                # so many holders may be set aside
+SLACK_S = 0.5
+MESSAGE = "who saves is not shown"
+
+
+# The holders.
+
+class Holders:
+    """The tool's processes, from when they are ready until the end of the block; pids holds {pid: name}."""
+
+    def __init__(self, program, number, mib=0):
+        """Run PROGRAM with NUMBER processes of MIB MiB of mergeable memory each."""
+        self.argv = [str(program), "--merge", str(mib), str(number)]
+        self.pids = {}
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, preexec_fn=die_with_parent(os.getpid()))
+        lines = self.wait_for("ready")
+        self.pids = {int(pid): name for pid, name in map(str.split, lines)}
+        return self
+
+    def __exit__(self, *_exception):
+        self.process.stdin.close()
+        try:
+            self.process.wait(READY_S)
+        finally:
+            self.process.kill()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+    def wait_for(self, word):
+        """Wait until the tool prints the line WORD; return those before it."""
+        text, deadline = "", time.monotonic() + READY_S
+        while not text.endswith(f"{word}\n"):
+            assert select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))[0], (word, text)
+            chunk = os.read(self.process.stdout.fileno(), 1 << 16)
+            if not chunk:
+                self.fail()
+            text += chunk.decode()
+        return text.splitlines()[:-1]
+
+    def fail(self):
+        """Skip the test if this machine does not let the tool do what it does, else raise."""
+        status, said = self.process.wait(), self.process.stderr.read().decode().strip()
+        if status == NOT_HERE:
+            pytest.skip(f"nobody can hold a lock here: {said}")
+        raise AssertionError(f"lockholder: status {status}: {said}")
+
+    def order(self, word, answer):
+        """Send the line WORD, wait for the line ANSWER; return when, by the wall clock."""
+        self.process.stdin.write(f"{word}\n".encode())
+        self.process.stdin.flush()
+        self.wait_for(answer)
+        return time.time()
+
+    def hold(self):
+        """Have all of them take their locks; return when, by the wall clock."""
+        return self.order("hold", "held")
+
+    def release(self):
+        """Have all of them give their locks back; return when, by the wall clock."""
+        return self.order("release", "released")
+
+
+# Both hosts, seen in one way.
+
+class Seen(NamedTuple):
+    """One sample of the consumers in a host, in bytes."""
+
+    when: float             # by the wall clock
+    saved: dict             # {"KIND-NAME": saved}
+    unattributed: int
+
+
+class InNetdata:
+    """ksm.plugin, driven as the agent does."""
+
+    name = "netdata"
+
+    def __init__(self, build, _work, root):
+        """Run the plugin of BUILD on ROOT."""
+        self.argv = [build / "ksm.plugin", "1", f"--consumers-interval={INTERVAL_S}", f"--root={root}"]
+
+    def __enter__(self):
+        self.plugin = Plugin(self.argv).__enter__()
+        return self
+
+    def __exit__(self, *_exception):
+        self.plugin.process.kill()
+        if not self.plugin.process.stdin.closed:
+            self.plugin.finish()
+
+    def parse(self):
+        """Return the agent that took all output so far, and when it had each tick and each sample."""
+        agent, ticks, samples, rest = ConsumerAgent(), [], [], b""
+        for when, chunk in list(self.plugin.chunks):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                agent.take(line.decode())
+            ticks += [when] * (len(agent.host.ticks) - len(ticks))
+            samples += [when] * (len(agent.samples) - len(samples))
+        return agent, ticks, samples
+
+    def ticks(self):
+        """Return when each tick of the host's figures came."""
+        return self.parse()[1]
+
+    def samples(self):
+        """Return all samples so far."""
+        agent, _ticks, times = self.parse()
+        return [Seen(when, {"-".join(consumer): saved for consumer, (saved, _real) in one.consumers.items()},
+                     one.unattributed) for when, one in zip(times, agent.samples)]
+
+    def log(self):
+        """Return the lines in which the plugin said something."""
+        return complaints(self.plugin.errors.decode())
+
+    def end(self, how="input"):
+        """End it by its input or by SIGTERM; return the seconds that this took."""
+        if how == "input":
+            return self.plugin.end_input()[1]
+        self.plugin.process.terminate()
+        return self.plugin.finish()[1]
+
+
+class InCollectd:
+    """A collectd with the plugin."""
+
+    name = "collectd"
+
+    def __init__(self, build, work, root):
+        """Run the plugin of BUILD on ROOT, with all files in WORK."""
+        self.host = Collectd(work, build / "ksm.so", {"Root": root, "ConsumersInterval": INTERVAL_S})
+
+    def __enter__(self):
+        self.host.__enter__()
+        return self
+
+    def __exit__(self, *_exception):
+        self.host.__exit__()
+
+    def ticks(self):
+        """Return when each tick of the host's figures came."""
+        return [when for when, _number in self.host.history().get("ksm/vmpage_number-sharing", [])]
+
+    def samples(self):
+        """Return all samples so far; the newest may not be whole, and is left out while it is of now."""
+        found = {}
+        for name, values in self.host.history().items():
+            consumer, _, value = name.removeprefix("ksm_consumer-").partition("/")
+            if name != consumer and value == "bytes-saved":
+                for when, number in values:
+                    found.setdefault(when, {})[consumer] = int(number)
+        return [Seen(when, saved, saved.pop("unattributed")) for when, saved in sorted(found.items())
+                if "unattributed" in saved and when < time.time() - SLACK_S]
+
+    def log(self):
+        """Return the lines in which the plugin said something."""
+        return [line for line in self.host.log().splitlines() if "ksm plugin: " in line]
+
+    def end(self, _how="SIGTERM"):
+        """End the daemon; return the seconds that this took."""
+        start = time.monotonic()
+        self.host.process.terminate()
+        self.host.process.wait(READY_S)
+        return time.monotonic() - start
+
+
+HOSTS = [InNetdata, InCollectd]
+
+
+@pytest.fixture
+def start(build, tmp_path):
+    """A function that starts both hosts on ROOT, to end with STACK."""
+    if "ksm_mergeable" not in Path("/proc/self/ksm_stat").read_text():
+        pytest.skip("on this kernel reading ksm_stat waits for nobody (6.14)")
+    return lambda stack, root: [stack.enter_context(host(build, tmp_path / f"{host.name}-{time.monotonic_ns()}", root))
+                                for host in HOSTS]
+
+
+def wait(condition, seconds, what):
+    """Wait at most SECONDS until CONDITION() is true, and return its value."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.1)
+    return value
+
+
+def named(host, pids):
+    """Return {pid: lines of the log of HOST that name the process} of PIDS, {pid: name}."""
+    log = host.log()
+    return {pid: [line for line in log if f" {pid} " in line and name in line] for pid, name in pids.items()}
+
+
+def check_log(host, pids, times):
+    """The log of HOST names as many of PIDS as can be set aside TIMES each, and the others never."""
+    def told():
+        return sorted(map(len, named(host, pids).values()), reverse=True)
+    aside = min(len(pids), MOST)
+    wanted = [times] * aside + [0] * (len(pids) - aside)
+    deadline = time.monotonic() + TOLD_S
+    while told() != wanted and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert told() == wanted, "\n".join(host.log())
+
+
+# Ticks, and the end.  Here figures of a fixture tell of merged pages, and the processes are those of this machine.
+
+@pytest.fixture
+def tree(make_tree):
+    """The host's figures of 6.18, and the live /proc."""
+    root = make_tree("6.18")
+    shutil.rmtree(root / "proc")
+    (root / "proc").symlink_to("/proc")
+    return root
+
+
+def lateness(ticks):
+    """Return [(when, by how much it is later than a punctual one)] of TICKS, a second each, but for the first.
+
+    ksm.plugin's first tick comes at once, the others at whole seconds.
+    """
+    first, *ticks = ticks[1:]
+    phases = [when - first - round(when - first) for when in ticks]
+    return [(when, phase - min(phases)) for when, phase in zip(ticks, phases)]
+
+
+def check_ticks(host, since, number):
+    """NUMBER ticks came SINCE then, none of them later than the latest one before, but for LATE_S."""
+    ticks = lateness(host.ticks())
+    before = [late for when, late in ticks if when < since]
+    after = [late for when, late in ticks if when >= since]
+    print(f"{host.name}: latest of {len(before)} ticks without holders {max(before) * 1000:.1f} ms, "
+          f"of {len(after)} with them {max(after, default=0) * 1000:.1f} ms")
+    assert abs(len(after) - number) <= 1
+    assert max(after) <= max(before) + LATE_S
+
+
+def check_end(host, how, without=0.0):
+    """HOST ends END_S after it was asked to, and after what it takes WITHOUT holders."""
+    seconds = host.end(how)
+    print(f"{host.name}: has ended {seconds * 1000:.0f} ms after {how}, without holders {without * 1000:.0f} ms")
+    assert seconds < END_S + without
+
+
+def hold_up(build, start, tree, number, ticks):
+    """NUMBER of them begin to hold their locks while the hosts run; those run on, and others are started."""
+    with ExitStack() as stack:
+        holders = stack.enter_context(Holders(build / "tests/lockholder", number))
+        without = {host.name: host.end("SIGTERM") for host in start(stack, tree)}
+        hosts = start(stack, tree)
+        time.sleep(ticks)
+        since = holders.hold()
+        time.sleep(ticks)
+        for host in hosts:
+            check_ticks(host, since, ticks)
+            check_log(host, holders.pids, 1)
+        for host in hosts:
+            check_end(host, "input", without[host.name])
+        for host in start(stack, tree):
+            wait(lambda host=host: len(host.ticks()) > 1, TOLD_S, "ticks of a host that is started now")
+            check_end(host, "SIGTERM", without[host.name])
+
+
+def test_a_holder_keeps_no_host_waiting(build, start, tree):
+    hold_up(build, start, tree, 1, 3)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [1, MOST, 100])
+def test_holders_keep_no_host_waiting(number, build, start, tree):
+    hold_up(build, start, tree, number, TICKS)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [1, 100])
+def test_under_the_agent(number, build, tree, start, tmp_path):
+    options = f"--consumers-interval=1 --root={tree}"
+    with Holders(build / "tests/lockholder", number) as holders, \
+            Netdata(tmp_path / "agent", build / "ksm.plugin", options) as host:
+        host.wait_for(("ksm.memory", "sharing"))
+        since = int(holders.hold())
+        time.sleep(TICKS + 2)
+        seen = [when for when, _number in host.history(TICKS + 2, ["ksm.memory"])[("ksm.memory", "sharing")]]
+        plugins = [pid for pid in session_members(host.process.pid)
+                   if Path(f"/proc/{pid}/comm").read_text() == "ksm.plugin\n"]
+        assert len(plugins) == 1
+        begin = time.monotonic()
+        os.kill(host.process.pid, signal.SIGTERM)
+        assert wait_gone(plugins, READY_S) == []
+        print(f"gone after {time.monotonic() - begin:.3f} s")
+        assert time.monotonic() - begin < END_S
+    assert [when for when in seen if since < when <= since + TICKS] == [since + 1 + tick for tick in range(TICKS)]
+
+
+# Who saves.  Here pages are merged, then ksmd stands still: it would wait for the holders as well.
+
+OTHERS = [f"program-ksmtest-{number}" for number in (1, 2, 3)]
+PAGES = 2000            # more than a holder has: they are among those who save most
+MIB = 1
+
+
+@pytest.fixture
+def others(build, tmp_path, ksm):
+    """A function that starts OTHERS, to end with STACK, and returns their pids."""
+    def begin(stack):
+        found = []
+        for consumer in OTHERS:
+            copy = shutil.copy(build / "tests/workload", tmp_path / consumer.removeprefix("program-"))
+            found.append(stack.enter_context(Workload(copy, "unique", PAGES, 7)).pid)
+        return found
+    return begin
+
+
+def shown(host, since):
+    """Return the samples of HOST since then in which all of OTHERS but perhaps the last are."""
+    return [sample for sample in host.samples() if sample.when > since and set(OTHERS[:-1]) <= set(sample.saved)]
+
+
+def check_sums(host, saved):
+    """All samples of HOST add up to what the machine has SAVED."""
+    for sample in host.samples():
+        assert sum(sample.saved.values()) + sample.unattributed == saved
+
+
+class Scene:
+    """Both hosts and some holders, all of which are shown as consumers, or as others."""
+
+    def __init__(self, stack, number, build, start, others, ksm, page_size):
+        """Start NUMBER holders, who end with STACK."""
+        self.holders = stack.enter_context(Holders(build / "tests/lockholder", number, MIB))
+        self.others = others(stack)
+        ksm.merge_all()
+        self.saved = ksm.number("pages_sharing") * page_size
+        self.hosts = start(stack, "/")
+        self.before = {host.name: wait(lambda host=host: shown(host, 0), TOLD_S, "all")[-1] for host in self.hosts}
+
+    def held(self, host):
+        """Return {consumer: saved} of the holders that HOST has shown before."""
+        return {name: saved for name, saved in self.before[host.name].saved.items() if "ksm-holder" in name}
+
+
+@pytest.fixture
+def scene(build, start, others, ksm, page_size):
+    """A function that makes a scene of NUMBER holders."""
+    with ExitStack() as stack:
+        yield lambda number: Scene(stack, number, build, start, others, ksm, page_size)
+
+
+def check_shown(scene, since, host):
+    """The others are shown again two intervals after the sample that waited; holders are unattributed."""
+    sample = wait(lambda: shown(host, since + INTERVAL_S), 4 * INTERVAL_S, "the others")[0]
+    absent = sample.when - [before.when for before in host.samples() if before.when < sample.when][-1]
+    print(f"{host.name}: {absent:.1f} s from the last sample without holders to the first with them")
+    assert absent <= 3 * INTERVAL_S + SLACK_S, "one that waited, and two intervals"
+    held = scene.held(host)
+    assert len(held) == len(scene.holders.pids) and min(held.values()) > 0
+    assert not set(held) & set(sample.saved)
+    assert sample.unattributed >= sum(held.values())
+
+
+def check_current(scene, host):
+    """The last of the others was killed, and disappears for good."""
+    since = time.time()
+    wait(lambda: any(OTHERS[-1] not in sample.saved for sample in shown(host, since)), 3 * INTERVAL_S, "its end")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [1, MOST])
+def test_the_others_are_shown(number, scene):
+    scene = scene(number)
+    since = scene.holders.hold()
+    for host in scene.hosts:
+        check_shown(scene, since, host)
+    os.kill(scene.others[-1], signal.SIGKILL)
+    for host in scene.hosts:
+        check_current(scene, host)
+        check_log(host, scene.holders.pids, 1)
+        check_sums(host, scene.saved)
+
+
+@pytest.mark.long
+def test_who_gives_the_lock_back_is_shown_again(scene):
+    scene = scene(1)
+    since = scene.holders.hold()
+    for host in scene.hosts:
+        check_shown(scene, since, host)
+        check_log(host, scene.holders.pids, 1)
+    since = scene.holders.release()
+    for host in scene.hosts:
+        check_log(host, scene.holders.pids, 2)
+    for host in scene.hosts:
+        consumer, saved = next(iter(scene.held(host).items()))
+        sample = wait(lambda host=host: [sample for sample in shown(host, since) if consumer in sample.saved],
+                      ASIDE_S + 10, consumer)[0]
+        print(f"{host.name}: shown {sample.when - since:.1f} s after the release")
+        assert sample.saved[consumer] == saved
+        check_log(host, scene.holders.pids, 2)
+        check_sums(host, scene.saved)
+
+
+@pytest.mark.long
+def test_too_many_leave_no_old_figures(scene):
+    scene = scene(100)
+    since = scene.holders.hold()
+    os.kill(scene.others[-1], signal.SIGKILL)
+    time.sleep(6 * INTERVAL_S)
+    for host in scene.hosts:
+        old = [sample for sample in host.samples() if sample.when > since + INTERVAL_S and OTHERS[-1] in sample.saved]
+        assert old == []
+        check_log(host, scene.holders.pids, 1)
+        assert len([line for line in host.log() if MESSAGE in line]) == 1, "\n".join(host.log())
+    since = scene.holders.release()
+    for host in scene.hosts:
+        sample = wait(lambda host=host: shown(host, since), 3 * INTERVAL_S, "the others")[0]
+        assert OTHERS[-1] not in sample.saved
+        check_log(host, scene.holders.pids, 2)
+        check_sums(host, scene.saved)
