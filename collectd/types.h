@@ -5,7 +5,7 @@
 #ifndef KSM_TYPES_H
 #define KSM_TYPES_H
 
-#include "metrics.h"
+#include "figures.h"
 
 /* type NULL: no figure of that kind and unit. */
 struct collectd_type {

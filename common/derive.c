@@ -201,7 +201,7 @@ static derive_fn *const formulas[KSM_FIGURES] = {
 #define FIGURE(name, source, key, form, kind, unit, group, since, help)
 #define INPUT(name, source, key, form, unit, since, help)
 #define DERIVED(name, formula, kind, unit, group, since, help) [KSM_##name] = derive_##name,
-#include "metrics.def"
+#include "figures.def"
 #undef FIGURE
 #undef DERIVED
 #undef INPUT

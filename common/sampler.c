@@ -33,7 +33,7 @@ void ksm_sampler_init(struct ksm_sampler *s, struct ksm_consumers *consumers) {
 
 /* ---- threads ---- */
 
-static void *run(void *data) {
+static void *make_sample(void *data) {
     struct ksm_sampler_thread *thread = data;
 
     ksm_consumers_sample(thread->consumers, thread->registered, thread->now);
@@ -48,7 +48,7 @@ static int start_thread(struct ksm_sampler_thread *thread) {
     if (status != 0)
         return -status;
     pthread_attr_setstacksize(&attr, STACK_SIZE);
-    status = pthread_create(&thread->id, &attr, run, thread);
+    status = pthread_create(&thread->id, &attr, make_sample, thread);
     pthread_attr_destroy(&attr);
     return -status;
 }

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "metrics.h"
+#include "figures.h"
 #include "out.h"
 
 /* The charts' places on the page, as Netdata's priorities: right after its own memory section, in

@@ -21,21 +21,21 @@
 #include "function.h"
 #include "out.h"
 #include "reader.h"
+#include "report.h"
 #include "sampler.h"
 #include "sandbox.h"
 #include "startup.h"
-#include "wait.h"
-#include "watch.h"
+#include "ticker.h"
 
 static struct args args;
 static struct ksm_reader reader;
-static struct ksm_watch watch;
+static struct ksm_report watch;
 static struct charts charts;
 static struct ksm_consumers consumers;
 static struct ksm_sampler sampler;
 static struct consumer_charts consumer_charts;
 static struct out out;
-static struct wait wait;
+static struct ticker wait;
 
 /* Where the agent keeps its log, and in its manner. */
 static void say(const char *level, const char *message) {
@@ -74,7 +74,7 @@ static void tick(void) {
     charts_send(&charts, &reader.sample, &out);
     if (ksm_registered(&reader.sample))
         out_flush(&out);
-    ksm_watch(&watch, &reader, tell);
+    ksm_report_figures(&watch, &reader, tell);
 }
 
 /* Begins a sample of the consumers if one is due, which is only after a tick, and sends one that is
@@ -96,17 +96,17 @@ static void answer(void) {
 }
 
 static void run(void) {
-    for (enum wait_result result = WAIT_TICK; result != WAIT_END && out.error == 0;) {
-        if (result == WAIT_TICK)
+    for (enum ticker_result result = TICKER_TICK; result != TICKER_END && out.error == 0;) {
+        if (result == TICKER_TICK)
             tick();
-        if (result == WAIT_REQUEST)
+        if (result == TICKER_REQUEST)
             answer();
-        if (result == WAIT_ALIVE)
+        if (result == TICKER_ALIVE)
             out_text(&out, "\n");
-        if (args.options.consumers > 0 && (result == WAIT_TICK || result == WAIT_LOOK))
-            look_at_consumers(result == WAIT_TICK);
+        if (args.options.consumers > 0 && (result == TICKER_TICK || result == TICKER_LOOK))
+            look_at_consumers(result == TICKER_TICK);
         out_flush(&out);
-        result = wait_for_tick(&wait, ksm_sampler_next(&sampler));
+        result = ticker_wait(&wait, ksm_sampler_next(&sampler));
     }
 }
 
@@ -138,7 +138,7 @@ int main(int argc, char *argv[]) {
     init_consumers(descriptors);
     out_init(&out, STDOUT_FILENO);
     function_offer(&consumers.table, (enum ksm_function_access)args.options.function_access, &out);
-    wait_init(&wait, args.update_every);
+    ticker_init(&wait, args.update_every);
     run();
     ksm_sampler_close(&sampler);
     ksm_reader_close(&reader);

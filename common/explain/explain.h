@@ -14,7 +14,7 @@
 #include <stdio.h>
 
 #include "consumers.h"
-#include "metrics.h"
+#include "figures.h"
 
 /* All that a verdict is made of. What is not known is absent: a status that is not 0, or -1. */
 struct explain_facts {

@@ -45,10 +45,10 @@ def test_a_compiler_for_32_bits_is_told_why_not(cc):
     argv = [cc, "-m32", "-fsyntax-only", "-xc", "-Icommon", "-"]
     if subprocess.run(argv, input="", text=True, capture_output=True, check=False).returncode != 0:
         pytest.skip(f"{cc} does not compile for 32 bits here")
-    done = subprocess.run(argv, input='#include "metrics.h"\n', text=True, capture_output=True, cwd=REPOSITORY,
+    done = subprocess.run(argv, input='#include "figures.h"\n', text=True, capture_output=True, cwd=REPOSITORY,
                           check=False)
     assert done.returncode != 0 and WORDS_OF_32_BITS in done.stderr
-    native = subprocess.run([word for word in argv if word != "-m32"], input='#include "metrics.h"\n', text=True,
+    native = subprocess.run([word for word in argv if word != "-m32"], input='#include "figures.h"\n', text=True,
                             capture_output=True, cwd=REPOSITORY, check=False)
     assert (native.returncode, native.stderr) == (0, "")
 
@@ -120,7 +120,7 @@ def named_figures(line):
     for directory in ("collectd", "netdata") for path in sorted(Path(REPOSITORY, directory).iterdir())
     if path.suffix in (".c", ".h", ".def") and path.name not in TABLES])
 def test_no_plugin_names_a_figure(path):
-    """Figures are rows of common/metrics.def: what knows one by name would have to be changed with them."""
+    """Figures are rows of common/figures.def: what knows one by name would have to be changed with them."""
     named = {f"{path.name}:{number}: {name}" for number, line in code_lines(path) for name in named_figures(line)}
     assert named == set()
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The figures: metrics.def as an enum and as descriptors. Constant data, no state.
+ * The figures: figures.def as an enum and as descriptors. Constant data, no state.
  */
-#ifndef KSM_METRICS_H
-#define KSM_METRICS_H
+#ifndef KSM_FIGURES_H
+#define KSM_FIGURES_H
 
 /* Sums and products of 64 bits need __int128 (share.h), and only 64-bit kernels have records of 64
  * bytes for pages (derive.h). */
@@ -93,7 +93,7 @@ enum ksm_id {
 #define FIGURE(name, source, key, form, kind, unit, group, since, help) KSM_##name,
 #define DERIVED(name, formula, kind, unit, group, since, help) KSM_##name,
 #define INPUT(name, source, key, form, unit, since, help) KSM_##name,
-#include "metrics.def"
+#include "figures.def"
 #undef FIGURE
 #undef DERIVED
 #undef INPUT

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "watch.h"
+#include "report.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -43,7 +43,8 @@ static void tell_one(const struct ksm_reader *reader, size_t id, int status, ksm
     tell(status != 0, message);
 }
 
-void ksm_watch(struct ksm_watch *watch, const struct ksm_reader *reader, ksm_tell_fn *tell) {
+void ksm_report_figures(struct ksm_report *watch, const struct ksm_reader *reader,
+                        ksm_tell_fn *tell) {
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         int status = reader->sample.at[id].status;
 
