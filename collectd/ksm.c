@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The collectd plugin "ksm". At each interval it reads the host's figures and dispatches each as a
- * value list ksm/TYPE-NAME: what the figures are is in common/metrics.def, which type each has in
+ * value list ksm/TYPE-NAME: what the figures are is in common/figures.def, which type each has in
  * types.def. A thread of its own does the same for the consumers, with an interval of its own:
  * ksm_consumer-KIND-NAME/bytes-{saved,real}. The two share nothing but the options.
  */
@@ -18,13 +18,13 @@
 #include "consumers.h"
 #include "options.h"
 #include "reader.h"
+#include "report.h"
 #include "sampler.h"
 #include "types.h"
-#include "watch.h"
 
 static struct ksm_options options;
 static struct ksm_reader reader;
-static struct ksm_watch watch;
+static struct ksm_report report;
 static struct ksm_consumers consumers;
 static struct ksm_sampler sampler;
 static pthread_t consumers_thread;
@@ -33,7 +33,7 @@ static bool consumers_running;
 static bool consumers_failed; /* to be started */
 static int ending = -1;       /* an eventfd: the thread is to end */
 
-static void tell(bool bad, const char *message) {
+static void log_news(bool bad, const char *message) {
     plugin_log(bad ? LOG_WARNING : LOG_NOTICE, "ksm plugin: %s", message);
 }
 
@@ -93,7 +93,7 @@ static int64_t read_consumers(int64_t now) {
                           now);
     if (ksm_sampler_look(&sampler, now) == KSM_SAMPLER_READY && consumers.table.valid)
         submit_table(&consumers.table);
-    ksm_sampler_news(&sampler, tell);
+    ksm_sampler_report(&sampler, log_news);
     int64_t next = ksm_sampler_next(&sampler);
     return next < sampler.due ? next : sampler.due;
 }
@@ -118,18 +118,18 @@ static int descriptors(void) {
     return limit.rlim_cur / 4 < KSM_PROCESSES_KEPT ? (int)(limit.rlim_cur / 4) : KSM_PROCESSES_KEPT;
 }
 
-static void init_consumers(void) {
+static void prepare_consumers(void) {
     int64_t interval = (int64_t)options.consumers_interval * 1000;
 
     if (interval < (int64_t)CDTIME_T_TO_MS(plugin_get_interval()))
         interval = (int64_t)CDTIME_T_TO_MS(plugin_get_interval());
     ksm_consumers_init(&consumers, &options, interval, descriptors());
     ksm_sampler_init(&sampler, &consumers);
-    ksm_sampler_news(&sampler, tell); /* this kernel may tell nothing of processes */
+    ksm_sampler_report(&sampler, log_news); /* this kernel may tell nothing of processes */
 }
 
 /* All signals are for the daemon's own threads. */
-static int start_thread(void) {
+static int start_consumers_thread(void) {
     sigset_t all, before;
 
     ending = eventfd(0, EFD_CLOEXEC);
@@ -149,15 +149,16 @@ static void start_consumers(void) {
     if (consumers_running || options.consumers == 0)
         return;
     if (!consumers_ready)
-        init_consumers();
+        prepare_consumers();
     consumers_ready = true;
     if (!consumers.table.known)
         return;
-    consumers_running = start_thread() == 0;
+    consumers_running = start_consumers_thread() == 0;
     if (consumers_failed == consumers_running)
-        tell(!consumers_running,
-             consumers_running ? "the thread for the consumers is started: they are sent"
-                               : "a thread for the consumers cannot be started: they are not sent");
+        log_news(!consumers_running,
+                 consumers_running
+                     ? "the thread for the consumers is started: they are sent"
+                     : "a thread for the consumers cannot be started: they are not sent");
     consumers_failed = !consumers_running;
 }
 
@@ -165,7 +166,7 @@ static int ksm_read(void) {
     int status = ksm_reader_tick(&reader, clock_ms(CLOCK_MONOTONIC));
     cdtime_t now = cdtime();
 
-    ksm_watch(&watch, &reader, tell);
+    ksm_report_figures(&report, &reader, log_news);
     for (size_t id = 0; id < KSM_FIGURES; id++)
         if (ksm_figures[id].kind != KSM_KIND_INPUT && reader.sample.at[id].status == 0)
             submit_figure(&ksm_figures[id], reader.sample.at[id].value, now);

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "attribution.h"
 #include "derive.h"
-#include "share.h"
 
 /* Counts that are too large are no news before they are so by more than that, so long. */
 enum { EXCESS_THOUSANDTHS = 10, EXCESS_SAMPLES = 6 };
@@ -77,7 +77,7 @@ static int64_t add_known(int64_t a, int64_t b) {
     return a < 0 || b < 0 ? -1 : add(a, b);
 }
 
-static void add_process(struct ksm_consumer *to, const struct ksm_process *process) {
+static void count_process(struct ksm_consumer *to, const struct ksm_process *process) {
     to->merging = add(to->merging, process->merging);
     to->zero = add(to->zero, process->zero);
     to->rmap_items = add(to->rmap_items, process->rmap_items);
@@ -133,7 +133,7 @@ static int group(struct ksm_consumers *c) {
     for (size_t i = 0; status == 0 && i < n; i++) {
         if (i == 0 || compare_names(&sorted[i]->name, &sorted[i - 1]->name) != 0)
             table->list[table->count++] = (struct ksm_consumer){.name = sorted[i]->name};
-        add_process(&table->list[table->count - 1], sorted[i]);
+        count_process(&table->list[table->count - 1], sorted[i]);
     }
     free(sorted);
     return status;
@@ -155,7 +155,7 @@ bool ksm_consumers_registered(struct ksm_consumers *c, int64_t now) {
     return ksm_registered(&c->host);
 }
 
-static int read_division(struct ksm_consumers *c, int64_t now, struct ksm_division *d) {
+static int read_division(struct ksm_consumers *c, int64_t now, struct ksm_attribution *d) {
     const struct ksm_value *at = c->host.at;
 
     read_host(c, now);
@@ -165,9 +165,9 @@ static int read_division(struct ksm_consumers *c, int64_t now, struct ksm_divisi
         return at[KSM_saved].status;
     c->next.tells_zero = at[KSM_zero].status == 0; /* not before 6.6 */
     c->next.saved = at[KSM_saved].value;
-    *d = (struct ksm_division){.shared = at[KSM_shared].value,
-                               .sharing = at[KSM_sharing].value,
-                               .zero = c->next.tells_zero ? at[KSM_zero].value : 0};
+    *d = (struct ksm_attribution){.shared = at[KSM_shared].value,
+                                  .sharing = at[KSM_sharing].value,
+                                  .zero = c->next.tells_zero ? at[KSM_zero].value : 0};
     return 0;
 }
 
@@ -183,23 +183,23 @@ static int64_t real_memory(const struct ksm_consumers *c, const struct ksm_consu
     return bytes;
 }
 
-static void divide(struct ksm_consumers *c, struct ksm_division *d) {
+static void divide(struct ksm_consumers *c, struct ksm_attribution *d) {
     struct ksm_consumer_table *table = &c->next;
 
     for (size_t i = 0; i < table->count; i++)
-        ksm_share_claim(d, table->list[i].merging, table->list[i].zero);
+        ksm_attribution_claim(d, table->list[i].merging, table->list[i].zero);
     table->unattributed = table->saved;
     table->tells_rmap_items = c->processes.source == KSM_PROCESS_STAT;
     memset(table->by_kind, 0, sizeof(table->by_kind));
     for (size_t i = 0; i < table->count; i++) {
         struct ksm_consumer *consumer = &table->list[i];
-        struct ksm_share share = ksm_share_of(d, consumer->merging, consumer->zero);
+        struct ksm_share share = ksm_attribution_share(d, consumer->merging, consumer->zero);
         consumer->saved = share.saved * c->next.page_size;
         consumer->real = real_memory(c, consumer, &share);
         table->by_kind[consumer->name.kind] += consumer->saved;
         table->unattributed -= consumer->saved;
     }
-    c->in_excess = ksm_share_excess(d) > EXCESS_THOUSANDTHS ? c->in_excess + 1 : 0;
+    c->in_excess = ksm_attribution_excess(d) > EXCESS_THOUSANDTHS ? c->in_excess + 1 : 0;
 }
 
 /* ---- the top ---- */
@@ -253,7 +253,7 @@ static int rank(struct ksm_consumers *c) {
 }
 
 static int make_table(struct ksm_consumers *c, int64_t now) {
-    struct ksm_division division = {.sharing = 0};
+    struct ksm_attribution division = {.sharing = 0};
     int status = group(c);
 
     if (status == 0)
@@ -339,61 +339,4 @@ void ksm_consumers_publish(struct ksm_consumers *c) {
     c->table.trouble[KSM_CONSUMERS_EXCESS] = c->in_excess >= EXCESS_SAMPLES;
     c->table.trouble[KSM_CONSUMERS_CROWDED] = c->newcomers.held_back;
     c->table.trouble[KSM_CONSUMERS_LATE] = false;
-}
-
-/* ---- the news ---- */
-
-static const struct {
-    const char *begins;
-    const char *ends;
-    bool harmless; /* nobody needs to do anything */
-} words[KSM_CONSUMERS_TROUBLES] = {
-    [KSM_CONSUMERS_UNKNOWN] = {"who saves is not shown: this kernel does not tell what KSM does "
-                               "for each process (5.19 and later do)",
-                               .harmless = true},
-    [KSM_CONSUMERS_DENIED] = {"processes of other users may not be read, what they save is shown "
-                              "as unattributed; to see them grant cap_dac_read_search "
-                              "(setcap cap_dac_read_search+ep ksm.plugin; for collectd "
-                              "CapabilityBoundingSet and AmbientCapabilities of its service)",
-                              .ends = "all processes can be read"},
-    [KSM_CONSUMERS_MODULE] =
-        {"a security module (AppArmor, SELinux) forbids to read processes of "
-         "other users, though cap_dac_read_search is in force; what they save "
-         "is shown as unattributed; to see them allow reading /proc/PID/ksm_stat "
-         "in its policy",
-         .ends = "all processes can be read"},
-    [KSM_CONSUMERS_HIDEPID1] = {"/proc forbids to read the processes of other users (mounted with "
-                                "hidepid=1), what they save is shown as unattributed; to see them "
-                                "mount it with gid= of a group that this program is in",
-                                .ends = "all processes can be read"},
-    [KSM_CONSUMERS_HIDDEN] = {"/proc hides the processes of other users (mounted with hidepid), "
-                              "what they save is shown as unattributed; to see them mount it with "
-                              "gid= of a group that this program is in",
-                              .ends = "/proc hides no processes any more"},
-    [KSM_CONSUMERS_EXCESS] =
-        {"the processes' counts of merged pages add up to more than the "
-         "host's, by over 1 %; the shares are scaled down (before Linux "
-         "6.18 a forked child starts with its parent's count)",
-         .ends = "the processes' counts of merged pages agree with the host's again"},
-    [KSM_CONSUMERS_CROWDED] = {"more than one new consumer a minute comes among those that save "
-                               "most, as when a program changes its name all the time: one a "
-                               "minute is shown by itself, the others are part of other",
-                               .ends = "new consumers are shown at once again"},
-    [KSM_CONSUMERS_FAILED] = {"who saves cannot be told: /proc or pages_shared, pages_sharing, "
-                              "ksm_zero_pages of /sys/kernel/mm/ksm cannot be read",
-                              .ends = "who saves can be told again"},
-    [KSM_CONSUMERS_LATE] = {"who saves is not shown: to read all processes takes longer than an "
-                            "interval (consumers-interval, ConsumersInterval), or more than 8 of "
-                            "them keep their readers waiting",
-                            .ends = "who saves is shown again"},
-};
-
-void ksm_consumers_news(struct ksm_consumers *c, void (*tell)(bool bad, const char *message)) {
-    for (size_t i = 0; i < KSM_CONSUMERS_TROUBLES; i++) {
-        if (c->table.trouble[i] == c->told[i])
-            continue;
-        c->told[i] = c->table.trouble[i];
-        tell(c->table.trouble[i] && !words[i].harmless,
-             c->table.trouble[i] ? words[i].begins : words[i].ends);
-    }
 }

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * The derived figures: arithmetic over one sample, without clock or state. The formulas stand in
- * metrics.def, where they come from in derive.c.
+ * figures.def, where they come from in derive.c.
  */
 #ifndef KSM_DERIVE_H
 #define KSM_DERIVE_H
 
 #include <stdbool.h>
 
-#include "metrics.h"
+#include "figures.h"
 
 /* sizeof(struct ksm_rmap_item) of mm/ksm.c on 64-bit kernels: what general_profit takes off for
  * every page that KSM watches. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The kernel's directory of KSM, /sys/kernel/mm/ksm, or /sys/kernel/mm/uksm where that stands in
- * its place (UKSM, out of tree): the figures of metrics.def whose source is KSM, a file each.
+ * its place (UKSM, out of tree): the figures of figures.def whose source is KSM, a file each.
  */
 #ifndef KSM_DIRECTORY_H
 #define KSM_DIRECTORY_H
@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "metrics.h"
+#include "figures.h"
 #include "pseudofs.h"
 
 struct ksm_directory {

@@ -95,7 +95,7 @@ static int read_ticks(struct ksmd *ksmd, int64_t now, int64_t *ns) {
 }
 
 /* Chooses the account once, as the two differ by up to a tick and a counter must not go back. */
-static int find(struct ksmd *ksmd, int64_t now) {
+static int find_ksmd(struct ksmd *ksmd, int64_t now) {
     int64_t ns = 0;
 
     if (now < ksmd->due)
@@ -114,7 +114,7 @@ static int find(struct ksmd *ksmd, int64_t now) {
 }
 
 int ksmd_cpu(struct ksmd *ksmd, int64_t now, int64_t *ns) {
-    if (ksmd->status != 0 && find(ksmd, now) != 0)
+    if (ksmd->status != 0 && find_ksmd(ksmd, now) != 0)
         return ksmd->status;
     return ksmd->coarse ? read_ticks(ksmd, now, ns) : read_schedstat(ksmd, now, ns);
 }

@@ -34,16 +34,11 @@ static const struct row {
     {{key, word}, standard, help, offsetof(struct ksm_options, field), TYPE_CHOICE, 0, 0, words},
 #include "options.def"
 #undef ROW
-#undef TEXT
-#undef FLAG
-#undef NUMBER
-#undef KINDS
-#undef CHOICE
 };
 
 enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
 
-static void describe(const struct row *row, char *text, size_t size) {
+static void describe_option(const struct row *row, char *text, size_t size) {
     switch (row->type) {
     case TYPE_TEXT:
         snprintf(text, size, "a directory");
@@ -174,7 +169,7 @@ int ksm_options_set(struct ksm_options *options, enum ksm_host host, const char 
             continue;
         int status = set_row(options, row, value);
         if (status != 0) {
-            describe(row, allowed, sizeof(allowed));
+            describe_option(row, allowed, sizeof(allowed));
             snprintf(message, size,
                      "%s%s: \"%.200s\" is not allowed, it takes %s; it stays as it was", dashes,
                      row->names[host], value, allowed);
@@ -192,6 +187,6 @@ int ksm_options_text(size_t i, struct ksm_option_text *text) {
         return -ENOENT;
     *text = (struct ksm_option_text){rows[i].names[KSM_COLLECTD], rows[i].names[KSM_NETDATA],
                                      rows[i].standard, rows[i].help, ""};
-    describe(&rows[i], text->allowed, sizeof(text->allowed));
+    describe_option(&rows[i], text->allowed, sizeof(text->allowed));
     return 0;
 }

@@ -9,7 +9,7 @@
  *   -ERANGE   a number that does not fit in an int64
  *   -EDOM     below 0, where less than nothing makes no sense
  *
- * The forms of metrics.def are these functions. Each takes the whole file, or the value of a field
+ * The forms of figures.def are these functions. Each takes the whole file, or the value of a field
  * of a file (parse_field), with or without the newline at the end.
  */
 #ifndef KSM_PARSE_H

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "owner.h"
 #include "parse.h"
 #include "pseudofs.h"
 
@@ -68,8 +69,8 @@ void ksm_processes_init(struct ksm_processes *p, const char *root, int may_keep)
 
 /* ---- one process ---- */
 
-static int open_file(const struct ksm_processes *p, const struct ksm_process *process,
-                     const char *name) {
+static int open_process_file(const struct ksm_processes *p, const struct ksm_process *process,
+                             const char *name) {
     char path[64];
 
     if (process->task == process->pid)
@@ -93,7 +94,7 @@ static ssize_t read_open(const struct ksm_processes *p, int pid, int fd, bool wh
 
 static ssize_t read_file(const struct ksm_processes *p, const struct ksm_process *process,
                          const char *name, bool whole, char *buf, size_t size) {
-    int fd = open_file(p, process, name);
+    int fd = open_process_file(p, process, name);
 
     if (fd < 0)
         return fd;
@@ -113,7 +114,7 @@ static int stat_field(const char *text, size_t len, const char *key, int64_t *va
 /* Of a file that takes no lock of the process (fs/proc/base.c, proc_pid_ksm_merging_pages). */
 static int read_merging_pages(const struct ksm_processes *p, struct ksm_process *process) {
     char buf[64];
-    int fd = open_file(p, process, "ksm_merging_pages");
+    int fd = open_process_file(p, process, "ksm_merging_pages");
     ssize_t n = fd < 0 ? fd : pseudofs_read_fd(fd, false, buf, sizeof(buf));
 
     if (fd >= 0)
@@ -184,7 +185,8 @@ static int read_counts(struct ksm_processes *p, int fd, struct ksm_process *proc
 }
 
 static int open_counts(const struct ksm_processes *p, const struct ksm_process *process) {
-    return open_file(p, process, p->source == KSM_PROCESS_STAT ? "ksm_stat" : "ksm_merging_pages");
+    return open_process_file(p, process,
+                             p->source == KSM_PROCESS_STAT ? "ksm_stat" : "ksm_merging_pages");
 }
 
 bool ksm_process_takes_part(const struct ksm_process *process) {
@@ -254,14 +256,14 @@ static int read_name(const struct ksm_processes *p, const struct ksm_process *pr
     if (status == 0)
         status = read_text(p, process, "comm", comm, sizeof(comm), &identity.comm_len);
     if (status == 0)
-        ksm_name_of(&identity, name);
+        ksm_owner_of(&identity, name);
     return status;
 }
 
 void ksm_processes_comm(const struct ksm_processes *p, int pid, char text[static KSM_NAME_SIZE]) {
     const struct ksm_process process = {.pid = pid, .task = pid};
     char comm[64 + 1];
-    int fd = open_file(p, &process, "comm");
+    int fd = open_process_file(p, &process, "comm");
     ssize_t n = fd < 0 ? fd : pseudofs_read_fd(fd, true, comm, sizeof(comm));
 
     if (fd >= 0)
@@ -358,7 +360,7 @@ static int pid_of(const char *name);
 static int read_other_thread(struct ksm_processes *p, struct ksm_process *process, int *fd) {
     const struct dirent *entry = NULL;
     int status = -ENODATA;
-    int tasks = open_file(p, process, "task");
+    int tasks = open_process_file(p, process, "task");
     DIR *dir = tasks < 0 ? NULL : fdopendir(tasks);
 
     if (!dir && tasks >= 0)

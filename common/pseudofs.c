@@ -41,7 +41,7 @@ bool pseudofs_is_transient(int status) {
 }
 
 /* Returns 0 for a file of procfs or sysfs, -EPERM for another's, or why that cannot be told. */
-static int look_at(int fd, struct statfs *fs) {
+static int check_kernels(int fd, struct statfs *fs) {
     int status = 0;
 
     do
@@ -55,7 +55,7 @@ static int look_at(int fd, struct statfs *fs) {
 bool pseudofs_may_keep(int fd) {
     struct statfs fs;
 
-    return look_at(fd, &fs) == 0;
+    return check_kernels(fd, &fs) == 0;
 }
 
 static bool kernel_only = false;
@@ -70,7 +70,7 @@ static int check(int fd) {
 
     if (fd < 0)
         return -errno;
-    int status = kernel_only ? look_at(fd, &fs) : 0;
+    int status = kernel_only ? check_kernels(fd, &fs) : 0;
     if (status != 0)
         close(fd);
     return status != 0 ? status : fd;
@@ -105,7 +105,7 @@ static int check_own(int above, const char *name) {
         return -errno;
     if (dir.stx_dev_major != file.stx_dev_major || dir.stx_dev_minor != file.stx_dev_minor)
         return -EXDEV;
-    int status = look_at(above, &fs);
+    int status = check_kernels(above, &fs);
     return status == -EPERM ? -EXDEV : status;
 }
 
@@ -148,7 +148,7 @@ static int check_directory(int fd) {
     enum { PROC_ROOT_INO = 1 };
     struct statfs fs;
     struct stat st;
-    int status = look_at(fd, &fs);
+    int status = check_kernels(fd, &fs);
 
     if (status != 0 || fs.f_type == SYSFS_MAGIC)
         return status;

@@ -56,7 +56,7 @@ void ksm_reader_close(struct ksm_reader *reader) {
 }
 
 /* What a read gave, bytes or -errno, as the value of a figure. */
-static void set(struct ksm_reader *reader, size_t id, const char *text, ssize_t len) {
+static void set_field(struct ksm_reader *reader, size_t id, const char *text, ssize_t len) {
     struct ksm_value *at = &reader->sample.at[id];
 
     at->status = len < 0 ? (int)len : ksm_figures[id].parse(text, (size_t)len, &at->value);
@@ -129,7 +129,7 @@ static void read_fields(struct ksm_reader *reader, struct pseudofs_file *file,
             status = find_field(reader, id, (size_t)n, &field, &len);
             lacking = lacking || status == -ENOENT;
         }
-        set(reader, id, field, status != 0 ? status : (ssize_t)len);
+        set_field(reader, id, field, status != 0 ? status : (ssize_t)len);
     }
     if (lacking && !*whole) {
         *whole = true;

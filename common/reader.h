@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The host's KSM figures: reads all sources of metrics.def at one tick.
+ * The host's KSM figures: reads all sources of figures.def at one tick.
  *
  * A tick where everything is open opens nothing and allocates nothing. Knobs are read once a
  * minute and stand in the sample until the next reading (pages_to_scan at every tick while the
@@ -15,8 +15,8 @@
 #include <stdint.h>
 
 #include "directory.h"
+#include "figures.h"
 #include "ksmd.h"
-#include "metrics.h"
 #include "pseudofs.h"
 
 /* Public so that a host can hold it without an allocation (it is large: keep it static). */

@@ -33,7 +33,7 @@ void ksm_sampler_init(struct ksm_sampler *s, struct ksm_consumers *consumers) {
 
 /* ---- threads ---- */
 
-static void *run(void *data) {
+static void *make_sample(void *data) {
     struct ksm_sampler_thread *thread = data;
 
     ksm_consumers_sample(thread->consumers, thread->registered, thread->now);
@@ -48,7 +48,7 @@ static int start_thread(struct ksm_sampler_thread *thread) {
     if (status != 0)
         return -status;
     pthread_attr_setstacksize(&attr, STACK_SIZE);
-    status = pthread_create(&thread->id, &attr, run, thread);
+    status = pthread_create(&thread->id, &attr, make_sample, thread);
     pthread_attr_destroy(&attr);
     return -status;
 }
@@ -215,7 +215,7 @@ int64_t ksm_sampler_next(const struct ksm_sampler *s) {
 
 /* ---- the news ---- */
 
-static void tell_aside(struct ksm_sampler_aside *aside, ksm_sampler_tell_fn *tell) {
+static void tell_aside(struct ksm_sampler_aside *aside, ksm_tell_fn *tell) {
     char message[512];
     bool waiting = aside->thread != NULL;
 
@@ -231,10 +231,10 @@ static void tell_aside(struct ksm_sampler_aside *aside, ksm_sampler_tell_fn *tel
     aside->told = waiting;
 }
 
-void ksm_sampler_news(struct ksm_sampler *s, ksm_sampler_tell_fn *tell) {
+void ksm_sampler_report(struct ksm_sampler *s, ksm_tell_fn *tell) {
     for (size_t i = 0; i < KSM_ASIDE; i++)
         tell_aside(&s->aside[i], tell);
-    ksm_consumers_news(s->consumers, tell);
+    ksm_report_consumers(&s->report, &s->consumers->table, tell);
 }
 
 /* ---- the end ---- */

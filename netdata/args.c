@@ -43,7 +43,8 @@ static int seconds(const char *text) {
     return (int)n;
 }
 
-static void set(struct args *args, const char *key, const char *value, complain_fn *complain) {
+static void set_option(struct args *args, const char *key, const char *value,
+                       complain_fn *complain) {
     char message[1024];
 
     if (ksm_options_set(&args->options, KSM_NETDATA, key, value, message, sizeof(message)) != 0)
@@ -59,14 +60,14 @@ static int take_option(struct args *args, const char *word, const char *next,
 
     snprintf(key, sizeof(key), "%.*s", (int)(len < sizeof(key) ? len : sizeof(key)), word);
     if (word[len] == '=') {
-        set(args, key, word + len + 1, complain);
+        set_option(args, key, word + len + 1, complain);
         return 1;
     }
     if (next && strncmp(next, "--", 2) != 0) {
-        set(args, key, next, complain);
+        set_option(args, key, next, complain);
         return 2;
     }
-    set(args, key, "", complain);
+    set_option(args, key, "", complain);
     return 1;
 }
 
@@ -91,7 +92,7 @@ void args_parse(struct args *args, int argc, char *const argv[], complain_fn *co
     *args = (struct args){.update_every = 1, .action = ARGS_RUN};
     ksm_options_init(&args->options);
     if (prefix && *prefix)
-        set(args, "root", prefix, complain);
+        set_option(args, "root", prefix, complain);
     for (int i = 1; i < argc;) {
         const char *arg = argv[i];
         if (strcmp(arg, "--explain") == 0)

@@ -13,10 +13,7 @@ static const struct chart {
 } looks[KSM_GROUPS] = {
 #define CHART(group, family, title, units, type)                                                   \
     [KSM_GROUP_##group] = {family, title, units, type, CHARTS_PLACE_##group},
-#define CONSUMERS
 #include "charts.def"
-#undef CHART
-#undef CONSUMERS
 };
 
 /* Of one page in MiB: page size / 2^20; the page size is not known before the sample. */
@@ -109,8 +106,8 @@ static bool counts_pages(enum ksm_group group) {
 
 /* CHART type.id name title units family context charttype priority update_every options plugin
  * module, then its dimensions. Sent again, it adds those that are new. */
-static void draw(struct charts *charts, enum ksm_group group, const struct ksm_sample *sample,
-                 struct out *out) {
+static void draw_chart(struct charts *charts, enum ksm_group group, const struct ksm_sample *sample,
+                       struct out *out) {
     const struct chart *look = &looks[group];
     const char *const words[] = {"CHART ksm.", ksm_group_names[group],
                                  " '' '",      look->title,
@@ -144,7 +141,7 @@ static void draw(struct charts *charts, enum ksm_group group, const struct ksm_s
     }
 }
 
-static void set(const char *id, int64_t value, struct out *out) {
+static void send_value(const char *id, int64_t value, struct out *out) {
     out_text(out, "SET ");
     out_text(out, id);
     out_text(out, " = ");
@@ -172,15 +169,16 @@ static void set_figure(struct charts *charts, enum ksm_id id, const struct ksm_v
     if (at->status != 0)
         return;
     if (figure->kind == KSM_KIND_COUNTER) {
-        set(figure->name, without_gaps(&charts->counters[id], at->value, charts->ticks), out);
+        send_value(figure->name, without_gaps(&charts->counters[id], at->value, charts->ticks),
+                   out);
         return;
     }
     if (figure->kind != KSM_KIND_STATE) {
-        set(figure->name, at->value, out);
+        send_value(figure->name, at->value, out);
         return;
     }
     for (int64_t state = 0; state < KSM_STATES; state++)
-        set(ksm_states[state], at->value == state, out);
+        send_value(ksm_states[state], at->value == state, out);
 }
 
 /* Whether there is a chart of the group: an alert cannot ask for what an agent never heard of. */
@@ -205,7 +203,7 @@ static void send_chart(struct charts *charts, enum ksm_group group, const struct
     if (more || charts->ticks == 1)
         tell_whether(group, any, out);
     if (more)
-        draw(charts, group, sample, out);
+        draw_chart(charts, group, sample, out);
     if (!any)
         return;
     out_text(out, "BEGIN ksm.");

@@ -32,7 +32,7 @@ static void dimension(const char *id, struct out *out) {
     OUT_TEXTS(out, "DIMENSION ", id, " '' absolute 1 1048576\n");
 }
 
-static void set(const char *id, int64_t bytes, struct out *out) {
+static void send_bytes(const char *id, int64_t bytes, struct out *out) {
     OUT_TEXTS(out, "SET ", id, " = ");
     out_number(out, bytes);
     out_text(out, "\n");
@@ -54,8 +54,8 @@ static void draw_line(const struct consumer_charts *charts, const struct consume
     end_chart(charts, chart->is_other ? CHARTS_PLACE_other : CHARTS_PLACE_consumer, options, out);
 }
 
-static void draw(const struct consumer_charts *charts, const struct consumer_chart *chart,
-                 struct out *out) {
+static void draw_consumer(const struct consumer_charts *charts, const struct consumer_chart *chart,
+                          struct out *out) {
     draw_line(charts, chart, " ''", out);
     OUT_TEXTS(out, "CLABEL kind ", kind_of(chart), " 1\nCLABEL name '", chart->name.text,
               "' 1\nCLABEL_COMMIT\n");
@@ -63,8 +63,8 @@ static void draw(const struct consumer_charts *charts, const struct consumer_cha
     dimension("saved", out);
 }
 
-static struct consumer_chart *find(struct consumer_charts *charts, const struct ksm_name *name,
-                                   bool is_other) {
+static struct consumer_chart *find_chart(struct consumer_charts *charts,
+                                         const struct ksm_name *name, bool is_other) {
     for (size_t i = 0; i < charts->count; i++) {
         struct consumer_chart *chart = &charts->list[i];
         if (chart->is_other == is_other && chart->name.kind == name->kind &&
@@ -76,22 +76,22 @@ static struct consumer_chart *find(struct consumer_charts *charts, const struct 
 
 static void send_consumer(struct consumer_charts *charts, const struct ksm_consumer *consumer,
                           bool is_other, struct out *out) {
-    struct consumer_chart *chart = find(charts, &consumer->name, is_other);
+    struct consumer_chart *chart = find_chart(charts, &consumer->name, is_other);
 
     if (!chart) {
         if (charts->count == CONSUMER_CHARTS)
             return;
         chart = &charts->list[charts->count++];
         *chart = (struct consumer_chart){.name = consumer->name, .is_other = is_other};
-        draw(charts, chart, out);
+        draw_consumer(charts, chart, out);
     }
     chart->alive = true;
     out_text(out, "BEGIN ");
     id(chart, out);
     out_text(out, "\n");
     if (consumer->real >= 0)
-        set("real", consumer->real, out);
-    set("saved", consumer->saved, out);
+        send_bytes("real", consumer->real, out);
+    send_bytes("saved", consumer->saved, out);
     out_text(out, "END\n");
 }
 
@@ -114,8 +114,8 @@ static void send_sum(struct consumer_charts *charts, const struct ksm_consumer_t
     out_text(out, "BEGIN ksm.consumers\n");
     for (size_t kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++)
         if (is_drawn(charts, kind))
-            set(ksm_consumer_kinds[kind], table->by_kind[kind], out);
-    set("unattributed", table->unattributed, out);
+            send_bytes(ksm_consumer_kinds[kind], table->by_kind[kind], out);
+    send_bytes("unattributed", table->unattributed, out);
     out_text(out, "END\n");
 }
 
@@ -127,7 +127,7 @@ static void drop_gone(struct consumer_charts *charts, const struct ksm_consumer_
     for (size_t i = 0; i < charts->count; i++)
         charts->list[i].alive = charts->list[i].is_other && table->other.processes > 0;
     for (size_t i = 0; i < table->count; i++) {
-        struct consumer_chart *chart = find(charts, &table->list[i].name, false);
+        struct consumer_chart *chart = find_chart(charts, &table->list[i].name, false);
         if (chart && table->list[i].shown)
             chart->alive = true;
     }

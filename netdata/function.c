@@ -4,14 +4,15 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "function_table.h"
 #include "json.h"
-#include "table.h"
 
 static const char name[] = "ksm:consumers";
 static const char help[] = "Who saves memory by KSM, and what that costs: virtual machines, "
                            "containers, services and programs that have memory registered";
 
-static void begin(const struct request *request, int status, int64_t expires, struct out *out) {
+static void begin_answer(const struct request *request, int status, int64_t expires,
+                         struct out *out) {
     OUT_TEXTS(out, "FUNCTION_RESULT_BEGIN ", request->id, " ");
     out_number(out, status);
     out_text(out, " application/json ");
@@ -21,19 +22,19 @@ static void begin(const struct request *request, int status, int64_t expires, st
     out_text(out, ",");
 }
 
-static void end(struct out *out) {
+static void end_answer(struct out *out) {
     out_text(out, "}\nFUNCTION_RESULT_END\n");
 }
 
 /* Of its two names the message has had in 2.x, each is read by some. */
 static void answer_error(const struct request *request, int status, const char *message,
                          struct out *out) {
-    begin(request, status, 0, out);
+    begin_answer(request, status, 0, out);
     out_text(out, "\"errorMessage\":");
     json_string(message, out);
     out_text(out, ",\"error_message\":");
     json_string(message, out);
-    end(out);
+    end_answer(out);
 }
 
 /* What the table's answer and that to info have in common. */
@@ -41,9 +42,9 @@ static void begin_good(const struct ksm_consumer_table *table, const struct requ
                        int64_t now, struct out *out) {
     const int64_t interval = table->interval / 1000;
 
-    begin(request, 200, now + interval, out);
+    begin_answer(request, 200, now + interval, out);
     OUT_TEXTS(out, "\"v\":3,\"type\":\"table\",\"has_history\":false,\"help\":\"", help);
-    if (table->count > TABLE_ROWS)
+    if (table->count > FUNCTION_TABLE_ROWS)
         out_text(out, ". There are too many to list them all: those that save most are listed, "
                       "some of the others are together in other");
     out_text(out, "\",\"accepted_params\":[],\"required_params\":[],\"update_every\":");
@@ -56,8 +57,8 @@ static void answer_table(const struct ksm_consumer_table *table, const struct re
                          int64_t now, struct out *out) {
     begin_good(table, request, now, out);
     out_text(out, ",\n");
-    table_write(table, out);
-    end(out);
+    function_table_write(table, out);
+    end_answer(out);
 }
 
 /* Whether the request names our function, alone or before arguments. */
@@ -93,7 +94,7 @@ void function_answer(const struct ksm_consumer_table *table, const struct reques
     else if (!is_ours(request->function) || !table->known)
         answer_error(request, 404, "ksm.plugin has no such function", out);
     else if (has_argument(request->function, "info"))
-        begin_good(table, request, now, out), end(out);
+        begin_good(table, request, now, out), end_answer(out);
     else if (table->trouble[KSM_CONSUMERS_FAILED])
         answer_error(request, 503,
                      "who saves cannot be told at the moment; ksm.plugin's log says why", out);

@@ -21,21 +21,21 @@
 #include "function.h"
 #include "out.h"
 #include "reader.h"
+#include "report.h"
 #include "sampler.h"
 #include "sandbox.h"
 #include "startup.h"
-#include "wait.h"
-#include "watch.h"
+#include "ticker.h"
 
 static struct args args;
 static struct ksm_reader reader;
-static struct ksm_watch watch;
+static struct ksm_report report;
 static struct charts charts;
 static struct ksm_consumers consumers;
 static struct ksm_sampler sampler;
 static struct consumer_charts consumer_charts;
 static struct out out;
-static struct wait wait;
+static struct ticker wait;
 
 /* Where the agent keeps its log, and in its manner. */
 static void say(const char *level, const char *message) {
@@ -74,7 +74,7 @@ static void tick(void) {
     charts_send(&charts, &reader.sample, &out);
     if (ksm_registered(&reader.sample))
         out_flush(&out);
-    ksm_watch(&watch, &reader, tell);
+    ksm_report_figures(&report, &reader, tell);
 }
 
 /* Begins a sample of the consumers if one is due, which is only after a tick, and sends one that is
@@ -86,7 +86,7 @@ static void look_at_consumers(bool after_tick) {
         ksm_sampler_begin(&sampler, ksm_registered(&reader.sample), now);
     if (ksm_sampler_look(&sampler, now) == KSM_SAMPLER_READY)
         consumer_charts_send(&consumer_charts, &consumers.table, &out);
-    ksm_sampler_news(&sampler, tell);
+    ksm_sampler_report(&sampler, tell);
 }
 
 /* Out of the last sample: nothing is read for it. */
@@ -96,17 +96,17 @@ static void answer(void) {
 }
 
 static void run(void) {
-    for (enum wait_result result = WAIT_TICK; result != WAIT_END && out.error == 0;) {
-        if (result == WAIT_TICK)
+    for (enum ticker_result result = TICKER_TICK; result != TICKER_END && out.error == 0;) {
+        if (result == TICKER_TICK)
             tick();
-        if (result == WAIT_REQUEST)
+        if (result == TICKER_REQUEST)
             answer();
-        if (result == WAIT_ALIVE)
+        if (result == TICKER_ALIVE)
             out_text(&out, "\n");
-        if (args.options.consumers > 0 && (result == WAIT_TICK || result == WAIT_LOOK))
-            look_at_consumers(result == WAIT_TICK);
+        if (args.options.consumers > 0 && (result == TICKER_TICK || result == TICKER_LOOK))
+            look_at_consumers(result == TICKER_TICK);
         out_flush(&out);
-        result = wait_for_tick(&wait, ksm_sampler_next(&sampler));
+        result = ticker_wait(&wait, ksm_sampler_next(&sampler));
     }
 }
 
@@ -121,7 +121,7 @@ static void init_consumers(int descriptors) {
 }
 
 int main(int argc, char *argv[]) {
-    char report[512];
+    char confined[512];
 
     startup_descriptors();
     args_parse(&args, argc, argv, complain);
@@ -129,16 +129,16 @@ int main(int argc, char *argv[]) {
         return args_act(args.action);
     const int descriptors = startup_limits(); /* which the sandbox forbids */
     tzset();                                  /* reads /etc/localtime, for the log */
-    sandbox_enter(args.options.root, report, sizeof(report));
+    sandbox_enter(args.options.root, confined, sizeof(confined));
     int status = ksm_reader_init(&reader, args.options.root, args.options.settings);
     if (status != 0)
         return give_up(status);
-    say("INFO", report);
+    say("INFO", confined);
     charts_init(&charts, args.update_every);
     init_consumers(descriptors);
     out_init(&out, STDOUT_FILENO);
     function_offer(&consumers.table, (enum ksm_function_access)args.options.function_access, &out);
-    wait_init(&wait, args.update_every);
+    ticker_init(&wait, args.update_every);
     run();
     ksm_sampler_close(&sampler);
     ksm_reader_close(&reader);

@@ -15,7 +15,7 @@ static bool is_blank(char c) {
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-static bool is(const struct word *word, const char *text) {
+static bool is_word(const struct word *word, const char *text) {
     return word->len == strlen(text) && memcmp(word->text, text, word->len) == 0;
 }
 
@@ -97,8 +97,8 @@ static bool end_line(struct request_parser *p) {
         return !p->payload && p->request.id[0];
     }
     struct word keyword = next_word(&at, end);
-    p->payload = is(&keyword, "FUNCTION_PAYLOAD");
-    if (!p->payload && !is(&keyword, "FUNCTION"))
+    p->payload = is_word(&keyword, "FUNCTION_PAYLOAD");
+    if (!p->payload && !is_word(&keyword, "FUNCTION"))
         return false;
     parse_call(p, at, end);
     return !p->payload && p->request.id[0];

@@ -5,7 +5,7 @@
     dashboard.py --build build              write it anew
     dashboard.py --build build --check      only say whether it is stale: exit status 1
 
-What a figure is called in Prometheus, its unit and what it means come from common/metrics.def, by way of the tool
+What a figure is called in Prometheus, its unit and what it means come from common/figures.def, by way of the tool
 build/tests/figures; a panel names its figures and says what they tell somebody who does not know KSM. A figure that no
 panel names gets one at the end. Hosts are told apart by the label `instance`.
 """
@@ -29,7 +29,7 @@ TOP = 15                                    # consumers in the table and the bar
 
 FULL, HALF, THIRD, QUARTER, SIXTH = (WIDTH // n for n in (1, 2, 3, 4, 6))
 
-# Unit of common/metrics.h: Grafana's unit, and what is written at the axis where that leaves it open.
+# Unit of common/figures.h: Grafana's unit, and what is written at the axis where that leaves it open.
 UNITS = {
     "pages": ("short", "pages"),
     "bytes": ("bytes", ""),
@@ -255,7 +255,7 @@ ROWS = [("Overview", overview), ("Savings against cost", savings), ("Page states
 
 
 def others(figures, panels):
-    """Return panels of the figures that none of PANELS names, one of each group of common/metrics.def."""
+    """Return panels of the figures that none of PANELS names, one of each group of common/figures.def."""
     named = {name for one in panels for query in one["targets"] for name in SHOWN.findall(query["expr"])}
     groups = {}
     for name, figure in figures.all.items():

@@ -29,7 +29,7 @@ static struct ksm_consumers consumers;
 static struct ksm_sampler sampler;
 
 /* All processes at once, without descriptors to keep for a next time. */
-static void look_at_consumers(struct explain_facts *facts) {
+static void sample_consumers(struct explain_facts *facts) {
     const int64_t start = clock_ms(CLOCK_MONOTONIC);
 
     ksm_consumers_init(&consumers, &options, INTERVAL_MS, 0);
@@ -53,7 +53,7 @@ static void look(struct explain_facts *facts) {
     explain_host(facts, &before, &reader.sample, clock_ms(CLOCK_MONOTONIC) - start);
     facts->in_kernel = true;
     facts->uksm = ksm_reader_is_uksm(&reader);
-    look_at_consumers(facts);
+    sample_consumers(facts);
 }
 
 static int explain(void) {
@@ -77,7 +77,7 @@ static int explain(void) {
     return fflush(stdout) == 0 && !ferror(stdout) ? status : EXIT_FAILURE;
 }
 
-static void print_help(void) {
+static void print_usage(void) {
     puts(
         "usage: ksm-explain [--root DIRECTORY]\n"
         "Says in words what Kernel Samepage Merging (KSM) does on this host, and what to do about\n"
@@ -105,7 +105,7 @@ int main(int argc, char *argv[]) {
     ksm_options_init(&options);
     for (int word; (word = getopt_long(argc, argv, "hv", words, NULL)) != -1;) {
         if (word == 'h') {
-            print_help();
+            print_usage();
             return EXIT_SUCCESS;
         }
         if (word == 'v') {

@@ -9,15 +9,7 @@ const struct explain_words explain_words[EXPLAIN_IDS] = {
 #define VERDICT(id, status, sentence, reason, advice)                                              \
     [EXPLAIN_##id] = {#id, status, sentence, reason, advice},
 #define REMARK(id, sentence) [EXPLAIN_##id] = {#id, -1, sentence, NULL, NULL},
-#define SECTION(title)
-#define LINE(label, text)
-#define TEXT(id, text)
 #include "explain.def"
-#undef VERDICT
-#undef REMARK
-#undef SECTION
-#undef LINE
-#undef TEXT
 };
 
 /* ---- what is known of a figure ---- */
@@ -26,7 +18,7 @@ static bool is_known(const struct explain_facts *f, enum ksm_id id) {
     return f->now.at[id].status == 0;
 }
 
-static bool is(const struct explain_facts *f, enum ksm_id id, int64_t value) {
+static bool equals(const struct explain_facts *f, enum ksm_id id, int64_t value) {
     return is_known(f, id) && f->now.at[id].value == value;
 }
 
@@ -47,7 +39,7 @@ static bool is_miscounted(const struct explain_facts *f) {
 enum { STOPPED, RUNNING, UNMERGED }; /* of ksm_states */
 
 static bool is_running(const struct explain_facts *f) {
-    return is(f, KSM_run, RUNNING);
+    return equals(f, KSM_run, RUNNING);
 }
 
 static bool is_merged(const struct explain_facts *f) {
@@ -77,15 +69,15 @@ static bool is_exposed(const struct explain_facts *f) {
 }
 
 static bool is_off(const struct explain_facts *f) {
-    return is(f, KSM_run, STOPPED) && !is_merged(f);
+    return equals(f, KSM_run, STOPPED) && !is_merged(f);
 }
 
 static bool is_unmerged(const struct explain_facts *f) {
-    return is(f, KSM_run, UNMERGED);
+    return equals(f, KSM_run, UNMERGED);
 }
 
 static bool is_stopped(const struct explain_facts *f) {
-    return is(f, KSM_run, STOPPED) && is_merged(f);
+    return equals(f, KSM_run, STOPPED) && is_merged(f);
 }
 
 static bool is_everybody_seen(const struct explain_facts *f) {
@@ -113,7 +105,7 @@ static bool is_nobody(const struct explain_facts *f) {
 }
 
 static bool is_no_scan(const struct explain_facts *f) {
-    return is_running(f) && is(f, KSM_pages_to_scan, 0);
+    return is_running(f) && equals(f, KSM_pages_to_scan, 0);
 }
 
 /* It has not gone on for long enough to be blamed. */
@@ -178,15 +170,7 @@ typedef bool rule_fn(const struct explain_facts *f);
 static rule_fn *const rules[EXPLAIN_IDS] = {
 #define VERDICT(id, status, sentence, reason, advice) [EXPLAIN_##id] = is_##id,
 #define REMARK(id, sentence) [EXPLAIN_##id] = is_##id,
-#define SECTION(title)
-#define LINE(label, text)
-#define TEXT(id, text)
 #include "explain.def"
-#undef VERDICT
-#undef REMARK
-#undef SECTION
-#undef LINE
-#undef TEXT
 };
 
 bool explain_holds(const struct explain_facts *facts, enum explain_id id) {

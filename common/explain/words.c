@@ -172,14 +172,14 @@ static bool word_lazier(const struct explain_facts *f, char *buf, size_t size) {
            most->value <= 100;
 }
 
-static bool processes(int64_t number, char *buf, size_t size) {
+static bool count_processes(int64_t number, char *buf, size_t size) {
     if (number >= 0)
         human_count(number, "process", "processes", buf, size);
     return number >= 0;
 }
 
 static bool word_opted_in(const struct explain_facts *f, char *buf, size_t size) {
-    return processes(f->uksm ? -1 : f->consumers->opted_in, buf, size);
+    return count_processes(f->uksm ? -1 : f->consumers->opted_in, buf, size);
 }
 
 /* Some processes are not seen, or not into. */
@@ -189,11 +189,11 @@ static bool is_partly_seen(const struct explain_facts *f) {
 }
 
 static bool word_recorded(const struct explain_facts *f, char *buf, size_t size) {
-    return !is_partly_seen(f) && processes(f->consumers->recorded, buf, size);
+    return !is_partly_seen(f) && count_processes(f->consumers->recorded, buf, size);
 }
 
 static bool word_denied(const struct explain_facts *f, char *buf, size_t size) {
-    return processes(f->consumers->denied, buf, size);
+    return count_processes(f->consumers->denied, buf, size);
 }
 
 static bool word_dir(const struct explain_facts *f, char *buf, size_t size) {

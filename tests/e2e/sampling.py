@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from consumers import KINDS, MIB
 from hosts import die_with_parent
-from protocol import Agent, ProtocolError, words
+from protocol import Agent
 
 SAMPLE_S = 15           # one more sample of the plugin is there within this time
 END_S = 5               # it is gone so long after the end of its input
@@ -121,92 +121,50 @@ class ConsumerAgent:
     """
 
     def __init__(self):
-        self.host = Agent()
+        self.host = Agent(on_consumers=self.end)
         self.samples, self.charts, self.ended = [], {}, []
-        self.drawn = set()          # ids of all charts of consumers so far: they never change
-        self.chart = None           # the id of the chart in work
-        self.labels = None          # of the chart that is being drawn
         self.answered = None        # the sample that the last answer to a request is of
-        self.sets = {}
-
-    @staticmethod
-    def check(condition, message, line):
-        """Raise with MESSAGE and LINE unless CONDITION."""
-        if not condition:
-            raise ProtocolError(f"{message}: {line}")
 
     def take(self, line):
         """Take one LINE."""
-        if self.host.answer is not None or line.startswith("FUNCTION"):
-            self.chart = None
+        was = self.host.charts.keys() | set()
+        self.host.take(line)
+        if line.startswith("FUNCTION"):
             self.answered = self.samples[-1] if self.samples else None
-            self.host.take(line)
-            return
-        self.check(line.isprintable() and len(line.encode()) < 15 * 1024, "cannot be taken", line)
-        keyword, *rest = words(line) or [""]
-        if keyword in ("CHART", "BEGIN"):
-            self.chart = rest[0] if rest[0].startswith("ksm.consumer") else None
-        if self.chart is None:
-            self.host.take(line)
-            return
-        handler = {"CHART": self.draw, "CLABEL": self.label, "CLABEL_COMMIT": self.commit, "DIMENSION": self.dimension,
-                   "BEGIN": self.begin, "SET": self.set, "END": self.end}.get(keyword)
-        self.check(handler, "a keyword that does not belong here", line)
-        handler(line, rest)
+        if line == "CLABEL_COMMIT":
+            labels = self.host.labels[self.host.drawn]
+            consumer = labels.get("kind"), labels.get("name")
+            self.host.check(labels.keys() == {"kind", "name"} and consumer not in self.charts, "wrong labels", consumer)
+            self.host.check(len(consumer[1].encode()) <= NAME_AT_MOST, "a name that is too long", consumer)
+            self.charts[consumer] = self.host.drawn
+        if line.startswith("CHART ksm.consumer"):
+            self.drawn(line, was)
 
-    def draw(self, line, rest):
-        """CHART type.id name title units family context charttype priority update_every options plugin module"""
-        self.check(len(rest) == 12, "CHART takes 12 words", line)
-        name, alias, title, units, _family, context, kind, _priority, _every, options, *made_by = rest
-        wanted = "ksm.consumers" if name == "ksm.consumers" else "ksm.consumer_memory"
-        self.check((alias, units, context, kind) == ("", "MiB", wanted, "stacked"), "unexpected word", line)
-        self.check(title and made_by == ["ksm.plugin", "ksm"] and len(name.encode()) <= 200, "unexpected word", line)
-        self.labels = {}
-        if options == "obsolete":
+    def drawn(self, line, was):
+        """Take the CHART of LINE, when the agent WAS to have these charts."""
+        name = self.host.drawn
+        if line.endswith(" obsolete ksm.plugin ksm"):
             gone = [consumer for consumer, chart in self.charts.items() if chart == name]
-            self.check(len(gone) == 1, "not a chart", line)
+            self.host.check(len(gone) == 1, "not a chart", line)
             del self.charts[gone[0]]
             self.ended.append(gone[0])
         else:
-            self.check(options == "" and name not in self.charts.values(), "drawn twice", line)
+            look = self.host.charts[name]
+            self.host.check(name not in was, "drawn twice", line)
+            self.host.check((look["units"], look["type"]) == ("MiB", "stacked"), "unexpected word", line)
 
-    def label(self, line, rest):
-        """CLABEL name value source"""
-        self.check(len(rest) == 3 and rest[2] == "1", "CLABEL takes a name, a value and 1", line)
-        self.labels[rest[0]] = rest[1]
-
-    def commit(self, line, rest):
-        """CLABEL_COMMIT"""
-        self.check(not rest and set(self.labels) == {"kind", "name"}, "labels are kind and name", line)
-        consumer = self.labels["kind"], self.labels["name"]
-        self.check(consumer not in self.charts, "two charts of one consumer", line)
-        self.check(len(consumer[1].encode()) <= NAME_AT_MOST, "a name that is too long", line)
-        self.charts[consumer] = self.chart
-
-    def dimension(self, line, rest):
-        """DIMENSION id name algorithm multiplier divisor"""
-        self.check(rest[1:] == ["", "absolute", "1", str(MIB)], "unexpected word", line)
-
-    def begin(self, line, rest):
-        """BEGIN type.id"""
-        self.check(rest == ["ksm.consumers"] or self.chart in self.charts.values(), "not a chart", line)
-        self.sets = {}
-
-    def set(self, line, rest):
-        """SET id = value"""
-        self.check(len(rest) == 2 and rest[0] not in self.sets, "set twice", line)
-        self.sets[rest[0]] = int(rest[1])
-
-    def end(self, line, _rest):
-        """END"""
-        if self.chart == "ksm.consumers":
-            self.check(set(self.sets) == {*KINDS, "unattributed"}, "not all kinds are set", line)
-            kinds = {kind: self.sets[kind] for kind in KINDS}
-            self.samples.append(Sample(kinds, self.sets["unattributed"], {}))
-        else:
-            self.check("saved" in self.sets and set(self.sets) <= {"saved", "real"}, "not real and saved", line)
-            consumer = next(key for key, chart in self.charts.items() if chart == self.chart)
-            self.samples[-1].consumers[consumer] = self.sets["saved"], self.sets.get("real")
+    def end(self, chart, values):
+        """Take the VALUES of CHART."""
+        scales = {self.host.dimensions[chart, name] for name in values}
+        self.host.check(scales == {("absolute", 1, MIB)}, "not bytes in MiB", chart)
+        if chart == "ksm.consumers":
+            self.host.check(values.keys() == {*KINDS, "unattributed"}, "not all kinds are set", chart)
+            self.samples.append(Sample({kind: values[kind] for kind in KINDS}, values["unattributed"], {}))
+            return
+        self.host.check("saved" in values and values.keys() <= {"saved", "real"}, "not real and saved", chart)
+        consumer = next((key for key, name in self.charts.items() if name == chart), None)
+        self.host.check(consumer, "a chart without labels", chart)
+        self.samples[-1].consumers[consumer] = values["saved"], values.get("real")
 
 
 class Plugin:

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "metrics.h"
+#include "figures.h"
 #include "support/crowd.h"
 #include "support/host.h"
 #include "support/tree.h"

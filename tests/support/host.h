@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "metrics.h"
+#include "figures.h"
 
 /* Makes the host's /proc and /sys below dir. What only UKSM has is not there. */
 void host_make(const char *dir);

@@ -11,10 +11,10 @@
 #include <unistd.h>
 
 #include "function.h"
+#include "function_table.h"
 #include "support/suite.h"
-#include "table.h"
 
-enum { MIB = 1048576, PAGE = 4096, MOST = TABLE_ROWS + 300, ROOM = 4 * 1024 * 1024 };
+enum { MIB = 1048576, PAGE = 4096, MOST = FUNCTION_TABLE_ROWS + 300, ROOM = 4 * 1024 * 1024 };
 
 static struct ksm_consumer_table table;
 static struct ksm_consumer list[MOST];
@@ -255,7 +255,8 @@ static int rows_sent(void) {
 
 /* Of one more than there is room for one finds none, and is in other; never one of the shown. */
 START_TEST(too_many) {
-    static const size_t counts[] = {TABLE_ROWS - 1, TABLE_ROWS, TABLE_ROWS + 1, MOST};
+    static const size_t counts[] = {FUNCTION_TABLE_ROWS - 1, FUNCTION_TABLE_ROWS,
+                                    FUNCTION_TABLE_ROWS + 1, MOST};
     size_t count = counts[_i];
     char name[32], want[128];
 
@@ -266,7 +267,7 @@ START_TEST(too_many) {
         one->shown = i + 20 >= count;
     }
     answer();
-    size_t beyond = count > TABLE_ROWS ? count - TABLE_ROWS : 0;
+    size_t beyond = count > FUNCTION_TABLE_ROWS ? count - FUNCTION_TABLE_ROWS : 0;
     ck_assert_int_eq(rows_sent(), (int)(count - beyond) + (beyond > 0 ? 1 : 0));
     for (size_t i = count - 20; i < count; i++) {
         snprintf(want, sizeof(want), "\n[\"program/n%05zu\",", i);

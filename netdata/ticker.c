@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "wait.h"
+#include "ticker.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -9,7 +9,7 @@
 #include "clock.h"
 
 /* Reads what there is; false at the end of stdin or if there is none. */
-static bool fill(struct wait *wait) {
+static bool fill(struct ticker *wait) {
     ssize_t n = read(STDIN_FILENO, wait->input, sizeof(wait->input));
 
     wait->used = 0;
@@ -17,7 +17,7 @@ static bool fill(struct wait *wait) {
     return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
-static bool next_request(struct wait *wait) {
+static bool next_request(struct ticker *wait) {
     size_t used = 0;
     bool whole =
         request_take(&wait->requests, wait->input + wait->used, wait->len - wait->used, &used);
@@ -26,7 +26,7 @@ static bool next_request(struct wait *wait) {
     return whole;
 }
 
-static int64_t next_multiple(const struct wait *wait, int64_t now) {
+static int64_t next_multiple(const struct ticker *wait, int64_t now) {
     return (now / wait->period + 1) * wait->period;
 }
 
@@ -34,25 +34,25 @@ static int64_t next_multiple(const struct wait *wait, int64_t now) {
 enum { ROUNDING_MS = 1 };
 
 /* The next wait begins: with a tick, or with a sign of life. */
-static enum wait_result begin(struct wait *wait, enum wait_result result) {
+static enum ticker_result begin_wait(struct ticker *wait, enum ticker_result result) {
     int64_t now = clock_ms(CLOCK_MONOTONIC);
 
-    wait->alive = now + (int64_t)WAIT_ALIVE_SECONDS * 1000;
-    if (result == WAIT_TICK) {
+    wait->alive = now + (int64_t)TICKER_ALIVE_SECONDS * 1000;
+    if (result == TICKER_TICK) {
         wait->due = next_multiple(wait, clock_ms(CLOCK_REALTIME));
         wait->latest = now + wait->period + ROUNDING_MS;
     }
     return result;
 }
 
-void wait_init(struct wait *wait, int update_every) {
+void ticker_init(struct ticker *wait, int update_every) {
     memset(wait, 0, sizeof(*wait));
     wait->period = (int64_t)update_every * 1000;
-    begin(wait, WAIT_TICK);
+    begin_wait(wait, TICKER_TICK);
 }
 
 /* Until the next tick, in ms; 0 or less: it is time. */
-static int64_t left(const struct wait *wait) {
+static int64_t left(const struct ticker *wait) {
     int64_t due = wait->due - clock_ms(CLOCK_REALTIME);
     int64_t latest = wait->latest - clock_ms(CLOCK_MONOTONIC);
 
@@ -65,33 +65,33 @@ static int64_t earlier(int64_t a, int64_t b) {
 
 /* How long to wait in one go, in ms; one more than is left, as now is rounded down and waking just
  * before the tick would mean to wait again. */
-static int timeout(const struct wait *wait, int64_t look) {
+static int timeout(const struct ticker *wait, int64_t look) {
     int64_t now = clock_ms(CLOCK_MONOTONIC);
     int64_t most = earlier(left(wait), earlier(wait->alive, look) - now);
 
     return most > 0 ? (int)most + 1 : 0;
 }
 
-enum wait_result wait_for_tick(struct wait *wait, int64_t look) {
+enum ticker_result ticker_wait(struct ticker *wait, int64_t look) {
     for (;;) {
         struct pollfd pollfd = {.fd = STDIN_FILENO, .events = POLLIN};
         const bool pending = wait->used < wait->len; /* there may be a request at hand */
         if (left(wait) <= 0)
-            return begin(wait, WAIT_TICK);
+            return begin_wait(wait, TICKER_TICK);
         if (clock_ms(CLOCK_MONOTONIC) >= wait->alive)
-            return begin(wait, WAIT_ALIVE);
+            return begin_wait(wait, TICKER_ALIVE);
         if (clock_ms(CLOCK_MONOTONIC) >= look)
-            return WAIT_LOOK;
-        if (pending && left(wait) > WAIT_RESERVED_MS) {
+            return TICKER_LOOK;
+        if (pending && left(wait) > TICKER_RESERVED_MS) {
             if (next_request(wait))
-                return WAIT_REQUEST;
+                return TICKER_REQUEST;
             continue;
         }
         const int64_t since = clock_ms(CLOCK_MONOTONIC);
         int n = poll(&pollfd, pending ? 0 : 1, timeout(wait, look));
-        if (!pending && clock_ms(CLOCK_MONOTONIC) - since >= WAIT_SILENCE_MS)
+        if (!pending && clock_ms(CLOCK_MONOTONIC) - since >= TICKER_SILENCE_MS)
             request_give_up(&wait->requests);
         if (n > 0 && ((pollfd.revents & POLLHUP) || !fill(wait)))
-            return WAIT_END;
+            return TICKER_END;
     }
 }

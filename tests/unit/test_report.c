@@ -8,17 +8,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "report.h"
 #include "support/faults.h"
 #include "support/host.h"
 #include "support/suite.h"
 #include "support/tree.h"
-#include "watch.h"
 
 static const int64_t second = 1000;
 static const int64_t minute = 60 * 1000;
 
 static struct ksm_reader reader;
-static struct ksm_watch watch;
+static struct ksm_report watch;
 static const char *dir;
 static int64_t now = 1234567;
 
@@ -51,7 +51,7 @@ static void tick(int64_t ms, const char *want) {
     now += ms;
     ksm_reader_tick(&reader, now);
     told_count = 0;
-    ksm_watch(&watch, &reader, hear);
+    ksm_report_figures(&watch, &reader, hear);
     for (const char *at = want; *at; at += strcspn(at, "\n") + (strchr(at, '\n') != NULL)) {
         const char *text = told[count].text;
         char line[256], *rest = line + 1;

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "name.h"
+#include "owner.h"
 
 static void carried(const char *text) {
     size_t len = strlen(text);
@@ -63,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     identity.cmdline = cmdline;
     identity.comm = comm;
     memset(&name, 0x55, sizeof(name));
-    ksm_name_of(&identity, &name);
+    ksm_owner_of(&identity, &name);
     HOLDS(name.kind < KSM_CONSUMER_KIND_COUNT);
     carried(name.text);
     HOLDS(!is_of_user(name.text) || is_in_user(cgroup, identity.cgroup_len));

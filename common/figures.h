@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * The figures: metrics.def as an enum and as descriptors. Constant data, no state.
+ * The figures: figures.def as an enum and as descriptors. Constant data, no state.
  */
-#ifndef KSM_METRICS_H
-#define KSM_METRICS_H
+#ifndef KSM_FIGURES_H
+#define KSM_FIGURES_H
 
-/* Sums and products of 64 bits need __int128 (share.h), and only 64-bit kernels have records of 64
- * bytes for pages (derive.h). */
+/* Sums and products of 64 bits need __int128 (attribution.h), and only 64-bit kernels have records
+ * of 64 bytes for pages (derive.h). */
 #ifndef __SIZEOF_INT128__
 #error "The KSM plugins need a 64-bit architecture: here there is no __int128"
 #endif
@@ -93,10 +93,7 @@ enum ksm_id {
 #define FIGURE(name, source, key, form, kind, unit, group, since, help) KSM_##name,
 #define DERIVED(name, formula, kind, unit, group, since, help) KSM_##name,
 #define INPUT(name, source, key, form, unit, since, help) KSM_##name,
-#include "metrics.def"
-#undef FIGURE
-#undef DERIVED
-#undef INPUT
+#include "figures.def"
     KSM_FIGURES
 };
 

@@ -10,7 +10,7 @@
 
 #include "support/faults.h"
 #include "support/suite.h"
-#include "wait.h"
+#include "ticker.h"
 
 static const int64_t realtime = 1700000000 * INT64_C(1000);
 static const int64_t monotonic = 5000 * INT64_C(1000);
@@ -19,7 +19,7 @@ static const int64_t never = INT64_MAX;
 /* Check looks at the clock when a test ends, so each sets the clocks going again: faults_clear().
  */
 static int agent; /* writes to our stdin */
-static struct wait waiting;
+static struct ticker waiting;
 
 static void set_up(void) {
     int ends[2];
@@ -31,19 +31,19 @@ static void set_up(void) {
     faults_clear();
 }
 
-static const char *word(enum wait_result result) {
-    static const char *const results[] = {[WAIT_TICK] = "tick",
-                                          [WAIT_LOOK] = "look",
-                                          [WAIT_REQUEST] = "request",
-                                          [WAIT_ALIVE] = "sign of life",
-                                          [WAIT_END] = "end"};
+static const char *word(enum ticker_result result) {
+    static const char *const results[] = {[TICKER_TICK] = "tick",
+                                          [TICKER_LOOK] = "look",
+                                          [TICKER_REQUEST] = "request",
+                                          [TICKER_ALIVE] = "sign of life",
+                                          [TICKER_END] = "end"};
 
     return results[result];
 }
 
 /* Waits once; it must end so, at this time of the wall clock. */
-static void expect(enum wait_result want, int64_t want_time) {
-    enum wait_result got = wait_for_tick(&waiting, never);
+static void expect(enum ticker_result want, int64_t want_time) {
+    enum ticker_result got = ticker_wait(&waiting, never);
 
     ck_assert_msg(got == want, "got %s, want %s", word(got), word(want));
     ck_assert_msg(faults_realtime() >= want_time && faults_realtime() <= want_time + 1,
@@ -63,9 +63,9 @@ START_TEST(multiples) {
     int64_t begin = realtime / period * period;
 
     faults_stop_clocks(begin + starts[_i].late, monotonic);
-    wait_init(&waiting, starts[_i].update_every);
+    ticker_init(&waiting, starts[_i].update_every);
     for (int i = 1; i <= 10; i++) {
-        expect(WAIT_TICK, begin + i * period);
+        expect(TICKER_TICK, begin + i * period);
         ck_assert_msg(faults_polls() <= 2 * i, "%d waits for %d ticks", faults_polls(), i);
     }
     faults_clear();
@@ -75,11 +75,11 @@ END_TEST
 /* A tick that took long skips those it missed, and is followed by one at the next multiple. */
 START_TEST(missed_ticks) {
     faults_stop_clocks(realtime, monotonic);
-    wait_init(&waiting, 10);
-    expect(WAIT_TICK, realtime + 10000);
+    ticker_init(&waiting, 10);
+    expect(TICKER_TICK, realtime + 10000);
     faults_stop_clocks(realtime + 47000, monotonic + 47000);
-    expect(WAIT_TICK, realtime + 47000);
-    expect(WAIT_TICK, realtime + 50000);
+    expect(TICKER_TICK, realtime + 47000);
+    expect(TICKER_TICK, realtime + 50000);
     faults_clear();
 }
 END_TEST
@@ -90,15 +90,15 @@ START_TEST(clock_set) {
     int64_t now = realtime + 300 + steps[_i];
 
     faults_stop_clocks(realtime, monotonic);
-    wait_init(&waiting, 10);
-    expect(WAIT_TICK, realtime + 10000);
+    ticker_init(&waiting, 10);
+    expect(TICKER_TICK, realtime + 10000);
     faults_stop_clocks(now, monotonic + 10300);
-    enum wait_result got = wait_for_tick(&waiting, never);
-    ck_assert_msg(got == WAIT_TICK, "got %s, want a tick", word(got));
+    enum ticker_result got = ticker_wait(&waiting, never);
+    ck_assert_msg(got == TICKER_TICK, "got %s, want a tick", word(got));
     ck_assert_msg(faults_realtime() - now <= 10001, "waited %" PRId64 " ms, want 10000 at most",
                   faults_realtime() - now);
-    got = wait_for_tick(&waiting, never);
-    ck_assert_int_eq(got, WAIT_TICK);
+    got = ticker_wait(&waiting, never);
+    ck_assert_int_eq(got, TICKER_TICK);
     ck_assert_int_le(faults_realtime() % 10000, 1);
     faults_clear();
 }
@@ -107,17 +107,17 @@ END_TEST
 /* The agent gives up a plugin that is silent for 120 s. */
 START_TEST(signs_of_life) {
     faults_stop_clocks(realtime, monotonic);
-    wait_init(&waiting, 3600);
+    ticker_init(&waiting, 3600);
     int64_t next = (realtime / 3600000 + 1) * 3600000;
     int64_t silent_since = realtime;
     for (;;) {
-        enum wait_result got = wait_for_tick(&waiting, never);
+        enum ticker_result got = ticker_wait(&waiting, never);
         int64_t now = faults_realtime();
         ck_assert_msg(now - silent_since <= 61000, "silent for %" PRId64 " ms", now - silent_since);
         silent_since = now;
-        if (got == WAIT_TICK)
+        if (got == TICKER_TICK)
             break;
-        ck_assert_msg(got == WAIT_ALIVE, "got %s, want a sign of life", word(got));
+        ck_assert_msg(got == TICKER_ALIVE, "got %s, want a sign of life", word(got));
         ck_assert_int_lt(now, next);
     }
     ck_assert_int_le(silent_since - next, 1);
@@ -129,23 +129,23 @@ END_TEST
 /* A look at its time, before a tick or not at all; one that is late is at once. */
 static const struct {
     int64_t look; /* ms after now */
-    enum wait_result want;
+    enum ticker_result want;
     int64_t at;
 } looks[] = {
-    {-5000, WAIT_LOOK, 0}, {0, WAIT_LOOK, 0},       {1, WAIT_LOOK, 1},
-    {998, WAIT_LOOK, 998}, {5000, WAIT_TICK, 1000},
+    {-5000, TICKER_LOOK, 0}, {0, TICKER_LOOK, 0},       {1, TICKER_LOOK, 1},
+    {998, TICKER_LOOK, 998}, {5000, TICKER_TICK, 1000},
 };
 
 START_TEST(look_in_between) {
     faults_stop_clocks(realtime, monotonic);
-    wait_init(&waiting, 1);
-    enum wait_result got = wait_for_tick(&waiting, monotonic + looks[_i].look);
+    ticker_init(&waiting, 1);
+    enum ticker_result got = ticker_wait(&waiting, monotonic + looks[_i].look);
     ck_assert_msg(got == looks[_i].want, "got %s, want %s", word(got), word(looks[_i].want));
     int64_t at = faults_realtime() - realtime;
     ck_assert_msg(at >= looks[_i].at && at <= looks[_i].at + 1, "got %s after %" PRId64 " ms",
                   word(got), at);
-    if (got == WAIT_LOOK)
-        expect(WAIT_TICK, realtime + 1000);
+    if (got == TICKER_LOOK)
+        expect(TICKER_TICK, realtime + 1000);
     faults_clear();
 }
 END_TEST
@@ -153,19 +153,19 @@ END_TEST
 /* The end of stdin is the agent's word to leave. */
 START_TEST(end_of_stdin) {
     faults_stop_clocks(realtime, monotonic);
-    wait_init(&waiting, 60);
+    ticker_init(&waiting, 60);
     close(agent);
-    expect(WAIT_END, realtime);
-    expect(WAIT_END, realtime);
+    expect(TICKER_END, realtime);
+    expect(TICKER_END, realtime);
     faults_clear();
 }
 END_TEST
 
 START_TEST(no_stdin) {
     faults_stop_clocks(realtime, monotonic);
-    wait_init(&waiting, 60);
+    ticker_init(&waiting, 60);
     close(STDIN_FILENO);
-    ck_assert_int_eq(wait_for_tick(&waiting, never), WAIT_END);
+    ck_assert_int_eq(ticker_wait(&waiting, never), TICKER_END);
     faults_clear();
 }
 END_TEST
@@ -175,7 +175,7 @@ static void say(const char *text) {
 }
 
 static void expect_request(const char *id, int64_t want_time) {
-    expect(WAIT_REQUEST, want_time);
+    expect(TICKER_REQUEST, want_time);
     ck_assert_str_eq(waiting.requests.request.id, id);
 }
 
@@ -184,12 +184,12 @@ START_TEST(words_on_stdin) {
     static char many[10000];
 
     faults_stop_clocks(realtime, monotonic);
-    wait_init(&waiting, 1);
+    ticker_init(&waiting, 1);
     say("FUNCTION_CANCEL x\n\nHELLO\nFUNCTION x 10");
     ck_assert_int_eq(write(agent, many, sizeof(many)), (int)sizeof(many));
-    expect(WAIT_TICK, realtime + 1000);
+    expect(TICKER_TICK, realtime + 1000);
     close(agent);
-    expect(WAIT_END, realtime + 1000);
+    expect(TICKER_END, realtime + 1000);
     faults_clear();
 }
 END_TEST
@@ -197,14 +197,14 @@ END_TEST
 /* One at a time, in their order, however they come; then the tick, in time. */
 START_TEST(requests) {
     faults_stop_clocks(realtime, monotonic);
-    wait_init(&waiting, 1);
+    ticker_init(&waiting, 1);
     say("FUNCTION a 10 f\nFUNCTION b 10 f\nFUNCTION_PAYLOAD c 10 f\nx\nFUNCTION_PAYLOAD_END\nFUNC");
     expect_request("a", realtime);
     expect_request("b", realtime);
     expect_request("c", realtime);
     say("TION d 10 f\n");
     expect_request("d", realtime);
-    expect(WAIT_TICK, realtime + 1000);
+    expect(TICKER_TICK, realtime + 1000);
     faults_clear();
 }
 END_TEST
@@ -212,34 +212,34 @@ END_TEST
 /* A look comes before requests, and is over at once: time is not lost. */
 START_TEST(requests_and_looks) {
     faults_stop_clocks(realtime, monotonic);
-    wait_init(&waiting, 1);
+    ticker_init(&waiting, 1);
     say("FUNCTION a 10 f\nFUNCTION b 10 f\n");
-    ck_assert_int_eq(wait_for_tick(&waiting, monotonic), WAIT_LOOK);
-    ck_assert_int_eq(wait_for_tick(&waiting, monotonic + 4), WAIT_REQUEST);
-    ck_assert_int_eq(wait_for_tick(&waiting, monotonic), WAIT_LOOK);
-    ck_assert_int_eq(wait_for_tick(&waiting, monotonic + 4), WAIT_REQUEST);
+    ck_assert_int_eq(ticker_wait(&waiting, monotonic), TICKER_LOOK);
+    ck_assert_int_eq(ticker_wait(&waiting, monotonic + 4), TICKER_REQUEST);
+    ck_assert_int_eq(ticker_wait(&waiting, monotonic), TICKER_LOOK);
+    ck_assert_int_eq(ticker_wait(&waiting, monotonic + 4), TICKER_REQUEST);
     ck_assert_int_eq(faults_realtime(), realtime);
-    ck_assert_int_eq(wait_for_tick(&waiting, monotonic + 4), WAIT_LOOK);
+    ck_assert_int_eq(ticker_wait(&waiting, monotonic + 4), TICKER_LOOK);
     faults_clear();
 }
 END_TEST
 
 /* Shortly before a tick a request waits until after it, a look does not. */
 START_TEST(requests_before_a_tick) {
-    static const int late[] = {0,   900, 1000 - WAIT_RESERVED_MS - 1, 1000 - WAIT_RESERVED_MS,
+    static const int late[] = {0,   900, 1000 - TICKER_RESERVED_MS - 1, 1000 - TICKER_RESERVED_MS,
                                990, 999};
 
     faults_stop_clocks(realtime, monotonic);
-    wait_init(&waiting, 1);
+    ticker_init(&waiting, 1);
     say("FUNCTION a 10 f\n");
     faults_stop_clocks(realtime + late[_i], monotonic + late[_i]);
-    if (1000 - late[_i] <= WAIT_RESERVED_MS) {
-        ck_assert_int_eq(wait_for_tick(&waiting, monotonic), WAIT_LOOK);
-        expect(WAIT_TICK, realtime + 1000);
+    if (1000 - late[_i] <= TICKER_RESERVED_MS) {
+        ck_assert_int_eq(ticker_wait(&waiting, monotonic), TICKER_LOOK);
+        expect(TICKER_TICK, realtime + 1000);
         expect_request("a", realtime + 1000);
     } else {
         expect_request("a", realtime + late[_i]);
-        expect(WAIT_TICK, realtime + 1000);
+        expect(TICKER_TICK, realtime + 1000);
     }
     faults_clear();
 }
@@ -248,16 +248,16 @@ END_TEST
 /* A flood that never ends: every tick is at its time, and there is a sign of life. */
 START_TEST(flood) {
     faults_stop_clocks(realtime, monotonic);
-    wait_init(&waiting, 1);
+    ticker_init(&waiting, 1);
     for (int tick = 1; tick <= 3; tick++) {
         for (int ms = 0;; ms++) { /* an answer takes 1 ms */
             int64_t now = realtime + (tick - 1) * 1000 + ms;
             faults_stop_clocks(now, now - realtime + monotonic);
             say("FUNCTION a 10 f\n");
-            enum wait_result got = wait_for_tick(&waiting, never);
-            if (got == WAIT_TICK)
+            enum ticker_result got = ticker_wait(&waiting, never);
+            if (got == TICKER_TICK)
                 break;
-            ck_assert_msg(got == WAIT_REQUEST, "got %s", word(got));
+            ck_assert_msg(got == TICKER_REQUEST, "got %s", word(got));
             ck_assert_int_lt(ms, 1000);
         }
         ck_assert_msg(faults_realtime() <= realtime + tick * 1000 + 1, "tick %d is late", tick);
@@ -272,15 +272,15 @@ START_TEST(quit) {
     char text[64];
 
     faults_stop_clocks(realtime, monotonic);
-    wait_init(&waiting, 1);
+    ticker_init(&waiting, 1);
     snprintf(text, sizeof(text), "FUNCTION a 10 f\n%s", words[_i]);
     say(text);
     expect_request("a", realtime);
-    expect(WAIT_TICK, realtime + 1000);
+    expect(TICKER_TICK, realtime + 1000);
     say("\nFUNCTION b 10 f\nQUIT");
     expect_request("b", realtime + 1000);
     close(agent);
-    expect(WAIT_END, realtime + 1000);
+    expect(TICKER_END, realtime + 1000);
     faults_clear();
 }
 END_TEST
@@ -288,30 +288,30 @@ END_TEST
 /* An agent stops sending at a NUL of a payload, and is silent then. What it says later is heard,
  * what it says at once is taken for more of the same. */
 START_TEST(payload_without_an_end) {
-    static const int64_t silence[] = {0, WAIT_SILENCE_MS / 2, WAIT_SILENCE_MS, 900};
+    static const int64_t silence[] = {0, TICKER_SILENCE_MS / 2, TICKER_SILENCE_MS, 900};
 
     faults_stop_clocks(realtime, monotonic);
-    wait_init(&waiting, 1);
+    ticker_init(&waiting, 1);
     say("FUNCTION_PAYLOAD a 10 f\nx\n");
-    expect(WAIT_TICK, realtime + 1000);
+    expect(TICKER_TICK, realtime + 1000);
     say("FUNCTION_PAYLOAD b 10 f\nx\n");
     faults_stop_clocks(realtime + 2000 - silence[_i], monotonic + 2000 - silence[_i]);
-    expect(WAIT_TICK, realtime + 2000);
+    expect(TICKER_TICK, realtime + 2000);
     say("FUNCTION c 10 f\n");
-    if (silence[_i] >= WAIT_SILENCE_MS)
+    if (silence[_i] >= TICKER_SILENCE_MS)
         expect_request("c", realtime + 2000);
-    expect(WAIT_TICK, realtime + 3000);
+    expect(TICKER_TICK, realtime + 3000);
     faults_clear();
 }
 END_TEST
 
 START_TEST(requests_of_nobody) {
     faults_stop_clocks(realtime, monotonic);
-    wait_init(&waiting, 1);
+    ticker_init(&waiting, 1);
     for (int i = 0; i < 500; i++)
         say("FUNCTION a 10 f\n");
     close(agent);
-    expect(WAIT_END, realtime);
+    expect(TICKER_END, realtime);
     faults_clear();
 }
 END_TEST
@@ -320,8 +320,8 @@ END_TEST
 START_TEST(real_clock) {
     struct timespec now;
 
-    wait_init(&waiting, 1);
-    ck_assert_int_eq(wait_for_tick(&waiting, never), WAIT_TICK);
+    ticker_init(&waiting, 1);
+    ck_assert_int_eq(ticker_wait(&waiting, never), TICKER_TICK);
     ck_assert_int_eq(clock_gettime(CLOCK_REALTIME, &now), 0);
     ck_assert_msg(now.tv_nsec < 500000000, "woke %ld ms after the second", now.tv_nsec / 1000000);
 }

@@ -10,8 +10,8 @@
  *
  * ksm_process_profit is not used: it counts pages_shared as saved too.
  */
-#ifndef KSM_SHARE_H
-#define KSM_SHARE_H
+#ifndef KSM_ATTRIBUTION_H
+#define KSM_ATTRIBUTION_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -21,7 +21,7 @@ __extension__ typedef unsigned __int128 ksm_wide;
 
 /* A division in progress. Pages of the host: pages_sharing, pages_shared, ksm_zero_pages; what the
  * consumers claim of them, added up. None is negative. */
-struct ksm_division {
+struct ksm_attribution {
     int64_t sharing;
     int64_t shared;
     int64_t zero;
@@ -36,15 +36,16 @@ struct ksm_share {
 };
 
 /* First each consumer's claim: its processes' ksm_merging_pages and ksm_zero_pages. */
-void ksm_share_claim(struct ksm_division *d, int64_t merging, int64_t zero);
+void ksm_attribution_claim(struct ksm_attribution *d, int64_t merging, int64_t zero);
 
 /* Then each consumer's share. All are floor divisions, and their sum never passes sharing + zero
  * (which must fit in an int64): where the claims add up to more than the host has, be it that they
  * were not read at one instant or that a child was given its parent's count (fork before 6.18), all
  * are scaled down alike. */
-struct ksm_share ksm_share_of(const struct ksm_division *d, int64_t merging, int64_t zero);
+struct ksm_share ksm_attribution_share(const struct ksm_attribution *d, int64_t merging,
+                                       int64_t zero);
 
 /* By how much the claims are too large, in thousandths of what the host has; 0: they are not. */
-int64_t ksm_share_excess(const struct ksm_division *d);
+int64_t ksm_attribution_excess(const struct ksm_attribution *d);
 
 #endif

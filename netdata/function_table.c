@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "table.h"
+#include "function_table.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -192,7 +192,7 @@ static void write_row(const struct ksm_consumer_table *table, const char *kind,
 static void write_rows(const struct ksm_consumer_table *table, struct out *out) {
     struct ksm_consumer rest = {.name.text = "other"};
     const struct ksm_consumer last = unattributed(table);
-    size_t room = TABLE_ROWS;
+    size_t room = FUNCTION_TABLE_ROWS;
     bool first = true;
 
     for (size_t i = 0; i < table->count; i++)
@@ -215,7 +215,7 @@ static void write_rows(const struct ksm_consumer_table *table, struct out *out) 
     out_text(out, "],\n");
 }
 
-void table_write(const struct ksm_consumer_table *table, struct out *out) {
+void function_table_write(const struct ksm_consumer_table *table, struct out *out) {
     write_columns(table, out);
     write_rows(table, out);
     out_text(out, "\"default_sort_column\":\"Saved\",\n"

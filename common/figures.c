@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "metrics.h"
+#include "figures.h"
 
 #include "parse.h"
 
@@ -28,10 +28,7 @@ const struct ksm_figure ksm_figures[KSM_FIGURES] = {
     [KSM_##name] = {                                                                               \
         #name,          key,   parse_##form, KSM_SOURCE_##source, KSM_KIND_INPUT, KSM_UNIT_##unit, \
         KSM_GROUP_none, since, help},
-#include "metrics.def"
-#undef FIGURE
-#undef DERIVED
-#undef INPUT
+#include "figures.def"
 };
 
 const char *const ksm_group_names[KSM_GROUPS] = {

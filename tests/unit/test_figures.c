@@ -12,7 +12,7 @@
 
 #include "charts.h"
 #include "derive.h"
-#include "metrics.h"
+#include "figures.h"
 #include "parse.h"
 #include "support/suite.h"
 #include "types.h"

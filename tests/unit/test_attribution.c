@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "share.h"
+#include "attribution.h"
 #include "support/suite.h"
 
 enum { MOST = 40 };
@@ -48,7 +48,7 @@ static const char *const rows[] = {
 };
 
 /* Takes in the claims of a row, or checks what they get. */
-static void go_through(const char *row, struct ksm_division *d, bool check) {
+static void go_through(const char *row, struct ksm_attribution *d, bool check) {
     struct claim claim;
 
     for (const char *at = strchr(row, ':'); at && at[1]; at = strchr(at + 1, ',')) {
@@ -56,10 +56,10 @@ static void go_through(const char *row, struct ksm_division *d, bool check) {
                                 &claim.zero, &claim.merged, &claim.saved),
                          4);
         if (!check) {
-            ksm_share_claim(d, claim.merging, claim.zero);
+            ksm_attribution_claim(d, claim.merging, claim.zero);
             continue;
         }
-        struct ksm_share got = ksm_share_of(d, claim.merging, claim.zero);
+        struct ksm_share got = ksm_attribution_share(d, claim.merging, claim.zero);
         ck_assert_msg(got.merged == claim.merged && got.saved == claim.saved,
                       "%s: \"%s\": got %" PRId64 " merged, %" PRId64 " saved", row, at, got.merged,
                       got.saved);
@@ -67,7 +67,7 @@ static void go_through(const char *row, struct ksm_division *d, bool check) {
 }
 
 TEST_ROWS(by_hand, rows) {
-    struct ksm_division d = {.shared = 0};
+    struct ksm_attribution d = {.shared = 0};
     int64_t excess = 0;
 
     ck_assert_int_eq(sscanf(*row, "%" SCNd64 "%" SCNd64 "%" SCNd64 "%" SCNd64, &d.shared,
@@ -75,14 +75,14 @@ TEST_ROWS(by_hand, rows) {
                      4);
     go_through(*row, &d, false);
     go_through(*row, &d, true);
-    ck_assert_msg(ksm_share_excess(&d) == excess, "%s: got an excess of %" PRId64, *row,
-                  ksm_share_excess(&d));
+    ck_assert_msg(ksm_attribution_excess(&d) == excess, "%s: got an excess of %" PRId64, *row,
+                  ksm_attribution_excess(&d));
 }
 
 /* ---- by chance ---- */
 
 struct population {
-    struct ksm_division d;
+    struct ksm_attribution d;
     ksm_wide merging, zero; /* all claims */
     int count;
     struct claim claims[MOST];
@@ -119,7 +119,7 @@ static void populate(struct population *p) {
         zero = add_up_to(zero, p->claims[i].zero);
         p->merging = p->merging + (uint64_t)p->claims[i].merging;
         p->zero = p->zero + (uint64_t)p->claims[i].zero;
-        ksm_share_claim(&p->d, p->claims[i].merging, p->claims[i].zero);
+        ksm_attribution_claim(&p->d, p->claims[i].merging, p->claims[i].zero);
     }
     int64_t mapped = manner == 0   ? add_up_to(merging, some(bits))
                      : manner == 1 ? merging - some(bits) % (merging / 8 + 1)
@@ -149,7 +149,7 @@ static bool is_quotient(int64_t quotient, int64_t a, int64_t b, ksm_wide whole) 
 
 static void check_share(const struct population *p, int i, int round) {
     const struct claim *claim = &p->claims[i];
-    struct ksm_share got = ksm_share_of(&p->d, claim->merging, claim->zero);
+    struct ksm_share got = ksm_attribution_share(&p->d, claim->merging, claim->zero);
     ksm_wide mapped = (ksm_wide)p->d.shared + (ksm_wide)p->d.sharing;
     int64_t zero = got.saved - got.merged;
 
@@ -177,7 +177,7 @@ static bool is_excess(int64_t excess, ksm_wide sum, ksm_wide limit, bool exact) 
 
 /* The larger of two. */
 static void check_excess(const struct population *p, int round) {
-    int64_t got = ksm_share_excess(&p->d);
+    int64_t got = ksm_attribution_excess(&p->d);
     ksm_wide mapped = (ksm_wide)p->d.shared + (ksm_wide)p->d.sharing;
     ksm_wide zero = (ksm_wide)p->d.zero;
 
@@ -195,7 +195,8 @@ TEST(by_chance) {
         populate(&p);
         for (int i = 0; i < p.count; i++) {
             check_share(&p, i, round);
-            int64_t saved = ksm_share_of(&p.d, p.claims[i].merging, p.claims[i].zero).saved;
+            int64_t saved =
+                ksm_attribution_share(&p.d, p.claims[i].merging, p.claims[i].zero).saved;
             sum = sum + (uint64_t)saved;
         }
         must(sum <= (ksm_wide)p.d.sharing + (ksm_wide)p.d.zero,

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include "share.h"
+#include "attribution.h"
 
 static ksm_wide larger(ksm_wide a, ksm_wide b) {
     return a > b ? a : b;
 }
 
 /* All merged pages that processes have mapped, each as often as it is. */
-static ksm_wide mapped(const struct ksm_division *d) {
+static ksm_wide mapped(const struct ksm_attribution *d) {
     return (ksm_wide)d->shared + (ksm_wide)d->sharing;
 }
 
@@ -23,12 +23,13 @@ static int64_t excess(ksm_wide sum, ksm_wide limit) {
     return thousandths > INT64_MAX ? INT64_MAX : (int64_t)thousandths;
 }
 
-void ksm_share_claim(struct ksm_division *d, int64_t merging, int64_t zero) {
+void ksm_attribution_claim(struct ksm_attribution *d, int64_t merging, int64_t zero) {
     d->merging_claimed = d->merging_claimed + (uint64_t)merging;
     d->zero_claimed = d->zero_claimed + (uint64_t)zero;
 }
 
-struct ksm_share ksm_share_of(const struct ksm_division *d, int64_t merging, int64_t zero) {
+struct ksm_share ksm_attribution_share(const struct ksm_attribution *d, int64_t merging,
+                                       int64_t zero) {
     struct ksm_share share;
 
     share.merged = part(d->sharing, merging, larger(mapped(d), d->merging_claimed));
@@ -36,7 +37,7 @@ struct ksm_share ksm_share_of(const struct ksm_division *d, int64_t merging, int
     return share;
 }
 
-int64_t ksm_share_excess(const struct ksm_division *d) {
+int64_t ksm_attribution_excess(const struct ksm_attribution *d) {
     int64_t merging = excess(d->merging_claimed, mapped(d));
     int64_t zero = excess(d->zero_claimed, (ksm_wide)d->zero);
 
