@@ -24,7 +24,7 @@
 
 static struct ksm_options options;
 static struct ksm_reader reader;
-static struct ksm_report watch;
+static struct ksm_report report;
 static struct ksm_consumers consumers;
 static struct ksm_sampler sampler;
 static pthread_t consumers_thread;
@@ -93,7 +93,7 @@ static int64_t read_consumers(int64_t now) {
                           now);
     if (ksm_sampler_look(&sampler, now) == KSM_SAMPLER_READY && consumers.table.valid)
         submit_table(&consumers.table);
-    ksm_sampler_news(&sampler, log_news);
+    ksm_sampler_report(&sampler, log_news);
     int64_t next = ksm_sampler_next(&sampler);
     return next < sampler.due ? next : sampler.due;
 }
@@ -125,7 +125,7 @@ static void prepare_consumers(void) {
         interval = (int64_t)CDTIME_T_TO_MS(plugin_get_interval());
     ksm_consumers_init(&consumers, &options, interval, descriptors());
     ksm_sampler_init(&sampler, &consumers);
-    ksm_sampler_news(&sampler, log_news); /* this kernel may log_news nothing of processes */
+    ksm_sampler_report(&sampler, log_news); /* this kernel may tell nothing of processes */
 }
 
 /* All signals are for the daemon's own threads. */
@@ -166,7 +166,7 @@ static int ksm_read(void) {
     int status = ksm_reader_tick(&reader, clock_ms(CLOCK_MONOTONIC));
     cdtime_t now = cdtime();
 
-    ksm_report_figures(&watch, &reader, log_news);
+    ksm_report_figures(&report, &reader, log_news);
     for (size_t id = 0; id < KSM_FIGURES; id++)
         if (ksm_figures[id].kind != KSM_KIND_INPUT && reader.sample.at[id].status == 0)
             submit_figure(&ksm_figures[id], reader.sample.at[id].value, now);

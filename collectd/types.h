@@ -16,7 +16,6 @@ struct collectd_type {
 static const struct collectd_type collectd_types[KSM_KINDS][KSM_UNITS] = {
 #define TYPE(kind, unit, type, divisor) [KSM_KIND_##kind][KSM_UNIT_##unit] = {type, divisor},
 #include "types.def"
-#undef TYPE
 };
 
 #endif

@@ -94,7 +94,6 @@ struct ksm_consumers {
     struct ksm_newcomers newcomers; /* to the top */
     int in_excess;                  /* samples running */
     int status;                     /* of the sample in the making */
-    bool told[KSM_CONSUMERS_TROUBLES];
 };
 
 /* Gets ready by options, which name root: it must live as long. may_keep: descriptors that may be
@@ -113,9 +112,6 @@ void ksm_consumers_publish(struct ksm_consumers *c);
 
 /* Reads whether KSM has any pages at all, for a host that has no sample of its own at hand. */
 bool ksm_consumers_registered(struct ksm_consumers *c, int64_t now);
-
-/* Calls tell for every trouble that has begun or ended since the last call. */
-void ksm_consumers_news(struct ksm_consumers *c, void (*tell)(bool bad, const char *message));
 
 /* Adds one consumer's figures to those of another: what is not known of one is not known of both.
  */

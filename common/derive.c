@@ -198,13 +198,8 @@ static int derive_sharing_ratio(const struct ksm_sample *s, int64_t *value) {
 typedef int derive_fn(const struct ksm_sample *s, int64_t *value);
 
 static derive_fn *const formulas[KSM_FIGURES] = {
-#define FIGURE(name, source, key, form, kind, unit, group, since, help)
-#define INPUT(name, source, key, form, unit, since, help)
 #define DERIVED(name, formula, kind, unit, group, since, help) [KSM_##name] = derive_##name,
 #include "figures.def"
-#undef FIGURE
-#undef DERIVED
-#undef INPUT
 };
 
 void ksm_derive(struct ksm_sample *sample) {

@@ -29,9 +29,6 @@ const struct ksm_figure ksm_figures[KSM_FIGURES] = {
         #name,          key,   parse_##form, KSM_SOURCE_##source, KSM_KIND_INPUT, KSM_UNIT_##unit, \
         KSM_GROUP_none, since, help},
 #include "figures.def"
-#undef FIGURE
-#undef DERIVED
-#undef INPUT
 };
 
 const char *const ksm_group_names[KSM_GROUPS] = {

@@ -5,8 +5,8 @@
 #ifndef KSM_FIGURES_H
 #define KSM_FIGURES_H
 
-/* Sums and products of 64 bits need __int128 (share.h), and only 64-bit kernels have records of 64
- * bytes for pages (derive.h). */
+/* Sums and products of 64 bits need __int128 (attribution.h), and only 64-bit kernels have records
+ * of 64 bytes for pages (derive.h). */
 #ifndef __SIZEOF_INT128__
 #error "The KSM plugins need a 64-bit architecture: here there is no __int128"
 #endif
@@ -94,9 +94,6 @@ enum ksm_id {
 #define DERIVED(name, formula, kind, unit, group, since, help) KSM_##name,
 #define INPUT(name, source, key, form, unit, since, help) KSM_##name,
 #include "figures.def"
-#undef FIGURE
-#undef DERIVED
-#undef INPUT
     KSM_FIGURES
 };
 

@@ -34,11 +34,6 @@ static const struct row {
     {{key, word}, standard, help, offsetof(struct ksm_options, field), TYPE_CHOICE, 0, 0, words},
 #include "options.def"
 #undef ROW
-#undef TEXT
-#undef FLAG
-#undef NUMBER
-#undef KINDS
-#undef CHOICE
 };
 
 enum { ROWS = sizeof(rows) / sizeof(rows[0]) };

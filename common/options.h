@@ -16,11 +16,6 @@ struct ksm_options {
 #define KINDS(field, key, word, help) unsigned field; /* bit i: enum ksm_consumer_kind i */
 #define CHOICE(field, key, word, standard, words, help) int field; /* which word, from 0 */
 #include "options.def"
-#undef TEXT
-#undef FLAG
-#undef NUMBER
-#undef KINDS
-#undef CHOICE
 };
 
 /* The words of function_access. */

@@ -215,7 +215,7 @@ int64_t ksm_sampler_next(const struct ksm_sampler *s) {
 
 /* ---- the news ---- */
 
-static void tell_aside(struct ksm_sampler_aside *aside, ksm_sampler_tell_fn *tell) {
+static void tell_aside(struct ksm_sampler_aside *aside, ksm_tell_fn *tell) {
     char message[512];
     bool waiting = aside->thread != NULL;
 
@@ -231,10 +231,10 @@ static void tell_aside(struct ksm_sampler_aside *aside, ksm_sampler_tell_fn *tel
     aside->told = waiting;
 }
 
-void ksm_sampler_news(struct ksm_sampler *s, ksm_sampler_tell_fn *tell) {
+void ksm_sampler_report(struct ksm_sampler *s, ksm_tell_fn *tell) {
     for (size_t i = 0; i < KSM_ASIDE; i++)
         tell_aside(&s->aside[i], tell);
-    ksm_consumers_news(s->consumers, tell);
+    ksm_report_consumers(&s->report, &s->consumers->table, tell);
 }
 
 /* ---- the end ---- */

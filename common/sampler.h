@@ -19,6 +19,7 @@
 
 #include "consumers.h"
 #include "guard.h"
+#include "report.h"
 
 enum ksm_sampler_result {
     KSM_SAMPLER_IDLE,  /* no sample is being made */
@@ -50,12 +51,11 @@ struct ksm_sampler {
     struct ksm_sampler_thread threads[KSM_ASIDE + 1];
     struct ksm_sampler_thread *current; /* makes a sample now, or NULL */
     struct ksm_sampler_aside aside[KSM_ASIDE];
+    struct ksm_consumers_report report;
     int64_t due;   /* when the next sample is to begin, ms */
     int64_t pause; /* between the last look and the next, ms */
     int64_t next;  /* when that is */
 };
-
-typedef void ksm_sampler_tell_fn(bool bad, const char *message);
 
 /* consumers stays the caller's. It may read table and trouble at any time, all else while no sample
  * is made. */
@@ -78,7 +78,7 @@ int64_t ksm_sampler_next(const struct ksm_sampler *s);
 
 /* Tells of each process that keeps its readers waiting, once when that has begun and once when it
  * is over; and of the consumers' troubles. */
-void ksm_sampler_news(struct ksm_sampler *s, ksm_sampler_tell_fn *tell);
+void ksm_sampler_report(struct ksm_sampler *s, ksm_tell_fn *tell);
 
 /* Ends what is going on, within a moment, and closes the consumers. Threads that wait for a process
  * stay behind until it lets them go, or the program ends: s must be there for as long. */

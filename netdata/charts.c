@@ -13,10 +13,7 @@ static const struct chart {
 } looks[KSM_GROUPS] = {
 #define CHART(group, family, title, units, type)                                                   \
     [KSM_GROUP_##group] = {family, title, units, type, CHARTS_PLACE_##group},
-#define CONSUMERS
 #include "charts.def"
-#undef CHART
-#undef CONSUMERS
 };
 
 /* Of one page in MiB: page size / 2^20; the page size is not known before the sample. */

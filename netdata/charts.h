@@ -19,8 +19,6 @@ enum charts_place {
 #define CHART(group, family, title, units, type) CHARTS_PLACE_##group,
 #define CONSUMERS CHARTS_PLACE_consumers, CHARTS_PLACE_consumer, CHARTS_PLACE_other,
 #include "charts.def"
-#undef CHART
-#undef CONSUMERS
 };
 
 /* What was sent of a counter. */

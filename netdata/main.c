@@ -29,7 +29,7 @@
 
 static struct args args;
 static struct ksm_reader reader;
-static struct ksm_report watch;
+static struct ksm_report report;
 static struct charts charts;
 static struct ksm_consumers consumers;
 static struct ksm_sampler sampler;
@@ -74,7 +74,7 @@ static void tick(void) {
     charts_send(&charts, &reader.sample, &out);
     if (ksm_registered(&reader.sample))
         out_flush(&out);
-    ksm_report_figures(&watch, &reader, tell);
+    ksm_report_figures(&report, &reader, tell);
 }
 
 /* Begins a sample of the consumers if one is due, which is only after a tick, and sends one that is
@@ -86,7 +86,7 @@ static void look_at_consumers(bool after_tick) {
         ksm_sampler_begin(&sampler, ksm_registered(&reader.sample), now);
     if (ksm_sampler_look(&sampler, now) == KSM_SAMPLER_READY)
         consumer_charts_send(&consumer_charts, &consumers.table, &out);
-    ksm_sampler_news(&sampler, tell);
+    ksm_sampler_report(&sampler, tell);
 }
 
 /* Out of the last sample: nothing is read for it. */
@@ -121,7 +121,7 @@ static void init_consumers(int descriptors) {
 }
 
 int main(int argc, char *argv[]) {
-    char report[512];
+    char confined[512];
 
     startup_descriptors();
     args_parse(&args, argc, argv, complain);
@@ -129,11 +129,11 @@ int main(int argc, char *argv[]) {
         return args_act(args.action);
     const int descriptors = startup_limits(); /* which the sandbox forbids */
     tzset();                                  /* reads /etc/localtime, for the log */
-    sandbox_enter(args.options.root, report, sizeof(report));
+    sandbox_enter(args.options.root, confined, sizeof(confined));
     int status = ksm_reader_init(&reader, args.options.root, args.options.settings);
     if (status != 0)
         return give_up(status);
-    say("INFO", report);
+    say("INFO", confined);
     charts_init(&charts, args.update_every);
     init_consumers(descriptors);
     out_init(&out, STDOUT_FILENO);

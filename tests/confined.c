@@ -2,16 +2,18 @@
  *
  * confined try ROOT [read|write|both|create|truncate|list PATH]...
  *     Confines itself as ksm.plugin does, and then tries what it may not do any more: first opens
- *     each PATH, then makes a table of system calls. Prints the sandbox's word, a line an attempt
- *     with the error's name or "ok", and "alive" at last.
+ *     each PATH, then makes a table of system calls, then what the sampler's threads need. Prints
+ *     the sandbox's word, a line an attempt with the error's name or "ok", and "alive" at last.
  * confined lacking WHAT PROGRAM [ARGUMENT]...
  *     Runs PROGRAM as on a kernel that lacks or refuses WHAT, one of the ways below.
  */
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -93,6 +95,7 @@ static void try_calls(pid_t victim, const char *scratch) {
         CALL(vfork, 0),
 #endif
         CALL(clone, SIGCHLD),
+        {"clone but for CLONE_THREAD", SYS_clone, {CLONE_VM | CLONE_SIGHAND | CLONE_FILES}},
         CALL(clone3, AT(page), 88),
         CALL(execve, AT(argv[0]), AT(argv), 0),
         CALL(execveat, AT_FDCWD, AT(argv[0]), AT(argv), 0, 0),
@@ -205,6 +208,34 @@ static void try_calls(pid_t victim, const char *scratch) {
     }
 }
 
+static void *read_own(void *data) {
+    char byte;
+    int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+    bool read_it = fd >= 0 && read(fd, &byte, 1) == 1;
+
+    if (fd >= 0)
+        close(fd);
+    free(malloc(1 << 20));
+    return read_it ? data : NULL;
+}
+
+/* Threads, and what they ask of who they are. */
+static void try_needs(void) {
+    static const char *const names[] = {"getpid", "gettid", "capget"};
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+    const long results[] = {syscall(SYS_getpid), syscall(SYS_gettid),
+                            syscall(SYS_capget, &header, data)};
+    pthread_t thread;
+    void *result = NULL;
+
+    for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++)
+        print_result("need", names[i], results[i]);
+    errno = pthread_create(&thread, NULL, read_own, &header);
+    bool made = errno == 0 && pthread_join(thread, &result) == 0 && result;
+    print_result("need", "thread", made ? 0 : -1);
+}
+
 /* Returns a process that waits for its end. */
 static pid_t start_victim(void) {
     pid_t parent = getpid();
@@ -233,6 +264,7 @@ static int try(int argc, char *argv[]) {
     for (int i = 1; i + 1 < argc; i += 2)
         try_file(argv[i], argv[i + 1]);
     try_calls(victim, scratch);
+    try_needs();
     puts("alive");
     return EXIT_SUCCESS;
 }

@@ -12,6 +12,7 @@
 
 #include "clock.h"
 #include "consumers.h"
+#include "report.h"
 
 static const char *root = "/";
 
@@ -95,6 +96,7 @@ static void tell(bool bad, const char *message) {
 int main(int argc, char *argv[]) {
     static struct ksm_options options;
     static struct ksm_consumers consumers;
+    static struct ksm_consumers_report report;
     char message[1024];
     const int64_t interval = 1000;
     int64_t now = clock_ms(CLOCK_MONOTONIC);
@@ -110,7 +112,7 @@ int main(int argc, char *argv[]) {
     ksm_consumers_init(&consumers, &options, interval, KSM_PROCESSES_KEPT);
     ksm_consumers_sample(&consumers, ksm_consumers_registered(&consumers, now), now);
     ksm_consumers_publish(&consumers);
-    ksm_consumers_news(&consumers, tell);
+    ksm_report_consumers(&report, &consumers.table, tell);
     bool valid = consumers.table.valid;
     if (valid)
         print(&consumers);

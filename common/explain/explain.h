@@ -32,15 +32,7 @@ struct explain_facts {
 enum explain_id {
 #define VERDICT(id, status, sentence, reason, advice) EXPLAIN_##id,
 #define REMARK(id, sentence) EXPLAIN_##id,
-#define SECTION(title)
-#define LINE(label, text)
-#define TEXT(id, text)
 #include "explain.def"
-#undef VERDICT
-#undef REMARK
-#undef SECTION
-#undef LINE
-#undef TEXT
     EXPLAIN_IDS
 };
 

@@ -85,17 +85,9 @@ static const struct {
     const char *label;
     const char *text;
 } lines[] = {
-#define VERDICT(id, status, sentence, reason, advice)
-#define REMARK(id, sentence)
 #define SECTION(title) {title, NULL, NULL},
 #define LINE(label, text) {NULL, label, text},
-#define TEXT(id, text)
 #include "explain.def"
-#undef VERDICT
-#undef REMARK
-#undef SECTION
-#undef LINE
-#undef TEXT
 };
 
 /* What is left of a list after its last part. */
@@ -129,17 +121,8 @@ static void figures(const struct explain_facts *f, FILE *file) {
 
 /* ---- who saves ---- */
 
-#define VERDICT(id, status, sentence, reason, advice)
-#define REMARK(id, sentence)
-#define SECTION(title)
-#define LINE(label, text)
 #define TEXT(id, text) static const char text_##id[] = text;
 #include "explain.def"
-#undef VERDICT
-#undef REMARK
-#undef SECTION
-#undef LINE
-#undef TEXT
 
 enum { ROWS = 8, BAR = 16 };
 enum { NAME_COLUMNS = COLUMNS - INDENT - 2 * 11 - 2 - BAR - 2 };

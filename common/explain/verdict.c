@@ -9,15 +9,7 @@ const struct explain_words explain_words[EXPLAIN_IDS] = {
 #define VERDICT(id, status, sentence, reason, advice)                                              \
     [EXPLAIN_##id] = {#id, status, sentence, reason, advice},
 #define REMARK(id, sentence) [EXPLAIN_##id] = {#id, -1, sentence, NULL, NULL},
-#define SECTION(title)
-#define LINE(label, text)
-#define TEXT(id, text)
 #include "explain.def"
-#undef VERDICT
-#undef REMARK
-#undef SECTION
-#undef LINE
-#undef TEXT
 };
 
 /* ---- what is known of a figure ---- */
@@ -178,15 +170,7 @@ typedef bool rule_fn(const struct explain_facts *f);
 static rule_fn *const rules[EXPLAIN_IDS] = {
 #define VERDICT(id, status, sentence, reason, advice) [EXPLAIN_##id] = is_##id,
 #define REMARK(id, sentence) [EXPLAIN_##id] = is_##id,
-#define SECTION(title)
-#define LINE(label, text)
-#define TEXT(id, text)
 #include "explain.def"
-#undef VERDICT
-#undef REMARK
-#undef SECTION
-#undef LINE
-#undef TEXT
 };
 
 bool explain_holds(const struct explain_facts *facts, enum explain_id id) {

@@ -94,7 +94,7 @@ static void start(void) {
         fail("no KSM in this kernel");
     ksm_reader_tick(&reader, now_ms);
     for (size_t id = 0; id < KSM_FIGURES; id++)
-        add_file(&reader.files[id], ksm_figures[id].kind == KSM_KIND_KNOB, false);
+        add_file(&reader.directory.files[id], ksm_figures[id].kind == KSM_KIND_KNOB, false);
     add_file(&reader.vmstat, false, reader.vmstat_whole);
     add_file(&reader.meminfo, false, reader.meminfo_whole);
     add_file(&reader.ksmd.file, false, false);

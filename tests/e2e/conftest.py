@@ -3,6 +3,7 @@
 
 import os
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,8 @@ def make_tree(build, tmp_path):
     return lambda era: golden.make_tree(build, era, tmp_path / f"tree-{era}")
 
 
-@pytest.fixture(scope="module")
-def ksm():
+@contextmanager
+def quiet_ksm():
     """The live kernel's KSM, locked, nothing merged, as fast as it goes; put back afterwards."""
     reason = why_not()
     if reason:
@@ -52,4 +53,11 @@ def ksm():
         if any(live.states()):
             pytest.skip("other programs of this host have memory registered with KSM")
         live.set("run", STOPPED)
+        yield live
+
+
+@pytest.fixture(scope="module")
+def ksm():
+    """The live kernel's KSM for all tests of a file."""
+    with quiet_ksm() as live:
         yield live

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import pytest
 
+from conftest import quiet_ksm
 from hosts import Collectd, Netdata, die_with_parent, session_members, wait_gone
 from live import Workload
 from sampling import ConsumerAgent
@@ -203,7 +204,14 @@ HOSTS = [InNetdata, InCollectd]
 
 
 @pytest.fixture
-def start(build, tmp_path):
+def ksm():
+    """The live kernel's KSM, and so its lock: no other test of processes runs while there are holders."""
+    with quiet_ksm() as live:
+        yield live
+
+
+@pytest.fixture
+def start(build, tmp_path, ksm):
     """A function that starts both hosts on ROOT, to end with STACK."""
     if "ksm_mergeable" not in Path("/proc/self/ksm_stat").read_text():
         pytest.skip("on this kernel reading ksm_stat waits for nobody (6.14)")

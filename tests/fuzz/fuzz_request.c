@@ -17,7 +17,7 @@
 
 enum { MOST = 64 * 1024 };
 
-static struct ksm_consumers consumers;
+static struct ksm_consumer_table table;
 static struct out out;
 
 /* What was written, without a write: the buffer holds it. */
@@ -31,7 +31,7 @@ static void check_answer(const struct request *request) {
     char start[256];
 
     out.len = 0;
-    function_answer(&consumers, request, 1700000000, &out);
+    function_answer(&table, request, 1700000000, &out);
     const char *text = written();
     snprintf(start, sizeof(start), "FUNCTION_RESULT_BEGIN %s ", request->id);
     HOLDS(strncmp(text, start, strlen(start)) == 0);
@@ -149,8 +149,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size == 0)
         return 0;
     const size_t piece = data[0] ? data[0] : 1;
-    consumers = (struct ksm_consumers){.top = 1, .interval = 10000, .page_size = 4096};
-    consumers.processes.source = KSM_PROCESS_STAT;
+    table = (struct ksm_consumer_table){.known = true, .interval = 10000, .page_size = 4096};
     out_init(&out, -1);
     take_all(data + 1, size - 1, size, whole);
     take_all(data + 1, size - 1, piece, pieces);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "consumers.h"
+#include "report.h"
 #include "support/crowd.h"
 #include "support/faults.h"
 #include "support/suite.h"
@@ -27,6 +28,7 @@ enum { INTERVAL = 10000 };
 static const char *dir; /* of the running test */
 static struct ksm_options options;
 static struct ksm_consumers c;
+static struct ksm_consumers_report report;
 static int64_t now; /* of the host: ms */
 static int64_t page;
 
@@ -45,6 +47,7 @@ static void tear_down(void) {
 }
 
 static void begin(void) {
+    memset(&report, 0, sizeof(report));
     ksm_consumers_init(&c, &options, INTERVAL, KSM_PROCESSES_KEPT);
 }
 
@@ -727,7 +730,7 @@ static void hear(bool bad, const char *message) {
 
 static void expect_silence(const char *when) {
     told_count = 0;
-    ksm_consumers_news(&c, hear);
+    ksm_report_consumers(&report, &c.table, hear);
     ck_assert_msg(told_count == 0, "%s: got %d messages, the first \"%s\"; want none", when,
                   told_count, told[0].text);
 }
@@ -735,7 +738,7 @@ static void expect_silence(const char *when) {
 /* Exactly one message with these words, and it is not told again. */
 static void expect_one(const char *when, bool bad, const char *words) {
     told_count = 0;
-    ksm_consumers_news(&c, hear);
+    ksm_report_consumers(&report, &c.table, hear);
     ck_assert_msg(told_count == 1 && told[0].bad == bad && strstr(told[0].text, words),
                   "%s: got %d messages, the first %s \"%s\"; want one %s with \"%s\"", when,
                   told_count, told_count > 0 && told[0].bad ? "bad" : "good",

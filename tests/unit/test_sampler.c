@@ -147,7 +147,7 @@ static void hear(bool bad, const char *message) {
 /* So many messages, each of which is as bad and has these words; none is told again. */
 static void expect_told(const char *when, int count, bool bad, const char *words) {
     told_count = 0;
-    ksm_sampler_news(&s, hear);
+    ksm_sampler_report(&s, hear);
     ck_assert_msg(told_count == count, "%s: got %d messages, the first \"%s\"; want %d", when,
                   told_count, told_count > 0 ? told[0].text : "", count);
     for (int i = 0; i < told_count; i++)
@@ -155,7 +155,7 @@ static void expect_told(const char *when, int count, bool bad, const char *words
                       "%s: got %s \"%s\", want \"%s\"", when, told[i].bad ? "bad" : "good",
                       told[i].text, words);
     told_count = 0;
-    ksm_sampler_news(&s, hear);
+    ksm_sampler_report(&s, hear);
     ck_assert_msg(told_count == 0, "%s: told again: %s", when, told[0].text);
 }
 
@@ -168,7 +168,7 @@ static void await_return(const char *when, int count) {
     told_count = 0;
     for (int ms = 0; told_count < count && ms < 10000; ms++) {
         ksm_sampler_look(&s, now);
-        ksm_sampler_news(&s, hear);
+        ksm_sampler_report(&s, hear);
         usleep(1000);
     }
     ck_assert_int_eq(told_count, count);
@@ -388,7 +388,7 @@ START_TEST(places_are_used_again) {
     finish("one released");
     expect_table("one released", CONSUMERS + 1, UNATTRIBUTED); /* the one that is well */
     told_count = 0;
-    ksm_sampler_news(&s, hear);
+    ksm_sampler_report(&s, hear);
     ck_assert_msg(told_count == 2 && strstr(told[0].text, "keeps its readers waiting") &&
                       strstr(told[1].text, "shown again"),
                   "got %d messages, the first %s", told_count, told[0].text);
@@ -416,7 +416,7 @@ START_TEST(no_thread) {
         finish("no thread");
         ck_assert_msg(!c.table.valid, "got a table");
         told_count = 0;
-        ksm_sampler_news(&s, hear);
+        ksm_sampler_report(&s, hear);
         ck_assert_msg(told_count == 1 + rows[i].blocked &&
                           strstr(told[told_count - 1].text, "cannot be told"),
                       "got %d messages, the last %s", told_count, told[told_count - 1].text);
