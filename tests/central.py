@@ -40,7 +40,7 @@ def snippets():
 def replaced(text, values):
     """Return TEXT with each key of VALUES, which must be there, replaced by its value."""
     for example, value in values.items():
-        assert example in text, f"README, Many hosts: no {example} in\n{text}"
+        assert example in text, f"README: no {example} in\n{text}"
         text = text.replace(example, str(value))
     return text
 

@@ -10,7 +10,7 @@ set -eu
 run='gcc libc6-dev make collectd-core collectd-dev netdata-core netdata-web python3'
 check='check pkg-config clang clang-format clang-tidy cppcheck shellcheck
     python3-pytest python3-pytest-xdist python3-jsonschema pyflakes3 strace procps
-    binutils libcap2-bin libclang-rt-dev valgrind gcovr mandoc prometheus
+    binutils iproute2 libcap2-bin libclang-rt-dev valgrind gcovr mandoc prometheus
     libmicrohttpd12 libprotobuf-c1 netdata-plugins-bash'
 bench='prometheus-node-exporter valgrind strace'
 # Heavy, so that only the slow tests and the picture in the README ask for it.

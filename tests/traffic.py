@@ -8,12 +8,10 @@ Linux 6.18 whose figures move, with more consumers than are shown; the engines h
 """
 
 import argparse
-import fcntl
 import json
 import os
 import random
-import socket
-import struct
+import re
 import subprocess
 import sys
 import tempfile
@@ -31,8 +29,6 @@ MACHINES = 25           # 20 consumers are shown, and "other"
 SETTLED_S = 25          # after that all charts and series are known to the middle
 MOVE_S = 0.5            # the figures move so often
 HOSTS = 1000
-
-SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 
 KSM = "sys/kernel/mm/ksm"
 GAUGES = ["pages_shared", "pages_sharing", "pages_unshared", "pages_volatile", "ksm_zero_pages"]
@@ -87,21 +83,9 @@ def move(tree, ended):
 
 # The wire.
 
-def loopback_up():
-    """Switch on the loopback device of this namespace."""
-    with socket.socket(type=socket.SOCK_DGRAM) as any_socket:
-        request = struct.pack("16sH14x", b"lo", 0)
-        flags, = struct.unpack_from("H", fcntl.ioctl(any_socket, SIOCGIFFLAGS, request), 16)
-        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | IFF_UP))
-
-
 def sent():
     """Return the bytes that the loopback device has sent; what is sent arrives there too, and is counted once."""
-    for line in Path("/proc/self/net/dev").read_text().splitlines():
-        device, _, counts = line.partition(":")
-        if device.strip() == "lo":
-            return int(counts.split()[8])
-    raise OSError("no loopback device in /proc/self/net/dev")
+    return int(re.search(r"lo:(.*)", Path("/proc/self/net/dev").read_text())[1].split()[8])
 
 
 def names(engine, pair):
@@ -113,7 +97,7 @@ def names(engine, pair):
 
 def measure(engine, build, seconds, work):
     """Return what a host sends with ENGINE, measured for SECONDS in this namespace, as a dict; files are in WORK."""
-    loopback_up()
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     tree = golden.make_tree(build, "consumers", golden.make_tree(build, "6.18", work / "tree"))
     for number in range(MACHINES):
         start_machine(tree, number)

@@ -19,6 +19,7 @@ import pytest
 
 import dashboard
 import golden
+from central import replaced
 from conftest import REPOSITORY
 from figures import collectd_values, reckon
 from hosts import COLLECTD_PLUGINS, Collectd, Prometheus, free_port
@@ -44,12 +45,7 @@ FIGURE = re.compile(r'collectd_ksm_\w+\{ksm="(\w+)"')
 GROWING = {"scanned": 20000, "skipped": 3000, "cow": 500, "swpin_copy": 70, "ksmd_cpu": 25, "full_scans": 40 * 60}
 
 
-def queries():
-    """Return [(title and letter, panel, target)] of all queries."""
-    return [(f"{panel['title']}-{target['refId']}", panel, target) for panel in PANELS for target in panel["targets"]]
-
-
-QUERIES = queries()
+QUERIES = [(f"{panel['title']}-{target['refId']}", panel, target) for panel in PANELS for target in panel["targets"]]
 IDS = [name for name, _panel, _target in QUERIES]
 OF_A_FIGURE = [(name, target["expr"], FIGURE.findall(target["expr"])[0]) for name, _panel, target in QUERIES
                if len(set(FIGURE.findall(target["expr"]))) == 1 and "count_values" not in target["expr"]]
@@ -81,57 +77,15 @@ def test_it_can_be_imported_anywhere():
     assert {one["id"] for one in BOARD["__requires"]} == {"grafana", "prometheus"}
 
 
-def test_panels_have_numbers_of_their_own():
+def test_panels_have_numbers_and_places_of_their_own():
     numbers = [panel["id"] for panel in BOARD["panels"]]
     assert len(set(numbers)) == len(numbers)
-    for panel in PANELS:
-        letters = [target["refId"] for target in panel["targets"]]
-        assert len(set(letters)) == len(letters), panel["title"]
-
-
-def test_no_two_panels_overlap():
-    taken = {}
-    for panel in BOARD["panels"]:
-        place = panel["gridPos"]
-        assert 0 <= place["x"] and place["x"] + place["w"] <= WIDTH, panel["title"]
-        for x in range(place["x"], place["x"] + place["w"]):
-            for y in range(place["y"], place["y"] + place["h"]):
-                assert (x, y) not in taken, f"{panel['title']} lies on {taken[x, y]}"
-                taken[x, y] = panel["title"]
-    height = 1 + max(y for _x, y in taken)
-    assert {y for _x, y in taken} == set(range(height)), "a gap between rows"
-
-
-def test_every_query_goes_to_the_chosen_prometheus_and_hosts():
-    for _name, panel, target in QUERIES:
-        assert panel["datasource"] == target["datasource"] == SOURCE, panel["title"]
-        selectors = re.findall(r"collectd_\w+(\{[^}]*\})?", target["expr"])
-        assert selectors and all('instance=~"$host"' in selector for selector in selectors), target["expr"]
-    assert VARIABLES["host"]["datasource"] == SOURCE
-    assert VARIABLES["host"]["multi"] and VARIABLES["host"]["includeAll"]
-
-
-def test_units_are_grafanas():
-    for panel in PANELS:
-        field = panel["fieldConfig"]
-        of_columns = [prop["value"] for override in field["overrides"] for prop in override["properties"]
-                      if prop["id"] == "unit"]
-        units = set(of_columns) if panel["type"] == "table" else {field["defaults"]["unit"]}
-        assert units and units <= UNITS, panel["title"]
-
-
-def test_every_column_of_a_table_has_a_heading_and_a_unit():
-    tables = [panel for panel in PANELS if panel["type"] == "table"]
-    assert tables
-    for panel in tables:
-        [merge, organize] = panel["transformations"]
-        assert (merge["id"], organize["id"]) == ("merge", "organize")
-        headings = organize["options"]["renameByName"]
-        for target in panel["targets"]:
-            assert f"Value #{target['refId']}" in headings, panel["title"]
-            assert (target["format"], target["instant"]) == ("table", True)
-        overridden = {override["matcher"]["options"] for override in panel["fieldConfig"]["overrides"]}
-        assert overridden == {name for column, name in headings.items() if column.startswith("Value")}, panel["title"]
+    taken = [(x, y) for place in (panel["gridPos"] for panel in BOARD["panels"])
+             for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])]
+    assert len(set(taken)) == len(taken), "panels lie on each other"
+    assert {x for x, _y in taken} == set(range(WIDTH))
+    rows = {y for _x, y in taken}
+    assert rows == set(range(len(rows))), "a gap between rows"
 
 
 @pytest.fixture
@@ -142,13 +96,36 @@ def known(build, make_tree):
     return {figure["name"]: figure["help"] for figure in json.loads(printed)}
 
 
-def test_panels_explain_themselves(known):
-    for panel in PANELS:
-        assert panel["type"] in KINDS and panel["title"]
-        assert panel["description"].count(".") >= 1 and len(panel["description"]) > 40, panel["title"]
-        for target in panel["targets"]:
-            for name in FIGURE.findall(target["expr"]):
-                assert f"**{name}**: {known[name]}" in panel["description"], panel["title"]
+@pytest.mark.parametrize("panel", PANELS, ids=[panel["title"] for panel in PANELS])
+def test_a_panel_explains_itself_and_asks_the_chosen_prometheus_for_the_chosen_hosts(panel, known):
+    assert panel["type"] in KINDS and panel["title"] and panel["datasource"] == SOURCE
+    assert panel["description"].count(".") >= 1 and len(panel["description"]) > 40
+    assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+    for target in panel["targets"]:
+        selectors = re.findall(r"collectd_\w+(\{[^}]*\})?", target["expr"])
+        assert selectors and all('instance=~"$host"' in selector for selector in selectors)
+        assert target["datasource"] == SOURCE
+        for name in FIGURE.findall(target["expr"]):
+            assert f"**{name}**: {known[name]}" in panel["description"]
+    field = panel["fieldConfig"]
+    of_columns = {override["matcher"]["options"]: prop["value"] for override in field["overrides"]
+                  for prop in override["properties"] if prop["id"] == "unit"}
+    if panel["type"] != "table":
+        assert field["defaults"]["unit"] in UNITS
+        return
+    # Every column has a heading and a unit.
+    [merge, organize] = panel["transformations"]
+    assert (merge["id"], organize["id"]) == ("merge", "organize")
+    headings = organize["options"]["renameByName"]
+    assert {f"Value #{target['refId']}" for target in panel["targets"]} <= set(headings)
+    assert {(target["format"], target["instant"]) for target in panel["targets"]} == {("table", True)}
+    assert set(of_columns) == {name for column, name in headings.items() if column.startswith("Value")}
+    assert of_columns and set(of_columns.values()) <= UNITS
+
+
+def test_hosts_are_chosen_by_a_variable():
+    assert VARIABLES["host"]["datasource"] == SOURCE
+    assert VARIABLES["host"]["multi"] and VARIABLES["host"]["includeAll"]
 
 
 def test_every_figure_of_the_host_is_shown(known):
@@ -176,23 +153,16 @@ def lines_of_readme(first):
     return textwrap.dedent(block)
 
 
-def replaced(text, old, new):
-    """Return TEXT with OLD, which must be there, replaced by NEW."""
-    assert old in text, f"no {old} in the README's lines"
-    return text.replace(old, new)
-
-
 def write_prometheus(port):
     """Return the README's lines for collectd, at PORT of the loopback address."""
-    lines = replaced(lines_of_readme("LoadPlugin write_prometheus\n"), "192.0.2.10", "127.0.0.1")
-    return replaced(lines, "9103", str(port))
+    return replaced(lines_of_readme("LoadPlugin write_prometheus\n"), {"192.0.2.10": "127.0.0.1", "9103": port})
 
 
 def scrape_configs(*ports):
     """Return the README's lines for Prometheus, with targets at PORTS."""
     targets = ", ".join(f'"127.0.0.1:{port}"' for port in ports)
-    lines = replaced(lines_of_readme("scrape_configs:\n"), "scrape_interval: 10s", "scrape_interval: 1s")
-    return replaced(lines, '"192.0.2.10:9103"', targets)
+    return replaced(lines_of_readme("scrape_configs:\n"),
+                    {"scrape_interval: 10s": "scrape_interval: 1s", '"192.0.2.10:9103"': targets})
 
 
 def network(word, port):
@@ -226,7 +196,7 @@ def both_ways(build, page_size, tmp_path_factory):
             stack.enter_context(Collectd(work / name, build / "ksm.so", {"Root": tree, "ConsumersInterval": 1},
                                          history=False, extra=extra))
         ways = {"central": SimpleNamespace(config=central, hosts=["one", "two"]),
-                "each": SimpleNamespace(config=replaced(each, "honor_labels: true", "honor_labels: false"),
+                "each": SimpleNamespace(config=replaced(each, {"honor_labels: true": "honor_labels: false"}),
                                         hosts=[f"127.0.0.1:{port}" for port in ports])}
         for name, way in ways.items():
             way.trees = trees
@@ -278,16 +248,10 @@ def test_a_figure_is_the_hosts(expression, figure, way):
     way.prometheus.wait(is_right, SEEN_S, f"{expected} of {query}, not {way.prometheus.query(query)}")
 
 
-def panel_of(title):
-    """Return the panel with TITLE."""
-    [panel] = [panel for panel in PANELS if panel["title"] == title]
-    return panel
-
-
 def shown(way, title, letter="A", hosts=()):
     """Return what the query LETTER of the panel TITLE finds, {the values of its labels, sorted by name: number}."""
-    [target] = [target for target in panel_of(title)["targets"] if target["refId"] == letter]
-    found = way.prometheus.query(filled_in(target["expr"], hosts))
+    expression = next(target["expr"] for name, _panel, target in QUERIES if name == f"{title}-{letter}")
+    found = way.prometheus.query(filled_in(expression, hosts))
     return {tuple(text for _label, text in sorted(series)): number for series, number in found.items()}
 
 
@@ -305,10 +269,8 @@ TOGETHER = [
 @pytest.mark.parametrize("title, figure, together", TOGETHER, ids=[f"{row[0]}-{row[1]}" for row in TOGETHER])
 def test_several_hosts(title, figure, together, way):
     expected = together([value_of(values, figure) for values in way.expected])
-    panel = next(panel for panel in PANELS if panel["title"] == title)
     for hosts in ([], way.hosts):
-        [number] = way.prometheus.query(filled_in(panel["targets"][0]["expr"], hosts)).values()
-        assert number == pytest.approx(expected, rel=1e-9)
+        assert list(shown(way, title, hosts=hosts).values()) == pytest.approx([expected], rel=1e-9)
 
 
 def test_the_variable_lists_the_hosts(way):
@@ -319,8 +281,9 @@ def test_the_variable_lists_the_hosts(way):
 
 
 def test_a_row_of_the_table_is_a_host(way):
-    for target in panel_of("Hosts")["targets"]:
-        assert set(shown(way, "Hosts", target["refId"])) == {(host,) for host in way.hosts}
+    for title, _panel, target in QUERIES:
+        if title.startswith("Hosts-"):
+            assert set(shown(way, "Hosts", target["refId"])) == {(host,) for host in way.hosts}
 
 
 def test_states_are_words(way):
