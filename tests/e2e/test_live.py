@@ -133,7 +133,7 @@ def by_tool(build):
 
 def by_plugin(build):
     """Return {dimension: integer} of what ksm.plugin sends."""
-    sent = golden.netdata_once(build, *golden.ARGUMENTS, "1").stdout
+    sent = golden.run_once(build / "ksm.plugin", *golden.ARGUMENTS, "1").stdout
     return {dimension: value for (_chart, dimension), value in Agent(sent).ticks[0].items()}
 
 
