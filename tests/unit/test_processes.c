@@ -834,7 +834,7 @@ START_TEST(round_in_samples) {
     ck_assert_int_eq((int)p.entries, CROWD + OTHERS); /* 1, self, . and .. */
     for (int round = 0; round < 3; round++) {
         const int newcomer = FIRST + CROWD + round;
-        const char *name = "a\0b\0c" + 2 * round;
+        const char *name = &"a\0b\0c"[2 * round];
         const bool denied = round == 2;
         crowd_remove(dir, FIRST + round);
         add_crowd(newcomer, 1);
