@@ -14,7 +14,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-import golden
+import fixtures
 from consumers import KINDS, MIB
 from hosts import NETDATA_SYSTEM_INFO, Netdata
 from live import FAST, RUNNING, KsmSettings, Workload, why_not
@@ -103,7 +103,7 @@ def table_of(plugin):
 @pytest.fixture(scope="module")
 def fixture(build, tmp_path_factory):
     """ksm.plugin on the fixture that has consumers of all kinds, with a table."""
-    tree = golden.make_tree(build, "consumers", tmp_path_factory.mktemp("fixture") / "tree")
+    tree = fixtures.make_tree(build, "consumers", tmp_path_factory.mktemp("fixture") / "tree")
     with Plugin(build / "ksm.plugin", f"--root={tree}", ONE_S) as plugin:
         plugin.samples(1)
         yield plugin

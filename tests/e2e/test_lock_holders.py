@@ -2,7 +2,7 @@
 """Processes that hold the locks of their own memory, so that who reads their ksm_stat or cmdline waits for them.
 
 No tick of the host's figures waits, no host that is asked to end, and up to eight of them do not keep the other
-consumers from being shown.  tests/lockholder.c makes them; its head says how.
+consumers from being shown.  tests/e2e/lockholder.c makes them; its head says how.
 """
 
 import os
