@@ -236,7 +236,7 @@ def test_man_shows_the_page(page, words, machine):
 
 def test_it_is_explained(machine):
     """On a machine whose KSM may be in any state: there is a page, and a verdict's status."""
-    page, status = machine.run("ksm-explain; echo $?").rstrip().rsplit("\n", 1)
+    page, status = machine.run("set +e; ksm-explain; echo $?").rstrip().rsplit("\n", 1)
     assert "Verdict" in page and status.isdigit() and status != "1"
 
 
