@@ -69,6 +69,7 @@ struct ksm_consumer_table {
     bool swept;       /* there was one; if not, nothing of this is known */
     bool hidden;      /* other users' processes are not even listed (hidepid) */
     int64_t denied;   /* processes that may not be read */
+    int64_t aside;    /* processes that keep their readers waiting, and were not read (sampler.h) */
     int64_t opted_in; /* processes with memory that may be merged; -1: not told (before 6.14) */
     int64_t recorded; /* processes that KSM has records of; -1: not told (before 6.1), or not all of
                        * them could be read */

@@ -186,6 +186,14 @@ static bool is_old(const struct ksm_sampler *s, const struct ksm_sampler_thread 
     return now - thread->now > 2 * s->consumers->table.interval;
 }
 
+static int64_t count_aside(const struct ksm_sampler *s) {
+    int64_t count = 0;
+
+    for (size_t i = 0; i < KSM_ASIDE; i++)
+        count += s->aside[i].pid != 0;
+    return count;
+}
+
 enum ksm_sampler_result ksm_sampler_look(struct ksm_sampler *s, int64_t now) {
     struct ksm_sampler_thread *thread = s->current;
 
@@ -206,6 +214,7 @@ enum ksm_sampler_result ksm_sampler_look(struct ksm_sampler *s, int64_t now) {
     s->current = NULL;
     s->consumers->processes.guard = NULL;
     ksm_consumers_publish(s->consumers);
+    s->consumers->table.aside = count_aside(s);
     return KSM_SAMPLER_READY;
 }
 

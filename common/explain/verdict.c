@@ -81,7 +81,8 @@ static bool is_stopped(const struct explain_facts *f) {
 }
 
 static bool is_everybody_seen(const struct explain_facts *f) {
-    return f->consumers->denied == 0 && !f->consumers->hidden && is_known(f, KSM_ksmd_cpu);
+    return f->consumers->denied == 0 && f->consumers->aside == 0 && !f->consumers->hidden &&
+           is_known(f, KSM_ksmd_cpu);
 }
 
 /* ksmd gets nowhere, as there is nothing in the memory that it goes through. Before Linux 6.10
@@ -154,6 +155,10 @@ static bool is_denied(const struct explain_facts *f) {
 
 static bool is_foreign(const struct explain_facts *f) {
     return f->now.at[KSM_mem_total].status == -EXDEV;
+}
+
+static bool is_aside(const struct explain_facts *f) {
+    return f->consumers->aside > 0;
 }
 
 static bool is_hidden(const struct explain_facts *f) {

@@ -184,8 +184,8 @@ static bool word_opted_in(const struct explain_facts *f, char *buf, size_t size)
 
 /* Some processes are not seen, or not into. */
 static bool is_partly_seen(const struct explain_facts *f) {
-    return explain_holds(f, EXPLAIN_denied) || explain_holds(f, EXPLAIN_hidden) ||
-           explain_holds(f, EXPLAIN_apart);
+    return explain_holds(f, EXPLAIN_denied) || explain_holds(f, EXPLAIN_aside) ||
+           explain_holds(f, EXPLAIN_hidden) || explain_holds(f, EXPLAIN_apart);
 }
 
 static bool word_recorded(const struct explain_facts *f, char *buf, size_t size) {
@@ -194,6 +194,10 @@ static bool word_recorded(const struct explain_facts *f, char *buf, size_t size)
 
 static bool word_denied(const struct explain_facts *f, char *buf, size_t size) {
     return count_processes(f->consumers->denied, buf, size);
+}
+
+static bool word_aside(const struct explain_facts *f, char *buf, size_t size) {
+    return count_processes(f->consumers->aside, buf, size);
 }
 
 static bool word_dir(const struct explain_facts *f, char *buf, size_t size) {
@@ -244,9 +248,9 @@ static const struct {
     {"watched", word_watched}, {"pace", word_pace},         {"round", word_round},
     {"faster", word_faster},   {"slower", word_slower},     {"rest", word_rest},
     {"lazier", word_lazier},   {"opted_in", word_opted_in}, {"recorded", word_recorded},
-    {"denied", word_denied},   {"dir", word_dir},           {"undo", word_undo},
-    {"off", word_off},         {"uksm", word_uksm},         {"untold", word_untold},
-    {"partly", word_partly},
+    {"denied", word_denied},   {"aside", word_aside},       {"dir", word_dir},
+    {"undo", word_undo},       {"off", word_off},           {"uksm", word_uksm},
+    {"untold", word_untold},   {"partly", word_partly},
 };
 
 static bool is_name(const char *name, const char *text, size_t len) {

@@ -23,6 +23,9 @@ from live import Workload
 from sampling import ConsumerAgent
 from test_plugin import Plugin, complaints
 
+# The leak check of sanitizers stops every thread, and waits for those that wait for a holder.
+pytestmark = pytest.mark.shipped
+
 INTERVAL_S = 2          # of the consumers
 TICKS = 10              # of the host's figures, a second each
 LATE_S = 0.1            # later than the latest tick without holders, at most: other tests run as well

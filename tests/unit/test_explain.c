@@ -488,6 +488,10 @@ static void foreign(void) {
     lose(KSM_swap_free, -EXDEV);
 }
 
+static void set_aside(void) {
+    table.aside = 2;
+}
+
 static void denied(void) {
     table.denied = 100;
 }
@@ -637,6 +641,7 @@ static const struct {
     /* What may not be seen. */
     {ROW(foreign), "well foreign"},
     {ROW(denied), "well denied"},
+    {ROW(set_aside), "well aside"},
     {ROW(hidden), "well hidden"},
     {ROW(apart), "well apart"},
     {ROW(cpu_unreadable), "well"},
@@ -837,6 +842,7 @@ static const struct {
     {"{pace} {round} {faster} {slower}", "19.5 MiB about 5 seconds 1000 10", 0},
     {"{ksmd} {rate}", "5.00 % 5,000 pages", 0},
     {"{opted_in} {recorded} {denied}", "3 processes 3 processes 0 processes", 0},
+    {"{aside}", "0 processes", 0},
     {"{dir} {undo} {off}", "/sys/kernel/mm/ksm 2 2", 0},
     /* Not known: cow, as this host has none. */
     {"{cow}", "?", 1},

@@ -203,6 +203,7 @@ START_TEST(one_blocked) {
     give_up("blocked", 1);
     finish("blocked");
     expect_aside("blocked");
+    ck_assert_int_eq((int)c.table.aside, 1);
     expect_told("blocked", 1, true, "process 100 (qemu-system-x86) keeps its readers waiting");
     const int threads = faults_count(FAULTS_THREAD);
     for (int i = 1; i <= 10; i++) {
@@ -218,6 +219,7 @@ START_TEST(one_blocked) {
         expect_aside("let alone");
     }
     sample("taken back");
+    ck_assert_int_eq((int)c.table.aside, 0);
     expect_table("taken back", CONSUMERS, UNATTRIBUTED);
     expect_silence("taken back");
 }
