@@ -45,8 +45,9 @@
 
 void suite_add(const TTest *test, int times);
 
-/* A program that defines it has it called before each test. */
+/* A program that defines these has them called before and after each test, in its process. */
 void before_each(void) __attribute__((weak));
+void after_each(void) __attribute__((weak));
 
 /* What main() does, for programs with a main() of their own: a test case with a time limit that
  * slow builds (sanitizers) keep too; and runs the suite, prints Check's summary and removes what

@@ -236,7 +236,7 @@ static const struct stat_row {
     COMM("37 (() " REST, "("), COMM("37 (\"'%s%n) " REST, "\"'%s%n"),
     COMM("37 (\xff\xfe\x01) " REST, "\xff\xfe\x01"),
     /* Longer than any comm: the first 64 bytes. */
-    COMM("37 (" LETTERS_64 ") " REST, LETTERS_64), COMM("37 (" LETTERS_64 "x)) " REST, LETTERS_64),
+    COMM("37 (" LETTERS_64 ") " REST, LETTERS_64), COMM("37 (" LETTERS_64 "x) " REST, LETTERS_64),
     COMM("37 (" LETTERS_64 LETTERS_64 LETTERS_64 ") " REST, LETTERS_64),
     /* No such line. */
     NOTHING(""), NOT("\n"), NOT("37"), NOT("37 (ksmd"), NOT("37 ksmd) " REST),
