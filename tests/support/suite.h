@@ -37,11 +37,12 @@
     static void name(int _i __attribute__((unused)))
 #define TEST(name) TEST_TIMES(name, 1)
 #define TEST_ROWS(name, table)                                                                     \
-    static void row_of_##name(const __typeof__((table)[0]) *row);                                  \
+    typedef const __typeof__(*(table)) type_of_##name;                                             \
+    static void row_of_##name(type_of_##name *row);                                                \
     TEST_TIMES(name, ROWS(table)) {                                                                \
         row_of_##name(&(table)[_i]);                                                               \
     }                                                                                              \
-    static void row_of_##name(const __typeof__((table)[0]) *row)
+    static void row_of_##name(type_of_##name *row)
 
 void suite_add(const TTest *test, int times);
 
