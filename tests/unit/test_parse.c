@@ -323,15 +323,3 @@ TEST(random_texts) {
     }
     ck_assert_msg(numbers_found > 5000, "only %d random texts were numbers", numbers_found);
 }
-
-/* And every number that the kernel can print is read. */
-TEST(random_numbers) {
-    for (int i = 0; i < 100000; i++) {
-        int64_t number = (int64_t)(suite_random() >> suite_random() % 64);
-        char text[32];
-        int len = snprintf(text, sizeof(text), "%" PRId64 "\n", number);
-        int64_t value = untouched;
-        must(parse_signed(text, (size_t)len, &value) == 0 && value == number,
-             "parse_signed(%s): got %" PRId64, text, value);
-    }
-}
