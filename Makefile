@@ -85,7 +85,8 @@ $(BUILD)/%.o: %.c
 	$(Q)$(CC) $(KSM_CPPFLAGS) $(KSM_CFLAGS) -MMD -MP -c -o $@ $<
 
 include tests/tests.mk
-include tests/harden.mk
+include tests/fuzz/fuzz.mk
+include tests/soak/soak.mk
 include tests/bench/bench.mk
 include collectd/install.mk
 include netdata/install.mk

@@ -679,10 +679,10 @@ static int refresh_all(struct ksm_processes *p) {
 /* ---- a sample ---- */
 
 static int begin_look(struct ksm_processes *p) {
-    int latest = latest_pid(p);
+    const int latest = latest_pid(p);
 
-    if (p->newest == 0)
-        p->newest = latest;
+    p->newest = p->before != 0 ? p->before : latest;
+    p->before = p->latest != 0 ? p->latest : latest;
     p->latest = latest;
     p->left = round_part(p);
     p->refreshed = 0;

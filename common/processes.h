@@ -92,9 +92,10 @@ struct ksm_processes {
     int64_t left;          /* entries that the round may still see at this sample */
     int64_t entries;       /* seen in this round, */
     int64_t expected;      /* and in the last one */
-    struct ksm_walk fresh; /* over the pids that were given out since the last sample: */
+    struct ksm_walk fresh; /* over the pids that were given out of late: */
     int newest;            /* after this one, */
     int latest;            /* up to this one; pids begin anew after the largest */
+    int before;            /* what was the latest one at the last sample */
     int64_t offset;        /* a pid's position in /proc less that pid; 0: not known */
     enum ksm_process_denial denial_now;
     int64_t denied_now;
@@ -107,12 +108,13 @@ enum { KSM_PROCESSES_KEPT = 1024 }; /* descriptors at most; 3.9 kB of the kernel
  * most KSM_PROCESSES_KEPT. Sees what this kernel tells of processes (source); opens nothing yet. */
 void ksm_processes_init(struct ksm_processes *p, const char *root, int may_keep);
 
-/* Brings the list up to date: looks at the processes that were started since the last call, walks
- * over a part of /proc such that all of it was seen within KSM_ROUND_SAMPLES calls (at the first
- * call over all of it), and reads all on the list again. Newcomers are named and added; those on
- * the list are named anew once a round; those that have ended leave it.
- * Returns 0; -ECANCELED if it was given up in the middle of a reading: the next call goes on there,
- * once ksm_processes_set_aside() was told whose; another -errno if /proc cannot be walked. */
+/* Brings the list up to date: looks at the processes that were started since the last call but one,
+ * as some opt in a while after their start, walks over a part of /proc such that all of it was seen
+ * within KSM_ROUND_SAMPLES calls (at the first call over all of it), and reads all on the list
+ * again. Newcomers are named and added; those on the list are named anew once a round; those that
+ * have ended leave it. Returns 0; -ECANCELED if it was given up in the middle of a reading: the
+ * next call goes on there, once ksm_processes_set_aside() was told whose; another -errno if /proc
+ * cannot be walked. */
 int ksm_processes_look(struct ksm_processes *p);
 
 enum { KSM_ROUND_SAMPLES = 6 };

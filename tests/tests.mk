@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 # Tests, demos and checks; included by ../Makefile.
 #
-# tests/*.c are tools, one program each; tests/unit/*.c are unit tests, one program each, with the
-# library check; tests/support/*.c serve the latter, tree.c both. The plugins' objects are those
+# Rooms: unit/ and e2e/ hold the tests, support/ what they share; demo/, docs/, measure/, bench/ what is
+# run by hand; fixtures/, fuzz/, faults/, soak/ what their names say. tests/unit/*.c are one program
+# each, with the library check; the programs of other rooms are tools. The plugins' objects are those
 # that ship.
 
 TEST_CPPFLAGS = -Itests
@@ -13,16 +14,21 @@ NETDATA_PARTS = $(filter-out $(BUILD)/netdata/main.o,$(NETDATA))
 EXPLAIN_PARTS = $(filter-out $(BUILD)/common/explain/run.o,$(EXPLAIN))
 PARTS = $(NETDATA_PARTS) $(EXPLAIN_PARTS) $(COMMON)
 
-TOOLS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*.c))
+TOOL_SOURCES = $(wildcard $(addsuffix /*.c,$(addprefix tests/,demo docs measure fixtures))) \
+	tests/e2e/confined.c tests/e2e/lockholder.c
+TOOLS = $(addprefix $(BUILD)/tests/,$(notdir $(TOOL_SOURCES:.c=)))
+# Modules of Python that the rooms have for each other.
+TOOL_PYTHON = PYTHONPATH=tests/support:tests/demo:tests/docs:tests/measure:tests/bench $(PYTHON)
 UNITS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*.c))
 SUPPORT = $(BUILD)/tests/support/tree.o
 UNIT_SUPPORT = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/support/*.c))
 
 $(BUILD)/tests/%: private KSM_CPPFLAGS += $(TEST_CPPFLAGS)
 
-$(TOOLS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT) $(PARTS)
+$(foreach source,$(TOOL_SOURCES),$(eval $(BUILD)/tests/$(notdir $(source:.c=)): $(BUILD)/$(source:.c=.o)))
+$(TOOLS): $(SUPPORT) $(PARTS)
 	$(call say,LD,$@)
-	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^
+	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^)
 
 # Calls that unit tests make fail: __wrap_CALL in tests/support/faults.c.
 WRAPPED = open openat opendir pread __pread_chk write poll __poll_chk close clock_gettime sysconf \
@@ -44,7 +50,7 @@ tools: $(TOOLS)
 
 # What is missing is installed before anything is built, also with -j: hence the second make.
 BUILD_ALL = $(MAKE) --no-print-directory
-RUN = $(PYTHON) tests/run.py --build $(BUILD) --figures $(BUILD)/tests/figures --port $(PORT) \
+RUN = $(TOOL_PYTHON) tests/demo/run.py --build $(BUILD) --figures $(BUILD)/tests/figures --port $(PORT) \
 	$(if $(DURATION),--duration $(DURATION))
 
 run: deps ## Run private collectd and Netdata with the plugins; DURATION=, PORT=
@@ -57,17 +63,17 @@ demo: deps ## The same with a workload and KSM switched on (as root)
 
 picture: deps deps-browser ## Take the picture of the dashboard that is in the README anew (as root)
 	@$(BUILD_ALL) all tools
-	@$(PYTHON) tests/picture.py --build $(BUILD) netdata/dashboard.png
+	@$(TOOL_PYTHON) tests/demo/picture.py --build $(BUILD) netdata/dashboard.png
 
 traffic: deps deps-check ## Measure what one host sends to a place in the middle (as root)
 	@$(BUILD_ALL) all tools
-	@$(PYTHON) tests/traffic.py --build $(BUILD)
+	@$(TOOL_PYTHON) tests/measure/traffic.py --build $(BUILD)
 
 .PHONY: tools run demo picture traffic
 
 check: deps deps-check ## Run the tests (under five minutes)
 	@$(BUILD_ALL) all tools units benches fuzzers
-	@tests/fuzz.sh $(BUILD)/fuzz 2
+	@tests/fuzz/fuzz.sh $(BUILD)/fuzz 2
 	@PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m "not long"
 
 check-long: deps deps-check deps-browser deps-package ## Run the slow tests (under twenty minutes)
@@ -75,16 +81,18 @@ check-long: deps deps-check deps-browser deps-package ## Run the slow tests (und
 	@KSM_FAULTS=all PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m long
 
 C_FILES = $(wildcard common/*.[ch] common/*/*.[ch] collectd/*.[ch] netdata/*.[ch] tests/*.[ch] tests/*/*.[ch])
-SHELL_FILES = $(wildcard tests/*.sh */debian/*inst */debian/*rm) .ci/run
+SHELL_FILES = $(wildcard tests/*.sh tests/*/*.sh */debian/*inst */debian/*rm) .ci/run
 PYTHON_FILES = $(wildcard tests/*.py tests/*/*.py)
 
-# Every source with both compilers, whatever was built before.
+# Every source with both compilers, whatever was built before. cppcheck takes the table of TEST_ROWS()
+# (tests/support/suite.h) for an argument.
 lint: deps deps-check ## Check sources: both compilers, format, static analysis, shell, Python
 	@for cc in gcc $(CLANG); do echo "  LINT     $$cc"; \
 		$(MAKE) -s BUILD=$(BUILD)/lint-$$cc CC=$$cc WERROR=1 all tools units benches || exit 1; done
 	@echo "  LINT     clang-format"; clang-format --dry-run -Werror $(C_FILES)
 	@echo "  LINT     cppcheck"; cppcheck --quiet --std=c11 --enable=warning,performance,portability \
 		--inline-suppr --error-exitcode=1 --suppress=missingInclude --suppress=unknownMacro \
+		--suppress=sizeofwithsilentarraypointer:tests/unit/*.c \
 		-D_GNU_SOURCE -D__SIZEOF_INT128__=16 -Icommon -Icommon/explain -Inetdata -Icollectd -Itests common netdata collectd tests
 	@echo "  LINT     shellcheck"; shellcheck $(SHELL_FILES)
 	@echo "  LINT     pyflakes"; $(PYTHON) -m pyflakes $(PYTHON_FILES)
@@ -97,12 +105,55 @@ units: $(UNITS)
 .PHONY: check check-long lint format units
 
 readme: tools dashboard ## Renew the tables in README.md and the man pages, and the dashboard
-	@$(PYTHON) tests/readme.py $(BUILD)
+	@$(TOOL_PYTHON) tests/docs/readme.py $(BUILD)
 
 dashboard: tools ## Make collectd's Grafana dashboard anew
-	@$(PYTHON) tests/dashboard.py --build $(BUILD)
+	@$(TOOL_PYTHON) tests/docs/dashboard.py --build $(BUILD)
 
 golden: all tools ## Write the fixtures' golden outputs anew (then look at the diff)
-	@$(PYTHON) tests/golden.py --build $(BUILD)
+	@$(TOOL_PYTHON) tests/fixtures/golden.py --build $(BUILD)
 
 .PHONY: readme dashboard golden
+
+# ---- the same tests in other builds: with sanitizers, under valgrind, with coverage ----
+
+# The sandbox forbids what the sanitizers' runtime does; its own tests are of the plugin that ships.
+NOT_CONFINED = -O1 -g -fno-omit-frame-pointer -DKSM_NO_SANDBOX
+NOT_SHIPPED = -m "not long and not shipped"
+
+# $(1) name, $(2) flags for compiler and linker
+define sanitized
+	@$(BUILD_ALL) BUILD=$(BUILD)/$(1) CFLAGS="$(NOT_CONFINED) $(2)" HARDEN_CFLAGS= LDFLAGS="$(2)" \
+		all tools units benches
+endef
+
+check-asan: deps deps-check ## The tests with AddressSanitizer and LeakSanitizer
+	$(call sanitized,asan,-fsanitize=address)
+	@KSM_PRELOAD="$$($(CC) -print-file-name=libasan.so)" PYTHON=$(PYTHON) \
+		tests/check.sh $(BUILD)/asan $(NOT_SHIPPED)
+
+check-ubsan: deps deps-check ## The tests with UndefinedBehaviorSanitizer
+	$(call sanitized,ubsan,-fsanitize=undefined -fno-sanitize-recover=all)
+	@KSM_PRELOAD="$$($(CC) -print-file-name=libubsan.so)" PYTHON=$(PYTHON) \
+		tests/check.sh $(BUILD)/ubsan $(NOT_SHIPPED)
+
+check-tsan: deps deps-check ## The tests with ThreadSanitizer, collectd's callbacks in parallel
+	$(call sanitized,tsan,-fsanitize=thread)
+	@PYTHON=$(PYTHON) tests/check.sh $(BUILD)/tsan $(NOT_SHIPPED) -k test_plugin
+
+check-valgrind: deps deps-check ## The unit tests under valgrind
+	@$(BUILD_ALL) BUILD=$(BUILD)/valgrind CFLAGS="$(NOT_CONFINED)" all tools units benches
+	@KSM_FAULTS=199 WRAPPER="valgrind --quiet --leak-check=full --error-exitcode=9 --child-silent-after-fork=no" \
+		PYTHON=$(PYTHON) tests/check.sh $(BUILD)/valgrind $(NOT_SHIPPED) -k test_plugin
+
+# Programs that run as another user write their counts too, where they may; what fails for want of
+# that is no verdict here.
+coverage: deps deps-check ## Line and branch coverage of the tests
+	@rm -rf $(BUILD)/coverage
+	$(call sanitized,coverage,--coverage)
+	@chmod -R a+rwX $(BUILD)/coverage
+	@umask 0; PYTHON=$(PYTHON) tests/check.sh $(BUILD)/coverage $(NOT_SHIPPED) || true
+	@gcovr --root . --object-directory $(BUILD)/coverage --filter 'common/' --filter 'netdata/' \
+		--filter 'collectd/' --print-summary
+
+.PHONY: check-asan check-ubsan check-tsan check-valgrind coverage

@@ -13,7 +13,7 @@ benches: $(BENCH)
 bench: deps ## Measure what a sample costs, beside the floor and others (as root); BENCH_ROUNDS=
 	@tests/deps.sh bench
 	@$(BUILD_ALL) all tools benches
-	@PYTHONPATH=tests $(PYTHON) tests/bench/bench.py --build $(BUILD) --rounds $(BENCH_ROUNDS) $(BENCH_OPTIONS)
+	@$(TOOL_PYTHON) tests/bench/bench.py --build $(BUILD) --rounds $(BENCH_ROUNDS) $(BENCH_OPTIONS)
 
 bench-readme: BENCH_OPTIONS = --readme README.md
 bench-readme: bench ## The same, and put its table into README.md

@@ -353,7 +353,7 @@ def measure_crowd(build, table, settings, processes, intervals):
         with Plugin(build, "--consumers=0") as beside, Plugin(build) as plugin:
             beside.first.wait()
             plugin.first.wait()
-            time.sleep(INTERVAL_S)
+            time.sleep(INTERVAL_S / 2)  # between two samples
             first, host = spent(plugin.pids), spent(beside.pids)
             time.sleep(intervals * INTERVAL_S)
             whole, host = spent(plugin.pids) - first, spent(beside.pids) - host

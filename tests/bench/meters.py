@@ -36,17 +36,27 @@ for _ in $(seq {count}); do
 done"""
 
 
-def spent(pids, thread=""):
-    """Return the CPU time in ns that the threads of PIDS whose name begins with THREAD have had so far."""
+def process_ns(pid):
+    """Return the CPU time in ns that PID has had so far, in threads that have ended as well."""
+    scheduled = 2                       # the kernel's CPUCLOCK_SCHED (include/linux/posix-timers.h)
+    return time.clock_gettime_ns(~pid << 3 | scheduled)
+
+
+def threads_ns(pid, name):
+    """Return the CPU time in ns that those threads of PID have had so far whose name begins with NAME."""
     total = 0
-    for pid in pids:
-        for task in Path(f"/proc/{pid}/task").glob("*"):
-            try:
-                if (task / "comm").read_text().startswith(thread):
-                    total += int((task / "schedstat").read_text().split()[0])
-            except (OSError, IndexError):
-                continue
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        try:
+            if (task / "comm").read_text().startswith(name):
+                total += int((task / "schedstat").read_text().split()[0])
+        except (OSError, IndexError):
+            continue
     return total
+
+
+def spent(pids, thread=""):
+    """Return the CPU time in ns of PIDS, or of their threads whose name begins with THREAD."""
+    return sum(threads_ns(pid, thread) if thread else process_ns(pid) for pid in pids)
 
 
 def resident_mb(pids):

@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
-import golden
+import fixtures
 from live import FAST, RUNNING, STOPPED, KsmSettings, why_not
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+
+# For the tools in Python that tests start.
+ROOMS = [str(REPOSITORY / "tests" / room) for room in ("support", "demo", "docs", "measure", "bench")]
+os.environ["PYTHONPATH"] = os.pathsep.join(ROOMS)
 QUIET_S = 0.3           # other programs' memory would have been noticed by then
 
 
@@ -33,7 +37,7 @@ def page_size():
 @pytest.fixture
 def make_tree(build, tmp_path):
     """A function that makes the tree of an era's fixture, and returns its directory."""
-    return lambda era: golden.make_tree(build, era, tmp_path / f"tree-{era}")
+    return lambda era: fixtures.make_tree(build, era, tmp_path / f"tree-{era}")
 
 
 @contextmanager

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-import golden
+import fixtures
 from hosts import Collectd, free_port
 from world import World
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 THRESHOLDS = REPOSITORY / "collectd/ksm-threshold.conf"
 RULES = REPOSITORY / "collectd/prometheus-rules.yml"
-RULES_TEST = REPOSITORY / "tests/prometheus-rules.test.yml"
+RULES_TEST = REPOSITORY / "tests/e2e/prometheus-rules.test.yml"
 HEALTH = REPOSITORY / "netdata/health.d/ksm.conf"
 
 CHANGE_S = 20       # a notification that is due comes within this time
@@ -102,8 +102,8 @@ def played(build, tmp_path_factory):
     def one(scenario):
         directory = work / scenario.__name__
         directory.mkdir()
-        tree = golden.make_tree(build, "6.18", directory / "tree")
-        options = {"Root": tree, **golden.OPTIONS}
+        tree = fixtures.make_tree(build, "6.18", directory / "tree")
+        options = {"Root": tree, **fixtures.OPTIONS}
         with World(tree) as world, Collectd(directory / "collectd", build / "ksm.so", options, extra=extra) as host:
             host.wait_for("ksm/gauge-net", "ksm/gauge-exposure")
             time.sleep(4)
@@ -146,7 +146,7 @@ def test_rules_raise_and_clear_and_stay_quiet():
 def test_rules_ask_for_what_write_prometheus_exports(build, make_tree, tmp_path):
     port = free_port()
     extra = f'LoadPlugin write_prometheus\n<Plugin write_prometheus>\nHost "127.0.0.1"\nPort "{port}"\n</Plugin>'
-    options = {"Root": make_tree("6.18"), **golden.OPTIONS}
+    options = {"Root": make_tree("6.18"), **fixtures.OPTIONS}
     with Collectd(tmp_path / "collectd", build / "ksm.so", options, extra=extra) as host:
         host.wait_for("ksm/vmpage_number-zero")
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-import golden
+import fixtures
 from hosts import Netdata
 from world import World
 
@@ -261,8 +261,8 @@ QUIET = [all_skipped, gaps, idle, guest_ends, guest_ends_while_others_write, zer
 def play(scenario, build, work, health):
     """Play SCENARIO; return what it returns, the changes logged, and what the agent says at the end."""
     era, figures = SCENARIOS[scenario]
-    tree = golden.make_tree(build, era, work / "tree")
-    words = " ".join([f"--root={tree}", *golden.ARGUMENTS])
+    tree = fixtures.make_tree(build, era, work / "tree")
+    words = " ".join([f"--root={tree}", *fixtures.ARGUMENTS])
     with World(tree, **figures) as world, \
             Netdata(work / "netdata", build / "ksm.plugin", words, health=health) as agent:
         watched = Watched(agent, world)

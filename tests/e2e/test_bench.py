@@ -51,9 +51,14 @@ def test_verdict(capsys, target, measured, verdict):
     assert bool(table.missed) == verdict.endswith("missed")
 
 
-def test_cpu_is_what_was_spent(build):
-    """A process that works is found to have worked as long as its own account says, one that sleeps is not."""
-    script = "import os, time\nwhile sum(os.times()[:2]) < 0.3: pass\nprint('done', flush=True)\ntime.sleep(60)"
+WORK = "while time.process_time() < 0.3: pass"
+
+
+@pytest.mark.parametrize("script", [WORK, f"def work():\n  {WORK}\nthread = threading.Thread(target=work)\n"
+                                          "thread.start()\nthread.join()"], ids=["process", "thread"])
+def test_cpu_is_what_was_spent(script):
+    """What works, a thread that has ended too, is found to have worked as long as it says; what sleeps is not."""
+    script = f"import threading, time\n{script}\nprint('done', flush=True)\ntime.sleep(60)"
     with subprocess.Popen(["/usr/bin/python3", "-c", script], stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         worked = meters.spent([process.pid])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
-from figures import places
+from reckon import places
 
 pytestmark = pytest.mark.shipped
 

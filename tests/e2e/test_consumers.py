@@ -22,8 +22,7 @@ from consumers import KINDS, UNATTRIBUTED
 from hosts import Collectd, Netdata
 from sampling import NAME_AT_MOST, Plugin, Process, Tree
 
-ROUNDS = 6              # intervals for a walk through all processes, after the first
-SEEN_S = ROUNDS + 4     # a newcomer is seen in both hosts within this time, at an interval of 1 s
+SEEN_S = 10             # what has changed is seen in both hosts within this time, at an interval of 1 s
 GONE_S = 4              # one that ended is seen no more after this time
 NETDATA_DIGITS = 1e-6   # it keeps about 7 digits
 GRANT = "cap_dac_read_search"
@@ -400,6 +399,16 @@ def test_who_is_shown_stays_until_another_saves_a_tenth_more(build, tmp_path):
             tree.write("proc/101/ksm_stat", stat.format(merging))
             assert set(plugin.samples(1)[0].consumers) == {("program", top), ("other", "other")}
         assert plugin.agent.ended == [("program", "holder"), ("program", "rival")]
+
+
+def test_the_first_table_comes_after_the_first_tick(build, tmp_path):
+    tree = Tree(tmp_path / "tree", sharing=3000, shared=1000)
+    tree.process(Process(100, "one", 4000))
+    with Plugin(build / "ksm.plugin", f"--root={tree.root}", "--consumers-interval=60") as plugin:
+        assert set(plugin.samples(1)[0].consumers) == {("program", "one")}
+        assert plugin.arrived[0] - plugin.ticks[0] < 1
+        plugin.run_for(3)
+        assert len(plugin.arrived) == 1
 
 
 def test_a_process_that_ends_or_changes_its_program(build, page_size, tmp_path):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Who saves, on the live kernel: processes of several users in several cgroups, beside what their page tables say.
 
-As root, on a kernel with KSM where nothing is merged now.  Settings are put back (tests/live.py), cgroups are removed.
+As root, on a kernel with KSM where nothing is merged now.  Settings are put back (tests/support/live.py), cgroups are removed.
 """
 
 import os
@@ -103,8 +103,9 @@ def mergeable_memory(pid):
 
 
 def resident(pid):
-    """Return the resident pages of process PID."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    """Return the resident pages of process PID: all, and those of files and shared memory."""
+    _size, pages, mapped, *_rest = map(int, Path(f"/proc/{pid}/statm").read_text().split())
+    return pages, mapped
 
 
 @pytest.fixture(scope="module")
@@ -334,13 +335,18 @@ def test_zero_pages_belong_to_who_has_them(equal, build, page_size):
     if not started:
         pytest.skip("this kernel does not count the zero pages of use_zero_pages (6.6)")
     sample, _ = sampled(build / "ksm.plugin")
-    assert sample.consumers[OF_ZEROS.consumer] == (ZEROS * page_size, resident(started[0]) * page_size)
+    assert sample.consumers[OF_ZEROS.consumer] == (ZEROS * page_size, resident(started[0])[0] * page_size)
 
 
 def test_real_is_what_is_resident_less_the_share(equal, build, page_size):
+    """What the processes of one consumer have mapped of files counts once: the most that one has."""
     sample, _ = sampled(build / "ksm.plugin")
-    expected = of_consumers(equal, lambda actor, pid: resident(pid) - SHARE * (actor is not OF_ZEROS))
-    assert {consumer: real // page_size for consumer, (_saved, real) in sample.consumers.items()} == expected
+    figures = {pid: resident(pid) for _actor, pid in equal}
+    anonymous = of_consumers(equal, lambda actor, pid: figures[pid][0] - figures[pid][1] - SHARE * (actor is not OF_ZEROS))
+    mapped = {actor.consumer: max(figures[pid][1] for other, pid in equal if other.consumer == actor.consumer)
+              for actor, _pid in equal}
+    assert {consumer: real // page_size for consumer, (_saved, real) in sample.consumers.items()} == \
+        {consumer: anonymous[consumer] + mapped[consumer] for consumer in mapped}
 
 
 def test_nothing_is_lost(equal, ksm, build, page_size):

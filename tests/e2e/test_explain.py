@@ -2,7 +2,7 @@
 """ksm-explain: its pages on all fixtures, its exit status, and what it says of the live kernel.
 
 Which facts make which verdict is in tests/unit/test_explain.c.  The live tests run as root, where nothing is merged
-now; settings are put back (tests/live.py).
+now; settings are put back (tests/support/live.py).
 """
 
 import os
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-import golden
+import fixtures
 from live import FAST, RUNNING, STOPPED, UNMERGED, KsmSettings, Workload, why_not
 from sampling import Process, Tree
 from world import World
@@ -54,15 +54,15 @@ def told(page, label):
 @pytest.fixture(scope="module")
 def pages(build, tmp_path_factory, page_size):
     """{fixture: what came of it} of this build."""
-    if page_size != golden.PAGE_SIZE:
+    if page_size != fixtures.PAGE_SIZE:
         pytest.skip(f"the golden outputs are of 4 kB pages, here they have {page_size} bytes")
-    return golden.all_pages(build, tmp_path_factory.mktemp("explain"))
+    return fixtures.all_pages(build, tmp_path_factory.mktemp("explain"))
 
 
-@pytest.mark.parametrize("era", golden.EXPLAINED)
+@pytest.mark.parametrize("era", fixtures.EXPLAINED)
 def test_page_is_the_golden_one_and_the_status_its_verdict(era, pages):
     done = pages[era]
-    assert done.stdout == golden.golden(era, "explain").read_text(), "if it is meant: make golden, see the diff"
+    assert done.stdout == fixtures.golden(era, "explain").read_text(), "if it is meant: make golden, see the diff"
     check_form(done.stdout)
     assert (done.returncode, done.stderr) == (STATUSES[era], "")
 

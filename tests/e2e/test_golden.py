@@ -9,8 +9,8 @@ from collections import Counter
 
 import pytest
 
-import golden
-from figures import FLAGS, collectd_values, netdata_values, places, reckon
+import fixtures
+from reckon import FLAGS, collectd_values, netdata_values, places, reckon
 from protocol import Agent, ProtocolError
 
 # What the arithmetic comes to, worked out with pencil and paper from the fixtures' figures.
@@ -39,37 +39,37 @@ BY_HAND = [
     ("uksm", "zero", 81236 // 4),
 ]
 
-ERAS_WITH_KSM = [era for era in golden.ERAS if era != "no-ksm"]
+ERAS_WITH_KSM = [era for era in fixtures.ERAS if era != "no-ksm"]
 
 
 @pytest.fixture(scope="module")
 def outputs(build, tmp_path_factory):
     """{era: {host: output}} of this build."""
-    return golden.all_outputs(build, tmp_path_factory.mktemp("golden"))
+    return fixtures.all_outputs(build, tmp_path_factory.mktemp("golden"))
 
 
 @pytest.fixture(autouse=True, scope="module")
 def pages_of_4_kb(page_size):
     """The golden outputs hold bytes."""
-    if page_size != golden.PAGE_SIZE:
+    if page_size != fixtures.PAGE_SIZE:
         pytest.skip(f"the golden outputs are of 4 kB pages, here they have {page_size} bytes")
 
 
 def netdata_golden(era):
     """Return what an agent makes of ERA's golden output."""
-    return Agent(golden.golden(era, "netdata").read_text())
+    return Agent(fixtures.golden(era, "netdata").read_text())
 
 
 def collectd_golden(era):
     """Return [(series, number)] of ERA's golden output."""
-    lines = golden.golden(era, "collectd").read_text().splitlines()
+    lines = fixtures.golden(era, "collectd").read_text().splitlines()
     return [(name, float(value)) for name, value in (line.split() for line in lines)]
 
 
 @pytest.mark.parametrize("host", ["netdata", "collectd"])
-@pytest.mark.parametrize("era", golden.ERAS)
+@pytest.mark.parametrize("era", fixtures.ERAS)
 def test_output_is_the_golden_one(era, host, outputs):
-    assert outputs[era][host] == golden.golden(era, host).read_text(), "if it is meant: make golden, see the diff"
+    assert outputs[era][host] == fixtures.golden(era, host).read_text(), "if it is meant: make golden, see the diff"
 
 
 @pytest.mark.parametrize("era", ERAS_WITH_KSM)

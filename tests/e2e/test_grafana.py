@@ -18,10 +18,10 @@ from types import SimpleNamespace
 import pytest
 
 import dashboard
-import golden
+import fixtures
 from central import replaced
 from conftest import REPOSITORY
-from figures import collectd_values, reckon
+from reckon import collectd_values, reckon
 from hosts import COLLECTD_PLUGINS, Collectd, Prometheus, free_port
 from test_hosts import Clockwork
 
@@ -63,7 +63,7 @@ def filled_in(expression, hosts=()):
 # Its shape.
 
 def test_it_is_what_the_table_makes(build):
-    command = [sys.executable, REPOSITORY / "tests/dashboard.py", "--build", build, "--check"]
+    command = [sys.executable, REPOSITORY / "tests/docs/dashboard.py", "--build", build, "--check"]
     status = subprocess.run(command, check=False)
     assert status.returncode == 0, "it is stale: make dashboard"
 
@@ -182,9 +182,9 @@ def has_come(prometheus, hosts):
 def both_ways(build, page_size, tmp_path_factory):
     """Two hosts, "one" with consumers and counters that grow, "two" stopped; {way: Prometheus and the hosts' names}."""
     work = tmp_path_factory.mktemp("grafana")
-    trees = {name: golden.make_tree(build, era, work / f"tree-{name}")
+    trees = {name: fixtures.make_tree(build, era, work / f"tree-{name}")
              for name, era in (("one", "consumers"), ("two", "6.6"))}
-    golden.make_tree(build, "6.18", trees["one"])           # its figures over the processes of the first
+    fixtures.make_tree(build, "6.18", trees["one"])           # its figures over the processes of the first
     (trees["two"] / "sys/kernel/mm/ksm/run").write_text("0\n")
     relay, middle, *ports = [free_port() for _ in range(4)]
     central, each = scrape_configs(middle), scrape_configs(*ports)

@@ -17,8 +17,8 @@ from types import SimpleNamespace
 
 import pytest
 
-import golden
-from figures import collectd_values, netdata_values, places, reckon
+import fixtures
+from reckon import collectd_values, netdata_values, places, reckon
 from hosts import Collectd, Netdata
 from live import KsmSettings, why_not
 
@@ -36,12 +36,12 @@ def logged(host, *parts):
 
 def on(tree):
     """Return collectd's options for the host's figures of TREE alone."""
-    return {"Root": tree, **golden.OPTIONS}
+    return {"Root": tree, **fixtures.OPTIONS}
 
 
 def words_on(tree):
     """Return ksm.plugin's arguments for the same."""
-    return [f"--root={tree}", *golden.ARGUMENTS]
+    return [f"--root={tree}", *fixtures.ARGUMENTS]
 
 
 def news(host):
@@ -93,7 +93,7 @@ def latest(history):
 def still(request, build, page_size, tmp_path_factory):
     """Both hosts on the tree of an era, with a value, and what follows from the tree."""
     work = tmp_path_factory.mktemp("still")
-    tree = golden.make_tree(build, request.param, work / "tree")
+    tree = fixtures.make_tree(build, request.param, work / "tree")
     with ExitStack() as stack:
         hosts = Hosts(stack, build, work, on(tree), words_on(tree))
         hosts.wait_first()
@@ -229,7 +229,7 @@ class Clockwork:
 def moving(build, tmp_path_factory):
     """Both hosts on a tree of 6.18 that moves."""
     work = tmp_path_factory.mktemp("moving")
-    tree = golden.make_tree(build, "6.18", work / "tree")
+    tree = fixtures.make_tree(build, "6.18", work / "tree")
     with Clockwork(tree) as clockwork, ExitStack() as stack:
         hosts = Hosts(stack, build, work, on(tree), words_on(tree))
         hosts.wait_first()
@@ -348,7 +348,7 @@ def test_no_ratio_while_nothing_is_shared(moving):
 @pytest.fixture
 def changing(build, tmp_path):
     """Both hosts on a tree of 6.1 that is the test's own."""
-    tree = golden.make_tree(build, "6.1", tmp_path / "tree")
+    tree = fixtures.make_tree(build, "6.1", tmp_path / "tree")
     with ExitStack() as stack:
         hosts = Hosts(stack, build, tmp_path, on(tree), words_on(tree))
         hosts.wait_first()
@@ -389,13 +389,13 @@ def test_collectd_runs_on_where_the_kernel_has_no_ksm(build, make_tree, tmp_path
         host.wait_for("uptime/uptime")
         time.sleep(2)
         assert set(host.series()) == {"uptime/uptime"}
-        assert len(logged(host)) == 1 and golden.NO_KSM in logged(host)[0], "that is all there is to say"
+        assert len(logged(host)) == 1 and fixtures.NO_KSM in logged(host)[0], "that is all there is to say"
 
 
 def test_netdata_does_not_start_it_again_where_the_kernel_has_no_ksm(build, make_tree, tmp_path):
     words = " ".join(words_on(make_tree("no-ksm")))
     with Netdata(tmp_path / "netdata", build / "ksm.plugin", words) as host:
-        host.wait(lambda: logged(host, golden.NO_KSM), SEEN_S, "the reason")
+        host.wait(lambda: logged(host, fixtures.NO_KSM), SEEN_S, "the reason")
         time.sleep(5)
         assert len(logged(host)) == 1
         assert len(re.findall(r"connected to '.*ksm\.plugin' running", host.log())) == 1
@@ -413,7 +413,7 @@ KNOB = ("ksm/gauge-max_page_sharing", ("ksm.settings_pages", "max_page_sharing")
 def misconfigured(build, tmp_path_factory):
     """Both hosts with bad options."""
     work = tmp_path_factory.mktemp("misconfigured")
-    tree = golden.make_tree(build, "6.18", work / "tree")
+    tree = fixtures.make_tree(build, "6.18", work / "tree")
     with ExitStack() as stack:
         hosts = Hosts(stack, build, work, {**on(tree), **BAD_VALUES}, [*words_on(tree), *BAD_WORDS])
         hosts.wait_first()

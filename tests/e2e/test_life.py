@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-import golden
+import fixtures
 from conftest import REPOSITORY
 from hosts import Collectd, Netdata, session_members, wait_gone
 from protocol import Agent
@@ -58,7 +58,7 @@ class Stalled:
         self.end, into = os.pipe()
         fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, os.sysconf("SC_PAGESIZE"))
         self.clock()
-        self.process = subprocess.Popen([build / "ksm.plugin", "1", "--root", tree, *golden.ARGUMENTS],
+        self.process = subprocess.Popen([build / "ksm.plugin", "1", "--root", tree, *fixtures.ARGUMENTS],
                                         stdin=subprocess.PIPE, stdout=into, stderr=subprocess.PIPE)
         os.close(into)
         self.output = b""
@@ -153,7 +153,7 @@ def test_ends_while_nobody_reads(end, status, first_read, build, make_tree):
 
 
 def test_waits_for_a_slow_reader_though_stdin_is_at_its_end(build, make_tree):
-    argv = [build / "ksm.plugin", "--root", make_tree("6.18"), *golden.ARGUMENTS]
+    argv = [build / "ksm.plugin", "--root", make_tree("6.18"), *fixtures.ARGUMENTS]
     whole = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=True).stdout
     end, into = os.pipe()
     fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, os.sysconf("SC_PAGESIZE"))
@@ -199,7 +199,7 @@ def preload(tmp_path_factory):
         pytest.skip("there is no compiler")
     library = tmp_path_factory.mktemp("clock") / "clock.so"
     subprocess.run([compiler, "-D_GNU_SOURCE", "-shared", "-fPIC", "-O2", "-o", library,
-                    REPOSITORY / "tests/preload/clock.c"], check=True)
+                    REPOSITORY / "tests/e2e/clock.c"], check=True)
     return library
 
 
@@ -209,7 +209,7 @@ class Clocked:
     def __init__(self, stack, build, preload, tree, path, every):
         self.path, self.every, self.ahead = path, every, 0
         self.set(0)
-        argv = [build / "ksm.plugin", str(every), "--root", tree, *golden.ARGUMENTS]
+        argv = [build / "ksm.plugin", str(every), "--root", tree, *fixtures.ARGUMENTS]
         env = {"LD_PRELOAD": str(preload), "KSM_TEST_CLOCK": str(path)}
         self.plugin = stack.enter_context(Plugin(argv, env))
 
@@ -277,7 +277,7 @@ RATES = {("ksm.scan", "scanned"): 20000, ("ksm.scan", "skipped"): 3000, ("ksm.fu
 def counting(build, tmp_path_factory):
     """(Netdata, clockwork): a Netdata on a tree whose counters grow."""
     work = tmp_path_factory.mktemp("counting")
-    tree = golden.make_tree(build, "6.18", work / "tree")
+    tree = fixtures.make_tree(build, "6.18", work / "tree")
     with Breakable(tree) as clockwork, \
             Netdata(work / "netdata", build / "ksm.plugin", " ".join(map(str, words_on(tree)))) as host:
         host.wait_for(*RATES)
@@ -323,7 +323,7 @@ def suspend(pids, seconds):
 def test_after_a_suspend_it_goes_on_as_if_nothing_had_been(counting, build, make_tree):
     host, _clockwork = counting
     pids = plugins_of(host)
-    with Plugin([build / "ksm.plugin", "1", "--root", make_tree("6.18"), *golden.ARGUMENTS]) as running:
+    with Plugin([build / "ksm.plugin", "1", "--root", make_tree("6.18"), *fixtures.ARGUMENTS]) as running:
         running.wait_chunks(2, 3)
         start = time.time()
         suspend([*pids, running.process.pid], GAP_S)
@@ -349,7 +349,7 @@ def test_from_often_to_seldom(build, make_tree):
     tree, seconds = make_tree("6.18"), 190
     with ExitStack() as stack:
         plugins = {every: stack.enter_context(Plugin([build / "ksm.plugin", str(every), "--root", tree,
-                                                      *golden.ARGUMENTS])) for every in (1, 2, 5, 60, 3600)}
+                                                      *fixtures.ARGUMENTS])) for every in (1, 2, 5, 60, 3600)}
         time.sleep(seconds)
         end = time.time()
         for every, running in plugins.items():
@@ -367,7 +367,7 @@ def test_from_often_to_seldom(build, make_tree):
 
 def test_a_thousand_starts_and_stops(build, make_tree):
     count = 1000
-    argv = ["nice", "-n", "19", build / "ksm.plugin", "1", "--root", make_tree("6.18"), *golden.ARGUMENTS]
+    argv = ["nice", "-n", "19", build / "ksm.plugin", "1", "--root", make_tree("6.18"), *fixtures.ARGUMENTS]
     start = time.monotonic()
     outputs = {(done.returncode, done.stdout) for done in (
         subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)

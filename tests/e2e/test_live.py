@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The live kernel: what the figures say is saved is what a memory cgroup's charge falls by, to the page.
 
-As root, on a kernel with KSM where nothing is merged now.  Settings are put back (tests/live.py).
+As root, on a kernel with KSM where nothing is merged now.  Settings are put back (tests/support/live.py).
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-import golden
+import fixtures
 from live import FAST, KSM, RUNNING, SCANS, STOPPED, UNMERGED, KsmSettings, Locked, Workload, why_not
 from protocol import Agent
 
@@ -133,7 +133,7 @@ def by_tool(build):
 
 def by_plugin(build):
     """Return {dimension: integer} of what ksm.plugin sends."""
-    sent = golden.netdata_once(build, *golden.ARGUMENTS, "1").stdout
+    sent = fixtures.run_once(build / "ksm.plugin", *fixtures.ARGUMENTS, "1").stdout
     return {dimension: value for (_chart, dimension), value in Agent(sent).ticks[0].items()}
 
 
@@ -220,7 +220,7 @@ def test_settings_are_put_back_by_the_next_one_after_a_kill():
     program = ("import sys, time; sys.path.insert(0, sys.argv[1]); from live import KsmSettings\n"
                "with KsmSettings() as ksm:\n"
                "    ksm.set('sleep_millisecs', 54); print('set', flush=True); time.sleep(600)\n")
-    tools = Path(__file__).resolve().parents[1]
+    tools = Path(__file__).resolve().parents[1] / "support"
     with subprocess.Popen([sys.executable, "-c", program, tools], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "set\n"
         assert settings() != before

@@ -2,7 +2,7 @@
 """Processes that hold the locks of their own memory, so that who reads their ksm_stat or cmdline waits for them.
 
 No tick of the host's figures waits, no host that is asked to end, and up to eight of them do not keep the other
-consumers from being shown.  tests/lockholder.c makes them; its head says how.
+consumers from being shown.  tests/e2e/lockholder.c makes them; its head says how.
 """
 
 import os
@@ -29,6 +29,7 @@ LATE_S = 0.1            # later than the latest tick without holders, at most: o
 END_S = 1               # a host has ended
 TOLD_S = 6              # a holder is in the log after this time
 ASIDE_S = 60            # who held his lock is read again this time after he gave it back
+EXPLAINED_S = 20        # ksm-explain has ended
 READY_S = 20            # of the tool
 NOT_HERE = 77
 MOST = 8                # so many holders may be set aside
@@ -333,6 +334,18 @@ def test_under_the_agent(number, build, tree, start, tmp_path):
         print(f"gone after {time.monotonic() - begin:.3f} s")
         assert time.monotonic() - begin < END_S
     assert [when for when in seen if since < when <= since + TICKS] == [since + 1 + tick for tick in range(TICKS)]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [1, MOST, 100])
+def test_ksm_explain_ends(number, build, tree, start):
+    with Holders(build / "tests/lockholder", number) as holders:
+        holders.hold()
+        begin = time.monotonic()
+        page = subprocess.run([build / "ksm-explain", "--root", tree], capture_output=True, text=True, check=False,
+                              timeout=EXPLAINED_S).stdout
+        print(f"explained after {time.monotonic() - begin:.1f} s")
+    assert ("not all processes could be read" in page) == (number > MOST)
 
 
 # Who saves.  Here pages are merged, then ksmd stands still: it would wait for the holders as well.

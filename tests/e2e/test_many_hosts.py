@@ -13,9 +13,9 @@ from contextlib import ExitStack
 import pytest
 
 import consumers
-import golden
+import fixtures
 from central import HOST, Central
-from figures import collectd_values, netdata_values, places, reckon
+from reckon import collectd_values, netdata_values, places, reckon
 from hosts import NETDATA_SYSTEM_INFO, STOP_S
 
 MISSING = f"{NETDATA_SYSTEM_INFO} is missing (Debian: netdata-plugins-bash): Netdata 1.37 cannot stream without it"
@@ -39,8 +39,8 @@ LOOKS = ("id", "name", "title", "family", "context", "units", "chart_type", "pri
 @pytest.fixture(scope="module")
 def tree(build, tmp_path_factory):
     """The host."""
-    tree = golden.make_tree(build, "6.18", tmp_path_factory.mktemp("host") / "tree")
-    return golden.make_tree(build, "consumers", tree)
+    tree = fixtures.make_tree(build, "6.18", tmp_path_factory.mktemp("host") / "tree")
+    return fixtures.make_tree(build, "consumers", tree)
 
 
 def streamed(pair):

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-import golden
+import fixtures
 import page
-from figures import netdata_values, reckon
+from reckon import netdata_values, reckon
 from hosts import Netdata
 
 WHY_NOT = page.why_not()
@@ -32,8 +32,8 @@ ROUNDED = 0.05      # of a value below a chart
 @pytest.fixture(scope="module")
 def tree(build, tmp_path_factory):
     """A host that has all figures, and consumers."""
-    tree = golden.make_tree(build, "6.18", tmp_path_factory.mktemp("page") / "tree")
-    return golden.make_tree(build, "consumers", tree)
+    tree = fixtures.make_tree(build, "6.18", tmp_path_factory.mktemp("page") / "tree")
+    return fixtures.make_tree(build, "consumers", tree)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-import golden
+import fixtures
 from protocol import Agent
 
 FIRST_S = 0.1           # the first sample is there, generously
@@ -100,7 +100,7 @@ def plugin(build, make_tree):
     running = []
 
     def start(*words, env=None):
-        argv = [build / "ksm.plugin", *words, "--root", tree, *golden.ARGUMENTS]
+        argv = [build / "ksm.plugin", *words, "--root", tree, *fixtures.ARGUMENTS]
         running.append(Plugin(argv, env))
         return running[-1]
 
@@ -203,7 +203,7 @@ def test_one_sample_when_stdin_is_at_its_end_from_the_start(plugin):
 
 def test_ends_when_stdin_is_closed(build, make_tree):
     done = subprocess.run(["sh", "-c", 'exec "$0" "$@" <&-', build / "ksm.plugin", "1", "--root", make_tree("article"),
-            *golden.ARGUMENTS],
+            *fixtures.ARGUMENTS],
                           capture_output=True, text=True, timeout=END_S)
     assert done.returncode == 0 and len(Agent(done.stdout).ticks) == 1
 
@@ -217,7 +217,7 @@ def test_ends_after_what_was_said_before_the_end(plugin):
 
 
 def test_ends_quietly_when_nobody_reads(build, make_tree):
-    argv = [build / "ksm.plugin", "1", "--root", make_tree("6.18"), *golden.ARGUMENTS]
+    argv = [build / "ksm.plugin", "1", "--root", make_tree("6.18"), *fixtures.ARGUMENTS]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.readline()
         process.stdout.close()
@@ -227,7 +227,7 @@ def test_ends_quietly_when_nobody_reads(build, make_tree):
 
 def test_a_closed_stdout_ends_it(build, make_tree):
     done = subprocess.run(["sh", "-c", 'exec "$0" "$@" >&-', build / "ksm.plugin", "1", "--root", make_tree("article"),
-            *golden.ARGUMENTS],
+            *fixtures.ARGUMENTS],
                           stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=END_S)
     assert done.returncode == 1
 
@@ -244,7 +244,7 @@ def test_sigterm_ends_it(plugin):
 
 def run(directory, *words, env=None, **popen):
     """Run the ksm.plugin of DIRECTORY with WORDS, stdin at its end; return what came of it."""
-    return subprocess.run([directory / "ksm.plugin", *words, *golden.ARGUMENTS], stdin=subprocess.DEVNULL,
+    return subprocess.run([directory / "ksm.plugin", *words, *fixtures.ARGUMENTS], stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, env=dict(os.environ, **(env or {})), timeout=END_S, **popen)
 
 
@@ -280,7 +280,7 @@ def test_settings_can_be_left_out(words, build, make_tree):
 def test_says_why_and_disables_itself_without_ksm(build, make_tree):
     done = run(build, "1", "--root", make_tree("no-ksm"))
     assert (done.returncode, done.stdout) == (1, "DISABLE\n")
-    assert len(done.stderr.splitlines()) == 1 and golden.NO_KSM in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and fixtures.NO_KSM in done.stderr
 
 
 BAD_OPTIONS = [
@@ -323,10 +323,10 @@ def for_nobody(build):
 
 
 def test_one_file_that_may_not_be_read_costs_one_figure(for_nobody, build):
-    tree = golden.make_tree(build, "6.18", for_nobody / "tree")
+    tree = fixtures.make_tree(build, "6.18", for_nobody / "tree")
     whole = Agent(run(build, "1", "--root", tree).stdout).ticks[0]
     (tree / "sys/kernel/mm/ksm/pages_scanned").chmod(0)
-    with Plugin([for_nobody / "ksm.plugin", "1", "--root", tree, *golden.ARGUMENTS], **NOBODY) as running:
+    with Plugin([for_nobody / "ksm.plugin", "1", "--root", tree, *fixtures.ARGUMENTS], **NOBODY) as running:
         running.wait_chunks(4, 5)
         running.end_input()
         ticks = Agent(running.text()).ticks
@@ -339,7 +339,7 @@ def test_one_file_that_may_not_be_read_costs_one_figure(for_nobody, build):
 
 
 def test_a_directory_that_may_not_be_entered_is_told_of(for_nobody, build):
-    tree = golden.make_tree(build, "6.18", for_nobody / "tree")
+    tree = fixtures.make_tree(build, "6.18", for_nobody / "tree")
     (tree / "sys/kernel/mm").chmod(0)
     done = run(for_nobody, "1", "--root", tree, **NOBODY)
     assert (done.returncode, done.stdout) == (1, "DISABLE\n")
@@ -359,7 +359,7 @@ def trace(build, ticks, tmp_path):
         pytest.skip("this kernel has no KSM")
     log = tmp_path / "strace.log"
     strace = ["strace", "-ttt", "-y", "-s", "64", "-o", log]
-    with Plugin([*strace, build / "ksm.plugin", "1", *golden.ARGUMENTS]) as running:
+    with Plugin([*strace, build / "ksm.plugin", "1", *fixtures.ARGUMENTS]) as running:
         try:
             running.wait_chunks(ticks, ticks + 5)
         except AssertionError:
@@ -477,7 +477,7 @@ def test_a_meminfo_that_is_not_the_kernels_is_absent(served, build, tmp_path):
     meminfo.write_text("MemTotal: 4194304 kB\nMemAvailable: 2097152 kB\nSwapFree: 0 kB\n")
     fuse = os.open("/dev/fuse", os.O_RDWR) if served else 0
     try:
-        running = Plugin([build / "ksm.plugin", "1", *golden.ARGUMENTS],
+        running = Plugin([build / "ksm.plugin", "1", *fixtures.ARGUMENTS],
                          preexec_fn=lambda: cover_meminfo(meminfo, fuse))
     except subprocess.SubprocessError:
         pytest.skip("no mounts here")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
-import golden
+import fixtures
 from hosts import Netdata, session_members
 from live import FAST, RUNNING, KsmSettings, Workload, why_not
 from protocol import Agent
@@ -185,7 +185,7 @@ def test_runs_on_a_kernel_that_has_less(what, build, make_tree):
     if os.geteuid() != 0:
         pytest.skip("making a kernel lack something takes root")
     argv = [build / "tests/confined", "lacking", what, build / "ksm.plugin", "1", "--root", make_tree("6.18")]
-    with Plugin([*argv, *golden.ARGUMENTS]) as running:
+    with Plugin([*argv, *fixtures.ARGUMENTS]) as running:
         running.wait_chunks(2, END_S)
         assert running.end_input()[0] == 0
         word = word_of(running.errors.decode())
@@ -319,14 +319,14 @@ def test_root_of_the_kernel_is_read(capable):
     if not LIVE_KSM.exists():
         pytest.skip("this kernel has no KSM")
     for words in ([], ["--root", "/"], ["--root", "//"]):
-        said = run_as_nobody(capable, *words, *golden.ARGUMENTS)
+        said = run_as_nobody(capable, *words, *fixtures.ARGUMENTS)
         assert said.status == 0 and ("ksm.memory", "shared") in Agent(said.output).ticks[0]
         assert complaints(said.errors) == []
 
 
 @pytest.mark.parametrize("how", ["option", "environment"])
 def test_no_other_root_is_read_with_the_capability_of_a_file(how, capable, build, mine):
-    tree = golden.make_tree(build, "6.18", mine / "tree")
+    tree = fixtures.make_tree(build, "6.18", mine / "tree")
     (tree / "sys/kernel/mm/ksm/pages_shared").write_text(f"{SECRET}\n")
     if how == "option":
         said = run_as_nobody(capable, "--root", tree)

@@ -39,7 +39,7 @@ def told():
 
 
 def test_the_readme_tells_what_one_host_sends(build):
-    done = subprocess.run([sys.executable, REPOSITORY / "tests/traffic.py", "--build", build, "--json",
+    done = subprocess.run([sys.executable, REPOSITORY / "tests/measure/traffic.py", "--build", build, "--json",
                            "--seconds", str(SECONDS)], capture_output=True, text=True, timeout=RUN_S)
     assert done.returncode == 0, done.stderr
     results = {result["engine"]: result for result in json.loads(done.stdout)}

@@ -47,7 +47,7 @@ static void begin_tick(int tick) {
     const unsigned char *calls = NULL;
 
     if (turning)
-        world_turn(tick);
+        stage_turn(tick);
     current->calls_before[tick] = faults_calls(&calls);
     current->reached = tick + 1;
 }
@@ -296,7 +296,7 @@ void run_once(const struct run_kind *kind, struct run *run, int without, int nth
     memset(run, 0, offsetof(struct run, stream));
     current = run;
     calls_forget_blocks();
-    kind->run(run, world_root(without), nth, err);
+    kind->run(run, stage_root(without), nth, err);
     run->calls = faults_calls(&calls);
     snprintf(run->path, sizeof(run->path), "%s", faults_path());
     run->blocks = calls_blocks();

@@ -11,8 +11,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "stage.h"
 #include "support/faults.h"
-#include "world.h"
 
 enum { RUN_VALUES = 128, RUN_KEY = 160, RUN_STREAM = 128 * 1024 };
 

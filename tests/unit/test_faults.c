@@ -128,8 +128,8 @@ static const struct run_value *first_wrong(const struct run *run, int tick,
 static int process_of(const char *path) {
     char of_pid[32];
 
-    for (int i = 0; world_pid(i); i++) {
-        snprintf(of_pid, sizeof(of_pid), "/%d/", world_pid(i));
+    for (int i = 0; stage_pid(i); i++) {
+        snprintf(of_pid, sizeof(of_pid), "/%d/", stage_pid(i));
         const char *dir = strstr(path, of_pid);
         if (dir || strncmp(path, of_pid + 1, strlen(of_pid + 1)) == 0)
             return i;
@@ -322,8 +322,8 @@ static const char *make_baselines(const struct run_kind *kind) {
     static struct run again;
     const unsigned char *log = NULL;
 
-    for (int i = 0; world_pid(i); i++)
-        run_once(kind, &without[i], world_pid(i), 0, 0);
+    for (int i = 0; stage_pid(i); i++)
+        run_once(kind, &without[i], stage_pid(i), 0, 0);
     run_once(kind, &again, 0, 0, 0);
     run_once(kind, &whole, 0, 0, 0);
     faults_calls(&log);
@@ -351,7 +351,7 @@ static void start_worker(pid_t *pid, const struct run_kind *kind, const char *di
     struct worker *worker = &board->workers[i];
     char own_dir[PATH_MAX];
     snprintf(own_dir, sizeof(own_dir), "%s/%d", dir, i);
-    world_make(own_dir);
+    stage_make(own_dir);
     run_prepare(kind);
     const char *fault = make_baselines(kind);
     if (fault)

@@ -4,8 +4,8 @@
  * every figure that a host lets change has changed. Each state is true as a whole, so that a figure
  * of an earlier one is seen to be stale.
  */
-#ifndef KSM_TESTS_WORLD_H
-#define KSM_TESTS_WORLD_H
+#ifndef KSM_TESTS_STAGE_H
+#define KSM_TESTS_STAGE_H
 
 enum {
     WORLD_STATES = 8,
@@ -15,15 +15,15 @@ enum {
 };
 
 /* Makes it below dir, a new directory. */
-void world_make(const char *dir);
+void stage_make(const char *dir);
 
 /* Puts all files into state 0 … WORLD_STATES - 1, at once. */
-void world_turn(int state);
+void stage_turn(int state);
 
 /* The directory to be given as root; without: one where this process was never there (0: all). */
-const char *world_root(int without);
+const char *stage_root(int without);
 
 /* The processes that take part: the ith, from 0; 0 after the last. */
-int world_pid(int i);
+int stage_pid(int i);
 
 #endif

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 from hosts import Collectd, Netdata, free_port
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+README = Path(__file__).resolve().parents[2] / "README.md"
 SECTION = "## Many hosts\n"
 SNIPPETS = ("stream_host", "stream_central", "network_host", "network_central", "auth")
 HOST = "hypervisor-1"       # the sender's name

@@ -18,11 +18,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-import golden
+import fixtures
 from grafana import (WIDTH, bars, graph, label_variable, laid_out, source_input, source_variable, stat, table, target,
                      thresholds)
 
-DASHBOARD = Path(__file__).resolve().parents[1] / "collectd/grafana-dashboard.json"
+DASHBOARD = Path(__file__).resolve().parents[2] / "collectd/grafana-dashboard.json"
 HOSTS = 'instance=~"$host"'
 SHOWN = re.compile(r'\{ksm="(\w+)"')        # a figure in a query
 TOP = 15                                    # consumers in the table and the bars
@@ -64,7 +64,7 @@ class Figures:
 
     def __init__(self, build):
         with tempfile.TemporaryDirectory() as tree:
-            golden.make_tree(build, "6.18", tree)
+            fixtures.make_tree(build, "6.18", tree)
             printed = subprocess.run([build / "tests/figures", "json", "--root", tree], check=True,
                                      stdout=subprocess.PIPE).stdout
         self.all = {figure["name"]: figure for figure in json.loads(printed)}

@@ -1,26 +1,19 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""The golden outputs of the fixtures: what each plugin makes of the tree of a kernel's era.
-
-    golden.py --build build        write tests/fixtures/ERA.{netdata,collectd}.golden anew
+"""The fixtures: the trees of kernels' eras, what runs on them, and their golden outputs.
 
 ERA.netdata.golden is what ksm.plugin writes at one tick, ERA.collectd.golden what a real collectd gets of one
-reading: a line a value list, "ksm/TYPE-NAME VALUE", ERA.explain.golden the page of ksm-explain.  Figures in bytes depend on the page size: these are of 4 kB.
-tests/e2e/test_golden.py compares, and reckons the derived figures by itself; tests/e2e/test_explain.py compares the
-pages.  Consumers, who are told of per process, are off but on the pages: they have tests of their own.
+reading: a line a value list, "ksm/TYPE-NAME VALUE", ERA.explain.golden the page of ksm-explain.  Figures in bytes
+depend on the page size: these are of 4 kB.  Consumers, who are told of per process, are off but on the pages: they
+have tests of their own.
 """
 
-import argparse
-import os
 import subprocess
-import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hosts import Collectd
 
-FIXTURES = Path(__file__).resolve().parent / "fixtures"
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 ERAS = ["article", "2.6.32", "3.10", "5.15", "6.1", "6.6", "6.12", "6.18", "miscounted", "uksm", "no-ksm"]
 EXPLAINED = [*ERAS, "consumers"]        # fixtures with a page of ksm-explain
 PAGE_SIZE = 4096
@@ -87,22 +80,3 @@ def all_pages(build, directory):
         return explain_once(build, make_tree(build, era, Path(directory, f"explain-{era}")))
     with ThreadPoolExecutor(len(EXPLAINED)) as pool:
         return dict(zip(EXPLAINED, pool.map(one, EXPLAINED)))
-
-
-def main():
-    """Write the golden outputs of all fixtures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--build", type=Path, required=True, help="where ksm.so and ksm.plugin are")
-    build = parser.parse_args().build.resolve()
-    if os.sysconf("SC_PAGESIZE") != PAGE_SIZE:
-        sys.exit(f"golden outputs are of machines with pages of {PAGE_SIZE} bytes")
-    with tempfile.TemporaryDirectory() as directory:
-        for era, texts in all_outputs(build, directory).items():
-            for host, text in texts.items():
-                golden(era, host).write_text(text)
-        for era, done in all_pages(build, directory).items():
-            golden(era, "explain").write_text(done.stdout)
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 # {file: {marker: tool and what it is asked for}}. A marker is a comment of the file's own language.
 TABLES = {

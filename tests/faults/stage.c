@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "faults/world.h"
+#include "faults/stage.h"
 
 #include <err.h>
 #include <errno.h>
@@ -42,11 +42,11 @@ enum { PROCESSES = sizeof(processes) / sizeof(processes[0]) };
 
 static char top[PATH_MAX - 64];
 
-int world_pid(int i) {
+int stage_pid(int i) {
     return i < PROCESSES ? processes[i].pid : 0;
 }
 
-const char *world_root(int without) {
+const char *stage_root(int without) {
     static char root[PATH_MAX];
 
     snprintf(root, sizeof(root), "%s/root-%d", top, without);
@@ -144,13 +144,13 @@ static int link_one(const char *path, const struct stat *st, int type, struct FT
 
 static void make_root(const char *from, int without) {
     link_from = from;
-    link_to = world_root(without);
+    link_to = stage_root(without);
     left_out = without;
     if (nftw(from, link_one, 16, FTW_PHYS) != 0)
         err(2, "%s", link_to);
 }
 
-void world_turn(int state) {
+void stage_turn(int state) {
     char target[32];
     char new[PATH_MAX];
     char now[PATH_MAX];
@@ -162,7 +162,7 @@ void world_turn(int state) {
         err(2, "%s", now);
 }
 
-void world_make(const char *dir) {
+void stage_make(const char *dir) {
     char state_dir[PATH_MAX];
 
     snprintf(top, sizeof(top), "%s", dir);
@@ -173,5 +173,5 @@ void world_make(const char *dir) {
     make_root(state_dir, 0);
     for (int i = 0; i < PROCESSES; i++)
         make_root(state_dir, processes[i].pid);
-    world_turn(0);
+    stage_turn(0);
 }

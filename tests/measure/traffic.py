@@ -19,7 +19,7 @@ import threading
 import time
 from pathlib import Path
 
-import golden
+import fixtures
 from central import Central
 from hosts import die_with_parent
 
@@ -98,7 +98,7 @@ def names(engine, pair):
 def measure(engine, build, seconds, work):
     """Return what a host sends with ENGINE, measured for SECONDS in this namespace, as a dict; files are in WORK."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    tree = golden.make_tree(build, "consumers", golden.make_tree(build, "6.18", work / "tree"))
+    tree = fixtures.make_tree(build, "consumers", fixtures.make_tree(build, "6.18", work / "tree"))
     for number in range(MACHINES):
         start_machine(tree, number)
         move_machine(tree, number)
