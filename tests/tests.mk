@@ -84,15 +84,13 @@ C_FILES = $(wildcard common/*.[ch] common/*/*.[ch] collectd/*.[ch] netdata/*.[ch
 SHELL_FILES = $(wildcard tests/*.sh tests/*/*.sh */debian/*inst */debian/*rm) .ci/run
 PYTHON_FILES = $(wildcard tests/*.py tests/*/*.py)
 
-# Every source with both compilers, whatever was built before. cppcheck takes the table of TEST_ROWS()
-# (tests/support/suite.h) for an argument.
+# Every source with both compilers, whatever was built before.
 lint: deps deps-check ## Check sources: both compilers, format, static analysis, shell, Python
 	@for cc in gcc $(CLANG); do echo "  LINT     $$cc"; \
 		$(MAKE) -s BUILD=$(BUILD)/lint-$$cc CC=$$cc WERROR=1 all tools units benches || exit 1; done
 	@echo "  LINT     clang-format"; clang-format --dry-run -Werror $(C_FILES)
 	@echo "  LINT     cppcheck"; cppcheck --quiet --std=c11 --enable=warning,performance,portability \
 		--inline-suppr --error-exitcode=1 --suppress=missingInclude --suppress=unknownMacro \
-		--suppress=sizeofwithsilentarraypointer:tests/unit/*.c \
 		-D_GNU_SOURCE -D__SIZEOF_INT128__=16 -Icommon -Icommon/explain -Inetdata -Icollectd -Itests common netdata collectd tests
 	@echo "  LINT     shellcheck"; shellcheck $(SHELL_FILES)
 	@echo "  LINT     pyflakes"; $(PYTHON) -m pyflakes $(PYTHON_FILES)

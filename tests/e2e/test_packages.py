@@ -69,33 +69,23 @@ def contents(deb):
 PLAIN, PROGRAM = "-rw-r--r-- root/root", "-rwxr-xr-x root/root"
 
 
-@pytest.mark.parametrize("host, expected", [
-    ("collectd", {"usr/lib/collectd/ksm.so": PLAIN, CONF: PLAIN, "usr/share/man/man5/collectd-ksm.5.gz": PLAIN}),
+@pytest.mark.parametrize("host, expected, depends", [
+    ("collectd", {"usr/lib/collectd/ksm.so": PLAIN, CONF: PLAIN, "usr/share/man/man5/collectd-ksm.5.gz": PLAIN},
+     r"collectd-core \(>= 5[.\d]+\), collectd-core \(<< 6\), libc6 \(>= [.\d]+\)"),
     ("netdata", {PLUGIN[1:]: PROGRAM, "usr/share/man/man1/ksm.plugin.1.gz": PLAIN,
-                 **{f"usr/lib/netdata/conf.d/health.d/{name}": PLAIN for name in HEALTH}}),
-    ("explain", {"usr/bin/ksm-explain": PROGRAM, "usr/share/man/man1/ksm-explain.1.gz": PLAIN}),
+                 **{f"usr/lib/netdata/conf.d/health.d/{name}": PLAIN for name in HEALTH}},
+     r"libcap2-bin, netdata-core \(>= 1.37\), libc6 \(>= [.\d]+\)"),
+    ("explain", {"usr/bin/ksm-explain": PROGRAM, "usr/share/man/man1/ksm-explain.1.gz": PLAIN},
+     r"libc6 \(>= [.\d]+\)"),
 ])
-def test_what_a_package_installs(host, expected, debs):
+def test_what_a_package_is(host, expected, depends, debs):
     doc = f"usr/share/doc/{PACKAGES[host]}/"
     found = contents(debs[host])
     assert {path: how for path, how in found.items() if not path.startswith(doc)} == expected
     names = {path.removeprefix(doc).removesuffix(".gz") for path in found if path.startswith(doc)}
-    examples = {f"examples/{name}" for name in EXAMPLES} if host == "collectd" else set()
-    assert names == {"changelog", "copyright"} | examples
-
-
-@pytest.mark.parametrize("host, depends", [
-    ("collectd", r"collectd-core \(>= 5[.\d]+\), collectd-core \(<< 6\), libc6 \(>= [.\d]+\)"),
-    ("netdata", r"libcap2-bin, netdata-core \(>= 1.37\), libc6 \(>= [.\d]+\)"),
-    ("explain", r"libc6 \(>= [.\d]+\)"),
-])
-def test_what_a_package_depends_on(host, depends, debs):
+    assert names == {"changelog", "copyright", *(f"examples/{name}" for name in EXAMPLES if host == "collectd")}
     assert re.fullmatch(depends, field(debs[host], "Depends"))
     assert field(debs[host], "Recommends") == ("" if host == "explain" else PACKAGES["explain"])
-
-
-@pytest.mark.parametrize("host", PACKAGES)
-def test_a_package_has_the_version_of_the_sources(host, debs):
     version = re.search(r"^VERSION = (.*)$", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE)[1]
     assert field(debs[host], "Version") == version, f"{host}/debian/changelog and Makefile differ"
 

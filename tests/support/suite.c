@@ -66,8 +66,7 @@ __attribute__((weak)) int main(void) {
     Suite *suite = suite_create(program_invocation_short_name);
     TCase *tcase = suite_case(suite, "all");
 
-    if (before_each)
-        tcase_add_checked_fixture(tcase, before_each, NULL);
+    tcase_add_checked_fixture(tcase, before_each, after_each);
     for (int i = 0; i < count; i++)
         tcase_add_loop_test(tcase, tests[i].test, 0, tests[i].times);
     return suite_run(suite);

@@ -37,16 +37,18 @@
     static void name(int _i __attribute__((unused)))
 #define TEST(name) TEST_TIMES(name, 1)
 #define TEST_ROWS(name, table)                                                                     \
-    static void row_of_##name(const __typeof__((table)[0]) *row);                                  \
+    typedef const __typeof__(*(table)) type_of_##name;                                             \
+    static void row_of_##name(type_of_##name *row);                                                \
     TEST_TIMES(name, ROWS(table)) {                                                                \
         row_of_##name(&(table)[_i]);                                                               \
     }                                                                                              \
-    static void row_of_##name(const __typeof__((table)[0]) *row)
+    static void row_of_##name(type_of_##name *row)
 
 void suite_add(const TTest *test, int times);
 
-/* A program that defines it has it called before each test. */
+/* A program that defines these has them called before and after each test, in its process. */
 void before_each(void) __attribute__((weak));
+void after_each(void) __attribute__((weak));
 
 /* What main() does, for programs with a main() of their own: a test case with a time limit that
  * slow builds (sanitizers) keep too; and runs the suite, prints Check's summary and removes what

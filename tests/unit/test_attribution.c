@@ -81,60 +81,11 @@ TEST_ROWS(by_hand, rows) {
 
 /* ---- by chance ---- */
 
-struct population {
-    struct ksm_attribution d;
-    ksm_wide merging, zero; /* all claims */
-    int count;
-    struct claim claims[MOST];
-};
+/* 0 … 2^62 - 1, small ones as often as large ones. */
+static int64_t some(void) {
+    int bits = (int)(suite_random() % 63);
 
-/* 0 … 2^bits - 1, small ones as often as large ones. */
-static int64_t some(int bits) {
-    uint64_t random = suite_random();
-    int shift = 64 - (int)(random % (unsigned)(bits + 1));
-
-    return shift == 64 ? 0 : (int64_t)(suite_random() >> shift);
-}
-
-static int64_t add_up_to(int64_t sum, int64_t more) {
-    return more > INT64_MAX - sum ? INT64_MAX : sum + more;
-}
-
-/* Claims that agree with the host (of whom some are dead), that are too large, or that have
- * nothing to do with it; numbers of every size. */
-static void populate(struct population *p) {
-    int bits = 1 + (int)(suite_random() % 62);
-    int manner = (int)(suite_random() % 3);
-    int64_t merging = 0;
-    int64_t zero = 0;
-
-    memset(p, 0, sizeof(*p));
-    p->count = (int)(suite_random() % MOST);
-    for (int i = 0; i < p->count; i++) {
-        p->claims[i].merging = some(bits);
-        p->claims[i].zero = suite_random() % 2 ? some(bits) : 0;
-        if (i > 0 && suite_random() % 8 == 0)
-            p->claims[i] = p->claims[i - 1];
-        merging = add_up_to(merging, p->claims[i].merging);
-        zero = add_up_to(zero, p->claims[i].zero);
-        p->merging = p->merging + (uint64_t)p->claims[i].merging;
-        p->zero = p->zero + (uint64_t)p->claims[i].zero;
-        ksm_attribution_claim(&p->d, p->claims[i].merging, p->claims[i].zero);
-    }
-    int64_t mapped = manner == 0   ? add_up_to(merging, some(bits))
-                     : manner == 1 ? merging - some(bits) % (merging / 8 + 1)
-                                   : some(62);
-    p->d.sharing = (int64_t)(suite_random() % ((uint64_t)mapped + 1));
-    p->d.shared = mapped - p->d.sharing;
-    p->d.zero = manner == 0   ? add_up_to(zero, some(bits))
-                : manner == 1 ? zero - some(bits) % (zero / 8 + 1)
-                              : some(62);
-    if (p->d.zero > INT64_MAX - p->d.sharing)
-        p->d.zero = INT64_MAX - p->d.sharing;
-}
-
-static ksm_wide larger(ksm_wide a, ksm_wide b) {
-    return a > b ? a : b;
+    return bits == 0 ? 0 : (int64_t)(suite_random() >> (64 - bits));
 }
 
 /* Whether quotient is a * b / whole, rounded down: by multiplying, not by dividing. */
@@ -147,60 +98,36 @@ static bool is_quotient(int64_t quotient, int64_t a, int64_t b, ksm_wide whole) 
            product < ((ksm_wide)quotient + 1) * whole;
 }
 
-static void check_share(const struct population *p, int i, int round) {
-    const struct claim *claim = &p->claims[i];
-    struct ksm_share got = ksm_attribution_share(&p->d, claim->merging, claim->zero);
-    ksm_wide mapped = (ksm_wide)p->d.shared + (ksm_wide)p->d.sharing;
-    int64_t zero = got.saved - got.merged;
-
-    must(is_quotient(got.merged, p->d.sharing, claim->merging, larger(mapped, p->merging)),
-         "round %d: consumer %d: %" PRId64 " merged is not sharing %" PRId64 " * %" PRId64
-         " / the larger of mapped and claimed",
-         round, i, got.merged, p->d.sharing, claim->merging);
-    must(is_quotient(zero, p->d.zero, claim->zero, larger((ksm_wide)p->d.zero, p->zero)),
-         "round %d: consumer %d: %" PRId64 " is not its share of zero pages, %" PRId64
-         " of %" PRId64,
-         round, i, zero, claim->zero, p->d.zero);
+static ksm_wide larger(ksm_wide a, ksm_wide b) {
+    return a > b ? a : b;
 }
 
-/* Not below (sum - limit) * 1000 / limit, rounded down; exactly that if exact is set. A host that
- * has nothing counts as one page. */
-static bool is_excess(int64_t excess, ksm_wide sum, ksm_wide limit, bool exact) {
-    if (sum <= limit)
-        return excess == 0 || !exact;
-    ksm_wide thousand_times = (sum - limit) * 1000;
-    limit = larger(limit, 1);
-    if (exact && (ksm_wide)excess * limit > thousand_times)
-        return false;
-    return excess == INT64_MAX || thousand_times < ((ksm_wide)excess + 1) * limit;
-}
-
-/* The larger of two. */
-static void check_excess(const struct population *p, int round) {
-    int64_t got = ksm_attribution_excess(&p->d);
-    ksm_wide mapped = (ksm_wide)p->d.shared + (ksm_wide)p->d.sharing;
-    ksm_wide zero = (ksm_wide)p->d.zero;
-
-    must(is_excess(got, p->merging, mapped, false) && is_excess(got, p->zero, zero, false) &&
-             (is_excess(got, p->merging, mapped, true) || is_excess(got, p->zero, zero, true)),
-         "round %d: %" PRId64 " is not the excess of either", round, got);
-}
-
+/* Claims of every size, some of them equal, on a host that may have less or more. */
 TEST(by_chance) {
-    enum { ROUNDS = 20000 };
-
-    for (int round = 0; round < ROUNDS; round++) {
-        struct population p;
-        ksm_wide sum = 0;
-        populate(&p);
-        for (int i = 0; i < p.count; i++) {
-            check_share(&p, i, round);
-            int64_t saved =
-                ksm_attribution_share(&p.d, p.claims[i].merging, p.claims[i].zero).saved;
-            sum = sum + (uint64_t)saved;
+    for (int round = 0; round < 20000; round++) {
+        struct ksm_attribution d = {.shared = some(), .sharing = some(), .zero = some()};
+        struct claim claims[5];
+        ksm_wide merging = 0, zero = 0, sum = 0;
+        int count = (int)(suite_random() % 6);
+        for (int i = 0; i < count; i++) {
+            claims[i] = (struct claim){some(), some(), 0, 0};
+            if (i > 0 && suite_random() % 4 == 0)
+                claims[i] = claims[i - 1];
+            merging = merging + (uint64_t)claims[i].merging;
+            zero = zero + (uint64_t)claims[i].zero;
+            ksm_attribution_claim(&d, claims[i].merging, claims[i].zero);
         }
-        must(sum <= (ksm_wide)p.d.sharing + (ksm_wide)p.d.zero,
-             "round %d: the shares of %d consumers add up to too much", round, p.count);
-        check_excess(&p, round);
+        for (int i = 0; i < count; i++) {
+            struct ksm_share got = ksm_attribution_share(&d, claims[i].merging, claims[i].zero);
+            ksm_wide mapped = (ksm_wide)d.shared + (ksm_wide)d.sharing;
+            must(is_quotient(got.merged, d.sharing, claims[i].merging, larger(mapped, merging)) &&
+                     is_quotient(got.saved - got.merged, d.zero, claims[i].zero,
+                                 larger((ksm_wide)d.zero, zero)),
+                 "round %d: consumer %d: %" PRId64 " merged, %" PRId64 " saved", round, i,
+                 got.merged, got.saved);
+            sum = sum + (uint64_t)got.saved;
+        }
+        must(sum <= (ksm_wide)d.sharing + (ksm_wide)d.zero,
+             "round %d: the shares of %d consumers add up to too much", round, count);
     }
 }

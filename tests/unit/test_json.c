@@ -3,9 +3,7 @@
  * Strings of any bytes and exact decimals, as JSON wants them (RFC 8259).
  */
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "json.h"
@@ -67,15 +65,4 @@ TEST_ROWS(size, sizes) {
     json_mib(row->bytes, &out);
     ck_assert_msg(strcmp(written(), row->want) == 0, "%" PRId64 ": got %s, want %s", row->bytes,
                   written(), row->want);
-}
-
-TEST(any_size) {
-    for (int i = 0; i < 10000; i++) {
-        int64_t bytes = (int64_t)(suite_random() >> (11 + suite_random() % 40));
-        out.len = 0;
-        json_mib(bytes, &out);
-        /* Below 2^53 a double holds it all. */
-        must(strtod(written(), NULL) * 1048576 == (double)bytes, "%" PRId64 ": got %s", bytes,
-             written());
-    }
 }

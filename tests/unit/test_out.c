@@ -125,19 +125,6 @@ TEST_ROWS(long_text, lengths) {
     free(text);
 }
 
-static const size_t most[] = {1, 7, 4096, 5000};
-
-TEST_ROWS(short_writes, most) {
-    char *text = some_text(20000);
-
-    faults_shorten(*row);
-    out_text(&out, text);
-    expect_flush(0);
-    ck_assert_int_eq(faults_count(FAULTS_WRITE), (int)((20000 + *row - 1) / *row));
-    expect_written(text, 20000);
-    free(text);
-}
-
 static const int passing[] = {EINTR, EAGAIN};
 
 TEST_ROWS(errors_that_pass, passing) {
@@ -172,15 +159,6 @@ TEST_ROWS(errors_that_stay, staying) {
     expect_flush(-*row);
     ck_assert_int_eq(faults_count(FAULTS_WRITE), 2);
     free(text);
-}
-
-TEST(reader_has_gone) {
-    close(ends[0]);
-    out_text(&out, "abc");
-    expect_flush(-EPIPE);
-    out_text(&out, "abc");
-    expect_flush(-EPIPE);
-    ck_assert_int_eq(faults_count(FAULTS_WRITE), 1);
 }
 
 /* Reads until there is nothing more, in small pieces with rests; exits 0 if it was the text. */

@@ -170,21 +170,13 @@ TEST(kernel_never_had_it) {
     tick(second, "-ksm/pages_skipped|not there any more|skipped");
 }
 
-/* One line for each figure that is lost, so that each is named. */
-TEST(file_of_several_figures) {
-    tick(second, "");
-    faults_fail(FAULTS_OPEN, "/vmstat", 0, EACCES);
-    tick(second, "-proc/vmstat, cow_ksm: Permission denied; cow \n"
-                 "-proc/vmstat, ksm_swpin_copy: Permission denied; swpin_copy");
-    tick(second, "");
-    faults_clear();
-    tick(minute, "+proc/vmstat, cow_ksm|again\n+proc/vmstat, ksm_swpin_copy|again");
-}
-
-/* Of meminfo only the lines that this kernel has: not UKSM's. */
+/* Each figure of a file is named, of meminfo only the lines that this kernel has: not UKSM's. */
 TEST(meminfo) {
     faults_fail(FAULTS_OPEN, "/meminfo", 0, EACCES);
-    tick(second, "-MemTotal\n-MemAvailable\n-SwapFree");
+    tick(second, "-proc/meminfo, MemTotal: Permission denied; mem_total \n"
+                 "-proc/meminfo, MemAvailable: Permission denied; mem_available \n"
+                 "-proc/meminfo, SwapFree: Permission denied; swap_free ");
+    tick(second, "");
     host_write(dir, KSM_mem_total, TEXT("12abc kB"));
     faults_clear();
     tick(minute, "+MemAvailable|again\n+SwapFree|again");
