@@ -16,47 +16,18 @@ static const struct chart {
 #include "charts.def"
 };
 
-/* Of one page in MiB: page size / 2^20; the page size is not known before the sample. */
-enum { PAGE_SIZE_AS_MULTIPLIER = 0 };
-
-#define MIB ((int64_t)1024 * 1024)
+enum { PAGE_SIZE = 0, MIB = 1024 * 1024 };
 
 static const struct charts_scale scales[KSM_KINDS][KSM_UNITS] = {
-    [KSM_KIND_GAUGE] =
-        {
-            [KSM_UNIT_PAGES] = {PAGE_SIZE_AS_MULTIPLIER, MIB},
-            [KSM_UNIT_BYTES] = {1, MIB},
-            [KSM_UNIT_SIGNED_BYTES] = {1, MIB},
-            [KSM_UNIT_PERCENT] = {1, 1000},
-            [KSM_UNIT_PERCENT_OPEN] = {1, 1000},
-            [KSM_UNIT_SIGNED_PERCENT] = {1, 1000},
-            [KSM_UNIT_RATIO] = {1, 1000},
-            [KSM_UNIT_NODES] = {1, 1},
-        },
-    [KSM_KIND_COUNTER] =
-        {
-            [KSM_UNIT_SCANS] = {1, 1},
-            [KSM_UNIT_PAGES] = {1, 1},
-            [KSM_UNIT_NS] = {1, 10 * 1000 * 1000}, /* 10^9 ns a second are 100 % of a core */
-        },
-    [KSM_KIND_STATE] =
-        {
-            [KSM_UNIT_RUN] = {1, 1},
-        },
-    [KSM_KIND_KNOB] =
-        {
-            [KSM_UNIT_PAGES] = {1, 1},
-            [KSM_UNIT_MS] = {1, 1},
-            [KSM_UNIT_SECONDS] = {1, 1},
-            [KSM_UNIT_WHOLE_PERCENT] = {1, 1},
-            [KSM_UNIT_FLAG] = {1, 1},
-        },
+#define SCALE(kind, unit, multiplier, divisor)                                                     \
+    [KSM_KIND_##kind][KSM_UNIT_##unit] = {multiplier, divisor},
+#include "scales.def"
 };
 
 struct charts_scale charts_scale(const struct ksm_figure *figure, int64_t page_size) {
     struct charts_scale scale = scales[figure->kind][figure->unit];
 
-    if (scale.multiplier == PAGE_SIZE_AS_MULTIPLIER)
+    if (scale.multiplier == PAGE_SIZE)
         scale.multiplier = page_size;
     return scale;
 }
@@ -98,7 +69,7 @@ static bool counts_pages(enum ksm_group group) {
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         const struct ksm_figure *figure = &ksm_figures[id];
         if (figure->group == group && figure->unit == KSM_UNIT_PAGES &&
-            scales[figure->kind][figure->unit].multiplier != PAGE_SIZE_AS_MULTIPLIER)
+            scales[figure->kind][figure->unit].multiplier != PAGE_SIZE)
             return true;
     }
     return false;
