@@ -160,7 +160,8 @@ def test_the_host_ends(build, tree, tmp_path):
         for host in (pair.sender.collectd, pair.sender.netdata):
             assert ended(host) < STOP_S, f"{host.name} had to be killed"
         pair.central.netdata.wait(lambda: not reachable(pair), GONE_S, "the host's absence")
-        pair.central.netdata.wait(lambda: not streamed(pair), SEEN_S, "no new values")
+        # Those of consumers are 10 s apart, so their last ones stay for longer.
+        pair.central.netdata.wait(lambda: not streamed(pair), 2 * SEEN_S, "no new values")
         for host in (pair.central.collectd, pair.central.netdata):
             host.check_alive()
             assert host.answers()
