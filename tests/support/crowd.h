@@ -5,16 +5,8 @@
 #ifndef KSM_TESTS_CROWD_H
 #define KSM_TESTS_CROWD_H
 
-#include <check.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* ck_assert_msg for loops of many thousand rounds: it writes nothing as long as all is well. */
-#define must(ok, ...)                                                                              \
-    do {                                                                                           \
-        if (!(ok))                                                                                 \
-            ck_abort_msg(__VA_ARGS__);                                                             \
-    } while (0)
 
 /* A process of /proc as Linux 6.18 shows it, which has opted in if it has any pages. Texts: NULL is
  * an empty file. Numbers: pages. */

@@ -23,7 +23,7 @@
 
 static const char *dir;
 
-static void set_up(void) {
+void before_each(void) {
     const char *error = stub_load();
 
     ck_assert_msg(!error, "%s", error);
@@ -109,13 +109,12 @@ static void expect_message(const char *when, int severity, const char *one, cons
                   when, text, stub.messages[0].severity, severity);
 }
 
-START_TEST(registration) {
+TEST(registration) {
     ck_assert_str_eq(stub.names, "config:ksm init:ksm shutdown:ksm ");
     expect_silence("registration");
     ck_assert_msg(!dlsym(stub_handle(), "ksm_reader_init"), "ksm.so exports more than it needs to");
     ck_assert_int_eq(stub.shutdown(), 0); /* before init, as after a failure elsewhere */
 }
-END_TEST
 
 static void write_text(const char *path, const char *text) {
     tree_write(dir, path, text, strlen(text));
@@ -182,7 +181,7 @@ static const struct {
     {"gauge", "advisor_mode", false, 0, 0},
 };
 
-START_TEST(dispatched) {
+TEST(dispatched) {
     if (sysconf(_SC_PAGESIZE) != 4096) {
         suite_skip("dispatched", "its figures are for pages of 4096 bytes");
         return;
@@ -225,11 +224,10 @@ START_TEST(dispatched) {
     ck_assert_int_eq(stub.value_count, ROWS(article));
     ck_assert_msg(stub.values[0].time > first, "two reads at one time");
 }
-END_TEST
 
 /* A host that has every figure of the table: all are dispatched, once, with the type of the table
  * of types. */
-START_TEST(every_figure) {
+TEST(every_figure) {
     struct ksm_sample sample;
     int sent = 0;
 
@@ -259,10 +257,9 @@ START_TEST(every_figure) {
     }
     ck_assert_int_eq(stub.value_count, sent);
 }
-END_TEST
 
 /* Absent figures are left out, their neighbours are not; the log hears of it once. */
-START_TEST(absent_figures) {
+TEST(absent_figures) {
     host_make(dir);
     start();
     read_figures();
@@ -287,9 +284,8 @@ START_TEST(absent_figures) {
     read_figures();
     expect_silence("well");
 }
-END_TEST
 
-START_TEST(stopped_is_no_error) {
+TEST(stopped_is_no_error) {
     host_make(dir);
     host_write(dir, KSM_run, TEXT("0\n"));
     start();
@@ -298,9 +294,8 @@ START_TEST(stopped_is_no_error) {
     ck_assert(find("run") && fabs(find("run")->value.gauge) < 1e-9);
     ck_assert(find("sharing") && find("saved"));
 }
-END_TEST
 
-START_TEST(nothing_readable) {
+TEST(nothing_readable) {
     char path[PATH_MAX];
 
     tree_write(dir, "sys/kernel/mm/ksm/other", "", 0);
@@ -313,9 +308,8 @@ START_TEST(nothing_readable) {
     ck_assert_int_ne(stub.read(), 0);
     expect_silence("a kernel with nothing");
 }
-END_TEST
 
-START_TEST(kernel_without_ksm) {
+TEST(kernel_without_ksm) {
     write_text("proc/vmstat", "cow_ksm 5\n");
     configure_one("Root", text_value(dir));
     int status = stub.init();
@@ -324,9 +318,8 @@ START_TEST(kernel_without_ksm) {
     expect_message("no KSM", LOG_ERR, "no KSM in this kernel", dir);
     ck_assert_int_eq(stub.shutdown(), 0);
 }
-END_TEST
 
-START_TEST(root_that_cannot_be_reached) {
+TEST(root_that_cannot_be_reached) {
     write_text("file", "");
     char root[PATH_MAX];
     snprintf(root, sizeof(root), "%s/file", dir);
@@ -335,7 +328,6 @@ START_TEST(root_that_cannot_be_reached) {
     ck_assert_msg(!stub.read, "a read callback is registered");
     expect_message("a file as root", LOG_ERR, root, "Not a directory");
 }
-END_TEST
 
 /* Options: bad ones are told of and change nothing, whatever type of value they come as. */
 enum value_type { TEXTUAL, NUMERIC, BOOLEAN };
@@ -375,17 +367,17 @@ static const struct {
     {"", TEXTUAL, "%s%n", 0, {"no option", "%s%n"}},
 };
 
-START_TEST(one_option) {
-    const char *key = options[_i].key;
+TEST_ROWS(one_option, options) {
+    const char *key = row->key;
 
-    if (options[_i].type == TEXTUAL)
-        configure_one(key, text_value(options[_i].text));
-    else if (options[_i].type == NUMERIC)
-        configure_one(key, number_value(options[_i].number));
+    if (row->type == TEXTUAL)
+        configure_one(key, text_value(row->text));
+    else if (row->type == NUMERIC)
+        configure_one(key, number_value(row->number));
     else
-        configure_one(key, boolean_value(options[_i].number > 0));
-    if (options[_i].says[0])
-        expect_message(key, LOG_ERR, options[_i].says[0], options[_i].says[1]);
+        configure_one(key, boolean_value(row->number > 0));
+    if (row->says[0])
+        expect_message(key, LOG_ERR, row->says[0], row->says[1]);
     else
         expect_silence(key);
     /* The daemon runs on. */
@@ -395,9 +387,8 @@ START_TEST(one_option) {
     read_figures();
     ck_assert(find("shared"));
 }
-END_TEST
 
-START_TEST(options_with_other_than_one_value) {
+TEST(options_with_other_than_one_value) {
     configure("Settings", 0, text_value("no"), text_value("no"));
     expect_message("no value", LOG_ERR, "Settings", "exactly one value");
     stub_clear();
@@ -419,9 +410,8 @@ START_TEST(options_with_other_than_one_value) {
     read_figures();
     ck_assert_msg(find("sleep_millisecs"), "the default of Settings has not stayed");
 }
-END_TEST
 
-START_TEST(settings_off) {
+TEST(settings_off) {
     configure_one("Settings", boolean_value(0));
     host_make(dir);
     start();
@@ -432,10 +422,9 @@ START_TEST(settings_off) {
             ck_assert_msg(!find(ksm_figures[id].name), "%s is dispatched", ksm_figures[id].name);
     ck_assert(find("run") && find("shared"));
 }
-END_TEST
 
 /* Two blocks: what the second does not say stays as the first said; an empty one says nothing. */
-START_TEST(two_blocks) {
+TEST(two_blocks) {
     char key[] = "Plugin";
     oconfig_item_t empty = {.key = key};
 
@@ -448,10 +437,9 @@ START_TEST(two_blocks) {
     expect_silence("blocks");
     ck_assert(find("shared") && !find("sleep_millisecs"));
 }
-END_TEST
 
 /* Without a block the root is that of this machine. */
-START_TEST(no_block) {
+TEST(no_block) {
     int status = stub.init();
 
     ck_assert_int_eq(status, 0);
@@ -465,7 +453,6 @@ START_TEST(no_block) {
     expect_silence("this machine");
     ck_assert(find("shared") && find("sharing") && find("saved"));
 }
-END_TEST
 
 /* A thread that was reading when it was told to end closes its file in a moment. */
 static void expect_files(int count) {
@@ -474,7 +461,7 @@ static void expect_files(int count) {
     ck_assert_int_eq(suite_open_files(), count);
 }
 
-START_TEST(shutdown_closes_what_is_open) {
+TEST(shutdown_closes_what_is_open) {
     if (access("/sys/kernel/mm/ksm", F_OK) != 0) {
         suite_skip("shutdown_closes_what_is_open", "no KSM in this kernel");
         return;
@@ -488,7 +475,6 @@ START_TEST(shutdown_closes_what_is_open) {
     ck_assert_int_eq(stub.shutdown(), 0);
     expect_files(before);
 }
-END_TEST
 
 /* ---- the consumers ---- */
 
@@ -520,41 +506,40 @@ static const struct {
     {20, 10, 1, 10}, {20, 10, 10, 10}, {20, 10, 60, 60}, {1, 3600, 10, 3600}, {0, 10, 10, 0},
 };
 
-START_TEST(consumers_interval) {
+TEST_ROWS(consumers_interval, intervals) {
     const int threads = count_threads();
 
     tree_make("tests/fixtures/consumers.tree", dir);
-    stub.interval = TIME_T_TO_CDTIME_T(intervals[_i].of_plugin);
-    configure_one("Consumers", number_value(intervals[_i].consumers));
-    configure_one("ConsumersInterval", number_value(intervals[_i].seconds));
+    stub.interval = TIME_T_TO_CDTIME_T(row->of_plugin);
+    configure_one("Consumers", number_value(row->consumers));
+    configure_one("ConsumersInterval", number_value(row->seconds));
     start_with_consumers();
     ck_assert_int_eq(count_threads(), threads);
     for (int i = 0; i < 3; i++)
         ck_assert_int_eq(stub.read(), 0);
-    ck_assert_int_eq(stub_await_tables(intervals[_i].want > 0), intervals[_i].want > 0);
+    ck_assert_int_eq(stub_await_tables(row->want > 0), row->want > 0);
     const int running = count_threads(); /* a sanitizer may have its own */
-    ck_assert_msg((running > threads) == (intervals[_i].want > 0), "got %d threads", running);
+    ck_assert_msg((running > threads) == (row->want > 0), "got %d threads", running);
     ck_assert_int_eq(stub.shutdown(), 0);
-    ck_assert_int_eq(count_threads(), running - (intervals[_i].want > 0));
+    ck_assert_int_eq(count_threads(), running - (row->want > 0));
     ck_assert_str_eq(stub.names, "config:ksm init:ksm shutdown:ksm read:ksm ");
     expect_silence("consumers");
     const struct stub_value *got = find_consumer("unattributed", "saved");
-    if (intervals[_i].want == 0)
+    if (row->want == 0)
         return;
     ck_assert_msg(got, "nothing is unattributed");
-    ck_assert_int_eq((int)CDTIME_T_TO_TIME_T(got->interval), intervals[_i].want);
+    ck_assert_int_eq((int)CDTIME_T_TO_TIME_T(got->interval), row->want);
     ck_assert_msg(fabs(got->value.gauge - 998.0 * (double)sysconf(_SC_PAGESIZE)) < 1e-9,
                   "unattributed: got %.15g", got->value.gauge);
     got = find_consumer("vm-web-01", "saved");
     ck_assert_msg(got && strcmp(got->type, "bytes") == 0 && find_consumer("vm-web-01", "real"),
                   "vm-web-01 is not sent");
-    ck_assert_msg(!find_consumer("other-other", "saved") == (intervals[_i].consumers > 1),
+    ck_assert_msg(!find_consumer("other-other", "saved") == (row->consumers > 1),
                   "wrong about others");
 }
-END_TEST
 
 /* No signal is for the plugin's thread: the daemon's handlers are for the daemon's threads. */
-START_TEST(signals_are_not_for_it) {
+TEST(signals_are_not_for_it) {
     char own[32], path[300], line[256];
     unsigned long long blocked = 0;
 
@@ -579,11 +564,10 @@ START_TEST(signals_are_not_for_it) {
                   blocked);
     ck_assert_int_eq(stub.shutdown(), 0);
 }
-END_TEST
 
 /* The daemon reads the host while the plugin's thread reads consumers: they share nothing that
  * either writes. What they do wrong a build with ThreadSanitizer tells. */
-START_TEST(threads_in_parallel) {
+TEST(threads_in_parallel) {
     tree_make("tests/fixtures/consumers.tree", dir);
     configure_one("ConsumersInterval", number_value(1));
     stub.interval = TIME_T_TO_CDTIME_T(1);
@@ -594,10 +578,9 @@ START_TEST(threads_in_parallel) {
     ck_assert_int_eq(stub.shutdown(), 0);
     expect_silence("in parallel");
 }
-END_TEST
 
 /* A daemon that starts its plugins again. */
-START_TEST(started_again) {
+TEST(started_again) {
     const int before = suite_open_files();
 
     tree_make("tests/fixtures/consumers.tree", dir);
@@ -608,40 +591,4 @@ START_TEST(started_again) {
         ck_assert_int_eq(stub.shutdown(), 0);
         expect_files(before);
     }
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("collectd");
-    TCase *life = suite_case(suite, "life");
-    TCase *reading = suite_case(suite, "reading");
-    TCase *consumers = suite_case(suite, "consumers");
-    TCase *config = suite_case(suite, "config");
-
-    tcase_add_checked_fixture(life, set_up, NULL);
-    tcase_add_test(life, registration);
-    tcase_add_test(life, kernel_without_ksm);
-    tcase_add_test(life, root_that_cannot_be_reached);
-    tcase_add_test(life, no_block);
-    tcase_add_test(life, shutdown_closes_what_is_open);
-
-    tcase_add_checked_fixture(reading, set_up, NULL);
-    tcase_add_test(reading, dispatched);
-    tcase_add_test(reading, every_figure);
-    tcase_add_test(reading, absent_figures);
-    tcase_add_test(reading, stopped_is_no_error);
-    tcase_add_test(reading, nothing_readable);
-
-    tcase_add_checked_fixture(consumers, set_up, NULL);
-    tcase_add_loop_test(consumers, consumers_interval, 0, ROWS(intervals));
-    tcase_add_test(consumers, signals_are_not_for_it);
-    tcase_add_test(consumers, threads_in_parallel);
-    tcase_add_test(consumers, started_again);
-
-    tcase_add_checked_fixture(config, set_up, NULL);
-    tcase_add_loop_test(config, one_option, 0, ROWS(options));
-    tcase_add_test(config, options_with_other_than_one_value);
-    tcase_add_test(config, settings_off);
-    tcase_add_test(config, two_blocks);
-    return suite_run(suite);
 }

@@ -24,7 +24,7 @@ static struct ksm_consumer_table table;
 static char sent[ROOM]; /* the lines of the last sample */
 static size_t sent_len;
 
-static void set_up(void) {
+void before_each(void) {
     int fd = memfd_create("lines", MFD_CLOEXEC);
 
     ck_assert_int_ge(fd, 0);
@@ -157,7 +157,7 @@ static void expect_exactly(const char *when, const char *want) {
     ck_assert_msg(strcmp(sent, want) == 0, "%s: got\n%s\nwant\n%s", when, sent, want);
 }
 
-START_TEST(lines) {
+TEST(lines) {
     two_and_others();
     send_table("first");
     expect_exactly(
@@ -172,9 +172,8 @@ START_TEST(lines) {
                       VALUES("service", "getty@tty1", "SET saved = 4096\n")
                           VALUES("other", "other", "SET real = 8\nSET saved = 7\n"));
 }
-END_TEST
 
-START_TEST(what_the_agent_understands) {
+TEST(what_the_agent_understands) {
     two_and_others();
     send_table("first");
     struct protocol_chart *sum = protocol_chart(&agent, "ksm.consumers");
@@ -194,9 +193,8 @@ START_TEST(what_the_agent_understands) {
     for (int i = 0; i < KSM_CONSUMER_KIND_COUNT; i++)
         ck_assert_int_eq(protocol_dimension(sum, ksm_consumer_kinds[i])->value, i + 1);
 }
-END_TEST
 
-START_TEST(values) {
+TEST(values) {
     static const struct {
         int64_t real, saved;
     } rows[] = {
@@ -213,20 +211,18 @@ START_TEST(values) {
     }
     ck_assert_int_eq(protocol_chart(&agent, "ksm.consumer_container_x")->drawn, 1);
 }
-END_TEST
 
 /* Prometheus shows one title for the charts of all. */
-START_TEST(one_title) {
+TEST(one_title) {
     two_and_others();
     send_table("titles");
     ck_assert_int_eq(agent.count, 4);
     for (int i = 1; i < agent.count; i++) /* the first is ksm.consumers */
         ck_assert_str_eq(agent.charts[i].title, agent.charts[1].title);
 }
-END_TEST
 
 /* A kind that is left out is not 0: nobody knows what it saves. */
-START_TEST(kinds_left_out) {
+TEST_TIMES(kinds_left_out, 1 << KSM_CONSUMER_KIND_COUNT) {
     const unsigned excluded = (unsigned)_i;
 
     two_and_others();
@@ -242,9 +238,8 @@ START_TEST(kinds_left_out) {
         }
     }
 }
-END_TEST
 
-START_TEST(interval) {
+TEST(interval) {
     two_and_others();
     consumer_charts_init(&charts, 3600, 0);
     send_table("hourly");
@@ -252,10 +247,9 @@ START_TEST(interval) {
         ck_assert_msg(agent.charts[i].update_every == 3600, "%s: got every %" PRId64 " s",
                       agent.charts[i].id, agent.charts[i].update_every);
 }
-END_TEST
 
 /* No figures: a gap, and no chart comes or goes. */
-START_TEST(invalid_table) {
+TEST(invalid_table) {
     two_and_others();
     table.valid = false;
     send_table("invalid at first");
@@ -275,19 +269,17 @@ START_TEST(invalid_table) {
                       "%s: got drawn %d times, begun %d times, want 1, 2", agent.charts[i].id,
                       agent.charts[i].drawn, agent.charts[i].begun);
 }
-END_TEST
 
-START_TEST(nobody) {
+TEST(nobody) {
     send_table("nobody");
     expect_exactly("nobody", SUM_CHART "BEGIN ksm.consumers\nSET vm = 0\nSET container = 0\n"
                                        "SET service = 0\nSET program = 0\nSET unattributed = 0\n"
                                        "END\n");
 }
-END_TEST
 
 /* ---- coming and going ---- */
 
-START_TEST(one_ends_and_returns) {
+TEST(one_ends_and_returns) {
     two_and_others();
     send_table("first");
     list[0] = list[1];
@@ -309,10 +301,9 @@ START_TEST(one_ends_and_returns) {
     ck_assert_msg(!strstr(sent, "obsolete"), "it is back: got\n%s\nwant nothing obsolete", sent);
     ck_assert_int_eq(begun("ksm.consumer_vm_web-01"), 1);
 }
-END_TEST
 
 /* It saves as before, but others save more. */
-START_TEST(one_drops_out_of_the_top) {
+TEST(one_drops_out_of_the_top) {
     two_and_others();
     send_table("first");
     list[1].shown = false;
@@ -329,9 +320,8 @@ START_TEST(one_drops_out_of_the_top) {
     expect("back in the top", OBSOLETE("program", "bash"));
     expect("back in the top", CHART("service", "getty@tty1"));
 }
-END_TEST
 
-START_TEST(the_others_end_and_return) {
+TEST(the_others_end_and_return) {
     two_and_others();
     send_table("first");
     table.count = 2;
@@ -346,9 +336,8 @@ START_TEST(the_others_end_and_return) {
     send_table("back");
     expect("back", CHART_OTHER VALUES("other", "other", "SET real = 8\nSET saved = 7\n"));
 }
-END_TEST
 
-START_TEST(all_end) {
+TEST(all_end) {
     two_and_others();
     send_table("first");
     table.count = 0;
@@ -359,10 +348,9 @@ START_TEST(all_end) {
     expect("all have ended", SUM_VALUES);
     ck_assert_int_eq((int)charts.count, 0);
 }
-END_TEST
 
 /* What is in the table but not shown draws nothing. */
-START_TEST(not_shown) {
+TEST(not_shown) {
     two_and_others();
     for (size_t i = 0; i < table.count; i++)
         list[i].shown = false;
@@ -370,7 +358,6 @@ START_TEST(not_shown) {
     ck_assert_int_eq(agent.count, 2);
     ck_assert(protocol_chart(&agent, "ksm.consumer_other_other") != NULL);
 }
-END_TEST
 
 /* ---- many ---- */
 
@@ -393,7 +380,7 @@ static void expect_many(const char *when, int count, const char *prefix, int64_t
 }
 
 /* The most that the option allows, and others; then all are replaced at once. */
-START_TEST(two_hundred_and_others) {
+TEST(two_hundred_and_others) {
     enum { SHOWN = CONSUMER_CHARTS - 1 };
 
     many(SHOWN, "a", 1000);
@@ -422,10 +409,9 @@ START_TEST(two_hundred_and_others) {
     ck_assert_msg(last_obsolete && first_new && last_obsolete < first_new,
                   "room is not made before others come");
 }
-END_TEST
 
 /* All 200 replaced by 200 others: there is room for them at once. */
-START_TEST(all_replaced) {
+TEST(all_replaced) {
     enum { SHOWN = CONSUMER_CHARTS - 1 };
 
     many(SHOWN, "a", 1000);
@@ -438,10 +424,9 @@ START_TEST(all_replaced) {
         ck_assert_msg(charts.list[i].is_other || charts.list[i].name.text[0] == 'b',
                       "chart %zu is still of %s", i, charts.list[i].name.text);
 }
-END_TEST
 
 /* More than the option can ask for: those that there is no room for are left out, whole. */
-START_TEST(more_than_there_is_room_for) {
+TEST(more_than_there_is_room_for) {
     many(250, "a", 1000);
     send_table("250");
     ck_assert_int_eq((int)charts.count, CONSUMER_CHARTS);
@@ -451,12 +436,11 @@ START_TEST(more_than_there_is_room_for) {
     for (int i = 0; i < agent.count; i++)
         ck_assert_int_eq(agent.charts[i].begun, 2);
 }
-END_TEST
 
 /* ---- names ---- */
 
 /* The same name in every kind, and a consumer called like the chart of all others. */
-START_TEST(names_of_one_do_not_meet_another) {
+TEST(names_of_one_do_not_meet_another) {
     static const char *const names[] = {"other", "vm", "unattributed", "s", "consumers", "_", "-"};
     size_t n = 0;
 
@@ -485,7 +469,6 @@ START_TEST(names_of_one_do_not_meet_another) {
     expect("one has ended", "BEGIN ksm.consumer_other_other\n");
     expect("one has ended", "BEGIN ksm.consumer_service_other\n");
 }
-END_TEST
 
 static void expect_labels(const struct ksm_name *name) {
     char want[512];
@@ -496,17 +479,16 @@ static void expect_labels(const struct ksm_name *name) {
 }
 
 /* A name with dots, as machines have: the chart's id has them too. */
-START_TEST(dots) {
+TEST(dots) {
     list[0] = consumer(KSM_CONSUMER_vm, "web.example.org", 1, 2);
     table.count = 1;
     write_table("dots");
     expect("dots", CHART("vm", "web.example.org")
                        VALUES("vm", "web.example.org", "SET real = 2\nSET saved = 1\n"));
 }
-END_TEST
 
 /* Names of any bytes, cleaned: every line is one that the agent takes, each has its own chart. */
-START_TEST(any_names) {
+TEST(any_names) {
     enum { ROUNDS = 60, NAMES = 100 };
     static const char pieces[] = "ab'\"\n\r\t =\\/~_\0\xc3\xbc\xff;$`%CHART";
 
@@ -541,10 +523,9 @@ START_TEST(any_names) {
         expect_labels(&list[NAMES - 1].name);
     }
 }
-END_TEST
 
 /* The two of the issue that must not become one. */
-START_TEST(quotes_and_blanks) {
+TEST(quotes_and_blanks) {
     static const char raw[] = "a\"b =c'd";
 
     list[0] = consumer(KSM_CONSUMER_vm, "a_b__c_d", 1, 1);
@@ -555,44 +536,4 @@ START_TEST(quotes_and_blanks) {
     ck_assert_int_eq(agent.count, 3);
     expect_values("quotes and blanks", "ksm.consumer_vm_a_b__c_d", 1, 1);
     expect_values("quotes and blanks", "ksm.consumer_vm_a_b__c_d~4d65cf77", 2, 2);
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("consumer_charts");
-    TCase *few = suite_case(suite, "few");
-    TCase *moves = suite_case(suite, "coming and going");
-    TCase *crowd = suite_case(suite, "many");
-    TCase *names = suite_case(suite, "names");
-
-    printf("test_consumer_charts: KSM_TEST_SEED=%" PRIu64 "\n", suite_seed());
-    fflush(stdout);
-    tcase_add_checked_fixture(few, set_up, NULL);
-    tcase_add_test(few, lines);
-    tcase_add_test(few, what_the_agent_understands);
-    tcase_add_test(few, values);
-    tcase_add_test(few, one_title);
-    tcase_add_loop_test(few, kinds_left_out, 0, 1 << KSM_CONSUMER_KIND_COUNT);
-    tcase_add_test(few, interval);
-    tcase_add_test(few, invalid_table);
-    tcase_add_test(few, nobody);
-
-    tcase_add_checked_fixture(moves, set_up, NULL);
-    tcase_add_test(moves, one_ends_and_returns);
-    tcase_add_test(moves, one_drops_out_of_the_top);
-    tcase_add_test(moves, the_others_end_and_return);
-    tcase_add_test(moves, all_end);
-    tcase_add_test(moves, not_shown);
-
-    tcase_add_checked_fixture(crowd, set_up, NULL);
-    tcase_add_test(crowd, two_hundred_and_others);
-    tcase_add_test(crowd, all_replaced);
-    tcase_add_test(crowd, more_than_there_is_room_for);
-
-    tcase_add_checked_fixture(names, set_up, NULL);
-    tcase_add_test(names, names_of_one_do_not_meet_another);
-    tcase_add_test(names, dots);
-    tcase_add_test(names, any_names);
-    tcase_add_test(names, quotes_and_blanks);
-    return suite_run(suite);
 }

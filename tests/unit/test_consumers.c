@@ -32,7 +32,7 @@ static struct ksm_consumers_report report;
 static int64_t now; /* of the host: ms */
 static int64_t page;
 
-static void set_up(void) {
+void before_each(void) {
     dir = suite_dir();
     page = sysconf(_SC_PAGESIZE);
     now = 5000000;
@@ -42,7 +42,7 @@ static void set_up(void) {
     faults_clear();
 }
 
-static void tear_down(void) {
+void after_each(void) {
     ksm_consumers_close(&c);
 }
 
@@ -161,7 +161,7 @@ static void make_fixture(void) {
     tree_make("tests/fixtures/consumers.tree", dir);
 }
 
-START_TEST(table_by_hand) {
+TEST(table_by_hand) {
     make_fixture();
     begin();
     sample("by hand");
@@ -192,10 +192,9 @@ START_TEST(table_by_hand) {
     ck_assert_int_eq(c.table.unattributed, UNATTRIBUTED_BY_HAND * page);
     ck_assert_int_eq(c.table.other.processes, 0);
 }
-END_TEST
 
 /* Every set of kinds left out: what they save is unattributed, the others' shares stay. */
-START_TEST(kinds_left_out) {
+TEST_TIMES(kinds_left_out, 1 << KSM_CONSUMER_KIND_COUNT) {
     make_fixture();
     options.consumers_exclude = (unsigned)_i;
     begin();
@@ -214,7 +213,6 @@ START_TEST(kinds_left_out) {
             ck_assert_int_eq(got->saved, by_hand[i].saved * page);
     }
 }
-END_TEST
 
 static const struct crowd_process hostile[] = {
     {.pid = 10, .zero = 1, .comm = "qemu-kvm", .cmdline = TEXT("kvm\0-name\0guest=a\"b =c'd\0")},
@@ -229,7 +227,7 @@ static const struct crowd_process hostile[] = {
 };
 
 /* Names that are the same but for what had to be changed are different consumers. */
-START_TEST(hostile_names) {
+TEST(hostile_names) {
     crowd_host(dir, 0, 0, 511);
     for (int i = 0; i < ROWS(hostile); i++)
         crowd_write(dir, &hostile[i]);
@@ -245,10 +243,9 @@ START_TEST(hostile_names) {
     ck_assert_ptr_nonnull(find(vm, "a_b__c_d"));
     ck_assert_ptr_nonnull(find(program, "x_DISABLE"));
 }
-END_TEST
 
 /* RSS counts merged pages, so real is RSS less the share of them; zero pages are not in it. */
-START_TEST(real_memory) {
+TEST(real_memory) {
     static const struct {
         int64_t merging, zero, resident, real;
     } rows[] = {
@@ -275,10 +272,9 @@ START_TEST(real_memory) {
         ksm_consumers_close(&c);
     }
 }
-END_TEST
 
 /* What is not known of one process is not known of its consumer, nor of all others together. */
-START_TEST(resident_not_known) {
+TEST(resident_not_known) {
     options.consumers = 1;
     crowd_host(dir, 0, 0, 100);
     for (int pid = 10; pid < 14; pid++)
@@ -299,10 +295,9 @@ START_TEST(resident_not_known) {
     ck_assert_int_eq(c.table.other.real, -1);
     ck_assert_int_eq(c.table.other.saved, (10 + 11) * page);
 }
-END_TEST
 
 /* A process that could not be read this time does not count with what it had before. */
-START_TEST(not_read_this_time) {
+TEST(not_read_this_time) {
     make_fixture();
     begin();
     sample("all are read");
@@ -314,7 +309,6 @@ START_TEST(not_read_this_time) {
     sample("all are read again");
     ck_assert_int_eq(c.table.unattributed, UNATTRIBUTED_BY_HAND * page);
 }
-END_TEST
 
 /* ---- conservation, by chance ---- */
 
@@ -357,7 +351,7 @@ static void make_crowd(int count, int bits, int names) {
     }
 }
 
-START_TEST(conservation) {
+TEST(conservation) {
     enum { ROUNDS = 200 };
     const char *parent = dir;
 
@@ -386,10 +380,9 @@ START_TEST(conservation) {
         tree_remove(dir);
     }
 }
-END_TEST
 
 /* The largest numbers: all that fits adds up, what does not makes no table. */
-START_TEST(largest_numbers) {
+TEST(largest_numbers) {
     static const struct {
         int64_t sharing, zero;
         bool valid;
@@ -423,7 +416,6 @@ START_TEST(largest_numbers) {
     sample("the largest saving");
     ck_assert_int_eq(c.table.saved, INT64_MAX / page * page);
 }
-END_TEST
 
 /* ---- the top ---- */
 
@@ -457,7 +449,7 @@ static void expect_shown(const char *when, const char *want) {
     ck_assert_msg(strcmp(shown(), want) == 0, "%s: got %s shown, want %s", when, shown(), want);
 }
 
-START_TEST(top) {
+TEST(top) {
     static const int64_t pages[] = {50, 900, 70, 0, 800, 60};
     static const struct {
         int consumers;
@@ -482,10 +474,9 @@ START_TEST(top) {
         ksm_consumers_close(&c);
     }
 }
-END_TEST
 
 /* Among equals it is the name that counts, so that it is the same ones every time. */
-START_TEST(top_of_equals) {
+TEST(top_of_equals) {
     static const int64_t pages[] = {10, 10, 10, 10, 10};
 
     options.consumers = 2;
@@ -496,10 +487,9 @@ START_TEST(top_of_equals) {
         expect_shown("equals", "ab");
     }
 }
-END_TEST
 
 /* Who is shown keeps the place until another saves more than a tenth more. */
-START_TEST(place_is_kept) {
+TEST(place_is_kept) {
     static const struct {
         int64_t a, b;
         const char *shown;
@@ -522,10 +512,9 @@ START_TEST(place_is_kept) {
         expect_shown(when, rows[i].shown);
     }
 }
-END_TEST
 
 /* One at the edge goes up and down by 5 %, or all there do by 4 %: no charts come and go. */
-START_TEST(edge_does_not_alternate) {
+TEST(edge_does_not_alternate) {
     options.consumers = 2;
     for (int i = 0; i < 80; i++) {
         const int64_t one[] = {5000, i % 2 ? 1050 : 950, 1000, 10};
@@ -537,10 +526,9 @@ START_TEST(edge_does_not_alternate) {
         expect_shown("edge", "ac"); /* c was first */
     }
 }
-END_TEST
 
 /* A place that comes free goes to the next; who comes back has no claim to it. */
-START_TEST(place_that_comes_free) {
+TEST(place_that_comes_free) {
     static const int64_t before[] = {1000, 870, 800};
 
     options.consumers = 2;
@@ -557,10 +545,9 @@ START_TEST(place_that_comes_free) {
     sample("b is back");
     expect_shown("b is back with a tenth more at most", "ac");
 }
-END_TEST
 
 /* A sample that fails for a moment does not make anybody lose the place. */
-START_TEST(place_is_kept_over_a_failure) {
+TEST(place_is_kept_over_a_failure) {
     const int64_t before[] = {1000, 900};
     const int64_t after[] = {1000, 1050};
 
@@ -577,9 +564,8 @@ START_TEST(place_is_kept_over_a_failure) {
     sample("after");
     expect_shown("after", "a");
 }
-END_TEST
 
-START_TEST(ended_and_new) {
+TEST(ended_and_new) {
     make_fixture();
     begin();
     sample("all");
@@ -598,10 +584,9 @@ START_TEST(ended_and_new) {
     sample("a newcomer");
     ck_assert_int_eq(find(container, "new")->saved, 6 * page);
 }
-END_TEST
 
 /* Who has opted in has no place in the table before there are pages. */
-START_TEST(opted_in_without_pages) {
+TEST(opted_in_without_pages) {
     static const char text[] = "ksm_rmap_items 0\nksm_zero_pages 0\nksm_merging_pages 0\n"
                                "ksm_process_profit 0\nksm_merge_any: yes\nksm_mergeable: yes\n";
 
@@ -615,10 +600,9 @@ START_TEST(opted_in_without_pages) {
     sample("first pages");
     ck_assert_int_eq((int)c.table.count, ROWS(by_hand) + 1);
 }
-END_TEST
 
 /* A table changes when the next one is published, not before. */
-START_TEST(table_in_the_making) {
+TEST(table_in_the_making) {
     make_fixture();
     begin();
     sample("the first");
@@ -634,7 +618,6 @@ START_TEST(table_in_the_making) {
     ck_assert_msg(!c.table.valid && c.table.trouble[KSM_CONSUMERS_FAILED],
                   "published: got no change");
 }
-END_TEST
 
 /* ---- nothing registered ---- */
 
@@ -649,7 +632,7 @@ static void expect_empty(const char *when) {
                   "%s: got %zu consumers, saved %" PRId64, when, c.table.count, c.table.saved);
 }
 
-START_TEST(nothing_registered) {
+TEST(nothing_registered) {
     make_fixture();
     begin();
     faults_clear();
@@ -659,10 +642,9 @@ START_TEST(nothing_registered) {
     }
     ck_assert_msg(calls_made() == 0, "got %d files looked at, want none", calls_made());
 }
-END_TEST
 
 /* KSM is emptied, and used again later. */
-START_TEST(registered_no_more) {
+TEST(registered_no_more) {
     int files = suite_open_files();
 
     make_fixture();
@@ -678,9 +660,8 @@ START_TEST(registered_no_more) {
     sample("registered again");
     ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
 }
-END_TEST
 
-START_TEST(whether_registered) {
+TEST(whether_registered) {
     static const char *const names[] = {"pages_shared", "pages_sharing", "ksm_zero_pages",
                                         "pages_unshared", "pages_volatile"};
     static const struct {
@@ -710,7 +691,6 @@ START_TEST(whether_registered) {
     begin();
     ck_assert_msg(!ksm_consumers_registered(&c, now), "no ksm_zero_pages: got registered");
 }
-END_TEST
 
 /* ---- troubles ---- */
 
@@ -751,7 +731,7 @@ static void failing_sample(const char *when) {
     ck_assert_msg(!c.table.valid, "%s: got a valid table", when);
 }
 
-START_TEST(all_well) {
+TEST(all_well) {
     make_fixture();
     begin();
     expect_silence("at the beginning");
@@ -760,10 +740,9 @@ START_TEST(all_well) {
         expect_silence("all well");
     }
 }
-END_TEST
 
 /* A kernel that tells nothing of processes: told once. */
-START_TEST(unknown) {
+TEST(unknown) {
     make_fixture();
     tree_unlink(dir, "proc/self/ksm_stat");
     crowd_remove_file(dir, 1, "ksm_stat");
@@ -772,7 +751,6 @@ START_TEST(unknown) {
     expect_one("at the beginning", false, "5.19"); /* no fault of anybody */
     expect_silence("later");
 }
-END_TEST
 
 static void set_mode(int pid, mode_t mode) {
     char path[PATH_MAX];
@@ -783,7 +761,7 @@ static void set_mode(int pid, mode_t mode) {
 }
 
 /* Others' processes may not be read: what they save is unattributed, and the remedy is named. */
-START_TEST(denied) {
+TEST(denied) {
     make_fixture();
     set_mode(100, 0);
     set_mode(101, 0);
@@ -804,10 +782,9 @@ START_TEST(denied) {
     expect_one("readable again", false, "can be read");
     ck_assert_int_eq(c.table.unattributed, UNATTRIBUTED_BY_HAND * page);
 }
-END_TEST
 
 /* Why they may not be read decides what is advised. */
-START_TEST(reasons_of_denial) {
+TEST(reasons_of_denial) {
     static const struct {
         int err;
         bool capable;
@@ -832,9 +809,8 @@ START_TEST(reasons_of_denial) {
         ksm_consumers_close(&c);
     }
 }
-END_TEST
 
-START_TEST(hidden) {
+TEST(hidden) {
     make_fixture();
     begin();
     sample("all can be seen");
@@ -848,7 +824,6 @@ START_TEST(hidden) {
     sample("seen again");
     expect_one("seen again", false, "no processes any more");
 }
-END_TEST
 
 static void claim(int64_t pages) {
     crowd_write(dir, &(const struct crowd_process){
@@ -856,7 +831,7 @@ static void claim(int64_t pages) {
 }
 
 /* The host has 100000 merged pages mapped. Over 1 % too many in six samples running is told. */
-START_TEST(excess) {
+TEST(excess) {
     crowd_host(dir, 50000, 50000, 0);
     claim(100000);
     begin();
@@ -893,7 +868,6 @@ START_TEST(excess) {
     sample("none");
     expect_one("none", false, "agree");
 }
-END_TEST
 
 /* Programs that change their names all the time, and one that saves most and does not. */
 enum { RENAMED = 30, SHOWN = 20 };
@@ -929,7 +903,7 @@ static int add_shown(struct ksm_name *seen, int count, int most) {
 
 /* Of new names so many are shown at once, then one a minute: it is told once when that begins, and
  * once when it is over. */
-START_TEST(names_without_end) {
+TEST(names_without_end) {
     enum { SAMPLES = 120, AT_ONCE = SHOWN + KSM_NEWCOMERS_HOUR };
     static struct ksm_name seen[AT_ONCE + SAMPLES];
     int count = 0, held_back = 0;
@@ -968,10 +942,9 @@ START_TEST(names_without_end) {
     sample("names stay"); /* check_table: as many are shown as there may be */
     expect_silence("names stay");
 }
-END_TEST
 
 /* The host's files, one by one, with things in them that are no figures. */
-START_TEST(bad_host_files) {
+TEST(bad_host_files) {
     static const struct {
         const char *file;
         const char *text;
@@ -1015,11 +988,10 @@ START_TEST(bad_host_files) {
         ksm_consumers_close(&c);
     }
 }
-END_TEST
 
 /* Files that are missing: looked for again within a minute. ksm_zero_pages is missing before 6.6.
  */
-START_TEST(missing_host_files) {
+TEST(missing_host_files) {
     static const struct {
         const char *file;
         bool valid;
@@ -1049,9 +1021,8 @@ START_TEST(missing_host_files) {
         ksm_consumers_close(&c);
     }
 }
-END_TEST
 
-START_TEST(proc_cannot_be_walked) {
+TEST(proc_cannot_be_walked) {
     make_fixture();
     begin();
     faults_fail(FAULTS_OPENDIR, NULL, 0, EACCES);
@@ -1064,9 +1035,8 @@ START_TEST(proc_cannot_be_walked) {
     expect_one("there again", false, "again");
     ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
 }
-END_TEST
 
-START_TEST(closing) {
+TEST(closing) {
     int files = suite_open_files();
 
     make_fixture();
@@ -1080,10 +1050,9 @@ START_TEST(closing) {
     ksm_consumers_close(&c);
     ck_assert_int_eq(suite_open_files(), files);
 }
-END_TEST
 
 /* The real host, whatever it has: the sums are exact and nothing is left open. */
-START_TEST(live) {
+TEST(live) {
     int files = suite_open_files();
 
     ksm_options_init(&options);
@@ -1099,59 +1068,4 @@ START_TEST(live) {
         sample("live");
     ksm_consumers_close(&c);
     ck_assert_int_eq(suite_open_files(), files);
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("consumers");
-    TCase *table = suite_case(suite, "table");
-    TCase *first = suite_case(suite, "top");
-    TCase *nothing = suite_case(suite, "nothing registered");
-    TCase *troubles = suite_case(suite, "troubles");
-    TCase *others = suite_case(suite, "others");
-
-    printf("test_consumers: KSM_TEST_SEED=%" PRIu64 "\n", suite_seed());
-    fflush(stdout);
-    tcase_add_checked_fixture(table, set_up, tear_down);
-    tcase_add_test(table, table_by_hand);
-    tcase_add_loop_test(table, kinds_left_out, 0, 1 << KSM_CONSUMER_KIND_COUNT);
-    tcase_add_test(table, hostile_names);
-    tcase_add_test(table, real_memory);
-    tcase_add_test(table, resident_not_known);
-    tcase_add_test(table, not_read_this_time);
-    tcase_add_test(table, conservation);
-    tcase_add_test(table, largest_numbers);
-
-    tcase_add_checked_fixture(first, set_up, tear_down);
-    tcase_add_test(first, top);
-    tcase_add_test(first, top_of_equals);
-    tcase_add_test(first, place_is_kept);
-    tcase_add_test(first, edge_does_not_alternate);
-    tcase_add_test(first, place_that_comes_free);
-    tcase_add_test(first, place_is_kept_over_a_failure);
-    tcase_add_test(first, ended_and_new);
-    tcase_add_test(first, opted_in_without_pages);
-    tcase_add_test(first, table_in_the_making);
-
-    tcase_add_checked_fixture(nothing, set_up, tear_down);
-    tcase_add_test(nothing, nothing_registered);
-    tcase_add_test(nothing, registered_no_more);
-    tcase_add_test(nothing, whether_registered);
-
-    tcase_add_checked_fixture(troubles, set_up, tear_down);
-    tcase_add_test(troubles, all_well);
-    tcase_add_test(troubles, unknown);
-    tcase_add_test(troubles, denied);
-    tcase_add_test(troubles, reasons_of_denial);
-    tcase_add_test(troubles, hidden);
-    tcase_add_test(troubles, excess);
-    tcase_add_test(troubles, names_without_end);
-    tcase_add_test(troubles, bad_host_files);
-    tcase_add_test(troubles, missing_host_files);
-    tcase_add_test(troubles, proc_cannot_be_walked);
-
-    tcase_add_checked_fixture(others, set_up, tear_down);
-    tcase_add_test(others, closing);
-    tcase_add_test(others, live);
-    return suite_run(suite);
 }

@@ -105,31 +105,30 @@ static const struct {
     {TEXT("gr\xfcn"), "gr_n~"},
 };
 
-START_TEST(one_name) {
-    const char *want = rows[_i].want;
+TEST_ROWS(one_name, rows) {
+    const char *want = row->want;
     size_t want_len = strlen(want);
     char text[KSM_NAME_SIZE];
 
     /* At the end of readable memory; then a copy that a sanitizer watches the start of, too. */
-    ksm_name_clean(suite_guarded(rows[_i].raw, rows[_i].len), rows[_i].len, text);
-    char *copy = malloc(rows[_i].len + 1);
-    memcpy(copy, rows[_i].raw, rows[_i].len + 1);
-    ksm_name_clean(copy, rows[_i].len, text);
+    ksm_name_clean(suite_guarded(row->raw, row->len), row->len, text);
+    char *copy = malloc(row->len + 1);
+    memcpy(copy, row->raw, row->len + 1);
+    ksm_name_clean(copy, row->len, text);
     free(copy);
     const char *bad = crowd_bad_name(text);
-    ck_assert_msg(!bad, "%s: got %s: %s", suite_quote(rows[_i].raw, rows[_i].len),
+    ck_assert_msg(!bad, "%s: got %s: %s", suite_quote(row->raw, row->len),
                   suite_quote(text, strlen(text)), bad);
     bool marked = want[want_len - 1] == '~';
     ck_assert_msg(strncmp(text, want, want_len) == 0 && strlen(text) == want_len + (marked ? 8 : 0),
-                  "%s: got %s, want %s%s", suite_quote(rows[_i].raw, rows[_i].len),
+                  "%s: got %s, want %s%s", suite_quote(row->raw, row->len),
                   suite_quote(text, strlen(text)), suite_quote(want, want_len),
                   marked ? " and 8 digits" : "");
 }
-END_TEST
 
 /* The same name on every machine and for ever, or what was recorded under it would be another's:
  * 64-bit FNV-1a, its halves combined by exclusive or. */
-START_TEST(hash_is_fnv1a) {
+TEST(hash_is_fnv1a) {
     static const struct {
         const char *raw;
         size_t len;
@@ -147,12 +146,11 @@ START_TEST(hash_is_fnv1a) {
         ck_assert_str_eq(text, known[i].want);
     }
 }
-END_TEST
 
 /* ---- lengths ---- */
 
 /* Names of one-byte characters up to 5000 bytes: whole up to 103, else 94 and the mark. */
-START_TEST(long_names) {
+TEST(long_names) {
     enum { MOST = 5000, ROOM = KSM_NAME_SIZE - 1, MARK = 9 };
     static char raw[MOST];
     char text[KSM_NAME_SIZE];
@@ -166,10 +164,9 @@ START_TEST(long_names) {
              kept);
     }
 }
-END_TEST
 
 /* A user's mark is never cut, be it the longest one; what follows it has less room. */
-START_TEST(long_names_of_a_user) {
+TEST(long_names_of_a_user) {
     enum { MOST = 5000, ROOM = KSM_NAME_SIZE - 1, MARK = 9 };
     static const char user[] = "user-4294967294:";
     static char raw[MOST];
@@ -185,10 +182,9 @@ START_TEST(long_names_of_a_user) {
              "%zu bytes: got %s, want %zu kept", len, text, kept);
     }
 }
-END_TEST
 
 /* Characters of several bytes are never cut in two, wherever the end falls. */
-START_TEST(cut_between_characters) {
+TEST(cut_between_characters) {
     static const char *const characters[] = {"ü", "ツ", "😀", " "};
 
     for (int c = 0; c < ROWS(characters); c++) {
@@ -219,7 +215,6 @@ START_TEST(cut_between_characters) {
         }
     }
 }
-END_TEST
 
 /* ---- two names never become one ---- */
 
@@ -341,26 +336,25 @@ static const struct {
     {"pieces of UTF-8", pieces},
 };
 
-START_TEST(names_stay_different) {
+TEST_ROWS(names_stay_different, makers) {
     enum { COUNT = 2000, IMITATED = 3 };
     static struct named list[COUNT * IMITATED];
 
     for (size_t i = 0; i < COUNT * IMITATED; i++) {
         if (i < COUNT)
-            makers[_i].make(&list[i]);
+            row->make(&list[i]);
         else
             imitate(&list[i], &list[i - COUNT]);
         list[i].user = below(ROWS(users));
         clean(&list[i]);
     }
-    expect_all_differ(list, COUNT * IMITATED, makers[_i].name);
+    expect_all_differ(list, COUNT * IMITATED, row->name);
     as_netdata_shows(list, COUNT * IMITATED);
-    expect_all_differ(list, COUNT * IMITATED, makers[_i].name);
+    expect_all_differ(list, COUNT * IMITATED, row->name);
 }
-END_TEST
 
 /* All names of one byte, and all of two of which the first is ASCII. */
-START_TEST(all_short_names_stay_different) {
+TEST(all_short_names_stay_different) {
     static struct named list[1 + 256 + 128 * 256];
     size_t count = 0;
 
@@ -377,16 +371,15 @@ START_TEST(all_short_names_stay_different) {
     as_netdata_shows(list, count);
     expect_all_differ(list, count, "short names");
 }
-END_TEST
 
 /* What is clean and bears no mark stays as it is; what bears one is marked again, as it looks
  * marked. */
-START_TEST(cleaning_twice) {
+TEST_ROWS(cleaning_twice, makers) {
     enum { COUNT = 5000 };
 
     for (int i = 0; i < COUNT; i++) {
         struct named once = {.user = 0}, twice = {.user = 0};
-        makers[_i].make(&once);
+        row->make(&once);
         clean(&once);
         twice.len = strlen(once.text);
         memcpy(twice.raw, once.text, twice.len);
@@ -400,36 +393,14 @@ START_TEST(cleaning_twice) {
                  suite_quote(once.raw, once.len), once.text);
     }
 }
-END_TEST
 
-START_TEST(the_same_again) {
+TEST_ROWS(the_same_again, makers) {
     struct named a = {.user = 0}, b;
 
-    makers[_i].make(&a);
+    row->make(&a);
     clean(&a);
     b = a;
     memset(b.text, '?', sizeof(b.text));
     clean(&b);
     ck_assert_str_eq(a.text, b.text);
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("clean");
-    TCase *names = suite_case(suite, "names");
-    TCase *lengths = suite_case(suite, "lengths");
-    TCase *chance = suite_case(suite, "by chance");
-
-    printf("test_clean: KSM_TEST_SEED=%" PRIu64 "\n", suite_seed());
-    fflush(stdout);
-    tcase_add_loop_test(names, one_name, 0, ROWS(rows));
-    tcase_add_test(names, hash_is_fnv1a);
-    tcase_add_test(lengths, long_names);
-    tcase_add_test(lengths, long_names_of_a_user);
-    tcase_add_test(lengths, cut_between_characters);
-    tcase_add_loop_test(chance, names_stay_different, 0, ROWS(makers));
-    tcase_add_test(chance, all_short_names_stay_different);
-    tcase_add_loop_test(chance, cleaning_twice, 0, ROWS(makers));
-    tcase_add_loop_test(chance, the_same_again, 0, ROWS(makers));
-    return suite_run(suite);
 }

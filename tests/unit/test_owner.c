@@ -311,14 +311,13 @@ static size_t fill_in(const char *form, const char *path, char *cgroup) {
     return len;
 }
 
-START_TEST(paths) {
+TEST_ROWS(paths, path_rows) {
     for (int form = 0; form < ROWS(forms); form++) {
         char cgroup[4096];
-        fill_in(forms[form], path_rows[_i].cgroup, cgroup);
-        check(&path_rows[_i], cgroup);
+        fill_in(forms[form], row->cgroup, cgroup);
+        check(row, cgroup);
     }
 }
-END_TEST
 
 /* ---- which of the lines ---- */
 
@@ -351,10 +350,9 @@ static const struct row line_rows[] = {
     {"a line of words", "what is this.service\n", NGINX, program, "nginx"},
 };
 
-START_TEST(lines) {
-    check(&line_rows[_i], line_rows[_i].cgroup);
+TEST_ROWS(lines, line_rows) {
+    check(row, row->cgroup);
 }
-END_TEST
 
 /* ---- virtual machines ---- */
 
@@ -514,10 +512,9 @@ static const struct row vm_rows[] = {
      program, "ch-remote"},
 };
 
-START_TEST(machines) {
-    check(&vm_rows[_i], vm_rows[_i].cgroup);
+TEST_ROWS(machines, vm_rows) {
+    check(row, row->cgroup);
 }
-END_TEST
 
 /* ---- programs ---- */
 
@@ -541,30 +538,27 @@ static const struct {
     {TEXT("kworker/0:1-events_freezable_power_\n"), TEXT("kworker/0:1-events_freezable_power_")},
 };
 
-START_TEST(programs) {
+TEST_ROWS(programs, comm_rows) {
     const struct ksm_identity identity = {
-        .comm = suite_guarded(comm_rows[_i].comm, comm_rows[_i].len),
-        .comm_len = comm_rows[_i].len,
+        .comm = suite_guarded(row->comm, row->len),
+        .comm_len = row->len,
     };
     struct ksm_name name;
     char want[KSM_NAME_SIZE];
 
     ksm_owner_of(&identity, &name);
-    ksm_name_clean(comm_rows[_i].name, comm_rows[_i].name_len, want);
+    ksm_name_clean(row->name, row->name_len, want);
     ck_assert_msg(name.kind == program && strcmp(name.text, want) == 0,
-                  "%s: got %s %s, want program %s",
-                  suite_quote(comm_rows[_i].comm, comm_rows[_i].len), ksm_consumer_kinds[name.kind],
-                  name.text, want);
+                  "%s: got %s %s, want program %s", suite_quote(row->comm, row->len),
+                  ksm_consumer_kinds[name.kind], name.text, want);
 }
-END_TEST
 
-START_TEST(words_of_the_kinds) {
+TEST(words_of_the_kinds) {
     ck_assert_str_eq(ksm_consumer_kinds[vm], "vm");
     ck_assert_str_eq(ksm_consumer_kinds[container], "container");
     ck_assert_str_eq(ksm_consumer_kinds[service], "service");
     ck_assert_str_eq(ksm_consumer_kinds[program], "program");
 }
-END_TEST
 
 /* ---- hostile ---- */
 
@@ -602,16 +596,15 @@ static void swallow_copies(const char *what, const char *cgroup, size_t cgroup_l
     free((void *)(uintptr_t)c);
 }
 
-START_TEST(nothing_at_all) {
+TEST(nothing_at_all) {
     swallow("NULL", NULL, 0, NULL, 0, NULL, 0);
     swallow_copies("empty", "", 0, "", 0, "", 0);
     swallow("a machine without anything else", NULL, 0, TEXT("kvm"), NULL, 0);
     swallow("a machine of nothing", "0::/", 4, TEXT("kvm\0-name\0"), "", 0);
 }
-END_TEST
 
 /* Every text that ends at every byte of it, as if it were cut off there. */
-START_TEST(cut_off) {
+TEST(cut_off) {
     for (int i = 0; i < ROWS(vm_rows); i++)
         for (size_t len = 0; len <= vm_rows[i].cmdline_len; len++)
             swallow_copies(vm_rows[i].what, vm_rows[i].cgroup, strlen(vm_rows[i].cgroup),
@@ -623,7 +616,6 @@ START_TEST(cut_off) {
             swallow_copies(path_rows[i].what, cgroup, len, "", 0, "x\n", 2);
     }
 }
-END_TEST
 
 static const struct {
     const char *what;
@@ -654,34 +646,32 @@ static const struct {
     {"first bytes of long characters", TEXT(""), '\xf0', ""},
 };
 
-START_TEST(very_long) {
+TEST_ROWS(very_long, long_rows) {
     enum { MOST = 9000 };
     static const size_t sizes[] = {1, 63, 255, 256, 257, 4095, 4096, 4097, 8191, 8192, MOST - 100};
-    const char *before = long_rows[_i].before;
-    size_t before_len = long_rows[_i].before_len;
+    const char *before = row->before;
+    size_t before_len = row->before_len;
 
     for (int i = 0; i < ROWS(sizes); i++) {
         char text[MOST];
         memcpy(text, before, before_len);
-        memset(text + before_len, long_rows[_i].fill, sizes[i]);
-        memcpy(text + before_len + sizes[i], long_rows[_i].after, strlen(long_rows[_i].after));
-        size_t len = before_len + sizes[i] + strlen(long_rows[_i].after);
-        swallow_copies(long_rows[_i].what, text, len, text, len, text, len);
-        swallow_copies(long_rows[_i].what, text, len, TEXT("kvm\0-name"), text, len);
+        memset(text + before_len, row->fill, sizes[i]);
+        memcpy(text + before_len + sizes[i], row->after, strlen(row->after));
+        size_t len = before_len + sizes[i] + strlen(row->after);
+        swallow_copies(row->what, text, len, text, len, text, len);
+        swallow_copies(row->what, text, len, TEXT("kvm\0-name"), text, len);
     }
 }
-END_TEST
 
-START_TEST(one_byte) {
+TEST(one_byte) {
     for (int c = 0; c < 256; c++) {
         const char byte = (char)c;
         swallow_copies("one byte", &byte, 1, &byte, 1, &byte, 1);
     }
 }
-END_TEST
 
 /* Pieces of what is known in any order, with bytes of chance between them. */
-START_TEST(by_chance) {
+TEST(by_chance) {
     enum { ROUNDS = 30000 };
     static const char *const parts[] = {
         "0::",
@@ -747,7 +737,6 @@ START_TEST(by_chance) {
         swallow_copies("by chance", text[0], len[0], text[1], len[1], text[2], len[2]);
     }
 }
-END_TEST
 
 /* ---- two never become one ---- */
 
@@ -758,7 +747,7 @@ static void named(const char *cmdline, size_t len, struct ksm_name *name) {
 }
 
 /* Names of machines that differ in one byte only, wherever it is. */
-START_TEST(long_names_stay_different) {
+TEST(long_names_stay_different) {
     enum { MOST = 6000 };
     static const char start[] = "kvm\0-name\0guest=";
     static char text[sizeof(start) - 1 + MOST];
@@ -776,10 +765,9 @@ START_TEST(long_names_stay_different) {
              b.text);
     }
 }
-END_TEST
 
 /* A name without a mark of a user, which looks as if it had one: nobody takes a user's place. */
-START_TEST(users_keep_their_names) {
+TEST(users_keep_their_names) {
     static const struct row same[] = {
         {"a service", V2("/system.slice/user-1000:web.service"), NGINX, service, ""},
         {"an escaped service", V2("/system.slice/user-1000\\x3aweb.service"), NGINX, service, ""},
@@ -795,10 +783,9 @@ START_TEST(users_keep_their_names) {
         check(&row, row.cgroup);
     }
 }
-END_TEST
 
 /* The order of the texts: a machine's name is not taken for a container's. */
-START_TEST(kinds_keep_names_apart) {
+TEST(kinds_keep_names_apart) {
     static const struct row same[] = {
         {"vm", "", TEXT("kvm\0-name\0web\0"), "web\n", vm, "web"},
         {"container", V2("/lxc.payload.web"), TEXT("web\0"), "web\n", container, "web"},
@@ -808,30 +795,4 @@ START_TEST(kinds_keep_names_apart) {
 
     for (int i = 0; i < ROWS(same); i++)
         check(&same[i], same[i].cgroup);
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("name");
-    TCase *cgroups = suite_case(suite, "cgroups");
-    TCase *machine = suite_case(suite, "machines");
-    TCase *comm = suite_case(suite, "programs");
-    TCase *hostile = suite_case(suite, "hostile");
-
-    printf("test_name: KSM_TEST_SEED=%llu\n", (unsigned long long)suite_seed());
-    fflush(stdout);
-    tcase_add_loop_test(cgroups, paths, 0, ROWS(path_rows));
-    tcase_add_loop_test(cgroups, lines, 0, ROWS(line_rows));
-    tcase_add_loop_test(machine, machines, 0, ROWS(vm_rows));
-    tcase_add_loop_test(comm, programs, 0, ROWS(comm_rows));
-    tcase_add_test(comm, words_of_the_kinds);
-    tcase_add_test(comm, kinds_keep_names_apart);
-    tcase_add_test(comm, users_keep_their_names);
-    tcase_add_test(hostile, nothing_at_all);
-    tcase_add_test(hostile, cut_off);
-    tcase_add_loop_test(hostile, very_long, 0, ROWS(long_rows));
-    tcase_add_test(hostile, one_byte);
-    tcase_add_test(hostile, by_chance);
-    tcase_add_test(hostile, long_names_stay_different);
-    return suite_run(suite);
 }

@@ -153,11 +153,9 @@ static void expect(const char *name, parse_fn *parse, const struct row *row, int
                   suite_status(want_status), want);
 }
 
-TEST_TIMES(numbers, ROWS(forms)) {
-    const struct form *form = &forms[_i];
-
-    for (const struct row *row = form->rows; row < form->rows + form->count; row++)
-        expect(form->name, form->parse, row, row->status, row->value);
+TEST_ROWS(numbers, forms) {
+    for (int i = 0; i < row->count; i++)
+        expect(row->name, row->parse, &row->rows[i], row->rows[i].status, row->rows[i].value);
 }
 
 TEST(negative_numbers) {
@@ -202,8 +200,7 @@ static const struct field_row {
     NONE(""), NONE("first 4\n"), NONE("first 4\ncow_k"), NONE("first 4\ncow_ksm"),
     CUT("first 4\ncow_ksm "), CUT("first 4\ncow_ksm 5"), CUT("first 4\ncow_ksm 54321")};
 
-TEST_TIMES(fields, ROWS(field_rows)) {
-    const struct field_row *row = &field_rows[_i];
+TEST_ROWS(fields, field_rows) {
     const char *field = NULL;
     size_t len = 0;
     int status = parse_field(suite_guarded(row->text, row->len), row->len, row->key, &field, &len);
@@ -254,8 +251,7 @@ static bool same_stat(const struct parse_stat *got, const struct parse_stat *wan
            got->stime == want->stime && got->started == want->started;
 }
 
-TEST_TIMES(stats, ROWS(stat_rows)) {
-    const struct stat_row *row = &stat_rows[_i];
+TEST_ROWS(stats, stat_rows) {
     const char *quoted = suite_quote(row->text, row->len);
     struct parse_stat before, got;
 

@@ -30,13 +30,13 @@
 static const char *dir; /* of the running test */
 static struct ksm_processes p;
 
-static void set_up(void) {
+void before_each(void) {
     dir = suite_dir();
     crowd_begin(dir);
     faults_clear();
 }
 
-static void tear_down(void) {
+void after_each(void) {
     ksm_processes_clear(&p);
     ck_assert_msg(p.count == 0 && p.kept == 0, "cleared: got %zu processes, %d descriptors",
                   p.count, p.kept);
@@ -163,39 +163,35 @@ static void write_or_remove(const char *pid, const char *name, const char *text,
         tree_unlink(dir, path);
 }
 
-START_TEST(kernels) {
+TEST_ROWS(kernels, kernel_rows) {
     static const char no_part[] = "ksm_rmap_items 0\n";
 
-    write_or_remove("self", "ksm_stat", kernel_rows[_i].stat ? no_part : NULL,
-                    kernel_rows[_i].stat ? sizeof(no_part) - 1 : 0);
-    write_or_remove("self", "ksm_merging_pages", kernel_rows[_i].merging_pages ? "0\n" : NULL,
-                    kernel_rows[_i].merging_pages ? 2 : 0);
+    write_or_remove("self", "ksm_stat", row->stat ? no_part : NULL,
+                    row->stat ? sizeof(no_part) - 1 : 0);
+    write_or_remove("self", "ksm_merging_pages", row->merging_pages ? "0\n" : NULL,
+                    row->merging_pages ? 2 : 0);
     write_or_remove("1", "ksm_stat", NULL, 0);
     write_or_remove("1", "ksm_merging_pages", NULL, 0);
-    write_or_remove("42", "ksm_stat", kernel_rows[_i].stat, kernel_rows[_i].stat_len);
-    write_or_remove("42", "ksm_merging_pages", kernel_rows[_i].merging_pages,
-                    kernel_rows[_i].merging_pages_len);
+    write_or_remove("42", "ksm_stat", row->stat, row->stat_len);
+    write_or_remove("42", "ksm_merging_pages", row->merging_pages, row->merging_pages_len);
     write_or_remove("42", "statm", STATM);
     init(0);
-    ck_assert_msg(p.source == kernel_rows[_i].source, "%s: got source %u, want %u",
-                  kernel_rows[_i].kernel, (unsigned)p.source, (unsigned)kernel_rows[_i].source);
+    ck_assert_msg(p.source == row->source, "%s: got source %u, want %u", row->kernel,
+                  (unsigned)p.source, (unsigned)row->source);
     for (int round = 0; round < 3; round++) {
         look();
-        if (!kernel_rows[_i].listed) {
-            expect_list(kernel_rows[_i].kernel, NULL, 0);
+        if (!row->listed) {
+            expect_list(row->kernel, NULL, 0);
             continue;
         }
-        EXPECT_LIST(kernel_rows[_i].kernel, 42);
-        expect_counts(kernel_rows[_i].kernel, &p.list[0], kernel_rows[_i].merging,
-                      kernel_rows[_i].zero, kernel_rows[_i].rmap_items, 700);
+        EXPECT_LIST(row->kernel, 42);
+        expect_counts(row->kernel, &p.list[0], row->merging, row->zero, row->rmap_items, 700);
         ck_assert_int_eq((int)p.list[0].mapped, 30);
         ck_assert_msg(ksm_process_takes_part(&p.list[0]) ==
-                          (kernel_rows[_i].rmap_items > 0 || kernel_rows[_i].zero > 0 ||
-                           kernel_rows[_i].merging > 0),
-                      "%s: wrong about whether it takes part", kernel_rows[_i].kernel);
+                          (row->rmap_items > 0 || row->zero > 0 || row->merging > 0),
+                      "%s: wrong about whether it takes part", row->kernel);
     }
 }
-END_TEST
 
 #define COUNTS "ksm_rmap_items %s\nksm_zero_pages 0\nksm_merging_pages 0\nksm_process_profit 0\n"
 
@@ -223,8 +219,8 @@ static void write_opted_in(int pid, char says, bool takes_part) {
     crowd_file(dir, pid, "ksm_stat", text, (size_t)len);
 }
 
-START_TEST(who_has_opted_in) {
-    const char *says = opted_in_rows[_i].says;
+TEST_ROWS(who_has_opted_in, opted_in_rows) {
+    const char *says = row->says;
 
     crowd_remove(dir, 1);
     for (int i = 0; i < 3; i++) {
@@ -235,9 +231,9 @@ START_TEST(who_has_opted_in) {
     ck_assert_int_eq(p.opted_in, -1);
     for (int round = 0; round < 3; round++) {
         look();
-        ck_assert_msg(p.opted_in == opted_in_rows[_i].opted_in,
+        ck_assert_msg(p.opted_in == row->opted_in,
                       "%s, round %d: got %" PRId64 " opted in, want %" PRId64, says, round,
-                      p.opted_in, opted_in_rows[_i].opted_in);
+                      p.opted_in, row->opted_in);
         int listed = 1 + (says[1] == 'y') + (says[2] == 'y');
         ck_assert_msg((int)p.count == listed, "%s, round %d: got %zu on the list, want %d", says,
                       round, p.count, listed);
@@ -245,10 +241,9 @@ START_TEST(who_has_opted_in) {
     ksm_processes_clear(&p);
     ck_assert_int_eq(p.opted_in, -1);
 }
-END_TEST
 
 /* In a tree that is not the reader's own /proc there may be no self, or it leads nowhere. */
-START_TEST(source_by_process_1) {
+TEST(source_by_process_1) {
     tree_unlink(dir, "proc/self/ksm_stat");
     tree_unlink(dir, "proc/self");
     init(0);
@@ -260,9 +255,8 @@ START_TEST(source_by_process_1) {
     init(0);
     ck_assert_int_eq(p.source, KSM_PROCESS_NOTHING);
 }
-END_TEST
 
-START_TEST(init_opens_nothing) {
+TEST(init_opens_nothing) {
     int files = suite_open_files();
 
     add_somebody(42);
@@ -272,7 +266,6 @@ START_TEST(init_opens_nothing) {
     ck_assert_int_eq(suite_open_files(), files);
     ck_assert_ptr_null(p.list);
 }
-END_TEST
 
 /* ---- what is in the files ---- */
 
@@ -336,51 +329,49 @@ static const struct {
     {"comm", TEXT(""), true, 4200},
 };
 
-START_TEST(bad_texts) {
-    const char *text = suite_quote(bad_rows[_i].text, bad_rows[_i].len);
+TEST_ROWS(bad_texts, bad_rows) {
+    const char *text = suite_quote(row->text, row->len);
 
     add_somebody(42);
-    crowd_file(dir, 42, bad_rows[_i].file, bad_rows[_i].text, bad_rows[_i].len);
+    crowd_file(dir, 42, row->file, row->text, row->len);
     init(0);
     for (int round = 0; round < 2; round++) {
         look();
-        ck_assert_msg((int)p.count == bad_rows[_i].listed, "%s %s: got %zu processes, want %d",
-                      bad_rows[_i].file, text, p.count, bad_rows[_i].listed);
-        if (bad_rows[_i].listed)
-            expect_counts(text, &p.list[0], 420, 42, 840, bad_rows[_i].resident);
+        ck_assert_msg((int)p.count == row->listed, "%s %s: got %zu processes, want %d", row->file,
+                      text, p.count, row->listed);
+        if (row->listed)
+            expect_counts(text, &p.list[0], 420, 42, 840, row->resident);
     }
 }
-END_TEST
 
 /* The same, from one reading to the next: the old counts mean nothing any more. */
-START_TEST(texts_that_go_bad) {
-    bool is_counts = strcmp(bad_rows[_i].file, "ksm_stat") == 0;
-    const char *text = suite_quote(bad_rows[_i].text, bad_rows[_i].len);
+TEST_ROWS(texts_that_go_bad, bad_rows) {
+    bool is_counts = strcmp(row->file, "ksm_stat") == 0;
+    const char *text = suite_quote(row->text, row->len);
 
     add_somebody(42);
     init(0);
     look();
     EXPECT_LIST("good", 42);
-    crowd_file(dir, 42, bad_rows[_i].file, bad_rows[_i].text, bad_rows[_i].len);
+    crowd_file(dir, 42, row->file, row->text, row->len);
     look();
-    if (is_counts && bad_rows[_i].len > 0) {
+    if (is_counts && row->len > 0) {
         ck_assert_msg(p.count == 0 || p.list[0].status != 0,
                       "%s: got status 0 and %" PRId64 " merging", text, p.list[0].merging);
-    } else if (is_counts || strcmp(bad_rows[_i].file, "stat") == 0) {
+    } else if (is_counts || strcmp(row->file, "stat") == 0) {
         expect_list(text, NULL, 0); /* a zombie; or another process, as far as can be told */
     } else {
         EXPECT_LIST(text, 42);
-        expect_counts(text, &p.list[0], 420, 42, 840, bad_rows[_i].resident);
+        expect_counts(text, &p.list[0], 420, 42, 840, row->resident);
     }
     add_somebody(42);
     look();
     EXPECT_LIST("good again", 42);
     expect_counts("good again", &p.list[0], 420, 42, 840, 4200);
 }
-END_TEST
 
 /* Any file may be missing: it went with the process, or this kernel has none. */
-START_TEST(missing_files) {
+TEST(missing_files) {
     static const struct {
         const char *file;
         bool listed;
@@ -411,7 +402,6 @@ START_TEST(missing_files) {
         ksm_processes_clear(&p);
     }
 }
-END_TEST
 
 /* Zombies and kernel threads read empty, and have no other thread. */
 static void empty(int pid) {
@@ -422,7 +412,7 @@ static void empty(int pid) {
         crowd_file(dir, pid, files[i], "", 0);
 }
 
-START_TEST(nothing_left) {
+TEST(nothing_left) {
     add_somebody(42);
     init(0);
     look();
@@ -435,7 +425,6 @@ START_TEST(nothing_left) {
     expect_list("met as a zombie", NULL, 0);
     ck_assert_int_eq(p.denied, 0);
 }
-END_TEST
 
 /* A thread of a process: its files, made as a process's and moved. */
 static void add_thread(int pid, int task) {
@@ -450,7 +439,7 @@ static void add_thread(int pid, int task) {
 }
 
 /* The first thread of a process has ended: another one's files tell all of it. */
-START_TEST(first_thread_ended) {
+TEST(first_thread_ended) {
     add_somebody(42);
     empty(42);
     crowd_file(dir, 42, "task/42/ksm_stat", "", 0);
@@ -468,10 +457,9 @@ START_TEST(first_thread_ended) {
     look();
     expect_list("that has ended as well", NULL, 0);
 }
-END_TEST
 
 /* Errors of reading: which mean that the process has ended, and which that it was not read. */
-START_TEST(errors_of_reading) {
+TEST(errors_of_reading) {
     static const struct {
         int err;
         bool gone;
@@ -497,11 +485,10 @@ START_TEST(errors_of_reading) {
         ksm_processes_clear(&p);
     }
 }
-END_TEST
 
 /* ---- coming and going ---- */
 
-START_TEST(comes_and_goes) {
+TEST(comes_and_goes) {
     init(0);
     look();
     expect_list("nobody", NULL, 0);
@@ -526,9 +513,8 @@ START_TEST(comes_and_goes) {
     look();
     expect_list("all have", NULL, 0);
 }
-END_TEST
 
-START_TEST(new_counts) {
+TEST(new_counts) {
     struct crowd_process process = somebody(42);
 
     crowd_write(dir, &process);
@@ -547,7 +533,6 @@ START_TEST(new_counts) {
     look();
     expect_list("takes part no more", NULL, 0);
 }
-END_TEST
 
 /* Leaves the round at the end of /proc: the next sample meets nobody in it. */
 static void put_round_elsewhere(void) {
@@ -557,7 +542,7 @@ static void put_round_elsewhere(void) {
 }
 
 /* Who has opted in is read at every sample: first pages are seen at once. */
-START_TEST(first_pages) {
+TEST(first_pages) {
     struct crowd_process process = somebody(42);
 
     add_somebody(42);
@@ -572,10 +557,9 @@ START_TEST(first_pages) {
     ck_assert_msg(ksm_process_takes_part(&p.list[0]), "takes no part with pages");
     expect_counts("first pages", &p.list[0], 420, 42, 840, 4200);
 }
-END_TEST
 
 /* Its files are another process's: this is seen by when that was started. */
-START_TEST(pid_used_again) {
+TEST(pid_used_again) {
     struct crowd_process process = somebody(42);
 
     crowd_write(dir, &process);
@@ -592,10 +576,9 @@ START_TEST(pid_used_again) {
     expect_counts("found by the next round", &p.list[0], 99, 42, 840, 4200);
     expect_name("found by the next round", &p.list[0], KSM_CONSUMER_service, "other");
 }
-END_TEST
 
 /* comm with parentheses, blanks and newlines does not hide when a process was started. */
-START_TEST(comm_does_not_hide_the_start) {
+TEST(comm_does_not_hide_the_start) {
     struct crowd_process process = somebody(42);
 
     process.comm = ") S 1 1 1 (\n";
@@ -608,10 +591,9 @@ START_TEST(comm_does_not_hide_the_start) {
     look();
     EXPECT_LIST("the same", 42);
 }
-END_TEST
 
 /* It runs another program, or was moved to another cgroup: the next round gives it its new name. */
-START_TEST(renamed) {
+TEST(renamed) {
     struct crowd_process process = somebody(42);
 
     crowd_write(dir, &process);
@@ -633,10 +615,9 @@ START_TEST(renamed) {
     expect_name("a machine", &p.list[0], KSM_CONSUMER_vm, "user-1000:vm1");
     EXPECT_LIST("the same process", 42);
 }
-END_TEST
 
 /* Texts longer than any buffer: their start counts. */
-START_TEST(long_texts) {
+TEST(long_texts) {
     enum { LONG = 100000 };
     static char text[LONG];
     static const char start[] = "kvm\0-name\0vm1";
@@ -656,10 +637,9 @@ START_TEST(long_texts) {
     look();
     expect_name("a long cgroup", &p.list[1], KSM_CONSUMER_container, "c1");
 }
-END_TEST
 
 /* What else is in /proc: no processes, even if they look like some. */
-START_TEST(other_entries) {
+TEST(other_entries) {
     static const char *const names[] = {
         "042", "-5",  "0",         "4294967338", "2147483648",  "42x",    "x42",
         " 43", "43 ", "+44",       "self",       "thread-self", "uptime", "99999999999999999999",
@@ -675,7 +655,6 @@ START_TEST(other_entries) {
     look();
     EXPECT_LIST("only what is a pid", INT_MAX);
 }
-END_TEST
 
 /* ---- rights ---- */
 
@@ -686,7 +665,7 @@ static void make_unreadable(int pid, mode_t mode) {
     ck_assert_int_eq(chmod(path, mode), 0);
 }
 
-START_TEST(others_are_denied) {
+TEST(others_are_denied) {
     add_somebody(42);
     add_somebody(43);
     add_somebody(44);
@@ -702,10 +681,9 @@ START_TEST(others_are_denied) {
     look();
     EXPECT_LIST("what can be read is shown", 43);
 }
-END_TEST
 
 /* Why: by the error, and by what this program may do. */
-START_TEST(denials) {
+TEST(denials) {
     static const struct {
         int err;
         bool capable;
@@ -732,9 +710,8 @@ START_TEST(denials) {
         ksm_processes_clear(&p);
     }
 }
-END_TEST
 
-START_TEST(capable) {
+TEST(capable) {
     FILE *status = fopen("/proc/self/status", "r");
     unsigned long long set = 0;
     char line[256];
@@ -749,10 +726,9 @@ START_TEST(capable) {
     init(0);
     ck_assert_msg(!p.capable || set == 0, "nobody is capable");
 }
-END_TEST
 
 /* It was readable and is no more: its old counts do not count, and it may come back. */
-START_TEST(denied_later) {
+TEST(denied_later) {
     add_somebody(42);
     if (geteuid() == 0) {
         char path[PATH_MAX];
@@ -772,10 +748,9 @@ START_TEST(denied_later) {
     EXPECT_LIST("readable again", 42);
     expect_counts("readable again", &p.list[0], 420, 42, 840, 4200);
 }
-END_TEST
 
 /* hidepid: other users' processes are not even there, process 1 among them. */
-START_TEST(hidden) {
+TEST(hidden) {
     add_somebody(42);
     init(0);
     look();
@@ -788,9 +763,8 @@ START_TEST(hidden) {
     look();
     ck_assert_msg(!p.hidden, "process 1 is back: got hidden");
 }
-END_TEST
 
-START_TEST(no_proc) {
+TEST(no_proc) {
     ksm_processes_init(&p, "/nonexistent", 0);
     ck_assert_int_eq(p.source, KSM_PROCESS_NOTHING);
     ck_assert_int_eq(ksm_processes_look(&p), -ENOENT);
@@ -804,7 +778,6 @@ START_TEST(no_proc) {
     look();
     EXPECT_LIST("once it can be opened", 42);
 }
-END_TEST
 
 /* ---- the round ---- */
 
@@ -824,7 +797,7 @@ static void add_crowd(int first, int count) {
 
 /* All at the first sample, then all again in six, a sixth at each: who has come is found, who was
  * moved is named anew, and what is counted is counted when all were met. */
-START_TEST(round_in_samples) {
+TEST(round_in_samples) {
     enum { FIRST = 2, CROWD = 3000, OTHERS = 4, PART = (CROWD + OTHERS) / KSM_ROUND_SAMPLES + 1 };
 
     add_crowd(FIRST, CROWD);
@@ -855,10 +828,9 @@ START_TEST(round_in_samples) {
         expect_name("moved", &p.list[CROWD / 2 - round - 1], KSM_CONSUMER_program, name);
     }
 }
-END_TEST
 
 /* A round in which somebody could not be looked at for want of means begins anew. */
-START_TEST(round_that_failed) {
+TEST(round_that_failed) {
     static const struct {
         enum faults_call call;
         const char *suffix;
@@ -888,10 +860,9 @@ START_TEST(round_that_failed) {
         faults_clear();
     }
 }
-END_TEST
 
 /* Once it is cancelled nothing is read any more. */
-START_TEST(cancelled) {
+TEST(cancelled) {
     struct ksm_guard guard = {.cancelled = true};
 
     add_somebody(42);
@@ -906,10 +877,9 @@ START_TEST(cancelled) {
     ck_assert_int_eq(ksm_processes_look(&p), -EINTR);
     ck_assert_int_eq(guard.reading, 0);
 }
-END_TEST
 
 /* Nobody is lost or doubled in a crowd that changes all the time. */
-START_TEST(churn) {
+TEST(churn) {
     enum { ROUNDS = 300, PIDS = 60 };
     bool alive[PIDS] = {false};
 
@@ -940,7 +910,6 @@ START_TEST(churn) {
              round, p.count, at);
     }
 }
-END_TEST
 
 /* ---- kept descriptors ---- */
 
@@ -974,7 +943,7 @@ static void become_519(void) {
     crowd_remove_file(dir, 1, "ksm_stat");
 }
 
-START_TEST(kept_descriptors) {
+TEST(kept_descriptors) {
     static const struct {
         int may_keep;
         int kept;
@@ -1015,10 +984,9 @@ START_TEST(kept_descriptors) {
         ck_assert_int_eq(suite_open_files(), before);
     }
 }
-END_TEST
 
 /* Places that come free are used again. */
-START_TEST(kept_places_are_used_again) {
+TEST(kept_places_are_used_again) {
     become_519();
     set_real("self", "7");
     link_to_real(100, "self");
@@ -1034,11 +1002,10 @@ START_TEST(kept_places_are_used_again) {
     ck_assert_int_eq(p.kept, 1);
     EXPECT_LIST("both", 100, 101);
 }
-END_TEST
 
 /* A descriptor tells its own process: if that ends, it is gone, and who has its pid now is found
  * anew. */
-START_TEST(kept_descriptor_of_a_process_that_ends) {
+TEST(kept_descriptor_of_a_process_that_ends) {
     char real[16];
     pid_t child = fork();
 
@@ -1060,7 +1027,6 @@ START_TEST(kept_descriptor_of_a_process_that_ends) {
     expect_list("ended", NULL, 0);
     ck_assert_int_eq(p.kept, 0);
 }
-END_TEST
 
 /* ---- the real /proc ---- */
 
@@ -1075,7 +1041,7 @@ static int64_t read_number(const char *path) {
     return number;
 }
 
-START_TEST(live_walk) {
+TEST(live_walk) {
     int before = suite_open_files();
 
     for (int may_keep = 0; may_keep < 4; may_keep++) {
@@ -1099,14 +1065,13 @@ START_TEST(live_walk) {
         ck_assert_int_eq(suite_open_files(), before);
     }
 }
-END_TEST
 
 static bool takes_part(int pid) {
     return find(pid) && ksm_process_takes_part(find(pid));
 }
 
 /* This process itself, with memory of equal pages: once ksmd has looked at it. */
-START_TEST(live_self) {
+TEST(live_self) {
     enum { PAGES = 256, PATIENCE_MS = 10000 };
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     int64_t end = clock_ms(CLOCK_MONOTONIC) + PATIENCE_MS;
@@ -1132,7 +1097,6 @@ START_TEST(live_self) {
         suite_skip("live_self", "ksmd did not look at this process within 10 s");
     munmap(map, PAGES * page);
 }
-END_TEST
 
 /* A process that has opted in, or does so at SIGUSR1, and waits for its end. 0: this kernel has no
  * such way. */
@@ -1211,7 +1175,7 @@ static const char *begin_live(const char *root) {
 
 /* Who was started since the last sample is met at the next, wherever the round is; and once more at
  * the one after it. */
-START_TEST(live_newcomers) {
+TEST(live_newcomers) {
     const char *why_not = begin_live("/");
 
     if (why_not) {
@@ -1238,7 +1202,6 @@ START_TEST(live_newcomers) {
         end_process(later);
     }
 }
-END_TEST
 
 static void set_last_pid(const char *pid) {
     char path[PATH_MAX];
@@ -1275,7 +1238,7 @@ static void meet_newcomers_of_both_ends(void) {
 
 /* Pids begin anew after the largest one. A sanitizer checks for leaks at exit(), for which it needs
  * the PID namespace that it began in. */
-START_TEST(live_pids_begin_anew) {
+TEST(live_pids_begin_anew) {
     int status = 0;
     pid_t between = check_fork();
 
@@ -1294,16 +1257,14 @@ START_TEST(live_pids_begin_anew) {
     }
     check_waitpid_and_exit(between);
 }
-END_TEST
 
 /* Another PID namespace's /proc: what this program's pids are there cannot be told. */
-START_TEST(live_other_namespace) {
+TEST(live_other_namespace) {
     ksm_processes_init(&p, dir, 0);
     ck_assert_msg(!p.own, "a made-up /proc is this program's own");
     ksm_processes_init(&p, "/", 0);
     ck_assert_msg(p.own, "/proc is not this program's own");
 }
-END_TEST
 
 static void *wait_for_end(void *unused) {
     pause();
@@ -1311,7 +1272,7 @@ static void *wait_for_end(void *unused) {
 }
 
 /* Its first thread ends, the other does not. */
-START_TEST(live_first_thread_ended) {
+TEST(live_first_thread_ended) {
     const char *why_not = begin_live("/");
     char path[64];
     pid_t pid = fork();
@@ -1346,70 +1307,4 @@ START_TEST(live_first_thread_ended) {
     end_process(pid);
     look_in_thread();
     ck_assert_msg(!find(pid), "it has ended");
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("processes");
-    TCase *kernel = suite_case(suite, "kernels");
-    TCase *texts = suite_case(suite, "texts");
-    TCase *crowds = suite_case(suite, "coming and going");
-    TCase *rights = suite_case(suite, "rights");
-    TCase *rounds = suite_case(suite, "round");
-    TCase *keeping = suite_case(suite, "keeping");
-    TCase *live = suite_case(suite, "live");
-
-    printf("test_processes: KSM_TEST_SEED=%" PRIu64 "\n", suite_seed());
-    fflush(stdout);
-    tcase_add_checked_fixture(kernel, set_up, tear_down);
-    tcase_add_loop_test(kernel, kernels, 0, ROWS(kernel_rows));
-    tcase_add_loop_test(kernel, who_has_opted_in, 0, ROWS(opted_in_rows));
-    tcase_add_test(kernel, source_by_process_1);
-    tcase_add_test(kernel, init_opens_nothing);
-
-    tcase_add_checked_fixture(texts, set_up, tear_down);
-    tcase_add_loop_test(texts, bad_texts, 0, ROWS(bad_rows));
-    tcase_add_loop_test(texts, texts_that_go_bad, 0, ROWS(bad_rows));
-    tcase_add_test(texts, missing_files);
-    tcase_add_test(texts, nothing_left);
-    tcase_add_test(texts, first_thread_ended);
-    tcase_add_test(texts, errors_of_reading);
-    tcase_add_test(texts, long_texts);
-
-    tcase_add_checked_fixture(crowds, set_up, tear_down);
-    tcase_add_test(crowds, comes_and_goes);
-    tcase_add_test(crowds, new_counts);
-    tcase_add_test(crowds, first_pages);
-    tcase_add_test(crowds, pid_used_again);
-    tcase_add_test(crowds, comm_does_not_hide_the_start);
-    tcase_add_test(crowds, renamed);
-    tcase_add_test(crowds, other_entries);
-    tcase_add_test(crowds, churn);
-
-    tcase_add_checked_fixture(rights, set_up, tear_down);
-    tcase_add_test(rights, others_are_denied);
-    tcase_add_test(rights, denials);
-    tcase_add_test(rights, capable);
-    tcase_add_test(rights, denied_later);
-    tcase_add_test(rights, hidden);
-    tcase_add_test(rights, no_proc);
-
-    tcase_add_checked_fixture(rounds, set_up, tear_down);
-    tcase_add_test(rounds, round_in_samples);
-    tcase_add_test(rounds, round_that_failed);
-    tcase_add_test(rounds, cancelled);
-
-    tcase_add_checked_fixture(keeping, set_up, tear_down);
-    tcase_add_test(keeping, kept_descriptors);
-    tcase_add_test(keeping, kept_places_are_used_again);
-    tcase_add_test(keeping, kept_descriptor_of_a_process_that_ends);
-
-    tcase_add_checked_fixture(live, set_up, tear_down);
-    tcase_add_test(live, live_walk);
-    tcase_add_test(live, live_self);
-    tcase_add_test(live, live_newcomers);
-    tcase_add_test(live, live_pids_begin_anew);
-    tcase_add_test(live, live_other_namespace);
-    tcase_add_test(live, live_first_thread_ended);
-    return suite_run(suite);
 }

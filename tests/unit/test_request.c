@@ -135,9 +135,7 @@ static void take_all(const char *bytes, size_t len, size_t piece) {
     take_more(bytes, len, piece);
 }
 
-START_TEST(lines) {
-    const struct row *row = &rows[_i];
-
+TEST_ROWS(lines, rows) {
     guarded = true;
     for (size_t piece = 1; piece == 1 || piece <= row->len; piece++) {
         take_all(row->bytes, row->len, piece);
@@ -146,10 +144,9 @@ START_TEST(lines) {
                       suite_quote(row->want, strlen(row->want)));
     }
 }
-END_TEST
 
 /* Texts of one length: how long id, function and what follows may be. */
-START_TEST(lengths) {
+TEST_TIMES(lengths, 13) {
     static const struct {
         size_t id, function, rest;
         bool unquoted;
@@ -188,10 +185,9 @@ START_TEST(lengths) {
     take_all(bytes, (size_t)len, 4096);
     ck_assert_msg(strcmp(got, want) == 0, "row %d, pieces: got %.100s, want %.100s", _i, got, want);
 }
-END_TEST
 
 /* Lines of a payload are not kept, however long they are. */
-START_TEST(long_payload) {
+TEST(long_payload) {
     static char bytes[300000];
     int len =
         snprintf(bytes, sizeof(bytes), "FUNCTION_PAYLOAD a 6 f\n%0100000d\n%0100000d %s\n%s\n", 1,
@@ -200,10 +196,9 @@ START_TEST(long_payload) {
     take_all(bytes, (size_t)len, 1000);
     ck_assert_str_eq(got, "a f|");
 }
-END_TEST
 
 /* What the agent has begun and does not end; what it says then is understood. */
-START_TEST(given_up) {
+TEST_TIMES(given_up, 5) {
     static const char *const begun[] = {
         "",
         "FUNCTION a 6 f",
@@ -221,10 +216,9 @@ START_TEST(given_up) {
     take_more(TEXT("FUNCTION b 6 g\n"), 1);
     ck_assert_str_eq(got, "b g|");
 }
-END_TEST
 
 /* Whatever bytes come, after a newline (and the end of a payload) it understands again. */
-START_TEST(any_bytes) {
+TEST(any_bytes) {
     static const char marks[] = "FUNCTION_PAYLOAD_END \"'\n\n\n";
     static char bytes[2000];
     static const char end[] = "\nFUNCTION_PAYLOAD_END\nFUNCTION last 6 f\n";
@@ -240,17 +234,4 @@ START_TEST(any_bytes) {
         ck_assert_msg(strstr(got, "last f|"), "seed %llu, round %d: got %s",
                       (unsigned long long)suite_seed(), round, suite_quote(got, got_len));
     }
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("request");
-    TCase *cases = suite_case(suite, "stdin");
-
-    tcase_add_loop_test(cases, lines, 0, ROWS(rows));
-    tcase_add_loop_test(cases, lengths, 0, 13);
-    tcase_add_test(cases, long_payload);
-    tcase_add_loop_test(cases, given_up, 0, 5);
-    tcase_add_test(cases, any_bytes);
-    return suite_run(suite);
 }

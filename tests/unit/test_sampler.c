@@ -46,7 +46,7 @@ static void init(int64_t interval) {
     ksm_sampler_init(&s, &c);
 }
 
-static void set_up(void) {
+void before_each(void) {
     dir = suite_dir();
     page = sysconf(_SC_PAGESIZE);
     now = 5000000;
@@ -60,7 +60,7 @@ static void set_up(void) {
 }
 
 /* Whatever a test has done: in the end nothing is left. */
-static void tear_down(void) {
+void after_each(void) {
     faults_release(NULL);
     faults_await_blocked(0);
     ksm_sampler_close(&s);
@@ -194,11 +194,11 @@ static void expect_aside(const char *when) {
     expect_table(when, CONSUMERS - 1, UNATTRIBUTED + OF_100);
 }
 
-START_TEST(one_blocked) {
+TEST_ROWS(one_blocked, one_rows) {
     make_fixture();
-    if (!one_rows[_i].newcomer)
+    if (!row->newcomer)
         sample("before");
-    faults_block(one_rows[_i].file);
+    faults_block(row->file);
     begin_next();
     give_up("blocked", 1);
     finish("blocked");
@@ -223,10 +223,9 @@ START_TEST(one_blocked) {
     expect_table("taken back", CONSUMERS, UNATTRIBUTED);
     expect_silence("taken back");
 }
-END_TEST
 
 /* What the process is called is its own choice, and goes to the log. */
-START_TEST(hostile_comm) {
+TEST(hostile_comm) {
     make_fixture();
     crowd_file(dir, 100, "comm", TEXT("a\"b\nERROR: c\n"));
     faults_block("/100/ksm_stat");
@@ -236,10 +235,9 @@ START_TEST(hostile_comm) {
     expect_told("blocked", 1, true, "process 100 (a_b_ERROR:_c~");
     crowd_remove_file(dir, 100, "comm");
 }
-END_TEST
 
 /* It is not there any more when it is released, and neither is its comm. */
-START_TEST(ended_while_blocked) {
+TEST(ended_while_blocked) {
     make_fixture();
     crowd_remove_file(dir, 100, "comm");
     faults_block("/100/ksm_stat");
@@ -253,10 +251,9 @@ START_TEST(ended_while_blocked) {
     sample("it has ended");
     expect_aside("it has ended");
 }
-END_TEST
 
 /* Its counts are read through a descriptor that is kept: here a file of the real /proc. */
-START_TEST(kept_descriptor) {
+TEST(kept_descriptor) {
     char path[2 * PATH_MAX], real[64];
     static char suffix[64];
     pid_t child = fork();
@@ -297,7 +294,6 @@ START_TEST(kept_descriptor) {
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
 }
-END_TEST
 
 /* ---- some ---- */
 
@@ -332,7 +328,7 @@ static void give_up_all(int count) {
         give_up("some", i);
 }
 
-START_TEST(as_many_as_can_be) {
+TEST(as_many_as_can_be) {
     make_crowd(KSM_ASIDE);
     block_crowd(KSM_ASIDE);
     begin_next();
@@ -350,7 +346,6 @@ START_TEST(as_many_as_can_be) {
     sample("taken back");
     expect_table("taken back", CONSUMERS + 1, UNATTRIBUTED);
 }
-END_TEST
 
 /* With one more the sample waits for that one: no table, said once. */
 static void begin_with_one_too_many(void) {
@@ -372,17 +367,16 @@ static void begin_with_one_too_many(void) {
 }
 
 /* What was read before the wait is read again: it may be as old as the wait was long. */
-START_TEST(one_too_many) {
+TEST(one_too_many) {
     begin_with_one_too_many();
     change_100();
     faults_release(NULL);
     finish("released");
     expect_table("released", CONSUMERS + 1, UNATTRIBUTED + OF_100); /* the ninth is back */
 }
-END_TEST
 
 /* Places of those that have come back are free for others. */
-START_TEST(places_are_used_again) {
+TEST(places_are_used_again) {
     begin_with_one_too_many();
     faults_release("/902/ksm_stat");
     await_return("one released", 1);
@@ -395,11 +389,10 @@ START_TEST(places_are_used_again) {
                       strstr(told[1].text, "shown again"),
                   "got %d messages, the first %s", told_count, told[0].text);
 }
-END_TEST
 
 /* ---- threads ---- */
 
-START_TEST(no_thread) {
+TEST(no_thread) {
     static const struct {
         int nth; /* the sample's, or that which takes its place */
         bool blocked;
@@ -429,10 +422,9 @@ START_TEST(no_thread) {
         let_go_by(0);
     }
 }
-END_TEST
 
 /* A sample that broke off in the middle is not gone on with: what it has read is old by then. */
-START_TEST(next_after_no_thread) {
+TEST(next_after_no_thread) {
     make_fixture();
     sample("before");
     faults_block("/201/ksm_stat");
@@ -445,9 +437,8 @@ START_TEST(next_after_no_thread) {
     sample("the next");
     expect_table("the next", CONSUMERS, UNATTRIBUTED + OF_100 + OF_201);
 }
-END_TEST
 
-START_TEST(nothing_registered) {
+TEST(nothing_registered) {
     make_fixture();
     for (int i = 0; i < 3; i++) {
         let_go_by(INTERVAL);
@@ -458,7 +449,6 @@ START_TEST(nothing_registered) {
     ck_assert_int_eq(faults_count(FAULTS_THREAD), 0);
     ck_assert_int_eq(suite_open_files(), files);
 }
-END_TEST
 
 /* ---- when ---- */
 
@@ -500,18 +490,16 @@ static const struct {
     {10000, 0, 5000, 100, 99, 100}, /* the first much too late: one sample lost, not each other */
 };
 
-START_TEST(as_often_as_wanted) {
-    int got = count_ready(when_rows[_i].period, when_rows[_i].jitter, when_rows[_i].first_late,
-                          when_rows[_i].calls);
+TEST_ROWS(as_often_as_wanted, when_rows) {
+    int got = count_ready(row->period, row->jitter, row->first_late, row->calls);
 
-    ck_assert_msg(got >= when_rows[_i].least && got <= when_rows[_i].most,
-                  "seed %" PRIu64 ": got %d ready, want %d to %d", suite_seed(), got,
-                  when_rows[_i].least, when_rows[_i].most);
+    ck_assert_msg(got >= row->least && got <= row->most,
+                  "seed %" PRIu64 ": got %d ready, want %d to %d", suite_seed(), got, row->least,
+                  row->most);
 }
-END_TEST
 
 /* A host that was asleep for an hour: one sample at once, then on as before. */
-START_TEST(asleep) {
+TEST(asleep) {
     count_ready(1000, 0, 0, 25);
     now += 25000 + 3600000;
     int ready = 0;
@@ -523,9 +511,8 @@ START_TEST(asleep) {
     }
     ck_assert_msg(ready == 3 || ready == 4, "got %d samples in 30 s", ready);
 }
-END_TEST
 
-START_TEST(kernel_that_tells_nothing) {
+TEST(kernel_that_tells_nothing) {
     tree_unlink(dir, "proc/self/ksm_stat");
     crowd_remove_file(dir, 1, "ksm_stat");
     crowd_remove_file(dir, 1, "ksm_merging_pages");
@@ -535,10 +522,9 @@ START_TEST(kernel_that_tells_nothing) {
     ck_assert_int_eq(ksm_sampler_look(&s, now), KSM_SAMPLER_IDLE);
     ck_assert_msg(ksm_sampler_next(&s) == INT64_MAX && !c.table.valid, "got a table");
 }
-END_TEST
 
 /* While a sample is made looks are soon at first, then rarer; none when it is over. */
-START_TEST(when_to_look) {
+TEST(when_to_look) {
     int64_t before = 0;
     int looks = 0;
 
@@ -559,7 +545,6 @@ START_TEST(when_to_look) {
     ck_assert_int_eq(faults_count(FAULTS_THREAD), 2);
     ck_assert_msg(ksm_sampler_next(&s) == INT64_MAX, "looks on");
 }
-END_TEST
 
 /* ---- the end, on the real clock ---- */
 
@@ -582,7 +567,7 @@ static void prepare_closing(enum closing how) {
 }
 
 /* It does not wait for anybody. What the threads that stay behind have is closed when they end. */
-START_TEST(closing) {
+TEST_TIMES(closing, BOTH + 1) {
     const int left = _i == BLOCKED || _i == LEFT_BEHIND ? 1 : _i == BOTH ? 2 : 0;
 
     make_fixture();
@@ -599,42 +584,4 @@ START_TEST(closing) {
     if (_i != RUNNING) /* where the thread may be about to close what it has */
         ck_assert_int_eq(suite_open_files(), files + left);
     ck_assert_int_eq(ksm_sampler_look(&s, now), KSM_SAMPLER_IDLE);
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("sampler");
-    TCase *one = suite_case(suite, "one");
-    TCase *some = suite_case(suite, "some");
-    TCase *threads = suite_case(suite, "threads");
-    TCase *when = suite_case(suite, "when");
-    TCase *end = suite_case(suite, "end");
-
-    printf("test_sampler: KSM_TEST_SEED=%" PRIu64 "\n", suite_seed());
-    fflush(stdout);
-    tcase_add_checked_fixture(one, set_up, tear_down);
-    tcase_add_loop_test(one, one_blocked, 0, ROWS(one_rows));
-    tcase_add_test(one, hostile_comm);
-    tcase_add_test(one, ended_while_blocked);
-    tcase_add_test(one, kept_descriptor);
-
-    tcase_add_checked_fixture(some, set_up, tear_down);
-    tcase_add_test(some, as_many_as_can_be);
-    tcase_add_test(some, one_too_many);
-    tcase_add_test(some, places_are_used_again);
-
-    tcase_add_checked_fixture(threads, set_up, tear_down);
-    tcase_add_test(threads, no_thread);
-    tcase_add_test(threads, next_after_no_thread);
-    tcase_add_test(threads, nothing_registered);
-
-    tcase_add_checked_fixture(when, set_up, tear_down);
-    tcase_add_loop_test(when, as_often_as_wanted, 0, ROWS(when_rows));
-    tcase_add_test(when, asleep);
-    tcase_add_test(when, kernel_that_tells_nothing);
-    tcase_add_test(when, when_to_look);
-
-    tcase_add_checked_fixture(end, set_up, tear_down);
-    tcase_add_loop_test(end, closing, IDLE, BOTH + 1);
-    return suite_run(suite);
 }
