@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "crowd.h"
 
+#include <err.h>
 #include <inttypes.h>
-#include <stdbool.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "name.h"
 #include "tree.h"
@@ -43,6 +44,27 @@ void crowd_begin(const char *dir) {
     crowd_write(dir, &(const struct crowd_process){.pid = 1, .started = 1, .comm = "systemd"});
     tree_print(dir, "proc/self/ksm_stat",
                "ksm_rmap_items 0\nksm_zero_pages 0\nksm_merging_pages 0\n");
+}
+
+void crowd_of_older_kernel(const char *dir, bool merging_pages) {
+    tree_unlink(dir, "proc/self/ksm_stat");
+    crowd_remove_file(dir, 1, "ksm_stat");
+    if (merging_pages)
+        tree_print(dir, "proc/self/ksm_merging_pages", "0\n");
+    else
+        crowd_remove_file(dir, 1, "ksm_merging_pages");
+}
+
+void crowd_link(const char *dir, int pid, pid_t real) {
+    const char *link = tree_path(dir, "proc/%d/ksm_merging_pages", pid);
+
+    crowd_remove_file(dir, pid, "ksm_merging_pages");
+    if (symlink(tree_path("/proc", "%d/oom_score_adj", real), link) != 0)
+        err(2, "%s", link);
+}
+
+void crowd_set_linked(pid_t real, int pages) {
+    tree_print("/proc", tree_path("", "%d/oom_score_adj", real), "%d", pages);
 }
 
 void crowd_host(const char *dir, int64_t shared, int64_t sharing, int64_t zero) {

@@ -8,11 +8,13 @@
 #include <grp.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tree.h"
@@ -201,6 +203,21 @@ int suite_open_files(void) {
         n += entry->d_name[0] != '.';
     closedir(dir);
     return n - 1; /* its own */
+}
+
+pid_t suite_child(void) {
+    pid_t child = fork();
+
+    if (child < 0)
+        err(2, "fork");
+    while (child == 0)
+        pause();
+    return child;
+}
+
+void suite_end(pid_t child) {
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
 }
 
 const char *suite_guarded(const char *text, size_t len) {

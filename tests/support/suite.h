@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* Number of rows of a table. */
 #define ROWS(table) ((int)(sizeof(table) / sizeof((table)[0])))
@@ -79,6 +80,10 @@ void suite_heard(const char *when, const char *want);
 
 /* How many descriptors this process has open. */
 int suite_open_files(void);
+
+/* A child that does nothing until suite_end(), which kills any and waits for it. */
+pid_t suite_child(void);
+void suite_end(pid_t child);
 
 /* A copy of text that ends where readable memory ends: reading on is a crash. Never freed. */
 const char *suite_guarded(const char *text, size_t len);

@@ -120,6 +120,14 @@ static void sample(const char *when) {
     finish(when);
 }
 
+/* A sample in which a reading of this file waits, and is given up. */
+static void lose(const char *file) {
+    faults_block(file);
+    begin_next();
+    give_up("blocked", 1);
+    finish("blocked");
+}
+
 /* The table is there, with so many consumers, and so many pages are of none of them. */
 static void expect_table(const char *when, int consumers, int64_t unattributed) {
     ck_assert_msg(c.table.valid, "%s: got no table", when);
@@ -130,51 +138,43 @@ static void expect_table(const char *when, int consumers, int64_t unattributed) 
 
 /* ---- what is told ---- */
 
-enum { MOST_TOLD = 16 };
-static struct {
-    bool bad;
-    char text[512];
-} told[MOST_TOLD];
-static int told_count;
-
-static void hear(bool bad, const char *message) {
-    ck_assert_int_lt(told_count, MOST_TOLD);
-    ck_assert_msg(!strchr(message, '\n'), "got two lines: %s", message);
-    told[told_count].bad = bad;
-    snprintf(told[told_count++].text, sizeof(told[0].text), "%s", message);
-}
-
-/* So many messages, each of which is as bad and has these words; none is told again. */
-static void expect_told(const char *when, int count, bool bad, const char *words) {
-    told_count = 0;
-    ksm_sampler_report(&s, hear);
-    ck_assert_msg(told_count == count, "%s: got %d messages, the first \"%s\"; want %d", when,
-                  told_count, told_count > 0 ? told[0].text : "", count);
-    for (int i = 0; i < told_count; i++)
-        ck_assert_msg(told[i].bad == bad && strstr(told[i].text, words),
-                      "%s: got %s \"%s\", want \"%s\"", when, told[i].bad ? "bad" : "good",
-                      told[i].text, words);
-    told_count = 0;
-    ksm_sampler_report(&s, hear);
-    ck_assert_msg(told_count == 0, "%s: told again: %s", when, told[0].text);
+/* What is told, and that it is not told again. */
+static void expect_told(const char *when, const char *want) {
+    ksm_sampler_report(&s, suite_hear);
+    suite_heard(when, want);
+    ksm_sampler_report(&s, suite_hear);
+    suite_heard(when, "");
 }
 
 static void expect_silence(const char *when) {
-    expect_told(when, 0, false, "");
+    expect_told(when, "");
+}
+
+/* So many messages that are alike. */
+static const char *times(int count, const char *message) {
+    static char text[2048];
+
+    for (*text = '\0'; count > 0; count--)
+        strcat(strcat(text, message), "\n");
+    return text;
+}
+
+static int back;
+
+static void hear_one_is_back(bool bad, const char *message) {
+    back++;
+    suite_hear(bad, message);
 }
 
 /* Sees so many come back; each is told of. */
 static void await_return(const char *when, int count) {
-    told_count = 0;
-    for (int ms = 0; told_count < count && ms < 10000; ms++) {
+    back = 0;
+    for (int ms = 0; back < count && ms < 10000; ms++) {
         ksm_sampler_look(&s, now);
-        ksm_sampler_report(&s, hear);
+        ksm_sampler_report(&s, hear_one_is_back);
         usleep(1000);
     }
-    ck_assert_int_eq(told_count, count);
-    for (int i = 0; i < count; i++)
-        ck_assert_msg(!told[i].bad && strstr(told[i].text, "keeps no reader waiting any more"),
-                      "%s: got %s", when, told[i].text);
+    suite_heard(when, times(count, "+keeps no reader waiting any more"));
 }
 
 /* ---- one process that keeps its readers waiting ---- */
@@ -198,13 +198,10 @@ TEST_ROWS(one_blocked, one_rows) {
     make_fixture();
     if (!row->newcomer)
         sample("before");
-    faults_block(row->file);
-    begin_next();
-    give_up("blocked", 1);
-    finish("blocked");
+    lose(row->file);
     expect_aside("blocked");
     ck_assert_int_eq((int)c.table.aside, 1);
-    expect_told("blocked", 1, true, "process 100 (qemu-system-x86) keeps its readers waiting");
+    expect_told("blocked", "-process 100 (qemu-system-x86) keeps its readers waiting");
     const int threads = faults_count(FAULTS_THREAD);
     for (int i = 1; i <= 10; i++) {
         sample("still blocked");
@@ -228,11 +225,8 @@ TEST_ROWS(one_blocked, one_rows) {
 TEST(hostile_comm) {
     make_fixture();
     crowd_file(dir, 100, "comm", TEXT("a\"b\nERROR: c\n"));
-    faults_block("/100/ksm_stat");
-    begin_next();
-    give_up("blocked", 1);
-    finish("blocked");
-    expect_told("blocked", 1, true, "process 100 (a_b_ERROR:_c~");
+    lose("/100/ksm_stat");
+    expect_told("blocked", "-process 100 (a_b_ERROR:_c~");
     crowd_remove_file(dir, 100, "comm");
 }
 
@@ -240,11 +234,8 @@ TEST(hostile_comm) {
 TEST(ended_while_blocked) {
     make_fixture();
     crowd_remove_file(dir, 100, "comm");
-    faults_block("/100/ksm_stat");
-    begin_next();
-    give_up("blocked", 1);
-    finish("blocked");
-    expect_told("blocked", 1, true, "process 100 (?)");
+    lose("/100/ksm_stat");
+    expect_told("blocked", "-process 100 (?)");
     crowd_remove(dir, 100);
     faults_release(NULL);
     await_return("released", 1);
@@ -254,45 +245,31 @@ TEST(ended_while_blocked) {
 
 /* Its counts are read through a descriptor that is kept: here a file of the real /proc. */
 TEST(kept_descriptor) {
-    char path[2 * PATH_MAX], real[64];
-    static char suffix[64];
-    pid_t child = fork();
+    pid_t child = suite_child();
 
-    if (child == 0) {
-        pause();
-        _exit(0);
-    }
-    tree_unlink(dir, "proc/self/ksm_stat"); /* 5.19: ksm_merging_pages alone */
-    tree_write(dir, "proc/self/ksm_merging_pages", TEXT("0\n"));
-    crowd_remove_file(dir, 1, "ksm_stat");
+    crowd_of_older_kernel(dir, true);
     crowd_host(dir, 100, 100, 0);
     crowd_write(dir, &(const struct crowd_process){.pid = 50, .merging = 5, .comm = "other"});
     crowd_write(dir, &(const struct crowd_process){.pid = 100, .comm = "stuck"});
-    crowd_remove_file(dir, 100, "ksm_merging_pages");
-    snprintf(real, sizeof(real), "/proc/%d/oom_score_adj", child);
-    snprintf(path, sizeof(path), "%s/proc/100/ksm_merging_pages", dir);
-    ck_assert_int_eq(symlink(real, path), 0);
-    FILE *file = fopen(real, "w");
-    ck_assert_msg(file && fputs("7", file) >= 0 && fclose(file) == 0, "%s", real);
+    crowd_link(dir, 100, child);
+    crowd_set_linked(child, 7);
     init(INTERVAL);
     sample("kept");
     ck_assert_int_eq(c.processes.kept, 1);
     ck_assert_int_eq((int)c.table.count, 2);
 
-    snprintf(suffix, sizeof(suffix), "/%d/oom_score_adj", child);
-    faults_block(suffix);
+    faults_block(strdup(tree_path("", "%d/oom_score_adj", child)));
     begin_next();
     give_up("blocked", 1);
     finish("blocked");
     ck_assert_int_eq((int)c.table.count, 1);
     ck_assert_int_eq(c.processes.kept, 0);
     ck_assert_int_eq(suite_open_files(), files + 2); /* /proc, and what is being read */
-    expect_told("blocked", 1, true, "process 100 (stuck)");
+    expect_told("blocked", "-process 100 (stuck)");
     faults_release(NULL);
     await_return("released", 1);
     ck_assert_int_eq(suite_open_files(), files + 1);
-    kill(child, SIGKILL);
-    waitpid(child, NULL, 0);
+    suite_end(child);
 }
 
 /* ---- some ---- */
@@ -336,7 +313,7 @@ TEST(as_many_as_can_be) {
     finish("eight");
     ck_assert_msg(now < s.due, "not within an interval");
     expect_table("eight", CONSUMERS, UNATTRIBUTED);
-    expect_told("eight", KSM_ASIDE, true, "(stuck) keeps its readers waiting");
+    expect_told("eight", times(KSM_ASIDE, "-(stuck) keeps its readers waiting"));
     sample("eight");
     expect_table("eight", CONSUMERS, UNATTRIBUTED);
     expect_silence("eight");
@@ -355,14 +332,14 @@ static void begin_with_one_too_many(void) {
     begin_next();
     give_up_all(KSM_ASIDE);
     ck_assert_int_eq(faults_await_blocked(KSM_ASIDE + 1), KSM_ASIDE + 1);
-    expect_told("nine", KSM_ASIDE, true, "keeps its readers waiting");
+    expect_told("nine", times(KSM_ASIDE, "-keeps its readers waiting"));
     for (int i = 0; i < 10; i++) {
         begin_next();
         ck_assert_int_eq(ksm_sampler_look(&s, now), KSM_SAMPLER_BUSY);
         ck_assert_msg(!c.table.valid, "interval %d: got a table", i);
         ck_assert_msg(ksm_sampler_next(&s) > now && ksm_sampler_next(&s) <= now + PATIENCE,
                       "interval %d: looks next in %" PRId64 " ms", i, ksm_sampler_next(&s) - now);
-        expect_told("nine", i == 0, true, "who saves is not shown");
+        expect_told("nine", i == 0 ? "-who saves is not shown" : "");
     }
 }
 
@@ -383,44 +360,29 @@ TEST(places_are_used_again) {
     ck_assert_int_eq(ksm_sampler_look(&s, now), KSM_SAMPLER_BUSY);
     finish("one released");
     expect_table("one released", CONSUMERS + 1, UNATTRIBUTED); /* the one that is well */
-    told_count = 0;
-    ksm_sampler_report(&s, hear);
-    ck_assert_msg(told_count == 2 && strstr(told[0].text, "keeps its readers waiting") &&
-                      strstr(told[1].text, "shown again"),
-                  "got %d messages, the first %s", told_count, told[0].text);
+    expect_told("one released", "-keeps its readers waiting\n+shown again");
 }
 
 /* ---- threads ---- */
 
-TEST(no_thread) {
-    static const struct {
-        int nth; /* the sample's, or that which takes its place */
-        bool blocked;
-    } rows[] = {{1, false}, {2, true}};
-
-    for (int i = 0; i < ROWS(rows); i++) {
-        make_fixture();
-        faults_fail(FAULTS_THREAD, NULL, rows[i].nth, EAGAIN);
-        if (rows[i].blocked)
-            faults_block("/101/ksm_stat");
-        begin_next();
-        if (rows[i].blocked) {
-            ck_assert_int_eq(faults_await_blocked(1), 1);
-            let_go_by(PATIENCE);
-        }
-        finish("no thread");
-        ck_assert_msg(!c.table.valid, "got a table");
-        told_count = 0;
-        ksm_sampler_report(&s, hear);
-        ck_assert_msg(told_count == 1 + rows[i].blocked &&
-                          strstr(told[told_count - 1].text, "cannot be told"),
-                      "got %d messages, the last %s", told_count, told[told_count - 1].text);
-        sample("the next");
-        ck_assert_msg(c.table.valid, "the next: got no table");
-        expect_told("the next", 1, false, "again");
-        faults_clear();
-        let_go_by(0);
+/* None for the sample, or for that which takes its place. */
+TEST_TIMES(no_thread, 2) {
+    make_fixture();
+    faults_fail(FAULTS_THREAD, NULL, 1 + _i, EAGAIN);
+    if (_i)
+        faults_block("/101/ksm_stat");
+    begin_next();
+    if (_i) {
+        ck_assert_int_eq(faults_await_blocked(1), 1);
+        let_go_by(PATIENCE);
     }
+    finish("no thread");
+    ck_assert_msg(!c.table.valid, "got a table");
+    expect_told("no thread",
+                _i ? "-keeps its readers waiting\n-cannot be told" : "-cannot be told");
+    sample("the next");
+    ck_assert_msg(c.table.valid, "the next: got no table");
+    expect_told("the next", "+again");
 }
 
 /* A sample that broke off in the middle is not gone on with: what it has read is old by then. */
@@ -493,9 +455,8 @@ static const struct {
 TEST_ROWS(as_often_as_wanted, when_rows) {
     int got = count_ready(row->period, row->jitter, row->first_late, row->calls);
 
-    ck_assert_msg(got >= row->least && got <= row->most,
-                  "seed %" PRIu64 ": got %d ready, want %d to %d", suite_seed(), got, row->least,
-                  row->most);
+    ck_assert_msg(got >= row->least && got <= row->most, "got %d ready, want %d to %d", got,
+                  row->least, row->most);
 }
 
 /* A host that was asleep for an hour: one sample at once, then on as before. */
@@ -513,11 +474,9 @@ TEST(asleep) {
 }
 
 TEST(kernel_that_tells_nothing) {
-    tree_unlink(dir, "proc/self/ksm_stat");
-    crowd_remove_file(dir, 1, "ksm_stat");
-    crowd_remove_file(dir, 1, "ksm_merging_pages");
+    crowd_of_older_kernel(dir, false);
     init(INTERVAL);
-    expect_told("at the beginning", 1, false, "5.19");
+    expect_told("at the beginning", "+5.19");
     ck_assert_msg(!ksm_sampler_is_due(&s, now), "a sample is due");
     ck_assert_int_eq(ksm_sampler_look(&s, now), KSM_SAMPLER_IDLE);
     ck_assert_msg(ksm_sampler_next(&s) == INT64_MAX && !c.table.valid, "got a table");
