@@ -19,7 +19,7 @@ enum faults_call {
     FAULTS_POLL,
     FAULTS_CLOSE,  /* it is closed nevertheless, as Linux does */
     FAULTS_THREAD, /* pthread_create */
-    /* From here on in programs that are linked with tests/faults/calls.c; closedir is close there.
+    /* From here on in programs that are linked with tests/runs/calls.c; closedir is close there.
      */
     FAULTS_READ,
     FAULTS_READDIR,
@@ -80,15 +80,19 @@ enum { FAULTS_ONE_BYTE = -1, FAULTS_HALF = -2, FAULTS_ALL_BUT_ONE = -3, FAULTS_O
 void faults_begin(int nth, int err);
 void faults_end(void);
 
-/* Calls are not counted for a while, and again: for what a test does itself in the middle. */
-void faults_pause(void);
-void faults_resume(void);
+/* Whether calls are counted: not while a test does something itself in the middle. */
+void faults_count_calls(bool count);
 bool faults_counting(void);
 
 /* How many calls were counted, and which, in their order; the path of the one that failed, "" if
  * none did or it was on no file. */
 int faults_calls(const unsigned char **calls);
 const char *faults_path(void);
+
+/* Declares a wrapper, and what it wraps. */
+#define FAULTS_WRAPPED(type, call, ...)                                                            \
+    type __real_##call(__VA_ARGS__);                                                               \
+    type __wrap_##call(__VA_ARGS__)
 
 /* For wrappers. Counts a call on a file and gives what is planned for it: 0, an error, or one of
  * the above; and how much of size bytes a call does that is cut short. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "faults/stage.h"
+#include "runs/stage.h"
 
 #include <err.h>
 #include <errno.h>
@@ -166,7 +166,7 @@ void stage_make(const char *dir) {
     char state_dir[PATH_MAX];
 
     snprintf(top, sizeof(top), "%s", dir);
-    for (int state = WORLD_STATES - 1; state >= 0; state--) {
+    for (int state = STAGE_STATES - 1; state >= 0; state--) {
         snprintf(state_dir, sizeof(state_dir), "%s/state-%d", top, state);
         make_state(state_dir, state);
     }
