@@ -173,52 +173,23 @@ TEST(lines) {
                           VALUES("other", "other", "SET real = 8\nSET saved = 7\n"));
 }
 
-TEST(what_the_agent_understands) {
-    two_and_others();
-    send_table("first");
-    struct protocol_chart *sum = protocol_chart(&agent, "ksm.consumers");
-    struct protocol_chart *vm = protocol_chart(&agent, "ksm.consumer_vm_web-01");
-    ck_assert(sum && vm);
-    ck_assert_int_eq(sum->count, KSM_CONSUMER_KIND_COUNT + 1);
-    ck_assert_str_eq(vm->title,
-                     "Memory of a consumer: what it takes (real), and what it saves (saved)");
-    ck_assert_str_eq(vm->units, "MiB");
-    ck_assert_str_eq(vm->context, "ksm.consumer_memory");
-    ck_assert_str_eq(vm->type, "stacked");
-    ck_assert_int_eq(vm->update_every, 10);
-    for (int i = 0; i < vm->count; i++)
-        ck_assert(!vm->dimensions[i].incremental && vm->dimensions[i].multiplier == 1 &&
-                  vm->dimensions[i].divisor == MIB);
-    ck_assert_int_eq(protocol_dimension(sum, "unattributed")->value, 5);
-    for (int i = 0; i < KSM_CONSUMER_KIND_COUNT; i++)
-        ck_assert_int_eq(protocol_dimension(sum, ksm_consumer_kinds[i])->value, i + 1);
-}
+static const struct {
+    int64_t real, saved;
+} value_rows[] = {
+    {0, 0},          {-1, 0},        {1, 2},         {-1, 7},
+    {5, 7},          {INT64_MAX, 9}, {9, INT64_MAX}, {INT64_MAX, INT64_MAX},
+    {-1, INT64_MAX}, {0, 1},
+};
 
 TEST(values) {
-    static const struct {
-        int64_t real, saved;
-    } rows[] = {
-        {0, 0},          {-1, 0},        {1, 2},         {-1, 7},
-        {5, 7},          {INT64_MAX, 9}, {9, INT64_MAX}, {INT64_MAX, INT64_MAX},
-        {-1, INT64_MAX}, {0, 1},
-    };
-
     table.count = 1;
-    for (int i = 0; i < ROWS(rows); i++) {
-        list[0] = consumer(KSM_CONSUMER_container, "x", rows[i].saved, rows[i].real);
+    for (int i = 0; i < ROWS(value_rows); i++) {
+        list[0] = consumer(KSM_CONSUMER_container, "x", value_rows[i].saved, value_rows[i].real);
         send_table("values");
-        expect_values("values", "ksm.consumer_container_x", rows[i].real, rows[i].saved);
+        expect_values("values", "ksm.consumer_container_x", value_rows[i].real,
+                      value_rows[i].saved);
     }
     ck_assert_int_eq(protocol_chart(&agent, "ksm.consumer_container_x")->drawn, 1);
-}
-
-/* Prometheus shows one title for the charts of all. */
-TEST(one_title) {
-    two_and_others();
-    send_table("titles");
-    ck_assert_int_eq(agent.count, 4);
-    for (int i = 1; i < agent.count; i++) /* the first is ksm.consumers */
-        ck_assert_str_eq(agent.charts[i].title, agent.charts[1].title);
 }
 
 /* A kind that is left out is not 0: nobody knows what it saves. */
@@ -244,8 +215,7 @@ TEST(interval) {
     consumer_charts_init(&charts, 3600, 0);
     send_table("hourly");
     for (int i = 0; i < agent.count; i++)
-        ck_assert_msg(agent.charts[i].update_every == 3600, "%s: got every %" PRId64 " s",
-                      agent.charts[i].id, agent.charts[i].update_every);
+        ck_assert_int_eq(agent.charts[i].update_every, 3600);
 }
 
 /* No figures: a gap, and no chart comes or goes. */
@@ -265,9 +235,8 @@ TEST(invalid_table) {
     two_and_others();
     send_table("valid again");
     for (int i = 0; i < agent.count; i++)
-        ck_assert_msg(agent.charts[i].drawn == 1 && agent.charts[i].begun == 2,
-                      "%s: got drawn %d times, begun %d times, want 1, 2", agent.charts[i].id,
-                      agent.charts[i].drawn, agent.charts[i].begun);
+        ck_assert_msg(agent.charts[i].drawn == 1 && agent.charts[i].begun == 2, "%s",
+                      agent.charts[i].id);
 }
 
 TEST(nobody) {
@@ -379,7 +348,8 @@ static void expect_many(const char *when, int count, const char *prefix, int64_t
     }
 }
 
-/* The most that the option allows, and others; then all are replaced at once. */
+/* The most that the option allows, and others; then all are replaced at once: room is made before
+ * others come. The agent here keeps fewer charts than come together then. */
 TEST(two_hundred_and_others) {
     enum { SHOWN = CONSUMER_CHARTS - 1 };
 
@@ -387,42 +357,27 @@ TEST(two_hundred_and_others) {
     send_table("200");
     ck_assert_int_eq(agent.count, 1 + SHOWN + 1);
     expect_many("200", SHOWN, "a", 1000);
-    ck_assert_int_eq(begun("ksm.consumer_other_other"), 1);
     send_table("again");
     ck_assert_int_eq(begun("ksm.consumer_other_other"), 2);
     ck_assert_msg(!strstr(sent, "CHART"), "again: got a chart drawn anew");
 
-    memset(&agent, 0, sizeof(agent)); /* it keeps fewer charts than come together here */
-    consumer_charts_init(&charts, 10, 0);
-    many(SHOWN, "a", 1000);
-    send_table("200");
-    many(50, "b", 5000);
-    send_table("50 others");
-    expect_many("50 others", 50, "b", 5000);
-    int obsolete = 0;
-    for (const char *at = sent; (at = strstr(at, " obsolete ")); at++)
-        obsolete++;
-    ck_assert_int_eq(obsolete, SHOWN);
-    ck_assert_int_eq((int)charts.count, 50 + 1);
-    const char *last_obsolete = strstr(sent, "CHART ksm.consumer_program_a199 ");
-    const char *first_new = strstr(sent, "CHART ksm.consumer_program_b000");
-    ck_assert_msg(last_obsolete && first_new && last_obsolete < first_new,
-                  "room is not made before others come");
-}
-
-/* All 200 replaced by 200 others: there is room for them at once. */
-TEST(all_replaced) {
-    enum { SHOWN = CONSUMER_CHARTS - 1 };
-
-    many(SHOWN, "a", 1000);
-    send_table("200");
-    ck_assert_int_eq((int)charts.count, CONSUMER_CHARTS);
     many(SHOWN, "b", 5000);
     write_table("200 others");
+    int obsolete = 0;
+    const char *last = sent;
+    for (const char *at = sent; (at = strstr(at, " obsolete ")); last = at++)
+        obsolete++;
+    ck_assert_int_eq(obsolete, SHOWN);
+    ck_assert_msg(strstr(sent, "CHART ksm.consumer_program_b000") > last, "no room is made");
     ck_assert_int_eq((int)charts.count, CONSUMER_CHARTS);
     for (size_t i = 0; i < charts.count; i++)
         ck_assert_msg(charts.list[i].is_other || charts.list[i].name.text[0] == 'b',
                       "chart %zu is still of %s", i, charts.list[i].name.text);
+    memset(&agent, 0, sizeof(agent));
+    consumer_charts_init(&charts, 10, 0);
+    many(50, "b", 5000);
+    send_table("50");
+    expect_many("50", 50, "b", 5000);
 }
 
 /* More than the option can ask for: those that there is no room for are left out, whole. */
@@ -509,31 +464,16 @@ TEST(any_names) {
         }
         table.count = NAMES;
         send_table("any names");
-        must(agent.count == NAMES + 1, "seed %" PRIu64 ", round %d: got %d charts, want %d",
-             suite_seed(), round, agent.count, NAMES + 1);
+        must(agent.count == NAMES + 1, "round %d: got %d charts", round, agent.count);
         for (int i = 0; i < NAMES; i++) {
             char id[256];
             snprintf(id, sizeof(id), "ksm.consumer_%s_%s", ksm_consumer_kinds[list[i].name.kind],
                      list[i].name.text);
             struct protocol_chart *chart = protocol_chart(&agent, id);
             must(chart && protocol_dimension(chart, "saved")->value == i,
-                 "seed %" PRIu64 ", round %d: %s has no chart of its own", suite_seed(), round, id);
+                 "round %d: %s has no chart of its own", round, id);
         }
         expect_labels(&list[0].name);
         expect_labels(&list[NAMES - 1].name);
     }
-}
-
-/* The two of the issue that must not become one. */
-TEST(quotes_and_blanks) {
-    static const char raw[] = "a\"b =c'd";
-
-    list[0] = consumer(KSM_CONSUMER_vm, "a_b__c_d", 1, 1);
-    list[1] = consumer(KSM_CONSUMER_vm, "", 2, 2);
-    ksm_name_clean(raw, sizeof(raw) - 1, list[1].name.text);
-    table.count = 2;
-    send_table("quotes and blanks");
-    ck_assert_int_eq(agent.count, 3);
-    expect_values("quotes and blanks", "ksm.consumer_vm_a_b__c_d", 1, 1);
-    expect_values("quotes and blanks", "ksm.consumer_vm_a_b__c_d~4d65cf77", 2, 2);
 }
