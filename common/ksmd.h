@@ -28,8 +28,7 @@ struct ksmd {
 void ksmd_init(struct ksmd *ksmd, const char *root, const char *comm,
                const struct ksm_figure *figure);
 
-/* CPU time since boot in ns, from the file that the row names
- * (schedstat, exact), else from utime +
+/* CPU time since boot in ns, from the file that the row names (schedstat, exact), else from utime +
  * stime of /proc/PID/stat (kernels without that account). now is a clock in ms that does not go
  * back. The thread is looked for once, and once a minute while it is not found.
  * Returns 0; -ENOENT where it cannot be seen (a container, hidepid); or -errno or what parse.h says
