@@ -618,6 +618,43 @@ START_TEST(opted_in_without_pages) {
 END_TEST
 
 /* A table changes when the next one is published, not before. */
+/* Whether all who have pages are on the list, by the host's pages at two samples and theirs. */
+START_TEST(all_known) {
+    static const struct {
+        const char *when;
+        int64_t before, now; /* shared pages of the host */
+        int64_t zero;        /* and those of zeros */
+        int64_t rmap_items, zeros;
+        bool want;
+    } rows[] = {
+        {"all", 100000, 100000, 50, 100000, 50, true},
+        {"all but a thousandth", 100000, 100000, 0, 99910, 0, true},
+        {"not all", 100000, 100000, 0, 99000, 0, false},
+        {"of zeros not all", 1000, 1000, 1000, 1000, 900, false},
+        {"the host has grown meanwhile", 100000, 200000, 0, 150000, 0, true},
+        {"and before", 200000, 200000, 0, 150000, 0, false},
+        {"it has shrunk", 200000, 100000, 0, 100000, 0, true},
+        {"more than all", 100000, 100000, 0, 102000, 0, false},
+    };
+
+    for (int i = 0; i < ROWS(rows); i++) {
+        begin();
+        crowd_host(dir, rows[i].before, 0, rows[i].zero);
+        crowd_write(dir, &(const struct crowd_process){.pid = 100,
+                                                       .rmap_items = rows[i].rmap_items,
+                                                       .zero = rows[i].zeros,
+                                                       .comm = "one"});
+        sample(rows[i].when);
+        ck_assert_msg(!c.processes.all_known, "%s: known at the first sample", rows[i].when);
+        crowd_host(dir, rows[i].now, 0, rows[i].zero);
+        sample(rows[i].when);
+        ck_assert_msg(c.processes.all_known == rows[i].want, "%s: got %d, want %d", rows[i].when,
+                      c.processes.all_known, rows[i].want);
+        ksm_consumers_close(&c);
+    }
+}
+END_TEST
+
 START_TEST(table_in_the_making) {
     make_fixture();
     begin();
@@ -956,7 +993,8 @@ START_TEST(names_without_end) {
                   "got %d names shown in all, want one a minute too", count);
 
     rename_all(0); /* who returns waits for nothing */
-    sample("the first names again");
+    for (int i = 0; i < KSM_ROUND_SAMPLES; i++)
+        sample("the first names again");
     ck_assert_msg(is_shown("r0-0"), "a name that was shown before is held back");
     expect_silence("held back not long ago");
     for (int i = 0; c.newcomers.held_back; i++) {
@@ -1132,6 +1170,7 @@ int main(void) {
     tcase_add_test(first, ended_and_new);
     tcase_add_test(first, opted_in_without_pages);
     tcase_add_test(first, table_in_the_making);
+    tcase_add_test(first, all_known);
 
     tcase_add_checked_fixture(nothing, set_up, tear_down);
     tcase_add_test(nothing, nothing_registered);

@@ -53,6 +53,12 @@ static void look(void) {
     ck_assert_msg(status == 0, "look: got %s, want 0", suite_status(status));
 }
 
+/* Until every process was named anew. */
+static void look_in_turn(void) {
+    for (int i = 0; i < KSM_ROUND_SAMPLES; i++)
+        look();
+}
+
 static void expect_list(const char *when, const int *pids, int count) {
     ck_assert_msg((int)p.count == count, "%s: got %zu processes, want %d", when, p.count, count);
     for (int i = 0; i < count; i++)
@@ -610,7 +616,8 @@ START_TEST(comm_does_not_hide_the_start) {
 }
 END_TEST
 
-/* It runs another program, or was moved to another cgroup: the next round gives it its new name. */
+/* It runs another program, or was moved to another cgroup: it has its new name when it is its turn.
+ */
 START_TEST(renamed) {
     struct crowd_process process = somebody(42);
 
@@ -620,16 +627,16 @@ START_TEST(renamed) {
     expect_name("first", &p.list[0], KSM_CONSUMER_service, "web");
     process.cgroup = "0::/user.slice/user-1000.slice/session-3.scope\n";
     crowd_write(dir, &process);
-    look();
+    look_in_turn();
     expect_name("moved", &p.list[0], KSM_CONSUMER_program, "web");
     process.comm = "other";
     crowd_write(dir, &process);
-    look();
+    look_in_turn();
     expect_name("another program", &p.list[0], KSM_CONSUMER_program, "other");
     process.cmdline = "kvm\0-name\0vm1";
     process.cmdline_len = sizeof("kvm\0-name\0vm1");
     crowd_write(dir, &process);
-    look();
+    look_in_turn();
     expect_name("a machine", &p.list[0], KSM_CONSUMER_vm, "user-1000:vm1");
     EXPECT_LIST("the same process", 42);
 }
@@ -857,6 +864,24 @@ START_TEST(round_in_samples) {
 }
 END_TEST
 
+/* Where all who have pages are known, a round takes its time. */
+START_TEST(round_without_hurry) {
+    enum { CROWD = 3000, OTHERS = 4, PART = 256 };
+
+    add_crowd(2, CROWD);
+    init(0);
+    look();
+    p.all_known = true;
+    for (int i = 1; i <= 4; i++) {
+        look();
+        ck_assert_int_eq((int)p.entries, i * PART);
+    }
+    p.all_known = false;
+    look();
+    ck_assert_int_eq((int)p.entries, 4 * PART + (CROWD + OTHERS) / KSM_ROUND_SAMPLES + 1);
+}
+END_TEST
+
 /* A round in which somebody could not be looked at for want of means begins anew. */
 START_TEST(round_that_failed) {
     static const struct {
@@ -978,7 +1003,7 @@ START_TEST(kept_descriptors) {
     static const struct {
         int may_keep;
         int kept;
-    } rows[] = {{0, 0}, {1, 1}, {3, 3}, {5, 5}, {KSM_PROCESSES_KEPT, 5}, {INT_MAX, 5}};
+    } rows[] = {{0, 0}, {1, 0}, {2, 1}, {5, 4}, {KSM_PROCESSES_KEPT, 5}, {INT_MAX, 5}};
     int before = suite_open_files();
 
     become_519();
@@ -1022,7 +1047,7 @@ START_TEST(kept_places_are_used_again) {
     become_519();
     set_real("self", "7");
     link_to_real(100, "self");
-    init(1);
+    init(2);
     look();
     ck_assert_int_eq(p.kept, 1);
     set_real("self", "0");
@@ -1396,6 +1421,7 @@ int main(void) {
 
     tcase_add_checked_fixture(rounds, set_up, tear_down);
     tcase_add_test(rounds, round_in_samples);
+    tcase_add_test(rounds, round_without_hurry);
     tcase_add_test(rounds, round_that_failed);
     tcase_add_test(rounds, cancelled);
 
