@@ -23,6 +23,7 @@ void ksm_consumers_init(struct ksm_consumers *c, const struct ksm_options *optio
     c->host.page_size = sysconf(_SC_PAGESIZE);
     c->excluded = options->consumers_exclude;
     c->top = (size_t)options->consumers;
+    c->pages = -1;
     const bool unknown = c->processes.source == KSM_PROCESS_NOTHING;
     c->table = (struct ksm_consumer_table){.trouble[KSM_CONSUMERS_UNKNOWN] = unknown,
                                            .known = !unknown && c->top > 0,
@@ -38,6 +39,7 @@ static void forget(struct ksm_consumers *c) {
     ksm_processes_clear(&c->processes);
     ksm_directory_close(&c->directory);
     c->in_excess = 0;
+    c->pages = -1;
 }
 
 void ksm_consumers_close(struct ksm_consumers *c) {
@@ -252,6 +254,25 @@ static int rank(struct ksm_consumers *c) {
     return 0;
 }
 
+/* Whether those on the list have all pages that KSM has, but for a thousandth. It is the least of
+ * two samples that they must have, as pages are added while processes are read. More than there are
+ * is no proof: a forked child has its parent's counts too (until 6.18). */
+static bool are_all_known(struct ksm_consumers *c) {
+    const int64_t before = c->pages;
+    int64_t known = 0;
+    int64_t now = 0;
+
+    if (c->processes.source != KSM_PROCESS_STAT || ksm_recorded_pages(&c->host, &now) != 0)
+        return false;
+    now = add(now, c->next.tells_zero ? c->host.at[KSM_zero].value : 0);
+    c->pages = now;
+    for (size_t i = 0; i < c->processes.count; i++)
+        known = add(known, add(c->processes.list[i].rmap_items, c->processes.list[i].zero));
+    const int64_t least = now < before ? now : before;
+    const int64_t most = now < before ? before : now;
+    return before >= 0 && known >= least - least / 1024 && known <= add(most, most / 1024);
+}
+
 static int make_table(struct ksm_consumers *c, int64_t now) {
     struct ksm_attribution division = {.sharing = 0};
     int status = group(c);
@@ -259,6 +280,7 @@ static int make_table(struct ksm_consumers *c, int64_t now) {
     if (status == 0)
         status = read_division(c, now, &division);
     if (status == 0) {
+        c->processes.all_known = are_all_known(c);
         divide(c, &division);
         status = rank(c);
     }

@@ -94,7 +94,8 @@ struct ksm_consumers {
     size_t top;
     struct ksm_newcomers newcomers; /* to the top */
     int in_excess;                  /* samples running */
-    int status;                     /* of the sample in the making */
+    int64_t pages; /* that KSM had at the last sample, those of zeros too; -1: not known */
+    int status;    /* of the sample in the making */
 };
 
 /* Gets ready by options, which name root: it must live as long. may_keep: descriptors that may be

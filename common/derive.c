@@ -55,8 +55,7 @@ bool ksm_registered(const struct ksm_sample *sample) {
     return false;
 }
 
-/* shared + sharing + unshared + volatile: every page that KSM has a record of. */
-static int registered(const struct ksm_sample *s, int64_t *pages) {
+int ksm_recorded_pages(const struct ksm_sample *s, int64_t *pages) {
     static const enum ksm_id states[] = {KSM_shared, KSM_sharing, KSM_unshared, KSM_volatile};
     int64_t total = 0;
 
@@ -100,7 +99,7 @@ static int derive_profit(const struct ksm_sample *s, int64_t *value) {
     if (status == 0)
         status = product(saved, s->page_size, &saved);
     if (status == 0)
-        status = registered(s, &records);
+        status = ksm_recorded_pages(s, &records);
     if (status == 0)
         status = product(records, KSM_RECORD_BYTES, &records);
     return status == 0 ? difference(saved, records, value) : status;
@@ -137,7 +136,7 @@ static int derive_merged(const struct ksm_sample *s, int64_t *value) {
     int status = operand(s, KSM_sharing, &sharing);
 
     if (status == 0)
-        status = registered(s, &pages);
+        status = ksm_recorded_pages(s, &pages);
     return status == 0 ? percent(sharing, pages == 0 ? 1 : pages, value) : status;
 }
 

@@ -24,7 +24,8 @@ int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings) 
     }
     pseudofs_init(&reader->vmstat, root, "proc", "vmstat");
     pseudofs_init(&reader->meminfo, root, "proc", "meminfo");
-    ksmd_init(&reader->ksmd, root, ksm_reader_is_uksm(reader) ? "uksmd" : "ksmd");
+    ksmd_init(&reader->ksmd, root, ksm_reader_is_uksm(reader) ? "uksmd" : "ksmd",
+              &ksm_figures[KSM_ksmd_cpu]);
     return status;
 }
 
@@ -137,12 +138,13 @@ static void read_fields(struct ksm_reader *reader, struct pseudofs_file *file,
     }
 }
 
-/* UKSM has no ksm_zero_pages; that line of meminfo takes its place, in kB. */
+/* UKSM has no ksm_zero_pages; its line of meminfo takes that place, in kB. No other kernel has it.
+ */
 static void zero_of_uksm(struct ksm_reader *reader) {
     struct ksm_sample *s = &reader->sample;
     const struct ksm_value *kilobytes = &s->at[KSM_uksm_zero];
 
-    if (!ksm_reader_is_uksm(reader) || s->at[KSM_zero].status != -ENOENT)
+    if (s->at[KSM_zero].status != -ENOENT)
         return;
     s->at[KSM_zero].status = kilobytes->status;
     s->at[KSM_zero].value = kilobytes->value / (s->page_size / 1024);

@@ -53,6 +53,12 @@ static void look(void) {
     ck_assert_msg(status == 0, "look: got %s, want 0", suite_status(status));
 }
 
+/* Until every process was named anew. */
+static void look_in_turn(void) {
+    for (int i = 0; i < KSM_ROUND_SAMPLES; i++)
+        look();
+}
+
 /* Who is on the list, by pid, with a blank after each. */
 static void expect_list(const char *when, const char *want) {
     static char got[65536];
@@ -497,7 +503,8 @@ TEST(comm_does_not_hide_the_start) {
     expect_list("the same", "42 ");
 }
 
-/* It runs another program, or was moved to another cgroup: the next round gives it its new name. */
+/* It runs another program, or was moved to another cgroup: it has its new name when it is its turn.
+ */
 TEST(renamed) {
     struct crowd_process process = somebody(42);
 
@@ -507,16 +514,16 @@ TEST(renamed) {
     expect_name("first", &p.list[0], KSM_CONSUMER_service, "web");
     process.cgroup = "0::/user.slice/user-1000.slice/session-3.scope\n";
     crowd_write(dir, &process);
-    look();
+    look_in_turn();
     expect_name("moved", &p.list[0], KSM_CONSUMER_program, "web");
     process.comm = "other";
     crowd_write(dir, &process);
-    look();
+    look_in_turn();
     expect_name("another program", &p.list[0], KSM_CONSUMER_program, "other");
     process.cmdline = "kvm\0-name\0vm1";
     process.cmdline_len = sizeof("kvm\0-name\0vm1");
     crowd_write(dir, &process);
-    look();
+    look_in_turn();
     expect_name("a machine", &p.list[0], KSM_CONSUMER_vm, "user-1000:vm1");
     expect_list("the same process", "42 ");
 }
@@ -722,6 +729,23 @@ TEST(round_in_samples) {
     }
 }
 
+/* Where all who have pages are known, a round takes its time. */
+TEST(round_without_hurry) {
+    enum { CROWD = 3000, OTHERS = 4, PART = 256 };
+
+    add_crowd(2, CROWD);
+    init(0);
+    look();
+    p.all_known = true;
+    for (int i = 1; i <= 4; i++) {
+        look();
+        ck_assert_int_eq((int)p.entries, i * PART);
+    }
+    p.all_known = false;
+    look();
+    ck_assert_int_eq((int)p.entries, 4 * PART + (CROWD + OTHERS) / KSM_ROUND_SAMPLES + 1);
+}
+
 /* A round in which somebody could not be looked at for want of means begins anew. */
 static const struct {
     enum faults_call call;
@@ -808,7 +832,7 @@ static void add_linked(int pid, pid_t real) {
 static const struct {
     int may_keep;
     int kept;
-} kept_rows[] = {{0, 0}, {1, 1}, {3, 3}, {5, 5}, {KSM_PROCESSES_KEPT, 5}, {INT_MAX, 5}};
+} kept_rows[] = {{0, 0}, {1, 0}, {2, 1}, {5, 4}, {KSM_PROCESSES_KEPT, 5}, {INT_MAX, 5}};
 
 TEST_ROWS(kept_descriptors, kept_rows) {
     const int before = suite_open_files();
@@ -850,7 +874,7 @@ TEST(kept_places_are_used_again) {
     crowd_of_older_kernel(dir, true);
     crowd_set_linked(getpid(), 7);
     add_linked(100, getpid());
-    init(1);
+    init(2);
     look();
     ck_assert_int_eq(p.kept, 1);
     crowd_set_linked(getpid(), 0);
