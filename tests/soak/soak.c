@@ -66,7 +66,7 @@ static bool is_of_processes(int fd) {
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
     ssize_t len = readlink(link, path, sizeof(path) - 1);
     path[len > 0 ? len : 0] = '\0';
-    return strcmp(path, "/proc") == 0 || strstr(path, "/ksm_stat") ||
+    return strcmp(path, "/proc") == 0 || strstr(path, "/ksm_stat") || strstr(path, "/statm") ||
            strstr(path, "/ksm_merging_pages");
 }
 

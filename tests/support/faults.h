@@ -10,23 +10,28 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Each call; closing it is done nevertheless, as Linux does. From READ on in programs that are
+ * linked with tests/runs/calls.c; there closedir is CLOSE, fstat and fstatat are STAT, and calloc,
+ * realloc, reallocarray MEMORY. */
+#define FAULTS_EACH(CALL)                                                                          \
+    CALL(OPEN, open)                                                                               \
+    CALL(OPENDIR, opendir)                                                                         \
+    CALL(OPENAT, openat)                                                                           \
+    CALL(PREAD, pread)                                                                             \
+    CALL(WRITE, write)                                                                             \
+    CALL(POLL, poll)                                                                               \
+    CALL(CLOSE, close)                                                                             \
+    CALL(THREAD, pthread_create)                                                                   \
+    CALL(READ, read)                                                                               \
+    CALL(READDIR, readdir)                                                                         \
+    CALL(FSTATFS, fstatfs)                                                                         \
+    CALL(STAT, stat)                                                                               \
+    CALL(MEMORY, malloc)
 enum faults_call {
-    FAULTS_OPEN,
-    FAULTS_OPENDIR,
-    FAULTS_OPENAT,
-    FAULTS_PREAD,
-    FAULTS_WRITE,
-    FAULTS_POLL,
-    FAULTS_CLOSE,  /* it is closed nevertheless, as Linux does */
-    FAULTS_THREAD, /* pthread_create */
-    /* From here on in programs that are linked with tests/runs/calls.c; closedir is close there.
-     */
-    FAULTS_READ,
-    FAULTS_READDIR,
-    FAULTS_FSTATFS,
-    FAULTS_STAT,   /* fstat and fstatat too */
-    FAULTS_MEMORY, /* malloc, calloc, realloc, reallocarray */
-    FAULTS_CALLS
+#define CALL(id, name) FAULTS_##id,
+    FAULTS_EACH(CALL)
+#undef CALL
+        FAULTS_CALLS
 };
 
 /* Calls on files whose path ends in suffix (NULL: on all files) fail with err from now on: the

@@ -33,6 +33,7 @@ static bool is_plain(const char *word) {
 
 TEST_TIMES(names, KSM_FIGURES) {
     const struct ksm_figure *figure = &ksm_figures[_i];
+
     ck_assert_msg(is_plain(figure->name), "figure %d: name \"%s\" is not one word of a-z, 0-9, _",
                   _i, figure->name);
     for (int other = 0; other < _i; other++)
@@ -53,6 +54,7 @@ static bool is_release(const char *text) {
 
 TEST_TIMES(texts, KSM_FIGURES) {
     const struct ksm_figure *figure = &ksm_figures[_i];
+
     ck_assert_msg(*figure->key, "%s: no key", figure->name);
     ck_assert_msg(*figure->help, "%s: no help", figure->name);
     ck_assert_msg(!strpbrk(figure->help, "|\n") && !strpbrk(figure->key, "|\n"),
@@ -103,6 +105,7 @@ TEST_TIMES(forms, KSM_FIGURES) {
 /* No two figures read the same. */
 TEST_TIMES(sources, KSM_FIGURES) {
     const struct ksm_figure *figure = &ksm_figures[_i];
+
     for (int i = 0; i < _i; i++)
         ck_assert_msg(ksm_figures[i].source != figure->source ||
                           strcmp(ksm_figures[i].key, figure->key) != 0,

@@ -24,21 +24,9 @@ static const int cuts[] = {FAULTS_ONE_BYTE, FAULTS_HALF, FAULTS_ALL_BUT_ONE, FAU
 
 enum { WAYS = sizeof(errors) / sizeof(errors[0]) + sizeof(cuts) / sizeof(cuts[0]) };
 
-static const char *const call_names[FAULTS_CALLS] = {
-    [FAULTS_OPEN] = "open",
-    [FAULTS_OPENDIR] = "opendir",
-    [FAULTS_PREAD] = "pread",
-    [FAULTS_WRITE] = "write",
-    [FAULTS_POLL] = "poll",
-    [FAULTS_OPENAT] = "openat",
-    [FAULTS_READ] = "read",
-    [FAULTS_READDIR] = "readdir",
-    [FAULTS_FSTATFS] = "fstatfs",
-    [FAULTS_STAT] = "stat",
-    [FAULTS_CLOSE] = "close",
-    [FAULTS_MEMORY] = "malloc",
-    [FAULTS_THREAD] = "pthread_create",
-};
+#define CALL(id, name) #name,
+static const char *const call_names[] = {FAULTS_EACH(CALL)};
+#undef CALL
 
 static const char *way_name(int how) {
     switch (how) {
