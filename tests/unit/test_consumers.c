@@ -687,6 +687,11 @@ static void expect_silence(const char *when) {
     expect_told(when, "");
 }
 
+static void sample_tells(const char *when, const char *want) {
+    sample(when);
+    expect_told(when, want);
+}
+
 static void failing_sample(const char *when) {
     make_table(true);
     ck_assert_msg(!c.table.valid, "%s: got a valid table", when);
@@ -696,8 +701,7 @@ TEST(all_well) {
     begin_fixture();
     expect_silence("at the beginning");
     for (int i = 0; i < 20; i++) {
-        sample("all well");
-        expect_silence("all well");
+        sample_tells("all well", "");
     }
 }
 
@@ -724,15 +728,13 @@ TEST(denied) {
     suite_become_nobody();
     begin();
     for (int i = 0; i < 20; i++) {
-        sample("denied");
-        expect_told("denied", i == 0 ? "-cap_dac_read_search" : "");
+        sample_tells("denied", i == 0 ? "-cap_dac_read_search" : "");
         ck_assert_ptr_null(find(vm, "web-01"));
         expect_unattributed(UNATTRIBUTED_BY_HAND + 1800);
     }
     set_mode(100, 0444);
     set_mode(101, 0444);
-    sample("readable again");
-    expect_told("readable again", "+can be read");
+    sample_tells("readable again", "+can be read");
     expect_unattributed(UNATTRIBUTED_BY_HAND);
 }
 
@@ -762,16 +764,12 @@ TEST_ROWS(reasons_of_denial, denials) {
 
 TEST(hidden) {
     begin_fixture();
-    sample("all can be seen");
-    expect_silence("all can be seen");
+    sample_tells("all can be seen", "");
     crowd_remove(dir, 1);
-    sample("hidden");
-    expect_told("hidden", "-hidepid");
-    sample("still hidden");
-    expect_silence("still hidden");
+    sample_tells("hidden", "-hidepid");
+    sample_tells("still hidden", "");
     crowd_begin(dir);
-    sample("seen again");
-    expect_told("seen again", "+no processes any more");
+    sample_tells("seen again", "+no processes any more");
 }
 
 static void claim(int64_t pages) {
@@ -797,8 +795,7 @@ TEST(excess) {
     for (int i = 0; i < ROWS(excesses); i++) {
         claim(excesses[i].claimed);
         for (int n = 1; n <= excesses[i].samples; n++) {
-            sample("excess");
-            expect_told("excess", n == excesses[i].samples ? excesses[i].told : "");
+            sample_tells("excess", n == excesses[i].samples ? excesses[i].told : "");
             ck_assert_int_eq(c.table.list[0].saved, 50000 * page);
             expect_unattributed(0);
         }
@@ -903,15 +900,13 @@ TEST_ROWS(bad_host_files, host_rows) {
     const char *ksm = strdup(tree_path(dir, "sys/kernel/mm/ksm"));
 
     begin_fixture();
-    sample("good");
-    expect_silence("good");
+    sample_tells("good", "");
     if (row->text)
         tree_print(ksm, row->file, "%s", row->text);
     else
         tree_unlink(ksm, row->file);
     if (row->valid) {
-        sample(row->file);
-        expect_silence(row->file);
+        sample_tells(row->file, "");
         return;
     }
     for (int i = 0; i < 10; i++) {
@@ -921,8 +916,7 @@ TEST_ROWS(bad_host_files, host_rows) {
     make_fixture();
     if (!row->text) /* it is looked for within a minute */
         now += 60000;
-    sample("good again");
-    expect_told("good again", "+again");
+    sample_tells("good again", "+again");
     expect_unattributed(UNATTRIBUTED_BY_HAND);
 }
 
@@ -934,8 +928,7 @@ TEST(proc_cannot_be_walked) {
         expect_told("no /proc", i == 0 ? "-/proc" : "");
     }
     faults_clear();
-    sample("there again");
-    expect_told("there again", "+again");
+    sample_tells("there again", "+again");
     ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
 }
 

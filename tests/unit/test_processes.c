@@ -70,6 +70,12 @@ static void expect_list(const char *when, const char *want) {
     ck_assert_msg(strcmp(got, want) == 0, "%s: got %s, want %s", when, got, want);
 }
 
+/* A sample, and who is on the list then. */
+static void see(const char *when, const char *want) {
+    look();
+    expect_list(when, want);
+}
+
 static void expect_counts(const char *when, const struct ksm_process *process, int64_t merging,
                           int64_t zero, int64_t rmap_items, int64_t resident) {
     ck_assert_msg(
@@ -156,8 +162,7 @@ TEST_ROWS(kernels, kernel_rows) {
     init(0);
     ck_assert_msg(p.source == row->source, "%s: got source %u", row->kernel, (unsigned)p.source);
     for (int round = 0; round < 3; round++) {
-        look();
-        expect_list(row->kernel, row->listed ? "42 " : "");
+        see(row->kernel, row->listed ? "42 " : "");
         if (!row->listed)
             continue;
         expect_counts(row->kernel, &p.list[0], row->merging, row->zero, row->rmap_items, 700);
@@ -318,8 +323,7 @@ TEST_ROWS(bad_texts, bad_rows) {
         look();
         if (late)
             expect_list("good again", "42 ");
-        look();
-        expect_list("good again", "42 ");
+        see("good again", "42 ");
         expect_counts("good again", &p.list[0], 420, 42, 840, 4200);
         ksm_processes_clear(&p);
     }
@@ -337,14 +341,11 @@ static void empty(int pid) {
 TEST(nothing_left) {
     add_somebody(42);
     init(0);
-    look();
-    expect_list("alive", "42 ");
+    see("alive", "42 ");
     empty(42);
-    look();
-    expect_list("a zombie", "");
+    see("a zombie", "");
     crowd_file(dir, 42, "task/42/ksm_stat", "", 0);
-    look();
-    expect_list("met as a zombie", "");
+    see("met as a zombie", "");
     ck_assert_int_eq(p.denied, 0);
 }
 
@@ -365,15 +366,13 @@ TEST(first_thread_ended) {
     add_thread(42, 44);
     init(0);
     for (int i = 0; i < 3; i++) {
-        look();
-        expect_list("by another thread", "42 ");
+        see("by another thread", "42 ");
         expect_counts("by another thread", &p.list[0], 440, 44, 880, 4400);
         expect_name("by another thread", &p.list[0], KSM_CONSUMER_service, "web");
         ck_assert_int_eq(p.list[0].task, 44);
     }
     crowd_remove_file(dir, 42, "task/44/ksm_stat");
-    look();
-    expect_list("that has ended as well", "");
+    see("that has ended as well", "");
 }
 
 /* Errors of reading: which mean that the process has ended, and which that it was not read. */
@@ -388,13 +387,11 @@ TEST_ROWS(errors_of_reading, read_rows) {
     init(0);
     look();
     faults_fail(FAULTS_PREAD, "/42/ksm_stat", 0, row->err);
-    look();
-    expect_list(suite_status(-row->err), row->gone ? "43 " : "42 43 ");
+    see(suite_status(-row->err), row->gone ? "43 " : "42 43 ");
     if (!row->gone)
         ck_assert_int_eq(p.list[0].status, -row->err);
     faults_clear();
-    look();
-    expect_list("well again", "42 43 ");
+    see("well again", "42 43 ");
     expect_counts("well again", &p.list[0], 420, 42, 840, 4200);
 }
 
@@ -420,8 +417,7 @@ TEST(comes_and_goes) {
             add_somebody(moves[i].come[n]);
         for (int n = 0; n < ROWS(moves[i].go) && moves[i].go[n] > 0; n++)
             crowd_remove(dir, moves[i].go[n]);
-        look();
-        expect_list(moves[i].list, moves[i].list);
+        see(moves[i].list, moves[i].list);
     }
 }
 
@@ -441,8 +437,7 @@ TEST(new_counts) {
     expect_counts("read again", &p.list[0], 7, 0, 9, 11);
     process.merging = process.rmap_items = 0;
     crowd_write(dir, &process);
-    look();
-    expect_list("takes part no more", "");
+    see("takes part no more", "");
 }
 
 /* Leaves the round at the end of /proc: the next sample meets nobody in it. */
@@ -459,8 +454,7 @@ TEST(first_pages) {
     add_somebody(42);
     write_opted_in(42, 'y', false);
     init(0);
-    look();
-    expect_list("opted in", "42 ");
+    see("opted in", "42 ");
     ck_assert_msg(!ksm_process_takes_part(&p.list[0]), "takes part without any page");
     crowd_write(dir, &process);
     put_round_elsewhere();
@@ -480,10 +474,8 @@ TEST(pid_used_again) {
     process.merging = 99;
     process.cgroup = "0::/system.slice/other.service\n";
     crowd_write(dir, &process);
-    look();
-    expect_list("another process", "");
-    look();
-    expect_list("found by the next round", "42 ");
+    see("another process", "");
+    see("found by the next round", "42 ");
     expect_counts("found by the next round", &p.list[0], 99, 42, 840, 4200);
     expect_name("found by the next round", &p.list[0], KSM_CONSUMER_service, "other");
 }
@@ -495,12 +487,10 @@ TEST(comm_does_not_hide_the_start) {
     process.comm = ") S 1 1 1 (\n";
     crowd_write(dir, &process);
     init(0);
-    look();
-    expect_list("found", "42 ");
+    see("found", "42 ");
     ck_assert_msg(p.list[0].started == 1042, "got started at %" PRId64 ", want 1042",
                   p.list[0].started);
-    look();
-    expect_list("the same", "42 ");
+    see("the same", "42 ");
 }
 
 /* It runs another program, or was moved to another cgroup: it has its new name when it is its turn.
@@ -562,8 +552,7 @@ TEST(other_entries) {
                    "ksm_rmap_items 40\nksm_merging_pages 12\n");
     tree_print(dir, "proc/77", "a file\n");
     init(0);
-    look();
-    expect_list("only what is a pid", "2147483647 ");
+    see("only what is a pid", "2147483647 ");
 }
 
 /* ---- rights ---- */
@@ -580,13 +569,11 @@ TEST(others_are_denied) {
     make_unreadable(44, 0);
     suite_become_nobody();
     init(0);
-    look();
-    expect_list("what can be read is shown", "43 ");
+    see("what can be read is shown", "43 ");
     ck_assert_msg(p.denied == 2, "got %" PRId64 " denied, want 2", p.denied);
     look();
     ck_assert_msg(p.denied == 2, "next round: got %" PRId64 " denied, want 2", p.denied);
-    look();
-    expect_list("what can be read is shown", "43 ");
+    see("what can be read is shown", "43 ");
 }
 
 /* Why: by the error, and by what this program may do. */
@@ -637,15 +624,12 @@ TEST(denied_later) {
         ck_assert_int_eq(chown(tree_path(dir, "proc/42/ksm_stat"), 65534, 65534), 0);
     suite_become_nobody();
     init(0);
-    look();
-    expect_list("readable", "42 ");
+    see("readable", "42 ");
     make_unreadable(42, 0);
-    look();
-    expect_list("not readable", "42 ");
+    see("not readable", "42 ");
     ck_assert_int_eq(p.list[0].status, -EACCES);
     make_unreadable(42, 0444);
-    look();
-    expect_list("readable again", "42 ");
+    see("readable again", "42 ");
     expect_counts("readable again", &p.list[0], 420, 42, 840, 4200);
 }
 
@@ -675,8 +659,7 @@ TEST(no_proc) {
     add_somebody(42);
     faults_fail(FAULTS_OPENDIR, NULL, 1, EACCES);
     ck_assert_int_eq(ksm_processes_look(&p), -EACCES);
-    look();
-    expect_list("once it can be opened", "42 ");
+    see("once it can be opened", "42 ");
 }
 
 /* ---- the round ---- */
@@ -783,8 +766,7 @@ TEST(cancelled) {
     ck_assert_int_eq(ksm_processes_look(&p), -EINTR);
     ck_assert_int_eq(faults_count(FAULTS_PREAD), 0);
     guard.cancelled = false;
-    look();
-    expect_list("not cancelled", "42 ");
+    see("not cancelled", "42 ");
     guard.cancelled = true;
     ck_assert_int_eq(ksm_processes_look(&p), -EINTR);
     ck_assert_int_eq(guard.reading, 0);
@@ -843,8 +825,7 @@ TEST_ROWS(kept_descriptors, kept_rows) {
         add_linked(pid, getpid());
     add_somebody(200); /* of no file that may be kept */
     init(row->may_keep);
-    look();
-    expect_list("found", "100 101 102 103 104 200 ");
+    see("found", "100 101 102 103 104 200 ");
     int open = suite_open_files() - before - 1; /* /proc */
     ck_assert_msg(p.kept == row->kept && open == row->kept,
                   "may keep %d: got %d kept, %d open, want %d", row->may_keep, p.kept, open,
@@ -859,8 +840,7 @@ TEST_ROWS(kept_descriptors, kept_rows) {
     expect_counts("read again", &p.list[0], 9, 0, 0, 10000);
     expect_counts("read again", &p.list[4], 9, 0, 0, 10400);
     crowd_set_linked(getpid(), 0);
-    look();
-    expect_list("the others take part no more", "200 ");
+    see("the others take part no more", "200 ");
     ck_assert_int_eq(p.kept, 0);
     ck_assert_int_eq(suite_open_files(), before + 1);
     for (int clear = 0; clear < 2; clear++) {
@@ -896,12 +876,10 @@ TEST(kept_descriptor_of_a_process_that_ends) {
     add_linked(100, child);
     crowd_set_linked(child, 5);
     init(10);
-    look();
-    expect_list("alive", "100 ");
+    see("alive", "100 ");
     ck_assert_int_eq(p.kept, 1);
     suite_end(child);
-    look();
-    expect_list("ended", "");
+    see("ended", "");
     ck_assert_int_eq(p.kept, 0);
 }
 

@@ -52,6 +52,11 @@ static void expect(const char *when, size_t id, int want_status, int64_t want) {
                   suite_status(want_status), want);
 }
 
+static void expect_at(int64_t now, const char *when, size_t id, int want_status, int64_t want) {
+    tick(now);
+    expect(when, id, want_status, want);
+}
+
 /* What each derived figure is worked out from. */
 static const struct {
     enum ksm_id id;
@@ -113,17 +118,19 @@ static void expect_all_well(const char *when) {
     expect_loss(when, &(struct loss){0, false, 0});
 }
 
+static void expect_all_well_at(int64_t now, const char *when) {
+    tick(now);
+    expect_all_well(when);
+}
+
 TEST(well) {
     begin(true);
     expect("before the first tick", KSM_shared, -ENOENT, 0);
-    tick(start);
-    expect_all_well("first tick");
-    tick(start + second);
-    expect_all_well("second tick");
+    expect_all_well_at(start, "first tick");
+    expect_all_well_at(start + second, "second tick");
     ck_assert_int_eq(reader.sample.page_size, sysconf(_SC_PAGESIZE));
     ksm_reader_close(&reader);
-    tick(start + 2 * second);
-    expect_all_well("after closing");
+    expect_all_well_at(start + 2 * second, "after closing");
 }
 
 static const long page_sizes[] = {4096, 16384, 65536};
@@ -131,8 +138,8 @@ static const long page_sizes[] = {4096, 16384, 65536};
 TEST_ROWS(saved_is_reckoned_in_pages_of_the_system, page_sizes) {
     faults_page_size(*row);
     begin(true);
-    tick(start);
-    expect("saved", KSM_saved, 0, (host_value(KSM_sharing) + host_value(KSM_zero)) * *row);
+    expect_at(start, "saved", KSM_saved, 0,
+              (host_value(KSM_sharing) + host_value(KSM_zero)) * *row);
     ck_assert_int_eq(reader.sample.page_size, *row);
 }
 
@@ -256,8 +263,7 @@ static void expect_recovery(const struct damage *damage, size_t id, const struct
     int64_t now = start;
 
     begin(true);
-    tick(now);
-    expect_all_well(describe(damage, id, "before"));
+    expect_all_well_at(now, describe(damage, id, "before"));
 
     inflict(damage, id);
     now += second;
@@ -277,8 +283,7 @@ static void expect_recovery(const struct damage *damage, size_t id, const struct
         expect_loss(describe(damage, id, "mended, before the minute is over"), loss);
     else
         expect_all_well(describe(damage, id, "mended, next tick"));
-    tick(now + minute);
-    expect_all_well(describe(damage, id, "mended, a minute later"));
+    expect_all_well_at(now + minute, describe(damage, id, "mended, a minute later"));
 }
 
 /* A file that is bad from the start. */
@@ -288,8 +293,7 @@ static void expect_late_start(const struct damage *damage, size_t id, const stru
     tick(start);
     expect_loss(describe(damage, id, "from the start"), loss);
     heal(id);
-    tick(start + minute);
-    expect_all_well(describe(damage, id, "mended, a minute later"));
+    expect_all_well_at(start + minute, describe(damage, id, "mended, a minute later"));
 }
 
 TEST_ROWS(bad_files, damages) {
@@ -335,8 +339,7 @@ TEST_ROWS(bad_fields, field_damages) {
         tick(start);
         expect_loss(key, &loss);
         heal(id);
-        tick(start + second);
-        expect_all_well(key);
+        expect_all_well_at(start + second, key);
     }
 }
 
@@ -361,16 +364,14 @@ static const struct {
 TEST_ROWS(odd_values, odd) {
     host_write(dir, row->id, row->text, strlen(row->text));
     begin(true);
-    tick(start);
-    expect(row->text, row->id, 0, row->want);
+    expect_at(start, row->text, row->id, 0, row->want);
 }
 
 /* What has a substitute. */
 TEST(kernel_without_zero_pages) {
     host_remove(dir, KSM_zero);
     begin(true);
-    tick(start);
-    expect("zero", KSM_zero, -ENOENT, 0);
+    expect_at(start, "zero", KSM_zero, -ENOENT, 0);
     expect("saved", KSM_saved, 0, host_value(KSM_sharing) * reader.sample.page_size);
 }
 
@@ -379,8 +380,8 @@ static void expect_the_estimate(void) {
                     host_value(KSM_volatile);
 
     begin(true);
-    tick(start);
-    expect("profit", KSM_profit, 0, host_value(KSM_sharing) * reader.sample.page_size - 64 * pages);
+    expect_at(start, "profit", KSM_profit, 0,
+              host_value(KSM_sharing) * reader.sample.page_size - 64 * pages);
 }
 
 TEST(kernel_without_general_profit) {
@@ -398,8 +399,7 @@ TEST(kernel_that_miscounts_zero_pages) {
     for (int i = 0; i < ROWS(lost); i++)
         expect("miscounted", lost[i], -EDOM, 0);
     host_write(dir, KSM_zero, TEXT("0\n"));
-    tick(start + second);
-    expect("counted", KSM_zero, 0, 0);
+    expect_at(start + second, "counted", KSM_zero, 0, 0);
     expect("counted", KSM_profit, 0, -4096000000);
 }
 
@@ -408,8 +408,7 @@ TEST(meminfo_unreadable_without_zero_pages) {
     host_remove(dir, KSM_zero);
     faults_fail(FAULTS_OPEN, "/meminfo", 0, EACCES);
     begin(true);
-    tick(start);
-    expect("zero", KSM_zero, -ENOENT, 0);
+    expect_at(start, "zero", KSM_zero, -ENOENT, 0);
     expect("saved", KSM_saved, 0, host_value(KSM_sharing) * reader.sample.page_size);
     expect("ram", KSM_ram, -EACCES, 0);
 }
@@ -437,8 +436,7 @@ TEST(meminfo_of_a_container) {
     expect("beside it", KSM_shared, 0, reader.sample.at[KSM_shared].value);
     ck_assert_msg(read(opened, event, sizeof(event)) < 0, "meminfo was opened");
     tree_unlink(root, "proc/meminfo");
-    tick(start + minute);
-    expect("no meminfo", KSM_mem_total, -ENOENT, 0);
+    expect_at(start + minute, "no meminfo", KSM_mem_total, -ENOENT, 0);
     close(opened);
     ksm_reader_close(&reader);
 }
@@ -490,8 +488,7 @@ TEST(fields_move) {
     begin(true);
     for (int i = 0; i < ROWS(moves); i++) {
         tree_write(dir, "proc/vmstat", moves[i].text, strlen(moves[i].text));
-        tick(start + i);
-        expect(moves[i].what, KSM_cow, moves[i].cow_status, moves[i].cow);
+        expect_at(start + i, moves[i].what, KSM_cow, moves[i].cow_status, moves[i].cow);
         expect(moves[i].what, KSM_swpin_copy, 0, moves[i].swpin_copy);
     }
 }
@@ -521,8 +518,7 @@ TEST_ROWS(long_vmstat, vmstat_sizes) {
     free(text);
     begin(true);
     faults_shorten(row->piece);
-    tick(start);
-    expect(what, KSM_cow, row->want, 54321);
+    expect_at(start, what, KSM_cow, row->want, 54321);
     expect(what, KSM_swpin_copy, row->want == 0 ? -ENOENT : -EFBIG, 0);
     expect(what, KSM_volatile, 0, host_value(KSM_volatile));
 }
@@ -534,34 +530,28 @@ TEST(knobs_are_read_once_a_minute) {
     host_write(dir, KSM_sleep_millisecs, TEXT("77\n"));
     host_write(dir, KSM_pages_to_scan, TEXT("88\n"));
     host_write(dir, KSM_shared, TEXT("99\n"));
-    tick(start + second);
-    expect("a second later", KSM_shared, 0, 99);
+    expect_at(start + second, "a second later", KSM_shared, 0, 99);
     expect("a second later", KSM_sleep_millisecs, 0, host_value(KSM_sleep_millisecs));
     expect("a second later", KSM_pages_to_scan, 0, host_value(KSM_pages_to_scan));
-    tick(start + minute - 1);
-    expect("59.999 s later", KSM_sleep_millisecs, 0, host_value(KSM_sleep_millisecs));
-    tick(start + minute);
-    expect("a minute later", KSM_sleep_millisecs, 0, 77);
+    expect_at(start + minute - 1, "59.999 s later", KSM_sleep_millisecs, 0,
+              host_value(KSM_sleep_millisecs));
+    expect_at(start + minute, "a minute later", KSM_sleep_millisecs, 0, 77);
     expect("a minute later", KSM_pages_to_scan, 0, 88);
 }
 
 TEST(advisor_moves_pages_to_scan) {
     host_write(dir, KSM_advisor_mode, TEXT("none [scan-time]\n"));
     begin(true);
-    tick(start);
-    expect("advisor on", KSM_pages_to_scan, 0, host_value(KSM_pages_to_scan));
+    expect_at(start, "advisor on", KSM_pages_to_scan, 0, host_value(KSM_pages_to_scan));
     host_write(dir, KSM_pages_to_scan, TEXT("88\n"));
     host_write(dir, KSM_sleep_millisecs, TEXT("77\n"));
-    tick(start + second);
-    expect("advisor on, next tick", KSM_pages_to_scan, 0, 88);
+    expect_at(start + second, "advisor on, next tick", KSM_pages_to_scan, 0, 88);
     expect("advisor on, next tick", KSM_sleep_millisecs, 0, host_value(KSM_sleep_millisecs));
     host_write(dir, KSM_advisor_mode, TEXT("[none] scan-time\n"));
     tick(start + minute);
     host_write(dir, KSM_pages_to_scan, TEXT("99\n"));
-    tick(start + minute + second);
-    expect("advisor off", KSM_pages_to_scan, 0, 88);
-    tick(start + 2 * minute);
-    expect("advisor off, a minute later", KSM_pages_to_scan, 0, 99);
+    expect_at(start + minute + second, "advisor off", KSM_pages_to_scan, 0, 88);
+    expect_at(start + 2 * minute, "advisor off, a minute later", KSM_pages_to_scan, 0, 99);
 }
 
 TEST(without_settings) {
@@ -591,13 +581,10 @@ TEST(file_appears) {
             continue;
         host_remove(dir, id);
         begin(true);
-        tick(start);
-        expect("not there", id, -ENOENT, 0);
+        expect_at(start, "not there", id, -ENOENT, 0);
         host_write(dir, id, NULL, 0);
-        tick(start + minute - 1);
-        expect("there, looked for once a minute", id, -ENOENT, 0);
-        tick(start + minute);
-        expect("a minute later", id, 0, host_value(id));
+        expect_at(start + minute - 1, "there, looked for once a minute", id, -ENOENT, 0);
+        expect_at(start + minute, "a minute later", id, 0, host_value(id));
     }
 }
 
@@ -618,8 +605,7 @@ TEST(whole_directory_vanishes) {
             expect("gone", id, -ENOENT, 0);
     expect("other sources", KSM_cow, 0, host_value(KSM_cow));
     move("away", "ksm");
-    tick(start + 2 * minute);
-    expect_all_well("back");
+    expect_all_well_at(start + 2 * minute, "back");
 }
 
 TEST(nothing_readable) {
@@ -628,8 +614,7 @@ TEST(nothing_readable) {
     int status = ksm_reader_tick(&reader, start);
     ck_assert_msg(status == -EACCES, "got %s, want -EACCES", suite_status(status));
     faults_clear();
-    tick(start + minute);
-    expect_all_well("readable again");
+    expect_all_well_at(start + minute, "readable again");
 }
 
 TEST(one_figure_readable) {
@@ -638,8 +623,7 @@ TEST(one_figure_readable) {
             inflict(&damages[MISSING], id);
     tree_unlink(dir, "proc/37/stat");
     begin(true);
-    tick(start);
-    expect("the only one", KSM_dups, 0, host_value(KSM_dups));
+    expect_at(start, "the only one", KSM_dups, 0, host_value(KSM_dups));
 }
 
 TEST(out_of_descriptors) {
@@ -647,11 +631,9 @@ TEST(out_of_descriptors) {
     faults_fail(FAULTS_OPEN, NULL, 0, EMFILE);
     ck_assert_int_eq(ksm_reader_tick(&reader, start), -EMFILE);
     faults_clear();
-    tick(start + second);
-    expect("next tick", KSM_shared, 0, host_value(KSM_shared));
+    expect_at(start + second, "next tick", KSM_shared, 0, host_value(KSM_shared));
     expect("next tick", KSM_cow, 0, host_value(KSM_cow));
-    tick(start + minute);
-    expect_all_well("a minute later");
+    expect_all_well_at(start + minute, "a minute later");
 }
 
 /* UKSM. */
@@ -677,8 +659,7 @@ TEST_ROWS(uksm, page_sizes) {
     make_uksm();
     faults_page_size(*row);
     begin(true);
-    tick(start);
-    expect("uksm", KSM_shared, 0, host_value(KSM_shared));
+    expect_at(start, "uksm", KSM_shared, 0, host_value(KSM_shared));
     expect("uksm", KSM_run, 0, 1);
     expect("uksm", KSM_scanned, 0, (int64_t)3 << 40);
     expect("uksm", KSM_ksmd_cpu, 0, host_value(KSM_ksmd_cpu));
@@ -693,12 +674,10 @@ TEST(uksm_zero_pages_unreadable) {
     make_uksm();
     tree_print(dir, "proc/meminfo", "MemTotal: 4194304 kB\nKsmZeroPages: 12abc kB\n");
     begin(true);
-    tick(start);
-    expect("uksm", KSM_zero, -EINVAL, 0);
+    expect_at(start, "uksm", KSM_zero, -EINVAL, 0);
     expect("uksm", KSM_saved, -EINVAL, 0);
     tree_print(dir, "proc/meminfo", "MemTotal: 4194304 kB\n");
-    tick(start + second);
-    expect("uksm without the line", KSM_zero, -ENOENT, 0);
+    expect_at(start + second, "uksm without the line", KSM_zero, -ENOENT, 0);
     expect("uksm without the line", KSM_saved, 0,
            host_value(KSM_sharing) * reader.sample.page_size);
 }
@@ -706,8 +685,7 @@ TEST(uksm_zero_pages_unreadable) {
 TEST(ksm_goes_before_uksm) {
     tree_print(dir, "sys/kernel/mm/uksm/pages_shared", "4\n");
     begin(true);
-    tick(start);
-    expect_all_well("both directories");
+    expect_all_well_at(start, "both directories");
 }
 
 /* ksmd. */
@@ -739,17 +717,14 @@ TEST(decoys_are_not_ksmd) {
     tree_print(dir, "proc/self/stat", "20 " STAT("ksmd", "2", KTHREAD));
     tree_print(dir, "proc/99999999999/stat", "9 " STAT("ksmd", "2", KTHREAD));
     begin(true);
-    tick(start);
-    expect("decoys alone", KSM_ksmd_cpu, -ENOENT, 0);
+    expect_at(start, "decoys alone", KSM_ksmd_cpu, -ENOENT, 0);
 
     tree_print(dir, "proc/4001/stat", "4001 " STAT("ksmd", "2", KTHREAD));
     tree_print(dir, "proc/4001/schedstat", "777 7 7\n");
     int searches = faults_count(FAULTS_OPENDIR);
-    tick(start + minute - 1);
-    expect("looked for once a minute", KSM_ksmd_cpu, -ENOENT, 0);
+    expect_at(start + minute - 1, "looked for once a minute", KSM_ksmd_cpu, -ENOENT, 0);
     ck_assert_int_eq(faults_count(FAULTS_OPENDIR), searches);
-    tick(start + minute);
-    expect("among decoys", KSM_ksmd_cpu, 0, 777);
+    expect_at(start + minute, "among decoys", KSM_ksmd_cpu, 0, 777);
     tick(start + 3 * minute);
     ck_assert_int_eq(faults_count(FAULTS_OPENDIR), searches + 1);
 }
@@ -764,8 +739,7 @@ TEST_ROWS(container, pid_2) {
         tree_print(dir, "proc/2/stat", "2 %s", *row);
     begin(true);
     const int before = faults_count(FAULTS_OPENDIR);
-    tick(start);
-    expect("no kthreadd", KSM_ksmd_cpu, -ENOENT, 0);
+    expect_at(start, "no kthreadd", KSM_ksmd_cpu, -ENOENT, 0);
     expect("other figures", KSM_shared, 0, host_value(KSM_shared));
     /* No walk through all processes in vain. */
     ck_assert_int_eq(faults_count(FAULTS_OPENDIR), before);
@@ -774,12 +748,9 @@ TEST_ROWS(container, pid_2) {
 TEST(proc_that_cannot_be_listed) {
     faults_fail(FAULTS_OPENDIR, "/proc", 1, EACCES);
     begin(true);
-    tick(start);
-    expect("first tick", KSM_ksmd_cpu, -EACCES, 0);
-    tick(start + second);
-    expect("second tick", KSM_ksmd_cpu, -EACCES, 0);
-    tick(start + minute);
-    expect_all_well("a minute later");
+    expect_at(start, "first tick", KSM_ksmd_cpu, -EACCES, 0);
+    expect_at(start + second, "second tick", KSM_ksmd_cpu, -EACCES, 0);
+    expect_all_well_at(start + minute, "a minute later");
 }
 
 /* Kernels without schedstat, or that keep none: utime + stime, 14 + 15 clock ticks. */
@@ -804,15 +775,14 @@ TEST_ROWS(without_schedstat, schedstats) {
     if (*row)
         tree_print(dir, "proc/37/schedstat", "%s", *row);
     begin(true);
-    tick(start);
-    expect("stat", KSM_ksmd_cpu, 0, 29 * ns);
+    expect_at(start, "stat", KSM_ksmd_cpu, 0, 29 * ns);
     /* The account is chosen once: the other could be a little less, and counters do not go back. */
     tree_print(dir, "proc/37/schedstat", "777 7 7\n");
     for (int i = 0; i < ROWS(later); i++) {
         tree_print(dir, "proc/37/stat", "37 (ksmd) S 2 0 0 0 -1 2129984 0 0 0 0 %s",
                    later[i].times);
-        tick(start + (i + 1) * 2 * minute);
-        expect(later[i].times, KSM_ksmd_cpu, later[i].status, later[i].ticks * ns);
+        expect_at(start + (i + 1) * 2 * minute, later[i].times, KSM_ksmd_cpu, later[i].status,
+                  later[i].ticks * ns);
     }
 }
 
@@ -824,8 +794,7 @@ TEST(longest_stat) {
         n += snprintf(line + n, sizeof(line) - (size_t)n, " 18446744073709551615");
     tree_print(dir, "proc/37/stat", "%.*s\n", n, line);
     begin(true);
-    tick(start);
-    expect_all_well("a stat of 1 kB");
+    expect_all_well_at(start, "a stat of 1 kB");
 }
 
 /* Where the reader may begin. */
@@ -844,8 +813,7 @@ TEST(roots) {
     static char long_root[2 * PATH_MAX];
 
     ck_assert_int_eq(ksm_reader_init(&reader, tree_path(dir, "//"), true), 0);
-    tick(start);
-    expect_all_well("root with slashes");
+    expect_all_well_at(start, "root with slashes");
 
     move("ksm", "other");
     expect_why_not(dir, -ENOENT, "no KSM in this kernel");
