@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Whose process it is, by texts as the real systems write them.
+ * Whose process it is, by texts as the real systems write them. Any others are
+ * tests/fuzz/fuzz_owner.c's.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -599,38 +600,6 @@ TEST_ROWS(very_long, long_rows) {
         memcpy(text + len - after, row->after, after);
         swallow(row->what, text, len, text, len, text, len);
         swallow(row->what, text, len, TEXT("kvm\0-name"), text, len);
-    }
-}
-
-/* Pieces of what is known in any order, with bytes of chance between them. */
-TEST(by_chance) {
-    enum { ROUNDS = 30000 };
-    static char words[] =
-        "0::|1:name=systemd:|5:memory:|/|\n|machine-|qemu\\x2d3\\x2d|lxc-1-|.scope|"
-        ".service|lxc|qemu.slice|user.slice|user-1000.slice|user@1000.service|"
-        "session-3.scope|user-1000:|lxc.payload.|\\x2d|\\x|\\|libpod-|conmon-|" ID1 "|"
-        " (deleted)|.libvirt-qemu|.libvirt-lxc|systemd-nspawn@|qemu-system-|kvm|-name|"
-        "guest=|,|,,|firecracker|--id|--id=|cloud-hypervisor|--api-socket|path=|fd=|"
-        "-api.sock|libpod_parent|init|:";
-    const char *parts[64];
-    size_t count = 0;
-
-    for (char *rest = words; rest;)
-        parts[count++] = strsep(&rest, "|");
-    for (int round = 0; round < ROUNDS; round++) {
-        char text[3][2048];
-        size_t len[3];
-        for (int t = 0; t < 3; t++) {
-            len[t] = 0;
-            for (size_t n = suite_random() % 14; n > 0; n--) {
-                const char *part = parts[suite_random() % count];
-                memcpy(text[t] + len[t], part, strlen(part));
-                len[t] += strlen(part);
-                if (suite_random() % 4 == 0)
-                    text[t][len[t]++] = suite_random() % 2 ? '\0' : (char)suite_random();
-            }
-        }
-        swallow("by chance", text[0], len[0], text[1], len[1], text[2], len[2]);
     }
 }
 
