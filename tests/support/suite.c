@@ -7,12 +7,12 @@
 #include <ftw.h>
 #include <grp.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -210,6 +210,8 @@ pid_t suite_child(void) {
 
     if (child < 0)
         err(2, "fork");
+    if (child == 0)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
     while (child == 0)
         pause();
     return child;

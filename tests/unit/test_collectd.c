@@ -4,9 +4,6 @@
  */
 #include <dirent.h>
 #include <dlfcn.h>
-#include <errno.h>
-#include <inttypes.h>
-#include <limits.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
