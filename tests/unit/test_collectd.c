@@ -59,6 +59,12 @@ static void read_figures(void) {
     ck_assert_msg(status == 0, "read returned %d, want 0", status);
 }
 
+static void read_a_host(void) {
+    host_make(dir);
+    start();
+    read_figures();
+}
+
 static const struct stub_value *find(const char *instance) {
     for (int i = 0; i < stub.value_count; i++)
         if (strcmp(stub.values[i].type_instance, instance) == 0)
@@ -132,9 +138,7 @@ TEST(every_figure) {
 
 /* Absent figures are left out, their neighbours are not; the log hears of it once. */
 TEST(absent_figures) {
-    host_make(dir);
-    start();
-    read_figures();
+    read_a_host();
     int all = stub.value_count;
     expect_silence("well");
 
@@ -234,9 +238,7 @@ TEST_ROWS(one_option, options) {
         expect_silence(row->key);
     /* The daemon runs on. */
     stub_clear();
-    host_make(dir);
-    start();
-    read_figures();
+    read_a_host();
     ck_assert(find("shared"));
 }
 
@@ -256,17 +258,13 @@ TEST(options_with_other_than_one_value) {
     ck_assert_int_eq(stub.config(&block), 0);
     expect_message("a block", LOG_ERR, "Settings", "exactly one value");
 
-    host_make(dir);
-    start();
-    read_figures();
+    read_a_host();
     ck_assert_msg(find("sleep_millisecs"), "the default of Settings has not stayed");
 }
 
 TEST(settings_off) {
     configure_one("Settings", stub_boolean(0));
-    host_make(dir);
-    start();
-    read_figures();
+    read_a_host();
     expect_silence("settings off");
     for (size_t id = 0; id < KSM_FIGURES; id++)
         if (ksm_figures[id].kind == KSM_KIND_KNOB)
