@@ -364,7 +364,7 @@ def measure_crowd(build, table, settings, processes, one_of, intervals, targets)
     """
     section = "Who saves, at the defaults"
     what = f"{processes:,} processes, {processes // one_of:,} merging"
-    with Workload(build / "tests/workload", "crowd", processes, one_of):
+    with Workload(build / "tests/workload", "crowd", processes, one_of, ready_s=60 + processes / 200):
         settings.merge_all()
         with Plugin(build, "--consumers=0") as beside, Plugin(build) as plugin:
             beside.first.wait()
