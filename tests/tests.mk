@@ -2,7 +2,8 @@
 # Tests, demos and checks; included by ../Makefile.
 #
 # Rooms: unit/ and e2e/ hold the tests, support/ what they share; demo/, docs/, measure/, bench/ what is
-# run by hand; fixtures/, fuzz/, faults/, soak/ what their names say. tests/unit/*.c are one program
+# run by hand; fixtures/, fuzz/, soak/ what their names say; runs/ makes
+# whole runs of both plugins for a unit test. tests/unit/*.c are one program
 # each, with the library check; the programs of other rooms are tools. The plugins' objects are those
 # that ship.
 

@@ -76,6 +76,27 @@ const char *stub_load(void) {
     return NULL;
 }
 
+oconfig_value_t stub_text(const char *text) {
+    return (oconfig_value_t){.value.string = (char *)(uintptr_t)text, .type = OCONFIG_TYPE_STRING};
+}
+
+oconfig_value_t stub_number(double number) {
+    return (oconfig_value_t){.value.number = number, .type = OCONFIG_TYPE_NUMBER};
+}
+
+oconfig_value_t stub_boolean(int boolean) {
+    return (oconfig_value_t){.value.boolean = boolean, .type = OCONFIG_TYPE_BOOLEAN};
+}
+
+int stub_configure(const char *key, int count, oconfig_value_t value) {
+    oconfig_value_t values[] = {value, value};
+    char *own = (char *)(uintptr_t)key;
+    oconfig_item_t option = {.key = own, .values = values, .values_num = count};
+    oconfig_item_t block = {.key = own, .children = &option, .children_num = 1};
+
+    return stub.config(&block);
+}
+
 /* From here on: what ksm.so takes from the daemon. */
 #pragma GCC visibility push(default)
 

@@ -15,30 +15,18 @@
 #include <time.h>
 #include <unistd.h>
 
-int __real_open(const char *path, int flags, ...);
-int __wrap_open(const char *path, int flags, ...);
-DIR *__real_opendir(const char *path);
-DIR *__wrap_opendir(const char *path);
-ssize_t __real_pread(int fd, void *buf, size_t size, off_t offset);
-ssize_t __wrap_pread(int fd, void *buf, size_t size, off_t offset);
-ssize_t __real_write(int fd, const void *buf, size_t size);
-ssize_t __wrap_write(int fd, const void *buf, size_t size);
-long __real_sysconf(int name);
-long __wrap_sysconf(int name);
-int __real_clock_gettime(clockid_t clock, struct timespec *time);
-int __wrap_clock_gettime(clockid_t clock, struct timespec *time);
-int __real_poll(struct pollfd *fds, nfds_t count, int timeout);
-int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout);
-int __real_openat(int dir, const char *path, int flags, ...);
-int __wrap_openat(int dir, const char *path, int flags, ...);
-int __real_close(int fd);
-int __wrap_close(int fd);
-int __real_pthread_create(pthread_t *id, const pthread_attr_t *attr, void *(*start)(void *),
-                          void *data);
-int __wrap_pthread_create(pthread_t *id, const pthread_attr_t *attr, void *(*start)(void *),
-                          void *data);
-int __real_pthread_join(pthread_t id, void **result);
-int __wrap_pthread_join(pthread_t id, void **result);
+FAULTS_WRAPPED(int, open, const char *path, int flags, ...);
+FAULTS_WRAPPED(DIR *, opendir, const char *path);
+FAULTS_WRAPPED(ssize_t, pread, int fd, void *buf, size_t size, off_t offset);
+FAULTS_WRAPPED(ssize_t, write, int fd, const void *buf, size_t size);
+FAULTS_WRAPPED(long, sysconf, int name);
+FAULTS_WRAPPED(int, clock_gettime, clockid_t clock, struct timespec *time);
+FAULTS_WRAPPED(int, poll, struct pollfd *fds, nfds_t count, int timeout);
+FAULTS_WRAPPED(int, openat, int dir, const char *path, int flags, ...);
+FAULTS_WRAPPED(int, close, int fd);
+FAULTS_WRAPPED(int, pthread_create, pthread_t *id, const pthread_attr_t *attr,
+               void *(*start)(void *), void *data);
+FAULTS_WRAPPED(int, pthread_join, pthread_t id, void **result);
 
 /* Of all that follows; no call waits while it holds it, nor calls back. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -132,12 +120,8 @@ void faults_end(void) {
     run.nth = 0;
 }
 
-void faults_pause(void) {
-    run.counting = false;
-}
-
-void faults_resume(void) {
-    run.counting = true;
+void faults_count_calls(bool count) {
+    run.counting = count;
 }
 
 bool faults_counting(void) {

@@ -26,20 +26,24 @@ int64_t host_value(size_t id) {
     return 1000 + (int64_t)id;
 }
 
-const char *host_text(size_t id) {
+static const char *text_of(size_t id, int64_t value) {
     static char text[64];
 
     if (ksm_figures[id].parse == parse_advisor)
-        return "[none] scan-time\n";
+        return value == 0 ? "[none] scan-time\n" : "none [scan-time]\n";
     if (ksm_figures[id].parse == parse_kilobytes)
-        snprintf(text, sizeof(text), "       %" PRId64 " kB", host_value(id));
+        snprintf(text, sizeof(text), "       %" PRId64 " kB", value);
     else if (ksm_figures[id].parse == parse_schedstat)
-        snprintf(text, sizeof(text), "%" PRId64 " 5 7\n", host_value(id));
+        snprintf(text, sizeof(text), "%" PRId64 " 5 7\n", value);
     else if (ksm_figures[id].source == KSM_SOURCE_VMSTAT)
-        snprintf(text, sizeof(text), "%" PRId64, host_value(id));
+        snprintf(text, sizeof(text), "%" PRId64, value);
     else
-        snprintf(text, sizeof(text), "%" PRId64 "\n", host_value(id));
+        snprintf(text, sizeof(text), "%" PRId64 "\n", value);
     return text;
+}
+
+const char *host_text(size_t id) {
+    return text_of(id, host_value(id));
 }
 
 void host_sample(struct ksm_sample *sample) {
@@ -94,18 +98,10 @@ static void write_fields(const char *dir, size_t of, const char *text, size_t le
     tree_write(dir, host_path(of), file, used);
 }
 
-/* Takes away whatever stands in the place of a file. */
-static void clear(const char *dir, size_t id) {
-    char path[2 * PATH_MAX];
-
-    snprintf(path, sizeof(path), "%s/%s", dir, host_path(id));
-    remove(path);
-}
-
 void host_write(const char *dir, size_t id, const char *text, size_t len) {
     char own[64];
 
-    clear(dir, id);
+    remove(tree_path(dir, "%s", host_path(id))); /* whatever stands there */
     if (!text) {
         len = (size_t)snprintf(own, sizeof(own), "%s", host_text(id));
         text = own;
@@ -116,6 +112,12 @@ void host_write(const char *dir, size_t id, const char *text, size_t len) {
         tree_write(dir, host_path(id), text, len);
 }
 
+void host_set(const char *dir, size_t id, int64_t value) {
+    const char *text = strdupa(text_of(id, value));
+
+    host_write(dir, id, text, strlen(text));
+}
+
 void host_remove(const char *dir, size_t id) {
     if (has_fields(id))
         write_fields(dir, id, NULL, 0);
@@ -123,15 +125,11 @@ void host_remove(const char *dir, size_t id) {
         tree_unlink(dir, host_path(id));
 }
 
-static void write_line(const char *dir, const char *path, const char *line) {
-    tree_write(dir, path, line, strlen(line));
-}
-
 void host_make(const char *dir) {
-    write_line(dir, "proc/1/stat", "1 (init) S 0 1 1 0 -1 4194560 0 0 0 0 9 9 0 0 20 0 1 0 1\n");
-    write_line(dir, "proc/2/stat",
+    tree_print(dir, "proc/1/stat", "1 (init) S 0 1 1 0 -1 4194560 0 0 0 0 9 9 0 0 20 0 1 0 1\n");
+    tree_print(dir, "proc/2/stat",
                "2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 9 9 0 0 20 0 1 0 1\n");
-    write_line(dir, "proc/37/stat",
+    tree_print(dir, "proc/37/stat",
                "37 (ksmd) S 2 0 0 0 -1 2129984 0 0 0 0 14 15 0 0 25 5 1 0 1\n");
     for (size_t id = 0; id < KSM_FIGURES; id++)
         if (host_has(id))

@@ -30,6 +30,9 @@ const char *host_path(size_t id);
  * it was; fields of one file keep their neighbours. A directory in its place is removed. */
 void host_write(const char *dir, size_t id, const char *text, size_t len);
 
+/* The same with another number, as the kernel writes it there. */
+void host_set(const char *dir, size_t id, int64_t value);
+
 /* Removes the file, or the field. */
 void host_remove(const char *dir, size_t id);
 
