@@ -5,22 +5,20 @@ What is expected is reckoned here, without a line of the plugins' code.
 """
 
 import math
-import os
 import random
 import re
-import shutil
-import tempfile
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import consumers
 from consumers import KINDS, UNATTRIBUTED
-from hosts import Collectd, Netdata
-from sampling import NAME_AT_MOST, Plugin, Process, Tree
+from hosts import Both
+from protocol import NAME_AT_MOST
+from sampling import Plugin
+from world import Process, Tree
 
 SEEN_S = 10             # what has changed is seen in both hosts within this time, at an interval of 1 s
 GONE_S = 4              # one that ended is seen no more after this time
@@ -48,18 +46,12 @@ def shares(tree, processes, page_size):
 
 # Both hosts.
 
-OPTIONS = {"Consumers": "consumers", "ConsumersInterval": "consumers-interval", "ConsumersExclude": "consumers-exclude"}
+class Hosts(Both):
+    """Both hosts with the plugins on a Tree."""
 
-
-def start(stack, build, work, tree, **options):
-    """Start both hosts with the plugins on TREE, to be stopped when STACK is left."""
-    options = {"ConsumersInterval": 1, **options}
-    arguments = " ".join(f"--{OPTIONS[key]}={value}" for key, value in options.items())
-    collectd = stack.enter_context(Collectd(work / "collectd", build / "ksm.so", {"Root": tree.root, **options}))
-    netdata = stack.enter_context(Netdata(work / "netdata", build / "ksm.plugin", f"--root={tree.root} {arguments}"))
-    collectd.wait_for("ksm/vmpage_number-sharing")
-    netdata.wait_for(("ksm.memory", "sharing"))
-    return SimpleNamespace(collectd=collectd, netdata=netdata, both=(collectd, netdata), tree=tree)
+    def __init__(self, stack, build, work, tree, **options):
+        self.tree = tree
+        super().__init__(stack, build, work, {"Root": tree.root, "ConsumersInterval": 1, **options})
 
 
 def shown(hosts):
@@ -161,7 +153,7 @@ def named(build, page_size, tmp_path_factory):
     for group in processes.values():
         tree.process(group[0])
     with ExitStack() as stack:
-        hosts = start(stack, build, work, tree, Consumers=100)
+        hosts = Hosts(stack, build, work, tree, Consumers=100)
         wait_shown(hosts, ("program", "zz-the-last"), UNATTRIBUTED)
         yield SimpleNamespace(hosts=hosts, processes=processes, expected=shares(tree, processes, page_size))
 
@@ -268,7 +260,7 @@ def test_top_n_other_and_kinds_that_are_left_out(build, page_size, tmp_path):
     attributed = sum(figures["saved"] for figures in wanted.values())
     wanted[UNATTRIBUTED] = {"saved": tree.saved(page_size) - attributed}
     with ExitStack() as stack:
-        hosts = start(stack, build, tmp_path, tree, Consumers=2, ConsumersExclude="service,container")
+        hosts = Hosts(stack, build, tmp_path, tree, Consumers=2, ConsumersExclude="service,container")
         here, there = wait_shown(hosts, *wanted)
         assert here == wanted
         assert set(there) == set(wanted)
@@ -301,7 +293,7 @@ def without(build, tmp_path_factory):
             work = tmp_path_factory.mktemp("without")
             tree = Tree(work / "tree", kernel, sharing=700, shared=200)
             tree.process(Process(100, "program", 900))
-            hosts[what] = start(stack, build, work, tree, **options)
+            hosts[what] = Hosts(stack, build, work, tree, **options)
         time.sleep(2)
         yield hosts
 
@@ -392,11 +384,10 @@ def test_who_is_shown_stays_until_another_saves_a_tenth_more(build, tmp_path):
     tree = Tree(tmp_path / "tree", sharing=5000, shared=1000)
     tree.process(Process(100, "holder", 1000))
     tree.process(Process(101, "rival", 900))
-    stat = "ksm_rmap_items 0\nksm_zero_pages 0\nksm_merging_pages {}\n"
     with Plugin(build / "ksm.plugin", f"--root={tree.root}", "--consumers-interval=1", "--consumers=1") as plugin:
         plugin.samples(1)
         for merging, top in ((1090, "holder"), (1110, "rival"), (1000, "rival"), (900, "holder")):
-            tree.write("proc/101/ksm_stat", stat.format(merging))
+            tree.change(Process(101, "rival", merging))
             assert set(plugin.samples(1)[0].consumers) == {("program", top), ("other", "other")}
         assert plugin.agent.ended == [("program", "holder"), ("program", "rival")]
 
@@ -407,7 +398,7 @@ def test_the_first_table_comes_after_the_first_tick(build, tmp_path):
     with Plugin(build / "ksm.plugin", f"--root={tree.root}", "--consumers-interval=60") as plugin:
         assert set(plugin.samples(1)[0].consumers) == {("program", "one")}
         assert plugin.arrived[0] - plugin.ticks[0] < 1
-        plugin.run_for(3)
+        time.sleep(3)
         assert len(plugin.arrived) == 1
 
 
@@ -428,23 +419,12 @@ def test_a_process_that_ends_or_changes_its_program(build, page_size, tmp_path):
 
 # Without the right to read.
 
-@pytest.fixture
-def open_to_all():
-    """A directory that every user may enter."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can run the plugin as another user")
-    with tempfile.TemporaryDirectory(prefix="ksm-test-") as directory:
-        os.chmod(directory, 0o755)
-        yield Path(directory)
-
-
-def test_without_the_right_to_read_others_the_rest_is_unattributed(build, page_size, open_to_all):
-    tree = Tree(open_to_all / "tree", sharing=3000, shared=1000)
+def test_without_the_right_to_read_others_the_rest_is_unattributed(copy_of, page_size, public_path):
+    tree = Tree(public_path / "tree", sharing=3000, shared=1000)
     tree.process(Process(100, "readable", 1000, resident=1000))
     tree.process(Process(101, "secret", 2000, resident=2000, mode=0o400))
-    program = shutil.copy(build / "ksm.plugin", open_to_all)
-    with Plugin(program, f"--root={tree.root}", "--consumers-interval=1", user="nobody") as plugin:
+    with Plugin(copy_of("ksm.plugin"), f"--root={tree.root}", "--consumers-interval=1", user="nobody") as plugin:
         for sample in plugin.samples(2):
             assert sample.consumers == {("program", "readable"): (750 * page_size, 250 * page_size)}
             assert (sample.unattributed, sample.saved) == (2250 * page_size, tree.saved(page_size))
-        assert plugin.hear().count(GRANT) == 2 and len(plugin.hear().splitlines()) == 1, "twice in one message"
+        assert plugin.errors.count(GRANT) == 2 and len(plugin.errors.splitlines()) == 1, "twice in one message"

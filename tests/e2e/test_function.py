@@ -16,12 +16,12 @@ import pytest
 
 import fixtures
 from consumers import KINDS, MIB
-from hosts import NETDATA_SYSTEM_INFO, Netdata
-from live import FAST, RUNNING, KsmSettings, Workload, why_not
+from hosts import NETDATA_SYSTEM_INFO, Netdata, plugins_of
+from live import Workload
 from protocol import Agent
-from sampling import Plugin, Process, Tree
+from sampling import Plugin
 from test_consumers import population
-from test_life import plugins_of
+from world import Process, Tree
 
 ANSWER_S = 3            # an answer is there within this time, on a busy machine
 END_S = 3               # the agent kills what has not left by then
@@ -121,8 +121,7 @@ def begun(build, make_tree):
 
 def functions(build, tree, *options):
     """Return the functions that ksm.plugin offers on TREE."""
-    done = subprocess.run([build / "ksm.plugin", "1", f"--root={tree}", *options], stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=END_S)
+    done = fixtures.run_once(build / "ksm.plugin", f"--root={tree}", *options)
     assert done.returncode == 0
     return Agent(done.stdout).functions
 
@@ -210,7 +209,7 @@ def test_after_a_failed_table(build, tmp_path):
         plugin.samples(1)
         table_of(plugin)
         tree.write("sys/kernel/mm/ksm/pages_shared", "junk\n")
-        plugin.wait(lambda: "cannot be told" in plugin.hear(), 5, "a message")
+        plugin.wait(lambda: "cannot be told" in plugin.errors, 5, "a message")
         status, text = ask(plugin)
         assert status == 503 and "log" in check("error", text)["errorMessage"]
 
@@ -279,7 +278,6 @@ def test_bytes_of_any_kind_and_in_any_pieces(fixture):
         size = chance.choice([1, 2, 7, 500, 4096, 5000])
         send(fixture, data[:size])
         data = data[size:]
-        fixture.read(0)
     status, _kind, _expires, text = answer_to(fixture, "last", 10)
     assert status == 200
     check("table", text)
@@ -331,9 +329,8 @@ def test_a_flood_of_requests_delays_no_tick(build, crowd):
                 send(plugin, f'FUNCTION flood-{asked} 10 "ksm:consumers"\n'.encode())
                 asked += 1
             except BlockingIOError:
-                pass                    # as much as it takes
-            plugin.read(0.001)
-        when = [tick - time.monotonic() + time.time() for tick in plugin.ticks[first:]]
+                time.sleep(0.001)       # as much as it takes
+        when = plugin.ticks[first:]
         texts = [answer[4] for answer in plugin.agent.host.answers[answered:]]
     late = [moment % 1 for moment in when]
     print(f"{asked} asked, {len(texts)} answered, {len(texts[0])} bytes each; late by {max(late) * 1000:.0f} ms")
@@ -361,11 +358,12 @@ def test_an_agent_that_writes_before_it_reads(build, crowd):
         plugin.samples(1)
         requests = 'FUNCTION a 10 "ksm:consumers"\n' * 3 + BODY.format("b", "x" * 300000) + BODY_END
         writer = threading.Thread(target=send, args=[plugin, requests.encode()], daemon=True)
-        writer.start()
-        writer.join(10)
-        if writer.is_alive():
-            plugin.process.kill()
-            pytest.fail("both wait for each other")
+        with plugin.deaf():
+            writer.start()
+            writer.join(10)
+            if writer.is_alive():
+                plugin.process.kill()
+                pytest.fail("both wait for each other")
         plugin.samples(2)
         table_of(plugin)
 
@@ -374,9 +372,10 @@ def test_the_agent_stops_reading_for_a_while(build, crowd):
     """Then the answers come whole, and the ticks go on."""
     with Plugin(build / "ksm.plugin", f"--root={crowd.root}", ONE_S) as plugin:
         plugin.samples(1)
-        for number in range(5):
-            send(plugin, f'FUNCTION {number} 10 "ksm:consumers"\n'.encode())
-        time.sleep(1.5)
+        with plugin.deaf():
+            for number in range(5):
+                send(plugin, f'FUNCTION {number} 10 "ksm:consumers"\n'.encode())
+            time.sleep(1.5)
         for number in range(5):
             check("table", answer_to(plugin, str(number))[3])
         plugin.samples(2)
@@ -384,12 +383,8 @@ def test_the_agent_stops_reading_for_a_while(build, crowd):
 
 # The live kernel.
 
-def test_the_table_on_the_live_kernel(build, page_size):
-    if why_not():
-        pytest.skip(why_not())
-    with KsmSettings() as ksm, Workload(build / "tests/workload", "pairs", 1000) as workload:
-        ksm.set_all(FAST)
-        ksm.set("run", RUNNING)
+def test_the_table_on_the_live_kernel(ksm, build):
+    with Workload(build / "tests/workload", "pairs", 1000) as workload:
         ksm.merge_all()
         with Plugin(build / "ksm.plugin", ONE_S) as plugin:
             plugin.samples(2)
