@@ -302,7 +302,9 @@ def test_after_a_suspend_it_goes_on_as_if_nothing_had_been(moving, build):
     for name, rate in RATES.items():
         rates = [(when, number) for when, number in history[names_of(name)[1]] if when > start - 2]
         assert max(rates)[0] > end, "it goes on"
-        assert [number / rate for _when, number in rates] == pytest.approx([1] * len(rates), rel=0.3), name
+        shown = [number / rate for _when, number in rates]
+        assert sum(shown) / len(shown) == pytest.approx(1, rel=0.1), name
+        assert min(shown) > 0.5 and max(shown) < 2, "none for the seconds that it missed"
 
 
 def test_goes_with_an_agent_that_is_killed(moving):

@@ -19,7 +19,9 @@ from conftest import quiet_ksm
 from live import FAST, KSM, RUNNING, SCANS, STOPPED, UNMERGED, KsmSettings, Locked, Workload, why_not
 from protocol import Agent
 
-PAGES = 65536
+pytestmark = pytest.mark.live
+
+PAGES = 16384
 MAX_SHARING = FAST["max_page_sharing"]
 
 # Pattern, use_zero_pages, pages kept, pages saved: pairs keep one of two, triples one of three (one page is left
