@@ -99,6 +99,7 @@ def test_later_than_beside(ours, beside, want):
     assert bench.later_ms(Ticks(*ours), Ticks(*beside)) == pytest.approx(want, abs=0.01)
 
 
+@pytest.mark.long
 def test_cost_of_a_median_second():
     """A busy second does not count for the others, and who had a turn is stopped."""
     script = ("import time\n"

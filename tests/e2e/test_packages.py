@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
+from hosts import until
 from machine import ALLOW, DENY, Machine, NoMirror, why_not
 from test_install import EXAMPLES, HEALTH
 
@@ -182,9 +183,9 @@ def in_netdata(machine, chart):
 def delivering(machine, since):
     """Wait until both hosts have figures later than SINCE; return how long it took in seconds."""
     start = time.monotonic()
-    machine.wait(lambda: any(when >= since for when, _value in in_collectd(machine).values()),
+    until(lambda: any(when >= since for when, _value in in_collectd(machine).values()),
                  START_S + INTERVAL_S, "figures in collectd")
-    dimensions = machine.wait(lambda: in_netdata(machine, "ksm.memory"), START_S, "figures in Netdata")
+    dimensions = until(lambda: in_netdata(machine, "ksm.memory"), START_S, "figures in Netdata")
     assert set(dimensions) == {"shared", "sharing", "unshared", "volatile"}
     return time.monotonic() - start
 
@@ -215,7 +216,7 @@ def test_the_plugin_runs_as_the_agent_with_one_capability(machine):
 def test_the_agent_has_the_alerts(machine):
     def alerts():
         return [name for name in (asked(machine, "alarms?all") or {"alarms": {}})["alarms"] if name.startswith("ksm.")]
-    assert machine.wait(alerts, 30, "alerts of our charts")
+    assert until(alerts, 30, "alerts of our charts")
 
 
 @pytest.mark.parametrize("page, words", [("ksm.plugin", "KSM.PLUGIN(1)"), ("collectd-ksm", "COLLECTD-KSM(5)"),
@@ -283,7 +284,7 @@ def test_where_no_capability_can_be_had_the_rest_works(lacking, said, machine):
                          "dpkg -i /debs/netdata-plugin-ksm_*+new.deb 2>&1")
     assert said in output, output
     assert machine.run(f"getcap {PLUGIN}") == ""
-    machine.wait(lambda: in_netdata(machine, "ksm.memory"), START_S, "figures in Netdata")
+    until(lambda: in_netdata(machine, "ksm.memory"), START_S, "figures in Netdata")
 
 
 def test_the_rights_that_an_admin_set_stay(machine):
@@ -299,7 +300,7 @@ def test_remove(machine):
     """collectd, which ends when it is to load what is not there, goes on; so does the agent, without our charts."""
     apt(machine, "remove", *PACKAGES.values())
     assert 0 not in (pid(machine, "collectd"), pid(machine, "netdata"))
-    machine.wait(lambda: machine.run("pidof ksm.plugin || true") == "", START_S, "the plugin's end")
+    until(lambda: machine.run("pidof ksm.plugin || true") == "", START_S, "the plugin's end")
     assert not (machine.root / CONF).exists()
     assert "Settings no" in (machine.root / f"{CONF}.removed").read_text()
     machine.run("/etc/init.d/collectd restart")
