@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "causes.h"
 #include "derive.h"
 #include "explain.h"
 #include "human.h"
@@ -232,6 +233,61 @@ static void consumers(const struct explain_facts *f, FILE *file) {
         rows(f, file);
 }
 
+/* ---- why large processes merge little ---- */
+
+static void cell(FILE *file, int64_t bytes) {
+    char text[32] = "-";
+
+    if (bytes >= 0)
+        human_bytes(bytes, text, sizeof(text));
+    fprintf(file, "%11s ", text);
+}
+
+/* Its name; and its comm, unless that is its name. */
+static void process(const struct explain_facts *f, FILE *file, const struct explain_process *p) {
+    char name[2 * KSM_NAME_SIZE + 32];
+    bool plain = strcmp(p->name.text, p->comm) == 0;
+
+    fprintf(file, "%*s", INDENT, "");
+    cell(file, p->memory);
+    cell(file, p->mergeable);
+    cell(file, p->merging < 0 ? -1 : (p->merging + (p->zero > 0 ? p->zero : 0)) * f->now.page_size);
+    cell(file, p->huge);
+    snprintf(name, sizeof(name), "%d %s%s%s", p->pid, p->comm, plain ? "" : " of ",
+             plain ? "" : p->name.text);
+    name_of(file, "", name);
+}
+
+/* Processes of one cause together, that of the largest first. */
+static void causes(const struct explain_facts *f, FILE *file) {
+    const struct explain_processes *all = f->processes;
+    enum explain_cause of[EXPLAIN_PROCESSES];
+    bool huge = false;
+
+    if (!all || all->count == 0)
+        return;
+    fprintf(file, "\n%s\n%*s%s\n", text_causes, INDENT + 5, "", text_causes_head);
+    for (int i = 0; i < all->count; i++) {
+        of[i] = explain_cause_of(f, &all->list[i]);
+        huge = huge || all->list[i].huge > all->list[i].memory / 2;
+    }
+    for (int i = 0; i < all->count; i++) {
+        const struct explain_cause_words *words = &explain_cause_words[of[i]];
+        bool told = false;
+        for (int k = 0; k < i; k++)
+            told = told || of[k] == of[i];
+        for (int k = i; k < all->count && !told; k++)
+            if (of[k] == of[i])
+                process(f, file, &all->list[k]);
+        if (!told) {
+            expanded(f, file, "Why", words->sentence);
+            expanded(f, file, "To do", words->advice);
+        }
+    }
+    if (huge)
+        block(file, "Note", text_causes_huge);
+}
+
 void explain_page(const struct explain_facts *facts, FILE *file) {
     fputs("Kernel Samepage Merging (KSM) on this host\n\n", file);
     verdict(facts, file);
@@ -239,4 +295,5 @@ void explain_page(const struct explain_facts *facts, FILE *file) {
         return;
     figures(facts, file);
     consumers(facts, file);
+    causes(facts, file);
 }
