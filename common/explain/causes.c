@@ -152,6 +152,11 @@ static bool cause_no_scan(const facts_t *f, const process_t *p) {
     return pages->status == 0 && pages->value == 0;
 }
 
+static bool cause_empty(const facts_t *f, const process_t *p) {
+    (void)p;
+    return explain_holds(f, EXPLAIN_empty);
+}
+
 /* A page is merged at its second visit at the earliest, and a pass may have been under way when the
  * process started. When it opted in the kernel does not tell: at its start, say. */
 enum { PASSES = 3, LONG_PASS_MS = 20 * 60 * 1000 };
@@ -161,15 +166,12 @@ static bool cause_young(const facts_t *f, const process_t *p) {
     int64_t pass = explain_pass_ms(f);
 
     return (scans->status == 0 && scans->value < PASSES) ||
-           (p->age >= 0 && pass >= 0 && p->age / PASSES < pass);
+           (p->age >= 0 && pass >= 0 && p->age / PASSES < pass) ||
+           is_most(unmet(p, f->now.page_size) * f->now.page_size, p->mergeable);
 }
 
 static bool cause_slow(const facts_t *f, const process_t *p) {
     return explain_pass_ms(f) > LONG_PASS_MS && cause_young(f, p);
-}
-
-static bool cause_fresh(const facts_t *f, const process_t *p) {
-    return is_most(unmet(p, f->now.page_size) * f->now.page_size, p->mergeable);
 }
 
 /* Pages that are neither merged nor in a state that others' pages fill up, at least. */

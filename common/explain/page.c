@@ -235,57 +235,66 @@ static void consumers(const struct explain_facts *f, FILE *file) {
 
 /* ---- why large processes merge little ---- */
 
-static void cell(FILE *file, int64_t bytes) {
-    char text[32] = "-";
+/* ", 1.0 GiB on offer", if that is known. */
+static void part(char *text, int64_t bytes, const char *what) {
+    size_t len = strlen(text);
+    char human[32];
 
-    if (bytes >= 0)
-        human_bytes(bytes, text, sizeof(text));
-    fprintf(file, "%11s ", text);
+    if (bytes < 0)
+        return;
+    human_bytes(bytes, human, sizeof(human));
+    snprintf(text + len, TEXT_SIZE - len, ", %s %s", human, what);
 }
 
-/* Its name; and its comm, unless that is its name. */
 static void process(const struct explain_facts *f, FILE *file, const struct explain_process *p) {
-    char name[2 * KSM_NAME_SIZE + 32];
-    bool plain = strcmp(p->name.text, p->comm) == 0;
+    const int64_t merged = p->merging + (p->zero > 0 ? p->zero : 0);
+    char text[TEXT_SIZE];
+    char memory[32];
 
-    fprintf(file, "%*s", INDENT, "");
-    cell(file, p->memory);
-    cell(file, p->mergeable);
-    cell(file, p->merging < 0 ? -1 : (p->merging + (p->zero > 0 ? p->zero : 0)) * f->now.page_size);
-    cell(file, p->huge);
-    snprintf(name, sizeof(name), "%d %s%s%s", p->pid, p->comm, plain ? "" : " of ",
-             plain ? "" : p->name.text);
-    name_of(file, "", name);
+    human_bytes(p->memory, memory, sizeof(memory));
+    if (strcmp(p->name.text, p->comm) == 0)
+        snprintf(text, sizeof(text), "%d %s: %s", p->pid, p->comm, memory);
+    else
+        snprintf(text, sizeof(text), "%d %s of %s %s: %s", p->pid, p->comm,
+                 ksm_consumer_kinds[p->name.kind], p->name.text, memory);
+    part(text, p->mergeable, "on offer");
+    part(text, p->merging < 0 ? -1 : merged * f->now.page_size, "merged");
+    part(text, p->huge > 0 ? p->huge : -1, "in huge pages");
+    block(file, "Process", text);
 }
 
-/* Processes of one cause together, that of the largest first. */
-static void causes(const struct explain_facts *f, FILE *file) {
-    const struct explain_processes *all = f->processes;
-    enum explain_cause of[EXPLAIN_PROCESSES];
+/* Those of one cause, from the first one of it on. */
+static void cause(const struct explain_facts *f, FILE *file, const enum explain_cause *of,
+                  int first) {
     bool huge = false;
 
-    if (!all || all->count == 0)
-        return;
-    fprintf(file, "\n%s\n%*s%s\n", text_causes, INDENT + 5, "", text_causes_head);
-    for (int i = 0; i < all->count; i++) {
-        of[i] = explain_cause_of(f, &all->list[i]);
-        huge = huge || all->list[i].huge > all->list[i].memory / 2;
+    fputc('\n', file);
+    for (int i = first; i < f->processes->count; i++) {
+        if (of[i] != of[first])
+            continue;
+        process(f, file, &f->processes->list[i]);
+        huge = huge || f->processes->list[i].huge > f->processes->list[i].mergeable / 2;
     }
-    for (int i = 0; i < all->count; i++) {
-        const struct explain_cause_words *words = &explain_cause_words[of[i]];
-        bool told = false;
-        for (int k = 0; k < i; k++)
-            told = told || of[k] == of[i];
-        for (int k = i; k < all->count && !told; k++)
-            if (of[k] == of[i])
-                process(f, file, &all->list[k]);
-        if (!told) {
-            expanded(f, file, "Why", words->sentence);
-            expanded(f, file, "To do", words->advice);
-        }
-    }
+    expanded(f, file, "Why", explain_cause_words[of[first]].sentence);
+    expanded(f, file, "To do", explain_cause_words[of[first]].advice);
     if (huge)
         block(file, "Note", text_causes_huge);
+}
+
+static void causes(const struct explain_facts *f, FILE *file) {
+    enum explain_cause of[EXPLAIN_PROCESSES];
+    unsigned told = 0;
+
+    for (int i = 0; f->processes && i < f->processes->count; i++) {
+        of[i] = explain_cause_of(f, &f->processes->list[i]);
+        if (i == 0)
+            fprintf(file, "\n%s", text_causes);
+    }
+    for (int i = 0; f->processes && i < f->processes->count; i++) {
+        if ((told & 1U << of[i]) == 0)
+            cause(f, file, of, i);
+        told |= 1U << of[i];
+    }
 }
 
 void explain_page(const struct explain_facts *facts, FILE *file) {
