@@ -37,18 +37,23 @@ static bool has_flag(const char *flags, const char *flag) {
     return at && at > flags && at[-1] == ' ' && (at[2] == ' ' || at[2] == '\0');
 }
 
+static void gain(int64_t *sum, int64_t bytes) {
+    if (bytes > 0 && __builtin_add_overflow(*sum, bytes, sum))
+        *sum = INT64_MAX;
+}
+
 /* The last line of a mapping has its flags (show_smap_vma_flags of fs/proc/task_mmu.c). */
 static void end_mapping(struct inspect_mappings *m, const char *flags) {
     bool device = has_flag(flags, "pf") || has_flag(flags, "io") || has_flag(flags, "mm") ||
                   has_flag(flags, "de");
 
-    m->anonymous += m->own;
-    m->huge += m->thp;
-    m->device += device ? m->rss - m->own : 0;
-    m->locked += has_flag(flags, "lo") ? m->size : 0;
+    gain(&m->anonymous, m->own);
+    gain(&m->huge, m->thp);
+    gain(&m->device, device ? m->rss - m->own : 0);
+    gain(&m->locked, has_flag(flags, "lo") ? m->size : 0);
     if (!has_flag(flags, "mg"))
         return;
-    m->mergeable += m->own;
+    gain(&m->mergeable, m->own);
     if (m->own > m->most) {
         m->most = m->own;
         m->start = m->from;
@@ -207,6 +212,7 @@ static bool read_name(struct inspected *one, struct ksm_guard *guard) {
         return false;
     if (of.comm_len == 0) /* it has ended */
         one->is.anonymous = one->is.shared = one->is.hugetlb = 0;
+    ksm_name_clean(comm, of.comm_len > 0 ? of.comm_len - 1 : 0, one->is.comm);
     ksm_owner_of(&of, &one->is.name);
     one->is.program = program_of(comm);
     return true;

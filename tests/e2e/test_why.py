@@ -78,7 +78,7 @@ CASES = {
     "nothing_smart": Case("offered", "ksmd has scanned its pages several times", "the same content",
                           settings={**SCANNED, "smart_scan": 1}),
     "hostile": Case("ordinary", "It does not offer its memory", "PROGRAM", "\x1b[1m\nVmFlags",
-                    shown="__1m~[0-9a-f]{8} of program __1m_VmFlags~[0-9a-f]{8}"),
+                    shown="__1m_VmFlags~[0-9a-f]{8}"),
 }
 
 
@@ -143,7 +143,11 @@ def huge_pages():
     HUGE_PAGES.write_text(before)
 
 
-@pytest.mark.parametrize("name", CASES)
+# What others show as well.
+LONG = ("not_cloud", "shared", "unmerged", "changing", "nothing")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in CASES])
 def test_cause(name, build, scanned, request):
     case = CASES[name]
     if case.kind == "hugetlb":
