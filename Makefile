@@ -127,6 +127,16 @@ dist: ## Make build/ksm-plugins-VERSION.tar.gz of the last commit
 	@mkdir -p $(BUILD)
 	git archive --format=tar.gz --prefix=$(DIST)/ -o $(BUILD)/$(DIST).tar.gz HEAD
 
+# Of what is installed here rpm knows nothing, hence --nodeps. Variables of this make are not its own.
+RPM_TOP = $(abspath $(BUILD))/rpm
+rpm: deps deps-check deps-package ## Build RPM packages of the same three, and the source package
+	@rm -rf $(RPM_TOP) $(BUILD)/*.rpm && mkdir -p $(RPM_TOP)/SOURCES
+	@tar -czf $(RPM_TOP)/SOURCES/$(DIST).tar.gz --exclude=__pycache__ --transform='s,^,$(DIST)/,' \
+		Makefile README.md LICENSE collectd netdata common tests
+	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL rpmbuild -ba --nodeps --define '_topdir $(RPM_TOP)' \
+		common/ksm-plugins.spec
+	@mv $(RPM_TOP)/RPMS/*/*.rpm $(RPM_TOP)/SRPMS/*.rpm $(BUILD)
+
 # One package each, in a copy: debhelper wants the directory debian at the top.
 DEBS = collectd-plugin-ksm netdata-plugin-ksm ksm-explain
 collectd-plugin-ksm_dir = collectd
@@ -151,7 +161,7 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | awk -F'\t' '{printf "  %-16s %s\n", $$1, $$2}'
 
 .DEFAULT_GOAL = all
-.PHONY: all deps deps-check deps-browser deps-package install uninstall dist deb clean help
+.PHONY: all deps deps-check deps-browser deps-package install uninstall dist rpm deb clean help
 .DELETE_ON_ERROR:
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d)

@@ -412,11 +412,13 @@ static int add_process(struct ksm_processes *p, struct ksm_process *process, int
     process->started = started;
     process->fd = keep ? fd : -1;
     struct ksm_process *added = insert(p, position(p, process->pid), process);
-    *kept = added && keep;
-    if (*kept)
+    if (!added)
+        return -ENOMEM;
+    *kept = keep;
+    if (keep)
         added->statm = open_statm(p, process);
-    p->kept += *kept ? 1 + (added->statm >= 0) : 0;
-    return added ? 0 : -ENOMEM;
+    p->kept += keep + (added->statm >= 0);
+    return 0;
 }
 
 /* Looks at a process that is not on the list. */

@@ -77,6 +77,9 @@ check: deps deps-check ## Run the tests (under five minutes)
 	@tests/fuzz/fuzz.sh $(BUILD)/fuzz 2
 	@PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m "not long"
 
+check-units: units ## Run the unit tests alone; installs nothing
+	@for unit in $(UNITS); do $(WRAPPER) $$unit || exit 1; done
+
 check-long: deps deps-check deps-browser deps-package ## Run the slow tests (under twenty minutes)
 	@$(BUILD_ALL) all tools units benches
 	@KSM_FAULTS=all PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m long
@@ -101,7 +104,7 @@ format: ## Format the sources
 
 units: $(UNITS)
 
-.PHONY: check check-long lint format units
+.PHONY: check check-units check-long lint format units
 
 readme: tools dashboard ## Renew the tables in README.md and the man pages, and the dashboard
 	@$(TOOL_PYTHON) tests/docs/readme.py $(BUILD)

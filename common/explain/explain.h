@@ -26,6 +26,9 @@ struct explain_facts {
     bool idle; /* no page was scanned or passed over, and no full scan ended; false: not known */
 
     const struct ksm_consumer_table *consumers; /* who takes part; stays the caller's */
+
+    struct ksm_value passed;                   /* pages a second that smart_scan passed over */
+    const struct explain_processes *processes; /* causes.h; stays the caller's; NULL: no look */
 };
 
 /* EXPLAIN_no_ksm, EXPLAIN_off …: the verdicts in order of precedence, then the remarks. */

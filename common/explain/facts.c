@@ -45,6 +45,7 @@ void explain_host(struct explain_facts *facts, const struct ksm_sample *before,
 
     facts->now = *now;
     facts->rate = rate_of(&before->at[KSM_scanned], &now->at[KSM_scanned], 1000, look_ms);
+    facts->passed = rate_of(&before->at[KSM_skipped], &now->at[KSM_skipped], 1000, look_ms);
     facts->ksmd = rate_of(&before->at[KSM_ksmd_cpu], &now->at[KSM_ksmd_cpu], percents, look_ms);
     facts->ksmd.value /= ns_per_ms;
     facts->idle = is_idle(before, now);

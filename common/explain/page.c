@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "causes.h"
 #include "derive.h"
 #include "explain.h"
 #include "human.h"
@@ -232,6 +233,70 @@ static void consumers(const struct explain_facts *f, FILE *file) {
         rows(f, file);
 }
 
+/* ---- why large processes merge little ---- */
+
+/* ", 1.0 GiB on offer", if that is known. */
+static void part(char *text, int64_t bytes, const char *what) {
+    size_t len = strlen(text);
+    char human[32];
+
+    if (bytes < 0)
+        return;
+    human_bytes(bytes, human, sizeof(human));
+    snprintf(text + len, TEXT_SIZE - len, ", %s %s", human, what);
+}
+
+static void process(const struct explain_facts *f, FILE *file, const struct explain_process *p) {
+    const int64_t merged = p->merging + (p->zero > 0 ? p->zero : 0);
+    char text[TEXT_SIZE];
+    char memory[32];
+
+    human_bytes(p->memory, memory, sizeof(memory));
+    if (strcmp(p->name.text, p->comm) == 0)
+        snprintf(text, sizeof(text), "%d %s: %s", p->pid, p->comm, memory);
+    else
+        snprintf(text, sizeof(text), "%d %s of %s %s: %s", p->pid, p->comm,
+                 ksm_consumer_kinds[p->name.kind], p->name.text, memory);
+    part(text, p->mergeable, "on offer");
+    part(text, p->merging < 0 ? -1 : merged * f->now.page_size, "merged");
+    part(text, p->huge > 0 ? p->huge : -1, "in huge pages");
+    block(file, "Process", text);
+}
+
+/* Those of one cause, from the first one of it on. */
+static void cause(const struct explain_facts *f, FILE *file, const enum explain_cause *of,
+                  int first) {
+    bool huge = false;
+
+    fputc('\n', file);
+    for (int i = first; i < f->processes->count; i++) {
+        if (of[i] != of[first])
+            continue;
+        process(f, file, &f->processes->list[i]);
+        huge = huge || f->processes->list[i].huge > f->processes->list[i].mergeable / 2;
+    }
+    expanded(f, file, "Why", explain_cause_words[of[first]].sentence);
+    expanded(f, file, "To do", explain_cause_words[of[first]].advice);
+    if (huge)
+        block(file, "Note", text_causes_huge);
+}
+
+static void causes(const struct explain_facts *f, FILE *file) {
+    enum explain_cause of[EXPLAIN_PROCESSES];
+    unsigned told = 0;
+
+    for (int i = 0; f->processes && i < f->processes->count; i++) {
+        of[i] = explain_cause_of(f, &f->processes->list[i]);
+        if (i == 0)
+            fprintf(file, "\n%s", text_causes);
+    }
+    for (int i = 0; f->processes && i < f->processes->count; i++) {
+        if ((told & 1U << of[i]) == 0)
+            cause(f, file, of, i);
+        told |= 1U << of[i];
+    }
+}
+
 void explain_page(const struct explain_facts *facts, FILE *file) {
     fputs("Kernel Samepage Merging (KSM) on this host\n\n", file);
     verdict(facts, file);
@@ -239,4 +304,5 @@ void explain_page(const struct explain_facts *facts, FILE *file) {
         return;
     figures(facts, file);
     consumers(facts, file);
+    causes(facts, file);
 }

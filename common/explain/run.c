@@ -12,6 +12,7 @@
 
 #include "clock.h"
 #include "explain.h"
+#include "large.h"
 #include "options.h"
 #include "reader.h"
 #include "sampler.h"
@@ -27,6 +28,7 @@ static struct ksm_options options;
 static struct ksm_reader reader;
 static struct ksm_consumers consumers;
 static struct ksm_sampler sampler;
+static struct large large;
 
 /* All processes at once, without descriptors to keep for a next time. */
 static void sample_consumers(struct explain_facts *facts) {
@@ -54,6 +56,8 @@ static void look(struct explain_facts *facts) {
     facts->in_kernel = true;
     facts->uksm = ksm_reader_is_uksm(&reader);
     sample_consumers(facts);
+    if (!facts->uksm)
+        large_read(&large, facts);
 }
 
 static int explain(void) {
@@ -121,6 +125,7 @@ int main(int argc, char *argv[]) {
         snprintf(message, sizeof(message), "unexpected argument \"%.200s\"", argv[optind]);
         return misunderstood(message);
     }
+    large_open(&large, options.root);
     sandbox_enter(options.root, message, sizeof(message));
     return explain();
 }

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "causes.h"
 #include "explain.h"
 #include "human.h"
 
@@ -153,13 +154,30 @@ static bool word_slower(const struct explain_facts *f, char *buf, size_t size) {
     return other_pace(f, f->now.at[KSM_pages_to_scan].value / 10, buf, size);
 }
 
+enum { STANDARD_MS = 20 };
+
 /* The kernel's default, where ksmd rests less. */
 static bool word_rest(const struct explain_facts *f, char *buf, size_t size) {
-    enum { STANDARD_MS = 20 };
     const struct ksm_value *pause = &f->now.at[KSM_sleep_millisecs];
 
     snprintf(buf, size, "%d", STANDARD_MS);
     return pause->status == 0 && pause->value < STANDARD_MS;
+}
+
+/* The same where ksmd rests for longer than that. */
+static bool word_rest_less(const struct explain_facts *f, char *buf, size_t size) {
+    const struct ksm_value *pause = &f->now.at[KSM_sleep_millisecs];
+
+    snprintf(buf, size, "%d", STANDARD_MS);
+    return pause->status == 0 && pause->value > STANDARD_MS;
+}
+
+static bool word_pass(const struct explain_facts *f, char *buf, size_t size) {
+    int64_t ms = explain_pass_ms(f);
+
+    if (ms >= 0)
+        human_duration(ms, buf, size);
+    return ms >= 0;
 }
 
 /* Half of what the advisor may take. */
@@ -244,13 +262,14 @@ static const struct {
     const char *name;
     word_fn *write;
 } words[] = {
-    {"known", word_known},     {"ksmd", word_ksmd},         {"rate", word_rate},
-    {"watched", word_watched}, {"pace", word_pace},         {"round", word_round},
-    {"faster", word_faster},   {"slower", word_slower},     {"rest", word_rest},
-    {"lazier", word_lazier},   {"opted_in", word_opted_in}, {"recorded", word_recorded},
-    {"denied", word_denied},   {"aside", word_aside},       {"dir", word_dir},
-    {"undo", word_undo},       {"off", word_off},           {"uksm", word_uksm},
-    {"untold", word_untold},   {"partly", word_partly},
+    {"known", word_known},         {"ksmd", word_ksmd},         {"rate", word_rate},
+    {"watched", word_watched},     {"pace", word_pace},         {"round", word_round},
+    {"faster", word_faster},       {"slower", word_slower},     {"rest", word_rest},
+    {"lazier", word_lazier},       {"opted_in", word_opted_in}, {"recorded", word_recorded},
+    {"denied", word_denied},       {"aside", word_aside},       {"dir", word_dir},
+    {"undo", word_undo},           {"off", word_off},           {"uksm", word_uksm},
+    {"untold", word_untold},       {"partly", word_partly},     {"pass", word_pass},
+    {"rest_less", word_rest_less},
 };
 
 static bool is_name(const char *name, const char *text, size_t len) {

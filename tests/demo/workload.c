@@ -10,7 +10,8 @@
  *                            (a quarter of MIB) pairs that it rewrites all the time
  * workload churn [NUMBER]    NUMBER (200) processes a second come, hold some equal pages for a
  *                            second, and go
- * workload crowd [NUMBER]    NUMBER (1000) processes that do nothing; every tenth, called
+ * workload crowd [NUMBER [OF]]
+ *                            NUMBER (1000) processes that do nothing; one of OF (10), called
  *                            ksm-member, holds some equal pages
  *
  * Prints "ready" when all memory is filled and registered, and ends at the end of its standard
@@ -31,7 +32,7 @@
 
 enum { DEFAULT_PAGES = 65536, DEFAULT_MIB = 64, MAX_PAGES = 1 << 24, MAX_KIND = 255 };
 enum { DEFAULT_CHURN = 200, MAX_CHURN = 1000, CHURN_PAGES = 16, LIFE_MS = 1000 };
-enum { DEFAULT_CROWD = 1000, MAX_CROWD = 30000, MEMBER_OF = 10, MEMBER_PAGES = 16 };
+enum { DEFAULT_CROWD = 1000, MAX_CROWD = 100000, MEMBER_OF = 10, MAX_OF = 255, MEMBER_PAGES = 16 };
 enum { SLICES = 200, SLICE_MS = 100 }; /* ksm-changing rewrites itself once in SLICES × SLICE_MS */
 enum { ZEROS = 0 };                    /* a group size: no groups, all bytes 0 */
 enum { NO_MEMORY = 0 };                /* a fraction */
@@ -187,11 +188,13 @@ static const struct actor *actor_of_demo(size_t i) {
     return &actors[i];
 }
 
+static size_t member_of = MEMBER_OF;
+
 static const struct actor *actor_of_crowd(size_t i) {
     static const struct actor member = {"ksm-member", 1, MEMBER_PAGES, 1, false};
     static const struct actor idler = {"ksm-idler", 1, 1, NO_MEMORY, false};
 
-    return i % MEMBER_OF == 0 ? &member : &idler;
+    return i % member_of == 0 ? &member : &idler;
 }
 
 /* Let so many children live until the end of the standard input. */
@@ -277,7 +280,7 @@ static size_t parse_count(const char *text, size_t limit) {
 
 static int usage(void) {
     fprintf(stderr, "usage: workload unique|pairs|triples|identical|zeros [PAGES [KIND]] |"
-                    " demo [MIB] | churn [NUMBER] | crowd [NUMBER]\n");
+                    " demo [MIB] | churn [NUMBER] | crowd [NUMBER [OF]]\n");
     return EXIT_FAILURE;
 }
 
@@ -312,7 +315,8 @@ int main(int argc, char **argv) {
     if (strcmp(argv[1], "crowd") == 0) {
         size_t number = argument(argc, argv, 2, DEFAULT_CROWD, MAX_CROWD);
 
-        return number > 0 && argc < 4 ? play(number, MEMBER_PAGES, actor_of_crowd) : usage();
+        member_of = argument(argc, argv, 3, MEMBER_OF, MAX_OF);
+        return number > 0 && member_of > 0 ? play(number, MEMBER_PAGES, actor_of_crowd) : usage();
     }
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
         if (strcmp(argv[1], patterns[i].name) == 0 && pages > 0 && kind > 0)

@@ -13,7 +13,6 @@ panel names gets one at the end. Hosts are told apart by the label `instance`.
 import argparse
 import json
 import re
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -65,9 +64,7 @@ class Figures:
     def __init__(self, build):
         with tempfile.TemporaryDirectory() as tree:
             fixtures.make_tree(build, "6.18", tree)
-            printed = subprocess.run([build / "tests/figures", "json", "--root", tree], check=True,
-                                     stdout=subprocess.PIPE).stdout
-        self.all = {figure["name"]: figure for figure in json.loads(printed)}
+            self.all = {figure["name"]: figure for figure in fixtures.figures(build, tree)}
 
     def query(self, name, how):
         """Return the query of figure NAME, of several hosts put together by HOW."""

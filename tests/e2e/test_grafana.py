@@ -23,7 +23,7 @@ from central import replaced
 from conftest import REPOSITORY
 from reckon import collectd_values, reckon
 from hosts import COLLECTD_PLUGINS, Collectd, Prometheus, free_port
-from test_hosts import Clockwork
+from world import GROWING as GROWTH, World
 
 DASHBOARD = REPOSITORY / "collectd/grafana-dashboard.json"
 README = (REPOSITORY / "README.md").read_text()
@@ -41,8 +41,8 @@ SEEN_S = 10                 # what changes at a host is seen in Prometheus withi
 RATE_INTERVAL = "4s"        # Grafana's, at a scrape a second: four of them
 FIGURE = re.compile(r'collectd_ksm_\w+\{ksm="(\w+)"')
 
-# What a panel shows of the counters of Clockwork; ksmd_cpu in percent of a core, full_scans a minute.
-GROWING = {"scanned": 20000, "skipped": 3000, "cow": 500, "swpin_copy": 70, "ksmd_cpu": 25, "full_scans": 40 * 60}
+# What a panel shows of counters that grow: full_scans a minute.
+GROWING = {**GROWTH, "ksmd_cpu": GROWTH["ksmd"], "full_scans": GROWTH["full_scans"] * 60}
 
 
 QUERIES = [(f"{panel['title']}-{target['refId']}", panel, target) for panel in PANELS for target in panel["targets"]]
@@ -91,9 +91,7 @@ def test_panels_have_numbers_and_places_of_their_own():
 @pytest.fixture
 def known(build, make_tree):
     """{figure: what it is, in words}, of all there are."""
-    printed = subprocess.run([build / "tests/figures", "json", "--root", make_tree("6.18")], check=True,
-                             stdout=subprocess.PIPE).stdout
-    return {figure["name"]: figure["help"] for figure in json.loads(printed)}
+    return {figure["name"]: figure["help"] for figure in fixtures.figures(build, make_tree("6.18"))}
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=[panel["title"] for panel in PANELS])
@@ -188,7 +186,7 @@ def both_ways(build, page_size, tmp_path_factory):
     (trees["two"] / "sys/kernel/mm/ksm/run").write_text("0\n")
     relay, middle, *ports = [free_port() for _ in range(4)]
     central, each = scrape_configs(middle), scrape_configs(*ports)
-    with Clockwork(trees["one"]), ExitStack() as stack:
+    with World(trees["one"], GROWTH, 0.02), ExitStack() as stack:
         stack.enter_context(Collectd(work / "central", f"{COLLECTD_PLUGINS}/network.so", history=False,
                                      extra=network("Listen", relay) + write_prometheus(middle)))
         for (name, tree), port in zip(trees.items(), ports):

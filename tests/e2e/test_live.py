@@ -4,7 +4,6 @@
 As root, on a kernel with KSM where nothing is merged now.  Settings are put back (tests/support/live.py).
 """
 
-import json
 import mmap
 import os
 import signal
@@ -16,12 +15,14 @@ from pathlib import Path
 import pytest
 
 import fixtures
+from conftest import quiet_ksm
 from live import FAST, KSM, RUNNING, SCANS, STOPPED, UNMERGED, KsmSettings, Locked, Workload, why_not
 from protocol import Agent
 
-PAGES = 65536
+pytestmark = pytest.mark.live
+
+PAGES = 16384
 MAX_SHARING = FAST["max_page_sharing"]
-QUIET_S = 0.3           # other programs' memory would have been noticed by then
 
 # Pattern, use_zero_pages, pages kept, pages saved: pairs keep one of two, triples one of three (one page is left
 # over), of equal pages one is kept for every 256, the kernel's page of zeros is nobody's.
@@ -97,16 +98,8 @@ def settings_stay():
 
 @pytest.fixture
 def ksm():
-    """The live kernel's KSM, locked, nothing merged, with FAST; put back afterwards."""
-    with KsmSettings() as live:
-        if live.any_merged():
-            pytest.skip("pages are merged here already, which this test would have to undo")
-        live.set_all(FAST)
-        live.set("run", RUNNING)
-        time.sleep(QUIET_S)
-        if any(live.states()):
-            pytest.skip("other programs of this host have memory registered with KSM")
-        live.set("run", UNMERGED)
+    """The live kernel's KSM for one test."""
+    with quiet_ksm() as live:
         yield live
 
 
@@ -125,12 +118,6 @@ def start(build, cgroup, tmp_path):
     return lambda pattern, pages=PAGES: Workload(script, pattern, pages)
 
 
-def by_tool(build):
-    """Return {figure: integer} of the valid figures, by the tool that prints them."""
-    printed = subprocess.run([build / "tests/figures", "json"], capture_output=True, check=True).stdout
-    return {figure["name"]: figure["value"] for figure in json.loads(printed) if figure["status"] == 0}
-
-
 def by_plugin(build):
     """Return {dimension: integer} of what ksm.plugin sends."""
     sent = fixtures.run_once(build / "ksm.plugin", *fixtures.ARGUMENTS, "1").stdout
@@ -147,7 +134,7 @@ def test_saved_is_what_the_charge_falls_by(pattern, zero_pages, kept, saved, ksm
         assert before >= PAGES
         ksm.merge_all()
         fall = before - cgroup.charge()
-        for figures in (by_tool(build), by_plugin(build)):
+        for figures in (fixtures.valid_figures(build), by_plugin(build)):
             assert figures["saved"] == fall * page_size
             assert figures["shared"] == kept
             assert figures["gain"] == (figures["sharing"] - kept) * page_size
@@ -186,21 +173,21 @@ def test_smart_scan_skips_pages_that_change_too(ksm, build, page_size):
         pytest.skip("this kernel has no smart_scan (6.7)")
     size = 1000 * page_size
     ksm.set_all({"smart_scan": 1, "sleep_millisecs": 2, "pages_to_scan": 1500})
-    before = by_tool(build)
+    before = fixtures.valid_figures(build)
     with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
         memory.madvise(mmap.MADV_MERGEABLE)
         ksm.set("run", RUNNING)
         ended = time.monotonic() + 2
         while time.monotonic() < ended:
             memory[:] = os.urandom(size)
-        after = by_tool(build)
+        after = fixtures.valid_figures(build)
     assert after["skipped"] - before["skipped"] > 10 * 1000
 
 
 def test_a_setting_that_changes_is_seen_by_a_new_reader(ksm, build):
     for value in (7, 1234):
         ksm.set("pages_to_scan", value)
-        assert by_tool(build)["pages_to_scan"] == by_plugin(build)["pages_to_scan"] == value
+        assert fixtures.valid_figures(build)["pages_to_scan"] == by_plugin(build)["pages_to_scan"] == value
 
 
 # The tools that these tests stand on.
