@@ -119,11 +119,11 @@ void stage_turn(int state) {
 }
 
 void stage_make(const char *dir) {
-    const char *state_dir = NULL;
+    char state_dir[PATH_MAX];
 
     snprintf(top, sizeof(top), "%s", dir);
     for (int state = STAGE_STATES - 1; state >= 0; state--) {
-        state_dir = strdup(tree_path(top, "state-%d", state));
+        strcpy(state_dir, tree_path(top, "state-%d", state));
         make_state(state_dir, state);
     }
     make_root(state_dir, 0);

@@ -36,7 +36,7 @@ enum { MOST_PLANS = 8, MOST_BLOCKS = 16 };
 
 static struct plan {
     enum faults_call call;
-    const char *suffix;
+    char suffix[64];
     int nth;
     int err;
     int seen;
@@ -49,7 +49,7 @@ static bool stopped;
 static int64_t clocks[2]; /* CLOCK_REALTIME is 0, CLOCK_MONOTONIC 1 */
 static int polls;
 static void (*on_wait)(void);
-static const char *blocks[MOST_BLOCKS]; /* suffixes of files */
+static char blocks[MOST_BLOCKS][64]; /* suffixes of files */
 static size_t block_count;
 static int blocked;
 static int bad_closes;
@@ -70,7 +70,8 @@ void faults_fail(enum faults_call call, const char *suffix, int nth, int err) {
     pthread_mutex_lock(&lock);
     if (planned == MOST_PLANS)
         errx(2, "too many faults planned");
-    plans[planned++] = (struct plan){call, suffix, nth, err, 0};
+    plans[planned] = (struct plan){call, "", nth, err, 0};
+    snprintf(plans[planned++].suffix, sizeof(plans[0].suffix), "%s", suffix ? suffix : "");
     pthread_mutex_unlock(&lock);
 }
 
@@ -166,7 +167,7 @@ void faults_block(const char *suffix) {
     pthread_mutex_lock(&lock);
     if (block_count == MOST_BLOCKS)
         errx(2, "too many files blocked");
-    blocks[block_count++] = suffix;
+    snprintf(blocks[block_count++], sizeof(blocks[0]), "%s", suffix);
     pthread_mutex_unlock(&lock);
 }
 
@@ -176,7 +177,7 @@ void faults_release(const char *suffix) {
     pthread_mutex_lock(&lock);
     for (size_t i = 0; i < block_count; i++)
         if (suffix && strcmp(blocks[i], suffix) != 0)
-            blocks[kept++] = blocks[i];
+            memmove(blocks[kept++], blocks[i], sizeof(blocks[0]));
     block_count = kept;
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
@@ -226,7 +227,7 @@ static int planned_for(enum faults_call call, const char *path) {
     counts[call]++;
     for (size_t i = 0; i < planned; i++) {
         struct plan *plan = &plans[i];
-        if (plan->call != call || (plan->suffix && !ends_in(path, plan->suffix)))
+        if (plan->call != call || !ends_in(path, plan->suffix))
             continue;
         plan->seen++;
         if (plan->nth == 0 || plan->nth == plan->seen)

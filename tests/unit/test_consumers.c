@@ -895,7 +895,7 @@ static const struct {
 };
 
 TEST_ROWS(bad_host_files, host_rows) {
-    const char *ksm = strdup(tree_path(dir, "sys/kernel/mm/ksm"));
+    const char *ksm = strdupa(tree_path(dir, "sys/kernel/mm/ksm"));
 
     begin_fixture();
     sample_tells("good", "");

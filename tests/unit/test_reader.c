@@ -192,10 +192,10 @@ static void inflict(const struct damage *damage, size_t id) {
         ck_assert_int_eq(mkdir(tree_path(dir, "%s", host_path(id)), 0755), 0);
         break;
     case OPEN_FAILS:
-        faults_fail(FAULTS_OPEN, strdup(name), 0, damage->err);
+        faults_fail(FAULTS_OPEN, name, 0, damage->err);
         break;
     case READ_FAILS:
-        faults_fail(FAULTS_PREAD, strdup(name), 0, damage->err);
+        faults_fail(FAULTS_PREAD, name, 0, damage->err);
         break;
     case TOO_LONG:
         memset(megabyte, '7', sizeof(megabyte));
@@ -418,7 +418,7 @@ TEST(meminfo_unreadable_without_zero_pages) {
 TEST(meminfo_of_a_container) {
     static const enum ksm_id lost[] = {KSM_mem_total, KSM_mem_available, KSM_swap_free,
                                        KSM_ram,       KSM_net,           KSM_exposure};
-    const char *root = strdup(tree_path(dir, "container"));
+    const char *root = strdupa(tree_path(dir, "container"));
     char event[64];
 
     tree_print(root, "proc/meminfo",
