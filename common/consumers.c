@@ -9,6 +9,7 @@
 
 #include "attribution.h"
 #include "derive.h"
+#include "pace.h"
 
 /* Counts that are too large are no news before they are so by more than that, so long. */
 enum { EXCESS_THOUSANDTHS = 10, EXCESS_SAMPLES = 6 };
@@ -92,6 +93,9 @@ void ksm_consumer_add(struct ksm_consumer *to, const struct ksm_consumer *from) 
     to->real = add_known(to->real, from->real);
     to->merging = add(to->merging, from->merging);
     to->zero = add(to->zero, from->zero);
+    to->growth = to->growth == KSM_GROWTH_UNKNOWN || from->growth == KSM_GROWTH_UNKNOWN
+                     ? KSM_GROWTH_UNKNOWN
+                     : add(to->growth, from->growth);
     to->rmap_items = add(to->rmap_items, from->rmap_items);
     to->resident = add_known(to->resident, from->resident);
     to->processes = add(to->processes, from->processes);
@@ -139,12 +143,13 @@ static int group(struct ksm_consumers *c) {
     return status;
 }
 
-/* The pages of the host, by their state. */
+/* The pages of the host, by their state, and whether KSM runs. */
 static void read_host(struct ksm_consumers *c, int64_t now) {
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         const struct ksm_figure *figure = &ksm_figures[id];
-        if (figure->source == KSM_SOURCE_KSM && figure->kind == KSM_KIND_GAUGE &&
-            figure->unit == KSM_UNIT_PAGES)
+        if (figure->source == KSM_SOURCE_KSM &&
+            (figure->kind == KSM_KIND_STATE ||
+             (figure->kind == KSM_KIND_GAUGE && figure->unit == KSM_UNIT_PAGES)))
             ksm_directory_read(&c->directory, id, now, &c->host.at[id]);
     }
     ksm_derive(&c->host);
@@ -163,6 +168,7 @@ static int read_division(struct ksm_consumers *c, int64_t now, struct ksm_attrib
         return at[KSM_shared].status;
     if (at[KSM_saved].status != 0) /* sharing or zero cannot be read */
         return at[KSM_saved].status;
+    c->next.moved = at[KSM_run].status == 0 && at[KSM_run].value != 0 ? now : -1;
     c->next.tells_zero = at[KSM_zero].status == 0; /* not before 6.6 */
     c->next.saved = at[KSM_saved].value;
     *d = (struct ksm_attribution){.shared = at[KSM_shared].value,
@@ -221,6 +227,18 @@ static int by_weight(const void *a, const void *b) {
     return by_name(*left, *right);
 }
 
+static int64_t growth(const struct ksm_consumers *c, const struct ksm_consumer *before,
+                      const struct ksm_consumer *consumer) {
+    const int64_t scale = (int64_t)1000 * ksm_unit_scale[KSM_UNIT_PAGE_RATE];
+    int64_t rate = 0;
+
+    if (!before || c->table.moved < 0 || c->next.moved < 0 ||
+        ksm_rate(add(before->merging, before->zero), add(consumer->merging, consumer->zero), scale,
+                 c->next.moved - c->table.moved, &rate) != 0)
+        return KSM_GROWTH_UNKNOWN;
+    return rate;
+}
+
 static int rank(struct ksm_consumers *c) {
     struct ksm_consumer_table *table = &c->next;
     const struct ksm_consumer_table *last = &c->table;
@@ -235,6 +253,7 @@ static int rank(struct ksm_consumers *c) {
                                                 : bsearch(&table->list[i], last->list, last->count,
                                                           sizeof(table->list[i]), by_name);
         table->list[i].shown = before && before->shown;
+        table->list[i].growth = growth(c, before, &table->list[i]);
         ranked[i] = &table->list[i];
     }
     ksm_newcomers_sample(&c->newcomers, table->interval);

@@ -68,7 +68,8 @@ static void draw_dimension(const char *id, const struct ksm_figure *figure, int6
 static bool counts_pages(enum ksm_group group) {
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         const struct ksm_figure *figure = &ksm_figures[id];
-        if (figure->group == group && figure->unit == KSM_UNIT_PAGES &&
+        if (figure->group == group &&
+            (figure->unit == KSM_UNIT_PAGES || figure->unit == KSM_UNIT_PAGE_RATE) &&
             scales[figure->kind][figure->unit].multiplier != PAGE_SIZE)
             return true;
     }

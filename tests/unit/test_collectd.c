@@ -137,9 +137,9 @@ static void make_article(void) {
         {"sys/kernel/mm/ksm/pages_to_scan", "100\n"},
         {"sys/kernel/mm/ksm/sleep_millisecs", "20\n"},
         {"sys/kernel/mm/ksm/advisor_mode", "[none] scan-time\n"},
-        {"proc/vmstat", "nr_free_pages 7\ncow_ksm 55\nksm_swpin_copy 6\n"},
+        {"proc/vmstat", "nr_free_pages 7\nthp_split_page 8\ncow_ksm 55\nksm_swpin_copy 6\n"},
         {"proc/meminfo", "MemTotal:        4194304 kB\nMemAvailable:    1048576 kB\n"
-                         "SwapFree:        1048576 kB\n"},
+                         "SwapFree:        1048576 kB\nAnonHugePages:   2048 kB\n"},
         {"proc/2/stat", "2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 9 9 0 0 20 0 1 0 1\n"},
         {"proc/37/stat", "37 (ksmd) S 2 0 0 0 -1 2129984 0 0 0 0 14 15 0 0 25 5 1 0 1\n"},
         {"proc/37/schedstat", "1234567890 5 7\n"},
@@ -170,11 +170,14 @@ static const struct {
     {"gauge", "net", false, 0, 8.195},
     {"gauge", "exposure", false, 0, 17.185},
     {"gauge", "sharing_ratio", false, 0, 2.841},
+    {"bytes", "anon_huge", false, 0, 2097152},
+    {"vmpage_action", "thp_split", true, 8, 0},
     {"total_operations", "full_scans", true, 12, 0},
     {"vmpage_action", "scanned", true, INT64_MAX, 0},
     {"vmpage_action", "cow", true, 55, 0},
     {"vmpage_action", "swpin_copy", true, 6, 0},
     {"total_time_in_ms", "ksmd_cpu", true, 1234, 0},
+    {"gauge", "ksmd_cpu_per_gib", false, 0, 3.590},
     {"gauge", "dups", false, 0, 0},
     {"gauge", "run", false, 0, 1},
     {"gauge", "pages_to_scan", false, 0, 100},
@@ -222,7 +225,7 @@ START_TEST(dispatched) {
                                                    : article[stub.value_count].instance);
     cdtime_t first = stub.values[0].time;
     read_figures();
-    ck_assert_int_eq(stub.value_count, ROWS(article));
+    ck_assert_int_eq(stub.value_count - (find("merge_rate") != NULL), ROWS(article));
     ck_assert_msg(stub.values[0].time > first, "two reads at one time");
 }
 END_TEST
@@ -245,6 +248,8 @@ START_TEST(every_figure) {
             ck_assert_msg(!got, "%s is dispatched", figure->name);
             continue;
         }
+        if (sample.at[id].status != 0) /* several readings make it */
+            continue;
         sent++;
         ck_assert_msg(got, "%s is not dispatched", figure->name);
         ck_assert_msg(strcmp(got->type, type->type) == 0, "%s: got type %s, want %s", figure->name,
@@ -264,6 +269,7 @@ END_TEST
 /* Absent figures are left out, their neighbours are not; the log hears of it once. */
 START_TEST(absent_figures) {
     host_make(dir);
+    host_write(dir, KSM_run, TEXT("0\n")); /* nothing moves */
     start();
     read_figures();
     int all = stub.value_count;
