@@ -24,6 +24,7 @@ void ksm_consumers_init(struct ksm_consumers *c, const struct ksm_options *optio
     c->host.page_size = sysconf(_SC_PAGESIZE);
     c->excluded = options->consumers_exclude;
     c->top = (size_t)options->consumers;
+    c->counted = -1;
     const bool unknown = c->processes.source == KSM_PROCESS_NOTHING;
     c->table = (struct ksm_consumer_table){.trouble[KSM_CONSUMERS_UNKNOWN] = unknown,
                                            .known = !unknown && c->top > 0,
@@ -78,7 +79,19 @@ static int64_t add_known(int64_t a, int64_t b) {
     return a < 0 || b < 0 ? -1 : add(a, b);
 }
 
+static int64_t merged_pages(const struct ksm_process *process) {
+    return add(process->merging, process->zero);
+}
+
+/* Who is new may have merged long ago. */
+static void count_growth(struct ksm_consumer *to, const struct ksm_process *process) {
+    if (process->before >= 0)
+        to->growth = add(to->growth == KSM_GROWTH_UNKNOWN ? 0 : to->growth,
+                         merged_pages(process) - process->before);
+}
+
 static void count_process(struct ksm_consumer *to, const struct ksm_process *process) {
+    count_growth(to, process);
     to->merging = add(to->merging, process->merging);
     to->zero = add(to->zero, process->zero);
     to->rmap_items = add(to->rmap_items, process->rmap_items);
@@ -136,7 +149,8 @@ static int group(struct ksm_consumers *c) {
     table->count = 0;
     for (size_t i = 0; status == 0 && i < n; i++) {
         if (i == 0 || compare_names(&sorted[i]->name, &sorted[i - 1]->name) != 0)
-            table->list[table->count++] = (struct ksm_consumer){.name = sorted[i]->name};
+            table->list[table->count++] =
+                (struct ksm_consumer){.name = sorted[i]->name, .growth = KSM_GROWTH_UNKNOWN};
         count_process(&table->list[table->count - 1], sorted[i]);
     }
     free(sorted);
@@ -168,7 +182,9 @@ static int read_division(struct ksm_consumers *c, int64_t now, struct ksm_attrib
         return at[KSM_shared].status;
     if (at[KSM_saved].status != 0) /* sharing or zero cannot be read */
         return at[KSM_saved].status;
-    c->next.moved = at[KSM_run].status == 0 && at[KSM_run].value != 0 ? now : -1;
+    const bool moves = at[KSM_run].status == 0 && at[KSM_run].value != 0;
+    c->moved_ms = moves && c->counted >= 0 ? now - c->counted : 0;
+    c->counted_now = moves ? now : -1;
     c->next.tells_zero = at[KSM_zero].status == 0; /* not before 6.6 */
     c->next.saved = at[KSM_saved].value;
     *d = (struct ksm_attribution){.shared = at[KSM_shared].value,
@@ -189,6 +205,16 @@ static int64_t real_memory(const struct ksm_consumers *c, const struct ksm_consu
     return bytes;
 }
 
+/* Pages as pages a second. */
+static int64_t growth_rate(const struct ksm_consumers *c, int64_t pages) {
+    const int64_t scale = (int64_t)1000 * ksm_unit_scale[KSM_UNIT_PAGE_RATE];
+    int64_t rate = 0;
+
+    if (pages == KSM_GROWTH_UNKNOWN || ksm_rate(0, pages, scale, c->moved_ms, &rate) != 0)
+        return KSM_GROWTH_UNKNOWN;
+    return rate;
+}
+
 static void divide(struct ksm_consumers *c, struct ksm_attribution *d) {
     struct ksm_consumer_table *table = &c->next;
 
@@ -202,6 +228,7 @@ static void divide(struct ksm_consumers *c, struct ksm_attribution *d) {
         struct ksm_share share = ksm_attribution_share(d, consumer->merging, consumer->zero);
         consumer->saved = share.saved * c->next.page_size;
         consumer->real = real_memory(c, consumer, &share);
+        consumer->growth = growth_rate(c, consumer->growth);
         table->by_kind[consumer->name.kind] += consumer->saved;
         table->unattributed -= consumer->saved;
     }
@@ -227,18 +254,6 @@ static int by_weight(const void *a, const void *b) {
     return by_name(*left, *right);
 }
 
-static int64_t growth(const struct ksm_consumers *c, const struct ksm_consumer *before,
-                      const struct ksm_consumer *consumer) {
-    const int64_t scale = (int64_t)1000 * ksm_unit_scale[KSM_UNIT_PAGE_RATE];
-    int64_t rate = 0;
-
-    if (!before || c->table.moved < 0 || c->next.moved < 0 ||
-        ksm_rate(add(before->merging, before->zero), add(consumer->merging, consumer->zero), scale,
-                 c->next.moved - c->table.moved, &rate) != 0)
-        return KSM_GROWTH_UNKNOWN;
-    return rate;
-}
-
 static int rank(struct ksm_consumers *c) {
     struct ksm_consumer_table *table = &c->next;
     const struct ksm_consumer_table *last = &c->table;
@@ -253,7 +268,6 @@ static int rank(struct ksm_consumers *c) {
                                                 : bsearch(&table->list[i], last->list, last->count,
                                                           sizeof(table->list[i]), by_name);
         table->list[i].shown = before && before->shown;
-        table->list[i].growth = growth(c, before, &table->list[i]);
         ranked[i] = &table->list[i];
     }
     ksm_newcomers_sample(&c->newcomers, table->interval);
@@ -271,6 +285,15 @@ static int rank(struct ksm_consumers *c) {
     return 0;
 }
 
+/* For the growth until the next sample. */
+static void remember_counts(struct ksm_consumers *c) {
+    for (size_t i = 0; i < c->processes.count; i++) {
+        struct ksm_process *process = &c->processes.list[i];
+        process->before = process->status == 0 ? merged_pages(process) : -1;
+    }
+    c->counted = c->counted_now;
+}
+
 static int make_table(struct ksm_consumers *c, int64_t now) {
     struct ksm_attribution division = {.sharing = 0};
     int status = group(c);
@@ -281,6 +304,8 @@ static int make_table(struct ksm_consumers *c, int64_t now) {
         divide(c, &division);
         status = rank(c);
     }
+    if (status == 0)
+        remember_counts(c);
     return status;
 }
 

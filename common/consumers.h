@@ -29,8 +29,9 @@ struct ksm_consumer {
     int64_t anonymous; /* pages: the rest of RSS of all of them */
     int64_t merging;   /* pages */
     int64_t zero;      /* pages */
-    int64_t growth;    /* of merging + zero since the last sample, thousandths of a page a second;
-                        * KSM_GROWTH_UNKNOWN: it was not in that, or KSM is stopped (pace.h) */
+    int64_t growth;    /* of merging + zero since the last sample, of the processes that were in
+                        * that, thousandths of a page a second; KSM_GROWTH_UNKNOWN: none of them
+                        * was, or KSM is stopped (pace.h) */
     int64_t rmap_items;
     int64_t processes;
     bool shown; /* one of the top: to be sent by itself. Of newcomers not all, see newcomers.h */
@@ -61,7 +62,6 @@ struct ksm_consumer_table {
     struct ksm_consumer *list; /* by kind and name */
     size_t count;
     int64_t saved; /* the host's, at the sample's instant */
-    int64_t moved; /* when the sample began, ms; -1: KSM is stopped, its counts do not move */
     int64_t unattributed;
     int64_t by_kind[KSM_CONSUMER_KIND_COUNT]; /* saved, of all consumers of a kind */
     struct ksm_consumer other; /* all that are not shown, together; processes 0: there are none.
@@ -99,6 +99,9 @@ struct ksm_consumers {
     size_t top;
     struct ksm_newcomers newcomers; /* to the top */
     int in_excess;                  /* samples running */
+    int64_t counted;                /* when processes were last counted, ms; -1: KSM was stopped */
+    int64_t counted_now;            /* the same of the sample in the making, */
+    int64_t moved_ms;               /* and for how long counts have moved; 0: not known */
     int status;                     /* of the sample in the making */
 };
 

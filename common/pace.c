@@ -94,9 +94,12 @@ static int follow_scan(struct ksm_pace *p, const struct ksm_sample *s, int64_t n
     struct ksm_pace_mark mark;
     int status = read_mark(s, now, &mark);
 
+    if (status == -ENODATA)
+        p->following = false;
     if (status != 0)
         return status;
-    if (p->status != 0 || mark.scans < p->last.scans || mark.looked < p->last.looked) {
+    if (!p->following || mark.scans < p->last.scans || mark.looked < p->last.looked) {
+        p->following = true;
         p->window[0] = p->window[1] = mark;
         p->unsure = p->took = 0;
     } else if (mark.scans > p->last.scans) {
@@ -179,12 +182,16 @@ static pace_fn *const formulas[KSM_FIGURES] = {
 };
 
 void ksm_pace(struct ksm_pace *pace, struct ksm_sample *sample, int64_t now) {
+    const struct ksm_value merged = merged_pages(sample);
+
     pace->status = follow_scan(pace, sample, now);
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         struct ksm_value *at = &sample->at[id];
         if (formulas[id])
             at->status = formulas[id](pace, sample, now, &at->value);
     }
-    pace->merged = merged_pages(sample);
-    pace->merged_time = now;
+    if (merged.status == 0 || merged.status == -ENODATA) {
+        pace->merged = merged;
+        pace->merged_time = now;
+    }
 }

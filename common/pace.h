@@ -6,6 +6,7 @@
 #ifndef KSM_PACE_H
 #define KSM_PACE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "figures.h"
@@ -18,6 +19,7 @@ struct ksm_pace_mark {
 };
 
 struct ksm_pace {
+    bool following;                 /* what ksmd does: the following are known */
     int status;                     /* of the last reading: 0, or why ksmd's pace is not known */
     struct ksm_pace_mark last;      /* the last reading */
     struct ksm_pace_mark window[2]; /* the pace is that since [0], which [1] is to follow */
@@ -36,7 +38,8 @@ void ksm_pace_init(struct ksm_pace *pace);
  *
  * -ENODATA while too little was seen, or KSM is at rest: mm/ksm.c counts a page that changed, or
  * whose program has ended, as merged until ksmd visits it again. A counter that goes back (run=2
- * sets full_scans to 0), and a reading without a counter, begin everything anew. */
+ * sets full_scans to 0) begins everything anew. A counter that cannot be read once leaves a gap,
+ * and no more. */
 void ksm_pace(struct ksm_pace *pace, struct ksm_sample *sample, int64_t now);
 
 /* The growth from before to now within so many ms, times scale, per ms. Returns 0; or -ERANGE if it

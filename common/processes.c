@@ -400,8 +400,13 @@ static int add_process(struct ksm_processes *p, struct ksm_process *process, int
 
 /* Looks at a process that is not on the list. */
 static int look_at(struct ksm_processes *p, int pid) {
-    struct ksm_process process = {
-        .pid = pid, .task = pid, .fd = -1, .resident = -1, .mapped = -1, .opted_in = -1};
+    struct ksm_process process = {.pid = pid,
+                                  .task = pid,
+                                  .fd = -1,
+                                  .resident = -1,
+                                  .mapped = -1,
+                                  .before = -1,
+                                  .opted_in = -1};
     bool kept = false;
     int fd = open_counts(p, &process);
 

@@ -145,9 +145,8 @@ static struct data_source find_type(FILE *types, const char *type) {
 
 /* The least and the most that a figure of a unit can be, as its host sees it. */
 static bool lets_through(const struct data_source *type, const struct ksm_figure *figure) {
-    bool is_signed =
-        figure->unit == KSM_UNIT_SIGNED_BYTES || figure->unit == KSM_UNIT_SIGNED_PERCENT ||
-        figure->unit == KSM_UNIT_PAGE_RATE;
+    bool is_signed = figure->unit == KSM_UNIT_SIGNED_BYTES ||
+                     figure->unit == KSM_UNIT_SIGNED_PERCENT || figure->unit == KSM_UNIT_PAGE_RATE;
     double most = figure->unit == KSM_UNIT_PERCENT ? 100 : 4294967295.0;
 
     if (is_signed && strcmp(type->min, "U") != 0 && atof(type->min) >= 0)
