@@ -74,7 +74,7 @@ static void submit_consumer(const char *kind, const struct ksm_consumer *c, cdti
         submit(&vl, (value_t){.gauge = (gauge_t)c->real}, "bytes", "real");
     if (c->growth != KSM_GROWTH_UNKNOWN)
         submit(&vl, (value_t){.gauge = (gauge_t)c->growth / ksm_unit_scale[KSM_UNIT_PAGE_RATE]},
-               "gauge", ksm_figures[KSM_merge_rate].name);
+               "gauge", "merge_rate");
 }
 
 static void submit_table(const struct ksm_consumer_table *table) {

@@ -325,16 +325,16 @@ def for_nobody(build):
 def test_one_file_that_may_not_be_read_costs_one_figure(for_nobody, build):
     tree = fixtures.make_tree(build, "6.18", for_nobody / "tree")
     whole = Agent(run(build, "1", "--root", tree).stdout).ticks[0]
-    (tree / "sys/kernel/mm/ksm/pages_scanned").chmod(0)
+    (tree / "sys/kernel/mm/ksm/pages_skipped").chmod(0)
     with Plugin([for_nobody / "ksm.plugin", "1", "--root", tree, *fixtures.ARGUMENTS], **NOBODY) as running:
         running.wait_chunks(4, 5)
         running.end_input()
         ticks = Agent(running.text()).ticks
         errors = complaints(running.errors.decode())
-    del whole["ksm.scan", "scanned"]
-    assert ticks == [whole] * len(ticks)
+    del whole["ksm.scan", "skipped"]
+    assert ticks == [whole, *[{**whole, ("ksm.merge_rate", "merge_rate"): 0}] * (len(ticks) - 1)]
     assert len(errors) == 1
-    for part in ("pages_scanned", os.strerror(errno.EACCES), "scanned is absent"):
+    for part in ("pages_skipped", os.strerror(errno.EACCES), "skipped is absent"):
         assert part in errors[0]
 
 
@@ -447,7 +447,8 @@ def test_settings_are_read_once_a_minute(build, tmp_path):
 # Whose memory it is.
 
 CLONE_NEWNS, MS_BIND, MS_PRIVATE = 0x20000, 0x1000, 0x44000         # the last with MS_REC
-OF_MEMINFO = {("ksm.effectiveness", "ram"), ("ksm.effectiveness", "net"), ("ksm.exposure", "exposure")}
+OF_MEMINFO = {("ksm.effectiveness", "ram"), ("ksm.effectiveness", "net"), ("ksm.exposure", "exposure"),
+              ("ksm.thp", "anon_huge")}
 
 
 def mount(*arguments):
@@ -474,7 +475,8 @@ def test_a_meminfo_that_is_not_the_kernels_is_absent(served, build, tmp_path):
     if os.geteuid() != 0 or not LIVE_KSM.exists() or (served and not os.path.exists("/dev/fuse")):
         pytest.skip("takes root, KSM in this kernel and /dev/fuse")
     meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal: 4194304 kB\nMemAvailable: 2097152 kB\nSwapFree: 0 kB\n")
+    meminfo.write_text("MemTotal: 4194304 kB\nMemAvailable: 2097152 kB\nSwapFree: 0 kB\n"
+                       "AnonHugePages: 2048 kB\n")
     fuse = os.open("/dev/fuse", os.O_RDWR) if served else 0
     try:
         running = Plugin([build / "ksm.plugin", "1", *fixtures.ARGUMENTS],
@@ -489,4 +491,4 @@ def test_a_meminfo_that_is_not_the_kernels_is_absent(served, build, tmp_path):
     shown = set(Agent(running.text()).ticks[0])
     assert ("ksm.memory", "shared") in shown and not OF_MEMINFO & shown
     lines = complaints(running.errors.decode())
-    assert len(lines) == 3 and all("/proc/meminfo, " in line and "not the kernel's own" in line for line in lines)
+    assert len(lines) == 4 and all("/proc/meminfo, " in line and "not the kernel's own" in line for line in lines)
