@@ -429,6 +429,7 @@ static int look_at(struct ksm_processes *p, int pid) {
                                   .statm = -1,
                                   .resident = -1,
                                   .mapped = -1,
+                                  .before = -1,
                                   .opted_in = -1};
     bool kept = false;
     int fd = open_counts(p, &process);

@@ -32,6 +32,7 @@ struct ksm_process {
     int64_t started; /* in clock ticks since boot: with the pid, who it is; 0 if fd tells */
     int64_t merging; /* ksm_merging_pages */
     int64_t zero;    /* ksm_zero_pages */
+    int64_t before;  /* merging + zero as consumers.c counted them last; -1: it did not */
     int64_t rmap_items; /* pages watched, 64 bytes of the kernel's memory each */
     int64_t resident;   /* RSS, which counts merged pages and leaves out zero pages */
     int64_t mapped;     /* the part of it that is pages of files and shared memory */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "causes.h"
+#include "derive.h"
 #include "explain.h"
 #include "human.h"
 
@@ -50,6 +51,10 @@ static bool figure(const struct ksm_figure *figure, const struct ksm_value *at, 
     case KSM_UNIT_NODES:
     case KSM_UNIT_NS:
     case KSM_UNIT_SECONDS:
+    case KSM_UNIT_DURATION:
+    case KSM_UNIT_SECONDS_PER_GIB:
+    case KSM_UNIT_PAGE_RATE:
+    case KSM_UNIT_HUGE_PAGES:
     case KSM_UNITS:
         return false; /* nothing on the page has these */
     }
@@ -85,16 +90,11 @@ static bool word_rate(const struct explain_facts *f, char *buf, size_t size) {
     return f->rate.status == 0;
 }
 
-/* Pages that KSM has a record of. */
+/* Pages that KSM has a record of; -1: not known. */
 static int64_t watched(const struct explain_facts *f) {
-    static const enum ksm_id states[] = {KSM_shared, KSM_sharing, KSM_unshared, KSM_volatile};
     int64_t pages = 0;
 
-    for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
-        if (f->now.at[states[i]].status != 0 ||
-            __builtin_add_overflow(pages, f->now.at[states[i]].value, &pages))
-            return -1;
-    return pages;
+    return ksm_registered_pages(&f->now, &pages) == 0 ? pages : -1;
 }
 
 static bool word_watched(const struct explain_facts *f, char *buf, size_t size) {

@@ -20,7 +20,7 @@ bool host_has(size_t id);
 const char *host_text(size_t id);
 int64_t host_value(size_t id);
 
-/* The sample that this host gives, derived figures and all. */
+/* The sample that this host gives at first, derived figures and all. */
 void host_sample(struct ksm_sample *sample);
 
 /* The file a figure is read from, below dir. */
