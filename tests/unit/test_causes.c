@@ -183,6 +183,28 @@ TEST(every_cause_has_a_case) {
     }
 }
 
+TEST(words) {
+    static const struct {
+        const char *text;
+        enum ksm_id id;
+        int64_t is;
+        const char *want;
+    } texts[] = {
+        {"[apart{nodes_apart}]", KSM_merge_across_nodes, 0, "apart"},
+        {"[apart{nodes_apart}]", KSM_merge_across_nodes, 1, ""},
+        {"[{rest_less}]", KSM_sleep_millisecs, 20, ""},
+        {"[{rest_less}]", KSM_sleep_millisecs, 21, "20"},
+        {"{pass}", KSM_unshared, 220000, "about 60 seconds"}, /* and 20000, at 4000 a second */
+    };
+    char buf[64];
+
+    for (int i = 0; i < ROWS(texts); i++) {
+        facts.now.at[texts[i].id] = (struct ksm_value){.value = texts[i].is};
+        explain_expand(&facts, texts[i].text, buf, sizeof(buf));
+        ck_assert_str_eq(buf, texts[i].want);
+    }
+}
+
 /* A tenth is enough. */
 TEST(merges_little) {
     static const struct {
