@@ -4,9 +4,7 @@
 #include "runs/runs.h"
 
 #include <err.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>

@@ -2,13 +2,10 @@
 #include "runs/stage.h"
 
 #include <err.h>
-#include <errno.h>
 #include <ftw.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>

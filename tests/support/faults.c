@@ -285,7 +285,8 @@ int faults_next_of(enum faults_call call, int fd) {
     return error;
 }
 
-size_t faults_cut(int how, const char *buf, size_t size) {
+/* How much of size bytes a call does that is cut short. */
+static size_t cut_short(int how, const char *buf, size_t size) {
     const char *newline = how == FAULTS_ONE_LINE && size > 0 ? memchr(buf, '\n', size) : NULL;
 
     if (size < 2)
@@ -354,7 +355,7 @@ ssize_t __wrap_pread(int fd, void *buf, size_t size, off_t offset) {
 
     if (error <= 0) {
         ssize_t n = __real_pread(fd, buf, cut(size), offset);
-        return error == 0 || n <= 0 ? n : (ssize_t)faults_cut(error, buf, (size_t)n);
+        return error == 0 || n <= 0 ? n : (ssize_t)cut_short(error, buf, (size_t)n);
     }
     errno = error;
     return -1;
@@ -364,7 +365,7 @@ ssize_t __wrap_write(int fd, const void *buf, size_t size) {
     int error = faults_next_of(FAULTS_WRITE, fd);
 
     if (error < 0)
-        size = faults_cut(error, buf, size);
+        size = cut_short(error, buf, size);
     if (error <= 0)
         return __real_write(fd, buf, cut(size));
     errno = error;

@@ -43,10 +43,6 @@ static const char *text_of(size_t id, int64_t value) {
     return text;
 }
 
-const char *host_text(size_t id) {
-    return text_of(id, host_value(id));
-}
-
 void host_sample(struct ksm_sample *sample) {
     struct ksm_pace pace;
 
@@ -93,7 +89,7 @@ static void write_fields(const char *dir, size_t of, const char *text, size_t le
         if (ksm_figures[id].source != ksm_figures[of].source || !host_has(id) || (itself && !text))
             continue;
         used += (size_t)snprintf(file + used, sizeof(file) - used, "%s ", ksm_figures[id].key);
-        const char *value = itself ? text : host_text(id);
+        const char *value = itself ? text : text_of(id, host_value(id));
         size_t value_len = itself ? len : strlen(value);
         memcpy(file + used, value, value_len);
         used += value_len;
@@ -108,7 +104,7 @@ void host_write(const char *dir, size_t id, const char *text, size_t len) {
 
     remove(tree_path(dir, "%s", host_path(id))); /* whatever stands there */
     if (!text) {
-        len = (size_t)snprintf(own, sizeof(own), "%s", host_text(id));
+        len = (size_t)snprintf(own, sizeof(own), "%s", text_of(id, host_value(id)));
         text = own;
     }
     if (has_fields(id))

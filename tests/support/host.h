@@ -15,9 +15,8 @@
 /* Makes the host's /proc and /sys below dir. What only UKSM has is not there. */
 void host_make(const char *dir);
 
-/* Whether a figure is read from this host, what its file or field says, and what that means. */
+/* Whether a figure is read from this host, and what its file or field says. */
 bool host_has(size_t id);
-const char *host_text(size_t id);
 int64_t host_value(size_t id);
 
 /* The sample that this host gives at first, derived figures and all. */

@@ -7,12 +7,12 @@
 #include <ftw.h>
 #include <grp.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -37,6 +37,12 @@ static void choose_tmp(void) {
         setenv("TMPDIR", "/dev/shm", 0);
 }
 
+static uint64_t seed_of_run(void) {
+    const char *given = getenv("KSM_TEST_SEED");
+
+    return given ? strtoull(given, NULL, 10) : 20131;
+}
+
 int suite_run(Suite *suite) {
     SRunner *runner = srunner_create(suite);
 
@@ -47,7 +53,7 @@ int suite_run(Suite *suite) {
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);
     if (failed > 0)
-        printf("KSM_TEST_SEED=%" PRIu64 "\n", suite_seed());
+        printf("KSM_TEST_SEED=%" PRIu64 "\n", seed_of_run());
     srunner_free(runner);
     tree_remove(top);
     free(top);
@@ -210,6 +216,8 @@ pid_t suite_child(void) {
 
     if (child < 0)
         err(2, "fork");
+    if (child == 0)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
     while (child == 0)
         pause();
     return child;
@@ -230,18 +238,12 @@ const char *suite_guarded(const char *text, size_t len) {
     return memcpy(map + size - len, text, len);
 }
 
-uint64_t suite_seed(void) {
-    const char *seed = getenv("KSM_TEST_SEED");
-
-    return seed ? strtoull(seed, NULL, 10) : 20131;
-}
-
 /* splitmix64: small, and every seed is a good one. */
 uint64_t suite_random(void) {
     static uint64_t state;
 
     if (state == 0)
-        state = suite_seed();
+        state = seed_of_run();
     state += 0x9e3779b97f4a7c15U;
     uint64_t z = state;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;

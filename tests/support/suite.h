@@ -91,6 +91,5 @@ const char *suite_guarded(const char *text, size_t len);
 /* The next number of a fixed sequence; KSM_TEST_SEED chooses another, and is printed where a test
  * failed. All 64 bits vary. */
 uint64_t suite_random(void);
-uint64_t suite_seed(void);
 
 #endif

@@ -13,7 +13,6 @@
 #include "derive.h"
 #include "explain.h"
 #include "human.h"
-#include "support/crowd.h"
 #include "support/suite.h"
 
 enum { PAGE = 4096, MIB_PAGES = 256 };
