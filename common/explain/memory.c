@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "pseudofs.h"
@@ -29,7 +28,7 @@ enum { SCAN_FILE = 1 << 2, SCAN_PRESENT = 1 << 3, SCAN_ZERO = 1 << 5, SCAN_HUGE 
 int memory_init(struct memory *m, struct ksm_guard *guard) {
     memset(m, 0, sizeof(*m));
     m->guard = guard;
-    m->pagemap = -1;
+    m->pagemap = m->mem = -1;
     m->page_size = (uint64_t)sysconf(_SC_PAGESIZE);
     m->bytes = malloc(MEMORY_BLOCK * m->page_size);
     return m->bytes ? 0 : -ENOMEM;
@@ -42,11 +41,10 @@ void memory_free(struct memory *m) {
 
 /* ---- what is mapped ---- */
 
-static int path_of(const struct memory *m, const char *root, const char *name, char *path,
-                   size_t size) {
-    const int len = snprintf(path, size, "%s/proc/%d/%s", root, m->pid, name);
-
-    return len < (int)size ? 0 : -ENAMETOOLONG;
+static void set_path(const struct memory *m, const char *root, const char *name,
+                     char path[static PATH_MAX]) {
+    if (snprintf(path, PATH_MAX, "%s/proc/%d/%s", root, m->pid, name) >= PATH_MAX)
+        path[0] = '\0'; /* there is no such file */
 }
 
 /* A process that has ended has no file: -ESRCH. */
@@ -79,18 +77,20 @@ int memory_open(struct memory *m, const char *root, int pid, bool hugetlb) {
     m->scanned = m->mapped = m->range.start = m->range.end = 0;
     m->next = m->found = 0;
     m->unreadable = 0;
-    if (path_of(m, root, "pagemap", path, sizeof(path)) != 0)
-        return -ENAMETOOLONG;
+    set_path(m, root, "pagemap", path);
     m->pagemap = pseudofs_openat(AT_FDCWD, path);
     if (m->pagemap < 0)
         return ended(m->pagemap);
+    set_path(m, root, "mem", path);
+    m->mem = pseudofs_openat(AT_FDCWD, path);
+    if (m->mem < 0)
+        return ended(m->mem);
     const int status = scan(m, 0, 0, &walk_end);
     if (status == -ECANCELED)
         return status;
     m->scans = status == 0;
     m->smaps = hugetlb || !m->scans;
-    if (path_of(m, root, m->smaps ? "smaps" : "maps", path, sizeof(path)) != 0)
-        return -ENAMETOOLONG;
+    set_path(m, root, m->smaps ? "smaps" : "maps", path);
     m->maps = fopen(path, "re");
     return m->maps ? 0 : ended(-errno);
 }
@@ -98,7 +98,9 @@ int memory_open(struct memory *m, const char *root, int pid, bool hugetlb) {
 void memory_close(struct memory *m) {
     if (m->pagemap >= 0)
         close(m->pagemap);
-    m->pagemap = -1;
+    if (m->mem >= 0)
+        close(m->mem);
+    m->pagemap = m->mem = -1;
     if (m->maps)
         fclose(m->maps);
     m->maps = NULL;
@@ -218,22 +220,16 @@ static int look_up(struct memory *m, struct memory_range *range) {
 
 /* ---- what is in it ---- */
 
-/* Reads the pages from done on, neighbours as one. Returns how many could be read, or -errno. */
+/* Reads the pages from done on that are neighbours. Returns how many could be read, or -errno. */
 static ssize_t copy(struct memory *m, size_t done) {
-    struct iovec remote[MEMORY_BLOCK];
-    const struct iovec local = {m->bytes + done * m->page_size, (m->count - done) * m->page_size};
-    size_t n = 0;
+    const off_t address = (off_t)(m->pages[done].number * m->page_size);
+    size_t n = 1;
 
-    for (size_t i = done; i < m->count; i++) {
-        if (i > done && m->pages[i].number == m->pages[i - 1].number + 1)
-            remote[n - 1].iov_len += m->page_size;
-        else
-            remote[n++] = (struct iovec){(void *)(uintptr_t)(m->pages[i].number * m->page_size),
-                                         m->page_size};
-    }
-    if (!ksm_guard_enter(m->guard, m->pid, -1))
+    while (done + n < m->count && m->pages[done + n].number == m->pages[done].number + n)
+        n++;
+    if (!ksm_guard_enter(m->guard, m->pid, m->mem))
         return -EINTR;
-    ssize_t got = process_vm_readv(m->pid, &local, 1, remote, n, 0);
+    ssize_t got = pread(m->mem, m->bytes + done * m->page_size, n * m->page_size, address);
     const int error = errno;
     if (!ksm_guard_leave(m->guard))
         return -ECANCELED;
@@ -244,7 +240,7 @@ static ssize_t copy(struct memory *m, size_t done) {
 static int copy_all(struct memory *m) {
     for (size_t done = 0; done < m->count;) {
         ssize_t got = copy(m, done);
-        if (got < 0 && got != -EFAULT)
+        if (got < 0 && got != -EIO)
             return (int)got;
         if (got > 0) {
             done += (size_t)got;

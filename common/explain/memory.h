@@ -52,6 +52,7 @@ struct memory {
     uint64_t page_size;
     int pid;
     int pagemap;
+    int mem;
     FILE *maps;
     bool smaps;
     uint64_t scanned, mapped; /* of the mapping: from here on it is to be looked through, its end */
