@@ -40,36 +40,68 @@ static uint64_t frame_of(uint64_t place) {
 
 enum order { BY_HASH, BY_PLACE };
 
-static uint64_t key_of(const struct contents_record *record, enum order order, unsigned bit) {
-    return (order == BY_HASH) == (bit >= 64) ? record->hash : record->place;
+/* Digit 15 is the highest. */
+enum { DIGITS = 16, DIGIT_BITS = 8, DIGIT_VALUES = 1 << DIGIT_BITS };
+
+static unsigned digit_of(const struct contents_record *r, enum order order, unsigned digit) {
+    const uint64_t key = (order == BY_HASH) == (digit >= DIGITS / 2) ? r->hash : r->place;
+
+    return key >> digit % (DIGITS / 2) * DIGIT_BITS & (DIGIT_VALUES - 1);
 }
 
-/* By the bits of one of the two words from the highest, then by those of the other: in place, as
- * qsort() of glibc takes as much memory again. */
-static void sort(struct contents_record *r, size_t count, enum order order, unsigned bit) {
-    while (count > 1) {
-        const uint64_t mask = UINT64_C(1) << bit % 64;
-        size_t low = 0, high = count;
-        while (low < high) {
-            if (!(key_of(&r[low], order, bit) & mask)) {
-                low++;
-            } else {
-                const struct contents_record swap = r[low];
-                r[low] = r[--high];
-                r[high] = swap;
-            }
+static bool is_before(const struct contents_record *a, const struct contents_record *b,
+                      enum order order) {
+    if (order == BY_HASH)
+        return a->hash != b->hash ? a->hash < b->hash : a->place < b->place;
+    return a->place != b->place ? a->place < b->place : a->hash < b->hash;
+}
+
+static void sort_few(struct contents_record *r, size_t count, enum order order) {
+    for (size_t i = 1; i < count; i++) {
+        const struct contents_record one = r[i];
+        size_t j = i;
+        for (; j > 0 && is_before(&one, &r[j - 1], order); j--)
+            r[j] = r[j - 1];
+        r[j] = one;
+    }
+}
+
+/* By one word, then by the other: digit by digit from the highest, each record swapped to where its
+ * digit belongs. In place, as qsort() of glibc takes as much memory again. */
+static void sort(struct contents_record *r, size_t count, enum order order, unsigned digit) {
+    enum { FEW = 24 };
+    size_t end[DIGIT_VALUES] = {0}, next[DIGIT_VALUES], sum = 0;
+
+    if (count <= FEW) {
+        sort_few(r, count, order);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        end[digit_of(&r[i], order, digit)]++;
+    if (end[digit_of(r, order, digit)] == count) {
+        if (digit > 0)
+            sort(r, count, order, digit - 1);
+        return;
+    }
+    for (unsigned value = 0; value < DIGIT_VALUES; value++) {
+        next[value] = sum;
+        end[value] = sum += end[value];
+    }
+    for (unsigned value = 0; value < DIGIT_VALUES; value++)
+        while (next[value] < end[value]) {
+            const struct contents_record one = r[next[value]];
+            const unsigned belongs = digit_of(&one, order, digit);
+            r[next[value]] = r[next[belongs]];
+            r[next[belongs]++] = one;
         }
-        if (bit == 0)
-            return;
-        bit--;
-        sort(r, low, order, bit);
-        r += low;
-        count -= low;
+    for (unsigned value = 0; digit > 0 && value < DIGIT_VALUES; value++) {
+        const size_t first = value > 0 ? end[value - 1] : 0;
+        sort(r + first, end[value] - first, order, digit - 1);
     }
 }
 
 static void order_by(struct contents *c, enum order order) {
-    sort(c->records, c->count, order, 127);
+    sort(c->records, c->count, order, DIGITS - 1);
 }
 
 /* The records from i on that have the same content; they must be ordered by hash. */
@@ -244,6 +276,7 @@ size_t contents_settle(struct contents *c) {
     order_by(c, BY_PLACE);
     while (own < c->count && !(c->records[own].place & is_shared))
         own++;
+    c->settled = true;
     return own;
 }
 
@@ -325,7 +358,8 @@ void contents_count(struct contents *c, unsigned most, bool free_zeros,
     double variance = 0;
 
     *total = (struct contents_total){.splits = 0};
-    contents_settle(c);
+    if (!c->settled)
+        contents_settle(c);
     total->splits = count_splits(c);
     order_by(c, BY_HASH);
     for (size_t i = 0; i < c->count;) {

@@ -56,6 +56,7 @@ struct contents {
     struct contents_frequent frequent[CONTENTS_SLOTS]; /* by hash, open addressing */
     size_t frequents;
     uint64_t zeros; /* their hash */
+    bool settled;
 };
 
 /* Pages; of what was sampled an estimate. */
