@@ -186,6 +186,7 @@ enum { WRITING = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC };
 
 static int restrict_calls(bool memory) {
     static const struct sock_filter for_memory[] = {
+        CALL(kcmp),
         CALL(sysinfo), /* qsort() of glibc */
         CALL_OF(ioctl, 1, PAGEMAP_SCAN_CALL),
         REFUSE,

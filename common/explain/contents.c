@@ -286,28 +286,36 @@ void contents_change(struct contents *c, size_t i) {
 
 /* ---- the result ---- */
 
-/* The pages of a group in full, and what a page of its records stands for. */
+/* The pages of a group in full. */
 struct whole {
     double pages; /* that stayed the same */
     double mapped;
     double changed;
-    double weight; /* contents that it stands for */
+    double variance; /* of pages */
+    double weight;   /* contents that it stands for */
 };
 
+/* Of a frequent content how many pages changed, and how many there are of those that are shared, is
+ * an estimate by the sample of its places. */
 static struct whole whole_of(struct contents *c, const struct group *g) {
     const struct contents_frequent *one = slot_of(c, g->records->hash);
-    const double same = g->own - g->changed;
-    struct whole w = {same + g->frames, same + g->mapped, g->changed, ldexp(1, (int)c->bits)};
+    const double stands_for = ldexp(1, (int)c->bits), same = g->own - g->changed;
+    struct whole w = {same + g->frames, same + g->mapped, g->changed, 0, stands_for};
 
     if (!one->used)
         return w;
-    const double own = (double)one->own, shared = (double)one->shared;
-    const double frames = g->frames > 0 && frame_of(g->records[g->run - 1].place) != 0
-                              ? fmin(ldexp(g->frames, (int)c->bits), shared)
-                              : shared > 0;
-    w.changed = g->own > 0 ? own * g->changed / g->own : 0;
+    const double own = (double)one->own, mapped = (double)one->shared;
+    const double part = g->own > 0 ? g->changed / g->own : 0;
+    double frames = mapped > 0;
+    if (g->frames > 0 && frame_of(g->records[g->run - 1].place) != 0) {
+        frames = fmin(g->frames * stands_for, mapped);
+        w.variance = g->frames * stands_for * (stands_for - 1);
+    }
+    if (c->bits > 0 && g->own > 0)
+        w.variance += own * own * part * (1 - part) / g->own;
+    w.changed = own * part;
     w.pages = own - w.changed + frames;
-    w.mapped = own - w.changed + shared;
+    w.mapped = own - w.changed + mapped;
     w.weight = ldexp(1, (int)one->bits);
     return w;
 }
@@ -372,7 +380,7 @@ void contents_count(struct contents *c, unsigned most, bool free_zeros,
         total->all.changing += changing;
         if (w.pages > 0 && saved > 0)
             total->huge += saved * g.huge / (g.own - g.changed + g.frames);
-        variance += one * one * (w.weight - 1) * w.weight;
+        variance += one * one * w.weight * (w.weight - 1) + w.variance * w.weight * w.weight;
         share_out(c, &g, saved, changing, processes);
         i += g.run;
     }

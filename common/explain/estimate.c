@@ -2,11 +2,12 @@
 #include "estimate.h"
 
 #include <errno.h>
-#include <inttypes.h>
+#include <linux/kcmp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -15,7 +16,8 @@
 #include "parse.h"
 #include "pseudofs.h"
 
-enum { PATIENCE_MS = 2000, SETTLE_MS = 2000, LOOK_MS = 20 };
+/* With more who keep their readers waiting than KSM_ASIDE, patience ends. */
+enum { PATIENCE_MS = 2000, SHORT_PATIENCE_MS = 200, SETTLE_MS = 2000, LOOK_MS = 20 };
 
 /* A thread, and what is left with it if it is left behind. */
 struct reader {
@@ -119,6 +121,7 @@ static int list_next(struct estimate *e, struct reader *r) {
     process.wanted = is_wanted(e, &process);
     if (!process.wanted)
         return add_process(e, &process);
+    process.parent = (int)field(text, "\nPPid:\t");
     process.hugetlb = field(text, "\nHugetlbPages:\t") != 0;
     e->swapped += field(text, "\nVmSwap:\t");
     e->expected += field(text, "\nRssAnon:\t") * 1024 / e->page_size;
@@ -155,6 +158,11 @@ static void count_end(struct estimate *e, const struct memory *m, int status) {
     e->knows_huge = e->knows_huge || m->scans;
 }
 
+/* A child of vfork() has its parent's memory until it starts another program. */
+static bool is_parents(const struct estimate_process *process) {
+    return syscall(SYS_kcmp, process->pid, process->parent, KCMP_VM, 0, 0) == 0;
+}
+
 static int read_next(struct estimate *e, struct reader *r) {
     const size_t i = e->at;
 
@@ -162,7 +170,7 @@ static int read_next(struct estimate *e, struct reader *r) {
         return 1;
     e->current = i;
     e->at++;
-    if (!e->list[i].wanted)
+    if (!e->list[i].wanted || is_parents(&e->list[i]))
         return 0;
     int status = memory_open(&r->memory, e->options.root, e->list[i].pid, e->list[i].hugetlb);
     while (status >= 0 && !is_stopped(e) && (status = memory_next(&r->memory)) > 0) {
@@ -331,8 +339,9 @@ int estimate_run(struct estimate *e, estimate_progress_fn *progress) {
     e->begun = e->paced = clock_ms(CLOCK_MONOTONIC);
     r = start(e);
     while (r && !atomic_load(&r->ended)) {
+        const int64_t patience = e->waiting < KSM_ASIDE ? PATIENCE_MS : SHORT_PATIENCE_MS;
         poll(NULL, 0, LOOK_MS);
-        if (ksm_guard_take_over(&r->guard, clock_ms(CLOCK_MONOTONIC) - PATIENCE_MS))
+        if (ksm_guard_take_over(&r->guard, clock_ms(CLOCK_MONOTONIC) - patience))
             r = leave_behind(e, r);
         if (progress)
             progress(e);

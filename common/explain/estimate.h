@@ -38,6 +38,7 @@ struct estimate_sum {
 
 struct estimate_process {
     int pid;
+    int parent;
     int64_t started; /* as in processes.h */
     bool wanted;     /* to be read */
     bool hugetlb;

@@ -87,8 +87,8 @@ static void add_saving(struct words *w, const struct estimate *e, const struct k
     add_bytes(w, "further", further);
     if (e->total.error > 0)
         add_bytes(w, "error", bytes_of(e, e->total.error));
-    add_bytes(w, "zeros", bytes_of(e, e->total.all.zeros));
-    add_if(w, "some_zeros", e->total.all.zeros > 0);
+    if (e->total.all.zeros > 0)
+        add_bytes(w, "zeros", bytes_of(e, e->total.all.zeros));
     if (merged >= 0)
         add_bytes(w, "merged", merged);
     if (merged > 0)
@@ -97,13 +97,15 @@ static void add_saving(struct words *w, const struct estimate *e, const struct k
     add_bytes(w, "net", total - records);
 }
 
-static void add_doubts(struct words *w, const struct estimate *e) {
+static void add_doubts(struct words *w, const struct estimate *e, const struct ksm_sample *host) {
+    const struct ksm_value *across = &host->at[KSM_merge_across_nodes];
+
+    add_if(w, "nodes", across->status == 0 && across->value == 0);
     add_if(w, "partial", e->partial);
     if (e->swapped > 0)
         add_bytes(w, "swapped", (int64_t)e->swapped * 1024);
     if (e->total.all.changing > 0)
         add_bytes(w, "changing", bytes_of(e, e->total.all.changing));
-    human_duration(e->ms, add(w, "settle"), sizeof(w->list->text));
     if (e->total.huge > 0)
         add_bytes(w, "huge", bytes_of(e, e->total.huge));
     add_bytes(w, "splits", bytes_of(e, e->total.splits * (double)e->contents.huge_pages));
@@ -165,7 +167,7 @@ void estimate_page(const struct estimate *e, const struct ksm_sample *host, FILE
     add_bytes(&w, "read", (int64_t)(e->sum.pages * e->page_size));
     human_count(e->processes, "process", "processes", add(&w, "processes"), sizeof(w.list->text));
     human_duration(e->ms, add(&w, "time"), sizeof(w.list->text));
-    add_doubts(&w, e);
+    add_doubts(&w, e, host);
     fprintf(file, "What KSM would save if %s opted in\n\n",
             e->options.name_count == 0 ? "all programs" : "these programs");
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
