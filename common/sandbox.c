@@ -307,7 +307,10 @@ void sandbox_enter_for_memory(const char *root, char *report, size_t size) {
     char buf[160];
 
     (void)root;
-    drop_capabilities(KEPT_FOR_MEMORY);
+    bool secure = getauxval(AT_SECURE) != 0;
+    if (secure)
+        pseudofs_trust_kernel_only();
+    drop_capabilities(secure ? KEPT : KEPT_FOR_MEMORY);
     int status = prctl_status(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     if (status == 0)
         status = restrict_calls(true);

@@ -34,7 +34,7 @@ static bool is_stopped(const struct estimate *e) {
 
 /* Rests until its share of CPU time is kept; what was not used before is no credit. */
 static void pace(struct estimate *e) {
-    const int64_t due = clock_ms(CLOCK_PROCESS_CPUTIME_ID) * 100 / e->options.cpu;
+    const int64_t due = (clock_ms(CLOCK_PROCESS_CPUTIME_ID) - e->spent) * 100 / e->options.cpu;
     const int64_t spent = clock_ms(CLOCK_MONOTONIC) - e->paced;
 
     if (spent >= due)
@@ -280,6 +280,7 @@ static void *work(void *data) {
         status = steps[e->step](e, r);
         if (status == -ECANCELED)
             return NULL;
+        pace(e);
         if (status != 0) {
             e->step++;
             e->at = 0;
@@ -337,6 +338,7 @@ int estimate_run(struct estimate *e, estimate_progress_fn *progress) {
     struct reader *r;
 
     e->begun = e->paced = clock_ms(CLOCK_MONOTONIC);
+    e->spent = clock_ms(CLOCK_PROCESS_CPUTIME_ID);
     r = start(e);
     while (r && !atomic_load(&r->ended)) {
         const int64_t patience = e->waiting < KSM_ASIDE ? PATIENCE_MS : SHORT_PATIENCE_MS;

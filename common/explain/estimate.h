@@ -87,7 +87,8 @@ struct estimate {
     size_t at;                     /* the next process, or record of those that are read again; */
     size_t own;                    /* their number */
     size_t current;                /* the process that is read */
-    int64_t begun, paced, settled; /* ms */
+    int64_t begun, paced; /* ms */
+    int64_t spent;        /* ms of CPU time before it began */
 };
 
 /* Gets ready; options stay the caller's. Opens nothing yet. Returns 0 or -ENOMEM. */
