@@ -298,8 +298,9 @@ static bool is_name(const char *name, const char *text, size_t len) {
     return strlen(name) == len && memcmp(name, text, len) == 0;
 }
 
-static bool write_word(const struct explain_facts *f, const char *name, size_t len, char *buf,
-                       size_t size) {
+static bool write_word(const void *data, const char *name, size_t len, char *buf, size_t size) {
+    const struct explain_facts *f = data;
+
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
         if (is_name(words[i].name, name, len))
             return words[i].write(f, buf, size);
@@ -324,7 +325,8 @@ static void append(struct text *to, const char *bytes, size_t len) {
     to->buf[to->len] = '\0';
 }
 
-int explain_expand(const struct explain_facts *facts, const char *text, char *buf, size_t size) {
+int explain_fill(explain_word_fn *write, const void *data, const char *text, char *buf,
+                 size_t size) {
     struct text to = {buf, size, 0};
     size_t bracket = 0; /* where the running part in brackets begins in buf */
     bool inside = false, lacking = false;
@@ -346,7 +348,7 @@ int explain_expand(const struct explain_facts *facts, const char *text, char *bu
         } else if (*at == '{') {
             char word[64] = "";
             len = strcspn(++at, "}");
-            bool known = write_word(facts, at, len, word, sizeof(word));
+            bool known = write(data, at, len, word, sizeof(word));
             append(&to, known ? word : "?", known ? strlen(word) : 1);
             lacking = lacking || !known;
             unknown += !known && !inside;
@@ -356,4 +358,8 @@ int explain_expand(const struct explain_facts *facts, const char *text, char *bu
             break;
     }
     return unknown;
+}
+
+int explain_expand(const struct explain_facts *facts, const char *text, char *buf, size_t size) {
+    return explain_fill(write_word, facts, text, buf, size);
 }
