@@ -65,6 +65,18 @@ bool run_is_ksmd(const char *key) {
     return strstr(key, "ksmd_cpu");
 }
 
+bool run_is_paced(const char *key) {
+    static const char *const names[] = {
+#define PACED(name, formula, kind, unit, group, since, help) #name,
+#include "figures.def"
+    };
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strstr(key, names[i]))
+            return true;
+    return false;
+}
+
 /* ---- Netdata ---- */
 
 static size_t ends[STAGE_STATES];                                  /* of each tick in the stream */

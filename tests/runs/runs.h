@@ -57,9 +57,10 @@ void run_prepare(const struct run_kind *kind);
 /* One run, in which the nth call fails with err (0: none). */
 void run_once(const struct run_kind *kind, struct run *run, int without, int nth, int err);
 
-/* Whether a value is a consumer's, and whether it is ksmd's. */
+/* Whether a value is a consumer's, whether it is ksmd's, and whether several readings make it. */
 bool run_is_consumers(const char *key);
 bool run_is_ksmd(const char *key);
+bool run_is_paced(const char *key);
 
 const struct run_value *run_find(const struct run_tick *tick, const char *key);
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "derive.h"
+#include "pace.h"
 #include "parse.h"
 #include "tree.h"
 
@@ -43,10 +44,14 @@ static const char *text_of(size_t id, int64_t value) {
 }
 
 void host_sample(struct ksm_sample *sample) {
+    struct ksm_pace pace;
+
     sample->page_size = sysconf(_SC_PAGESIZE);
     for (size_t id = 0; id < KSM_FIGURES; id++)
         sample->at[id] = (struct ksm_value){host_value(id), host_has(id) ? 0 : -ENOENT};
     ksm_derive(sample);
+    ksm_pace_init(&pace);
+    ksm_pace(&pace, sample, 0);
 }
 
 const char *host_path(size_t id) {

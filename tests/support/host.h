@@ -19,7 +19,7 @@ void host_make(const char *dir);
 bool host_has(size_t id);
 int64_t host_value(size_t id);
 
-/* The sample that this host gives, derived figures and all. */
+/* The sample that this host gives at first, derived figures and all. */
 void host_sample(struct ksm_sample *sample);
 
 /* The file a figure is read from, below dir. */

@@ -114,6 +114,8 @@ TEST(every_figure) {
             ck_assert_msg(!got, "%s is dispatched", figure->name);
             continue;
         }
+        if (sample.at[id].status != 0) /* several readings make it */
+            continue;
         sent++;
         ck_assert_msg(got, "%s is not dispatched", figure->name);
         ck_assert_msg(strcmp(got->type, type->type) == 0, "%s: got type %s, want %s", figure->name,
@@ -132,13 +134,16 @@ TEST(every_figure) {
     ck_assert_int_eq(stub.value_count, sent);
     cdtime_t first = stub.values[0].time;
     read_figures();
-    ck_assert_int_eq(stub.value_count, sent);
+    ck_assert_int_eq(stub.value_count, sent + (find("merge_rate") != NULL));
     ck_assert_msg(stub.values[0].time > first, "two reads at one time");
 }
 
 /* Absent figures are left out, their neighbours are not; the log hears of it once. */
 TEST(absent_figures) {
-    read_a_host();
+    host_make(dir);
+    host_write(dir, KSM_run, TEXT("0\n")); /* nothing moves */
+    start();
+    read_figures();
     int all = stub.value_count;
     expect_silence("well");
 

@@ -232,6 +232,33 @@ static const struct row rows[] = {
      {IS(sharing, 262144), IS(mem_available, 0), IS(swap_free, 2 * GIB), END},
      {IS(exposure, 50000), END}},
 
+    /* What it costs. */
+    {"an hour of ksmd and 7 million pages scanned for 2 GiB",
+     4096,
+     {IS(sharing, 524288), IS(ksmd_cpu, 3600000000000), IS(scanned, 7000000), END},
+     {IS(ksmd_cpu_per_gib, 1800000), IS(scanned_per_page, 13351), END}}, /* 7000000 / 524288 */
+    {"zero pages are saved too",
+     65536,
+     {IS(sharing, 100), IS(zero, 300), IS(ksmd_cpu, 25999999), IS(scanned, 1000), END},
+     {IS(ksmd_cpu_per_gib, 1024), IS(scanned_per_page, 2500), END}}, /* 25 ms for 25 MiB */
+    {"nothing is saved: at no price",
+     4096,
+     {IS(ksmd_cpu, 5000000), IS(scanned, 7), END},
+     {NOT(ksmd_cpu_per_gib, -ENODATA), NOT(scanned_per_page, -ENODATA), END}},
+    {"no ksmd to be seen, no count of pages scanned",
+     4096,
+     {IS(sharing, 1), NOT(ksmd_cpu, -ENOENT), NOT(scanned, -ENOENT), END},
+     {NOT(ksmd_cpu_per_gib, -ENOENT), NOT(scanned_per_page, -ENOENT), END}},
+    {"ten years of ksmd for one page",
+     4096,
+     {IS(sharing, 1), IS(ksmd_cpu, 315360000000000000), IS(scanned, LAST / 1000), END},
+     {IS(ksmd_cpu_per_gib, 82669731840000000), IS(scanned_per_page, LAST / 1000 * 1000), END}},
+    {"huge pages", 4096, {IS(anon_huge_kb, 2048), END}, {IS(anon_huge, 2097152), END}},
+    {"no huge pages in this kernel",
+     4096,
+     {NOT(anon_huge_kb, -ENOENT), END},
+     {NOT(anon_huge, -ENOENT), END}},
+
     /* 2^63-1 in every operand in turn: right, or absent, never wrapped. */
     {"shared at its limit",
      4096,
@@ -283,6 +310,11 @@ static const struct row rows[] = {
      4096,
      {IS(sharing, 1), IS(mem_available, 1), IS(swap_free, LAST), END},
      {IS(saved, 4096), IS(ram, 0), NOT(exposure, -ERANGE), END}},
+    {"ksmd, scanned and huge pages at their limit",
+     4096,
+     {IS(sharing, 1), IS(ksmd_cpu, LAST), IS(scanned, LAST), IS(anon_huge_kb, LAST), END},
+     {NOT(ksmd_cpu_per_gib, -ERANGE), NOT(scanned_per_page, -ERANGE), NOT(anon_huge, -ERANGE),
+      END}},
     {"the largest saving there is",
      4096,
      {IS(sharing, LAST / 4096), END},
@@ -330,11 +362,20 @@ TEST_ROWS(by_hand, rows) {
                       "%s: %s was changed", row->what, ksm_figures[f->id].name);
 }
 
+static const enum ksm_id derived[] = {KSM_saved,
+                                      KSM_profit,
+                                      KSM_overhead,
+                                      KSM_gain,
+                                      KSM_merged,
+                                      KSM_ram,
+                                      KSM_net,
+                                      KSM_exposure,
+                                      KSM_sharing_ratio,
+                                      KSM_ksmd_cpu_per_gib,
+                                      KSM_scanned_per_page};
+
 /* Nothing of the sample before stays: not even under a status that says so. */
 TEST(no_memory_of_the_sample_before) {
-    static const enum ksm_id derived[] = {KSM_saved, KSM_profit,   KSM_overhead,
-                                          KSM_gain,  KSM_merged,   KSM_ram,
-                                          KSM_net,   KSM_exposure, KSM_sharing_ratio};
     struct ksm_sample sample;
 
     start_sample(&sample, 4096);
@@ -398,14 +439,15 @@ static struct exact exactly(const struct ksm_sample *s, enum ksm_id id) {
     }
     if (id == KSM_sharing_ratio)
         return ratio(shared + sharing, 1000, shared);
+    if (id == KSM_ksmd_cpu_per_gib)
+        return ratio(number(s, KSM_ksmd_cpu) / 1000000, 1 << 20, saved / 1024);
+    if (id == KSM_scanned_per_page)
+        return ratio(number(s, KSM_scanned) * s->page_size, 1000, saved);
     ck_abort_msg("%s: no exact formula", ksm_figures[id].name);
 }
 
 /* bits: how large operands can get. Up to 2^28 pages (a TiB) and 2^40 kB no product passes. */
 static void check_against_exact(const struct ksm_sample *sample, unsigned bits) {
-    static const enum ksm_id derived[] = {KSM_saved, KSM_profit,   KSM_overhead,
-                                          KSM_gain,  KSM_merged,   KSM_ram,
-                                          KSM_net,   KSM_exposure, KSM_sharing_ratio};
 
     for (int i = 0; i < ROWS(derived); i++) {
         const struct ksm_value *got = &sample->at[derived[i]];

@@ -286,11 +286,12 @@ static void check_words(const struct explain_words *words) {
 
 TEST_ROWS(verdict, verdicts) {
     good_host();
-    if (row->changes)
+    if (row->changes) {
         change(row->changes);
-    else /* no remark on what may not be seen, either */
+        ksm_derive(&facts.now);
+    } else { /* no remark on what may not be seen, either */
         memset(&facts, 0, sizeof(facts));
-    ksm_derive(&facts.now);
+    }
     ck_assert_msg(strcmp(told(), row->want) == 0, "%s: got %s, want %s",
                   row->changes ? row->changes : "no KSM", told(), row->want);
     check_words(&explain_words[explain_verdict(&facts)]);

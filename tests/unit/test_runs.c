@@ -100,7 +100,8 @@ static const struct run_value *first_wrong(const struct run *run, int tick,
 
     for (int i = 0; i < got->count; i++) {
         const struct run_value *value = &got->values[i];
-        if (run_is_consumers(value->key) != of_consumers)
+        /* What depends on the readings before, of which one lacks, is another number then. */
+        if (run_is_consumers(value->key) != of_consumers || run_is_paced(value->key))
             continue;
         const struct run_value *right = find_near(want, i, value->key);
         if (!right)
@@ -155,7 +156,7 @@ static const char *lost(const struct run *run, int tick, bool host_only) {
     for (int i = 0; i < want->count; i++) {
         const char *key = want->values[i].key;
         /* ksmd is looked for once a minute. */
-        if (host_only && (run_is_consumers(key) || run_is_ksmd(key)))
+        if (host_only && (run_is_consumers(key) || run_is_ksmd(key) || run_is_paced(key)))
             continue;
         if (find_near(&run->ticks[tick], i, key))
             continue;
