@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "host.h"
 
+#include <err.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -52,6 +54,30 @@ void host_sample(struct ksm_sample *sample) {
     ksm_derive(sample);
     ksm_pace_init(&pace);
     ksm_pace(&pace, sample, 0);
+}
+
+static int error_of(const char *name) {
+    for (int error = 1; error < 200; error++) /* not every number is one */
+        if (strerrorname_np(error) && strcmp(strerrorname_np(error), name) == 0)
+            return -error;
+    errx(2, "%s: no such error", name);
+}
+
+size_t host_word(char *word, struct ksm_value *value) {
+    enum { KILOBYTES = 1024, BYTES = 1024 * 1024, PAGES = 256 };
+    char *to = word + strcspn(word, "=!"), *end = NULL;
+    const bool is_error = *to == '!';
+    size_t id = 0;
+
+    *to++ = '\0';
+    while (id < KSM_FIGURES && strcmp(ksm_figures[id].name, word) != 0)
+        id++;
+    *value = (struct ksm_value){strtoll(to, &end, 10), is_error ? error_of(to) : 0};
+    if (*end == 'M' && id < KSM_FIGURES)
+        value->value *= ksm_figures[id].source == KSM_SOURCE_MEMINFO ? KILOBYTES
+                        : ksm_figures[id].unit == KSM_UNIT_PAGES     ? PAGES
+                                                                     : BYTES;
+    return id;
 }
 
 const char *host_path(size_t id) {

@@ -22,6 +22,10 @@ int64_t host_value(size_t id);
 /* The sample that this host gives at first, derived figures and all. */
 void host_sample(struct ksm_sample *sample);
 
+/* A figure by a word, which is used up: name=number, in MiB with an M behind it, or name!ERROR.
+ * Returns its id, KSM_FIGURES if there is none of that name. */
+size_t host_word(char *word, struct ksm_value *value);
+
 /* The file a figure is read from, below dir. */
 const char *host_path(size_t id);
 
