@@ -117,10 +117,12 @@ drop = for dir in $(patsubst /%,%,$(1)); do [ ! -d $(DESTDIR)/$$dir ] || \
 
 install: install-collectd install-netdata install-explain ## Install all: plugins, ksm-explain, man pages, examples, alerts
 	$(call put,0644,README.md LICENSE,$(DOCDIR))
+	$(call put,0644,collectd/README.md,$(DOCDIR)/collectd)
+	$(call put,0644,netdata/README.md,$(DOCDIR)/netdata)
 
 uninstall: uninstall-collectd uninstall-netdata uninstall-explain ## Remove what install installed
-	rm -f $(DESTDIR)$(DOCDIR)/README.md $(DESTDIR)$(DOCDIR)/LICENSE
-	$(call drop,$(DOCDIR))
+	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,README.md LICENSE collectd/README.md netdata/README.md)
+	$(call drop,$(addprefix $(DOCDIR),/collectd /netdata) $(DOCDIR))
 
 # What was committed, and that alone.
 DIST = ksm-plugins-$(VERSION)

@@ -22,7 +22,7 @@ bench: deps ## Measure what a sample costs, beside the floor and others (as root
 	@$(BUILD_ALL) all tools benches
 	@$(TOOL_PYTHON) tests/bench/bench.py --build $(BUILD) --rounds $(BENCH_ROUNDS) $(BENCH_OPTIONS)
 
-bench-readme: BENCH_OPTIONS = --readme README.md
-bench-readme: bench ## The same, and put its table into README.md
+bench-readme: BENCH_OPTIONS = --readme tests/README.md
+bench-readme: bench ## The same, and put its table into tests/README.md
 
 .PHONY: benches bench bench-readme

@@ -85,7 +85,7 @@ class Table:
         return verdict
 
     def markdown(self, machine):
-        """Return all rows as a table for the README."""
+        """Return all rows as a table for tests/README.md."""
         lines = [f"Measured on {machine}; the figures are medians, in brackets the least and the most.", "",
                  "| | | to be at most |", "|---|---|---|"]
         section = None

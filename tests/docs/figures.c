@@ -2,9 +2,7 @@
  *
  * Prints the table of figures: for the documentation, and for tests that compare both hosts.
  *
- *   figures table              the figures as a Markdown table
  *   figures options            the options as a Markdown table
- *   figures statuses           what the exit statuses of ksm-explain mean, likewise
  *   figures json [--root DIR]  the figures as JSON, with what each reads now
  */
 #include <errno.h>
@@ -15,7 +13,6 @@
 
 #include "charts.h"
 #include "clock.h"
-#include "explain.h"
 #include "options.h"
 #include "reader.h"
 #include "types.h"
@@ -29,44 +26,6 @@ static const char *type_of(const struct ksm_figure *figure) {
     return collectd_types[figure->kind][figure->unit].type;
 }
 
-static void print_source(const struct ksm_figure *figure) {
-    switch (figure->source) {
-    case KSM_SOURCE_KSM:
-        printf("`%s`", figure->key);
-        break;
-    case KSM_SOURCE_VMSTAT:
-        printf("vmstat `%s`", figure->key);
-        break;
-    case KSM_SOURCE_MEMINFO:
-        printf("meminfo `%s`", figure->key);
-        break;
-    case KSM_SOURCE_KSMD:
-        printf("ksmd's `%s`", figure->key);
-        break;
-    case KSM_SOURCE_DERIVED:
-        printf("%s", figure->key);
-        break;
-    }
-}
-
-static void print_table(void) {
-    puts("| figure | meaning | from | since | collectd `ksm/` | Netdata chart · dimension |");
-    puts("|---|---|---|---|---|---|");
-    for (size_t id = 0; id < KSM_FIGURES; id++) {
-        const struct ksm_figure *figure = &ksm_figures[id];
-        if (figure->kind == KSM_KIND_INPUT)
-            continue;
-        printf("| %s | %s | ", figure->name, figure->help);
-        print_source(figure);
-        printf(" | %s | `%s-%s` | `ksm.%s` · ", figure->since, type_of(figure), figure->name,
-               ksm_group_names[figure->group]);
-        for (size_t i = 0; figure->kind == KSM_KIND_STATE && i < KSM_STATES; i++)
-            printf("%s%s", i > 0 ? ", " : "", ksm_states[i]);
-        printf("%s (%s) |\n", figure->kind == KSM_KIND_STATE ? "" : figure->name,
-               charts_units(figure->group));
-    }
-}
-
 static void print_options(void) {
     struct ksm_option_text text;
 
@@ -76,23 +35,6 @@ static void print_options(void) {
         printf("| %s%s%s | `--%s` | %s | %s | %s |\n", text.key ? "`" : "",
                text.key ? text.key : "–", text.key ? "`" : "", text.word, text.allowed,
                text.standard, text.help);
-}
-
-/* Those of one group, in tens, together, by their numbers. */
-static void print_statuses(void) {
-    enum { HIGHEST = 125 }; /* what is above, a shell keeps for itself */
-
-    puts("| status | verdict | |");
-    puts("|---|---|---|");
-    for (int status = 0; status <= HIGHEST; status++) {
-        if (status == EXIT_FAILURE)
-            puts("| 1 | | Failed: an argument was not understood, or the page could not be "
-                 "written. |");
-        for (size_t id = 0; id < EXPLAIN_IDS; id++)
-            if (explain_words[id].status == status)
-                printf("| %d | `%s` | %s |\n", status, explain_words[id].name,
-                       explain_words[id].sentence);
-    }
 }
 
 static void print_value(const struct ksm_figure *figure, const struct ksm_value *at,
@@ -142,16 +84,12 @@ static int print_json(const char *root) {
 int main(int argc, char *argv[]) {
     const char *what = argc > 1 ? argv[1] : "";
 
-    if (argc == 2 && strcmp(what, "table") == 0)
-        return print_table(), EXIT_SUCCESS;
     if (argc == 2 && strcmp(what, "options") == 0)
         return print_options(), EXIT_SUCCESS;
-    if (argc == 2 && strcmp(what, "statuses") == 0)
-        return print_statuses(), EXIT_SUCCESS;
     if (argc == 2 && strcmp(what, "json") == 0)
         return print_json("/");
     if (argc == 4 && strcmp(what, "json") == 0 && strcmp(argv[2], "--root") == 0)
         return print_json(argv[3]);
-    fputs("usage: figures table | options | statuses | json [--root DIR]\n", stderr);
+    fputs("usage: figures options | json [--root DIR]\n", stderr);
     return EXIT_FAILURE;
 }

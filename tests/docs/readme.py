@@ -14,8 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 # {file: {marker: tool and what it is asked for}}. A marker is a comment of the file's own language.
 TABLES = {
-    "README.md": {name: ["figures", command] for name, command in
-                  {"figures": "table", "options": "options", "statuses": "statuses"}.items()},
+    "README.md": {"options": ["figures", "options"]},
     "collectd/collectd-ksm.5": {name: ["manual", name, "collectd"] for name in ("figures", "options")},
     "netdata/ksm.plugin.1": {name: ["manual", name, "netdata"] for name in ("figures", "options")},
     "common/explain/ksm-explain.1": {"statuses": ["manual", "statuses", "explain"]},

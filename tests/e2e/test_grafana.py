@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The Grafana dashboard, collectd/grafana-dashboard.json: its shape, and what its queries find.
 
-A real Prometheus scrapes real collectds with the plugin and write_prometheus, configured with the very lines of the
-README, and every query of every panel is put to it as Grafana would: once through one central collectd that speaks for
+A real Prometheus scrapes real collectds with the plugin and write_prometheus, configured with the very lines of
+collectd/README.md, and every query of every panel is put to it as Grafana would: once through one central collectd that speaks for
 two hosts, once with a collectd scraped on each.
 """
 
@@ -26,7 +26,7 @@ from hosts import COLLECTD_PLUGINS, Collectd, Prometheus, free_port
 from world import GROWING as GROWTH, World
 
 DASHBOARD = REPOSITORY / "collectd/grafana-dashboard.json"
-README = (REPOSITORY / "README.md").read_text()
+README = (REPOSITORY / "collectd/README.md").read_text()
 BOARD = json.loads(DASHBOARD.read_text())
 PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
 VARIABLES = {variable["name"]: variable for variable in BOARD["templating"]["list"]}

@@ -24,7 +24,7 @@ DOC = "usr/share/doc/ksm-plugins"
 HEALTH = sorted(path.name for path in REPOSITORY.glob("netdata/health.d/*.conf"))
 EXAMPLES = sorted(path.name for pattern in ("*.conf", "*.yml", "*.json")
                   for path in REPOSITORY.glob(f"collectd/{pattern}"))
-FOR_ALL = [f"{DOC}/README.md", f"{DOC}/LICENSE", "usr/bin/ksm-explain", "usr/share/man/man1/ksm-explain.1",
+FOR_ALL = [*(f"{DOC}/{name}" for name in ("README.md", "LICENSE", "collectd/README.md", "netdata/README.md")), "usr/bin/ksm-explain", "usr/share/man/man1/ksm-explain.1",
            "usr/share/man/man1/ksm.plugin.1", "usr/share/man/man5/collectd-ksm.5", *(f"{DOC}/examples/{name}" for name in EXAMPLES)]
 
 

@@ -1,40 +1,40 @@
 # SPDX-License-Identifier: MIT
-"""A host that sends to a place in the middle, with the configuration that the README's "Many hosts" tells.
+"""A host that sends to a place in the middle, with the configurations in collectd/README.md and netdata/README.md.
 
     with Central(tmp, "build", tree) as pair:
         pair.collectd.wait_for("ksm/gauge-profit")          # as the collectd in the middle has it
         pair.sender.collectd.history()                      # as the host itself has it
 """
 
+import re
 import socket
+import textwrap
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
 from hosts import Collectd, Netdata, free_port, word_of
 
-README = Path(__file__).resolve().parents[2] / "README.md"
-SECTION = "## Many hosts\n"
-SNIPPETS = ("stream_host", "stream_central", "network_host", "network_central", "auth")
+REPOSITORY = Path(__file__).resolve().parents[2]
+# {README: its section, and the names of the configurations there}
+SNIPPETS = {"collectd/README.md": ("## Many hosts\n", ("network_host", "network_central", "auth")),
+            "netdata/README.md": ("## Streaming to a parent\n", ("stream_host", "stream_central"))}
 HOST = "hypervisor-1"       # the sender's name
 
-# What is only an example in the README.
+# What is only an example there.
 NAME, NETDATA_PORT, NETWORK_PORT = "central.example.com", "19999", "25826"
 ANY, AUTH_FILE = "0.0.0.0", "/etc/collectd/hosts.auth"
 
 
 def snippets():
-    """Return {name: text} of the configurations in the README's section, unchanged."""
-    section = README.read_text(encoding="utf-8").partition(SECTION)[2].partition("\n## ")[0]
-    blocks, last = [], ""
-    for line in section.splitlines():
-        if line.startswith("    "):
-            if last:
-                blocks.append("")
-            blocks[-1] += line[4:] + "\n"
-        last = "" if line.startswith("    ") else line or last or "\n"
-    assert len(blocks) == len(SNIPPETS), f"README, Many hosts: {len(blocks)} configurations, not {len(SNIPPETS)}"
-    return dict(zip(SNIPPETS, blocks))
+    """Return {name: text} of the configurations in both READMEs, unchanged."""
+    found = {}
+    for file, (section, names) in SNIPPETS.items():
+        text = (REPOSITORY / file).read_text(encoding="utf-8").partition(section)[2].partition("\n## ")[0]
+        blocks = re.findall(r"(?m)(?:^(?: {4}.*)?\n)*^ {4}.*\n", text)
+        assert len(blocks) == len(names), f"{file}: {len(blocks)} configurations, not {len(names)}"
+        found.update((name, textwrap.dedent(block).strip("\n") + "\n") for name, block in zip(names, blocks))
+    return found
 
 
 def replaced(text, values):

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: MIT
+"""What the README files promise: that their links lead somewhere, and that make has the targets that they name."""
+
+import re
+
+import pytest
+
+from conftest import REPOSITORY
+
+READMES = sorted(REPOSITORY.glob("README.md")) + sorted(REPOSITORY.glob("*/README.md"))
+NAMES = [str(path.relative_to(REPOSITORY)) for path in READMES]
+MAKEFILES = [REPOSITORY / "Makefile", *REPOSITORY.glob("*/*.mk"), *REPOSITORY.glob("*/*/*.mk")]
+
+LONGEST = 200       # lines of the first README, which is read in ten minutes
+
+
+def anchors(text):
+    """Return the anchors of the headings in TEXT, as GitHub makes them."""
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+            for heading in re.findall(r"(?m)^#+ (.*)$", text)}
+
+
+@pytest.mark.parametrize("readme", READMES, ids=NAMES)
+def test_links_lead_somewhere(readme):
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", readme.read_text())
+    for path, anchor in links:
+        target = readme.parent / path if path else readme
+        assert target.exists(), f"{path}: not there"
+        assert not anchor or anchor in anchors(target.read_text()), f"{path}: no heading #{anchor}"
+
+
+@pytest.mark.parametrize("readme", READMES, ids=NAMES)
+def test_make_has_the_targets_that_are_named(readme):
+    targets = {name for file in MAKEFILES for name in re.findall(r"(?m)^([a-z][a-z-]*):", file.read_text())}
+    commands = re.findall(r"(?m)(?:`|^ {4})(?:sudo )?make ((?:[a-z-]+(?: |$|`))+)", readme.read_text())
+    named = {name for command in commands for name in re.findall("[a-z-]+", command)}
+    assert named <= targets, f"no target {named - targets}"
+
+
+def test_the_first_readme_is_short():
+    assert (REPOSITORY / "README.md").read_text().count("\n") <= LONGEST
