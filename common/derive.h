@@ -29,4 +29,8 @@ void ksm_derive(struct ksm_sample *sample);
  * could not be read may hold some. */
 bool ksm_registered(const struct ksm_sample *sample);
 
+/* shared + sharing + unshared + volatile: every page that KSM has a record of, and that a full scan
+ * visits. Returns 0; the status of one that could not be read; or -ERANGE. */
+int ksm_registered_pages(const struct ksm_sample *sample, int64_t *pages);
+
 #endif

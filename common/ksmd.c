@@ -18,10 +18,12 @@ enum {
 static const int64_t ns_per_second = 1000 * 1000 * 1000;
 static const int64_t search_ms = 60 * 1000;
 
-void ksmd_init(struct ksmd *ksmd, const char *root, const char *comm) {
-    *ksmd = (struct ksmd){.root = root, .comm = comm, .status = -ENOENT, .due = INT64_MIN};
+void ksmd_init(struct ksmd *ksmd, const char *root, const char *comm,
+               const struct ksm_figure *figure) {
+    *ksmd = (struct ksmd){
+        .root = root, .comm = comm, .figure = figure, .status = -ENOENT, .due = INT64_MIN};
     ksmd->ns_per_tick = ns_per_second / sysconf(_SC_CLK_TCK);
-    pseudofs_init(&ksmd->file, root, ksmd->dir, "schedstat");
+    pseudofs_init(&ksmd->file, root, ksmd->dir, figure->key);
 }
 
 void ksmd_close(struct ksmd *ksmd) {
@@ -76,11 +78,11 @@ static int search(struct ksmd *ksmd) {
     return status;
 }
 
-static int read_schedstat(struct ksmd *ksmd, int64_t now, int64_t *ns) {
+static int read_account(struct ksmd *ksmd, int64_t now, int64_t *ns) {
     char buf[128];
     ssize_t n = pseudofs_read(&ksmd->file, now, false, buf, sizeof(buf));
 
-    return n < 0 ? (int)n : parse_schedstat(buf, (size_t)n, ns);
+    return n < 0 ? (int)n : ksmd->figure->parse(buf, (size_t)n, ns);
 }
 
 static int read_ticks(struct ksmd *ksmd, int64_t now, int64_t *ns) {
@@ -104,7 +106,7 @@ static int find_ksmd(struct ksmd *ksmd, int64_t now) {
     ksmd->status = search(ksmd);
     if (ksmd->status != 0)
         return ksmd->status;
-    int status = read_schedstat(ksmd, now, &ns);
+    int status = read_account(ksmd, now, &ns);
     ksmd->coarse = status == -ENOENT || status == -ENODATA;
     if (ksmd->coarse) {
         pseudofs_close(&ksmd->file);
@@ -116,5 +118,5 @@ static int find_ksmd(struct ksmd *ksmd, int64_t now) {
 int ksmd_cpu(struct ksmd *ksmd, int64_t now, int64_t *ns) {
     if (ksmd->status != 0 && find_ksmd(ksmd, now) != 0)
         return ksmd->status;
-    return ksmd->coarse ? read_ticks(ksmd, now, ns) : read_schedstat(ksmd, now, ns);
+    return ksmd->coarse ? read_ticks(ksmd, now, ns) : read_account(ksmd, now, ns);
 }

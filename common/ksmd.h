@@ -8,12 +8,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "figures.h"
 #include "pseudofs.h"
 
 struct ksmd {
     const char *root;
-    const char *comm; /* "ksmd" or "uksmd" */
-    char dir[32];     /* proc/PID, once found */
+    const char *comm;                /* "ksmd" or "uksmd" */
+    const struct ksm_figure *figure; /* whose key and parse are those of its file */
+    char dir[32];                    /* proc/PID, once found */
     struct pseudofs_file file;
     int64_t due; /* not looked for again before this instant, ms */
     int64_t ns_per_tick;
@@ -21,10 +23,12 @@ struct ksmd {
     bool coarse; /* no schedstat: utime + stime of stat, in clock ticks */
 };
 
-/* root and comm belong to the caller and must live as long. Opens nothing. */
-void ksmd_init(struct ksmd *ksmd, const char *root, const char *comm);
+/* root and comm belong to the caller and must live as long; figure is the row whose source is KSMD.
+ * Opens nothing. */
+void ksmd_init(struct ksmd *ksmd, const char *root, const char *comm,
+               const struct ksm_figure *figure);
 
-/* CPU time since boot in ns, from the first field of /proc/PID/schedstat (exact), else from utime +
+/* CPU time since boot in ns, from the file that the row names (schedstat, exact), else from utime +
  * stime of /proc/PID/stat (kernels without that account). now is a clock in ms that does not go
  * back. The thread is looked for once, and once a minute while it is not found.
  * Returns 0; -ENOENT where it cannot be seen (a container, hidepid); or -errno or what parse.h says

@@ -198,11 +198,13 @@ static bool belongs(const struct ksm_process *process) {
     return ksm_process_takes_part(process) || process->opted_in > 0;
 }
 
-/* The second and third field of statm (fs/proc/task_mmu.c, task_statm). */
+/* The second and third field of statm (fs/proc/task_mmu.c, task_statm), which takes no lock of the
+ * process: a kept descriptor, on procfs, need not be watched. */
 static int read_resident(const struct ksm_processes *p, struct ksm_process *process) {
     char buf[128];
     int64_t pages[3] = {0, 0, 0};
-    ssize_t n = read_file(p, process, "statm", false, buf, sizeof(buf));
+    ssize_t n = process->statm >= 0 ? pseudofs_read_fd(process->statm, false, buf, sizeof(buf))
+                                    : read_file(p, process, "statm", false, buf, sizeof(buf));
     const char *at = buf;
 
     process->resident = process->mapped = -1;
@@ -274,6 +276,18 @@ void ksm_processes_comm(const struct ksm_processes *p, int pid, char text[static
         snprintf(text, KSM_NAME_SIZE, "?");
 }
 
+int ksm_processes_name(const struct ksm_processes *p, int pid, struct ksm_name *name) {
+    const struct ksm_process process = {.pid = pid, .task = pid};
+
+    return read_name(p, &process, name);
+}
+
+int64_t ksm_processes_started(const struct ksm_processes *p, int pid) {
+    const struct ksm_process process = {.pid = pid, .task = pid};
+
+    return read_started(p, &process);
+}
+
 /* ---- the list ---- */
 
 /* The index of the first process whose pid is not below pid. */
@@ -295,25 +309,31 @@ static bool is_listed(const struct ksm_processes *p, size_t at, int pid) {
     return at < p->count && p->list[at].pid == pid;
 }
 
-static int insert(struct ksm_processes *p, size_t at, const struct ksm_process *process) {
+/* NULL: there is no memory for it. */
+static struct ksm_process *insert(struct ksm_processes *p, size_t at,
+                                  const struct ksm_process *process) {
     if (p->count == p->size) {
         size_t size = p->size == 0 ? 64 : p->size * 2;
         struct ksm_process *list = reallocarray(p->list, size, sizeof(*list));
         if (!list)
-            return -ENOMEM;
+            return NULL;
         p->list = list;
         p->size = size;
     }
     memmove(&p->list[at + 1], &p->list[at], (p->count - at) * sizeof(*process));
     p->list[at] = *process;
     p->count++;
-    return 0;
+    return &p->list[at];
 }
 
 static void release(struct ksm_processes *p, struct ksm_process *process) {
-    if (process->fd >= 0) {
-        close(process->fd);
-        process->fd = -1;
+    int *const kept[] = {&process->fd, &process->statm};
+
+    for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
+        if (*kept[i] < 0)
+            continue;
+        close(*kept[i]);
+        *kept[i] = -1;
         p->kept--;
     }
 }
@@ -382,9 +402,20 @@ static int describe(const struct ksm_processes *p, struct ksm_process *process) 
     return status == 0 ? read_name(p, process, &process->name) : status;
 }
 
-/* Takes an open file of counts, and keeps it if it may. */
+/* A descriptor of its statm that may be kept, or below 0. */
+static int open_statm(const struct ksm_processes *p, const struct ksm_process *process) {
+    int fd = open_process_file(p, process, "statm");
+
+    if (fd >= 0 && !pseudofs_may_keep(fd)) {
+        close(fd);
+        return -EXDEV;
+    }
+    return fd;
+}
+
+/* Takes an open file of counts, and keeps it and statm if it may keep both. */
 static int add_process(struct ksm_processes *p, struct ksm_process *process, int fd, bool *kept) {
-    bool keep = p->kept < p->may_keep && pseudofs_may_keep(fd);
+    bool keep = p->kept + 2 <= p->may_keep && pseudofs_may_keep(fd);
     int64_t started = keep ? 0 : read_started(p, process);
     int status = started < 0 ? (int)started : describe(p, process);
 
@@ -392,16 +423,26 @@ static int add_process(struct ksm_processes *p, struct ksm_process *process, int
         return status == -ECANCELED ? status : count_denied(p, status);
     process->started = started;
     process->fd = keep ? fd : -1;
-    status = insert(p, position(p, process->pid), process);
-    *kept = status == 0 && keep;
-    p->kept += *kept;
-    return status;
+    struct ksm_process *added = insert(p, position(p, process->pid), process);
+    if (!added)
+        return -ENOMEM;
+    *kept = keep;
+    if (keep)
+        added->statm = open_statm(p, process);
+    p->kept += keep + (added->statm >= 0);
+    return 0;
 }
 
 /* Looks at a process that is not on the list. */
 static int look_at(struct ksm_processes *p, int pid) {
-    struct ksm_process process = {
-        .pid = pid, .task = pid, .fd = -1, .resident = -1, .mapped = -1, .opted_in = -1};
+    struct ksm_process process = {.pid = pid,
+                                  .task = pid,
+                                  .fd = -1,
+                                  .statm = -1,
+                                  .resident = -1,
+                                  .mapped = -1,
+                                  .before = -1,
+                                  .opted_in = -1};
     bool kept = false;
     int fd = open_counts(p, &process);
 
@@ -435,12 +476,7 @@ static int meet(struct ksm_processes *p, int pid) {
     if (!is_listed(p, at, pid))
         return look_at(p, pid);
     count_opted_in(p, &p->list[at]);
-    /* It may run another program by now, or have been moved. */
-    struct ksm_name name;
-    int status = read_name(p, &p->list[at], &name);
-    if (status == 0)
-        p->list[at].name = name;
-    return status == -ECANCELED ? status : 0;
+    return 0;
 }
 
 void ksm_processes_set_aside(struct ksm_processes *p, int pid, int fd) {
@@ -504,6 +540,15 @@ static int open_round(struct ksm_processes *p) {
     return 0;
 }
 
+int ksm_processes_next(struct ksm_processes *p, int *pid) {
+    bool end = false;
+    int status = p->round.dir ? 0 : open_round(p);
+
+    for (*pid = 0; status == 0 && *pid == 0 && !end;)
+        status = next_entry(&p->round, pid, &end);
+    return status;
+}
+
 static int begin_round(struct ksm_processes *p) {
     struct stat st;
     int status = open_round(p);
@@ -533,7 +578,7 @@ static void end_round(struct ksm_processes *p) {
 }
 
 static int64_t round_part(const struct ksm_processes *p) {
-    int64_t part = p->expected / KSM_ROUND_SAMPLES + 1;
+    int64_t part = p->all_known ? 0 : p->expected / KSM_ROUND_SAMPLES + 1;
 
     return !p->swept ? INT64_MAX : part > ROUND_AT_LEAST ? part : ROUND_AT_LEAST;
 }
@@ -624,6 +669,20 @@ static int walk_fresh(struct ksm_processes *p) {
 
 /* ---- reading again ---- */
 
+/* Names a process anew when it is its turn: it may run another program by now, or have been moved.
+ */
+static int rename_in_turn(const struct ksm_processes *p, struct ksm_process *process) {
+    struct ksm_name name;
+    int status = 0;
+
+    if (((unsigned)process->pid + p->looks) % KSM_ROUND_SAMPLES != 0)
+        return 0;
+    status = read_name(p, process, &name);
+    if (status == 0)
+        process->name = name;
+    return status == -ECANCELED ? status : 0;
+}
+
 /* Reads a process of the list again: by its descriptor, which can only be its own, or by its pid
  * if it is still the same process. */
 static int refresh(struct ksm_processes *p, struct ksm_process *process) {
@@ -641,6 +700,8 @@ static int refresh(struct ksm_processes *p, struct ksm_process *process) {
         close(fd);
     if (status == 0)
         status = read_resident(p, &got);
+    if (status == 0)
+        status = rename_in_turn(p, &got);
     if (status == 0)
         *process = got;
     return status;
@@ -686,6 +747,7 @@ static int begin_look(struct ksm_processes *p) {
     p->latest = latest;
     p->left = round_part(p);
     p->refreshed = 0;
+    p->looks++;
     return 0;
 }
 

@@ -27,10 +27,12 @@ struct ksm_process {
     int pid;
     int task;        /* the thread whose files are read: pid, unless the first thread has ended */
     int status;      /* of the last reading: 0, or -errno and the counts mean nothing */
-    int fd;          /* kept: its ksm_stat (or ksm_merging_pages), or -1 */
+    int fd;          /* kept: its ksm_stat (or ksm_merging_pages), or below 0, */
+    int statm;       /* and its statm, or below 0 */
     int64_t started; /* in clock ticks since boot: with the pid, who it is; 0 if fd tells */
     int64_t merging; /* ksm_merging_pages */
     int64_t zero;    /* ksm_zero_pages */
+    int64_t before;  /* merging + zero as consumers.c counted them last; -1: it did not */
     int64_t rmap_items; /* pages watched, 64 bytes of the kernel's memory each */
     int64_t resident;   /* RSS, which counts merged pages and leaves out zero pages */
     int64_t mapped;     /* the part of it that is pages of files and shared memory */
@@ -76,6 +78,8 @@ struct ksm_processes {
     int64_t opted_in; /* processes with memory that KSM may merge (madvise, prctl), whether it has
                        * looked at it yet or not, in the same round; -1: no process tells (6.14) */
     bool swept;       /* a round is over: everybody was met */
+    bool all_known;   /* set by who uses this: the list has all pages that KSM has records of, so a
+                       * round need not hurry */
 
     const char *root;
     struct ksm_guard *guard; /* of who reads; NULL: nobody watches */
@@ -89,6 +93,7 @@ struct ksm_processes {
     int may_keep;     /* and how many may be */
     enum { KSM_LOOK_BEGIN, KSM_LOOK_NEW, KSM_LOOK_ROUND, KSM_LOOK_REFRESH } look;
     struct ksm_walk round;
+    unsigned looks;        /* samples so far: whose turn it is to be named anew */
     int64_t left;          /* entries that the round may still see at this sample */
     int64_t entries;       /* seen in this round, */
     int64_t expected;      /* and in the last one */
@@ -102,7 +107,10 @@ struct ksm_processes {
     int64_t opted_in_now;
 };
 
-enum { KSM_PROCESSES_KEPT = 1024 }; /* descriptors at most; 3.9 kB of the kernel's memory each */
+enum {
+    KSM_PROCESSES_KEPT = 2048
+}; /* descriptors at most, two a process; 3.9 kB of the kernel's
+    * memory each */
 
 /* root stays the caller's and must live as long. may_keep: descriptors that may be kept open, at
  * most KSM_PROCESSES_KEPT. Sees what this kernel tells of processes (source); opens nothing yet. */
@@ -110,11 +118,11 @@ void ksm_processes_init(struct ksm_processes *p, const char *root, int may_keep)
 
 /* Brings the list up to date: looks at the processes that were started since the last call but one,
  * as some opt in a while after their start, walks over a part of /proc such that all of it was seen
- * within KSM_ROUND_SAMPLES calls (at the first call over all of it), and reads all on the list
- * again. Newcomers are named and added; those on the list are named anew once a round; those that
- * have ended leave it. Returns 0; -ECANCELED if it was given up in the middle of a reading: the
- * next call goes on there, once ksm_processes_set_aside() was told whose; another -errno if /proc
- * cannot be walked. */
+ * within KSM_ROUND_SAMPLES calls (at the first call over all of it; over some hundred entries where
+ * all are known), and reads all on the list again. Newcomers are named and added; those on the list
+ * are named anew once in KSM_ROUND_SAMPLES calls; those that have ended leave it. Returns 0;
+ * -ECANCELED if it was given up in the middle of a reading: the next call goes on there, once
+ * ksm_processes_set_aside() was told whose; another -errno if /proc cannot be walked. */
 int ksm_processes_look(struct ksm_processes *p);
 
 enum { KSM_ROUND_SAMPLES = 6 };
@@ -127,6 +135,13 @@ void ksm_processes_take_back(struct ksm_processes *p, int pid);
 /* The comm of a process, for messages; its file takes no lock of the process (fs/proc/base.c,
  * comm_show). "?" if there is none. */
 void ksm_processes_comm(const struct ksm_processes *p, int pid, char text[static KSM_NAME_SIZE]);
+
+/* For callers with a walk of their own, who make no use of the list: sets *pid to the next process
+ * of /proc, 0 at the end; and of one of these, names the consumer that it belongs to, or returns
+ * when it was started (0: not known). They return -errno, -ECANCELED as ksm_processes_look(). */
+int ksm_processes_next(struct ksm_processes *p, int *pid);
+int ksm_processes_name(const struct ksm_processes *p, int pid, struct ksm_name *name);
+int64_t ksm_processes_started(const struct ksm_processes *p, int pid);
 
 /* Whether a process on the list takes part, as above. */
 bool ksm_process_takes_part(const struct ksm_process *process);

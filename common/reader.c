@@ -17,6 +17,7 @@ int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings) 
     reader->settings = settings;
     reader->vmstat_whole = reader->meminfo_whole = false;
     reader->knobs_due = INT64_MIN;
+    ksm_pace_init(&reader->pace);
     reader->sample.page_size = sysconf(_SC_PAGESIZE);
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         reader->sample.at[id] = (struct ksm_value){.status = -ENOENT};
@@ -24,7 +25,8 @@ int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings) 
     }
     pseudofs_init(&reader->vmstat, root, "proc", "vmstat");
     pseudofs_init(&reader->meminfo, root, "proc", "meminfo");
-    ksmd_init(&reader->ksmd, root, ksm_reader_is_uksm(reader) ? "uksmd" : "ksmd");
+    ksmd_init(&reader->ksmd, root, ksm_reader_is_uksm(reader) ? "uksmd" : "ksmd",
+              &ksm_figures[KSM_ksmd_cpu]);
     return status;
 }
 
@@ -137,12 +139,13 @@ static void read_fields(struct ksm_reader *reader, struct pseudofs_file *file,
     }
 }
 
-/* UKSM has no ksm_zero_pages; that line of meminfo takes its place, in kB. */
+/* UKSM has no ksm_zero_pages; its line of meminfo takes that place, in kB. No other kernel has it.
+ */
 static void zero_of_uksm(struct ksm_reader *reader) {
     struct ksm_sample *s = &reader->sample;
     const struct ksm_value *kilobytes = &s->at[KSM_uksm_zero];
 
-    if (!ksm_reader_is_uksm(reader) || s->at[KSM_zero].status != -ENOENT)
+    if (s->at[KSM_zero].status != -ENOENT)
         return;
     s->at[KSM_zero].status = kilobytes->status;
     s->at[KSM_zero].value = kilobytes->value / (s->page_size / 1024);
@@ -161,6 +164,7 @@ int ksm_reader_tick(struct ksm_reader *reader, int64_t now) {
     s->at[KSM_ksmd_cpu].status = ksmd_cpu(&reader->ksmd, now, &s->at[KSM_ksmd_cpu].value);
     zero_of_uksm(reader);
     ksm_derive(s);
+    ksm_pace(&reader->pace, s, now);
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         if (ksm_figures[id].kind != KSM_KIND_INPUT && s->at[id].status == 0)
             return 0;

@@ -24,6 +24,21 @@ static const struct charts_scale scales[KSM_KINDS][KSM_UNITS] = {
 #include "scales.def"
 };
 
+/* Lines of every tick, or their beginnings, in one piece. */
+static const char *const begin_lines[KSM_GROUPS] = {
+#define X(id) "BEGIN ksm." #id "\n",
+    KSM_GROUP_LIST(X)
+#undef X
+};
+
+static const char *const set_lines[KSM_FIGURES] = {
+#define FIGURE(name, source, key, form, kind, unit, group, since, help)                            \
+    [KSM_##name] = "SET " #name " = ",
+#define DERIVED(name, formula, kind, unit, group, since, help) [KSM_##name] = "SET " #name " = ",
+#define PACED(name, formula, kind, unit, group, since, help) [KSM_##name] = "SET " #name " = ",
+#include "figures.def"
+};
+
 struct charts_scale charts_scale(const struct ksm_figure *figure, int64_t page_size) {
     struct charts_scale scale = scales[figure->kind][figure->unit];
 
@@ -68,7 +83,8 @@ static void draw_dimension(const char *id, const struct ksm_figure *figure, int6
 static bool counts_pages(enum ksm_group group) {
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         const struct ksm_figure *figure = &ksm_figures[id];
-        if (figure->group == group && figure->unit == KSM_UNIT_PAGES &&
+        if (figure->group == group &&
+            (figure->unit == KSM_UNIT_PAGES || figure->unit == KSM_UNIT_PAGE_RATE) &&
             scales[figure->kind][figure->unit].multiplier != PAGE_SIZE)
             return true;
     }
@@ -112,10 +128,8 @@ static void draw_chart(struct charts *charts, enum ksm_group group, const struct
     }
 }
 
-static void send_value(const char *id, int64_t value, struct out *out) {
-    out_text(out, "SET ");
-    out_text(out, id);
-    out_text(out, " = ");
+static void send_value(const char *set, int64_t value, struct out *out) {
+    out_text(out, set);
     out_number(out, value);
     out_text(out, "\n");
 }
@@ -140,16 +154,18 @@ static void set_figure(struct charts *charts, enum ksm_id id, const struct ksm_v
     if (at->status != 0)
         return;
     if (figure->kind == KSM_KIND_COUNTER) {
-        send_value(figure->name, without_gaps(&charts->counters[id], at->value, charts->ticks),
+        send_value(set_lines[id], without_gaps(&charts->counters[id], at->value, charts->ticks),
                    out);
         return;
     }
     if (figure->kind != KSM_KIND_STATE) {
-        send_value(figure->name, at->value, out);
+        send_value(set_lines[id], at->value, out);
         return;
     }
-    for (int64_t state = 0; state < KSM_STATES; state++)
-        send_value(ksm_states[state], at->value == state, out);
+    for (int64_t state = 0; state < KSM_STATES; state++) {
+        OUT_TEXTS(out, "SET ", ksm_states[state]);
+        send_value(" = ", at->value == state, out);
+    }
 }
 
 /* Whether there is a chart of the group: an alert cannot ask for what an agent never heard of. */
@@ -177,9 +193,7 @@ static void send_chart(struct charts *charts, enum ksm_group group, const struct
         draw_chart(charts, group, sample, out);
     if (!any)
         return;
-    out_text(out, "BEGIN ksm.");
-    out_text(out, ksm_group_names[group]);
-    out_text(out, "\n");
+    out_text(out, begin_lines[group]);
     for (size_t id = charts->first[group]; id < charts->end[group]; id++)
         if (ksm_figures[id].group == group)
             set_figure(charts, (enum ksm_id)id, &sample->at[id], out);

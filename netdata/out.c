@@ -66,21 +66,13 @@ int out_flush(struct out *out) {
 }
 
 void out_bytes(struct out *out, const char *text, size_t len) {
-    while (len > 0) {
-        if (out->len == sizeof(out->buf))
-            out_flush(out);
-        size_t n = sizeof(out->buf) - out->len;
-        if (n > len)
-            n = len;
-        memcpy(out->buf + out->len, text, n);
-        out->len += n;
-        text += n;
-        len -= n;
+    for (size_t room; len > (room = sizeof(out->buf) - out->len); text += room, len -= room) {
+        memcpy(out->buf + out->len, text, room);
+        out->len += room;
+        out_flush(out);
     }
-}
-
-void out_text(struct out *out, const char *text) {
-    out_bytes(out, text, strlen(text));
+    memcpy(out->buf + out->len, text, len);
+    out->len += len;
 }
 
 void out_texts(struct out *out, const char *const *texts) {

@@ -3,11 +3,11 @@
 # deps.sh run|check|bench|browser|package ...: install the Debian packages that are
 # missing here, for building and `make run` (run), for the tests and lint (check),
 # for what the benchmark compares with (bench), for looking at the dashboard
-# (browser), or for building Debian packages and trying them (package).  It starts
+# (browser), or for building packages and trying them (package).  It starts
 # no service, and enables none at boot, that was not there before.
 set -eu
 
-run='gcc libc6-dev make collectd-core collectd-dev netdata-core netdata-web python3'
+run='gcc libc6-dev libxxhash-dev make collectd-core collectd-dev netdata-core netdata-web python3'
 check='check pkg-config clang clang-format clang-tidy cppcheck shellcheck
     python3-pytest python3-pytest-xdist python3-jsonschema pyflakes3 strace procps
     binutils iproute2 libcap2-bin libclang-rt-dev valgrind gcovr mandoc prometheus
@@ -15,7 +15,7 @@ check='check pkg-config clang clang-format clang-tidy cppcheck shellcheck
 bench='prometheus-node-exporter valgrind strace'
 # Heavy, so that only the slow tests and the picture in the README ask for it.
 browser='chromium chromium-driver python3-selenium fonts-dejavu-core pngquant'
-package='build-essential debhelper lintian debootstrap libcap2-bin'
+package='build-essential debhelper lintian debootstrap libcap2-bin rpm rpmlint'
 
 # The services among them, whose packages' postinst would start them and enable
 # them at boot.

@@ -2,7 +2,8 @@
 # Tests, demos and checks; included by ../Makefile.
 #
 # Rooms: unit/ and e2e/ hold the tests, support/ what they share; demo/, docs/, measure/, bench/ what is
-# run by hand; fixtures/, fuzz/, faults/, soak/ what their names say. tests/unit/*.c are one program
+# run by hand; fixtures/, fuzz/, soak/ what their names say; runs/ makes
+# whole runs of both plugins for a unit test. tests/unit/*.c are one program
 # each, with the library check; the programs of other rooms are tools. The plugins' objects are those
 # that ship.
 
@@ -28,7 +29,7 @@ $(BUILD)/tests/%: private KSM_CPPFLAGS += $(TEST_CPPFLAGS)
 $(foreach source,$(TOOL_SOURCES),$(eval $(BUILD)/tests/$(notdir $(source:.c=)): $(BUILD)/$(source:.c=.o)))
 $(TOOLS): $(SUPPORT) $(PARTS)
 	$(call say,LD,$@)
-	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^)
+	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(EXPLAIN_LIBS)
 
 # Calls that unit tests make fail: __wrap_CALL in tests/support/faults.c.
 WRAPPED = open openat opendir pread __pread_chk write poll __poll_chk close clock_gettime sysconf \
@@ -36,7 +37,7 @@ WRAPPED = open openat opendir pread __pread_chk write poll __poll_chk close cloc
 $(UNITS): private KSM_LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
 $(UNITS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(UNIT_SUPPORT) $(PARTS)
 	$(call say,LD,$@)
-	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(CHECK_LIBS)
+	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(EXPLAIN_LIBS) $(CHECK_LIBS)
 comma = ,
 
 # This one loads the ksm.so that ships, which finds its collectd in the program itself.
@@ -76,6 +77,9 @@ check: deps deps-check ## Run the tests (under three minutes)
 	@tests/fuzz/fuzz.sh $(BUILD)/fuzz 2
 	@PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m "not long"
 
+check-units: units ## Run the unit tests alone; installs nothing
+	@for unit in $(UNITS); do $(WRAPPER) $$unit || exit 1; done
+
 check-long: deps deps-check deps-browser deps-package ## Run the slow tests (under twenty minutes)
 	@$(BUILD_ALL) all tools units benches
 	@KSM_FAULTS=all PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m long
@@ -100,7 +104,7 @@ format: ## Format the sources
 
 units: $(UNITS)
 
-.PHONY: check check-long lint format units
+.PHONY: check check-units check-long lint format units
 
 readme: tools dashboard ## Renew the tables in README.md and the man pages, and the dashboard
 	@$(TOOL_PYTHON) tests/docs/readme.py $(BUILD)

@@ -27,7 +27,8 @@ END_S = 3               # the agent kills what has not left by then
 LATE_S = 0.15           # a tick on a busy machine
 SCHEMA = json.loads(Path(__file__).with_name("function.schema.json").read_text())
 TABLE = "ksm:consumers"
-COLUMNS = ["Id", "Kind", "Name", "Processes", "Saved", "Real", "RSS", "Merging", "Zero", "Metadata"]
+COLUMNS = ["Id", "Kind", "Name", "Processes", "Saved", "Real", "RSS", "Merging", "Zero", "Metadata",
+           "MergeRate"]
 ONE_S = "--consumers-interval=1"
 
 
@@ -53,7 +54,7 @@ def check_table(answer):
         assert set(chart["columns"]) <= set(columns)
     for chart, column in answer["default_charts"]:
         assert chart in answer["charts"] and column in answer["group_by"]
-    for name in COLUMNS[4:]:
+    for name in COLUMNS[4:-1]:
         values = [row[columns[name]["index"]] or 0 for row in answer["data"] if row[1] != "other"]
         assert columns[name]["max"] == max(values, default=0)
 

@@ -259,13 +259,16 @@ def comm_of(pid):
 class Workload:
     """The workload program with a pattern, from when its memory is ready until the end of the block."""
 
-    def __init__(self, program, pattern, size=None, kind=None, user=None):
+    def __init__(self, program, pattern, size=None, kind=None, user=None, ready_s=READY_S):
         """Run PROGRAM with PATTERN as USER; SIZE is in pages, for the pattern "demo" in MiB a process.
+
+        It is ready within READY_S.
 
         Workloads of one KIND (1 … 255, default 1) have the same pages.
         """
         self.argv = [str(program), pattern, *(str(number) for number in (size, kind) if number is not None)]
         self.user = user
+        self.ready_s = ready_s
         self.process = None
 
     def __enter__(self):
@@ -295,8 +298,8 @@ class Workload:
 
     def wait_ready(self):
         """Wait until the memory is filled and registered."""
-        if not select.select([self.process.stdout], [], [], READY_S)[0]:
-            raise LiveError(f"{self.argv[0]}: not ready after {READY_S} s")
+        if not select.select([self.process.stdout], [], [], self.ready_s)[0]:
+            raise LiveError(f"{self.argv[0]}: not ready after {self.ready_s} s")
         if self.process.stdout.readline() != "ready\n":
             raise LiveError(f"{' '.join(self.argv)}: failed, status {self.process.wait(END_S)}")
 
