@@ -72,7 +72,7 @@ traffic: deps deps-check ## Measure what one host sends to a place in the middle
 
 .PHONY: tools run demo picture traffic
 
-check: deps deps-check ## Run the tests (under five minutes)
+check: deps deps-check ## Run the tests (under three minutes)
 	@$(BUILD_ALL) all tools units benches fuzzers
 	@tests/fuzz/fuzz.sh $(BUILD)/fuzz 2
 	@PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m "not long"
