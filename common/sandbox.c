@@ -144,6 +144,10 @@ static int restrict_files(const char *root) {
 #define CALL_WITH(name, argument, bit)                                                             \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 4), LOAD_ARGUMENT(argument),                \
         BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bit, 1, 0), REFUSE, ALLOW
+/* Only with that value of an argument. */
+#define CALL_OF(name, argument, value)                                                             \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 4), LOAD_ARGUMENT(argument),                \
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 1, 0), REFUSE, ALLOW
 /* As if this kernel did not have it. */
 #define LACK(name)                                                                                 \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1),                                         \
@@ -195,6 +199,14 @@ static int restrict_calls(void) {
         CALL(fstatfs),
         CALL(getdents64),
         CALL(lseek),
+        CALL_OF(fcntl, 1, F_GETFL), /* fdopendir */
+    /* The same as musl does it. */
+#ifdef SYS_open
+        CALL_WITHOUT(open, 1, WRITING),
+        CALL(stat),
+        CALL(lstat),
+#endif
+        CALL_WITHOUT(writev, 0, ~3U),
         /* Memory, and the end. */
         CALL(brk),
         CALL_MMAP,
@@ -237,8 +249,6 @@ static int restrict_calls(void) {
 
 /* done, or why not. */
 static const char *word_of(int status, const char *done, char *buf, size_t size) {
-    char error[128];
-
     switch (status) {
     case 0:
         return done;
@@ -248,7 +258,7 @@ static const char *word_of(int status, const char *done, char *buf, size_t size)
     case -ENOEXEC:
         return "not known for this architecture";
     default:
-        snprintf(buf, size, "not: %s", strerror_r(-status, error, sizeof(error)));
+        snprintf(buf, size, "not: %s", strerror(-status));
         return buf;
     }
 }

@@ -148,6 +148,11 @@ check-valgrind: deps deps-check ## The unit tests under valgrind
 	@KSM_FAULTS=199 WRAPPER="valgrind --quiet --leak-check=full --error-exitcode=9 --child-silent-after-fork=no" \
 		PYTHON=$(PYTHON) tests/check.sh $(BUILD)/valgrind $(NOT_SHIPPED) -k test_plugin
 
+check-musl: deps deps-check ## Build with musl, and run the unit tests so
+	@tests/support/musl.sh $(BUILD)/musl/root
+	@$(BUILD_ALL) BUILD=$(BUILD)/musl CC=musl-gcc CPPFLAGS="-isystem $(abspath $(BUILD)/musl/root/include) -include lacking.h" \
+		CHECK_LIBS=$(abspath $(BUILD)/musl/root/libcheck.a) all check-units
+
 # Programs that run as another user write their counts too, where they may; what fails for want of
 # that is no verdict here.
 coverage: deps deps-check ## Line and branch coverage of the tests
@@ -158,4 +163,4 @@ coverage: deps deps-check ## Line and branch coverage of the tests
 	@gcovr --root . --object-directory $(BUILD)/coverage --filter 'common/' --filter 'netdata/' \
 		--filter 'collectd/' --print-summary
 
-.PHONY: check-asan check-ubsan check-tsan check-valgrind coverage
+.PHONY: check-asan check-ubsan check-tsan check-valgrind check-musl coverage
