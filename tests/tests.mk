@@ -106,8 +106,9 @@ units: $(UNITS)
 
 .PHONY: check check-units check-long lint format units
 
-readme: tools dashboard ## Renew the tables in README.md and the man pages, and the dashboard
+readme: all tools dashboard ## Renew the tables in README.md and the man pages, dashboard and Netdata's page
 	@$(TOOL_PYTHON) tests/docs/readme.py $(BUILD)
+	@$(TOOL_PYTHON) tests/docs/metadata.py --build $(BUILD)
 
 dashboard: tools ## Make collectd's Grafana dashboard anew
 	@$(TOOL_PYTHON) tests/docs/dashboard.py --build $(BUILD)
