@@ -165,7 +165,7 @@ static bool word_rest(const struct explain_facts *f, char *buf, size_t size) {
 }
 
 /* The same where ksmd rests for longer than that. */
-static bool word_rest_less(const struct explain_facts *f, char *buf, size_t size) {
+static bool word_shorter(const struct explain_facts *f, char *buf, size_t size) {
     const struct ksm_value *pause = &f->now.at[KSM_sleep_millisecs];
 
     snprintf(buf, size, "%d", STANDARD_MS);
@@ -248,7 +248,7 @@ static bool word_partly(const struct explain_facts *f, char *buf, size_t size) {
     return condition(is_partly_seen(f), buf);
 }
 
-static bool word_nodes_apart(const struct explain_facts *f, char *buf, size_t size) {
+static bool word_numa(const struct explain_facts *f, char *buf, size_t size) {
     const struct ksm_value *across = &f->now.at[KSM_merge_across_nodes];
 
     (void)size;
@@ -269,29 +269,14 @@ static const struct {
     const char *name;
     word_fn *write;
 } words[] = {
-    {"known", word_known},
-    {"ksmd", word_ksmd},
-    {"rate", word_rate},
-    {"watched", word_watched},
-    {"pace", word_pace},
-    {"round", word_round},
-    {"faster", word_faster},
-    {"slower", word_slower},
-    {"rest", word_rest},
-    {"lazier", word_lazier},
-    {"opted_in", word_opted_in},
-    {"recorded", word_recorded},
-    {"denied", word_denied},
-    {"aside", word_aside},
-    {"dir", word_dir},
-    {"undo", word_undo},
-    {"off", word_off},
-    {"uksm", word_uksm},
-    {"untold", word_untold},
-    {"partly", word_partly},
-    {"pass", word_pass},
-    {"rest_less", word_rest_less},
-    {"nodes_apart", word_nodes_apart},
+    {"known", word_known},     {"ksmd", word_ksmd},         {"rate", word_rate},
+    {"watched", word_watched}, {"pace", word_pace},         {"round", word_round},
+    {"faster", word_faster},   {"slower", word_slower},     {"rest", word_rest},
+    {"lazier", word_lazier},   {"opted_in", word_opted_in}, {"recorded", word_recorded},
+    {"denied", word_denied},   {"aside", word_aside},       {"dir", word_dir},
+    {"undo", word_undo},       {"off", word_off},           {"uksm", word_uksm},
+    {"untold", word_untold},   {"partly", word_partly},     {"pass", word_pass},
+    {"shorter", word_shorter}, {"numa", word_numa},
 };
 
 static bool is_name(const char *name, const char *text, size_t len) {

@@ -237,10 +237,10 @@ TEST(words) {
         int64_t is;
         const char *want;
     } texts[] = {
-        {"[apart{nodes_apart}]", KSM_merge_across_nodes, 0, "apart"},
-        {"[apart{nodes_apart}]", KSM_merge_across_nodes, 1, ""},
-        {"[{rest_less}]", KSM_sleep_millisecs, 20, ""},
-        {"[{rest_less}]", KSM_sleep_millisecs, 21, "20"},
+        {"[apart{numa}]", KSM_merge_across_nodes, 0, "apart"},
+        {"[apart{numa}]", KSM_merge_across_nodes, 1, ""},
+        {"[{shorter}]", KSM_sleep_millisecs, 20, ""},
+        {"[{shorter}]", KSM_sleep_millisecs, 21, "20"},
         {"{pass}", KSM_unshared, 220000, "about 60 seconds"}, /* and 20000, at 4000 a second */
     };
     char buf[64];
