@@ -164,8 +164,8 @@ static void start_consumers(void) {
     if (consumers_failed == consumers_running)
         log_news(!consumers_running,
                  consumers_running
-                     ? "the thread for the consumers is started: they are sent"
-                     : "a thread for the consumers cannot be started: they are not sent");
+                     ? "the thread for consumers has started; consumers are reported"
+                     : "the thread for consumers cannot start; consumers are not reported");
     consumers_failed = !consumers_running;
 }
 
@@ -227,7 +227,8 @@ static int ksm_config(oconfig_item_t *block) {
     for (int i = 0; i < block->children_num; i++) {
         const oconfig_item_t *item = &block->children[i];
         if (value_text(item, text, sizeof(text)) != 0)
-            ERROR("ksm plugin: option %s takes exactly one value; it stays as it was", item->key);
+            ERROR("ksm plugin: option %s requires exactly one value; the previous value is kept",
+                  item->key);
         else if (ksm_options_set(&options, KSM_COLLECTD, item->key, text, message,
                                  sizeof(message)) != 0)
             ERROR("ksm plugin: %s", message);

@@ -50,7 +50,7 @@ static void describe_option(const struct row *row, char *text, size_t size) {
         snprintf(text, size, "a whole number from %d to %d", row->min, row->max);
         break;
     case TYPE_KINDS:
-        snprintf(text, size, "none, or of vm,container,service,program");
+        snprintf(text, size, "none, or a list of vm,container,service,program");
         break;
     case TYPE_CHOICE:
         snprintf(text, size, "%s", row->words);
@@ -171,13 +171,13 @@ int ksm_options_set(struct ksm_options *options, enum ksm_host host, const char 
         if (status != 0) {
             describe_option(row, allowed, sizeof(allowed));
             snprintf(message, size,
-                     "%s%s: \"%.200s\" is not allowed, it takes %s; it stays as it was", dashes,
-                     row->names[host], value, allowed);
+                     "%s%s: invalid value \"%.200s\"; expected %s; the previous value is kept",
+                     dashes, row->names[host], value, allowed);
         }
         return status;
     }
     list_keys(host, keys, sizeof(keys));
-    snprintf(message, size, "there is no option %s%.200s (value \"%.200s\"); there are %s", dashes,
+    snprintf(message, size, "unknown option %s%.200s (value \"%.200s\"); known options: %s", dashes,
              key, value, keys);
     return -ENOENT;
 }

@@ -33,19 +33,19 @@ int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings) 
 void ksm_reader_why_not(int status, const char *root, char *message, size_t size) {
     if (status == -ENOENT)
         snprintf(message, size,
-                 "no KSM in this kernel: below %s there is neither sys/kernel/mm/ksm nor "
-                 "sys/kernel/mm/uksm (the kernel needs CONFIG_KSM=y, and /sys must be mounted); "
-                 "nothing is sent",
+                 "this kernel has no KSM: %s contains neither sys/kernel/mm/ksm nor "
+                 "sys/kernel/mm/uksm (the kernel requires CONFIG_KSM=y, and /sys must be mounted); "
+                 "nothing is reported",
                  root);
     else if (status == -EPERM)
         snprintf(message, size,
                  "sys/kernel/mm/ksm below %s is not the kernel's own: a program with a file "
-                 "capability reads "
-                 "procfs and sysfs alone; nothing is sent",
+                 "capability reads only procfs and sysfs; nothing is reported",
                  root);
     else
-        snprintf(message, size, "sys/kernel/mm/ksm below %s cannot be reached: %s; nothing is sent",
-                 root, strerror(-status));
+        snprintf(message, size,
+                 "sys/kernel/mm/ksm below %s cannot be opened: %s; nothing is reported", root,
+                 strerror(-status));
 }
 
 void ksm_reader_close(struct ksm_reader *reader) {

@@ -6,24 +6,24 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The faults of a file's content in words; errno's own say it badly. Threads may share strerror():
- * of an errno that exists the text is a constant. */
+/* What is wrong with a file's contents, in words. Those of errno are not clear enough. Threads may
+ * share strerror(): of an errno that exists the text is a constant. */
 static const char *fault(int status) {
     switch (status) {
     case -ENOENT:
-        return "not there any more";
+        return "no longer exists";
     case -ENODATA:
-        return "empty";
+        return "is empty";
     case -EINVAL:
-        return "not what the kernel writes there";
+        return "is not in the format that the kernel writes";
     case -ERANGE:
-        return "a number beyond 2^63-1";
+        return "is above 2^63-1";
     case -EDOM:
-        return "a negative number, a known fault of kernels 6.6 to 6.17";
+        return "is negative, a known bug of Linux 6.6 to 6.17";
     case -EXDEV:
-        return "not the kernel's own (lxcfs?), whose memory is not this host's";
+        return "is not the kernel's own file (lxcfs?), so it does not describe this host";
     case -EFBIG:
-        return "longer than any such file of the kernel";
+        return "is longer than the kernel's file can be";
     default:
         return strerror(-status);
     }
@@ -38,7 +38,7 @@ static void tell_one(const struct ksm_reader *reader, size_t id, int status, ksm
     if (status == 0)
         snprintf(message, sizeof(message), "%s: can be read again", source);
     else
-        snprintf(message, sizeof(message), "%s: %s; %s is absent until that is mended", source,
+        snprintf(message, sizeof(message), "%s: %s; %s is not reported until this is fixed", source,
                  fault(status), ksm_figures[id].name);
     tell(status != 0, message);
 }
@@ -67,45 +67,46 @@ static const struct {
     const char *ends;
     bool harmless; /* nobody needs to do anything */
 } troubles[KSM_CONSUMERS_TROUBLES] = {
-    [KSM_CONSUMERS_UNKNOWN] = {"who saves is not shown: this kernel does not tell what KSM does "
-                               "for each process (5.19 and later do)",
+    [KSM_CONSUMERS_UNKNOWN] = {"savings by consumer are not reported: they require Linux 5.19",
                                .harmless = true},
-    [KSM_CONSUMERS_DENIED] = {"processes of other users may not be read, what they save is shown "
-                              "as unattributed; to see them grant cap_dac_read_search "
-                              "(setcap cap_dac_read_search+ep ksm.plugin; for collectd "
-                              "CapabilityBoundingSet and AmbientCapabilities of its service)",
-                              .ends = "all processes can be read"},
-    [KSM_CONSUMERS_MODULE] =
-        {"a security module (AppArmor, SELinux) forbids to read processes of "
-         "other users, though cap_dac_read_search is in force; what they save "
-         "is shown as unattributed; to see them allow reading /proc/PID/ksm_stat "
-         "in its policy",
+    [KSM_CONSUMERS_DENIED] =
+        {"processes of other users cannot be read, so their savings are reported "
+         "as unattributed; to include them, grant cap_dac_read_search "
+         "(setcap cap_dac_read_search+ep ksm.plugin; for collectd "
+         "CapabilityBoundingSet and AmbientCapabilities of its service)",
          .ends = "all processes can be read"},
-    [KSM_CONSUMERS_HIDEPID1] = {"/proc forbids to read the processes of other users (mounted with "
-                                "hidepid=1), what they save is shown as unattributed; to see them "
-                                "mount it with gid= of a group that this program is in",
-                                .ends = "all processes can be read"},
-    [KSM_CONSUMERS_HIDDEN] = {"/proc hides the processes of other users (mounted with hidepid), "
-                              "what they save is shown as unattributed; to see them mount it with "
-                              "gid= of a group that this program is in",
-                              .ends = "/proc hides no processes any more"},
+    [KSM_CONSUMERS_MODULE] =
+        {"a security module (AppArmor, SELinux) forbids reading processes of other users, although "
+         "cap_dac_read_search is in force; their savings are reported as unattributed; to include "
+         "them, allow reading /proc/PID/ksm_stat in its policy",
+         .ends = "all processes can be read"},
+    [KSM_CONSUMERS_HIDEPID1] =
+        {"/proc is mounted with hidepid=1, so processes of other users cannot be "
+         "read, and their savings are reported as unattributed; to include "
+         "them, add this program's user to the group of the mount option gid=",
+         .ends = "all processes can be read"},
+    [KSM_CONSUMERS_HIDDEN] = {"/proc hides the processes of other users (mounted with hidepid), so "
+                              "their savings are reported as unattributed; to include them, add "
+                              "this program's user to the group of the mount option gid=",
+                              .ends = "/proc no longer hides processes"},
     [KSM_CONSUMERS_EXCESS] =
-        {"the processes' counts of merged pages add up to more than the "
-         "host's, by over 1 %; the shares are scaled down (before Linux "
-         "6.18 a forked child starts with its parent's count)",
-         .ends = "the processes' counts of merged pages agree with the host's again"},
-    [KSM_CONSUMERS_CROWDED] = {"more than one new consumer a minute comes among those that save "
-                               "most, as when a program changes its name all the time: one a "
-                               "minute is shown by itself, the others are part of other",
-                               .ends = "new consumers are shown at once again"},
-    [KSM_CONSUMERS_FAILED] = {"who saves cannot be told: /proc or pages_shared, pages_sharing, "
-                              "ksm_zero_pages of /sys/kernel/mm/ksm cannot be read, or "
-                              "ksm_zero_pages is negative",
-                              .ends = "who saves can be told again"},
-    [KSM_CONSUMERS_LATE] = {"who saves is not shown: to read all processes takes longer than an "
-                            "interval (consumers-interval, ConsumersInterval), or more than 8 of "
-                            "them keep their readers waiting",
-                            .ends = "who saves is shown again"},
+        {"the processes report over 1 % more merged pages than the host; the shares are scaled "
+         "down (before Linux 6.18, a forked child starts with its parent's count)",
+         .ends = "the processes' merged pages agree with the host's again"},
+    [KSM_CONSUMERS_CROWDED] =
+        {"new consumers appear faster than one a minute, as when a program keeps "
+         "changing its name; one a minute is shown separately, the others are "
+         "part of other",
+         .ends = "new consumers are shown at once again"},
+    [KSM_CONSUMERS_FAILED] = {"savings by consumer cannot be determined: /proc, or pages_shared, "
+                              "pages_sharing or ksm_zero_pages of /sys/kernel/mm/ksm, cannot be "
+                              "read, or ksm_zero_pages is negative",
+                              .ends = "savings by consumer are reported again"},
+    [KSM_CONSUMERS_LATE] =
+        {"savings by consumer are not reported: reading all processes takes longer "
+         "than one interval (consumers-interval, ConsumersInterval), or more than "
+         "8 of them keep their readers waiting",
+         .ends = "savings by consumer are reported again"},
 };
 
 void ksm_report_consumers(struct ksm_consumers_report *report,

@@ -232,9 +232,9 @@ static void tell_aside(struct ksm_sampler_aside *aside, ksm_tell_fn *tell) {
         return;
     snprintf(message, sizeof(message),
              waiting ? "process %d (%s) keeps its readers waiting: it holds the lock of its memory "
-                       "(mmap_lock), or hangs in a system call that does; it is not read, what it "
-                       "saves is shown as unattributed"
-                     : "process %d (%s) keeps no reader waiting any more",
+                       "(mmap_lock), or hangs in a system call that does; it is skipped, and its "
+                       "savings are reported as unattributed"
+                     : "process %d (%s) no longer keeps its readers waiting",
              aside->pid, aside->comm);
     tell(waiting, message);
     aside->told = waiting;

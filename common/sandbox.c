@@ -27,7 +27,7 @@
 
 void sandbox_enter(const char *root, char *report, size_t size) {
     (void)root;
-    snprintf(report, size, "confined: not at all, in a build for tests");
+    snprintf(report, size, "confined: not in this build for tests");
 }
 
 void sandbox_enter_for_memory(const char *root, char *report, size_t size) {
@@ -217,7 +217,7 @@ static int restrict_calls(bool memory) {
         CALL(getdents64),
         CALL(lseek),
         CALL_OF(fcntl, 1, F_GETFL), /* fdopendir */
-    /* The same as musl does it. */
+                                    /* The same as musl does it. */
 #ifdef SYS_open
         CALL_WITHOUT(open, 1, WRITING),
         CALL(stat),
@@ -281,11 +281,11 @@ static const char *word_of(int status, const char *done, char *buf, size_t size)
         return done;
     case -ENOSYS:
     case -EOPNOTSUPP:
-        return "not in this kernel";
+        return "not supported by this kernel";
     case -ENOEXEC:
-        return "not known for this architecture";
+        return "not supported on this architecture";
     default:
-        snprintf(buf, size, "not: %s", strerror(-status));
+        snprintf(buf, size, "failed: %s", strerror(-status));
         return buf;
     }
 }
@@ -303,10 +303,10 @@ void sandbox_enter(const char *root, char *report, size_t size) {
     snprintf(report, size,
              "confined: capabilities %s, no new privileges %s, files (Landlock) %s, "
              "system calls (seccomp) %s",
-             capable ? "cap_dac_read_search alone" : "none",
+             capable ? "only cap_dac_read_search" : "none",
              word_of(sealed, "yes", buf[0], sizeof(buf[0])),
-             word_of(files, "reading /proc and /sys/kernel/mm alone", buf[1], sizeof(buf[1])),
-             word_of(calls, "those of a sample alone", buf[2], sizeof(buf[2])));
+             word_of(files, "only reading /proc and /sys/kernel/mm", buf[1], sizeof(buf[1])),
+             word_of(calls, "only those that a sample needs", buf[2], sizeof(buf[2])));
 }
 
 void sandbox_enter_for_memory(const char *root, char *report, size_t size) {
@@ -321,7 +321,7 @@ void sandbox_enter_for_memory(const char *root, char *report, size_t size) {
     if (status == 0)
         status = restrict_calls(true);
     snprintf(report, size, "confined: system calls (seccomp) %s",
-             word_of(status, "those of reading memory alone", buf, sizeof(buf)));
+             word_of(status, "only those that reading memory needs", buf, sizeof(buf)));
 }
 
 #endif

@@ -12,14 +12,15 @@ static void print_help(void) {
 
     puts("usage: ksm.plugin [SECONDS] [OPTION]...\n"
          "Sends the figures of Kernel Samepage Merging to Netdata, every SECONDS (default 1).\n"
-         "The agent starts it by itself; in a terminal it shows what the agent would get.\n");
+         "The agent starts it automatically. In a terminal, it shows what the agent would get.\n");
     for (size_t i = 0; ksm_options_text(i, &text) == 0; i++)
-        printf("  --%s=VALUE\n      %s: %s; default %s\n", text.word, text.help, text.allowed,
+        printf("  --%s=VALUE\n      %s\n      (%s; default %s)\n", text.word, text.help, text.allowed,
                text.standard);
     puts("  --help, --version\n"
          "\n"
          "In netdata.conf, section [plugin:ksm]: command options = --settings=no\n"
-         "NETDATA_HOST_PREFIX is the default of --root, NETDATA_UPDATE_EVERY the least SECONDS.");
+         "NETDATA_HOST_PREFIX is the default of --root, NETDATA_UPDATE_EVERY the minimum of "
+         "SECONDS.");
 }
 
 int args_act(enum args_action action) {
@@ -29,7 +30,7 @@ int args_act(enum args_action action) {
         puts("ksm.plugin " KSM_VERSION);
     if (action != ARGS_EXPLAIN)
         return EXIT_SUCCESS;
-    fputs("ksm.plugin: --explain is a program of its own: ksm-explain\n", stderr);
+    fputs("ksm.plugin: --explain is now a separate program: ksm-explain\n", stderr);
     return EXIT_FAILURE;
 }
 
@@ -80,7 +81,7 @@ static void take_seconds(struct args *args, const char *text, complain_fn *compl
         return;
     }
     snprintf(message, sizeof(message),
-             "\"%.200s\" is neither an option nor a number of seconds from 1 to %d; ignored", text,
+             "ignored \"%.200s\": expected an option, or a number of seconds from 1 to %d", text,
              ARGS_MAX_SECONDS);
     complain(message);
 }

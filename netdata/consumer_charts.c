@@ -5,7 +5,7 @@
 
 #include "charts.h"
 
-#define FAMILY "'who saves'"
+#define FAMILY "'savings by consumer'"
 
 void consumer_charts_init(struct consumer_charts *charts, int update_every, unsigned excluded) {
     memset(charts, 0, sizeof(*charts));
@@ -43,13 +43,13 @@ static void id(const struct consumer_chart *chart, struct out *out) {
     OUT_TEXTS(out, "ksm.consumer_", kind_of(chart), "_", chart->name.text);
 }
 
-/* All titles are one, as the agent takes any of them for all charts of the context, and its export
- * to Prometheus for all of them too: whose a chart is, its labels tell. */
+/* All charts have the same title, because the agent uses one of them for the whole context, and so
+ * does its export to Prometheus. The labels show which consumer a chart belongs to. */
 static void draw_line(const struct consumer_charts *charts, const struct consumer_chart *chart,
                       const char *options, struct out *out) {
     out_text(out, "CHART ");
     id(chart, out);
-    out_text(out, " '' 'Memory of a consumer: what it takes (real), and what it saves (saved)' "
+    out_text(out, " '' 'Memory of a consumer: used (real) and saved (saved)' "
                   "'MiB' " FAMILY " ksm.consumer_memory stacked ");
     end_chart(charts, chart->is_other ? CHARTS_PLACE_other : CHARTS_PLACE_consumer, options, out);
 }

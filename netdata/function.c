@@ -8,8 +8,8 @@
 #include "json.h"
 
 static const char name[] = "ksm:consumers";
-static const char help[] = "Who saves memory by KSM, and what that costs: virtual machines, "
-                           "containers, services and programs that have memory registered";
+static const char help[] = "Savings by consumer and their cost: virtual machines, containers, "
+                           "services and programs that have memory registered with KSM";
 
 static void begin_answer(const struct request *request, int status, int64_t expires,
                          struct out *out) {
@@ -45,8 +45,8 @@ static void begin_good(const struct ksm_consumer_table *table, const struct requ
     begin_answer(request, 200, now + interval, out);
     OUT_TEXTS(out, "\"v\":3,\"type\":\"table\",\"has_history\":false,\"help\":\"", help);
     if (table->count > FUNCTION_TABLE_ROWS)
-        out_text(out, ". There are too many to list them all: those that save most are listed, "
-                      "some of the others are together in other");
+        out_text(out, ". There are too many to list them all: those with the largest savings "
+                      "are listed, some of the others are together in other");
     out_text(out, "\",\"accepted_params\":[],\"required_params\":[],\"update_every\":");
     out_number(out, interval);
     out_text(out, ",\"expires\":");
@@ -96,11 +96,12 @@ void function_answer(const struct ksm_consumer_table *table, const struct reques
     else if (has_argument(request->function, "info"))
         begin_good(table, request, now, out), end_answer(out);
     else if (table->trouble[KSM_CONSUMERS_FAILED])
-        answer_error(request, 503,
-                     "who saves cannot be told at the moment; ksm.plugin's log says why", out);
+        answer_error(
+            request, 503,
+            "savings by consumer cannot be determined now; ksm.plugin's log gives the reason", out);
     else if (!table->valid)
         answer_error(request, 503,
-                     "the first look at all processes is not over yet; try again later", out);
+                     "the first sample of all processes is not complete yet; try again later", out);
     else
         answer_table(table, request, now, out);
 }

@@ -71,7 +71,7 @@ static void parse_call(struct request_parser *p, const char *at, const char *end
     if (p->cut && function.text + function.len == end)
         request->error = "the request is too long";
     else if (function.open)
-        request->error = "a quotation mark of the request is not closed";
+        request->error = "a quotation mark in the request is not closed";
     else if (function.len == 0)
         request->error = "the request names no function";
     else if (function.len > REQUEST_FUNCTION)

@@ -120,8 +120,8 @@ static void stand_back(void) {
 
 static void show_progress(const struct estimate *e) {
     enum { BAR = 30, EVERY_MS = 200 };
-    static const char *const words[] = {"looking for processes", "reading", "waiting",
-                                        "reading again", ""};
+    static const char *const words[] = {"finding processes", "reading", "waiting", "reading again",
+                                        ""};
     static int64_t next;
     const int64_t now = clock_ms(CLOCK_MONOTONIC);
     const uint64_t done = e->done, expected = e->expected > done ? e->expected : done;
@@ -199,8 +199,9 @@ static void print_usage(void) {
     puts(
         "usage: ksm-explain [--root DIRECTORY]\n"
         "       ksm-explain --estimate [--json] [--cpu PERCENT] [--memory MIB] [PID|NAME ...]\n"
-        "Says in words what Kernel Samepage Merging (KSM) does on this host, and what to do about\n"
-        "it. Looks for a second, and changes nothing. As root it sees everybody's processes.\n"
+        "Explains the state of Kernel Samepage Merging (KSM) on this host, and what to do about "
+        "it.\n"
+        "Takes a second and changes nothing. As root, it sees the processes of all users.\n"
         "With --estimate it reads the memory of all processes, or of those named, and prints what\n"
         "KSM would save if they opted in.\n"
         "\n"
@@ -211,7 +212,7 @@ static void print_usage(void) {
         "  --memory MIB       use so much memory for the estimate; default 64, 1 to 65536\n"
         "  --help, --version\n"
         "\n"
-        "The exit status tells the verdict to scripts: see ksm-explain(1).");
+        "The exit status is the verdict, for scripts: see ksm-explain(1).");
 }
 
 /* What was misunderstood may have named another host: then there is no answer. */

@@ -146,7 +146,7 @@ def test_kernel_that_only_counts_merging_pages(build, tmp_path):
     tree.process(Process(100, "one", merging=400, resident=500))
     page = fixtures.run_once(build / "ksm-explain", "--root", tree.root).stdout
     assert re.search(r"^ +1\.2 MiB +-  #{16}  program one$", page, flags=re.MULTILINE), page
-    assert "cannot be told on this kernel" in told(page, "opted in")[0]
+    assert "not reported by this kernel" in told(page, "opted in")[0]
 
 
 # The live kernel.
@@ -184,7 +184,7 @@ def test_live_off(ksm, build):
     ksm.set("run", STOPPED)
     page = check_live(build, 11, "KSM is switched off")
     assert "echo 1 | sudo tee /sys/kernel/mm/ksm/run" in page
-    assert "Who saves most\n  " in page
+    assert "Savings by consumer\n  " in page
     if tells_who_opted_in():
         assert told(page, "Also") == ["No program has opted in to merging."]
 
@@ -237,7 +237,7 @@ def check_as_nobody(copy_of, saved):
     """Check what user nobody is told of a host where SAVED is saved."""
     page = check_live(copy_of("ksm-explain").parent, 0, "KSM works well", *AS_NOBODY)
     note, = told(page, "Note")
-    assert "may not be looked into (the kernel's own threads among them)" in note and "as root" in note
+    assert "cannot be read (this includes kernel threads)" in note and "as root" in note
     assert told(page, "saved")[0].startswith(saved)
     assert re.search(rf"^ +{saved} +-  #{{16}}  not attributed$", page, flags=re.MULTILINE)
 

@@ -131,7 +131,7 @@ def functions(build, tree, *options):
 def test_it_is_offered_once_with_its_access(options, access, build, make_tree):
     offered = functions(build, make_tree("consumers"), *options)
     timeout, text, *rest = offered.pop(TABLE)
-    assert (timeout, *rest) == ("10", "top", access, "100") and "Who saves" in text and not offered
+    assert (timeout, *rest) == ("10", "top", access, "100") and "Savings by consumer" in text and not offered
 
 
 def test_it_is_not_offered_where_there_is_none(build, make_tree, tmp_path):
@@ -178,7 +178,7 @@ def test_after_a_failed_table(build, tmp_path):
         plugin.samples(1)
         table_of(plugin)
         tree.write("sys/kernel/mm/ksm/pages_shared", "junk\n")
-        plugin.wait(lambda: "cannot be told" in plugin.errors, 5, "a message")
+        plugin.wait(lambda: "cannot be determined" in plugin.errors, 5, "a message")
         status, text = ask(plugin)
         assert status == 503 and "log" in check("error", text)["errorMessage"]
 
@@ -402,7 +402,7 @@ def asked(build, tmp_path_factory, crowd):
 def test_the_agent_knows_it(asked):
     agent, _parent = asked
     known = agent.api("info")["functions"]
-    assert set(known) == {TABLE} and known[TABLE]["timeout"] == 10 and "Who saves" in known[TABLE]["help"]
+    assert set(known) == {TABLE} and known[TABLE]["timeout"] == 10 and "Savings by consumer" in known[TABLE]["help"]
 
 
 def test_the_agent_passes_requests_and_answers_on(asked):

@@ -298,7 +298,7 @@ def test_consumers_add_up_to_what_their_host_saves(way):
 
 
 def test_who_saves_most(way, page_size):
-    saved, real = (shown(way, "Who saves most", letter) for letter in "AB")
+    saved, real = (shown(way, "Largest savings", letter) for letter in "AB")
     row = (way.hosts[0], "vm-web-01")
     assert max(saved, key=saved.get) == row
     sharing, shared, zero = (value_of(way.expected[0], name) for name in ("sharing", "shared", "zero"))

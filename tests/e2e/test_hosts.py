@@ -56,7 +56,7 @@ def news(host):
 
 def complaints(host):
     """Return the lines of HOST's log that tell of an option."""
-    return logged(host, "it stays as it was") + logged(host, "there is no option")
+    return logged(host, "the previous value is kept") + logged(host, "unknown option")
 
 
 def latest(history):
@@ -73,7 +73,7 @@ def times(samples, span):
 # A tree that moves.
 
 # Options of both that are no good, what the message must hold; and collectd's that are of the wrong shape.
-BAD = {"Settings": ("perhaps", "yes or no"), "Colour": ("blue", "there is no option")}
+BAD = {"Settings": ("perhaps", "yes or no"), "Colour": ("blue", "unknown option")}
 SHAPES = """
 <Plugin ksm>
   ConsumersInterval 1 2
@@ -244,7 +244,7 @@ def test_a_gap_is_logged_when_it_begins_and_when_it_ends(moving):
     for host in moving.hosts.both:
         for file in GONE.values():
             lines = logged(host, file)
-            assert len(lines) == 2 and "not what the kernel writes there" in lines[0], lines
+            assert len(lines) == 2 and "not in the format that the kernel writes" in lines[0], lines
         assert len(news(host)) == 2 * len(GONE), "that nothing is shared is no fault"
 
 
@@ -334,7 +334,7 @@ def test_files_that_come_and_go_are_noticed_without_a_restart(changing):
     put(tree, f"{KSM}/ksm_zero_pages", "4242\n")
     put(tree, f"{KSM}/sleep_millisecs", "111\n")
     (tree / KSM / "pages_volatile").unlink()
-    wait_logged(hosts, "pages_volatile", "not there any more")
+    wait_logged(hosts, "pages_volatile", "no longer exists")
     hosts.wait_first("ksm/vmpage_number-shared", ("ksm.memory", "shared"))
     time.sleep(2)
     put(tree, f"{KSM}/pages_volatile", "5555\n")

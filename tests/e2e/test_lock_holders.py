@@ -36,7 +36,7 @@ READY_S = 20            # of the tool
 NOT_HERE = 77
 MOST = 8                # so many holders may be set aside
 SLACK_S = 0.5
-MESSAGE = "who saves is not shown"
+MESSAGE = "savings by consumer are not reported"
 
 
 # The holders.

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.long, pytest.mark.skipif(WHY_NOT is not None, reason=W
 # From above; the consumers are those of tests/fixtures/consumers.tree, by kind and name.
 PAGE = {
     "overview": ["savings", "effectiveness", "state"],
-    "who saves": ["consumers", "consumer_container_9687bac58d5c", "consumer_container_ct1", "consumer_program_bash",
+    "savings by consumer": ["consumers", "consumer_container_9687bac58d5c", "consumer_container_ct1", "consumer_program_bash",
                   "consumer_program_firefox", "consumer_service_getty@tty1", "consumer_service_nginx",
                   "consumer_vm_100", "consumer_vm_web-01"],
     "risk": ["exposure"],
@@ -79,7 +79,7 @@ def test_a_consumer_s_chart_says_whose_it_is(whole):
     charts, _menu, _submenu = whole
     titles = {charts[f"ksm.consumer_{name}"].title.removesuffix(f" (ksm.consumer_{name})")
               for name in ("vm_web-01", "container_ct1", "program_bash")}
-    assert titles == {"Memory of a consumer: what it takes (real), and what it saves (saved)"}
+    assert titles == {"Memory of a consumer: used (real) and saved (saved)"}
 
 
 def test_words_in_brackets_are_dimensions_of_the_chart(agent):

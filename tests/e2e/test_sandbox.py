@@ -123,7 +123,7 @@ def test_explains_with_no_more_rights_than_that(copy_of):
         check_rights(running.pid, True, False)
         page = running.communicate()[0]
     if LIVE_KSM.exists():
-        assert "How it is set" in page and "may not be looked into" not in page, "it sees all processes"
+        assert "Settings" in page and "cannot be read (this" not in page, "it sees all processes"
 
 
 def test_says_at_start_what_is_in_force(build):
@@ -135,14 +135,14 @@ def test_says_at_start_what_is_in_force(build):
 # Kernels that have less, or refuse it.
 
 LACKING = {
-    "landlock": ["no new privileges yes", "files (Landlock) not in this kernel,", "system calls (seccomp) those"],
-    "landlock-off": ["files (Landlock) not in this kernel,", "system calls (seccomp) those"],
+    "landlock": ["no new privileges yes", "files (Landlock) not supported by this kernel,", "system calls (seccomp) those"],
+    "landlock-off": ["files (Landlock) not supported by this kernel,", "system calls (seccomp) those"],
     "landlock-refused": ["files (Landlock) not: Operation not permitted,", "system calls (seccomp) those"],
     "landlock-full": ["files (Landlock) not: Argument list too long,", "system calls (seccomp) those"],
-    "seccomp": ["no new privileges yes", "system calls (seccomp) not in this kernel"],
+    "seccomp": ["no new privileges yes", "system calls (seccomp) not supported by this kernel"],
     "seccomp-refused": ["no new privileges yes", "system calls (seccomp) not: Permission denied"],
-    "no_new_privs": ["no new privileges not in this kernel,", "files (Landlock) not in this kernel,",
-                     "system calls (seccomp) not in this kernel"],
+    "no_new_privs": ["no new privileges not supported by this kernel,", "files (Landlock) not supported by this kernel,",
+                     "system calls (seccomp) not supported by this kernel"],
 }
 
 

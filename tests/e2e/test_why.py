@@ -191,7 +191,7 @@ def test_others_may_not_look(build, ksm):
         shutil.copy(build / "ksm-explain", directory)
         page = explain(Path(directory), pid, "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
     ((process,), text), = causes(page)
-    assert process.startswith("1 large: ") and text.startswith("Its mappings may not be looked at") and "root" in text
+    assert process.startswith("1 large: ") and text.startswith("Its mappings cannot be read here") and "root" in text
 
 
 def test_who_holds_its_lock_is_named(build, ksm):

@@ -50,18 +50,18 @@ static const struct {
     {"--settings|no|", "no settings ", ""},
     {"--SETTINGS=NO|--root=/host|3|", "3 s /host no settings ", ""},
     {"--consumers|5|", "5 consumers ", ""},
-    {"--consumers|-5|", "", "-consumers: \"-5\""},
+    {"--consumers|-5|", "", "-consumers: invalid value \"-5\""},
     /* Bad and missing values: told, and the rest goes on. */
-    {"--settings=|--settings|", "", "-settings: \"\"\n-settings: \"\""},
-    {"--root=|--root|", "", "-root: \"\"\n-root: \"\""},
-    {"--root|--settings=no|", "no settings ", "-root: \"\""},
-    {"--settings=maybe|--root=/host|5|", "5 s /host ", "-settings: \"maybe\""},
+    {"--settings=|--settings|", "", "-settings: invalid value \"\"\n-settings: invalid value \"\""},
+    {"--root=|--root|", "", "-root: invalid value \"\"\n-root: invalid value \"\""},
+    {"--root|--settings=no|", "no settings ", "-root: invalid value \"\""},
+    {"--settings=maybe|--root=/host|5|", "5 s /host ", "-settings: invalid value \"maybe\""},
     {"--settings=maybe|abc|--foo|", "", "-maybe\n-abc\n-foo"},
     /* Unknown options. */
     {"--foo=bar|--root=/host|", "/host ", "-foo (value \"bar\")"},
     {"--rootdir=/host|--roo=/host|--ConsumersInterval=5|", "",
      "-rootdir\n-roo \n-ConsumersInterval"},
-    {"--|", "", "-no option -- "},
+    {"--|", "", "-unknown option -- "},
     {"--=x|-x|-root=/host|root=/host|", "", "-\"x\"\n-\"-x\"\n-\"-root=/host\"\n-\"root=/host\""},
     {"--root-and-a-key-that-is-much-longer-than-all-the-keys-that-there-are-in-the-table=x|", "",
      "-root-and-a-key"},
@@ -78,7 +78,7 @@ static const struct {
     {"NETDATA_HOST_PREFIX=/host|", "/host ", ""},
     {"NETDATA_HOST_PREFIX=|", "", ""},
     {"NETDATA_HOST_PREFIX=/host|--root=/other|", "/other ", ""},
-    {"NETDATA_HOST_PREFIX=/host|--root=|", "/host ", "-root: \"\""},
+    {"NETDATA_HOST_PREFIX=/host|--root=|", "/host ", "-root: invalid value \"\""},
     {"NETDATA_UPDATE_EVERY=5|1|", "5 s ", ""},
     {"NETDATA_UPDATE_EVERY=5|10|", "10 s ", ""},
     {"NETDATA_UPDATE_EVERY=5|abc|", "5 s ", "-\"abc\""},
@@ -139,7 +139,7 @@ TEST(prefix_that_is_too_long) {
     words[strlen(words)] = '|';
     parse(words);
     ck_assert_str_eq(args.options.root, "/");
-    suite_heard("too long", "-root: \"/aaaa");
+    suite_heard("too long", "-root: invalid value \"/aaaa");
 }
 
 /* What is printed where the plugin is not to run. */
@@ -150,7 +150,7 @@ static const struct {
 } acts[] = {
     {ARGS_HELP, EXIT_SUCCESS, "  --root=VALUE\n|  --function-access=VALUE\n|--help, --version"},
     {ARGS_VERSION, EXIT_SUCCESS, "ksm.plugin " KSM_VERSION "\n"},
-    {ARGS_EXPLAIN, EXIT_FAILURE, "a program of its own: ksm-explain\n"},
+    {ARGS_EXPLAIN, EXIT_FAILURE, "a separate program: ksm-explain\n"},
 };
 
 TEST_ROWS(what_it_does_instead, acts) {

@@ -149,7 +149,8 @@ TEST(absent_figures) {
 
     host_write(dir, KSM_unshared, TEXT("12abc\n"));
     read_figures();
-    expect_message("bad", LOG_WARNING, "pages_unshared", "not what the kernel writes there");
+    expect_message("bad", LOG_WARNING, "pages_unshared",
+                   "not in the format that the kernel writes");
     ck_assert_msg(!find("unshared") && !find("merged"), "unshared or merged was dispatched");
     ck_assert_msg(find("shared") && find("saved") && find("volatile"), "a neighbour is missing");
     ck_assert_int_eq(stub.value_count, all - 2);
@@ -196,7 +197,7 @@ static void expect_no_start(const char *root, const char *words) {
 
 TEST(kernel_without_ksm) {
     tree_print(dir, "proc/vmstat", "cow_ksm 5\n");
-    expect_no_start(dir, "no KSM in this kernel");
+    expect_no_start(dir, "this kernel has no KSM");
 }
 
 TEST(root_that_cannot_be_reached) {
@@ -218,19 +219,23 @@ static const struct {
     {"Settings", TEXTUAL, "TRUE", 0, {NULL}},
     {"settings", BOOLEAN, NULL, 1, {NULL}},
     {"Settings", BOOLEAN, NULL, 0, {NULL}},
-    {"Settings", NUMERIC, NULL, 1, {"Settings: \"1\"", "yes or no"}},
-    {"Settings", TEXTUAL, "", 0, {"Settings: \"\"", "yes or no"}},
+    {"Settings", NUMERIC, NULL, 1, {"Settings: invalid value \"1\"", "yes or no"}},
+    {"Settings", TEXTUAL, "", 0, {"Settings: invalid value \"\"", "yes or no"}},
     {"Consumers", NUMERIC, NULL, 5, {NULL}},
     {"Consumers", TEXTUAL, "5", 0, {NULL}},
-    {"Consumers", NUMERIC, NULL, -1, {"Consumers: \"-1\"", "0 to 200"}},
-    {"Consumers", NUMERIC, NULL, 5.5, {"Consumers: \"5.5\"", "0 to 200"}},
-    {"Consumers", NUMERIC, NULL, 1e300, {"Consumers: \"1e+300\"", "0 to 200"}},
-    {"Consumers", NUMERIC, NULL, NAN, {"Consumers: \"", "0 to 200"}},
-    {"Consumers", NUMERIC, NULL, INFINITY, {"Consumers: \"inf\"", "0 to 200"}},
-    {"Consumers", BOOLEAN, NULL, 1, {"Consumers: \"yes\"", "0 to 200"}},
+    {"Consumers", NUMERIC, NULL, -1, {"Consumers: invalid value \"-1\"", "0 to 200"}},
+    {"Consumers", NUMERIC, NULL, 5.5, {"Consumers: invalid value \"5.5\"", "0 to 200"}},
+    {"Consumers", NUMERIC, NULL, 1e300, {"Consumers: invalid value \"1e+300\"", "0 to 200"}},
+    {"Consumers", NUMERIC, NULL, NAN, {"Consumers: invalid value \"", "0 to 200"}},
+    {"Consumers", NUMERIC, NULL, INFINITY, {"Consumers: invalid value \"inf\"", "0 to 200"}},
+    {"Consumers", BOOLEAN, NULL, 1, {"Consumers: invalid value \"yes\"", "0 to 200"}},
     {"ConsumersInterval", NUMERIC, NULL, 3600, {NULL}},
-    {"consumers-interval", NUMERIC, NULL, 5, {"no option consumers-interval", "ConsumersInterval"}},
-    {"", TEXTUAL, "%s%n", 0, {"no option", "%s%n"}},
+    {"consumers-interval",
+     NUMERIC,
+     NULL,
+     5,
+     {"unknown option consumers-interval", "ConsumersInterval"}},
+    {"", TEXTUAL, "%s%n", 0, {"unknown option", "%s%n"}},
 };
 
 TEST_ROWS(one_option, options) {
@@ -299,7 +304,7 @@ TEST(no_block) {
     ck_assert_int_eq(status, 0);
     if (access("/sys/kernel/mm/ksm", F_OK) != 0) {
         ck_assert_msg(!stub.read, "a read callback is registered");
-        expect_message("no KSM here", LOG_ERR, "no KSM in this kernel", "/");
+        expect_message("no KSM here", LOG_ERR, "this kernel has no KSM", "/");
         return;
     }
     read_figures();

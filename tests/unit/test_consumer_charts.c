@@ -105,7 +105,8 @@ static int begun(const char *id) {
 /* ---- a few ---- */
 
 #define SUM_CHART                                                                                  \
-    "CHART ksm.consumers '' 'Memory saved, by kind of consumer' 'MiB' 'who saves' ksm.consumers "  \
+    "CHART ksm.consumers '' 'Memory saved, by kind of consumer' 'MiB' 'savings by consumer' "      \
+    "ksm.consumers "                                                                               \
     "stacked 1393 10 '' ksm.plugin ksm\n"                                                          \
     "DIMENSION vm '' absolute 1 1048576\n"                                                         \
     "DIMENSION container '' absolute 1 1048576\n"                                                  \
@@ -113,8 +114,8 @@ static int begun(const char *id) {
     "DIMENSION program '' absolute 1 1048576\n"                                                    \
     "DIMENSION unattributed '' absolute 1 1048576\n"
 #define LINE(kind, name, place, options)                                                           \
-    "CHART ksm.consumer_" kind "_" name " '' 'Memory of a consumer: what it takes (real), and "    \
-    "what it saves (saved)' 'MiB' 'who saves' ksm.consumer_memory stacked " place " 10" options    \
+    "CHART ksm.consumer_" kind "_" name " '' 'Memory of a consumer: used (real) and "              \
+    "saved (saved)' 'MiB' 'savings by consumer' ksm.consumer_memory stacked " place " 10" options  \
     " ksm.plugin ksm\n"
 #define CHART_LINE(kind, name, options) LINE(kind, name, "1394", options)
 #define CHART_OTHER                                                                                \

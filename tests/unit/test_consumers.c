@@ -825,7 +825,7 @@ TEST(hidden) {
     sample_tells("hidden", "-hidepid");
     sample_tells("still hidden", "");
     crowd_begin(dir);
-    sample_tells("seen again", "+no processes any more");
+    sample_tells("seen again", "+no longer hides processes");
 }
 
 static void claim(int64_t pages) {
@@ -908,7 +908,7 @@ TEST(names_without_end) {
         ck_assert_msg(is_shown("steady"), "sample %d: steady is not shown", i);
         count = add_shown(seen, count, AT_ONCE + (i + 1) * INTERVAL / KSM_NEWCOMER_MS);
         held_back += c.newcomers.held_back;
-        expect_told("names change", held_back == 1 ? "-changes its name" : "");
+        expect_told("names change", held_back == 1 ? "-changing its name" : "");
         if (i == 0)
             ck_assert_int_eq(count, SHOWN);
     }
@@ -967,7 +967,7 @@ TEST_ROWS(bad_host_files, host_rows) {
     }
     for (int i = 0; i < 10; i++) {
         failing_sample(row->file);
-        expect_told(row->file, i == 0 ? "-cannot be told" : "");
+        expect_told(row->file, i == 0 ? "-cannot be determined" : "");
     }
     make_fixture();
     if (!row->text) /* it is looked for within a minute */

@@ -713,8 +713,8 @@ TEST_ROWS(bars, savers) {
     table.saved += table.unattributed;
     ksm_derive(&facts.now);
     const char *text = page();
-    const char *at = strstr(text, "Who saves most\n");
-    ck_assert_msg(at && (row->want[0] || strstr(at, "nobody yet")), "%s", text);
+    const char *at = strstr(text, "Savings by consumer\n");
+    ck_assert_msg(at && (row->want[0] || strstr(at, "none yet")), "%s", text);
     for (int i = 0; row->want[i]; i++) {
         at = strstr(at, row->want[i]);
         ck_assert_msg(at, "\"%s\" is missing, or not in its place, in\n%s", row->want[i], text);

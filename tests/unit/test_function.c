@@ -79,7 +79,7 @@ TEST(offer) {
     for (int i = 0; i < ROWS(rows); i++) {
         function_offer(&table, rows[i].access, &out);
         take_sent();
-        ck_assert_msg(strncmp(sent, "FUNCTION GLOBAL \"ksm:consumers\" 10 \"Who saves", 45) == 0,
+        ck_assert_msg(strncmp(sent, "FUNCTION GLOBAL \"ksm:consumers\" 10 \"Savings by", 46) == 0,
                       "got %s", sent);
         ck_assert_str_eq(strstr(sent, " \"top\""), rows[i].words);
     }

@@ -140,7 +140,7 @@ static void expect_bad(const struct bad *row, enum ksm_host host, const char *va
     ck_assert_msg(status == -EINVAL && memcmp(&options, &before, sizeof(options)) == 0,
                   "%s \"%s\": got %s, want -EINVAL and no change", key, value,
                   suite_status(status));
-    snprintf(quoted, sizeof(quoted), "%s: \"%s\"", key, value);
+    snprintf(quoted, sizeof(quoted), "%s: invalid value \"%s\"", key, value);
     expect_message(quoted);
     expect_message(row->allowed);
     if (host == KSM_NETDATA)
@@ -190,7 +190,8 @@ TEST_ROWS(unknown_keys, unknown_rows) {
         if (row->host == KSM_NETDATA)
             expect_message(option.word);
     if (row->host == KSM_COLLECTD)
-        expect_message("there are Root, Consumers, ConsumersInterval, ConsumersExclude, Settings");
+        expect_message(
+            "known options: Root, Consumers, ConsumersInterval, ConsumersExclude, Settings");
 }
 
 /* Paths up to the system's limit, and no further. */

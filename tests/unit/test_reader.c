@@ -827,7 +827,7 @@ TEST(roots) {
     expect_all_well_at(start, "root with slashes");
 
     move("ksm", "other");
-    expect_why_not(dir, -ENOENT, "no KSM in this kernel");
+    expect_why_not(dir, -ENOENT, "this kernel has no KSM");
     expect_why_not(dir, -ENOENT, "sys/kernel/mm/ksm");
     expect_why_not(tree_path(dir, "proc/vmstat"), -ENOTDIR, "Not a directory");
     memset(long_root, 'a', sizeof(long_root) - 1);

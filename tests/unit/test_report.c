@@ -54,12 +54,13 @@ static const struct {
     { TEXT(text), 0, 0, "-ksm/pages_unshared|" fault "|unshared" }
 #define CALL_FAULT(open_err, read_err, fault)                                                      \
     { NULL, 0, open_err, read_err, "-ksm/pages_unshared|" fault "|unshared" }
-    TEXT_FAULT("", "empty"), TEXT_FAULT("12abc\n", "not what the kernel writes there"),
-    TEXT_FAULT("9223372036854775808\n", "a number beyond 2^63-1"),
-    CALL_FAULT(EACCES, 0, "Permission denied"), CALL_FAULT(ENOENT, 0, "not there any more"),
+    TEXT_FAULT("", "is empty"),
+    TEXT_FAULT("12abc\n", "is not in the format that the kernel writes"),
+    TEXT_FAULT("9223372036854775808\n", "is above 2^63-1"),
+    CALL_FAULT(EACCES, 0, "Permission denied"), CALL_FAULT(ENOENT, 0, "no longer exists"),
     CALL_FAULT(0, EPERM, "Operation not permitted"), CALL_FAULT(0, EISDIR, "Is a directory"),
     /* None that it knows. */
-    TEXT_FAULT("-5\n", "not what the kernel writes there")};
+    TEXT_FAULT("-5\n", "is not in the format that the kernel writes")};
 static const char well[] = "+ksm/pages_unshared|again";
 
 static void inflict(int i) {
@@ -105,7 +106,7 @@ TEST(one_file) {
     tick(second, "");
     memset(text, '7', sizeof(text));
     host_write(dir, KSM_unshared, text, sizeof(text));
-    tick(second, "-ksm/pages_unshared|longer than any|unshared");
+    tick(second, "-ksm/pages_unshared|longer than the|unshared");
     /* Another fault is no news. */
     host_write(dir, KSM_unshared, TEXT("12abc\n"));
     tick(second, "");
@@ -139,7 +140,7 @@ TEST(kernel_never_had_it) {
     host_write(dir, KSM_skipped, NULL, 0);
     tick(minute, "");
     host_remove(dir, KSM_skipped);
-    tick(second, "-ksm/pages_skipped|not there any more|skipped");
+    tick(second, "-ksm/pages_skipped|no longer exists|skipped");
 }
 
 /* Each figure of a file is named, of meminfo only the lines that this kernel has: not UKSM's. */
@@ -161,7 +162,7 @@ TEST(meminfo) {
 TEST(several_files) {
     tick(second, "");
     host_write(dir, KSM_ksmd_cpu, TEXT("12abc\n"));
-    tick(second, "-proc/37/schedstat|not what the kernel writes there|ksmd_cpu");
+    tick(second, "-proc/37/schedstat|is not in the format that the kernel writes|ksmd_cpu");
     host_write(dir, KSM_ksmd_cpu, NULL, 0);
     host_write(dir, KSM_shared, TEXT("x\n"));
     host_write(dir, KSM_run, TEXT("3\n"));
@@ -170,9 +171,8 @@ TEST(several_files) {
     tick(second, "+ksm/pages_shared|again");
     host_write(dir, KSM_run, NULL, 0);
     host_write(dir, KSM_zero, TEXT("-1000000\n"));
-    tick(second,
-         "-ksm/ksm_zero_pages|a negative number, a known fault of kernels 6.6 to 6.17|zero\n"
-         "+ksm/run|again");
+    tick(second, "-ksm/ksm_zero_pages|is negative, a known bug of Linux 6.6 to 6.17|zero\n"
+                 "+ksm/run|again");
     tick(second, "");
 }
 
@@ -180,17 +180,19 @@ TEST(several_files) {
 
 /* What each trouble is called when it begins, and when it ends; one needs no action. */
 static const char *const troubles[KSM_CONSUMERS_TROUBLES][2] = {
-    [KSM_CONSUMERS_UNKNOWN] = {"+who saves is not shown: this kernel|5.19"},
+    [KSM_CONSUMERS_UNKNOWN] = {"+savings by consumer are not reported|5.19"},
     [KSM_CONSUMERS_DENIED] = {"-grant cap_dac_read_search|unattributed",
                               "+all processes can be read"},
     [KSM_CONSUMERS_MODULE] = {"-security module|unattributed", "+all processes can be read"},
     [KSM_CONSUMERS_HIDEPID1] = {"-hidepid=1|unattributed", "+all processes can be read"},
     [KSM_CONSUMERS_HIDDEN] = {"-/proc hides|hidepid|unattributed",
-                              "+/proc hides no processes any more"},
+                              "+/proc no longer hides processes"},
     [KSM_CONSUMERS_EXCESS] = {"-scaled down", "+agree with the host's again"},
-    [KSM_CONSUMERS_CROWDED] = {"-changes its name all the time", "+at once again"},
-    [KSM_CONSUMERS_FAILED] = {"-who saves cannot be told", "+who saves can be told again"},
-    [KSM_CONSUMERS_LATE] = {"-who saves is not shown|interval", "+who saves is shown again"},
+    [KSM_CONSUMERS_CROWDED] = {"-keeps changing its name", "+at once again"},
+    [KSM_CONSUMERS_FAILED] = {"-savings by consumer cannot be determined",
+                              "+savings by consumer are reported again"},
+    [KSM_CONSUMERS_LATE] = {"-savings by consumer are not reported|interval",
+                            "+savings by consumer are reported again"},
 };
 
 /* Each is told of by itself and with all others, and at no later sample again. */

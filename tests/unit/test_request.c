@@ -80,11 +80,11 @@ static const struct row {
      "a !the request names no function|b !the request names no function|"
      "c !the request names no function|"},
     {"an open quotation mark", TEXT("FUNCTION a 6 \"f g\nFUNCTION b 6 '\n"),
-     "a !a quotation mark of the request is not closed|"
-     "b !a quotation mark of the request is not closed|"},
+     "a !a quotation mark in the request is not closed|"
+     "b !a quotation mark in the request is not closed|"},
     {"an open one before a payload",
      TEXT("FUNCTION_PAYLOAD a 6 \"f\nFUNCTION b 6 g\nFUNCTION_PAYLOAD_END\n"),
-     "a !a quotation mark of the request is not closed|"},
+     "a !a quotation mark in the request is not closed|"},
     {"no id", TEXT("FUNCTION\nFUNCTION '' 6 f\nFUNCTION_PAYLOAD\nx\nFUNCTION_PAYLOAD_END\n"), ""},
     {"ids that would break the answer",
      TEXT("FUNCTION \"a b\" 6 f\nFUNCTION a\"b 6 f\nFUNCTION 'a\"' 6 f\nFUNCTION \"a 6 f\n"

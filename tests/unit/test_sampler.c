@@ -170,7 +170,7 @@ static void await_return(const char *when, int count) {
         ksm_sampler_report(&s, hear_one_is_back);
         usleep(1000);
     }
-    suite_heard(when, times(count, "+keeps no reader waiting any more"));
+    suite_heard(when, times(count, "+no longer keeps its readers waiting"));
 }
 
 /* ---- one process that keeps its readers waiting ---- */
@@ -331,7 +331,7 @@ static void begin_with_one_too_many(void) {
         ck_assert_msg(!c.table.valid, "interval %d: got a table", i);
         ck_assert_msg(ksm_sampler_next(&s) > now && ksm_sampler_next(&s) <= now + PATIENCE,
                       "interval %d: looks next in %" PRId64 " ms", i, ksm_sampler_next(&s) - now);
-        expect_told("nine", i == 0 ? "-who saves is not shown" : "");
+        expect_told("nine", i == 0 ? "-savings by consumer are not reported" : "");
     }
 }
 
@@ -352,7 +352,7 @@ TEST(places_are_used_again) {
     ck_assert_int_eq(ksm_sampler_look(&s, now), KSM_SAMPLER_BUSY);
     finish("one released");
     expect_table("one released", CONSUMERS + 1, UNATTRIBUTED); /* the one that is well */
-    expect_told("one released", "-keeps its readers waiting\n+shown again");
+    expect_told("one released", "-keeps its readers waiting\n+reported again");
 }
 
 /* ---- threads ---- */
@@ -371,7 +371,7 @@ TEST_TIMES(no_thread, 2) {
     finish("no thread");
     ck_assert_msg(!c.table.valid, "got a table");
     expect_told("no thread",
-                _i ? "-keeps its readers waiting\n-cannot be told" : "-cannot be told");
+                _i ? "-keeps its readers waiting\n-cannot be determined" : "-cannot be determined");
     sample("the next");
     ck_assert_msg(c.table.valid, "the next: got no table");
     expect_told("the next", "+again");
