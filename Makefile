@@ -17,7 +17,7 @@ MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/ksm-plugins
 COLLECTD_INCLUDEDIR ?= /usr/include/collectd
 
-# make run, make demo: seconds until they end by themselves (empty: at Ctrl-C), dashboard's port.
+# make run, make demo: seconds until they stop (empty: at Ctrl-C), dashboard's port.
 DURATION ?=
 PORT ?= 19998
 
@@ -95,16 +95,16 @@ include collectd/install.mk
 include netdata/install.mk
 include common/explain/install.mk
 
-deps: ## Install what building and running needs (Debian; asks for root or sudo)
+deps: ## Install the packages for building and running (Debian; uses root or sudo)
 	@tests/deps.sh run
 
-deps-check: ## Install what only tests and lint need
+deps-check: ## Install the packages for tests and lint
 	@tests/deps.sh check
 
-deps-package: ## Install what building and trying Debian packages needs
+deps-package: ## Install the packages for building and testing packages
 	@tests/deps.sh package
 
-deps-browser: ## Install what the slow tests and `make picture` need: Chromium
+deps-browser: ## Install Chromium for the slow tests and `make picture`
 	@tests/deps.sh browser
 
 # found DIRECTORIES: the first that is there under DESTDIR, else on this machine, else the first.
@@ -120,15 +120,15 @@ install: install-collectd install-netdata install-explain ## Install all: plugin
 	$(call put,0644,collectd/README.md,$(DOCDIR)/collectd)
 	$(call put,0644,netdata/README.md,$(DOCDIR)/netdata)
 
-uninstall: uninstall-collectd uninstall-netdata uninstall-explain ## Remove what install installed
+uninstall: uninstall-collectd uninstall-netdata uninstall-explain ## Remove what `make install` installed
 	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,README.md LICENSE collectd/README.md netdata/README.md)
 	$(call drop,$(addprefix $(DOCDIR),/collectd /netdata) $(DOCDIR))
 
 # What was committed, and that alone.
 DIST = ksm-plugins-$(VERSION)
 dist: ## Make build/ksm-plugins-VERSION.tar.gz of the last commit
-	@git rev-parse --git-dir >/dev/null || { echo "make dist takes a git clone" >&2; exit 1; }
-	@git diff --quiet HEAD || echo "dist: changes that are not committed are left out"
+	@git rev-parse --git-dir >/dev/null || { echo "make dist requires a git clone" >&2; exit 1; }
+	@git diff --quiet HEAD || echo "dist: uncommitted changes are left out"
 	@mkdir -p $(BUILD)
 	git archive --format=tar.gz --prefix=$(DIST)/ -o $(BUILD)/$(DIST).tar.gz HEAD
 

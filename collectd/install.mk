@@ -13,8 +13,8 @@ install-collectd: $(BUILD)/ksm.so ## Install collectd's plugin alone
 	$(call put,0644,$(BUILD)/ksm.so,$(COLLECTD_PLUGINDIR))
 	$(call put,0644,collectd/collectd-ksm.5,$(MANDIR)/man5)
 	$(call put,0644,$(COLLECTD_EXAMPLES),$(DOCDIR)/examples)
-	@echo '  collectd: add "LoadPlugin ksm" to its configuration, or take $(DOCDIR)/examples/ksm.conf'
-	@echo '            there, and restart it; man 5 collectd-ksm'
+	@echo '  collectd: add "LoadPlugin ksm" to its configuration, or copy $(DOCDIR)/examples/ksm.conf'
+	@echo '            there, and restart it; see man 5 collectd-ksm'
 
 uninstall-collectd:
 	rm -f $(DESTDIR)$(COLLECTD_PLUGINDIR)/ksm.so $(DESTDIR)$(MANDIR)/man5/collectd-ksm.5

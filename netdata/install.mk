@@ -23,18 +23,18 @@ install-netdata: $(BUILD)/ksm.plugin ## Install Netdata's plugin alone
 	$(call put,0644,$(NETDATA_HEALTH),$(NETDATA_STOCKDIR)/health.d)
 	$(call put,0644,netdata/ksm.plugin.1,$(MANDIR)/man1)
 	@$(permit)
-	@echo '  Netdata: restart the agent, it finds the plugin by itself; options go into netdata.conf,'
-	@echo '           [plugin:ksm] command options; man 1 ksm.plugin'
+	@echo '  Netdata: restart the agent, which finds the plugin; put options into netdata.conf,'
+	@echo '           [plugin:ksm] command options; see man 1 ksm.plugin'
 
 # The right to read other users' processes, for the agent alone. Last: a copy, chown or chmod takes
 # a capability away. A file with one that this machine never grants cannot be started at all, so it
 # is tried.
 define permit
 plugin=$(DESTDIR)$(NETDATA_PLUGINSDIR)/ksm.plugin; \
-left() { echo "  Netdata: $$*: who saves is not shown but for the agent's own processes."; \
-	echo "           To be done yet: chown root:$(NETDATA_GROUP), chmod 0750, setcap $(CAPABILITY) $$plugin"; }; \
+left() { echo "  Netdata: $$*: savings are shown only for the agent's own processes."; \
+	echo "           To change this: chown root:$(NETDATA_GROUP), chmod 0750, setcap $(CAPABILITY) $$plugin"; }; \
 if [ -n "$(DESTDIR)" ]; then left "no ownership and no capability set below DESTDIR"; \
-elif [ "$$(id -u)" != 0 ]; then left "ownership and capability take root"; \
+elif [ "$$(id -u)" != 0 ]; then left "ownership and capability require root"; \
 elif ! chown root:$(NETDATA_GROUP) "$$plugin"; then left "there is no group $(NETDATA_GROUP)"; \
 elif ! chmod 0750 "$$plugin" || ! $(SETCAP) $(CAPABILITY) "$$plugin"; then left "the capability was refused"; \
 elif ! "$$plugin" --version >/dev/null; then $(SETCAP) -r "$$plugin"; left "this machine does not grant the capability"; \

@@ -58,15 +58,15 @@ run: deps ## Run private collectd and Netdata with the plugins; DURATION=, PORT=
 	@$(BUILD_ALL) all tools
 	@$(RUN)
 
-demo: deps ## The same with a workload and KSM switched on (as root)
+demo: deps ## Run them with test programs, and with KSM on meanwhile (as root)
 	@$(BUILD_ALL) all tools
 	@$(RUN) --demo
 
-picture: deps deps-browser ## Take the picture of the dashboard that is in the README anew (as root)
+picture: deps deps-browser ## Renew the README's picture of the dashboard (as root)
 	@$(BUILD_ALL) all tools
 	@$(TOOL_PYTHON) tests/demo/picture.py --build $(BUILD) netdata/dashboard.png
 
-traffic: deps deps-check ## Measure what one host sends to a place in the middle (as root)
+traffic: deps deps-check ## Measure what one host sends to a central host (as root)
 	@$(BUILD_ALL) all tools
 	@$(TOOL_PYTHON) tests/measure/traffic.py --build $(BUILD)
 
@@ -106,14 +106,14 @@ units: $(UNITS)
 
 .PHONY: check check-units check-long lint format units
 
-readme: all tools dashboard ## Renew the tables in README.md and the man pages, dashboard and Netdata's page
+readme: all tools dashboard ## Renew generated tables, the Grafana dashboard and Netdata's metadata
 	@$(TOOL_PYTHON) tests/docs/readme.py $(BUILD)
 	@$(TOOL_PYTHON) tests/docs/metadata.py --build $(BUILD)
 
-dashboard: tools ## Make collectd's Grafana dashboard anew
+dashboard: tools ## Renew the Grafana dashboard for collectd
 	@$(TOOL_PYTHON) tests/docs/dashboard.py --build $(BUILD)
 
-golden: all tools ## Write the fixtures' golden outputs anew (then look at the diff)
+golden: all tools ## Renew the expected outputs of the fixtures (then read the diff)
 	@$(TOOL_PYTHON) tests/fixtures/golden.py --build $(BUILD)
 
 .PHONY: readme dashboard golden
@@ -130,33 +130,33 @@ define sanitized
 		all tools units benches
 endef
 
-check-asan: deps deps-check ## The tests with AddressSanitizer and LeakSanitizer
+check-asan: deps deps-check ## Run the tests with AddressSanitizer and LeakSanitizer
 	$(call sanitized,asan,-fsanitize=address)
 	@KSM_PRELOAD="$$($(CC) -print-file-name=libasan.so)" PYTHON=$(PYTHON) \
 		tests/check.sh $(BUILD)/asan $(NOT_SHIPPED)
 
-check-ubsan: deps deps-check ## The tests with UndefinedBehaviorSanitizer
+check-ubsan: deps deps-check ## Run the tests with UndefinedBehaviorSanitizer
 	$(call sanitized,ubsan,-fsanitize=undefined -fno-sanitize-recover=all)
 	@KSM_PRELOAD="$$($(CC) -print-file-name=libubsan.so)" PYTHON=$(PYTHON) \
 		tests/check.sh $(BUILD)/ubsan $(NOT_SHIPPED)
 
-check-tsan: deps deps-check ## The tests with ThreadSanitizer, collectd's callbacks in parallel
+check-tsan: deps deps-check ## Run the tests with ThreadSanitizer, collectd's callbacks in parallel
 	$(call sanitized,tsan,-fsanitize=thread)
 	@PYTHON=$(PYTHON) tests/check.sh $(BUILD)/tsan $(NOT_SHIPPED) -k test_plugin
 
-check-valgrind: deps deps-check ## The unit tests under valgrind
+check-valgrind: deps deps-check ## Run the unit tests with valgrind
 	@$(BUILD_ALL) BUILD=$(BUILD)/valgrind CFLAGS="$(NOT_CONFINED)" all tools units benches
 	@KSM_FAULTS=199 WRAPPER="valgrind --quiet --leak-check=full --error-exitcode=9 --child-silent-after-fork=no" \
 		PYTHON=$(PYTHON) tests/check.sh $(BUILD)/valgrind $(NOT_SHIPPED) -k test_plugin
 
-check-musl: deps deps-check ## Build with musl, and run the unit tests so
+check-musl: deps deps-check ## Build with musl and run the unit tests
 	@tests/support/musl.sh $(BUILD)/musl/root
 	@$(BUILD_ALL) BUILD=$(BUILD)/musl CC=musl-gcc CPPFLAGS="-isystem $(abspath $(BUILD)/musl/root/include) -include lacking.h" \
 		CHECK_LIBS=$(abspath $(BUILD)/musl/root/libcheck.a) all check-units
 
 # Programs that run as another user write their counts too, where they may; what fails for want of
 # that is no verdict here.
-coverage: deps deps-check ## Line and branch coverage of the tests
+coverage: deps deps-check ## Measure line and branch coverage of the tests
 	@rm -rf $(BUILD)/coverage
 	$(call sanitized,coverage,--coverage)
 	@chmod -R a+rwX $(BUILD)/coverage

@@ -6,7 +6,7 @@
     dashboard.py --build build --check      only say whether it is stale: exit status 1
 
 What a figure is called in Prometheus, its unit and what it means come from common/figures.def, by way of the tool
-build/tests/figures; a panel names its figures and says what they tell somebody who does not know KSM. A figure that no
+build/tests/figures; a panel names its figures and explains them to somebody who does not know KSM. A figure that no
 panel names gets one at the end. Hosts are told apart by the label `instance`.
 """
 
@@ -58,7 +58,7 @@ WORDS = {"run": STATES, "advisor_mode": ["none", "scan-time"], "merge_across_nod
 # How several hosts are put together, and what a description says of it.
 EACH = "max by (instance)"
 SEVERAL = {"sum": "Of several hosts: the sum.", "avg": "Of several hosts: the mean.",
-           "max": "Of several hosts: the highest.", EACH: "A line a host."}
+           "max": "Of several hosts: the highest.", EACH: "One line for each host."}
 
 
 class Figures:
@@ -119,81 +119,81 @@ class Figures:
 # The rows of the dashboard.
 
 def overview(figures):
-    """How it goes, now."""
+    """The state now."""
     state = f'count_values ("state", {figures.query("run", EACH)})'
     for number, word in enumerate(STATES):
         state = f'label_replace({state}, "state", "{word}", "state", "{number}")'
     return [
         figures.number(
             "Saved", "saved", "sum",
-            "Memory that programs and virtual machines would take in addition if Linux did not merge equal pages."),
+            "Memory that programs and virtual machines would use in addition if Linux did not merge equal pages."),
         figures.number(
-            "Share of RAM", "ram", "avg", "How much that is of the host's memory."),
+            "Share of RAM", "ram", "avg", "Memory saved as a share of the host's memory."),
         figures.number(
             "Net", "net", "avg",
-            "What remains of that after the kernel's own records of the pages it watches. Below 0 merging costs more "
-            "memory than it saves.", (None, "red"), (0, "green")),
+            "The same, less the memory for the kernel's own records of the pages that it watches. Below 0, merging costs "
+            "more memory than it saves.", (None, "red"), (0, "green")),
         figures.number(
-            "CPU", "ksmd_cpu", "max", "What the search for equal pages costs, in percent of one core."),
+            "CPU", "ksmd_cpu", "max", "CPU time for the search for equal pages, in percent of one core."),
         figures.number(
             "Exposure", "exposure", "max",
-            "A merged page that is written to becomes a page of its own again. If that happened to all of them, how "
-            "much would it take of the memory and swap that are free? Above 100 % the host could not give it.",
+            "A merged page that is written to becomes a separate page again. If that happened to all of them, this share "
+            "of the free memory and swap would be needed. Above 100 %, it does not fit.",
             (None, "green"), (75, "orange"), (100, "red")),
         stat(
-            "State", figures.describe("How many hosts look for equal pages, and how many do not.", ["run"]), (SIXTH, 4),
+            "State", figures.describe("How many hosts scan for equal pages, and how many do not.", ["run"]), (SIXTH, 4),
             target(state, "{{state}}", instant=True), "none", thresholds((None, "blue")), named=True),
         figures.rows(
             "Hosts", ["run", "saved", "profit", "ram", "net", "exposure", "ksmd_cpu", "merged", "sharing_ratio"], FULL,
-            "Each host, now. What its kernel does not tell is left empty.", {"run": "state"}),
+            "Each host, now. A value that its kernel does not report is empty.", {"run": "state"}),
     ]
 
 
 def savings(figures):
-    """What it gives, and what it takes."""
+    """Savings and cost."""
     return [
         figures.lines(
             "Savings", ["saved", "profit", "overhead", "gain"], HALF, "sum",
-            "What merging saves, what the kernel's records take of it (overhead), and what remains (profit)."),
+            "Memory that merging saves, the memory for the kernel's records (overhead), and the difference (profit)."),
         figures.lines(
             "Share of RAM", ["ram", "net"], HALF, EACH,
-            "What is saved as a share of the host's memory, before and after the kernel's records."),
+            "Memory saved as a share of the host's memory, before and after the kernel's records."),
         figures.lines(
             "CPU", ["ksmd_cpu"], THIRD, EACH,
-            "Time of the kernel thread that looks for equal pages; 100 % is one whole core."),
+            "CPU time of the kernel thread that scans for equal pages. 100 % is one core."),
         figures.lines(
             "Copies", ["cow", "swpin_copy"], THIRD, "sum",
-            "Merged pages that had to be copied again. Whoever writes to one waits for that: where many are, what is "
-            "merged does not last."),
+            "Merged pages that were copied again. A program that writes to a merged page waits for the copy. If there "
+            "are many copies, merging does not last."),
         figures.lines(
             "Exposure", ["exposure"], THIRD, EACH,
-            "What the host would have to find if all that is merged were written to."),
+            "Memory that the host would need if all merged pages were written to."),
         figures.lines(
-            "Pages looked at", ["scanned", "skipped"], THIRD, "sum",
-            "How fast memory is searched. Pages that had no equal a few times are skipped for a while."),
+            "Pages scanned", ["scanned", "skipped"], THIRD, "sum",
+            "How fast memory is scanned. Pages that had no equal several times are skipped for a while."),
         figures.lines(
             "Pages merged", ["merge_rate"], THIRD, "sum",
-            "How fast equal pages are merged. Below 0 more come apart again, or their programs end."),
+            "How fast equal pages are merged. Below 0, more pages are unmerged, or their programs exit."),
         figures.lines(
-            "Time of a full scan", ["scan_time", "scan_left"], THIRD, EACH,
-            "How long all memory that takes part takes to scan, and how long the running scan still takes. A page is "
-            "merged at its second visit at the earliest."),
+            "Time for a full scan", ["scan_time", "scan_left"], THIRD, EACH,
+            "Time for a scan of all registered memory, and time left of the current scan. A page is merged at its second "
+            "visit at the earliest."),
         figures.lines(
             "Full scans", ["full_scans"], THIRD, EACH,
-            "How often all memory that takes part is gone through. A new page is merged only after it was seen "
-            "unchanged, so that this is also how soon."),
+            "How often all registered memory is scanned. A new page is merged after two scans at the earliest, so this "
+            "also shows how soon it is merged."),
         figures.lines(
             "Merged", ["merged"], THIRD, EACH,
-            "How much of the memory that takes part is saved."),
+            "Share of the registered memory that is saved."),
         figures.lines(
-            "CPU time for what is saved", ["ksmd_cpu_per_gib"], THIRD, EACH,
-            "What the memory that is saved now has cost since the host was started."),
+            "CPU time for each GiB saved", ["ksmd_cpu_per_gib"], THIRD, EACH,
+            "CPU time of ksmd since boot, compared with the memory that is saved now."),
         figures.lines(
-            "Scans for what is saved", ["scanned_per_page"], THIRD, EACH,
-            "How many pages were scanned since the host was started, for each page that is saved now."),
+            "Scans for each page saved", ["scanned_per_page"], THIRD, EACH,
+            "Pages scanned since boot, for each page that is saved now."),
         figures.lines(
             "Huge pages", ["anon_huge"], THIRD, EACH,
-            "Memory in transparent huge pages. KSM splits them to merge parts of them: what is saved may make programs "
+            "Memory in transparent huge pages. KSM splits a huge page to merge part of it. This can make programs "
             "slower."),
         figures.lines(
             "Huge pages split", ["thp_split"], THIRD, EACH,
@@ -202,18 +202,18 @@ def savings(figures):
 
 
 def states(figures):
-    """What became of the pages."""
+    """States of the pages."""
     return [
         figures.lines(
             "Page states", ["shared", "sharing", "zero", "unshared", "volatile"], HALF, "sum",
-            "All memory that takes part, by what became of it: sharing and zero are saved, shared is kept for sharing, "
-            "unshared and volatile gave nothing.", stacked=True),
+            "All registered memory by state. sharing and zero are saved, shared is kept for sharing, and "
+            "unshared and volatile save nothing.", stacked=True),
         figures.lines(
             "Sharing ratio", ["sharing_ratio"], QUARTER, EACH,
-            "For how many pages one kept page stands: the more, the more is saved, and the more hangs on one page."),
+            "Average number of uses of a merged page. The higher it is, the more is saved with one page."),
         figures.lines(
             "Kept several times", ["chains", "dups"], QUARTER, "sum",
-            "Contents that occur more often than one page may stand for, and are kept in several."),
+            "Contents that are more frequent than the limit for one page (max_page_sharing), so KSM keeps several pages."),
     ]
 
 
@@ -223,31 +223,31 @@ def consumers(figure, more=""):
 
 
 def top(labels):
-    """Return the queries (saved, real) of those who save most; what has the same LABELS is put together."""
+    """Return the queries (saved, real) of the largest savings; series with the same LABELS are added up."""
     named = ',ksm_consumer!="unattributed"'
     saved = f"topk ({TOP}, sum by ({labels}) ({consumers('saved', named)}))"
     return saved, f"sum by ({labels}) ({consumers('real', named)}) and on ({labels}) {saved}"
 
 
 def who(_figures):
-    """Who it is that saves."""
+    """Savings by consumer."""
     size = (HALF, 10)
-    share = ("A consumer is a virtual machine, a container, a service or a program. The kernel does not tell who "
-             "shares a page with whom: each is given a part of what the host saves by the number of its merged pages, "
-             "and the parts add up. other: those who are not shown by name; unattributed: what belongs to nobody known.")
-    real = ("What a consumer really takes (real), and what it would take in addition without merging (saved). RSS, "
-            "which other tools show, counts a merged page in full for everybody who uses it.")
+    share = ("A consumer is a virtual machine, a container, a service or a program. The kernel does not report which "
+             "processes share a page. So each consumer gets a part of the host's savings according to its number of merged "
+             "pages, and the parts add up. other: consumers that are not shown by name. unattributed: the rest.")
+    real = ("Memory that a consumer really uses (real), and memory that it would use in addition without merging "
+            "(saved). RSS, which other tools show, counts a merged page in full for every user of it.")
     kind = f'label_replace({consumers("saved")}, "kind", "$1", "ksm_consumer", "([a-z]+).*")'
     at_hosts, together = top("instance, ksm_consumer"), top("ksm_consumer")
     return [
         graph("Saved, by kind", f"{share} {SEVERAL['sum']}", size, [target(f"sum by (kind) ({kind})", "{{kind}}")],
               "bytes", stacked=True),
-        graph("Saved, by consumer", f"{share} Of several hosts: those of one name together.", size,
+        graph("Saved, by consumer", f"{share} Of several hosts: consumers of the same name together.", size,
               [target(f"sum by (ksm_consumer) ({consumers('saved')})", "{{ksm_consumer}}")], "bytes", stacked=True),
-        table("Who saves most", f"The {TOP} that save most, now. {real}", size,
+        table("Largest savings", f"The {TOP} consumers with the largest savings, now. {real}", size,
               {"ksm_consumer": "consumer", "instance": "host"},
               [("saved", at_hosts[0], "bytes", None), ("real", at_hosts[1], "bytes", None)], sort="saved"),
-        bars("Saved and real", f"The {TOP} that save most, now. {real} Of several hosts: those of one name together.",
+        bars("Saved and real", f"The {TOP} consumers with the largest savings, now. {real} Of several hosts: consumers of the same name together.",
              size, ("ksm_consumer", "consumer"), [("saved", together[0]), ("real", together[1])], "bytes"),
     ]
 
@@ -258,20 +258,20 @@ def settings(figures):
         figures.rows(
             "Settings", ["run", "pages_to_scan", "sleep_millisecs", "use_zero_pages", "smart_scan",
                          "merge_across_nodes", "max_page_sharing", "stable_node_chains_prune_millisecs"], FULL,
-            "How each host's kernel is set, by the names in /sys/kernel/mm/ksm. It looks at pages_to_scan pages, then "
-            "sleeps for sleep_millisecs: these two say how soon equal pages are found, and how much CPU that takes."),
+            "Settings of each host's kernel, with the names in /sys/kernel/mm/ksm. ksmd scans pages_to_scan pages, then "
+            "sleeps for sleep_millisecs. These two set how soon equal pages are found, and how much CPU time it costs."),
         figures.rows(
             "Advisor", ["advisor_mode", "advisor_max_cpu", "advisor_target_scan_time", "advisor_min_pages_to_scan",
                         "advisor_max_pages_to_scan"], HALF,
-            "From Linux 6.8 the kernel can set pages_to_scan by itself, so that a full scan takes a given time."),
+            "Since Linux 6.8 the kernel can set pages_to_scan automatically, so that a full scan takes a given time."),
         figures.lines(
             "Pages to scan", ["pages_to_scan", "advisor_min_pages_to_scan", "advisor_max_pages_to_scan"], HALF, EACH,
-            "How many pages are looked at before the next sleep, and the limits within which the advisor chooses."),
+            "How many pages ksmd scans before it sleeps, and the limits of the advisor."),
     ]
 
 
-ROWS = [("Overview", overview), ("Savings against cost", savings), ("Page states", states),
-        ("Consumers: who saves", who), ("Settings", settings)]
+ROWS = [("Overview", overview), ("Savings and cost", savings), ("Page states", states),
+        ("Savings by consumer", who), ("Settings", settings)]
 
 
 def others(figures, panels):
@@ -296,8 +296,8 @@ def dashboard(figures):
                        {"type": "datasource", "id": "prometheus", "name": "Prometheus", "version": "1.0.0"}],
         "id": None, "uid": "collectd-ksm", "version": 1, "schemaVersion": 38,
         "title": "KSM: memory saved by merging equal pages",
-        "description": "What Kernel Samepage Merging saves, what that costs, what is at risk, and who it is that "
-                       "saves: from collectd's plugin ksm, by way of write_prometheus.",
+        "description": "Savings, cost and risk of Kernel Samepage Merging, and savings by consumer: from collectd's plugin "
+                       "ksm, through write_prometheus.",
         "tags": ["collectd", "ksm", "memory"], "editable": True, "graphTooltip": 1, "timezone": "browser",
         "time": {"from": "now-6h", "to": "now"}, "timepicker": {}, "refresh": "30s", "links": [],
         "annotations": {"list": []},

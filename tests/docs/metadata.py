@@ -57,10 +57,10 @@ def scopes(*agents):
             "name": look["context"], "description": look["title"], "unit": look["units"], "chart_type": look["type"],
             "dimensions": [{"name": name} for owner, name in host.dimensions if owner == chart]})
     return [
-        {"name": "global", "description": "Figures of the whole host. A kernel that lacks one has no such dimension.",
+        {"name": "global", "description": "Figures of the whole host. A figure that the kernel lacks has no dimension.",
          "labels": [], "metrics": list(contexts[False].values())},
         {"name": "consumer", "description": "A virtual machine, a container, a service or a program.",
-         "labels": [{"name": "kind", "description": "vm, container, service, program, or other for all the rest together"},
+         "labels": [{"name": "kind", "description": "vm, container, service, program, or other for all others together"},
                     {"name": "name", "description": "The consumer's name"}],
          "metrics": list(contexts[True].values())}]
 
@@ -92,13 +92,13 @@ def function(host):
         "description": "A table on demand.",
         "list": [{
             "id": TABLE, "name": "KSM consumers", "description": f"{text}.", "parameters": [],
-            "returns": {"description": "A row for each consumer, and one for what is attributed to none.", "columns": [
+            "returns": {"description": "A row for each consumer, and one for savings that are not attributed.", "columns": [
                 {"name": column["name"], "type": column["type"], "unit": column.get("units", ""),
                  **({} if column["visible"] else {"visibility": "hidden"})} for column in columns.values()]},
-            "performance": "Answered out of the last sample: a request opens and reads nothing.",
+            "performance": "Answered from the last sample. A request opens and reads no file.",
             "security": "Shows names of machines, containers, services and programs. By default only members of the "
                         "space who may see sensitive data may ask for it: `--function-access`.",
-            "availability": "Where the kernel reports KSM by process: Linux 5.19 and later.", "require_cloud": False}]}
+            "availability": "Requires Linux 5.19.", "require_cloud": False}]}
 
 
 def metadata(build, host, consumers):
@@ -108,8 +108,8 @@ def metadata(build, host, consumers):
             **NAMES,
             "monitored_instance": {
                 "name": TITLE, "link": "https://docs.kernel.org/admin-guide/mm/ksm.html",
-                "description": "What Kernel Samepage Merging saves and costs on a Linux host, its risk, and the savings "
-                               "by virtual machine, container, service and program.",
+                "description": "Savings, cost and risk of Kernel Samepage Merging on a Linux host, and the savings of "
+                               "virtual machines, containers, services and programs.",
                 "categories": ["data-collection.linux-systems.memory-metrics"], "icon_filename": "linuxserver.svg"},
             "keywords": ["ksm", "ksmd", "samepage merging", "memory", "virtual machines", "deduplication"],
             "related_resources": {"integrations": {"list": [
@@ -118,32 +118,32 @@ def metadata(build, host, consumers):
         "overview": {
             "data_collection": {
                 "metrics_description": "Memory saved by merging equal pages, its share of the host's memory, the cost in "
-                                       "CPU time and in the kernel's own records, the memory needed if merging came "
-                                       "undone, and the savings by consumer.",
+                                       "CPU time and in the kernel's own records, the memory needed to undo all merging, "
+                                       "and the savings by consumer.",
                 "method_description": "It reads `/sys/kernel/mm/ksm`, `/proc/vmstat`, `/proc/meminfo` and the CPU time of "
                                       "`ksmd` every second, and `/proc/PID/ksm_stat` every ten seconds."},
             "supported_platforms": {"include": ["Linux"], "exclude": []},
             "multi_instance": False,
             "additional_permissions": {
-                "description": "Savings by consumer need `CAP_DAC_READ_SEARCH`, which is set on the plugin's file. "
-                               "At its start the plugin gives up all else."},
+                "description": "Savings by consumer require `CAP_DAC_READ_SEARCH`, which is set on the plugin's file. "
+                               "At its start, the plugin gives up all other rights."},
             "default_behavior": {
-                "auto_detection": {"description": "It runs where the kernel has KSM, switched on or not."},
-                "limits": {"description": "The 20 consumers that save most have charts; the rest is one more, `other`."},
+                "auto_detection": {"description": "It runs if the kernel has KSM, switched on or off."},
+                "limits": {"description": "The 20 consumers with the largest savings have charts. All others together are `other`."},
                 "performance_impact": {"description": "About 0.2 ms of CPU time a second, and 0.4 % of a core with 10,000 "
                                                       "processes of which 1,000 merge."}}},
         "setup": {
             "prerequisites": {"list": []},
             "configuration": {
                 "file": {"name": "netdata.conf", "section_name": "[plugin:ksm]"},
-                "options": {"description": "They are words of `command options`.", "folding": folding(),
+                "options": {"description": "Write them into `command options`.", "folding": folding(),
                             "list": options(build)},
                 "examples": {"folding": folding(), "list": [
-                    {"name": "More consumers, no settings", "description": "Charts of 50 consumers, and none of KSM's "
+                    {"name": "More consumers, no settings", "description": "Charts of 50 consumers, and no charts of KSM's "
                      "settings.", "config": "[plugin:ksm]\n    command options = --consumers=50 --settings=no\n"}]}}},
         "troubleshooting": {"problems": {"list": [
-            {"name": "All figures are 0", "description": "KSM is switched off, or no program has opted in: "
-             "`ksm-explain` says which."}]}},
+            {"name": "All figures are 0", "description": "KSM is switched off, or no program has opted in. "
+             "`ksm-explain` reports which."}]}},
         "alerts": alerts(),
         "metrics": {"folding": folding("Metrics"), "description": "", "availability": [],
                     "scopes": scopes(host, consumers)},

@@ -28,7 +28,7 @@ $(BUILD)/tests/soak/soak: $(SOAK_OBJECTS) $(WHOLE_PLUGINS) $(NETDATA_PARTS) $(CO
 	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(WRAPPED) sandbox_enter) \
 		-o $@ $^
 
-soak: deps deps-check ## Let both plugins take SOAK_SAMPLES samples: memory and descriptors stay as they are
+soak: deps deps-check ## Run SOAK_SAMPLES samples: memory and descriptors must not grow
 	@$(BUILD_ALL) $(BUILD)/tests/soak/soak
 	@$(BUILD)/tests/soak/soak $(SOAK_SAMPLES)
 
