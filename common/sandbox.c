@@ -303,7 +303,7 @@ void sandbox_enter(const char *root, char *report, size_t size) {
     snprintf(report, size,
              "confined: capabilities %s, no new privileges %s, files (Landlock) %s, "
              "system calls (seccomp) %s",
-             capable ? "only cap_dac_read_search" : "none",
+             capable ? "cap_dac_read_search only" : "none",
              word_of(sealed, "yes", buf[0], sizeof(buf[0])),
              word_of(files, "only reading /proc and /sys/kernel/mm", buf[1], sizeof(buf[1])),
              word_of(calls, "only those that a sample needs", buf[2], sizeof(buf[2])));

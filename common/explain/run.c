@@ -229,8 +229,9 @@ static int set_number(const char *word, const char *text, long most, long *numbe
 
     if (parse_number(text, len - (len > 0 && text[len - 1] == '%'), &value) != 0 || value < 1 ||
         value > most) {
-        snprintf(message, size, "--%s: \"%.200s\": expected a whole number, 1 to %ld", word, text,
-                 most);
+        snprintf(message, size,
+                 "--%s: invalid value \"%.200s\"; expected a whole number from 1 to %ld", word,
+                 text, most);
         return -EINVAL;
     }
     *number = (long)value;
@@ -273,6 +274,8 @@ int main(int argc, char *argv[]) {
         case 'r':
             status =
                 ksm_options_set(&options, KSM_NETDATA, "root", optarg, message, sizeof(message));
+            snprintf(message, sizeof(message),
+                     "--root: invalid value \"%.200s\"; expected a directory", optarg);
             break;
         default: /* getopt has said what */
             return EXIT_FAILURE;

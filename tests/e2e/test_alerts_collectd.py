@@ -229,5 +229,5 @@ def test_every_rule_says_what_to_do():
     descriptions = re.findall(r"description: >-\n((?: {12}.*\n)+)", rules)
     assert len(descriptions) == len(MEANING)
     for description in descriptions:
-        assert re.search(r"[.:] (Let|Lower|Add|See|Look) ", " ".join(description.split())), description
+        assert re.search(r"[.:] (Let|Lower|Add|Check|Find) ", " ".join(description.split())), description
     assert len(re.findall("annotations:", rules)) == len(re.findall("- alert:", rules))

@@ -389,7 +389,7 @@ def test_every_alert_says_what_to_do():
     for block in SHIPPED.read_text().replace("\\\n", " ").split("\n\n"):
         if re.search("^ *warn:", block, re.MULTILINE):
             info = re.search("^ *info: (.*)$", block, re.MULTILINE)[1]
-            assert re.search(r"\. *(Let|Lower|Add|See|Look) ", info), info
+            assert re.search(r"\. *(Let|Lower|Add|Check|Find) ", info), info
             assert "to: sysadmin" in block
 
 

@@ -88,7 +88,7 @@ def on_terminal(argv):
 
 @pytest.mark.parametrize("words, says", [
     (["--rot=/"], "--rot"),
-    (["--root="], "--root: \"\""),
+    (["--root="], "--root: invalid value \"\"; expected a directory; see "),
     (["soon"], "\"soon\""),
 ])
 def test_what_is_misunderstood_gets_no_page(words, says, build):
@@ -137,7 +137,7 @@ def test_ksmd_is_busy_without_a_page(counters, status, build, make_tree):
         done = fixtures.run_once(build / "ksm-explain", "--root", tree)
     check_form(done.stdout)
     assert done.returncode == status, done.stdout
-    assert (told(done.stdout, "Verdict") == ["ksmd is busy, but finds no page to look at."]) == (status == 34)
+    assert (told(done.stdout, "Verdict") == ["ksmd is busy, but finds no page to scan."]) == (status == 34)
 
 
 def test_kernel_that_only_counts_merging_pages(build, tmp_path):
@@ -205,7 +205,7 @@ def test_live_nobody_opted_in(ksm, build):
 def test_live_no_pages_to_scan(ksm, build, workload):
     ksm.set_all({"pages_to_scan": 0, "run": RUNNING})
     with workload("pairs", 1024):
-        page = check_live(build, 21, "set to look at no pages")
+        page = check_live(build, 21, "set to scan no pages")
     if tells_who_opted_in():
         assert told(page, "opted in") == ["1 process"]
 

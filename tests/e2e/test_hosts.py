@@ -51,7 +51,7 @@ def on(tree):
 
 def news(host):
     """Return the lines of HOST's log that tell of a figure that cannot be read, or can be read again."""
-    return logged(host, "is absent until") + logged(host, "can be read again")
+    return logged(host, "is not reported until") + logged(host, "can be read again")
 
 
 def complaints(host):
@@ -198,7 +198,7 @@ def gap(moving):
     world.break_files(*GONE)
     world.set(shared=0, sharing=0)
     for file in GONE.values():
-        wait_logged(hosts, file, "is absent")
+        wait_logged(hosts, file, "is not reported")
     time.sleep(GAP_S)
     end = time.time()
     world.mend(unshared=figures["unshared"])

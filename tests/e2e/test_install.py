@@ -190,7 +190,7 @@ def test_the_agent_alone_may_start_it(install_as_root):
 ])
 def test_without_capability_it_says_why_and_goes_on(words, why, install_as_root):
     plugin, said = install_as_root(*words)
-    assert why in said and "To be done yet" in said, said
+    assert why in said and "To change this" in said, said
     assert os.access(plugin, os.X_OK) and capability(plugin) == ""
 
 

@@ -129,18 +129,18 @@ def test_explains_with_no_more_rights_than_that(copy_of):
 def test_says_at_start_what_is_in_force(build):
     done = subprocess.run([build / "ksm.plugin"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
     word = word_of(done.stderr)
-    assert all(part in word for part in ("capabilities", "no new privileges yes", "Landlock", "those of a sample"))
+    assert all(part in word for part in ("capabilities", "no new privileges yes", "Landlock", "those that a sample needs"))
 
 
 # Kernels that have less, or refuse it.
 
 LACKING = {
-    "landlock": ["no new privileges yes", "files (Landlock) not supported by this kernel,", "system calls (seccomp) those"],
-    "landlock-off": ["files (Landlock) not supported by this kernel,", "system calls (seccomp) those"],
-    "landlock-refused": ["files (Landlock) not: Operation not permitted,", "system calls (seccomp) those"],
-    "landlock-full": ["files (Landlock) not: Argument list too long,", "system calls (seccomp) those"],
+    "landlock": ["no new privileges yes", "files (Landlock) not supported by this kernel,", "system calls (seccomp) only those"],
+    "landlock-off": ["files (Landlock) not supported by this kernel,", "system calls (seccomp) only those"],
+    "landlock-refused": ["files (Landlock) failed: Operation not permitted,", "system calls (seccomp) only those"],
+    "landlock-full": ["files (Landlock) failed: Argument list too long,", "system calls (seccomp) only those"],
     "seccomp": ["no new privileges yes", "system calls (seccomp) not supported by this kernel"],
-    "seccomp-refused": ["no new privileges yes", "system calls (seccomp) not: Permission denied"],
+    "seccomp-refused": ["no new privileges yes", "system calls (seccomp) failed: Permission denied"],
     "no_new_privs": ["no new privileges not supported by this kernel,", "files (Landlock) not supported by this kernel,",
                      "system calls (seccomp) not supported by this kernel"],
 }
