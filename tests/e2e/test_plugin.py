@@ -72,7 +72,6 @@ def test_the_agent_may_set_the_least_update_every(build, make_tree):
 
 @pytest.mark.parametrize("closed, status", [("<&-", 0), (">&-", 1)])
 def test_ends_when_a_descriptor_is_closed(closed, status, build, make_tree):
-    """Nor does another file that it opens take the place of that."""
     done = fixtures.run_once("sh", "-c", f'exec "$0" "$@" {closed}', build / "ksm.plugin", "--root", make_tree("article"),
                              *fixtures.ARGUMENTS)
     assert (done.returncode, len(Agent(done.stdout).ticks)) == (status, 1 - status)
