@@ -31,8 +31,6 @@ int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings) 
 }
 
 void ksm_reader_why_not(int status, const char *root, char *message, size_t size) {
-    char buf[128];
-
     if (status == -ENOENT)
         snprintf(message, size,
                  "no KSM in this kernel: below %s there is neither sys/kernel/mm/ksm nor "
@@ -47,7 +45,7 @@ void ksm_reader_why_not(int status, const char *root, char *message, size_t size
                  root);
     else
         snprintf(message, size, "sys/kernel/mm/ksm below %s cannot be reached: %s; nothing is sent",
-                 root, strerror_r(-status, buf, sizeof(buf)));
+                 root, strerror(-status));
 }
 
 void ksm_reader_close(struct ksm_reader *reader) {

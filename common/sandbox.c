@@ -216,6 +216,14 @@ static int restrict_calls(bool memory) {
         CALL(fstatfs),
         CALL(getdents64),
         CALL(lseek),
+        CALL_OF(fcntl, 1, F_GETFL), /* fdopendir */
+    /* The same as musl does it. */
+#ifdef SYS_open
+        CALL_WITHOUT(open, 1, WRITING),
+        CALL(stat),
+        CALL(lstat),
+#endif
+        CALL_WITHOUT(writev, 0, ~3U),
         /* Memory, and the end. */
         CALL(brk),
         CALL_MMAP,
@@ -268,8 +276,6 @@ static int restrict_calls(bool memory) {
 
 /* done, or why not. */
 static const char *word_of(int status, const char *done, char *buf, size_t size) {
-    char error[128];
-
     switch (status) {
     case 0:
         return done;
@@ -279,7 +285,7 @@ static const char *word_of(int status, const char *done, char *buf, size_t size)
     case -ENOEXEC:
         return "not known for this architecture";
     default:
-        snprintf(buf, size, "not: %s", strerror_r(-status, error, sizeof(error)));
+        snprintf(buf, size, "not: %s", strerror(-status));
         return buf;
     }
 }

@@ -106,8 +106,9 @@ units: $(UNITS)
 
 .PHONY: check check-units check-long lint format units
 
-readme: tools dashboard ## Renew the tables in README.md and the man pages, and the dashboard
+readme: all tools dashboard ## Renew the tables in README.md and the man pages, dashboard and Netdata's page
 	@$(TOOL_PYTHON) tests/docs/readme.py $(BUILD)
+	@$(TOOL_PYTHON) tests/docs/metadata.py --build $(BUILD)
 
 dashboard: tools ## Make collectd's Grafana dashboard anew
 	@$(TOOL_PYTHON) tests/docs/dashboard.py --build $(BUILD)
@@ -148,6 +149,11 @@ check-valgrind: deps deps-check ## The unit tests under valgrind
 	@KSM_FAULTS=199 WRAPPER="valgrind --quiet --leak-check=full --error-exitcode=9 --child-silent-after-fork=no" \
 		PYTHON=$(PYTHON) tests/check.sh $(BUILD)/valgrind $(NOT_SHIPPED) -k test_plugin
 
+check-musl: deps deps-check ## Build with musl, and run the unit tests so
+	@tests/support/musl.sh $(BUILD)/musl/root
+	@$(BUILD_ALL) BUILD=$(BUILD)/musl CC=musl-gcc CPPFLAGS="-isystem $(abspath $(BUILD)/musl/root/include) -include lacking.h" \
+		CHECK_LIBS=$(abspath $(BUILD)/musl/root/libcheck.a) all check-units
+
 # Programs that run as another user write their counts too, where they may; what fails for want of
 # that is no verdict here.
 coverage: deps deps-check ## Line and branch coverage of the tests
@@ -158,4 +164,4 @@ coverage: deps deps-check ## Line and branch coverage of the tests
 	@gcovr --root . --object-directory $(BUILD)/coverage --filter 'common/' --filter 'netdata/' \
 		--filter 'collectd/' --print-summary
 
-.PHONY: check-asan check-ubsan check-tsan check-valgrind coverage
+.PHONY: check-asan check-ubsan check-tsan check-valgrind check-musl coverage

@@ -26,6 +26,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -81,6 +82,14 @@ struct attempt {
     }
 #define AT(pointer) ((long)(intptr_t)(pointer))
 
+static void try_all(const char *what, const struct attempt *attempts, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        const long *a = attempts[i].args;
+        print_result(what, attempts[i].name,
+                     syscall(attempts[i].number, a[0], a[1], a[2], a[3], a[4], a[5]));
+    }
+}
+
 /* What does harm where it is let through would be done to victim, another process of this user, or
  * to scratch, a file of ours. */
 static void try_calls(pid_t victim, const char *scratch) {
@@ -118,7 +127,7 @@ static void try_calls(pid_t victim, const char *scratch) {
         CALL(setns, STDIN_FILENO),
     /* Files. */
 #ifdef SYS_open
-        CALL(open, AT("/etc/passwd"), O_RDONLY),
+        {"open to write", SYS_open, {AT(scratch), O_WRONLY}},
         CALL(creat, AT(scratch), 0600),
         CALL(chmod, AT(scratch), 0777),
         CALL(chown, AT(scratch), 1, 1),
@@ -155,7 +164,7 @@ static void try_calls(pid_t victim, const char *scratch) {
         CALL(pipe2, AT(ends)),
         CALL(ioctl, STDIN_FILENO),
         CALL(pwrite64, STDIN_FILENO, AT("x"), 1),
-        CALL(writev, STDOUT_FILENO),
+        {"writev elsewhere", SYS_writev, {100}},
         CALL(sendfile, STDOUT_FILENO, STDIN_FILENO),
         CALL(splice, STDIN_FILENO, 0, STDOUT_FILENO),
         CALL(memfd_create, AT("x")),
@@ -201,11 +210,7 @@ static void try_calls(pid_t victim, const char *scratch) {
         {"of another ABI", 0x40000000 | SYS_openat, {AT_FDCWD, AT("/proc/stat")}},
     };
 
-    for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {
-        const long *a = attempts[i].args;
-        print_result("call", attempts[i].name,
-                     syscall(attempts[i].number, a[0], a[1], a[2], a[3], a[4], a[5]));
-    }
+    try_all("call", attempts, sizeof(attempts) / sizeof(attempts[0]));
 }
 
 static void *read_own(void *data) {
@@ -219,18 +224,27 @@ static void *read_own(void *data) {
     return read_it ? data : NULL;
 }
 
-/* Threads, and what they ask of who they are. */
+/* What the C libraries, glibc and musl, do for a sample; and threads. */
 static void try_needs(void) {
-    static const char *const names[] = {"getpid", "gettid", "capget"};
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct data[2];
-    const long results[] = {syscall(SYS_getpid), syscall(SYS_gettid),
-                            syscall(SYS_capget, &header, data)};
+    static struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    static struct __user_cap_data_struct data[2];
+    static struct stat status;
+    const struct attempt attempts[] = {
+        CALL(getpid, 0),
+        CALL(gettid, 0),
+        CALL(capget, AT(&header), AT(data)),
+        {"fcntl F_GETFL", SYS_fcntl, {STDIN_FILENO, F_GETFL}},
+        CALL(writev, STDOUT_FILENO, 0, 0),
+#ifdef SYS_open
+        CALL(open, AT("/proc/stat"), O_RDONLY),
+        CALL(stat, AT("/proc/stat"), AT(&status)),
+        CALL(lstat, AT("/proc/stat"), AT(&status)),
+#endif
+    };
     pthread_t thread;
     void *result = NULL;
 
-    for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++)
-        print_result("need", names[i], results[i]);
+    try_all("need", attempts, sizeof(attempts) / sizeof(attempts[0]));
     errno = pthread_create(&thread, NULL, read_own, &header);
     bool made = errno == 0 && pthread_join(thread, &result) == 0 && result;
     print_result("need", "thread", made ? 0 : -1);

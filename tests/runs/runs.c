@@ -223,14 +223,13 @@ static void run_collectd(struct run *run, const char *root, int nth, int err) {
 
 /* ---- any ---- */
 
-const struct run_kind run_kinds[] = {
+const struct run_kind run_kinds[5] = {
     {"ksm.plugin, files opened anew", run_netdata, 1, false, false},
     {"ksm.plugin, descriptors kept", run_netdata, 2, true, false},
     {"ksm.plugin, with a file capability", run_netdata, 1, true, true},
     {"collectd, files opened anew", run_collectd, 0, false, false},
     {"collectd, descriptors kept", run_collectd, 0, true, false},
 };
-const int run_kind_count = sizeof(run_kinds) / sizeof(run_kinds[0]);
 
 static void redirect(int fd) {
     int file = memfd_create("stream", MFD_CLOEXEC);

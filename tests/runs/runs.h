@@ -48,8 +48,7 @@ struct run_kind {
     bool sysfs;   /* files seem to be sysfs's: descriptors are kept, the stage stands still */
     bool secure;  /* only those are opened */
 };
-extern const struct run_kind run_kinds[];
-extern const int run_kind_count;
+extern const struct run_kind run_kinds[5];
 
 /* Once in a process, before its first run. */
 void run_prepare(const struct run_kind *kind);

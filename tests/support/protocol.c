@@ -195,7 +195,7 @@ static bool is_line(int i, const char *text, words word) {
     if (regexec(&compiled[i], text, MOST_WORDS, found, 0) != 0)
         return false;
     for (int j = 1; j < MOST_WORDS && found[j].rm_so >= 0; j++) {
-        int len = found[j].rm_eo - found[j].rm_so;
+        const int len = (int)(found[j].rm_eo - found[j].rm_so);
         if (snprintf(word[j], sizeof(word[j]), "%.*s", len, text + found[j].rm_so) >= PROTOCOL_WORD)
             return false;
     }

@@ -57,7 +57,7 @@ static const struct {
     TEXT_FAULT("", "empty"), TEXT_FAULT("12abc\n", "not what the kernel writes there"),
     TEXT_FAULT("9223372036854775808\n", "a number beyond 2^63-1"),
     CALL_FAULT(EACCES, 0, "Permission denied"), CALL_FAULT(ENOENT, 0, "not there any more"),
-    CALL_FAULT(0, EIO, "Input/output error"), CALL_FAULT(0, EISDIR, "Is a directory"),
+    CALL_FAULT(0, EPERM, "Operation not permitted"), CALL_FAULT(0, EISDIR, "Is a directory"),
     /* None that it knows. */
     TEXT_FAULT("-5\n", "not what the kernel writes there")};
 static const char well[] = "+ksm/pages_unshared|again";
