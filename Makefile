@@ -48,6 +48,8 @@ objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)/*.c))
 COLLECTD = $(call objects,collectd)
 NETDATA = $(call objects,netdata)
 EXPLAIN = $(call objects,common/explain)
+# ksm-explain alone links more than libc.
+EXPLAIN_LIBS = -lxxhash -lm
 # Of an archive each program takes what it needs.
 COMMON = $(BUILD)/libksm.a
 
@@ -59,9 +61,10 @@ $(BUILD)/ksm.so: $(COLLECTD) $(COMMON)
 
 $(BUILD)/ksm.plugin: $(NETDATA) $(COMMON)
 $(BUILD)/ksm-explain: $(EXPLAIN) $(COMMON)
+$(BUILD)/ksm-explain: private KSM_LIBS = $(EXPLAIN_LIBS)
 $(BUILD)/ksm.plugin $(BUILD)/ksm-explain:
 	$(call say,LD,$@)
-	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^
+	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^ $(KSM_LIBS)
 
 $(COMMON): $(call objects,common)
 	$(call say,AR,$@)

@@ -17,6 +17,7 @@ int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings) 
     reader->settings = settings;
     reader->vmstat_whole = reader->meminfo_whole = false;
     reader->knobs_due = INT64_MIN;
+    ksm_pace_init(&reader->pace);
     reader->sample.page_size = sysconf(_SC_PAGESIZE);
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         reader->sample.at[id] = (struct ksm_value){.status = -ENOENT};
@@ -161,6 +162,7 @@ int ksm_reader_tick(struct ksm_reader *reader, int64_t now) {
     s->at[KSM_ksmd_cpu].status = ksmd_cpu(&reader->ksmd, now, &s->at[KSM_ksmd_cpu].value);
     zero_of_uksm(reader);
     ksm_derive(s);
+    ksm_pace(&reader->pace, s, now);
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         if (ksm_figures[id].kind != KSM_KIND_INPUT && s->at[id].status == 0)
             return 0;

@@ -7,7 +7,7 @@
 # no service, and enables none at boot, that was not there before.
 set -eu
 
-run='gcc libc6-dev make collectd-core collectd-dev netdata-core netdata-web python3'
+run='gcc libc6-dev libxxhash-dev make collectd-core collectd-dev netdata-core netdata-web python3'
 check='check pkg-config clang clang-format clang-tidy cppcheck shellcheck
     python3-pytest python3-pytest-xdist python3-jsonschema pyflakes3 strace procps
     binutils iproute2 libcap2-bin libclang-rt-dev valgrind gcovr mandoc prometheus

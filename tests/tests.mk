@@ -29,7 +29,7 @@ $(BUILD)/tests/%: private KSM_CPPFLAGS += $(TEST_CPPFLAGS)
 $(foreach source,$(TOOL_SOURCES),$(eval $(BUILD)/tests/$(notdir $(source:.c=)): $(BUILD)/$(source:.c=.o)))
 $(TOOLS): $(SUPPORT) $(PARTS)
 	$(call say,LD,$@)
-	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^)
+	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(EXPLAIN_LIBS)
 
 # Calls that unit tests make fail: __wrap_CALL in tests/support/faults.c.
 WRAPPED = open openat opendir pread __pread_chk write poll __poll_chk close clock_gettime sysconf \
@@ -37,7 +37,7 @@ WRAPPED = open openat opendir pread __pread_chk write poll __poll_chk close cloc
 $(UNITS): private KSM_LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
 $(UNITS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(UNIT_SUPPORT) $(PARTS)
 	$(call say,LD,$@)
-	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(CHECK_LIBS)
+	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(EXPLAIN_LIBS) $(CHECK_LIBS)
 comma = ,
 
 # This one loads the ksm.so that ships, which finds its collectd in the program itself.
@@ -72,7 +72,7 @@ traffic: deps deps-check ## Measure what one host sends to a place in the middle
 
 .PHONY: tools run demo picture traffic
 
-check: deps deps-check ## Run the tests (under five minutes)
+check: deps deps-check ## Run the tests (under three minutes)
 	@$(BUILD_ALL) all tools units benches fuzzers
 	@tests/fuzz/fuzz.sh $(BUILD)/fuzz 2
 	@PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m "not long"

@@ -74,6 +74,13 @@ enum explain_id explain_verdict(const struct explain_facts *facts);
  * known; each is a ? in the text. What does not fit is cut off. */
 int explain_expand(const struct explain_facts *facts, const char *text, char *buf, size_t size);
 
+/* The same with words of another kind: writes the one of that name into buf and returns true, or
+ * returns false: it is not known. */
+typedef bool explain_word_fn(const void *data, const char *name, size_t len, char *buf,
+                             size_t size);
+int explain_fill(explain_word_fn *write, const void *data, const char *text, char *buf,
+                 size_t size);
+
 /* Prints the page: plain text in lines of 80 columns at most, no control characters. The names in
  * the table of consumers are clean as name.h has it. */
 void explain_page(const struct explain_facts *facts, FILE *file);

@@ -5,22 +5,17 @@
 #include <errno.h>
 
 #include "explain.h"
+#include "pace.h"
 
 /* Growth of a counter in so many ms, times scale, a second; absent if it did not only grow. */
 static struct ksm_value rate_of(const struct ksm_value *before, const struct ksm_value *now,
                                 int64_t scale, int64_t ms) {
     struct ksm_value rate = {.status = before->status != 0 ? before->status : now->status};
-    int64_t growth = 0;
 
-    if (rate.status != 0)
-        return rate;
-    if (now->value < before->value)
+    if (rate.status == 0 && now->value < before->value)
         rate.status = -ENODATA;
-    else if (ms <= 0 || __builtin_sub_overflow(now->value, before->value, &growth) ||
-             __builtin_mul_overflow(growth, scale, &growth))
-        rate.status = -ERANGE;
-    else
-        rate.value = growth / ms;
+    if (rate.status == 0)
+        rate.status = ksm_rate(before->value, now->value, scale, ms, &rate.value);
     return rate;
 }
 

@@ -6,7 +6,7 @@ BENCH = $(BUILD)/tests/bench/bench
 
 $(BENCH): $(BENCH).o $(PARTS)
 	$(call say,LD,$@)
-	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^
+	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^ $(EXPLAIN_LIBS)
 
 $(BUILD)/tests/bench/constant.so: $(BUILD)/tests/bench/constant.o
 	$(call say,LD,$@)

@@ -42,6 +42,8 @@ WARM_S = 5
 IDLE_TICKS = 25             # two looks at the consumers, and more
 IDLE_CROWD = 1000
 TRACED_S = 10
+ESTIMATED = 1 << 18         # pages, in pairs: each is read twice
+ESTIMATE_MIB, BLOCK = 2, 1 << 18    # for records, half of what they need; bytes of a bare reading
 INTERVAL_S, ROUND_INTERVALS = 10, 6         # ksm.plugin's defaults
 # Processes, one of how many merges, intervals that are measured, ids of targets.
 CROWDS = [(100, 10, 3, ()), (1000, 10, 3, ()), (10000, 10, ROUND_INTERVALS, ("consumers", "tick", "memory"))]
@@ -53,7 +55,7 @@ NEWCOMERS, FORKS = 100, 500
 TARGETS = {"floor": (1.15, 1.05), "instructions": (60000, 30000), "netdata": (0.8, 0.65),
            "node_exporter": (0.75, 0.25), "collectd": (1.15,), "memory_idle": (2.5,), "memory": (8, 4),
            "consumers": (0.5, 0.2), "consumers_100k": (1.2,), "newcomer": (2,), "churn": (0.5,), "tick": (20,),
-           "idle": (0,), "start": (20,)}
+           "idle": (0,), "start": (20,), "estimate_cpu": (0.8,), "estimate_memory": (8,)}
 
 
 class Table:
@@ -443,6 +445,51 @@ def measure_newcomers(build, table, settings, directory):
     table.add(section, f"{FORKS} forks a second: ksm.plugin, of one core", f"{percent:.3f} %", "churn", percent)
 
 
+# The estimate.
+
+def bare_us(pid):
+    """Return the µs of CPU that the kernel takes to copy a page of the largest mapping of PID."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    start, end = max((tuple(int(part, 16) for part in line.split()[0].split("-")) for line in lines),
+                     key=lambda mapping: mapping[1] - mapping[0])
+    buf = bytearray(BLOCK)
+    fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY)
+    spent_s = time.process_time()
+    for address in range(start, end, BLOCK):
+        os.preadv(fd, [buf], address)
+    spent_s = time.process_time() - spent_s
+    os.close(fd)
+    return spent_s * 1e6 * os.sysconf("SC_PAGESIZE") / (end - start)
+
+
+def estimate_once(build, pid, *options):
+    """Run one; return its µs of CPU for a page read, if all are read twice, and its peak resident memory in MB."""
+    argv = [build / "ksm-explain", "--estimate", "--cpu=100", *options, str(pid)]
+    peak = 0
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as running:
+        while os.waitid(os.P_PID, running.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            status = Path(f"/proc/{running.pid}/status").read_text()
+            peak = max([peak, *map(int, re.findall(r"^VmHWM:\s+(\d+)", status, re.MULTILINE))])
+            time.sleep(0.02)
+        used = os.wait4(running.pid, 0)[2]
+    return (used.ru_utime + used.ru_stime) * 1e6 / (2 * ESTIMATED), peak * 1024 / 1e6
+
+
+def measure_estimate(build, table, rounds):
+    """What ksm-explain --estimate costs beyond the kernel's copying, and the memory that it takes."""
+    section = "ksm-explain --estimate"
+    with Workload(build / "tests/workload", "pairs", ESTIMATED) as target:
+        bare, whole, peak = zip(*((bare_us(target.pid), estimate_once(build, target.pid)[0],
+                                   estimate_once(build, target.pid, f"--memory={ESTIMATE_MIB}")[1])
+                                  for _ in range(rounds)))
+    beyond = [all_of_it - copying for copying, all_of_it in zip(bare, whole)]
+    table.add(section, "CPU, a page read", spread(whole, " µs"))
+    table.add(section, "  the kernel's copying alone (/proc/PID/mem)", spread(bare, " µs"))
+    table.add(section, "  beyond that", spread(beyond, " µs"), "estimate_cpu", statistics.median(beyond))
+    table.add(section, f"peak resident memory, --memory={ESTIMATE_MIB}", f"{max(peak):.2f} MB", "estimate_memory",
+              max(peak))
+
+
 def put_into(readme, text):
     """Put TEXT between the markers of the file README."""
     new, count = re.subn("(<!-- cost -->\n).*?(<!-- /cost -->)", lambda found: found[1] + text + found[2],
@@ -467,6 +514,7 @@ def main():
         work = Path(directory)
         measure_sample(build, table, options.rounds)
         measure_start(build, table)
+        measure_estimate(build, table, options.rounds)
         measure_idle(build, table, settings, work)
         settings.set_all(FAST)
         with Workload(build / "tests/workload", "pairs", 4096):

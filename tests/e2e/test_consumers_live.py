@@ -338,13 +338,6 @@ def test_real_is_what_is_resident_less_the_share(equal, build, page_size):
         {consumer: anonymous[consumer] + mapped[consumer] for consumer in mapped}
 
 
-def test_nothing_is_lost(equal, ksm, build, page_size):
-    sample, _ = sampled(build / "ksm.plugin")
-    assert sample.saved == host_saved(ksm, page_size)
-    assert sum(saved for saved, _real in sample.consumers.values()) == sum(sample.kinds.values())
-    assert sample.unattributed < len(EQUAL) * page_size, "what is lost by rounding down"
-
-
 def test_the_tool_that_shows_them_beside_rss_less_pss(equal, ksm, build, page_size):
     printed = subprocess.run([build / "tests/who"], capture_output=True, text=True, check=True).stdout
     words = [line.split() for line in printed.splitlines()]

@@ -17,7 +17,6 @@ import pytest
 import fixtures
 from consumers import KINDS, MIB
 from hosts import NETDATA_SYSTEM_INFO, Netdata, plugins_of
-from live import Workload
 from protocol import Agent
 from sampling import Plugin
 from test_consumers import population
@@ -28,8 +27,8 @@ END_S = 3               # the agent kills what has not left by then
 LATE_S = 0.15           # a tick on a busy machine
 SCHEMA = json.loads(Path(__file__).with_name("function.schema.json").read_text())
 TABLE = "ksm:consumers"
-COLUMNS = ["Id", "Kind", "Name", "Processes", "Saved", "Real", "RSS", "Merging", "Zero", "Metadata"]
-RMAP_ITEM = 64          # bytes that the kernel keeps for a page
+COLUMNS = ["Id", "Kind", "Name", "Processes", "Saved", "Real", "RSS", "Merging", "Zero", "Metadata",
+           "MergeRate"]
 ONE_S = "--consumers-interval=1"
 
 
@@ -55,7 +54,7 @@ def check_table(answer):
         assert set(chart["columns"]) <= set(columns)
     for chart, column in answer["default_charts"]:
         assert chart in answer["charts"] and column in answer["group_by"]
-    for name in COLUMNS[4:]:
+    for name in COLUMNS[4:-1]:
         values = [row[columns[name]["index"]] or 0 for row in answer["data"] if row[1] != "other"]
         assert columns[name]["max"] == max(values, default=0)
 
@@ -89,7 +88,7 @@ def ask(plugin, function=TABLE, line='FUNCTION {} 10 "{}" "0x13" "source"\n', se
     send(plugin, line.format(transaction, function).encode())
     status, kind, expires, text = answer_to(plugin, transaction, seconds)
     assert kind == "application/json" and json.loads(text)["status"] == status
-    assert (expires > time.time() - 1) == (status == 200)
+    assert (-1 < expires - time.time() < 100) == (status == 200)
     return status, text
 
 
@@ -127,8 +126,7 @@ def functions(build, tree, *options):
 
 
 @pytest.mark.parametrize("options, access", [
-    ([], "0x13"), (["--function-access=members"], "0x13"), (["--function-access=any"], "0x8"),
-    (["--function-access", "any"], "0x8"), (["--function-access=all"], "0x13"),
+    ([], "0x13"), (["--function-access=any"], "0x8"), (["--function-access=all"], "0x13"),
 ])
 def test_it_is_offered_once_with_its_access(options, access, build, make_tree):
     offered = functions(build, make_tree("consumers"), *options)
@@ -142,19 +140,6 @@ def test_it_is_not_offered_where_there_is_none(build, make_tree, tmp_path):
 
 
 # What is answered.
-
-def test_the_table_of_the_fixture(fixture, page_size):
-    """The same shares that the unit tests have, worked out by hand there; here in MiB."""
-    found = rows(table_of(fixture))
-    assert {kind for kind, _name in found} == {*KINDS, "unattributed"}
-    assert found["vm", "web-01"] == {
-        "Processes": 1, "Saved": 1200 * page_size, "Real": (20000 - 900) * page_size, "RSS": 20000 * page_size,
-        "Merging": 1200 * page_size, "Zero": 300 * page_size, "Metadata": 5000 * RMAP_ITEM}
-    assert found["service", "nginx"]["Processes"] == 2
-    assert found["service", "getty@tty1"]["Saved"] == 0 and found["service", "getty@tty1"]["Metadata"] == 640
-    assert found["program", "firefox"]["RSS"] is None and found["program", "firefox"]["Real"] is None
-    assert sum(row["Saved"] for row in found.values()) == 3500 * page_size
-
 
 def check_against_charts(plugin):
     """Check that the table of PLUGIN is what its charts have, to the byte."""
@@ -170,6 +155,7 @@ def check_against_charts(plugin):
 
 
 def test_the_table_is_what_the_charts_show(fixture):
+    """The shares themselves are worked out by hand in the unit tests."""
     found, sample = check_against_charts(fixture)
     assert len(found) == len(sample.consumers)
 
@@ -207,9 +193,10 @@ OLD = 'FUNCTION {} 10 "{}"\n'
     (TABLE, PAYLOAD, "table", 200),
     (f"{TABLE} info after:-600", 'FUNCTION {} 10 "{}" "0xffff" "method=api,ip=127.0.0.1"\n', "info", 200),
     ("ksm:unknown", OLD, "error", 404),
+    ("", OLD, "error", 400),
     (TABLE, 'FUNCTION {} 10 "{}\n', "error", 400),
     (TABLE + " x" * 3000, OLD, "error", 400),
-], ids=["1.37", "payload", "info of 2.x", "unknown", "open quotation mark", "too long"])
+], ids=["1.37", "payload", "info of 2.x", "unknown", "none", "open quotation mark", "too long"])
 def test_requests(function, line, what, status, fixture):
     got, text = ask(fixture, function, line)
     assert got == status
@@ -304,6 +291,7 @@ def test_an_agent_that_writes_before_it_reads(build, crowd):
             if writer.is_alive():
                 plugin.process.kill()
                 pytest.fail("both wait for each other")
+        plugin.samples(2)               # it has dropped what it was asked, until nothing comes for a second
         table_of(plugin)
 
 
@@ -318,20 +306,6 @@ def test_the_agent_stops_reading_for_a_while(build, crowd):
         for number in range(5):
             check("table", answer_to(plugin, str(number))[3])
         plugin.samples(1)
-
-
-# The live kernel.
-
-def test_the_table_on_the_live_kernel(ksm, build):
-    with Workload(build / "tests/workload", "pairs", 1000) as workload:
-        ksm.merge_all()
-        with Plugin(build / "ksm.plugin", ONE_S) as plugin:
-            plugin.samples(2)
-            found, _sample = check_against_charts(plugin)
-        stat = Path(f"/proc/{workload.process.pid}/ksm_stat").read_text().split()
-    assert found
-    items = int(stat[stat.index("ksm_rmap_items") + 1])
-    assert any(row["Metadata"] is not None and row["Metadata"] >= items * RMAP_ITEM for row in found.values())
 
 
 # A real agent.

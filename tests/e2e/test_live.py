@@ -4,7 +4,6 @@
 As root, on a kernel with KSM where nothing is merged now.  Settings are put back (tests/support/live.py).
 """
 
-import mmap
 import os
 import signal
 import subprocess
@@ -16,7 +15,7 @@ import pytest
 
 import fixtures
 from conftest import quiet_ksm
-from live import FAST, KSM, RUNNING, SCANS, STOPPED, UNMERGED, KsmSettings, Locked, Workload, why_not
+from live import FAST, KSM, RUNNING, SCANS, UNMERGED, KsmSettings, Locked, Workload, why_not
 from protocol import Agent
 
 pytestmark = pytest.mark.live
@@ -141,16 +140,6 @@ def test_saved_is_what_the_charge_falls_by(pattern, zero_pages, kept, saved, ksm
     assert fall == saved
 
 
-def test_what_is_merged_stays_visible_when_ksm_is_stopped(ksm, start, build, page_size):
-    with start("pairs", 1024):
-        ksm.merge_all()
-        assert ksm.number("run") == STOPPED
-        figures = by_plugin(build)
-    assert (figures["stopped"], figures["running"], figures["unmerged"]) == (1, 0, 0)
-    assert (figures["shared"], figures["sharing"], figures["saved"]) == (512, 512, 512 * page_size)
-    assert figures["sharing_ratio"] == 2000
-
-
 def test_unmerging_sets_full_scans_to_0_and_nothing_is_saved(ksm, start, build):
     with start("pairs", 1024):
         ksm.merge_all()
@@ -165,29 +154,6 @@ def test_unmerging_sets_full_scans_to_0_and_nothing_is_saved(ksm, start, build):
         assert unmerged[name] >= merged[name], f"{name} was reset too"
     if "cow" in merged:
         assert unmerged["cow"] - merged["cow"] >= 1024, "unmerging copies every page"
-
-
-def test_smart_scan_skips_pages_that_change_too(ksm, build, page_size):
-    """What is skipped was found without an equal several times: whether it changed does not matter."""
-    if not ksm.has("pages_skipped"):
-        pytest.skip("this kernel has no smart_scan (6.7)")
-    size = 1000 * page_size
-    ksm.set_all({"smart_scan": 1, "sleep_millisecs": 2, "pages_to_scan": 1500})
-    before = fixtures.valid_figures(build)
-    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
-        memory.madvise(mmap.MADV_MERGEABLE)
-        ksm.set("run", RUNNING)
-        ended = time.monotonic() + 2
-        while time.monotonic() < ended:
-            memory[:] = os.urandom(size)
-        after = fixtures.valid_figures(build)
-    assert after["skipped"] - before["skipped"] > 10 * 1000
-
-
-def test_a_setting_that_changes_is_seen_by_a_new_reader(ksm, build):
-    for value in (7, 1234):
-        ksm.set("pages_to_scan", value)
-        assert fixtures.valid_figures(build)["pages_to_scan"] == by_plugin(build)["pages_to_scan"] == value
 
 
 # The tools that these tests stand on.

@@ -210,10 +210,7 @@ def check_log(host, pids, times):
         return sorted(map(len, named(host, pids).values()), reverse=True)
     aside = min(len(pids), MOST)
     wanted = [times] * aside + [0] * (len(pids) - aside)
-    deadline = time.monotonic() + TOLD_S
-    while told() != wanted and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert told() == wanted, "\n".join(host.complaints())
+    until(lambda: told() == wanted, TOLD_S, wanted, lambda text: AssertionError("\n".join([text, *host.complaints()])))
 
 
 # Ticks, and the end.  Here figures of a fixture tell of merged pages, and the processes are those of this machine.

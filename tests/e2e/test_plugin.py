@@ -72,7 +72,6 @@ def test_the_agent_may_set_the_least_update_every(build, make_tree):
 
 @pytest.mark.parametrize("closed, status", [("<&-", 0), (">&-", 1)])
 def test_ends_when_a_descriptor_is_closed(closed, status, build, make_tree):
-    """Nor does another file that it opens take the place of that."""
     done = fixtures.run_once("sh", "-c", f'exec "$0" "$@" {closed}', build / "ksm.plugin", "--root", make_tree("article"),
                              *fixtures.ARGUMENTS)
     assert (done.returncode, len(Agent(done.stdout).ticks)) == (status, 1 - status)
@@ -114,14 +113,16 @@ def test_says_why_and_disables_itself_without_ksm(build, make_tree):
 def test_one_file_that_may_not_be_read_costs_one_figure(copy_of, public_path, build):
     tree = fixtures.make_tree(build, "6.18", public_path / "tree")
     whole = Agent(run(build, tree).stdout).ticks[0]
-    (tree / "sys/kernel/mm/ksm/pages_scanned").chmod(0)
+    (tree / "sys/kernel/mm/ksm/pages_skipped").chmod(0)
     with Plugin(copy_of("ksm.plugin"), "--root", tree, *fixtures.ARGUMENTS, user="nobody") as running:
         running.wait_chunks(2, 3)
         running.end_input()
-    del whole["ksm.scan", "scanned"]
-    assert running.agent.host.ticks == [whole] * len(running.ticks)
+    del whole["ksm.scan", "skipped"]
+    first, *others = running.agent.host.ticks
+    assert first == whole and others
+    assert others == [{**whole, ("ksm.merge_rate", "merge_rate"): 0}] * len(others)
     [error] = running.errors.splitlines()
-    for part in ("pages_scanned", os.strerror(errno.EACCES), "scanned is absent"):
+    for part in ("pages_skipped", os.strerror(errno.EACCES), "skipped is absent"):
         assert part in error
 
 
@@ -227,7 +228,8 @@ def test_a_tick_is_one_read_a_file_one_write_one_wait(ticks, build, tmp_path):
 # Whose memory it is.
 
 CLONE_NEWNS, MS_BIND, MS_PRIVATE = 0x20000, 0x1000, 0x44000         # the last with MS_REC
-OF_MEMINFO = {("ksm.effectiveness", "ram"), ("ksm.effectiveness", "net"), ("ksm.exposure", "exposure")}
+OF_MEMINFO = {("ksm.effectiveness", "ram"), ("ksm.effectiveness", "net"), ("ksm.exposure", "exposure"),
+              ("ksm.thp", "anon_huge")}
 
 
 def mount(*arguments):
@@ -254,7 +256,8 @@ def test_a_meminfo_that_is_not_the_kernels_is_absent(served, build, tmp_path):
     if os.geteuid() != 0 or not LIVE_KSM.exists() or (served and not os.path.exists("/dev/fuse")):
         pytest.skip("takes root, KSM in this kernel and /dev/fuse")
     meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal: 4194304 kB\nMemAvailable: 2097152 kB\nSwapFree: 0 kB\n")
+    meminfo.write_text("MemTotal: 4194304 kB\nMemAvailable: 2097152 kB\nSwapFree: 0 kB\n"
+                       "AnonHugePages: 2048 kB\n")
     fuse = os.open("/dev/fuse", os.O_RDWR) if served else 0
     try:
         with Plugin(build / "ksm.plugin", *fixtures.ARGUMENTS,
@@ -268,4 +271,4 @@ def test_a_meminfo_that_is_not_the_kernels_is_absent(served, build, tmp_path):
     shown = set(running.agent.host.ticks[0])
     assert ("ksm.memory", "shared") in shown and not OF_MEMINFO & shown
     lines = running.errors.splitlines()
-    assert len(lines) == 3 and all("/proc/meminfo, " in line and "not the kernel's own" in line for line in lines)
+    assert len(lines) == 4 and all("/proc/meminfo, " in line and "not the kernel's own" in line for line in lines)

@@ -4,9 +4,7 @@
 #include "runs/runs.h"
 
 #include <err.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -65,6 +63,18 @@ bool run_is_consumers(const char *key) {
 
 bool run_is_ksmd(const char *key) {
     return strstr(key, "ksmd_cpu");
+}
+
+bool run_is_paced(const char *key) {
+    static const char *const names[] = {
+#define PACED(name, formula, kind, unit, group, since, help) #name,
+#include "figures.def"
+    };
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strstr(key, names[i]))
+            return true;
+    return false;
 }
 
 /* ---- Netdata ---- */
@@ -213,14 +223,13 @@ static void run_collectd(struct run *run, const char *root, int nth, int err) {
 
 /* ---- any ---- */
 
-const struct run_kind run_kinds[] = {
+const struct run_kind run_kinds[5] = {
     {"ksm.plugin, files opened anew", run_netdata, 1, false, false},
     {"ksm.plugin, descriptors kept", run_netdata, 2, true, false},
     {"ksm.plugin, with a file capability", run_netdata, 1, true, true},
     {"collectd, files opened anew", run_collectd, 0, false, false},
     {"collectd, descriptors kept", run_collectd, 0, true, false},
 };
-const int run_kind_count = sizeof(run_kinds) / sizeof(run_kinds[0]);
 
 static void redirect(int fd) {
     int file = memfd_create("stream", MFD_CLOEXEC);

@@ -48,8 +48,7 @@ struct run_kind {
     bool sysfs;   /* files seem to be sysfs's: descriptors are kept, the stage stands still */
     bool secure;  /* only those are opened */
 };
-extern const struct run_kind run_kinds[];
-extern const int run_kind_count;
+extern const struct run_kind run_kinds[5];
 
 /* Once in a process, before its first run. */
 void run_prepare(const struct run_kind *kind);
@@ -57,9 +56,10 @@ void run_prepare(const struct run_kind *kind);
 /* One run, in which the nth call fails with err (0: none). */
 void run_once(const struct run_kind *kind, struct run *run, int without, int nth, int err);
 
-/* Whether a value is a consumer's, and whether it is ksmd's. */
+/* Whether a value is a consumer's, whether it is ksmd's, and whether several readings make it. */
 bool run_is_consumers(const char *key);
 bool run_is_ksmd(const char *key);
+bool run_is_paced(const char *key);
 
 const struct run_value *run_find(const struct run_tick *tick, const char *key);
 

@@ -2,13 +2,10 @@
 #include "runs/stage.h"
 
 #include <err.h>
-#include <errno.h>
 #include <ftw.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -122,11 +119,11 @@ void stage_turn(int state) {
 }
 
 void stage_make(const char *dir) {
-    const char *state_dir = NULL;
+    char state_dir[PATH_MAX];
 
     snprintf(top, sizeof(top), "%s", dir);
     for (int state = STAGE_STATES - 1; state >= 0; state--) {
-        state_dir = strdup(tree_path(top, "state-%d", state));
+        strcpy(state_dir, tree_path(top, "state-%d", state));
         make_state(state_dir, state);
     }
     make_root(state_dir, 0);

@@ -23,7 +23,7 @@ SOAK_SAMPLES ?= 1000000
 SOAK_OBJECTS = $(addprefix $(BUILD)/tests/,soak/soak.o soak/weather.o runs/plugins.o support/faults.o support/crowd.o \
 	support/host.o support/tree.o support/collectd_stub.o)
 
-$(BUILD)/tests/soak/soak: $(SOAK_OBJECTS) $(WHOLE_PLUGINS) $(PARTS)
+$(BUILD)/tests/soak/soak: $(SOAK_OBJECTS) $(WHOLE_PLUGINS) $(NETDATA_PARTS) $(COMMON)
 	$(call say,LD,$@)
 	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(WRAPPED) sandbox_enter) \
 		-o $@ $^

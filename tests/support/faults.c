@@ -36,7 +36,7 @@ enum { MOST_PLANS = 8, MOST_BLOCKS = 16 };
 
 static struct plan {
     enum faults_call call;
-    const char *suffix;
+    char suffix[64];
     int nth;
     int err;
     int seen;
@@ -49,7 +49,7 @@ static bool stopped;
 static int64_t clocks[2]; /* CLOCK_REALTIME is 0, CLOCK_MONOTONIC 1 */
 static int polls;
 static void (*on_wait)(void);
-static const char *blocks[MOST_BLOCKS]; /* suffixes of files */
+static char blocks[MOST_BLOCKS][64]; /* suffixes of files */
 static size_t block_count;
 static int blocked;
 static int bad_closes;
@@ -70,7 +70,8 @@ void faults_fail(enum faults_call call, const char *suffix, int nth, int err) {
     pthread_mutex_lock(&lock);
     if (planned == MOST_PLANS)
         errx(2, "too many faults planned");
-    plans[planned++] = (struct plan){call, suffix, nth, err, 0};
+    plans[planned] = (struct plan){call, "", nth, err, 0};
+    snprintf(plans[planned++].suffix, sizeof(plans[0].suffix), "%s", suffix ? suffix : "");
     pthread_mutex_unlock(&lock);
 }
 
@@ -166,7 +167,7 @@ void faults_block(const char *suffix) {
     pthread_mutex_lock(&lock);
     if (block_count == MOST_BLOCKS)
         errx(2, "too many files blocked");
-    blocks[block_count++] = suffix;
+    snprintf(blocks[block_count++], sizeof(blocks[0]), "%s", suffix);
     pthread_mutex_unlock(&lock);
 }
 
@@ -176,7 +177,7 @@ void faults_release(const char *suffix) {
     pthread_mutex_lock(&lock);
     for (size_t i = 0; i < block_count; i++)
         if (suffix && strcmp(blocks[i], suffix) != 0)
-            blocks[kept++] = blocks[i];
+            memmove(blocks[kept++], blocks[i], sizeof(blocks[0]));
     block_count = kept;
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
@@ -226,7 +227,7 @@ static int planned_for(enum faults_call call, const char *path) {
     counts[call]++;
     for (size_t i = 0; i < planned; i++) {
         struct plan *plan = &plans[i];
-        if (plan->call != call || (plan->suffix && !ends_in(path, plan->suffix)))
+        if (plan->call != call || !ends_in(path, plan->suffix))
             continue;
         plan->seen++;
         if (plan->nth == 0 || plan->nth == plan->seen)
@@ -285,7 +286,8 @@ int faults_next_of(enum faults_call call, int fd) {
     return error;
 }
 
-size_t faults_cut(int how, const char *buf, size_t size) {
+/* How much of size bytes a call does that is cut short. */
+static size_t cut_short(int how, const char *buf, size_t size) {
     const char *newline = how == FAULTS_ONE_LINE && size > 0 ? memchr(buf, '\n', size) : NULL;
 
     if (size < 2)
@@ -354,7 +356,7 @@ ssize_t __wrap_pread(int fd, void *buf, size_t size, off_t offset) {
 
     if (error <= 0) {
         ssize_t n = __real_pread(fd, buf, cut(size), offset);
-        return error == 0 || n <= 0 ? n : (ssize_t)faults_cut(error, buf, (size_t)n);
+        return error == 0 || n <= 0 ? n : (ssize_t)cut_short(error, buf, (size_t)n);
     }
     errno = error;
     return -1;
@@ -364,7 +366,7 @@ ssize_t __wrap_write(int fd, const void *buf, size_t size) {
     int error = faults_next_of(FAULTS_WRITE, fd);
 
     if (error < 0)
-        size = faults_cut(error, buf, size);
+        size = cut_short(error, buf, size);
     if (error <= 0)
         return __real_write(fd, buf, cut(size));
     errno = error;

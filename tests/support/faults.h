@@ -100,10 +100,9 @@ const char *faults_path(void);
     type __wrap_##call(__VA_ARGS__)
 
 /* For wrappers. Counts a call on a file and gives what is planned for it: 0, an error, or one of
- * the above; and how much of size bytes a call does that is cut short. */
+ * the above. */
 int faults_next(enum faults_call call, const char *path);
 int faults_next_of(enum faults_call call, int fd);
-size_t faults_cut(int how, const char *buf, size_t size);
 
 /* All plans are forgotten, counting begins anew. */
 void faults_clear(void);

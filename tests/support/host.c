@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "host.h"
 
+#include <err.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "derive.h"
+#include "pace.h"
 #include "parse.h"
 #include "tree.h"
 
@@ -43,15 +45,39 @@ static const char *text_of(size_t id, int64_t value) {
     return text;
 }
 
-const char *host_text(size_t id) {
-    return text_of(id, host_value(id));
-}
-
 void host_sample(struct ksm_sample *sample) {
+    struct ksm_pace pace;
+
     sample->page_size = sysconf(_SC_PAGESIZE);
     for (size_t id = 0; id < KSM_FIGURES; id++)
         sample->at[id] = (struct ksm_value){host_value(id), host_has(id) ? 0 : -ENOENT};
     ksm_derive(sample);
+    ksm_pace_init(&pace);
+    ksm_pace(&pace, sample, 0);
+}
+
+static int error_of(const char *name) {
+    for (int error = 1; error < 200; error++) /* not every number is one */
+        if (strerrorname_np(error) && strcmp(strerrorname_np(error), name) == 0)
+            return -error;
+    errx(2, "%s: no such error", name);
+}
+
+size_t host_word(char *word, struct ksm_value *value) {
+    enum { KILOBYTES = 1024, BYTES = 1024 * 1024, PAGES = 256 };
+    char *to = word + strcspn(word, "=!"), *end = NULL;
+    const bool is_error = *to == '!';
+    size_t id = 0;
+
+    *to++ = '\0';
+    while (id < KSM_FIGURES && strcmp(ksm_figures[id].name, word) != 0)
+        id++;
+    *value = (struct ksm_value){strtoll(to, &end, 10), is_error ? error_of(to) : 0};
+    if (*end == 'M' && id < KSM_FIGURES)
+        value->value *= ksm_figures[id].source == KSM_SOURCE_MEMINFO ? KILOBYTES
+                        : ksm_figures[id].unit == KSM_UNIT_PAGES     ? PAGES
+                                                                     : BYTES;
+    return id;
 }
 
 const char *host_path(size_t id) {
@@ -89,7 +115,7 @@ static void write_fields(const char *dir, size_t of, const char *text, size_t le
         if (ksm_figures[id].source != ksm_figures[of].source || !host_has(id) || (itself && !text))
             continue;
         used += (size_t)snprintf(file + used, sizeof(file) - used, "%s ", ksm_figures[id].key);
-        const char *value = itself ? text : host_text(id);
+        const char *value = itself ? text : text_of(id, host_value(id));
         size_t value_len = itself ? len : strlen(value);
         memcpy(file + used, value, value_len);
         used += value_len;
@@ -104,7 +130,7 @@ void host_write(const char *dir, size_t id, const char *text, size_t len) {
 
     remove(tree_path(dir, "%s", host_path(id))); /* whatever stands there */
     if (!text) {
-        len = (size_t)snprintf(own, sizeof(own), "%s", host_text(id));
+        len = (size_t)snprintf(own, sizeof(own), "%s", text_of(id, host_value(id)));
         text = own;
     }
     if (has_fields(id))

@@ -7,12 +7,12 @@
 #include <ftw.h>
 #include <grp.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,35 +23,16 @@ enum { TIMEOUT_SECONDS = 30 };
 
 static char *top; /* the directory of this program's run */
 
-TCase *suite_case(Suite *suite, const char *name) {
-    TCase *tcase = tcase_create(name);
-
-    tcase_set_timeout(tcase, TIMEOUT_SECONDS);
-    suite_add_tcase(suite, tcase);
-    return tcase;
-}
-
 /* Files are made by the ten thousand: in memory, where that can be had. */
 static void choose_tmp(void) {
     if (access("/dev/shm", W_OK | X_OK) == 0)
         setenv("TMPDIR", "/dev/shm", 0);
 }
 
-int suite_run(Suite *suite) {
-    SRunner *runner = srunner_create(suite);
+static uint64_t seed_of_run(void) {
+    const char *given = getenv("KSM_TEST_SEED");
 
-    choose_tmp();
-    top = tree_temp();
-    if (chmod(top, 0755) != 0)
-        err(2, "%s", top);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    if (failed > 0)
-        printf("KSM_TEST_SEED=%" PRIu64 "\n", suite_seed());
-    srunner_free(runner);
-    tree_remove(top);
-    free(top);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return given ? strtoull(given, NULL, 10) : 20131;
 }
 
 static struct {
@@ -67,14 +48,28 @@ void suite_add(const TTest *test, int times) {
     tests[count++].times = times;
 }
 
-__attribute__((weak)) int main(void) {
+int main(void) {
     Suite *suite = suite_create(program_invocation_short_name);
-    TCase *tcase = suite_case(suite, "all");
+    TCase *tcase = tcase_create("all");
+    SRunner *runner = srunner_create(suite);
 
+    choose_tmp();
+    top = tree_temp();
+    if (chmod(top, 0755) != 0)
+        err(2, "%s", top);
+    suite_add_tcase(suite, tcase);
+    tcase_set_timeout(tcase, &suite_timeout ? suite_timeout : TIMEOUT_SECONDS);
     tcase_add_checked_fixture(tcase, before_each, after_each);
     for (int i = 0; i < count; i++)
         tcase_add_loop_test(tcase, tests[i].test, 0, tests[i].times);
-    return suite_run(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    if (failed > 0)
+        printf("KSM_TEST_SEED=%" PRIu64 "\n", seed_of_run());
+    srunner_free(runner);
+    tree_remove(top);
+    free(top);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 static char *of_test;
@@ -89,7 +84,7 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     return 0;
 }
 
-/* What a test cannot remove because it gave up its rights is left to suite_run(). */
+/* What a test cannot remove because it gave up its rights is left to main(). */
 static void remove_dir(void) {
     for (int round = 0; round < 2; round++)
         nftw(of_test, remove_one, 16, FTW_DEPTH | FTW_PHYS);
@@ -210,6 +205,8 @@ pid_t suite_child(void) {
 
     if (child < 0)
         err(2, "fork");
+    if (child == 0)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
     while (child == 0)
         pause();
     return child;
@@ -230,18 +227,12 @@ const char *suite_guarded(const char *text, size_t len) {
     return memcpy(map + size - len, text, len);
 }
 
-uint64_t suite_seed(void) {
-    const char *seed = getenv("KSM_TEST_SEED");
-
-    return seed ? strtoull(seed, NULL, 10) : 20131;
-}
-
 /* splitmix64: small, and every seed is a good one. */
 uint64_t suite_random(void) {
     static uint64_t state;
 
     if (state == 0)
-        state = suite_seed();
+        state = seed_of_run();
     state += 0x9e3779b97f4a7c15U;
     uint64_t z = state;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;

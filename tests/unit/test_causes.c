@@ -129,7 +129,15 @@ static const struct {
      .with = {{&facts.rate.value, 0}, {&facts.ksmd.value, 90000}, {&HOST(full_scans).value, 0}}},
     /* Counted, or seen. */
     {"changing", .with = {{&one.changed, 60}}},
-    {"unclear", .with = {{&one.changed, 30}}},
+    {"changing", .with = {{&one.changed, 51}}},
+    {"unclear", .with = {{&one.changed, 50}}},
+    {"unclear", .with = {{&one.changed, 10}}},
+    {"nothing", .with = {{&one.changed, 9}}},
+    {"unclear", /* the merged ones are none of these */
+     .with = {{&one.changed, -1},
+              {&one.merging, 2500},
+              {&HOST(unshared).value, 12000},
+              {&HOST(smart_scan).value, 0}}},
     {"unclear", .with = {{&one.changed, -1}}},
     {"nothing", .with = {{&one.changed, -1}, {&HOST(volatile).value, 12000}}},
     {"unclear", .with = {{&one.changed, -1}, {&HOST(unshared).value, 12000}}},
@@ -169,6 +177,9 @@ TEST(who_waits_or_is_hidden) {
     one.mergeable = one.opted_in = -1;
     one.rmap_items = 0;
     ck_assert_str_eq(cause(), "denied");
+    one.opted_in = 1;
+    one.merging = -1;
+    ck_assert_str_eq(cause(), "denied");
     one.waits = true;
     ck_assert_str_eq(cause(), "waits");
 }
@@ -180,6 +191,64 @@ TEST(every_cause_has_a_case) {
         for (int i = 0; i < ROWS(rows); i++)
             found += strcmp(rows[i].want, name) == 0;
         ck_assert_msg(found > 0, "%s: no row wants it", name);
+    }
+}
+
+TEST(pass) {
+    static const struct {
+        struct ksm_value *lost[2];
+        int64_t ms;
+    } passes[] = {
+        {.ms = 12000}, /* 48000 pages at 4000 a second */
+        {.lost = {&facts.passed}, .ms = 24000},
+        {.lost = {&facts.rate}, .ms = 9600}, /* 100 every 20 ms */
+        {.lost = {&facts.rate, &HOST(sleep_millisecs)}, .ms = -1},
+        {.lost = {&facts.rate, &HOST(pages_to_scan)}, .ms = -1},
+        {.lost = {&HOST(volatile)}, .ms = -1},
+    };
+
+    HOST(shared).value = 1000;
+    HOST(sharing).value = 2000;
+    one.rmap_items -= 5000; /* not met yet */
+    processes.list[0] = processes.list[1] = one;
+    processes.list[1].rmap_items = -1;
+    processes.count = 2;
+    for (int i = 0; i < ROWS(passes); i++) {
+        for (int k = 0; k < 2 && passes[i].lost[k]; k++)
+            passes[i].lost[k]->status = -ENOENT;
+        ck_assert_msg(explain_pass_ms(&facts) == passes[i].ms, "row %d: got %d", i,
+                      (int)explain_pass_ms(&facts));
+        for (int k = 0; k < 2 && passes[i].lost[k]; k++)
+            passes[i].lost[k]->status = 0;
+    }
+    HOST(shared).value = INT64_MAX / 1000;
+    ck_assert_int_eq(explain_pass_ms(&facts), -1);
+    HOST(shared).value = 0;
+    facts.rate.value = 0; /* stands still at this moment */
+    ck_assert_int_eq(explain_pass_ms(&facts), 9400);
+    HOST(sleep_millisecs).value = 0;
+    ck_assert_int_eq(explain_pass_ms(&facts), -1);
+}
+
+TEST(words) {
+    static const struct {
+        const char *text;
+        enum ksm_id id;
+        int64_t is;
+        const char *want;
+    } texts[] = {
+        {"[apart{numa}]", KSM_merge_across_nodes, 0, "apart"},
+        {"[apart{numa}]", KSM_merge_across_nodes, 1, ""},
+        {"[{shorter}]", KSM_sleep_millisecs, 20, ""},
+        {"[{shorter}]", KSM_sleep_millisecs, 21, "20"},
+        {"{pass}", KSM_unshared, 220000, "about 60 seconds"}, /* and 20000, at 4000 a second */
+    };
+    char buf[64];
+
+    for (int i = 0; i < ROWS(texts); i++) {
+        facts.now.at[texts[i].id] = (struct ksm_value){.value = texts[i].is};
+        explain_expand(&facts, texts[i].text, buf, sizeof(buf));
+        ck_assert_str_eq(buf, texts[i].want);
     }
 }
 

@@ -4,9 +4,6 @@
  */
 #include <dirent.h>
 #include <dlfcn.h>
-#include <errno.h>
-#include <inttypes.h>
-#include <limits.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -62,6 +59,12 @@ static void read_figures(void) {
     ck_assert_msg(status == 0, "read returned %d, want 0", status);
 }
 
+static void read_a_host(void) {
+    host_make(dir);
+    start();
+    read_figures();
+}
+
 static const struct stub_value *find(const char *instance) {
     for (int i = 0; i < stub.value_count; i++)
         if (strcmp(stub.values[i].type_instance, instance) == 0)
@@ -111,6 +114,8 @@ TEST(every_figure) {
             ck_assert_msg(!got, "%s is dispatched", figure->name);
             continue;
         }
+        if (sample.at[id].status != 0) /* several readings make it */
+            continue;
         sent++;
         ck_assert_msg(got, "%s is not dispatched", figure->name);
         ck_assert_msg(strcmp(got->type, type->type) == 0, "%s: got type %s, want %s", figure->name,
@@ -129,13 +134,14 @@ TEST(every_figure) {
     ck_assert_int_eq(stub.value_count, sent);
     cdtime_t first = stub.values[0].time;
     read_figures();
-    ck_assert_int_eq(stub.value_count, sent);
+    ck_assert_int_eq(stub.value_count, sent + (find("merge_rate") != NULL));
     ck_assert_msg(stub.values[0].time > first, "two reads at one time");
 }
 
 /* Absent figures are left out, their neighbours are not; the log hears of it once. */
 TEST(absent_figures) {
     host_make(dir);
+    host_write(dir, KSM_run, TEXT("0\n")); /* nothing moves */
     start();
     read_figures();
     int all = stub.value_count;
@@ -198,7 +204,8 @@ TEST(root_that_cannot_be_reached) {
     expect_no_start(tree_path(dir, "file"), "Not a directory");
 }
 
-/* Options: bad ones are told of and change nothing, whatever type of value they come as. */
+/* Options, whatever type of value they come as: bad ones are told of and change nothing. What is
+ * bad is test_options.c's. */
 enum value_type { TEXTUAL, NUMERIC, BOOLEAN };
 
 static const struct {
@@ -208,19 +215,13 @@ static const struct {
     double number;       /* or boolean */
     const char *says[2]; /* NULL: nothing */
 } options[] = {
-    {"Settings", TEXTUAL, "no", 0, {NULL}},
     {"Settings", TEXTUAL, "TRUE", 0, {NULL}},
     {"settings", BOOLEAN, NULL, 1, {NULL}},
     {"Settings", BOOLEAN, NULL, 0, {NULL}},
     {"Settings", NUMERIC, NULL, 1, {"Settings: \"1\"", "yes or no"}},
-    {"Settings", TEXTUAL, "maybe", 0, {"Settings: \"maybe\"", "yes or no"}},
     {"Settings", TEXTUAL, "", 0, {"Settings: \"\"", "yes or no"}},
-    {"Root", TEXTUAL, "", 0, {"Root: \"\"", "a directory"}},
     {"Consumers", NUMERIC, NULL, 5, {NULL}},
     {"Consumers", TEXTUAL, "5", 0, {NULL}},
-    {"Consumers", NUMERIC, NULL, 0, {NULL}},
-    {"Consumers", NUMERIC, NULL, 200, {NULL}},
-    {"Consumers", NUMERIC, NULL, 201, {"Consumers: \"201\"", "0 to 200"}},
     {"Consumers", NUMERIC, NULL, -1, {"Consumers: \"-1\"", "0 to 200"}},
     {"Consumers", NUMERIC, NULL, 5.5, {"Consumers: \"5.5\"", "0 to 200"}},
     {"Consumers", NUMERIC, NULL, 1e300, {"Consumers: \"1e+300\"", "0 to 200"}},
@@ -228,32 +229,21 @@ static const struct {
     {"Consumers", NUMERIC, NULL, INFINITY, {"Consumers: \"inf\"", "0 to 200"}},
     {"Consumers", BOOLEAN, NULL, 1, {"Consumers: \"yes\"", "0 to 200"}},
     {"ConsumersInterval", NUMERIC, NULL, 3600, {NULL}},
-    {"ConsumersInterval", NUMERIC, NULL, 0, {"ConsumersInterval: \"0\"", "1 to 3600"}},
-    {"ConsumersExclude", TEXTUAL, "vm,program", 0, {NULL}},
-    {"ConsumersExclude", TEXTUAL, "vm, program", 0, {"\"vm, program\"", "vm,container"}},
-    {"Roots", TEXTUAL, "/", 0, {"no option Roots", "Root, "}},
     {"consumers-interval", NUMERIC, NULL, 5, {"no option consumers-interval", "ConsumersInterval"}},
     {"", TEXTUAL, "%s%n", 0, {"no option", "%s%n"}},
 };
 
 TEST_ROWS(one_option, options) {
-    const char *key = row->key;
-
-    if (row->type == TEXTUAL)
-        configure_one(key, stub_text(row->text));
-    else if (row->type == NUMERIC)
-        configure_one(key, stub_number(row->number));
-    else
-        configure_one(key, stub_boolean(row->number > 0));
+    configure_one(row->key, row->type == TEXTUAL   ? stub_text(row->text)
+                            : row->type == NUMERIC ? stub_number(row->number)
+                                                   : stub_boolean(row->number > 0));
     if (row->says[0])
-        expect_message(key, LOG_ERR, row->says[0], row->says[1]);
+        expect_message(row->key, LOG_ERR, row->says[0], row->says[1]);
     else
-        expect_silence(key);
+        expect_silence(row->key);
     /* The daemon runs on. */
     stub_clear();
-    host_make(dir);
-    start();
-    read_figures();
+    read_a_host();
     ck_assert(find("shared"));
 }
 
@@ -273,17 +263,13 @@ TEST(options_with_other_than_one_value) {
     ck_assert_int_eq(stub.config(&block), 0);
     expect_message("a block", LOG_ERR, "Settings", "exactly one value");
 
-    host_make(dir);
-    start();
-    read_figures();
+    read_a_host();
     ck_assert_msg(find("sleep_millisecs"), "the default of Settings has not stayed");
 }
 
 TEST(settings_off) {
     configure_one("Settings", stub_boolean(0));
-    host_make(dir);
-    start();
-    read_figures();
+    read_a_host();
     expect_silence("settings off");
     for (size_t id = 0; id < KSM_FIGURES; id++)
         if (ksm_figures[id].kind == KSM_KIND_KNOB)

@@ -4,13 +4,11 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "consumer_charts.h"
-#include "support/crowd.h"
 #include "support/protocol.h"
 #include "support/suite.h"
 

@@ -4,9 +4,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -64,14 +62,18 @@ static void add(struct ksm_consumer *sum, const struct ksm_consumer *consumer) {
     sum->resident = plus(sum->resident, consumer->resident);
     sum->merging = plus(sum->merging, consumer->merging);
     sum->zero = plus(sum->zero, consumer->zero);
+    if (consumer->growth == KSM_GROWTH_UNKNOWN || sum->growth == KSM_GROWTH_UNKNOWN)
+        sum->growth = KSM_GROWTH_UNKNOWN;
+    else
+        sum->growth += consumer->growth;
     sum->rmap_items = plus(sum->rmap_items, consumer->rmap_items);
     sum->processes = plus(sum->processes, consumer->processes);
 }
 
 static bool same_counts(const struct ksm_consumer *a, const struct ksm_consumer *b) {
     return a->saved == b->saved && a->real == b->real && a->resident == b->resident &&
-           a->merging == b->merging && a->zero == b->zero && a->rmap_items == b->rmap_items &&
-           a->processes == b->processes;
+           a->merging == b->merging && a->zero == b->zero && a->growth == b->growth &&
+           a->rmap_items == b->rmap_items && a->processes == b->processes;
 }
 
 static int compare(const struct ksm_name *a, const struct ksm_name *b) {
@@ -182,6 +184,7 @@ TEST(table_by_hand) {
             .resident = got->resident, /* of which real is made */
             .merging = by_hand[i].merging,
             .zero = by_hand[i].zero,
+            .growth = KSM_GROWTH_UNKNOWN, /* at the first sample */
             .rmap_items = by_hand[i].rmap_items,
             .processes = by_hand[i].processes,
         };
@@ -306,6 +309,59 @@ TEST(not_read_this_time) {
     faults_clear();
     sample("all are read again");
     expect_unattributed(UNATTRIBUTED_BY_HAND);
+}
+
+/* How fast a consumer of two processes merges, 10 s after 10 s; -1: there is no such process. */
+static const struct {
+    const char *what;
+    const char *run;
+    int64_t first, zero_of_first, second;
+    bool bad_host;
+    int unreadable; /* pid */
+    int64_t want;
+} growths[] = {
+    {"who is new has merged at an unknown time", "1\n", 100, 0, -1, false, 0, KSM_GROWTH_UNKNOWN},
+    {"100 pages in 10 s", "1\n", 200, 0, -1, false, 0, 10000},
+    {"a second process is new", "1\n", 200, 0, 5000, false, 0, 0},
+    {"both, and zero pages", "1\n", 210, 5, 5005, false, 0, 2000},
+    {"unmerged", "1\n", 11, 5, 5005, false, 0, -19900},
+    {"one has ended", "1\n", 16, 5, -1, false, 0, 500},
+    {"stopped: its counts are old", "0\n", 16, 5, -1, false, 0, KSM_GROWTH_UNKNOWN},
+    {"begun again", "1\n", 26, 5, -1, false, 0, KSM_GROWTH_UNKNOWN},
+    {"goes on", "1\n", 27, 5, -1, false, 0, 100},
+    {"no table", "1\n", 30, 5, -1, true, 0, 0},
+    {"since the table before that", "1\n", 37, 5, 70, false, 0, 500},
+    {"one cannot be read", "1\n", 1000, 5, 80, false, 10, 1000},
+    {"and is as if new after it", "1\n", 1010, 5, 90, false, 0, 1000},
+    {"run unknown", "x\n", 1020, 5, 100, false, 0, KSM_GROWTH_UNKNOWN},
+};
+
+TEST(growth) {
+    begin();
+    for (int i = 0; i < ROWS(growths); i++) {
+        crowd_host(dir, 9000, growths[i].bad_host ? -1 : 9000, 100);
+        tree_write(dir, "sys/kernel/mm/ksm/run", growths[i].run, strlen(growths[i].run));
+        crowd_write(dir, &(const struct crowd_process){.pid = 10,
+                                                       .merging = growths[i].first,
+                                                       .zero = growths[i].zero_of_first,
+                                                       .comm = "x"});
+        if (growths[i].second < 0 && i > 0 && growths[i - 1].second >= 0)
+            crowd_remove(dir, 11);
+        if (growths[i].second >= 0)
+            crowd_write(dir, &(const struct crowd_process){
+                                 .pid = 11, .merging = growths[i].second, .comm = "x"});
+        if (growths[i].unreadable)
+            faults_fail(FAULTS_PREAD, "/10/ksm_stat", 0, EIO);
+        make_table(true);
+        faults_clear();
+        must(c.table.valid == !growths[i].bad_host, "%s: got a table or none", growths[i].what);
+        if (growths[i].bad_host)
+            continue;
+        check_table(growths[i].what);
+        must(c.table.count == 1 && c.table.list[0].growth == growths[i].want,
+             "%s: got %" PRId64 ", want %" PRId64, growths[i].what, c.table.list[0].growth,
+             growths[i].want);
+    }
 }
 
 /* ---- conservation, by chance ---- */
@@ -897,7 +953,7 @@ static const struct {
 };
 
 TEST_ROWS(bad_host_files, host_rows) {
-    const char *ksm = strdup(tree_path(dir, "sys/kernel/mm/ksm"));
+    const char *ksm = strdupa(tree_path(dir, "sys/kernel/mm/ksm"));
 
     begin_fixture();
     sample_tells("good", "");

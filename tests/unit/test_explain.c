@@ -13,7 +13,7 @@
 #include "derive.h"
 #include "explain.h"
 #include "human.h"
-#include "support/crowd.h"
+#include "support/host.h"
 #include "support/suite.h"
 
 enum { PAGE = 4096, MIB_PAGES = 256 };
@@ -73,7 +73,7 @@ static void good_host(void) {
 /* ---- verdicts ---- */
 
 /* Facts beside the figures of the host. */
-static const struct other {
+static const struct {
     const char *name;
     struct ksm_value *value;
     int64_t *number;
@@ -87,54 +87,31 @@ static const struct other {
     {"uksm", NULL, NULL, &facts.uksm},
 };
 
-static int error_of(const char *name) {
-    int error = 1;
+static void change_other(const char *name, struct ksm_value to) {
+    int i = 0;
 
-    while (strcmp(strerrorname_np(error), name) != 0)
-        error++;
-    return -error;
-}
-
-static void change_figure(size_t id, const char *to) {
-    const struct ksm_figure *figure = &ksm_figures[id];
-    const int64_t mib = figure->source == KSM_SOURCE_MEMINFO ? 1 << 10
-                        : figure->unit == KSM_UNIT_PAGES     ? MIB_PAGES
-                                                             : 1 << 20;
-
-    set((enum ksm_id)id, atoll(to) * (strchr(to, 'M') ? mib : 1));
-}
-
-static void change_other(const struct other *other, const char *to) {
-    if (other->value)
-        *other->value = (struct ksm_value){atoll(to), 0};
-    else if (other->number)
-        *other->number = atoll(to);
+    while (strcmp(others[i].name, name) != 0)
+        ck_assert_msg(++i < ROWS(others), "%s: no such fact", name);
+    if (others[i].value)
+        *others[i].value = to;
+    else if (others[i].number)
+        *others[i].number = to.value;
     else
-        *other->flag = atoll(to);
+        *others[i].flag = to.value;
 }
 
-/* What is other than on a good host, in words: name=value of a figure or of another fact, in MiB if
- * M stands behind it, or name!ERROR. */
+/* What is other than on a good host, in words of host_word() about figures, and other facts. */
 static void change(const char *changes) {
+    struct ksm_value value;
     char words[512];
 
     strcpy(words, changes);
     for (char *word = strtok(words, " "); word; word = strtok(NULL, " ")) {
-        char *to = word + strcspn(word, "=!");
-        const bool lost = *to == '!';
-        size_t id = 0;
-        int i = 0;
-        *to++ = '\0';
-        while (id < KSM_FIGURES && strcmp(ksm_figures[id].name, word) != 0)
-            id++;
-        while (id == KSM_FIGURES && strcmp(others[i].name, word) != 0)
-            ck_assert_msg(++i < ROWS(others), "%s: no such fact", word);
-        if (lost)
-            (id < KSM_FIGURES ? &facts.now.at[id] : others[i].value)->status = error_of(to);
-        else if (id < KSM_FIGURES)
-            change_figure(id, to);
+        size_t id = host_word(word, &value);
+        if (id < KSM_FIGURES)
+            facts.now.at[id] = value;
         else
-            change_other(&others[i], to);
+            change_other(word, value);
     }
 }
 
@@ -287,11 +264,12 @@ static void check_words(const struct explain_words *words) {
 
 TEST_ROWS(verdict, verdicts) {
     good_host();
-    if (row->changes)
+    if (row->changes) {
         change(row->changes);
-    else /* no remark on what may not be seen, either */
+        ksm_derive(&facts.now);
+    } else { /* no remark on what may not be seen, either */
         memset(&facts, 0, sizeof(facts));
-    ksm_derive(&facts.now);
+    }
     ck_assert_msg(strcmp(told(), row->want) == 0, "%s: got %s, want %s",
                   row->changes ? row->changes : "no KSM", told(), row->want);
     check_words(&explain_words[explain_verdict(&facts)]);

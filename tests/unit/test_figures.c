@@ -13,6 +13,7 @@
 #include "charts.h"
 #include "derive.h"
 #include "figures.h"
+#include "pace.h"
 #include "parse.h"
 #include "support/suite.h"
 #include "types.h"
@@ -139,8 +140,8 @@ static struct data_source find_type(FILE *types, const char *type) {
 
 /* The least and the most that a figure of a unit can be, as its host sees it. */
 static bool lets_through(const struct data_source *type, const struct ksm_figure *figure) {
-    bool is_signed =
-        figure->unit == KSM_UNIT_SIGNED_BYTES || figure->unit == KSM_UNIT_SIGNED_PERCENT;
+    bool is_signed = figure->unit == KSM_UNIT_SIGNED_BYTES ||
+                     figure->unit == KSM_UNIT_SIGNED_PERCENT || figure->unit == KSM_UNIT_PAGE_RATE;
     double most = figure->unit == KSM_UNIT_PERCENT ? 100 : 4294967295.0;
 
     if (is_signed && strcmp(type->min, "U") != 0 && atof(type->min) >= 0)
@@ -218,6 +219,12 @@ static const struct {
     {KSM_net, -100, 4096, -0.1, -0.1},
     {KSM_exposure, 200000, 4096, 200, 200},
     {KSM_sharing_ratio, 2841, 4096, 2.841, 2.841},
+    {KSM_merge_rate, -1500, 65536, -1.5, -1.5},
+    {KSM_anon_huge, 2097152, 4096, 2, 2097152},
+    {KSM_thp_split, 3, 65536, 3, 3},
+    {KSM_scan_time, 12500, 4096, 12.5, 12.5},
+    {KSM_ksmd_cpu_per_gib, 250, 4096, 0.25, 0.25},
+    {KSM_scanned_per_page, 7000, 65536, 7, 7},
     {KSM_full_scans, 12, 4096, 12, 12},
     {KSM_scanned, 12, 65536, 12, 12},
     {KSM_ksmd_cpu, 1000000000, 4096, 100, 1000}, /* a second: 100 % of a core, 1000 ms */
@@ -293,6 +300,7 @@ TEST_TIMES(units, KSM_UNITS) {
 TEST_TIMES(every_derived_figure_is_worked_out, KSM_FIGURES) {
     const struct ksm_figure *figure = &ksm_figures[_i];
     struct ksm_sample sample = {.page_size = 4096};
+    struct ksm_pace pace;
 
     if (figure->source != KSM_SOURCE_DERIVED)
         return;
@@ -300,6 +308,8 @@ TEST_TIMES(every_derived_figure_is_worked_out, KSM_FIGURES) {
         sample.at[id] = (struct ksm_value){64, 0};
     sample.at[_i].status = -ENOSYS;
     ksm_derive(&sample);
+    ksm_pace_init(&pace);
+    ksm_pace(&pace, &sample, 0);
     ck_assert_msg(sample.at[_i].status != -ENOSYS, "%s: nothing works it out", figure->name);
 }
 

@@ -177,6 +177,7 @@ static void web_01(struct ksm_consumer *one) {
                                  .resident = 9 * MIB / PAGE,
                                  .merging = 2 * MIB / PAGE,
                                  .zero = 1,
+                                 .growth = -64000, /* 64 pages a second less */
                                  .rmap_items = 16384,
                                  .processes = 2,
                                  .shown = true};
@@ -188,9 +189,9 @@ TEST(a_row) {
     answer();
     expect(
         "\"data\":[\n"
-        "[\"vm/web-01\",\"vm\",\"web-01\",2,3,7,9,2,0.00390625,1],\n"
+        "[\"vm/web-01\",\"vm\",\"web-01\",2,3,7,9,2,0.00390625,1,-0.25],\n"
         "[\"unattributed/unattributed\",\"unattributed\",\"unattributed\",null,0.5,null,null,null,"
-        "null,null]],\n");
+        "null,null,null]],\n");
     expect("\"max\":9}");
     expect("\"update_every\":10,\"expires\":1700000010,\n");
 }
@@ -209,10 +210,12 @@ TEST(nobody) {
 TEST(not_known) {
     struct ksm_consumer *one = add(KSM_CONSUMER_program, "x");
     static const char *const without[] = {
-        "[\"program/x\",\"program\",\"x\",2,3,null,null,2,0.00390625,1]",
-        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,null,1]",
-        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,0.00390625,null]",
-        "[\"program/x\",\"program\",\"x\",2,3,7,null,null,null,null]",
+        "[\"program/x\",\"program\",\"x\",2,3,null,null,2,0.00390625,1,-0.25]",
+        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,null,1,-0.25]",
+        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,0.00390625,null,-0.25]",
+        "[\"program/x\",\"program\",\"x\",2,3,7,null,null,null,null,null]",
+        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,0.00390625,1,null]",
+        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,0.00390625,1,0.00390625]",
     };
 
     for (int i = 0; i < ROWS(without); i++) {
@@ -222,7 +225,9 @@ TEST(not_known) {
         if (i == 0)
             one->real = one->resident = -1;
         if (i == 3) /* more than there can be */
-            one->resident = one->merging = one->zero = one->rmap_items = INT64_MAX;
+            one->resident = one->merging = one->zero = one->rmap_items = one->growth = INT64_MAX;
+        if (i >= 4)
+            one->growth = i == 4 ? KSM_GROWTH_UNKNOWN : 1000;
         answer();
         expect(without[i]);
     }

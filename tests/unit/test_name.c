@@ -2,9 +2,7 @@
  *
  * Any bytes as names that both hosts carry.
  */
-#include <inttypes.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -3,7 +3,6 @@
  * Whose process it is, by texts as the real systems write them. Any others are
  * tests/fuzz/fuzz_owner.c's.
  */
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

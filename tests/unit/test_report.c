@@ -147,11 +147,12 @@ TEST(meminfo) {
     faults_fail(FAULTS_OPEN, "/meminfo", 0, EACCES);
     tick(second, "-proc/meminfo, MemTotal: Permission denied; mem_total \n"
                  "-proc/meminfo, MemAvailable: Permission denied; mem_available \n"
-                 "-proc/meminfo, SwapFree: Permission denied; swap_free ");
+                 "-proc/meminfo, SwapFree: Permission denied; swap_free \n"
+                 "-proc/meminfo, AnonHugePages: Permission denied; anon_huge_kb ");
     tick(second, "");
     host_write(dir, KSM_mem_total, TEXT("12abc kB"));
     faults_clear();
-    tick(minute, "+MemAvailable|again\n+SwapFree|again");
+    tick(minute, "+MemAvailable|again\n+SwapFree|again\n+AnonHugePages|again");
     host_write(dir, KSM_mem_total, NULL, 0);
     tick(second, "+proc/meminfo, MemTotal|again");
 }

@@ -6,12 +6,8 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -258,7 +254,7 @@ TEST(kept_descriptor) {
     ck_assert_int_eq(c.processes.kept, 1);
     ck_assert_int_eq((int)c.table.count, 2);
 
-    faults_block(strdup(tree_path("", "%d/oom_score_adj", child)));
+    faults_block(tree_path("", "%d/oom_score_adj", child));
     begin_next();
     give_up("blocked", 1);
     finish("blocked");
@@ -286,12 +282,8 @@ static void make_crowd(int count) {
 
 /* From now on they keep their readers waiting. */
 static void block_crowd(int count) {
-    static char suffixes[KSM_ASIDE + 1][32];
-
-    for (int i = 0; i < count; i++) {
-        snprintf(suffixes[i], sizeof(suffixes[0]), "/%d/ksm_stat", FIRST + i);
-        faults_block(suffixes[i]);
-    }
+    for (int i = 0; i < count; i++)
+        faults_block(tree_path("", "%d/ksm_stat", FIRST + i));
 }
 
 /* It saves nothing any more. */
