@@ -143,11 +143,12 @@ def test_promtool_takes_the_rules():
 
 def test_the_mixin_is_the_rules_and_the_dashboard(tmp_path):
     """As jsonnet makes files of it; what promtool says of them is what it says of the rules."""
-    if not shutil.which("jsonnet"):
-        pytest.skip("jsonnet is not installed")
     def part(name):
         argv = ["jsonnet", "-e", f"(import '{RULES.with_name('mixin.libsonnet')}').{name}"]
         return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    probe = ["jsonnet", "-e", "std.parseYaml('a: |\\n  b\\n')"]
+    if not shutil.which("jsonnet") or subprocess.run(probe, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no jsonnet here that parses YAML: Debian's 0.18 fails on text of several lines, 0.20 does not")
     assert json.loads(part("grafanaDashboards")) == {
         "collectd-ksm.json": json.loads(RULES.with_name("grafana-dashboard.json").read_text())}
     for name, count in (("prometheusAlerts", 7), ("prometheusRules", 3)):
