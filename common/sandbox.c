@@ -217,7 +217,7 @@ static int restrict_calls(bool memory) {
         CALL(getdents64),
         CALL(lseek),
         CALL_OF(fcntl, 1, F_GETFL), /* fdopendir */
-    /* The same as musl does it. */
+                                    /* The same as musl does it. */
 #ifdef SYS_open
         CALL_WITHOUT(open, 1, WRITING),
         CALL(stat),

@@ -24,8 +24,9 @@ DOC = "usr/share/doc/ksm-plugins"
 HEALTH = sorted(path.name for path in REPOSITORY.glob("netdata/health.d/*.conf"))
 EXAMPLES = sorted(path.name for pattern in ("*.conf", "*.yml", "*.json", "*.libsonnet")
                   for path in REPOSITORY.glob(f"collectd/{pattern}"))
+UNITS = ["ksm-openmetrics.service", "ksm-openmetrics.timer"]
 FOR_ALL = [f"{DOC}/README.md", f"{DOC}/LICENSE", "usr/bin/ksm-explain", "usr/share/man/man1/ksm-explain.1",
-           "usr/share/man/man1/ksm.plugin.1", "usr/share/man/man5/collectd-ksm.5", *(f"{DOC}/examples/{name}" for name in EXAMPLES)]
+           "usr/share/man/man1/ksm.plugin.1", "usr/share/man/man5/collectd-ksm.5", *(f"{DOC}/examples/{name}" for name in [*EXAMPLES, *UNITS])]
 
 
 AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
