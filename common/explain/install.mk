@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Installing ksm-explain; included by ../../Makefile.
 
-EXPLAIN_EXAMPLES = $(wildcard common/explain/*.service common/explain/*.timer)
+EXPLAIN_EXAMPLES = $(wildcard common/explain/*.service common/explain/*.timer common/explain/*.yml)
 
 install-explain: $(BUILD)/ksm-explain ## Install ksm-explain alone
 	$(call put,0755,$(BUILD)/ksm-explain,$(BINDIR))

@@ -60,18 +60,28 @@ static void write_number(int64_t value, int64_t divisor, FILE *file) {
     fputs("\n", file);
 }
 
-static void write_figure(const struct ksm_figure *figure, int64_t value, FILE *file) {
+int64_t openmetrics_form(const struct ksm_figure *figure, char name[static OPENMETRICS_NAME_SIZE]) {
     const struct form *form = &forms[figure->kind][figure->unit];
     size_t len = strlen(figure->name);
-    const size_t drop = strlen(form->drop);
-    char name[128];
 
+    if (form->divisor == 0)
+        return 0;
+    const size_t drop = strlen(form->drop);
     if (drop < len && strcmp(figure->name + len - drop, form->drop) == 0)
         len -= drop;
-    snprintf(name, sizeof(name), "ksm_%.*s%s", (int)len, figure->name, form->ending);
+    snprintf(name, OPENMETRICS_NAME_SIZE, "ksm_%.*s%s", (int)len, figure->name, form->ending);
+    return form->divisor;
+}
+
+static void write_figure(const struct ksm_figure *figure, int64_t value, FILE *file) {
+    char name[OPENMETRICS_NAME_SIZE];
+    const int64_t divisor = openmetrics_form(figure, name);
+
+    if (divisor == 0)
+        return;
     begin(name, figure->kind != KSM_KIND_COUNTER, figure->help, file);
     fprintf(file, "%s ", name);
-    write_number(value, form->divisor, file);
+    write_number(value, divisor, file);
 }
 
 /* Nothing in a name needs escaping: name.h. */
@@ -111,7 +121,7 @@ static void write_consumers(const struct ksm_consumer_table *table, FILE *file) 
 
 void openmetrics_write(const struct explain_facts *facts, FILE *file) {
     for (size_t id = 0; facts->in_kernel && id < KSM_FIGURES; id++)
-        if (ksm_figures[id].kind != KSM_KIND_INPUT && facts->now.at[id].status == 0)
+        if (facts->now.at[id].status == 0)
             write_figure(&ksm_figures[id], facts->now.at[id].value, file);
     if (facts->in_kernel && facts->consumers->valid)
         write_consumers(facts->consumers, file);

@@ -15,6 +15,10 @@
  * the type of a counter is written, so that it is left out; its name ends in _total. */
 void openmetrics_write(const struct explain_facts *facts, FILE *file);
 
+/* What a figure is called there, and what its integer is divided by: 0, it is not written. */
+enum { OPENMETRICS_NAME_SIZE = 128 };
+int64_t openmetrics_form(const struct ksm_figure *figure, char name[static OPENMETRICS_NAME_SIZE]);
+
 /* Goes on in a new process whose stdout is a new file beside path. When that process has ended with
  * 0, the file takes the place of path, else it is removed; then this process ends as that did.
  * Returns 0 in the new process, -errno if there is none. */

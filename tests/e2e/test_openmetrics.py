@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """ksm-explain --openmetrics: all that is known, in words that Prometheus, its tools and node_exporter read."""
 
+import json
 import os
 import re
 import stat
@@ -9,11 +10,14 @@ import subprocess
 import pytest
 
 import fixtures
+from conftest import REPOSITORY
 from hosts import Daemon, Prometheus, fetch, free_port
-from reckon import reckon
+from reckon import collectd_values, reckon
 from world import Process, Tree
 
 EXPORTER = "/usr/bin/prometheus-node-exporter"
+RULES = REPOSITORY / "common/explain/prometheus-openmetrics.yml"
+RULES_OF_COLLECTD = REPOSITORY / "collectd/prometheus-rules.yml"
 SEEN_S = 15
 
 # {series: (figure, what its integer is divided by)}
@@ -139,17 +143,41 @@ class NodeExporter(Daemon):
             return False
 
 
-def test_node_exporter_and_prometheus_read_it(build, make_tree, tmp_path):
+@pytest.fixture(scope="module")
+def prometheus(build, tmp_path_factory):
+    """A Prometheus that scrapes a node_exporter with the figures of a fixture, and has the rules; .tree and .text."""
     if not os.path.exists(EXPORTER):
-        pytest.skip("prometheus-node-exporter is not installed (tests/deps.sh bench)")
-    path = tmp_path / "node/ksm.prom"
-    path.parent.mkdir()
-    assert openmetrics(build, "--root", make_tree("consumers"), "--output", path).returncode == 0
-    expected = samples(path.read_text())
-    with NodeExporter(path.parent) as exporter:
-        configs = f"scrape_configs:\n  - job_name: node\n    static_configs: [targets: ['127.0.0.1:{exporter.port}']]"
-        with Prometheus(tmp_path / "prometheus", configs) as prometheus:
-            prometheus.wait_for('ksm_consumer_saved_bytes{kind="vm"}', seconds=SEEN_S)
-            assert list(prometheus.query("node_textfile_scrape_error").values()) == [0]
-            for series, number in expected.items():
-                assert list(prometheus.query(series).values()) == pytest.approx([number], rel=1e-12), series
+        pytest.skip("prometheus-node-exporter is not installed (tests/deps.sh check)")
+    work = tmp_path_factory.mktemp("prometheus")
+    tree = fixtures.make_tree(build, "consumers", work / "tree")
+    with NodeExporter(work / "node") as exporter:
+        assert openmetrics(build, "--root", tree, "--output", exporter.workdir / "ksm.prom").returncode == 0
+        configs = (f"rule_files: ['{RULES}', '{RULES_OF_COLLECTD}']\nscrape_configs:\n  - job_name: node\n"
+                   f"    static_configs: [targets: ['127.0.0.1:{exporter.port}']]")
+        with Prometheus(work / "prometheus", configs) as found:
+            found.tree, found.text = tree, (exporter.workdir / "ksm.prom").read_text()
+            found.wait_for('collectd_ksm_consumer_bytes{type="real"}', "ksm:saved_pages:sum", seconds=SEEN_S)
+            yield found
+
+
+def test_node_exporter_and_prometheus_read_it(prometheus):
+    assert list(prometheus.query("node_textfile_scrape_error").values()) == [0]
+    for series, number in samples(prometheus.text).items():
+        assert list(prometheus.query(series).values()) == pytest.approx([number], rel=1e-12), series
+
+
+def test_rules_give_the_names_that_collectd_gives(prometheus, page_size):
+    figures = reckon(prometheus.tree, page_size)
+    for series, number in collectd_values(figures, page_size).items():
+        kind, _dash, name = series.removeprefix("ksm/").partition("-")
+        found = prometheus.query(f'{{__name__=~"collectd_ksm_{kind}(_total)?",ksm="{name}"}}')
+        assert list(found.values()) == pytest.approx([number], rel=1e-9, abs=1), series
+    consumers = prometheus.query('collectd_ksm_consumer_bytes{type="saved"}')
+    assert {dict(series)["ksm_consumer"] for series in consumers} > {"unattributed", "vm-web-01"}
+    assert all(dict(series).keys() == {"ksm_consumer", "type", "instance", "job"} for series in consumers)
+    assert sum(consumers.values()) == figures["saved"]
+
+
+def test_rules_have_every_figure(build):
+    figures = subprocess.run([build / "tests/figures", "json"], capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"labels: \{ksm: (\w+)\}", RULES.read_text()) == [figure["name"] for figure in json.loads(figures)]

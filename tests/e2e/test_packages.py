@@ -21,7 +21,7 @@ import pytest
 from conftest import REPOSITORY
 from hosts import until
 from machine import ALLOW, DENY, Machine, NoMirror, why_not
-from test_install import EXAMPLES, HEALTH, UNITS
+from test_install import EXAMPLES, HEALTH, OF_EXPLAIN
 
 pytestmark = [pytest.mark.long, pytest.mark.shipped]
 
@@ -97,7 +97,7 @@ def test_what_a_package_is(host, expected, depends, debs):
     found = contents(debs[host])
     assert {path: how for path, how in found.items() if not path.startswith(doc)} == expected
     names = {path.removeprefix(doc).removesuffix(".gz") for path in found if path.startswith(doc)}
-    assert names == {"changelog", "copyright", *(f"examples/{name}" for name in {"collectd": EXAMPLES, "explain": UNITS}.get(host, []))}
+    assert names == {"changelog", "copyright", *(f"examples/{name}" for name in {"collectd": EXAMPLES, "explain": OF_EXPLAIN}.get(host, []))}
     assert re.fullmatch(depends, field(debs[host], "Depends"))
     assert field(debs[host], "Recommends") == ("" if host == "explain" else PACKAGES["explain"])
     version = re.search(r"^VERSION = (.*)$", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE)[1]
