@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 
@@ -181,3 +182,13 @@ def test_rules_give_the_names_that_collectd_gives(prometheus, page_size):
 def test_rules_have_every_figure(build):
     figures = subprocess.run([build / "tests/figures", "json"], capture_output=True, text=True, check=True).stdout
     assert re.findall(r"labels: \{ksm: (\w+)\}", RULES.read_text()) == [figure["name"] for figure in json.loads(figures)]
+
+
+def test_systemd_takes_the_units(build, tmp_path):
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not installed")
+    for name in ("ksm-openmetrics.service", "ksm-openmetrics.timer"):
+        text = (RULES.parent / name).read_text()
+        (tmp_path / name).write_text(text.replace("/usr/bin/ksm-explain", str(build / "ksm-explain")))
+    done = subprocess.run(["systemd-analyze", "verify", *tmp_path.iterdir()], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
