@@ -2,6 +2,8 @@
 """What the end-to-end tests share.  KSM_BUILD says where the built plugins and tools are (default: build)."""
 
 import os
+import shutil
+import subprocess
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +40,18 @@ def page_size():
 def make_tree(build, tmp_path):
     """A function that makes the tree of an era's fixture, and returns its directory."""
     return lambda era: fixtures.make_tree(build, era, tmp_path / f"tree-{era}")
+
+
+@pytest.fixture(scope="session")
+def preload(tmp_path_factory):
+    """The library that gives a program clocks of its own (clock.c)."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if not compiler:
+        pytest.skip("there is no compiler")
+    library = tmp_path_factory.mktemp("clock") / "clock.so"
+    subprocess.run([compiler, "-D_GNU_SOURCE", "-shared", "-fPIC", "-O2", "-o", library,
+                    REPOSITORY / "tests/e2e/clock.c"], check=True)
+    return library
 
 
 @contextmanager

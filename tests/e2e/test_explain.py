@@ -152,6 +152,15 @@ def test_ksmd_is_busy_without_a_page(counters, status, build, make_tree):
     assert (told(done.stdout, "Verdict") == ["ksmd is busy, but finds no page to look at."]) == (status == 34)
 
 
+def test_is_kept_from_running(build, tmp_path, preload):
+    """When it comes to wait for the processes' figures, the time to look at them has passed."""
+    tree = Tree(tmp_path / "tree", sharing=300, shared=100)
+    tree.process(Process(100, "postgres", merging=400))
+    done = explain(build / "ksm-explain", "--root", tree.root,
+                   env={"LD_PRELOAD": str(preload), "KSM_TEST_CLOCK_STEP": "5"})
+    assert done.returncode == 0 and "program postgres" in done.stdout
+
+
 def test_kernel_that_only_counts_merging_pages(build, tmp_path):
     """5.19: who saves is told, what the records take and who opted in is not."""
     tree = Tree(tmp_path / "tree", kernel="ksm_merging_pages", sharing=300, shared=100)

@@ -4,7 +4,6 @@ stopping.  Nothing hangs, nothing is left behind, and no figure is made up for a
 
 import fcntl
 import os
-import shutil
 import signal
 import struct
 import subprocess
@@ -16,7 +15,6 @@ from pathlib import Path
 import pytest
 
 import fixtures
-from conftest import REPOSITORY
 from hosts import Collectd, Netdata, session_members, wait_gone
 from protocol import Agent
 from sampling import Process, Tree
@@ -190,18 +188,6 @@ def test_sigterm_ends_it_at_any_time(after_ms, build, crowd):
 
 
 # A clock that is set.
-
-@pytest.fixture(scope="module")
-def preload(tmp_path_factory):
-    """The library that gives a program a wall clock of its own."""
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if not compiler:
-        pytest.skip("there is no compiler")
-    library = tmp_path_factory.mktemp("clock") / "clock.so"
-    subprocess.run([compiler, "-D_GNU_SOURCE", "-shared", "-fPIC", "-O2", "-o", library,
-                    REPOSITORY / "tests/e2e/clock.c"], check=True)
-    return library
-
 
 class Clocked:
     """ksm.plugin on a wall clock of its own."""
