@@ -2,8 +2,8 @@
 # Tests, demos and checks; included by ../Makefile.
 #
 # Rooms: unit/ and e2e/ hold the tests, support/ what they share; demo/, docs/, measure/, bench/ what is
-# run by hand; fixtures/, fuzz/, faults/, soak/ what their names say. tests/unit/*.c are one program
-# each, with the library check; the programs of other rooms are tools. The plugins' objects are those
+# run by hand; fixtures/, fuzz/, faults/, soak/, kernels/ what their names say. tests/unit/*.c are one
+# program each, with the library check; the programs of other rooms are tools. The plugins' objects are those
 # that ship.
 
 TEST_CPPFLAGS = -Itests
@@ -14,7 +14,7 @@ NETDATA_PARTS = $(filter-out $(BUILD)/netdata/main.o,$(NETDATA))
 EXPLAIN_PARTS = $(filter-out $(BUILD)/common/explain/run.o,$(EXPLAIN))
 PARTS = $(NETDATA_PARTS) $(EXPLAIN_PARTS) $(COMMON)
 
-TOOL_SOURCES = $(wildcard $(addsuffix /*.c,$(addprefix tests/,demo docs measure fixtures))) \
+TOOL_SOURCES = $(wildcard $(addsuffix /*.c,$(addprefix tests/,demo docs measure fixtures kernels))) \
 	tests/e2e/confined.c tests/e2e/lockholder.c
 TOOLS = $(addprefix $(BUILD)/tests/,$(notdir $(TOOL_SOURCES:.c=)))
 # Modules of Python that the rooms have for each other.
