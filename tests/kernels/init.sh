@@ -32,11 +32,23 @@ emit() {
     echo "@end $?"
 }
 
+# For so many seconds, and on a slow machine until there is a sample of the consumers, if there can be one.
+hold() {
+    sleep "$1"
+    for _ in $(seq 40); do
+        [ -e /proc/self/ksm_merging_pages ] && [ "$name" != off ] || return
+        grep -q "^BEGIN ksm.consumers$" /tmp/out && return
+        sleep 0.5
+    done
+}
+
 # plugin NAME SECONDS COMMAND...: what ksm.plugin sends meanwhile, and what it logs.
+interval=1
 plugin() {
     name=$1 seconds=$2
     shift 2
-    sleep "$seconds" | "$@" 1 --consumers-interval=1 >/tmp/out 2>/tmp/log
+    : >/tmp/out
+    hold "$seconds" | "$@" 1 --consumers-interval=$interval >/tmp/out 2>/tmp/log
     status=$?
     emit "$name.log" cat /tmp/log
     echo "@begin $name.out"
@@ -51,7 +63,7 @@ processes() { grep -H . /proc/[0-9]*/ksm_stat /proc/[0-9]*/ksm_merging_pages /pr
 # sample NAME: with KSM stopped, so that all figures hold still: the kernel's files, the plugin, the files again.
 sample() {
     emit "$1.before" host
-    plugin "$1" 3 ksm.plugin
+    plugin "$1" 2 ksm.plugin
     emit "$1.after" host
 }
 
@@ -166,16 +178,16 @@ settle
 emit who.processes processes
 sample who
 explain who
-plugin again 3 ksm.plugin
-plugin user 3 become 1000 dac_read_search ksm.plugin
-plugin denied 3 become 1000 - ksm.plugin
+plugin again 2 ksm.plugin
+plugin user 2 become 1000 dac_read_search ksm.plugin
+plugin denied 2 become 1000 - ksm.plugin
 for hidepid in 1 2; do
     mount -o remount,hidepid=$hidepid /proc
-    plugin hidepid$hidepid 3 become 1000 dac_read_search ksm.plugin
+    plugin hidepid$hidepid 2 become 1000 dac_read_search ksm.plugin
     emit hidepid$hidepid.explain become 1000 dac_read_search ksm-explain
 done
 mount -o remount,hidepid=0 /proc
-plugin namespace 3 unshare -p -f --mount-proc ksm.plugin
+plugin namespace 2 unshare -p -f --mount-proc ksm.plugin
 emit namespace.explain unshare -p -f --mount-proc ksm-explain
 
 # ---- at work, and processes that come and go ----
@@ -185,7 +197,9 @@ explain no_scan
 set_knob pages_to_scan 2000
 set_knob sleep_millisecs 20
 start . workload churn 50
+interval=5 # an emulated machine is slow
 plugin churn 20 ksm.plugin
+interval=1
 stop $started
 echo 0 >$ksm/run
 sleep 2
@@ -208,4 +222,5 @@ set_knob pages_to_scan 100
 echo 1 >$ksm/run
 explain nothing
 echo "@done"
+sleep 5 # the console is slower than the end
 poweroff -f

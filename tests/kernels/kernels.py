@@ -123,7 +123,7 @@ class Archive:
             (deb,) = kept.glob("*.deb")
             # Of a kernel only itself: its modules are ten times as much.
             files = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE)
-            run("tar", "-x", "-C", kept, "--wildcards", "./boot/vmlinu*" if package.startswith("linux-") else "./*",
+            run("tar", "-x", "-C", kept, "--wildcards", "*/vmlinu[xz]*" if package.startswith("linux-") else "./*",
                 stdin=files.stdout)
             size.write_text(str(deb.stat().st_size))
             deb.unlink()
@@ -201,10 +201,11 @@ def check(build, kernel, again):
         print(f"{kernel.name}: builds, downloads", flush=True)
         archive = Archive(build / "apt", kernel.architecture, kernel.suite)
         package, size = archive.unpacked(archive.newest(kernel.package))
-        busybox, more = archive.unpacked("busybox-static")
+        release = Archive(build / "apt", kernel.architecture, kernel.suite.removesuffix("-backports"))
+        busybox, more = release.unpacked("busybox-static")
         files = build_programs(build, kernel.architecture)
         image = make_image(home, files, next(busybox.glob("**/bin/busybox")))
-        seconds = boot(kernel.architecture, next(package.glob("boot/vmlinu*")), image, console)
+        seconds = boot(kernel.architecture, next(package.glob("**/vmlinu[xz]*")), image, console)
         about.write_text(f"{seconds:.0f} {size + more} {time.strftime('%Y-%m-%d')}\n")
     seconds, size, day = about.read_text().split()
     record = Record(kernel.architecture, int(seconds), int(size), day)
