@@ -144,6 +144,11 @@ static int restrict_files(const char *root) {
 #define CALL_WITH(name, argument, bit)                                                             \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 4), LOAD_ARGUMENT(argument),                \
         BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bit, 1, 0), REFUSE, ALLOW
+/* Only with one of two values of an argument. */
+#define CALL_EITHER(name, argument, value, other)                                                  \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 5), LOAD_ARGUMENT(argument),                \
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 2, 0),                                          \
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, other, 1, 0), REFUSE, ALLOW
 /* As if this kernel did not have it. */
 #define LACK(name)                                                                                 \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1),                                         \
@@ -193,8 +198,15 @@ static int restrict_calls(void) {
         CALL(newfstatat),
         CALL(statx),
         CALL(fstatfs),
+#ifdef SYS_fstatfs64 /* what glibc calls for fstatfs() on ppc64 and s390x */
+        CALL(fstatfs64),
+#endif
         CALL(getdents64),
         CALL(lseek),
+#ifdef SYS__llseek /* and for lseek() on ppc64 */
+        CALL(_llseek),
+#endif
+        CALL_EITHER(fcntl, 1, F_GETFL, F_SETFD), /* fdopendir() */
         /* Memory, and the end. */
         CALL(brk),
         CALL_MMAP,

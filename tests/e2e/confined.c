@@ -2,11 +2,12 @@
  *
  * confined try ROOT [read|write|both|create|truncate|list PATH]...
  *     Confines itself as ksm.plugin does, and then tries what it may not do any more: first opens
- *     each PATH, then makes a table of system calls, then what the sampler's threads need. Prints
- *     the sandbox's word, a line an attempt with the error's name or "ok", and "alive" at last.
+ *     each PATH, then makes a table of system calls, then what a sample and its threads need.
+ * Prints the sandbox's word, a line an attempt with the error's name or "ok", and "alive" at last.
  * confined lacking WHAT PROGRAM [ARGUMENT]...
  *     Runs PROGRAM as on a kernel that lacks or refuses WHAT, one of the ways below.
  */
+#include <dirent.h>
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +28,7 @@
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -152,6 +154,7 @@ static void try_calls(pid_t victim, const char *scratch) {
         CALL(umount2, AT(scratch)),
         CALL(pivot_root, AT("/"), AT("/")),
         CALL(dup, STDIN_FILENO),
+        {"fcntl F_DUPFD", SYS_fcntl, {STDIN_FILENO, F_DUPFD, 100}},
         CALL(pipe2, AT(ends)),
         CALL(ioctl, STDIN_FILENO),
         CALL(pwrite64, STDIN_FILENO, AT("x"), 1),
@@ -219,12 +222,42 @@ static void *read_own(void *data) {
     return read_it ? data : NULL;
 }
 
-/* Threads, and what they ask of who they are. */
+/* Opens a directory by its descriptor, and reads it twice; returns how many entries were in it the
+ * second time, or -1. */
+static int read_twice(const char *path) {
+    int count = -1, fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+    while (dir && readdir(dir))
+        continue;
+    if (dir)
+        rewinddir(dir);
+    while (dir && readdir(dir))
+        count++;
+    if (dir)
+        closedir(dir);
+    else if (fd >= 0)
+        close(fd);
+    return count;
+}
+
+static int ask_file_system(const char *path) {
+    struct statfs fs;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int status = fd < 0 ? fd : fstatfs(fd, &fs);
+
+    if (fd >= 0)
+        close(fd);
+    return status;
+}
+
+/* Files by other calls than those of their names; threads, and what they ask of who they are. */
 static void try_needs(void) {
-    static const char *const names[] = {"getpid", "gettid", "capget"};
+    static const char *const names[] = {"fdopendir", "fstatfs", "getpid", "gettid", "capget"};
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2];
-    const long results[] = {syscall(SYS_getpid), syscall(SYS_gettid),
+    const long results[] = {read_twice("/proc/self"), ask_file_system("/proc/self/stat"),
+                            syscall(SYS_getpid), syscall(SYS_gettid),
                             syscall(SYS_capget, &header, data)};
     pthread_t thread;
     void *result = NULL;
