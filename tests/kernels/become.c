@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * become UID dac_read_search|- PROGRAM [ARGUMENT]...: runs PROGRAM as that user, with that
- * capability or none, as the agent runs ksm.plugin. Needs root and nothing beside libc, for a
- * machine without any other program.
+ * become UID dac_read_search|- PROGRAM [ARGUMENT]...
+ *     Runs PROGRAM as that user, with that capability or none.
+ * become granter PROGRAM
+ *     Gives the file the capability, as the package of ksm.plugin does.
+ *
+ * Needs root and nothing beside libc, for a machine without any other program.
  */
+#include <endian.h>
 #include <err.h>
 #include <grp.h>
 #include <linux/capability.h>
@@ -12,6 +16,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 static void keep(unsigned long cap) {
@@ -24,9 +29,23 @@ static void keep(unsigned long cap) {
         err(EXIT_FAILURE, "capability %lu", cap);
 }
 
+static int grant(const char *path) {
+    const struct vfs_cap_data data = {
+        .magic_etc = htole32(VFS_CAP_REVISION_2 | VFS_CAP_FLAGS_EFFECTIVE),
+        .data = {{.permitted = htole32(1U << CAP_DAC_READ_SEARCH)}},
+    };
+
+    if (setxattr(path, "security.capability", &data, sizeof(data), 0) != 0)
+        err(EXIT_FAILURE, "%s", path);
+    return EXIT_SUCCESS;
+}
+
 int main(int argc, char *argv[]) {
+    if (argc == 3 && strcmp(argv[1], "granter") == 0)
+        return grant(argv[2]);
     if (argc < 4)
-        errx(EXIT_FAILURE, "usage: become UID dac_read_search|- PROGRAM [ARGUMENT]...");
+        errx(EXIT_FAILURE,
+             "usage: become UID dac_read_search|- PROGRAM [ARGUMENT]... | granter PROGRAM");
     const uid_t uid = (uid_t)strtoul(argv[1], NULL, 10);
     if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0 || setgroups(0, NULL) != 0 || setgid(uid) != 0 ||
         setuid(uid) != 0)

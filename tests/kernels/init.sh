@@ -43,12 +43,11 @@ hold() {
 }
 
 # plugin NAME SECONDS COMMAND...: what ksm.plugin sends meanwhile, and what it logs.
-interval=1
 plugin() {
     name=$1 seconds=$2
     shift 2
     : >/tmp/out
-    hold "$seconds" | "$@" 1 --consumers-interval=$interval >/tmp/out 2>/tmp/log
+    hold "$seconds" | "$@" 1 --consumers-interval=3 >/tmp/out 2>/tmp/log
     status=$?
     emit "$name.log" cat /tmp/log
     echo "@begin $name.out"
@@ -180,7 +179,10 @@ sample who
 explain who
 plugin again 2 ksm.plugin
 plugin user 2 become 1000 dac_read_search ksm.plugin
-plugin denied 2 become 1000 - ksm.plugin
+cp /bin/ksm.plugin /tmp
+become granter /tmp/ksm.plugin || echo "@problem file capability"
+plugin granted 2 become 1000 - /tmp/ksm.plugin
+plugin denied 7 become 1000 - ksm.plugin
 for hidepid in 1 2; do
     mount -o remount,hidepid=$hidepid /proc
     plugin hidepid$hidepid 2 become 1000 dac_read_search ksm.plugin
@@ -197,9 +199,7 @@ explain no_scan
 set_knob pages_to_scan 2000
 set_knob sleep_millisecs 20
 start . workload churn 50
-interval=5 # an emulated machine is slow
 plugin churn 20 ksm.plugin
-interval=1
 stop $started
 echo 0 >$ksm/run
 sleep 2

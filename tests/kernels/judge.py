@@ -208,8 +208,8 @@ class Kernel:
 
     def who(self):
         """The consumers have their names, and together what their counts say; after a restart too."""
-        agents = {name: self.agent(name) for name in ("who", "again", "user", "denied", "hidepid1", "hidepid2",
-                                                       "namespace")}
+        agents = {name: self.agent(name) for name in ("who", "again", "user", "granted", "denied", "hidepid1",
+                                                       "hidepid2", "namespace")}
         for name in agents:
             if name != "who":
                 self.log(name)
@@ -227,7 +227,7 @@ class Kernel:
         attributed = sum(figures["sharing"] * count // uses * self.page_size for count in groups.values())
         self.check("who: names", sorted(samples["who"].consumers), sorted(CONSUMERS))
         self.check("who: attributed", sum(samples["who"].kinds.values()), attributed)
-        for name in ("again", "user"):
+        for name in ("again", "user", "granted"):
             self.check(f"{name}: as who", samples[name], samples["who"])
         for name in ("denied", "hidepid1", "hidepid2", "namespace"):
             self.check(f"{name}: consumers + unattributed", samples[name].saved, figures["saved"])

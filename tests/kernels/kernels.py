@@ -158,7 +158,7 @@ def make_image(directory, files, busybox):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, root / path, follow_symlinks=True)
         (root / path).chmod(0o755)
-    for name in ("sh awk cat echo grep kill mkdir mkfifo mount poweroff seq sleep tr uname unshare wait").split():
+    for name in "sh awk cat cp echo grep kill mkdir mkfifo mount poweroff seq sleep tr uname unshare".split():
         (root / "bin" / name).symlink_to("busybox")
     names = "\n".join(str(path.relative_to(root)) for path in [root, *sorted(root.rglob("*"))])
     image = directory / "initrd"
