@@ -48,6 +48,8 @@ objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)/*.c))
 COLLECTD = $(call objects,collectd)
 NETDATA = $(call objects,netdata)
 EXPLAIN = $(call objects,common/explain)
+# ksm-explain alone links more than libc.
+EXPLAIN_LIBS = -lxxhash -lm
 # Of an archive each program takes what it needs.
 COMMON = $(BUILD)/libksm.a
 
@@ -59,9 +61,10 @@ $(BUILD)/ksm.so: $(COLLECTD) $(COMMON)
 
 $(BUILD)/ksm.plugin: $(NETDATA) $(COMMON)
 $(BUILD)/ksm-explain: $(EXPLAIN) $(COMMON)
+$(BUILD)/ksm-explain: private KSM_LIBS = $(EXPLAIN_LIBS)
 $(BUILD)/ksm.plugin $(BUILD)/ksm-explain:
 	$(call say,LD,$@)
-	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^
+	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^ $(KSM_LIBS)
 
 $(COMMON): $(call objects,common)
 	$(call say,AR,$@)
@@ -128,6 +131,16 @@ dist: ## Make build/ksm-plugins-VERSION.tar.gz of the last commit
 	@mkdir -p $(BUILD)
 	git archive --format=tar.gz --prefix=$(DIST)/ -o $(BUILD)/$(DIST).tar.gz HEAD
 
+# Of what is installed here rpm knows nothing, hence --nodeps. Variables of this make are not its own.
+RPM_TOP = $(abspath $(BUILD))/rpm
+rpm: deps deps-check deps-package ## Build RPM packages of the same three, and the source package
+	@rm -rf $(RPM_TOP) $(BUILD)/*.rpm && mkdir -p $(RPM_TOP)/SOURCES
+	@tar -czf $(RPM_TOP)/SOURCES/$(DIST).tar.gz --exclude=__pycache__ --transform='s,^,$(DIST)/,' \
+		Makefile README.md LICENSE collectd netdata common tests
+	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL rpmbuild -ba --nodeps --define '_topdir $(RPM_TOP)' \
+		common/ksm-plugins.spec
+	@mv $(RPM_TOP)/RPMS/*/*.rpm $(RPM_TOP)/SRPMS/*.rpm $(BUILD)
+
 # One package each, in a copy: debhelper wants the directory debian at the top.
 DEBS = collectd-plugin-ksm netdata-plugin-ksm ksm-explain
 collectd-plugin-ksm_dir = collectd
@@ -152,7 +165,7 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | awk -F'\t' '{printf "  %-16s %s\n", $$1, $$2}'
 
 .DEFAULT_GOAL = all
-.PHONY: all deps deps-check deps-browser deps-package install uninstall dist deb clean help
+.PHONY: all deps deps-check deps-browser deps-package install uninstall dist rpm deb clean help
 .DELETE_ON_ERROR:
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d)

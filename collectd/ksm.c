@@ -3,7 +3,8 @@
  * The collectd plugin "ksm". At each interval it reads the host's figures and dispatches each as a
  * value list ksm/TYPE-NAME: what the figures are is in common/figures.def, which type each has in
  * types.def. A thread of its own does the same for the consumers, with an interval of its own:
- * ksm_consumer-KIND-NAME/bytes-{saved,real}. The two share nothing but the options.
+ * ksm_consumer-KIND-NAME/bytes-{saved,real} and gauge-merge_rate. The two share nothing but the
+ * options.
  */
 #include "collectd.h"
 
@@ -59,8 +60,8 @@ static void submit_figure(const struct ksm_figure *figure, int64_t value, cdtime
     submit(&vl, v, type->type, figure->name);
 }
 
-static void submit_consumer(const char *kind, const char *name, int64_t saved, int64_t real,
-                            cdtime_t time) {
+static void submit_consumer(const char *kind, const struct ksm_consumer *c, cdtime_t time) {
+    const char *name = c->name.text;
     value_list_t vl = VALUE_LIST_INIT;
 
     vl.time = time;
@@ -68,9 +69,12 @@ static void submit_consumer(const char *kind, const char *name, int64_t saved, i
     sstrncpy(vl.plugin, "ksm_consumer", sizeof(vl.plugin));
     ssnprintf(vl.plugin_instance, sizeof(vl.plugin_instance), "%s%s%s", kind, *name ? "-" : "",
               name);
-    submit(&vl, (value_t){.gauge = (gauge_t)saved}, "bytes", "saved");
-    if (real >= 0)
-        submit(&vl, (value_t){.gauge = (gauge_t)real}, "bytes", "real");
+    submit(&vl, (value_t){.gauge = (gauge_t)c->saved}, "bytes", "saved");
+    if (c->real >= 0)
+        submit(&vl, (value_t){.gauge = (gauge_t)c->real}, "bytes", "real");
+    if (c->growth != KSM_GROWTH_UNKNOWN)
+        submit(&vl, (value_t){.gauge = (gauge_t)c->growth / ksm_unit_scale[KSM_UNIT_PAGE_RATE]},
+               "gauge", "merge_rate");
 }
 
 static void submit_table(const struct ksm_consumer_table *table) {
@@ -79,11 +83,14 @@ static void submit_table(const struct ksm_consumer_table *table) {
     for (size_t i = 0; i < table->count; i++) {
         const struct ksm_consumer *c = &table->list[i];
         if (c->shown)
-            submit_consumer(ksm_consumer_kinds[c->name.kind], c->name.text, c->saved, c->real, now);
+            submit_consumer(ksm_consumer_kinds[c->name.kind], c, now);
     }
     if (table->other.processes > 0)
-        submit_consumer("other", "other", table->other.saved, table->other.real, now);
-    submit_consumer("unattributed", "", table->unattributed, -1, now);
+        submit_consumer("other", &table->other, now);
+    submit_consumer("unattributed",
+                    &(const struct ksm_consumer){
+                        .saved = table->unattributed, .real = -1, .growth = KSM_GROWTH_UNKNOWN},
+                    now);
 }
 
 /* Returns when to look next, ms. */

@@ -9,6 +9,7 @@
 
 #include "attribution.h"
 #include "derive.h"
+#include "pace.h"
 
 /* Counts that are too large are no news before they are so by more than that, so long. */
 enum { EXCESS_THOUSANDTHS = 10, EXCESS_SAMPLES = 6 };
@@ -24,6 +25,7 @@ void ksm_consumers_init(struct ksm_consumers *c, const struct ksm_options *optio
     c->excluded = options->consumers_exclude;
     c->top = (size_t)options->consumers;
     c->pages = -1;
+    c->counted = -1;
     const bool unknown = c->processes.source == KSM_PROCESS_NOTHING;
     c->table = (struct ksm_consumer_table){.trouble[KSM_CONSUMERS_UNKNOWN] = unknown,
                                            .known = !unknown && c->top > 0,
@@ -79,7 +81,19 @@ static int64_t add_known(int64_t a, int64_t b) {
     return a < 0 || b < 0 ? -1 : add(a, b);
 }
 
+static int64_t merged_pages(const struct ksm_process *process) {
+    return add(process->merging, process->zero);
+}
+
+/* Who is new may have merged long ago. */
+static void count_growth(struct ksm_consumer *to, const struct ksm_process *process) {
+    if (process->before >= 0)
+        to->growth = add(to->growth == KSM_GROWTH_UNKNOWN ? 0 : to->growth,
+                         merged_pages(process) - process->before);
+}
+
 static void count_process(struct ksm_consumer *to, const struct ksm_process *process) {
+    count_growth(to, process);
     to->merging = add(to->merging, process->merging);
     to->zero = add(to->zero, process->zero);
     to->rmap_items = add(to->rmap_items, process->rmap_items);
@@ -94,6 +108,9 @@ void ksm_consumer_add(struct ksm_consumer *to, const struct ksm_consumer *from) 
     to->real = add_known(to->real, from->real);
     to->merging = add(to->merging, from->merging);
     to->zero = add(to->zero, from->zero);
+    to->growth = to->growth == KSM_GROWTH_UNKNOWN || from->growth == KSM_GROWTH_UNKNOWN
+                     ? KSM_GROWTH_UNKNOWN
+                     : add(to->growth, from->growth);
     to->rmap_items = add(to->rmap_items, from->rmap_items);
     to->resident = add_known(to->resident, from->resident);
     to->processes = add(to->processes, from->processes);
@@ -134,19 +151,21 @@ static int group(struct ksm_consumers *c) {
     table->count = 0;
     for (size_t i = 0; status == 0 && i < n; i++) {
         if (i == 0 || compare_names(&sorted[i]->name, &sorted[i - 1]->name) != 0)
-            table->list[table->count++] = (struct ksm_consumer){.name = sorted[i]->name};
+            table->list[table->count++] =
+                (struct ksm_consumer){.name = sorted[i]->name, .growth = KSM_GROWTH_UNKNOWN};
         count_process(&table->list[table->count - 1], sorted[i]);
     }
     free(sorted);
     return status;
 }
 
-/* The pages of the host, by their state. */
+/* The pages of the host, by their state, and whether KSM runs. */
 static void read_host(struct ksm_consumers *c, int64_t now) {
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         const struct ksm_figure *figure = &ksm_figures[id];
-        if (figure->source == KSM_SOURCE_KSM && figure->kind == KSM_KIND_GAUGE &&
-            figure->unit == KSM_UNIT_PAGES)
+        if (figure->source == KSM_SOURCE_KSM &&
+            (figure->kind == KSM_KIND_STATE ||
+             (figure->kind == KSM_KIND_GAUGE && figure->unit == KSM_UNIT_PAGES)))
             ksm_directory_read(&c->directory, id, now, &c->host.at[id]);
     }
     ksm_derive(&c->host);
@@ -165,6 +184,9 @@ static int read_division(struct ksm_consumers *c, int64_t now, struct ksm_attrib
         return at[KSM_shared].status;
     if (at[KSM_saved].status != 0) /* sharing or zero cannot be read */
         return at[KSM_saved].status;
+    const bool moves = at[KSM_run].status == 0 && at[KSM_run].value != 0;
+    c->moved_ms = moves && c->counted >= 0 ? now - c->counted : 0;
+    c->counted_now = moves ? now : -1;
     c->next.tells_zero = at[KSM_zero].status == 0; /* not before 6.6 */
     c->next.saved = at[KSM_saved].value;
     *d = (struct ksm_attribution){.shared = at[KSM_shared].value,
@@ -185,6 +207,16 @@ static int64_t real_memory(const struct ksm_consumers *c, const struct ksm_consu
     return bytes;
 }
 
+/* Pages as pages a second. */
+static int64_t growth_rate(const struct ksm_consumers *c, int64_t pages) {
+    const int64_t scale = (int64_t)1000 * ksm_unit_scale[KSM_UNIT_PAGE_RATE];
+    int64_t rate = 0;
+
+    if (pages == KSM_GROWTH_UNKNOWN || ksm_rate(0, pages, scale, c->moved_ms, &rate) != 0)
+        return KSM_GROWTH_UNKNOWN;
+    return rate;
+}
+
 static void divide(struct ksm_consumers *c, struct ksm_attribution *d) {
     struct ksm_consumer_table *table = &c->next;
 
@@ -198,6 +230,7 @@ static void divide(struct ksm_consumers *c, struct ksm_attribution *d) {
         struct ksm_share share = ksm_attribution_share(d, consumer->merging, consumer->zero);
         consumer->saved = share.saved * c->next.page_size;
         consumer->real = real_memory(c, consumer, &share);
+        consumer->growth = growth_rate(c, consumer->growth);
         table->by_kind[consumer->name.kind] += consumer->saved;
         table->unattributed -= consumer->saved;
     }
@@ -262,7 +295,7 @@ static bool are_all_known(struct ksm_consumers *c) {
     int64_t known = 0;
     int64_t now = 0;
 
-    if (c->processes.source != KSM_PROCESS_STAT || ksm_recorded_pages(&c->host, &now) != 0)
+    if (c->processes.source != KSM_PROCESS_STAT || ksm_registered_pages(&c->host, &now) != 0)
         return false;
     now = add(now, c->next.tells_zero ? c->host.at[KSM_zero].value : 0);
     c->pages = now;
@@ -271,6 +304,15 @@ static bool are_all_known(struct ksm_consumers *c) {
     const int64_t least = now < before ? now : before;
     const int64_t most = now < before ? before : now;
     return before >= 0 && known >= least - least / 1024 && known <= add(most, most / 1024);
+}
+
+/* For the growth until the next sample. */
+static void remember_counts(struct ksm_consumers *c) {
+    for (size_t i = 0; i < c->processes.count; i++) {
+        struct ksm_process *process = &c->processes.list[i];
+        process->before = process->status == 0 ? merged_pages(process) : -1;
+    }
+    c->counted = c->counted_now;
 }
 
 static int make_table(struct ksm_consumers *c, int64_t now) {
@@ -284,6 +326,8 @@ static int make_table(struct ksm_consumers *c, int64_t now) {
         divide(c, &division);
         status = rank(c);
     }
+    if (status == 0)
+        remember_counts(c);
     return status;
 }
 

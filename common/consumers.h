@@ -17,6 +17,8 @@
 #include "options.h"
 #include "processes.h"
 
+#define KSM_GROWTH_UNKNOWN INT64_MIN
+
 /* All that is known of one consumer at one sample. */
 struct ksm_consumer {
     struct ksm_name name;
@@ -27,6 +29,9 @@ struct ksm_consumer {
     int64_t anonymous; /* pages: the rest of RSS of all of them */
     int64_t merging;   /* pages */
     int64_t zero;      /* pages */
+    int64_t growth;    /* of merging + zero since the last sample, of the processes that were in
+                        * that, thousandths of a page a second; KSM_GROWTH_UNKNOWN: none of them
+                        * was, or KSM is stopped (pace.h) */
     int64_t rmap_items;
     int64_t processes;
     bool shown; /* one of the top: to be sent by itself. Of newcomers not all, see newcomers.h */
@@ -94,8 +99,11 @@ struct ksm_consumers {
     size_t top;
     struct ksm_newcomers newcomers; /* to the top */
     int in_excess;                  /* samples running */
-    int64_t pages; /* that KSM had at the last sample, those of zeros too; -1: not known */
-    int status;    /* of the sample in the making */
+    int64_t pages;       /* that KSM had at the last sample, those of zeros too; -1: not known */
+    int64_t counted;     /* when processes were last counted, ms; -1: KSM was stopped */
+    int64_t counted_now; /* the same of the sample in the making, */
+    int64_t moved_ms;    /* and for how long counts have moved; 0: not known */
+    int status;          /* of the sample in the making */
 };
 
 /* Gets ready by options, which name root: it must live as long. may_keep: descriptors that may be

@@ -55,7 +55,7 @@ bool ksm_registered(const struct ksm_sample *sample) {
     return false;
 }
 
-int ksm_recorded_pages(const struct ksm_sample *s, int64_t *pages) {
+int ksm_registered_pages(const struct ksm_sample *s, int64_t *pages) {
     static const enum ksm_id states[] = {KSM_shared, KSM_sharing, KSM_unshared, KSM_volatile};
     int64_t total = 0;
 
@@ -99,7 +99,7 @@ static int derive_profit(const struct ksm_sample *s, int64_t *value) {
     if (status == 0)
         status = product(saved, s->page_size, &saved);
     if (status == 0)
-        status = ksm_recorded_pages(s, &records);
+        status = ksm_registered_pages(s, &records);
     if (status == 0)
         status = product(records, KSM_RECORD_BYTES, &records);
     return status == 0 ? difference(saved, records, value) : status;
@@ -136,7 +136,7 @@ static int derive_merged(const struct ksm_sample *s, int64_t *value) {
     int status = operand(s, KSM_sharing, &sharing);
 
     if (status == 0)
-        status = ksm_recorded_pages(s, &pages);
+        status = ksm_registered_pages(s, &pages);
     return status == 0 ? percent(sharing, pages == 0 ? 1 : pages, value) : status;
 }
 
@@ -192,6 +192,33 @@ static int derive_sharing_ratio(const struct ksm_sample *s, int64_t *value) {
     if (status != 0)
         return status;
     return quotient(sharing, ksm_unit_scale[KSM_UNIT_RATIO], shared, value);
+}
+
+static int derive_anon_huge(const struct ksm_sample *s, int64_t *value) {
+    int64_t kilobytes = 0;
+    int status = operand(s, KSM_anon_huge_kb, &kilobytes);
+
+    return status == 0 ? product(kilobytes, 1024, value) : status;
+}
+
+/* In ms and KiB, so that the product fits for hundreds of years of CPU time. */
+static int derive_ksmd_cpu_per_gib(const struct ksm_sample *s, int64_t *value) {
+    enum { NS_PER_MS = 1000000, KIB_PER_GIB = 1024 * 1024 };
+    int64_t cpu = 0;
+    int64_t saved = 0;
+    int status = operands(s, KSM_ksmd_cpu, &cpu, KSM_saved, &saved);
+
+    return status == 0 ? quotient(cpu / NS_PER_MS, KIB_PER_GIB, saved / 1024, value) : status;
+}
+
+static int derive_scanned_per_page(const struct ksm_sample *s, int64_t *value) {
+    int64_t scanned = 0;
+    int64_t saved = 0;
+    int status = operands(s, KSM_scanned, &scanned, KSM_saved, &saved);
+
+    if (status != 0)
+        return status;
+    return quotient(scanned, ksm_unit_scale[KSM_UNIT_RATIO], saved / s->page_size, value);
 }
 
 typedef int derive_fn(const struct ksm_sample *s, int64_t *value);

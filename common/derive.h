@@ -25,12 +25,12 @@ enum { KSM_EXPOSURE_MOST = 1000 * 1000 * 1000 };
  * int64, -ENODATA if there is nothing to divide by or two readings contradict each other. */
 void ksm_derive(struct ksm_sample *sample);
 
-/* How many pages KSM has records of: shared + sharing + unshared + volatile. Returns 0 or the
- * status of a figure that is not known. */
-int ksm_recorded_pages(const struct ksm_sample *sample, int64_t *pages);
-
 /* Whether KSM has any page at all: shared + sharing + unshared + volatile + zero is not 0. What
  * could not be read may hold some. */
 bool ksm_registered(const struct ksm_sample *sample);
+
+/* shared + sharing + unshared + volatile: every page that KSM has a record of, and that a full scan
+ * visits. Returns 0; the status of one that could not be read; or -ERANGE. */
+int ksm_registered_pages(const struct ksm_sample *sample, int64_t *pages);
 
 #endif

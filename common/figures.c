@@ -24,6 +24,7 @@ const struct ksm_figure ksm_figures[KSM_FIGURES] = {
                     KSM_GROUP_##group,                                                             \
                     since,                                                                         \
                     help},
+#define PACED DERIVED
 #define INPUT(name, source, key, form, unit, since, help)                                          \
     [KSM_##name] = {                                                                               \
         #name,          key,   parse_##form, KSM_SOURCE_##source, KSM_KIND_INPUT, KSM_UNIT_##unit, \

@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Where a figure comes from. DERIVED is no file: derive.h. */
+/* Where a figure comes from. DERIVED is no file: derive.h and pace.h. */
 enum ksm_source {
     KSM_SOURCE_KSM,
     KSM_SOURCE_VMSTAT,
@@ -50,6 +50,10 @@ enum ksm_kind {
     X(NS, 1, "ns")                                                                                 \
     X(MS, 1, "ms")                                                                                 \
     X(SECONDS, 1, "s")                                                                             \
+    X(DURATION, 1000, "s")                                                                         \
+    X(SECONDS_PER_GIB, 1000, "s per GiB")                                                          \
+    X(PAGE_RATE, 1000, "pages per second, may be negative")                                        \
+    X(HUGE_PAGES, 1, "huge pages")                                                                 \
     X(FLAG, 1, "flag")                                                                             \
     X(RUN, 1, "state")
 
@@ -68,10 +72,16 @@ enum ksm_unit {
     X(exposure)                                                                                    \
     X(memory)                                                                                      \
     X(zero_pages)                                                                                  \
+    X(merge_rate)                                                                                  \
     X(sharing_ratio)                                                                               \
     X(stable_nodes)                                                                                \
+    X(thp)                                                                                         \
+    X(thp_split)                                                                                   \
     X(ksmd_cpu)                                                                                    \
+    X(cpu_cost)                                                                                    \
     X(scan)                                                                                        \
+    X(scan_cost)                                                                                   \
+    X(scan_time)                                                                                   \
     X(full_scans)                                                                                  \
     X(cow)                                                                                         \
     X(settings_pages)                                                                              \
@@ -92,6 +102,7 @@ enum ksm_group {
 enum ksm_id {
 #define FIGURE(name, source, key, form, kind, unit, group, since, help) KSM_##name,
 #define DERIVED(name, formula, kind, unit, group, since, help) KSM_##name,
+#define PACED DERIVED
 #define INPUT(name, source, key, form, unit, since, help) KSM_##name,
 #include "figures.def"
     KSM_FIGURES

@@ -276,6 +276,18 @@ void ksm_processes_comm(const struct ksm_processes *p, int pid, char text[static
         snprintf(text, KSM_NAME_SIZE, "?");
 }
 
+int ksm_processes_name(const struct ksm_processes *p, int pid, struct ksm_name *name) {
+    const struct ksm_process process = {.pid = pid, .task = pid};
+
+    return read_name(p, &process, name);
+}
+
+int64_t ksm_processes_started(const struct ksm_processes *p, int pid) {
+    const struct ksm_process process = {.pid = pid, .task = pid};
+
+    return read_started(p, &process);
+}
+
 /* ---- the list ---- */
 
 /* The index of the first process whose pid is not below pid. */
@@ -412,11 +424,13 @@ static int add_process(struct ksm_processes *p, struct ksm_process *process, int
     process->started = started;
     process->fd = keep ? fd : -1;
     struct ksm_process *added = insert(p, position(p, process->pid), process);
-    *kept = added && keep;
-    if (*kept)
+    if (!added)
+        return -ENOMEM;
+    *kept = keep;
+    if (keep)
         added->statm = open_statm(p, process);
-    p->kept += *kept ? 1 + (added->statm >= 0) : 0;
-    return added ? 0 : -ENOMEM;
+    p->kept += keep + (added->statm >= 0);
+    return 0;
 }
 
 /* Looks at a process that is not on the list. */
@@ -427,6 +441,7 @@ static int look_at(struct ksm_processes *p, int pid) {
                                   .statm = -1,
                                   .resident = -1,
                                   .mapped = -1,
+                                  .before = -1,
                                   .opted_in = -1};
     bool kept = false;
     int fd = open_counts(p, &process);
@@ -523,6 +538,15 @@ static int open_round(struct ksm_processes *p) {
         return pseudofs_opendir(p->root, "proc", &p->round.dir);
     rewinddir(p->round.dir);
     return 0;
+}
+
+int ksm_processes_next(struct ksm_processes *p, int *pid) {
+    bool end = false;
+    int status = p->round.dir ? 0 : open_round(p);
+
+    for (*pid = 0; status == 0 && *pid == 0 && !end;)
+        status = next_entry(&p->round, pid, &end);
+    return status;
 }
 
 static int begin_round(struct ksm_processes *p) {

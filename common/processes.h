@@ -32,6 +32,7 @@ struct ksm_process {
     int64_t started; /* in clock ticks since boot: with the pid, who it is; 0 if fd tells */
     int64_t merging; /* ksm_merging_pages */
     int64_t zero;    /* ksm_zero_pages */
+    int64_t before;  /* merging + zero as consumers.c counted them last; -1: it did not */
     int64_t rmap_items; /* pages watched, 64 bytes of the kernel's memory each */
     int64_t resident;   /* RSS, which counts merged pages and leaves out zero pages */
     int64_t mapped;     /* the part of it that is pages of files and shared memory */
@@ -134,6 +135,13 @@ void ksm_processes_take_back(struct ksm_processes *p, int pid);
 /* The comm of a process, for messages; its file takes no lock of the process (fs/proc/base.c,
  * comm_show). "?" if there is none. */
 void ksm_processes_comm(const struct ksm_processes *p, int pid, char text[static KSM_NAME_SIZE]);
+
+/* For callers with a walk of their own, who make no use of the list: sets *pid to the next process
+ * of /proc, 0 at the end; and of one of these, names the consumer that it belongs to, or returns
+ * when it was started (0: not known). They return -errno, -ECANCELED as ksm_processes_look(). */
+int ksm_processes_next(struct ksm_processes *p, int *pid);
+int ksm_processes_name(const struct ksm_processes *p, int pid, struct ksm_name *name);
+int64_t ksm_processes_started(const struct ksm_processes *p, int pid);
 
 /* Whether a process on the list takes part, as above. */
 bool ksm_process_takes_part(const struct ksm_process *process);

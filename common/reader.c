@@ -17,6 +17,7 @@ int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings) 
     reader->settings = settings;
     reader->vmstat_whole = reader->meminfo_whole = false;
     reader->knobs_due = INT64_MIN;
+    ksm_pace_init(&reader->pace);
     reader->sample.page_size = sysconf(_SC_PAGESIZE);
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         reader->sample.at[id] = (struct ksm_value){.status = -ENOENT};
@@ -30,8 +31,6 @@ int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings) 
 }
 
 void ksm_reader_why_not(int status, const char *root, char *message, size_t size) {
-    char buf[128];
-
     if (status == -ENOENT)
         snprintf(message, size,
                  "no KSM in this kernel: below %s there is neither sys/kernel/mm/ksm nor "
@@ -46,7 +45,7 @@ void ksm_reader_why_not(int status, const char *root, char *message, size_t size
                  root);
     else
         snprintf(message, size, "sys/kernel/mm/ksm below %s cannot be reached: %s; nothing is sent",
-                 root, strerror_r(-status, buf, sizeof(buf)));
+                 root, strerror(-status));
 }
 
 void ksm_reader_close(struct ksm_reader *reader) {
@@ -163,6 +162,7 @@ int ksm_reader_tick(struct ksm_reader *reader, int64_t now) {
     s->at[KSM_ksmd_cpu].status = ksmd_cpu(&reader->ksmd, now, &s->at[KSM_ksmd_cpu].value);
     zero_of_uksm(reader);
     ksm_derive(s);
+    ksm_pace(&reader->pace, s, now);
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         if (ksm_figures[id].kind != KSM_KIND_INPUT && s->at[id].status == 0)
             return 0;

@@ -17,6 +17,7 @@
 #include "directory.h"
 #include "figures.h"
 #include "ksmd.h"
+#include "pace.h"
 #include "pseudofs.h"
 
 /* Public so that a host can hold it without an allocation (it is large: keep it static). */
@@ -32,6 +33,7 @@ struct ksm_reader {
     bool vmstat_whole;         /* one read does not give all that is wanted of it */
     bool meminfo_whole;
     struct ksmd ksmd;
+    struct ksm_pace pace;
     char buf[64 * 1024]; /* ten times what vmstat needs; what is not used costs no memory */
 };
 

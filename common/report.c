@@ -6,8 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The faults of a file's content in words; errno's own say it badly. */
-static const char *fault(int status, char *buf, size_t size) {
+/* The faults of a file's content in words; errno's own say it badly. Threads may share strerror():
+ * of an errno that exists the text is a constant. */
+static const char *fault(int status) {
     switch (status) {
     case -ENOENT:
         return "not there any more";
@@ -24,14 +25,13 @@ static const char *fault(int status, char *buf, size_t size) {
     case -EFBIG:
         return "longer than any such file of the kernel";
     default:
-        return strerror_r(-status, buf, size);
+        return strerror(-status);
     }
 }
 
 static void tell_one(const struct ksm_reader *reader, size_t id, int status, ksm_tell_fn *tell) {
     char source[PATH_MAX + 64];
     char message[sizeof(source) + 256];
-    char buf[128];
 
     if (ksm_reader_source(reader, id, source, sizeof(source)) != 0)
         return;
@@ -39,7 +39,7 @@ static void tell_one(const struct ksm_reader *reader, size_t id, int status, ksm
         snprintf(message, sizeof(message), "%s: can be read again", source);
     else
         snprintf(message, sizeof(message), "%s: %s; %s is absent until that is mended", source,
-                 fault(status, buf, sizeof(buf)), ksm_figures[id].name);
+                 fault(status), ksm_figures[id].name);
     tell(status != 0, message);
 }
 

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -29,6 +30,10 @@ void sandbox_enter(const char *root, char *report, size_t size) {
     snprintf(report, size, "confined: not at all, in a build for tests");
 }
 
+void sandbox_enter_for_memory(const char *root, char *report, size_t size) {
+    sandbox_enter(root, report, size);
+}
+
 #else
 
 /* The kernel's word for a prctl that it does not have: EINVAL. */
@@ -40,17 +45,20 @@ static int prctl_status(int result) {
 
 /* ---- capabilities ---- */
 
-enum { KEPT = CAP_DAC_READ_SEARCH };
+enum {
+    KEPT = 1U << CAP_DAC_READ_SEARCH,
+    KEPT_FOR_MEMORY = KEPT | 1U << CAP_SYS_PTRACE | 1U << CAP_SYS_ADMIN,
+};
 
-/* Returns whether the kept capability is there. */
-static bool drop_capabilities(void) {
+/* Returns whether any of the kept capabilities is there; all are below 32. */
+static bool drop_capabilities(uint32_t kept) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2] = {{0, 0, 0}, {0, 0, 0}};
-    const uint32_t kept = 1U << KEPT;
 
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     /* Ends after the last capability of this kernel; at once for who may not do it. */
-    for (unsigned long cap = 0; cap == KEPT || prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
+    for (unsigned long cap = 0;
+         (cap < 32 && kept >> cap & 1) || prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
         continue;
     if (syscall(SYS_capget, &header, data) != 0)
         return false;
@@ -144,7 +152,11 @@ static int restrict_files(const char *root) {
 #define CALL_WITH(name, argument, bit)                                                             \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 4), LOAD_ARGUMENT(argument),                \
         BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bit, 1, 0), REFUSE, ALLOW
-/* Only with one of two values of an argument. */
+/* Only with that value of an argument. */
+#define CALL_OF(name, argument, value)                                                             \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 4), LOAD_ARGUMENT(argument),                \
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 1, 0), REFUSE, ALLOW
+/* Or with another one. */
 #define CALL_EITHER(name, argument, value, other)                                                  \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 5), LOAD_ARGUMENT(argument),                \
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 2, 0),                                          \
@@ -174,8 +186,17 @@ enum { CLONE_FLAGS = 0 };
 
 enum { WRITING = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC };
 
-static int restrict_calls(void) {
-    static struct sock_filter filter[] = {
+/* PAGEMAP_SCAN of linux/fs.h (Linux 6.7), with a struct pm_scan_arg of 96 bytes. */
+#define PAGEMAP_SCAN_CALL (unsigned)_IOC(_IOC_READ | _IOC_WRITE, 'f', 16, 96)
+
+static int restrict_calls(bool memory) {
+    static const struct sock_filter for_memory[] = {
+        CALL(kcmp),
+        CALL(sysinfo), /* qsort() of glibc */
+        CALL_OF(ioctl, 1, PAGEMAP_SCAN_CALL),
+        REFUSE,
+    };
+    static const struct sock_filter for_sample[] = {
         LOAD(arch),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0),
         REFUSE,
@@ -207,6 +228,13 @@ static int restrict_calls(void) {
         CALL(_llseek),
 #endif
         CALL_EITHER(fcntl, 1, F_GETFL, F_SETFD), /* fdopendir() */
+                                                 /* The same as musl does it. */
+#ifdef SYS_open
+        CALL_WITHOUT(open, 1, WRITING),
+        CALL(stat),
+        CALL(lstat),
+#endif
+        CALL_WITHOUT(writev, 0, ~3U),
         /* Memory, and the end. */
         CALL(brk),
         CALL_MMAP,
@@ -232,14 +260,24 @@ static int restrict_calls(void) {
         CALL(exit_group),
         REFUSE,
     };
-    const struct sock_fprog program = {.len = sizeof(filter) / sizeof(filter[0]), .filter = filter};
+    enum {
+        SAMPLE = sizeof(for_sample) / sizeof(for_sample[0]),
+        MEMORY = sizeof(for_memory) / sizeof(for_memory[0])
+    };
+    struct sock_filter filter[SAMPLE + MEMORY];
+    const struct sock_fprog program = {.len = memory ? SAMPLE + MEMORY - 1 : SAMPLE,
+                                       .filter = filter};
 
+    memcpy(filter, for_sample, sizeof(for_sample));
+    if (memory) /* in the place of the last REFUSE */
+        memcpy(filter + SAMPLE - 1, for_memory, sizeof(for_memory));
     return prctl_status(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0));
 }
 
 #else
 
-static int restrict_calls(void) {
+static int restrict_calls(bool memory) {
+    (void)memory;
     return -ENOEXEC;
 }
 
@@ -249,8 +287,6 @@ static int restrict_calls(void) {
 
 /* done, or why not. */
 static const char *word_of(int status, const char *done, char *buf, size_t size) {
-    char error[128];
-
     switch (status) {
     case 0:
         return done;
@@ -260,7 +296,7 @@ static const char *word_of(int status, const char *done, char *buf, size_t size)
     case -ENOEXEC:
         return "not known for this architecture";
     default:
-        snprintf(buf, size, "not: %s", strerror_r(-status, error, sizeof(error)));
+        snprintf(buf, size, "not: %s", strerror(-status));
         return buf;
     }
 }
@@ -270,10 +306,10 @@ void sandbox_enter(const char *root, char *report, size_t size) {
 
     if (getauxval(AT_SECURE) != 0)
         pseudofs_trust_kernel_only();
-    bool capable = drop_capabilities();
+    bool capable = drop_capabilities(KEPT);
     int sealed = prctl_status(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     int files = sealed == 0 ? restrict_files(root) : sealed;
-    int calls = sealed == 0 ? restrict_calls() : sealed;
+    int calls = sealed == 0 ? restrict_calls(false) : sealed;
 
     snprintf(report, size,
              "confined: capabilities %s, no new privileges %s, files (Landlock) %s, "
@@ -282,6 +318,21 @@ void sandbox_enter(const char *root, char *report, size_t size) {
              word_of(sealed, "yes", buf[0], sizeof(buf[0])),
              word_of(files, "reading /proc and /sys/kernel/mm alone", buf[1], sizeof(buf[1])),
              word_of(calls, "those of a sample alone", buf[2], sizeof(buf[2])));
+}
+
+void sandbox_enter_for_memory(const char *root, char *report, size_t size) {
+    char buf[160];
+
+    (void)root;
+    bool secure = getauxval(AT_SECURE) != 0;
+    if (secure)
+        pseudofs_trust_kernel_only();
+    drop_capabilities(secure ? KEPT : KEPT_FOR_MEMORY);
+    int status = prctl_status(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    if (status == 0)
+        status = restrict_calls(true);
+    snprintf(report, size, "confined: system calls (seccomp) %s",
+             word_of(status, "those of reading memory alone", buf, sizeof(buf)));
 }
 
 #endif

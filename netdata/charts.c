@@ -35,6 +35,7 @@ static const char *const set_lines[KSM_FIGURES] = {
 #define FIGURE(name, source, key, form, kind, unit, group, since, help)                            \
     [KSM_##name] = "SET " #name " = ",
 #define DERIVED(name, formula, kind, unit, group, since, help) [KSM_##name] = "SET " #name " = ",
+#define PACED(name, formula, kind, unit, group, since, help) [KSM_##name] = "SET " #name " = ",
 #include "figures.def"
 };
 
@@ -82,7 +83,8 @@ static void draw_dimension(const char *id, const struct ksm_figure *figure, int6
 static bool counts_pages(enum ksm_group group) {
     for (size_t id = 0; id < KSM_FIGURES; id++) {
         const struct ksm_figure *figure = &ksm_figures[id];
-        if (figure->group == group && figure->unit == KSM_UNIT_PAGES &&
+        if (figure->group == group &&
+            (figure->unit == KSM_UNIT_PAGES || figure->unit == KSM_UNIT_PAGE_RATE) &&
             scales[figure->kind][figure->unit].multiplier != PAGE_SIZE)
             return true;
     }

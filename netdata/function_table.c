@@ -46,6 +46,15 @@ static int64_t merging(const struct ksm_consumer_table *table, const struct ksm_
     return in_bytes(one->merging, table->page_size);
 }
 
+/* Bytes a second, may be negative; KSM_GROWTH_UNKNOWN: not known. */
+static int64_t growth(const struct ksm_consumer_table *table, const struct ksm_consumer *one) {
+    int64_t bytes = 0;
+
+    if (__builtin_mul_overflow(one->growth, table->page_size, &bytes))
+        return KSM_GROWTH_UNKNOWN; /* which overflows itself */
+    return bytes / ksm_unit_scale[KSM_UNIT_PAGE_RATE];
+}
+
 static int64_t zeros(const struct ksm_consumer_table *table, const struct ksm_consumer *one) {
     return table->tells_zero ? in_bytes(one->zero, table->page_size) : -1;
 }
@@ -56,7 +65,7 @@ static int64_t metadata(const struct ksm_consumer_table *table, const struct ksm
 
 /* ---- columns ---- */
 
-enum type { KEY, KIND, NAME, COUNT, SIZE };
+enum type { KEY, KIND, NAME, COUNT, SIZE, RATE };
 
 /* How the agent's tables draw a column of each type; the words are theirs. */
 static const struct look {
@@ -75,6 +84,8 @@ static const struct look {
     [COUNT] = {"integer", "value", "", "number", "0", "descending", "sum", "range"},
     [SIZE] = {"bar-with-integer", "bar", "\"units\":\"MiB\",", "number", "2", "descending", "sum",
               "range"},
+    [RATE] = {"integer", "value", "\"units\":\"MiB/s\",", "number", "2", "descending", "sum",
+              "range"},
 };
 
 /* In the order of the values of a row. */
@@ -84,11 +95,17 @@ static const struct column {
     enum type type;
     int64_t (*figure)(const struct ksm_consumer_table *table, const struct ksm_consumer *one);
 } columns[] = {
-    {"Id", "Kind and name", KEY, NULL}, {"Kind", "Kind", KIND, NULL},
-    {"Name", "Name", NAME, NULL},       {"Processes", "Processes", COUNT, processes},
-    {"Saved", "Saved", SIZE, saved},    {"Real", "Real", SIZE, real},
-    {"RSS", "RSS", SIZE, resident},     {"Merging", "Merging", SIZE, merging},
-    {"Zero", "Zero", SIZE, zeros},      {"Metadata", "Metadata", SIZE, metadata},
+    {"Id", "Kind and name", KEY, NULL},
+    {"Kind", "Kind", KIND, NULL},
+    {"Name", "Name", NAME, NULL},
+    {"Processes", "Processes", COUNT, processes},
+    {"Saved", "Saved", SIZE, saved},
+    {"Real", "Real", SIZE, real},
+    {"RSS", "RSS", SIZE, resident},
+    {"Merging", "Merging", SIZE, merging},
+    {"Zero", "Zero", SIZE, zeros},
+    {"Metadata", "Metadata", SIZE, metadata},
+    {"MergeRate", "Merge rate", RATE, growth},
 };
 
 enum { COLUMNS = sizeof(columns) / sizeof(columns[0]) };
@@ -101,6 +118,7 @@ static struct ksm_consumer unattributed(const struct ksm_consumer_table *table) 
                                  .resident = -1,
                                  .merging = -1,
                                  .zero = -1,
+                                 .growth = KSM_GROWTH_UNKNOWN,
                                  .rmap_items = -1,
                                  .processes = -1};
 }
@@ -166,9 +184,12 @@ static void write_value(const struct ksm_consumer_table *table, const struct col
         json_string(row->kind, out);
     } else if (column->type == NAME) {
         json_string(row->consumer->name.text, out);
+    } else if (column->type == RATE && value < 0 && value != KSM_GROWTH_UNKNOWN) {
+        out_text(out, "-");
+        json_mib(-value, out);
     } else if (value < 0) {
         out_text(out, "null");
-    } else if (column->type == SIZE) {
+    } else if (column->type == SIZE || column->type == RATE) {
         json_mib(value, out);
     } else {
         out_number(out, value);

@@ -75,10 +75,6 @@ void out_bytes(struct out *out, const char *text, size_t len) {
     out->len += len;
 }
 
-void out_text(struct out *out, const char *text) {
-    out_bytes(out, text, strlen(text));
-}
-
 void out_texts(struct out *out, const char *const *texts) {
     for (; *texts; texts++)
         out_text(out, *texts);

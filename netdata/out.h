@@ -7,6 +7,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* error: -errno of the first write that failed, sticky; nothing is written after it. */
 struct out {
@@ -21,10 +22,14 @@ void out_init(struct out *out, int fd);
 
 /* Append. What does not fit any more makes the buffer be written. Text goes out as it is: the
  * caller sees to it that it can break no line (netdata's protocol has no escapes). */
-void out_text(struct out *out, const char *text);
 void out_bytes(struct out *out, const char *text, size_t len);
 void out_texts(struct out *out, const char *const *texts); /* NULL after the last */
 void out_number(struct out *out, int64_t number);
+
+/* The compiler knows how long most texts are. */
+static inline void out_text(struct out *out, const char *text) {
+    out_bytes(out, text, strlen(text));
+}
 
 #define OUT_TEXTS(out, ...) out_texts(out, (const char *const[]){__VA_ARGS__, NULL})
 

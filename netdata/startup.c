@@ -55,6 +55,8 @@ static int raise_limit(void) {
 int startup_limits(void) {
     never_block(STDOUT_FILENO);
     signal(SIGPIPE, SIG_IGN); /* an agent that has gone is an error of write, and no crash */
+#ifdef M_ARENA_MAX            /* in glibc */
     mallopt(M_ARENA_MAX, 1);  /* the threads of the sampler run one at a time */
+#endif
     return raise_limit();
 }

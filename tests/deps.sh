@@ -3,16 +3,16 @@
 # deps.sh run|check|bench|browser|package|kernels ...: install the Debian packages
 # that are missing here, for building and `make run` (run), for the tests and lint
 # (check), for what the benchmark compares with (bench), for looking at the dashboard
-# (browser), for building Debian packages and trying them (package), or for booting
+# (browser), for building packages and trying them (package), or for booting
 # other kernels and architectures (kernels).  It starts no service, and enables none
 # at boot, that was not there before.
 set -eu
 
-run='gcc libc6-dev make collectd-core collectd-dev netdata-core netdata-web python3'
+run='gcc libc6-dev libxxhash-dev make collectd-core collectd-dev netdata-core netdata-web python3'
 check='check pkg-config clang clang-format clang-tidy cppcheck shellcheck
     python3-pytest python3-pytest-xdist python3-jsonschema pyflakes3 strace procps
     binutils iproute2 libcap2-bin libclang-rt-dev valgrind gcovr mandoc prometheus
-    libmicrohttpd12 libprotobuf-c1 netdata-plugins-bash'
+    libmicrohttpd12 libprotobuf-c1 netdata-plugins-bash musl-tools'
 bench='prometheus-node-exporter valgrind strace'
 # Heavy, so that only the slow tests and the picture in the README ask for it.
 browser='chromium chromium-driver python3-selenium fonts-dejavu-core pngquant'
@@ -21,7 +21,7 @@ kernels='qemu-system-x86 qemu-system-arm qemu-system-ppc qemu-system-misc opensb
     cpio gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-riscv64-linux-gnu
     gcc-s390x-linux-gnu libc6-dev-arm64-cross libc6-dev-ppc64el-cross
     libc6-dev-riscv64-cross libc6-dev-s390x-cross'
-package='build-essential debhelper lintian debootstrap libcap2-bin'
+package='build-essential debhelper lintian debootstrap libcap2-bin rpm rpmlint'
 
 # The services among them, whose packages' postinst would start them and enable
 # them at boot.

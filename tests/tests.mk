@@ -2,8 +2,9 @@
 # Tests, demos and checks; included by ../Makefile.
 #
 # Rooms: unit/ and e2e/ hold the tests, support/ what they share; demo/, docs/, measure/, bench/ what is
-# run by hand; fixtures/, fuzz/, faults/, soak/, kernels/ what their names say. tests/unit/*.c are one
-# program each, with the library check; the programs of other rooms are tools. The plugins' objects are those
+# run by hand; fixtures/, fuzz/, soak/, kernels/ what their names say; runs/ makes
+# whole runs of both plugins for a unit test. tests/unit/*.c are one program
+# each, with the library check; the programs of other rooms are tools. The plugins' objects are those
 # that ship.
 
 TEST_CPPFLAGS = -Itests
@@ -28,7 +29,7 @@ $(BUILD)/tests/%: private KSM_CPPFLAGS += $(TEST_CPPFLAGS)
 $(foreach source,$(TOOL_SOURCES),$(eval $(BUILD)/tests/$(notdir $(source:.c=)): $(BUILD)/$(source:.c=.o)))
 $(TOOLS): $(SUPPORT) $(PARTS)
 	$(call say,LD,$@)
-	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^)
+	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(EXPLAIN_LIBS)
 
 # Calls that unit tests make fail: __wrap_CALL in tests/support/faults.c.
 WRAPPED = open openat opendir pread __pread_chk write poll __poll_chk close clock_gettime sysconf \
@@ -36,7 +37,7 @@ WRAPPED = open openat opendir pread __pread_chk write poll __poll_chk close cloc
 $(UNITS): private KSM_LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
 $(UNITS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(UNIT_SUPPORT) $(PARTS)
 	$(call say,LD,$@)
-	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(CHECK_LIBS)
+	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(EXPLAIN_LIBS) $(CHECK_LIBS)
 comma = ,
 
 # This one loads the ksm.so that ships, which finds its collectd in the program itself.
@@ -71,10 +72,13 @@ traffic: deps deps-check ## Measure what one host sends to a place in the middle
 
 .PHONY: tools run demo picture traffic
 
-check: deps deps-check ## Run the tests (under five minutes)
+check: deps deps-check ## Run the tests (under three minutes)
 	@$(BUILD_ALL) all tools units benches fuzzers
 	@tests/fuzz/fuzz.sh $(BUILD)/fuzz 2
 	@PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m "not long"
+
+check-units: units ## Run the unit tests alone; installs nothing
+	@for unit in $(UNITS); do $(WRAPPER) $$unit || exit 1; done
 
 check-long: deps deps-check deps-browser deps-package ## Run the slow tests (under twenty minutes)
 	@$(BUILD_ALL) all tools units benches
@@ -100,10 +104,11 @@ format: ## Format the sources
 
 units: $(UNITS)
 
-.PHONY: check check-long lint format units
+.PHONY: check check-units check-long lint format units
 
-readme: tools dashboard ## Renew the tables in README.md and the man pages, and the dashboard
+readme: all tools dashboard ## Renew the tables in README.md and the man pages, dashboard and Netdata's page
 	@$(TOOL_PYTHON) tests/docs/readme.py $(BUILD)
+	@$(TOOL_PYTHON) tests/docs/metadata.py --build $(BUILD)
 
 dashboard: tools ## Make collectd's Grafana dashboard anew
 	@$(TOOL_PYTHON) tests/docs/dashboard.py --build $(BUILD)
@@ -144,6 +149,11 @@ check-valgrind: deps deps-check ## The unit tests under valgrind
 	@KSM_FAULTS=199 WRAPPER="valgrind --quiet --leak-check=full --error-exitcode=9 --child-silent-after-fork=no" \
 		PYTHON=$(PYTHON) tests/check.sh $(BUILD)/valgrind $(NOT_SHIPPED) -k test_plugin
 
+check-musl: deps deps-check ## Build with musl, and run the unit tests so
+	@tests/support/musl.sh $(BUILD)/musl/root
+	@$(BUILD_ALL) BUILD=$(BUILD)/musl CC=musl-gcc CPPFLAGS="-isystem $(abspath $(BUILD)/musl/root/include) -include lacking.h" \
+		CHECK_LIBS=$(abspath $(BUILD)/musl/root/libcheck.a) all check-units
+
 # Programs that run as another user write their counts too, where they may; what fails for want of
 # that is no verdict here.
 coverage: deps deps-check ## Line and branch coverage of the tests
@@ -154,4 +164,4 @@ coverage: deps deps-check ## Line and branch coverage of the tests
 	@gcovr --root . --object-directory $(BUILD)/coverage --filter 'common/' --filter 'netdata/' \
 		--filter 'collectd/' --print-summary
 
-.PHONY: check-asan check-ubsan check-tsan check-valgrind coverage
+.PHONY: check-asan check-ubsan check-tsan check-valgrind check-musl coverage

@@ -26,6 +26,9 @@ struct explain_facts {
     bool idle; /* no page was scanned or passed over, and no full scan ended; false: not known */
 
     const struct ksm_consumer_table *consumers; /* who takes part; stays the caller's */
+
+    struct ksm_value passed;                   /* pages a second that smart_scan passed over */
+    const struct explain_processes *processes; /* causes.h; stays the caller's; NULL: no look */
 };
 
 /* EXPLAIN_no_ksm, EXPLAIN_off …: the verdicts in order of precedence, then the remarks. */
@@ -70,6 +73,13 @@ enum explain_id explain_verdict(const struct explain_facts *facts);
  * in [brackets] of which a word is not known. Returns how many words outside of brackets are not
  * known; each is a ? in the text. What does not fit is cut off. */
 int explain_expand(const struct explain_facts *facts, const char *text, char *buf, size_t size);
+
+/* The same with words of another kind: writes the one of that name into buf and returns true, or
+ * returns false: it is not known. */
+typedef bool explain_word_fn(const void *data, const char *name, size_t len, char *buf,
+                             size_t size);
+int explain_fill(explain_word_fn *write, const void *data, const char *text, char *buf,
+                 size_t size);
 
 /* Prints the page: plain text in lines of 80 columns at most, no control characters. The names in
  * the table of consumers are clean as name.h has it. */

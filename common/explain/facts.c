@@ -5,22 +5,17 @@
 #include <errno.h>
 
 #include "explain.h"
+#include "pace.h"
 
 /* Growth of a counter in so many ms, times scale, a second; absent if it did not only grow. */
 static struct ksm_value rate_of(const struct ksm_value *before, const struct ksm_value *now,
                                 int64_t scale, int64_t ms) {
     struct ksm_value rate = {.status = before->status != 0 ? before->status : now->status};
-    int64_t growth = 0;
 
-    if (rate.status != 0)
-        return rate;
-    if (now->value < before->value)
+    if (rate.status == 0 && now->value < before->value)
         rate.status = -ENODATA;
-    else if (ms <= 0 || __builtin_sub_overflow(now->value, before->value, &growth) ||
-             __builtin_mul_overflow(growth, scale, &growth))
-        rate.status = -ERANGE;
-    else
-        rate.value = growth / ms;
+    if (rate.status == 0)
+        rate.status = ksm_rate(before->value, now->value, scale, ms, &rate.value);
     return rate;
 }
 
@@ -45,6 +40,7 @@ void explain_host(struct explain_facts *facts, const struct ksm_sample *before,
 
     facts->now = *now;
     facts->rate = rate_of(&before->at[KSM_scanned], &now->at[KSM_scanned], 1000, look_ms);
+    facts->passed = rate_of(&before->at[KSM_skipped], &now->at[KSM_skipped], 1000, look_ms);
     facts->ksmd = rate_of(&before->at[KSM_ksmd_cpu], &now->at[KSM_ksmd_cpu], percents, look_ms);
     facts->ksmd.value /= ns_per_ms;
     facts->idle = is_idle(before, now);

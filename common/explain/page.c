@@ -5,55 +5,13 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "causes.h"
 #include "derive.h"
 #include "explain.h"
 #include "human.h"
+#include "lines.h"
 
-enum { COLUMNS = 80, INDENT = 2, LABEL = 10, TEXT_COLUMNS = COLUMNS - INDENT - LABEL };
 enum { TEXT_SIZE = 2048 };
-
-/* ---- text in lines ---- */
-
-/* What stands left of a block's next line: its label, after that nothing. */
-static void start_line(FILE *file, const char **label) {
-    fprintf(file, "%*s%-*s", INDENT, "", LABEL, *label);
-    *label = "";
-}
-
-/* Where a line that does not fit is to be broken: at the last space in it, but not between a number
- * and its unit. */
-static size_t break_of(const char *text) {
-    for (size_t at = TEXT_COLUMNS; at > 0; at--)
-        if (text[at] == ' ' && (text[at - 1] < '0' || text[at - 1] > '9'))
-            return at;
-    return TEXT_COLUMNS;
-}
-
-/* One paragraph, at spaces: each line as long as fits. */
-static void wrap(FILE *file, const char **label, const char *text, size_t len) {
-    while (len > 0) {
-        size_t line = len > TEXT_COLUMNS ? break_of(text) : len;
-        start_line(file, label);
-        fprintf(file, "%.*s\n", (int)line, text);
-        line += line < len && text[line] == ' ';
-        text += line;
-        len -= line;
-    }
-}
-
-/* Paragraphs, and commands as they are. */
-static void block(FILE *file, const char *label, const char *text) {
-    while (*text) {
-        size_t len = strcspn(text, "\n");
-        if (*text == ' ') {
-            start_line(file, &label);
-            fprintf(file, "%.*s\n", (int)len, text);
-        } else {
-            wrap(file, &label, text, len);
-        }
-        text += len + (text[len] == '\n');
-    }
-}
 
 /* A text of explain.def; nothing where one of its words is not known. */
 static void expanded(const struct explain_facts *f, FILE *file, const char *label,
@@ -125,7 +83,7 @@ static void figures(const struct explain_facts *f, FILE *file) {
 #include "explain.def"
 
 enum { ROWS = 8, BAR = 16 };
-enum { NAME_COLUMNS = COLUMNS - INDENT - 2 * 11 - 2 - BAR - 2 };
+enum { NAME_COLUMNS = LINES_COLUMNS - LINES_INDENT - 2 * 11 - 2 - BAR - 2 };
 
 static void bar(FILE *file, int64_t part, int64_t whole) {
     char cells[BAR + 1];
@@ -137,36 +95,12 @@ static void bar(FILE *file, int64_t part, int64_t whole) {
     fputs(cells, file);
 }
 
-/* Bytes of a name that fill at most so many columns; a character of UTF-8 is taken for one. */
-static size_t fit(const char *name, size_t columns) {
-    size_t len = 0;
-
-    for (size_t used = 0; name[len]; used++) {
-        if (used == columns)
-            break;
-        len++;
-        while ((name[len] & 0xc0) == 0x80)
-            len++;
-    }
-    return len;
-}
-
-static void name_of(FILE *file, const char *kind, const char *name) {
-    static const char more[] = "...";
-    size_t columns = NAME_COLUMNS - strlen(kind) - 1;
-    size_t len = fit(name, columns);
-
-    if (name[len])
-        len = fit(name, columns - (sizeof(more) - 1));
-    fprintf(file, "%s%s%.*s%s\n", kind, *kind ? " " : "", (int)len, name, name[len] ? more : "");
-}
-
 /* records: rmap items, -1 if they are not known. */
 static void row(const struct explain_facts *f, FILE *file, int64_t saved, int64_t records) {
     char bytes[32];
 
     human_bytes(saved, bytes, sizeof(bytes));
-    fprintf(file, "%*s%11s", INDENT, "", bytes);
+    fprintf(file, "%*s%11s", LINES_INDENT, "", bytes);
     if (records >= 0 && f->consumers->tells_rmap_items &&
         !__builtin_mul_overflow(records, KSM_RECORD_BYTES, &records))
         human_bytes(records, bytes, sizeof(bytes));
@@ -202,19 +136,19 @@ static void rows(const struct explain_facts *f, FILE *file) {
     const struct ksm_consumer *one = NULL;
     int64_t rest = table->saved - table->unattributed;
 
-    fprintf(file, "%*s    %s\n", INDENT, "", text_consumers_head);
+    fprintf(file, "%*s    %s\n", LINES_INDENT, "", text_consumers_head);
     for (int i = 0; i < ROWS && (one = next(table, one)) != NULL; i++) {
         row(f, file, one->saved, one->rmap_items);
-        name_of(file, ksm_consumer_kinds[one->name.kind], one->name.text);
+        name_of(file, NAME_COLUMNS, ksm_consumer_kinds[one->name.kind], one->name.text);
         rest -= one->saved;
     }
     if (table->count > ROWS) {
         row(f, file, rest, -1);
-        name_of(file, "", text_others);
+        name_of(file, NAME_COLUMNS, "", text_others);
     }
     if (table->unattributed > 0) {
         row(f, file, table->unattributed, -1);
-        name_of(file, "", text_unattributed);
+        name_of(file, NAME_COLUMNS, "", text_unattributed);
     }
 }
 
@@ -223,13 +157,77 @@ static void consumers(const struct explain_facts *f, FILE *file) {
         return;
     fprintf(file, "\n%s\n", text_consumers);
     if (!f->consumers->known)
-        fprintf(file, "%*s%s\n", INDENT, "", text_consumers_untold);
+        fprintf(file, "%*s%s\n", LINES_INDENT, "", text_consumers_untold);
     else if (!f->consumers->valid)
-        fprintf(file, "%*s%s\n", INDENT, "", text_consumers_failed);
+        fprintf(file, "%*s%s\n", LINES_INDENT, "", text_consumers_failed);
     else if (f->consumers->count == 0 && f->consumers->unattributed == 0)
-        fprintf(file, "%*s%s\n", INDENT, "", text_consumers_nobody);
+        fprintf(file, "%*s%s\n", LINES_INDENT, "", text_consumers_nobody);
     else
         rows(f, file);
+}
+
+/* ---- why large processes merge little ---- */
+
+/* ", 1.0 GiB on offer", if that is known. */
+static void part(char *text, int64_t bytes, const char *what) {
+    size_t len = strlen(text);
+    char human[32];
+
+    if (bytes < 0)
+        return;
+    human_bytes(bytes, human, sizeof(human));
+    snprintf(text + len, TEXT_SIZE - len, ", %s %s", human, what);
+}
+
+static void process(const struct explain_facts *f, FILE *file, const struct explain_process *p) {
+    const int64_t merged = p->merging + (p->zero > 0 ? p->zero : 0);
+    char text[TEXT_SIZE];
+    char memory[32];
+
+    human_bytes(p->memory, memory, sizeof(memory));
+    if (strcmp(p->name.text, p->comm) == 0)
+        snprintf(text, sizeof(text), "%d %s: %s", p->pid, p->comm, memory);
+    else
+        snprintf(text, sizeof(text), "%d %s of %s %s: %s", p->pid, p->comm,
+                 ksm_consumer_kinds[p->name.kind], p->name.text, memory);
+    part(text, p->mergeable, "on offer");
+    part(text, p->merging < 0 ? -1 : merged * f->now.page_size, "merged");
+    part(text, p->huge > 0 ? p->huge : -1, "in huge pages");
+    block(file, "Process", text);
+}
+
+/* Those of one cause, from the first one of it on. */
+static void cause(const struct explain_facts *f, FILE *file, const enum explain_cause *of,
+                  int first) {
+    bool huge = false;
+
+    fputc('\n', file);
+    for (int i = first; i < f->processes->count; i++) {
+        if (of[i] != of[first])
+            continue;
+        process(f, file, &f->processes->list[i]);
+        huge = huge || f->processes->list[i].huge > f->processes->list[i].mergeable / 2;
+    }
+    expanded(f, file, "Why", explain_cause_words[of[first]].sentence);
+    expanded(f, file, "To do", explain_cause_words[of[first]].advice);
+    if (huge)
+        block(file, "Note", text_causes_huge);
+}
+
+static void causes(const struct explain_facts *f, FILE *file) {
+    enum explain_cause of[EXPLAIN_PROCESSES];
+    unsigned told = 0;
+
+    for (int i = 0; f->processes && i < f->processes->count; i++) {
+        of[i] = explain_cause_of(f, &f->processes->list[i]);
+        if (i == 0)
+            fprintf(file, "\n%s", text_causes);
+    }
+    for (int i = 0; f->processes && i < f->processes->count; i++) {
+        if ((told & 1U << of[i]) == 0)
+            cause(f, file, of, i);
+        told |= 1U << of[i];
+    }
 }
 
 void explain_page(const struct explain_facts *facts, FILE *file) {
@@ -239,4 +237,5 @@ void explain_page(const struct explain_facts *facts, FILE *file) {
         return;
     figures(facts, file);
     consumers(facts, file);
+    causes(facts, file);
 }

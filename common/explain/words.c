@@ -6,6 +6,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "causes.h"
+#include "derive.h"
 #include "explain.h"
 #include "human.h"
 
@@ -49,6 +51,10 @@ static bool figure(const struct ksm_figure *figure, const struct ksm_value *at, 
     case KSM_UNIT_NODES:
     case KSM_UNIT_NS:
     case KSM_UNIT_SECONDS:
+    case KSM_UNIT_DURATION:
+    case KSM_UNIT_SECONDS_PER_GIB:
+    case KSM_UNIT_PAGE_RATE:
+    case KSM_UNIT_HUGE_PAGES:
     case KSM_UNITS:
         return false; /* nothing on the page has these */
     }
@@ -84,16 +90,11 @@ static bool word_rate(const struct explain_facts *f, char *buf, size_t size) {
     return f->rate.status == 0;
 }
 
-/* Pages that KSM has a record of. */
+/* Pages that KSM has a record of; -1: not known. */
 static int64_t watched(const struct explain_facts *f) {
-    static const enum ksm_id states[] = {KSM_shared, KSM_sharing, KSM_unshared, KSM_volatile};
     int64_t pages = 0;
 
-    for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
-        if (f->now.at[states[i]].status != 0 ||
-            __builtin_add_overflow(pages, f->now.at[states[i]].value, &pages))
-            return -1;
-    return pages;
+    return ksm_registered_pages(&f->now, &pages) == 0 ? pages : -1;
 }
 
 static bool word_watched(const struct explain_facts *f, char *buf, size_t size) {
@@ -153,13 +154,30 @@ static bool word_slower(const struct explain_facts *f, char *buf, size_t size) {
     return other_pace(f, f->now.at[KSM_pages_to_scan].value / 10, buf, size);
 }
 
+enum { STANDARD_MS = 20 };
+
 /* The kernel's default, where ksmd rests less. */
 static bool word_rest(const struct explain_facts *f, char *buf, size_t size) {
-    enum { STANDARD_MS = 20 };
     const struct ksm_value *pause = &f->now.at[KSM_sleep_millisecs];
 
     snprintf(buf, size, "%d", STANDARD_MS);
     return pause->status == 0 && pause->value < STANDARD_MS;
+}
+
+/* The same where ksmd rests for longer than that. */
+static bool word_shorter(const struct explain_facts *f, char *buf, size_t size) {
+    const struct ksm_value *pause = &f->now.at[KSM_sleep_millisecs];
+
+    snprintf(buf, size, "%d", STANDARD_MS);
+    return pause->status == 0 && pause->value > STANDARD_MS;
+}
+
+static bool word_pass(const struct explain_facts *f, char *buf, size_t size) {
+    int64_t ms = explain_pass_ms(f);
+
+    if (ms >= 0)
+        human_duration(ms, buf, size);
+    return ms >= 0;
 }
 
 /* Half of what the advisor may take. */
@@ -230,6 +248,13 @@ static bool word_partly(const struct explain_facts *f, char *buf, size_t size) {
     return condition(is_partly_seen(f), buf);
 }
 
+static bool word_numa(const struct explain_facts *f, char *buf, size_t size) {
+    const struct ksm_value *across = &f->now.at[KSM_merge_across_nodes];
+
+    (void)size;
+    return condition(across->status == 0 && across->value == 0, buf);
+}
+
 /* By the kernel: who was not looked at at all may tell at another time. */
 static bool word_untold(const struct explain_facts *f, char *buf, size_t size) {
     (void)size;
@@ -250,15 +275,17 @@ static const struct {
     {"lazier", word_lazier},   {"opted_in", word_opted_in}, {"recorded", word_recorded},
     {"denied", word_denied},   {"aside", word_aside},       {"dir", word_dir},
     {"undo", word_undo},       {"off", word_off},           {"uksm", word_uksm},
-    {"untold", word_untold},   {"partly", word_partly},
+    {"untold", word_untold},   {"partly", word_partly},     {"pass", word_pass},
+    {"shorter", word_shorter}, {"numa", word_numa},
 };
 
 static bool is_name(const char *name, const char *text, size_t len) {
     return strlen(name) == len && memcmp(name, text, len) == 0;
 }
 
-static bool write_word(const struct explain_facts *f, const char *name, size_t len, char *buf,
-                       size_t size) {
+static bool write_word(const void *data, const char *name, size_t len, char *buf, size_t size) {
+    const struct explain_facts *f = data;
+
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
         if (is_name(words[i].name, name, len))
             return words[i].write(f, buf, size);
@@ -283,7 +310,8 @@ static void append(struct text *to, const char *bytes, size_t len) {
     to->buf[to->len] = '\0';
 }
 
-int explain_expand(const struct explain_facts *facts, const char *text, char *buf, size_t size) {
+int explain_fill(explain_word_fn *write, const void *data, const char *text, char *buf,
+                 size_t size) {
     struct text to = {buf, size, 0};
     size_t bracket = 0; /* where the running part in brackets begins in buf */
     bool inside = false, lacking = false;
@@ -305,7 +333,7 @@ int explain_expand(const struct explain_facts *facts, const char *text, char *bu
         } else if (*at == '{') {
             char word[64] = "";
             len = strcspn(++at, "}");
-            bool known = write_word(facts, at, len, word, sizeof(word));
+            bool known = write(data, at, len, word, sizeof(word));
             append(&to, known ? word : "?", known ? strlen(word) : 1);
             lacking = lacking || !known;
             unknown += !known && !inside;
@@ -315,4 +343,8 @@ int explain_expand(const struct explain_facts *facts, const char *text, char *bu
             break;
     }
     return unknown;
+}
+
+int explain_expand(const struct explain_facts *facts, const char *text, char *buf, size_t size) {
+    return explain_fill(write_word, facts, text, buf, size);
 }

@@ -6,9 +6,16 @@ BENCH = $(BUILD)/tests/bench/bench
 
 $(BENCH): $(BENCH).o $(PARTS)
 	$(call say,LD,$@)
-	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^
+	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^ $(EXPLAIN_LIBS)
 
-benches: $(BENCH)
+$(BUILD)/tests/bench/constant.so: $(BUILD)/tests/bench/constant.o
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^
+
+$(BUILD)/tests/bench/constant.o: KSM_CPPFLAGS += $(COLLECTD_CPPFLAGS)
+$(BUILD)/tests/bench/constant.o: | $(BUILD)/collectd-headers
+
+benches: $(BENCH) $(BUILD)/tests/bench/constant.so
 
 bench: deps ## Measure what a sample costs, beside the floor and others (as root); BENCH_ROUNDS=
 	@tests/deps.sh bench

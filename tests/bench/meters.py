@@ -18,6 +18,7 @@ from hosts import Collectd, Netdata, die_with_parent, free_port, session_members
 
 EXPORTER = "/usr/bin/prometheus-node-exporter"
 START_S = 10
+PROGRAM = b"BEGIN ksm.consumer_program_"
 STOPPED_S = 300             # a subject may be stopped so long while others have their turns
 MODULES = """/proc/stat /proc/uptime /proc/loadavg /proc/sys/kernel/random/entropy_avail /proc/pressure /proc/interrupts
     /proc/softirqs /proc/vmstat /proc/meminfo /sys/block/zram /sys/devices/system/edac/mc /sys/devices/pci/aer
@@ -101,12 +102,13 @@ class Subject:
 class Plugin(Subject):
     """ksm.plugin at one sample a second, its output read as an agent does.
 
-    ticks: when each tick's first line came in, on the wall clock.
+    ticks: when each tick's first line came in, on the wall clock; consumers: the same of each program's first figure.
     """
 
     def __init__(self, build, *options):
         super().__init__([build / "ksm.plugin", "1", *options])
         self.ticks = []
+        self.consumers = {}
         self.lines = 0
         self.first = threading.Event()
 
@@ -127,6 +129,8 @@ class Plugin(Subject):
                     self.ticks.append(now)
                     self.lines = 0
                 self.lines += line.startswith(b"SET ")
+                if line.startswith(PROGRAM):
+                    self.consumers.setdefault(line.removeprefix(PROGRAM).decode(), now)
                 self.figures = max(self.figures, self.lines)
             if self.ticks:
                 self.first.set()
@@ -203,12 +207,10 @@ class Host:
         return self.count(self.daemon)
 
 
-def collectd(build, directory, with_ksm):
-    """Return a collectd with the figures of the host by ksm.so, or with a plugin that does nothing."""
-    plugin = build / "ksm.so" if with_ksm else Path("/usr/lib/collectd/target_set.so")
-    options = {"Consumers": 0} if with_ksm else {}
+def collectd(directory, plugin, **options):
+    """Return a collectd with one plugin."""
     return Host(Collectd(directory, plugin, options, history=False),
-                lambda host: sum(name.startswith("ksm/") for name in host.series()))
+                lambda host: sum(name.startswith(f"{plugin.stem}/") for name in host.series()))
 
 
 def netdata(directory, with_ksm):

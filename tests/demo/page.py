@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from hosts import until
+
 try:
     from selenium import webdriver
     from selenium.common.exceptions import JavascriptException
@@ -128,14 +130,7 @@ class Page:
 
     def wait(self, condition, what):
         """Wait until CONDITION() is true and return its value; raise if it does not come."""
-        deadline = time.monotonic() + WAIT_S
-        while True:
-            result = condition()
-            if result:
-                return result
-            if time.monotonic() > deadline:
-                raise PageError(f"waited {WAIT_S} s for {what} on {self.address}")
-            time.sleep(POLL_S)
+        return until(condition, WAIT_S, f"{what} on {self.address}", PageError, POLL_S)
 
     def picture(self, path, last):
         """Write a PNG of the page, from above to the chart LAST, to PATH."""

@@ -4,13 +4,16 @@
  * workload PATTERN [PAGES [KIND]]
  *                            one process of PAGES pages (65536), filled in groups of equal pages:
  *                            unique (groups of one), pairs, triples, identical (one group), zeros
- *                            (all bytes 0); processes of one KIND (1 to 255, 1) have the same pages
+ *                            (all bytes 0), forked (pairs, and a child that shares them), huge
+ *                            (pairs in huge pages); processes of one KIND (1 to 255, 1) have the
+ *                            same pages
  * workload demo [MIB]        processes of MIB MiB (64) each: ksm-equal-1 to -3 hold the same pages,
  *                            ksm-zeros none but zeros, ksm-unique no page twice, and ksm-changing
  *                            (a quarter of MIB) pairs that it rewrites all the time
  * workload churn [NUMBER]    NUMBER (200) processes a second come, hold some equal pages for a
  *                            second, and go
- * workload crowd [NUMBER]    NUMBER (1000) processes that do nothing; every tenth, called
+ * workload crowd [NUMBER [OF]]
+ *                            NUMBER (1000) processes that do nothing; one of OF (10), called
  *                            ksm-member, holds some equal pages
  *
  * Prints "ready" when all memory is filled and registered, and ends at the end of its standard
@@ -31,7 +34,7 @@
 
 enum { DEFAULT_PAGES = 65536, DEFAULT_MIB = 64, MAX_PAGES = 1 << 24, MAX_KIND = 255 };
 enum { DEFAULT_CHURN = 200, MAX_CHURN = 1000, CHURN_PAGES = 16, LIFE_MS = 1000 };
-enum { DEFAULT_CROWD = 1000, MAX_CROWD = 30000, MEMBER_OF = 10, MEMBER_PAGES = 16 };
+enum { DEFAULT_CROWD = 1000, MAX_CROWD = 100000, MEMBER_OF = 10, MAX_OF = 255, MEMBER_PAGES = 16 };
 enum { SLICES = 200, SLICE_MS = 100 }; /* ksm-changing rewrites itself once in SLICES × SLICE_MS */
 enum { ZEROS = 0 };                    /* a group size: no groups, all bytes 0 */
 enum { NO_MEMORY = 0 };                /* a fraction */
@@ -106,20 +109,24 @@ static void fill(const struct memory *memory, size_t first, size_t end, uint8_t 
     }
 }
 
-/* Memory of so many pages: not huge ones, so that each of them can merge; written, then registered
- * with KSM. */
-static struct memory mergeable(size_t pages, uint8_t kind, size_t group) {
+/* Memory of so many pages, huge ones only if told so; written, then registered with KSM. */
+static struct memory memory_of(size_t pages, uint8_t kind, size_t group, bool huge) {
     size_t page_size = (size_t)sysconf(_SC_PAGESIZE), size = pages * page_size;
     struct memory memory = {.pages = pages, .page_words = page_size / sizeof *memory.words};
 
     memory.words = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory.words == MAP_FAILED)
         fail("mmap");
-    (void)madvise(memory.words, size, MADV_NOHUGEPAGE); /* refused where there are none */
+    /* Refused where there are none. */
+    (void)madvise(memory.words, size, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
     fill(&memory, 0, pages, kind, 0, group);
     if (madvise(memory.words, size, MADV_MERGEABLE) != 0)
         fail("MADV_MERGEABLE");
     return memory;
+}
+
+static struct memory mergeable(size_t pages, uint8_t kind, size_t group) {
+    return memory_of(pages, kind, group, false);
 }
 
 static void say_ready(void) {
@@ -187,11 +194,13 @@ static const struct actor *actor_of_demo(size_t i) {
     return &actors[i];
 }
 
+static size_t member_of = MEMBER_OF;
+
 static const struct actor *actor_of_crowd(size_t i) {
     static const struct actor member = {"ksm-member", 1, MEMBER_PAGES, 1, false};
     static const struct actor idler = {"ksm-idler", 1, 1, NO_MEMORY, false};
 
-    return i % MEMBER_OF == 0 ? &member : &idler;
+    return i % member_of == 0 ? &member : &idler;
 }
 
 /* Let so many children live until the end of the standard input. */
@@ -253,9 +262,15 @@ static int churn(size_t number) {
     return EXIT_SUCCESS;
 }
 
-static int single(size_t pages, size_t group, uint8_t kind) {
-    struct memory memory = mergeable(pages, kind, group);
+static int single(size_t pages, size_t group, uint8_t kind, bool huge, bool forked) {
+    struct memory memory = memory_of(pages, kind, group, huge);
+    pid_t self = getpid(), child = forked ? fork() : -1;
 
+    if (child == 0) {
+        die_with_parent(self);
+        for (;;)
+            pause();
+    }
     say_ready();
     wait_for_end(STDIN_FILENO);
     return munmap(memory.words, pages * memory.page_words * sizeof *memory.words) == 0
@@ -276,8 +291,9 @@ static size_t parse_count(const char *text, size_t limit) {
 }
 
 static int usage(void) {
-    fprintf(stderr, "usage: workload unique|pairs|triples|identical|zeros [PAGES [KIND]] |"
-                    " demo [MIB] | churn [NUMBER] | crowd [NUMBER]\n");
+    fprintf(stderr,
+            "usage: workload unique|pairs|triples|identical|zeros|forked|huge [PAGES [KIND]] |"
+            " demo [MIB] | churn [NUMBER] | crowd [NUMBER [OF]]\n");
     return EXIT_FAILURE;
 }
 
@@ -290,8 +306,12 @@ int main(int argc, char **argv) {
     static const struct {
         const char *name;
         size_t group; /* SIZE_MAX: all pages are one */
-    } patterns[] = {
-        {"unique", 1}, {"pairs", 2}, {"triples", 3}, {"identical", SIZE_MAX}, {"zeros", ZEROS}};
+        bool huge;
+        bool forked;
+    } patterns[] = {{"unique", 1, false, false},    {"pairs", 2, false, false},
+                    {"triples", 3, false, false},   {"identical", SIZE_MAX, false, false},
+                    {"zeros", ZEROS, false, false}, {"forked", 2, false, true},
+                    {"huge", 2, true, false}};
     size_t mib_pages = (size_t)1048576 / (size_t)sysconf(_SC_PAGESIZE);
     size_t pages = argument(argc, argv, 2, DEFAULT_PAGES, MAX_PAGES);
     size_t kind = argument(argc, argv, 3, 1, MAX_KIND);
@@ -312,11 +332,13 @@ int main(int argc, char **argv) {
     if (strcmp(argv[1], "crowd") == 0) {
         size_t number = argument(argc, argv, 2, DEFAULT_CROWD, MAX_CROWD);
 
-        return number > 0 && argc < 4 ? play(number, MEMBER_PAGES, actor_of_crowd) : usage();
+        member_of = argument(argc, argv, 3, MEMBER_OF, MAX_OF);
+        return number > 0 && member_of > 0 ? play(number, MEMBER_PAGES, actor_of_crowd) : usage();
     }
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
         if (strcmp(argv[1], patterns[i].name) == 0 && pages > 0 && kind > 0)
-            return single(pages, patterns[i].group, (uint8_t)kind);
+            return single(pages, patterns[i].group, (uint8_t)kind, patterns[i].huge,
+                          patterns[i].forked);
     }
     return usage();
 }

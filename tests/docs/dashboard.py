@@ -13,7 +13,6 @@ panel names gets one at the end. Hosts are told apart by the label `instance`.
 import argparse
 import json
 import re
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -43,6 +42,9 @@ UNITS = {
     "ns": ("percent", "of one core"),
     "ms": ("ms", ""),
     "s": ("s", ""),
+    "s per GiB": ("s", "per GiB"),
+    "pages per second, may be negative": ("short", "pages/s"),
+    "huge pages": ("short", "huge pages/s"),
     "flag": ("none", ""),
     "state": ("none", ""),
 }
@@ -65,9 +67,7 @@ class Figures:
     def __init__(self, build):
         with tempfile.TemporaryDirectory() as tree:
             fixtures.make_tree(build, "6.18", tree)
-            printed = subprocess.run([build / "tests/figures", "json", "--root", tree], check=True,
-                                     stdout=subprocess.PIPE).stdout
-        self.all = {figure["name"]: figure for figure in json.loads(printed)}
+            self.all = {figure["name"]: figure for figure in fixtures.figures(build, tree)}
 
     def query(self, name, how):
         """Return the query of figure NAME, of several hosts put together by HOW."""
@@ -172,12 +172,32 @@ def savings(figures):
             "Pages looked at", ["scanned", "skipped"], THIRD, "sum",
             "How fast memory is searched. Pages that had no equal a few times are skipped for a while."),
         figures.lines(
+            "Pages merged", ["merge_rate"], THIRD, "sum",
+            "How fast equal pages are merged. Below 0 more come apart again, or their programs end."),
+        figures.lines(
+            "Time of a full scan", ["scan_time", "scan_left"], THIRD, EACH,
+            "How long all memory that takes part takes to scan, and how long the running scan still takes. A page is "
+            "merged at its second visit at the earliest."),
+        figures.lines(
             "Full scans", ["full_scans"], THIRD, EACH,
             "How often all memory that takes part is gone through. A new page is merged only after it was seen "
             "unchanged, so that this is also how soon."),
         figures.lines(
             "Merged", ["merged"], THIRD, EACH,
             "How much of the memory that takes part is saved."),
+        figures.lines(
+            "CPU time for what is saved", ["ksmd_cpu_per_gib"], THIRD, EACH,
+            "What the memory that is saved now has cost since the host was started."),
+        figures.lines(
+            "Scans for what is saved", ["scanned_per_page"], THIRD, EACH,
+            "How many pages were scanned since the host was started, for each page that is saved now."),
+        figures.lines(
+            "Huge pages", ["anon_huge"], THIRD, EACH,
+            "Memory in transparent huge pages. KSM splits them to merge parts of them: what is saved may make programs "
+            "slower."),
+        figures.lines(
+            "Huge pages split", ["thp_split"], THIRD, EACH,
+            "Huge pages that were split into small ones, by KSM or for any other reason."),
     ]
 
 

@@ -27,6 +27,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <time.h>
@@ -83,6 +84,14 @@ struct attempt {
     }
 #define AT(pointer) ((long)(intptr_t)(pointer))
 
+static void try_all(const char *what, const struct attempt *attempts, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        const long *a = attempts[i].args;
+        print_result(what, attempts[i].name,
+                     syscall(attempts[i].number, a[0], a[1], a[2], a[3], a[4], a[5]));
+    }
+}
+
 /* What does harm where it is let through would be done to victim, another process of this user, or
  * to scratch, a file of ours. */
 static void try_calls(pid_t victim, const char *scratch) {
@@ -120,7 +129,7 @@ static void try_calls(pid_t victim, const char *scratch) {
         CALL(setns, STDIN_FILENO),
     /* Files. */
 #ifdef SYS_open
-        CALL(open, AT("/etc/passwd"), O_RDONLY),
+        {"open to write", SYS_open, {AT(scratch), O_WRONLY}},
         CALL(creat, AT(scratch), 0600),
         CALL(chmod, AT(scratch), 0777),
         CALL(chown, AT(scratch), 1, 1),
@@ -154,11 +163,10 @@ static void try_calls(pid_t victim, const char *scratch) {
         CALL(umount2, AT(scratch)),
         CALL(pivot_root, AT("/"), AT("/")),
         CALL(dup, STDIN_FILENO),
-        {"fcntl F_DUPFD", SYS_fcntl, {STDIN_FILENO, F_DUPFD, 100}},
         CALL(pipe2, AT(ends)),
         CALL(ioctl, STDIN_FILENO),
         CALL(pwrite64, STDIN_FILENO, AT("x"), 1),
-        CALL(writev, STDOUT_FILENO),
+        {"writev elsewhere", SYS_writev, {100}},
         CALL(sendfile, STDOUT_FILENO, STDIN_FILENO),
         CALL(splice, STDIN_FILENO, 0, STDOUT_FILENO),
         CALL(memfd_create, AT("x")),
@@ -204,11 +212,7 @@ static void try_calls(pid_t victim, const char *scratch) {
         {"of another ABI", 0x40000000 | SYS_openat, {AT_FDCWD, AT("/proc/stat")}},
     };
 
-    for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {
-        const long *a = attempts[i].args;
-        print_result("call", attempts[i].name,
-                     syscall(attempts[i].number, a[0], a[1], a[2], a[3], a[4], a[5]));
-    }
+    try_all("call", attempts, sizeof(attempts) / sizeof(attempts[0]));
 }
 
 static void *read_own(void *data) {
@@ -251,22 +255,31 @@ static int ask_file_system(const char *path) {
     return status;
 }
 
-/* Files by other calls than those of their names; threads, and what they ask of who they are. */
+/* What the C libraries, glibc and musl, do for a sample; and threads. */
 static void try_needs(void) {
-    static const char *const names[] = {"fdopendir", "fstatfs", "getpid", "gettid", "capget"};
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct data[2];
-    const long results[] = {read_twice("/proc/self"), ask_file_system("/proc/self/stat"),
-                            syscall(SYS_getpid), syscall(SYS_gettid),
-                            syscall(SYS_capget, &header, data)};
+    static struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    static struct __user_cap_data_struct data[2];
+    static struct stat status;
+    const struct attempt attempts[] = {
+        CALL(getpid, 0),
+        CALL(gettid, 0),
+        CALL(capget, AT(&header), AT(data)),
+        CALL(writev, STDOUT_FILENO, 0, 0),
+#ifdef SYS_open
+        CALL(open, AT("/proc/stat"), O_RDONLY),
+        CALL(stat, AT("/proc/stat"), AT(&status)),
+        CALL(lstat, AT("/proc/stat"), AT(&status)),
+#endif
+    };
     pthread_t thread;
     void *result = NULL;
 
-    for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++)
-        print_result("need", names[i], results[i]);
+    try_all("need", attempts, sizeof(attempts) / sizeof(attempts[0]));
     errno = pthread_create(&thread, NULL, read_own, &header);
     bool made = errno == 0 && pthread_join(thread, &result) == 0 && result;
     print_result("need", "thread", made ? 0 : -1);
+    print_result("need", "fdopendir", read_twice("/proc/self"));
+    print_result("need", "fstatfs", ask_file_system("/proc/self/stat"));
 }
 
 /* Returns a process that waits for its end. */

@@ -4,6 +4,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,14 +12,28 @@ from pathlib import Path
 import pytest
 
 import fixtures
-from live import FAST, RUNNING, STOPPED, KsmSettings, why_not
+from live import FAST, RUNNING, UNMERGED, KsmSettings, why_not
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 # For the tools in Python that tests start.
 ROOMS = [str(REPOSITORY / "tests" / room) for room in ("support", "demo", "docs", "measure", "bench")]
 os.environ["PYTHONPATH"] = os.pathsep.join(ROOMS)
-QUIET_S = 0.3           # other programs' memory would have been noticed by then
+QUIET_S = 0.1           # other programs' memory would have been noticed by then
+AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+
+# Files of tests whose longest ones begin first, so that none is left at the end alone.
+LONGEST = ["live", "test_alerts_netdata", "test_hosts", "test_life", "test_function"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """A file's tests run in one process, but all that hold the lock of KSM's settings in one: they would wait there."""
+    def group(item):
+        return "live" if "ksm" in item.fixturenames or item.get_closest_marker("live") else item.path.stem
+    items.sort(key=lambda item: LONGEST.index(group(item)) if group(item) in LONGEST else len(LONGEST))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
 
 
 @pytest.fixture(scope="session")
@@ -42,21 +57,52 @@ def make_tree(build, tmp_path):
     return lambda era: fixtures.make_tree(build, era, tmp_path / f"tree-{era}")
 
 
-@pytest.fixture(scope="session")
-def preload(tmp_path_factory):
-    """The library that gives a program clocks of its own (clock.c)."""
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if not compiler:
-        pytest.skip("there is no compiler")
-    library = tmp_path_factory.mktemp("clock") / "clock.so"
-    subprocess.run([compiler, "-D_GNU_SOURCE", "-shared", "-fPIC", "-O2", "-o", library,
-                    REPOSITORY / "tests/e2e/clock.c"], check=True)
-    return library
+# Places and programs for others.
 
+@pytest.fixture(scope="session")
+def open_to_all():
+    """A directory of root's that every user may enter, on a file system where capabilities of files work."""
+    if os.geteuid() != 0:
+        pytest.skip("becoming another user takes root")
+    if not shutil.which("setpriv"):
+        pytest.skip("setpriv is not installed")
+    with tempfile.TemporaryDirectory(prefix="ksm-test-") as directory:
+        os.chmod(directory, 0o755)
+        if subprocess.run([*AS_NOBODY, "test", "-x", directory], check=False).returncode != 0:
+            pytest.skip(f"user nobody may not enter {directory}")
+        yield Path(directory)
+
+
+@pytest.fixture
+def public_path(open_to_all):
+    """A directory of the test's own that every user may enter."""
+    path = Path(tempfile.mkdtemp(dir=open_to_all))
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture(scope="session")
+def copy_of(build, open_to_all):
+    """A function that copies a program of the build for others to run, with the file capabilities GRANT."""
+    setcap = shutil.which("setcap", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+
+    def copy(name, grant=None):
+        path = Path(tempfile.mkdtemp(dir=open_to_all), Path(name).name)
+        path.parent.chmod(0o755)
+        shutil.copy(build / name, path)
+        if grant:
+            done = subprocess.run([setcap or "setcap", grant, path], capture_output=True, text=True, check=False)
+            if done.returncode != 0 or os.statvfs(path).f_flag & os.ST_NOSUID:
+                pytest.skip(f"file capabilities do not work here: {done.stderr}")
+        return path
+    return copy
+
+
+# The live kernel.
 
 @contextmanager
 def quiet_ksm():
-    """The live kernel's KSM, locked, nothing merged, as fast as it goes; put back afterwards."""
+    """The live kernel's KSM, locked, nothing merged, full_scans 0, as fast as it goes; put back afterwards."""
     reason = why_not()
     if reason:
         pytest.skip(reason)
@@ -70,7 +116,7 @@ def quiet_ksm():
         time.sleep(QUIET_S)
         if any(live.states()):
             pytest.skip("other programs of this host have memory registered with KSM")
-        live.set("run", STOPPED)
+        live.set("run", UNMERGED)
         yield live
 
 

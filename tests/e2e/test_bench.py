@@ -36,19 +36,20 @@ def test_inside_one_process(build, words, names):
 
 
 @pytest.mark.parametrize("target, measured, verdict", [
-    ("floor", 1.15, "TARGET floor 1.15 1.15 reached"),
-    ("floor", 1.151, "TARGET floor 1.151 1.15 missed"),
-    ("idle", 0, "TARGET idle 0 0 reached"),
-    ("idle", 1, "TARGET idle 1 0 missed"),
-    ("memory_idle", 2.6, "TARGET memory 2.6 2.5 missed"),
-    ("memory", 2.6, "TARGET memory 2.6 8 reached"),
+    ("floor", 1.15, ["TARGET floor 1.15 1.15 reached", "TARGET floor 1.15 1.05 missed"]),
+    ("floor", 1.151, ["TARGET floor 1.151 1.15 missed", "TARGET floor 1.151 1.05 missed"]),
+    ("idle", 0, ["TARGET idle 0 0 reached"]),
+    ("idle", 1, ["TARGET idle 1 0 missed"]),
+    ("memory_idle", 2.6, ["TARGET memory 2.6 2.5 missed"]),
+    ("memory", 2.6, ["TARGET memory 2.6 8 reached", "TARGET memory 2.6 4 reached"]),
 ])
 def test_verdict(capsys, target, measured, verdict):
-    """A target is reached up to its limit; what was missed is remembered."""
+    """A target is reached up to each of its limits; what was missed is remembered."""
     table = bench.Table()
     table.add("a section", "a row", "some text", target, measured)
-    assert capsys.readouterr().out.endswith(f"{verdict}\n")
-    assert bool(table.missed) == verdict.endswith("missed")
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert [line[line.index("TARGET"):] for line in lines] == verdict
+    assert len(table.missed) == sum(line.endswith("missed") for line in verdict)
 
 
 WORK = "while time.process_time() < 0.3: pass"
@@ -98,6 +99,7 @@ def test_later_than_beside(ours, beside, want):
     assert bench.later_ms(Ticks(*ours), Ticks(*beside)) == pytest.approx(want, abs=0.01)
 
 
+@pytest.mark.long
 def test_cost_of_a_median_second():
     """A busy second does not count for the others, and who had a turn is stopped."""
     script = ("import time\n"

@@ -22,6 +22,7 @@ TABLES = {"charts.def", "types.def"}
 OTHER_MEANINGS = {
     "run": re.compile(r"\brun\("),
     "saved": re.compile(r""),           # what a consumer saves is called so too
+    "merge_rate": re.compile(r""),      # and how fast it merges
     "zero": re.compile(r"[.>]zero\b"),  # and its zero pages
 }
 

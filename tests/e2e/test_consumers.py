@@ -4,23 +4,20 @@
 What is expected is reckoned here, without a line of the plugins' code.
 """
 
-import math
-import os
 import random
 import re
-import shutil
-import tempfile
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import consumers
 from consumers import KINDS, UNATTRIBUTED
-from hosts import Collectd, Netdata
-from sampling import NAME_AT_MOST, Plugin, Process, Tree
+from hosts import Both
+from protocol import NAME_AT_MOST
+from sampling import Plugin
+from world import Process, Tree
 
 SEEN_S = 10             # what has changed is seen in both hosts within this time, at an interval of 1 s
 GONE_S = 4              # one that ended is seen no more after this time
@@ -48,18 +45,12 @@ def shares(tree, processes, page_size):
 
 # Both hosts.
 
-OPTIONS = {"Consumers": "consumers", "ConsumersInterval": "consumers-interval", "ConsumersExclude": "consumers-exclude"}
+class Hosts(Both):
+    """Both hosts with the plugins on a Tree."""
 
-
-def start(stack, build, work, tree, **options):
-    """Start both hosts with the plugins on TREE, to be stopped when STACK is left."""
-    options = {"ConsumersInterval": 1, **options}
-    arguments = " ".join(f"--{OPTIONS[key]}={value}" for key, value in options.items())
-    collectd = stack.enter_context(Collectd(work / "collectd", build / "ksm.so", {"Root": tree.root, **options}))
-    netdata = stack.enter_context(Netdata(work / "netdata", build / "ksm.plugin", f"--root={tree.root} {arguments}"))
-    collectd.wait_for("ksm/vmpage_number-sharing")
-    netdata.wait_for(("ksm.memory", "sharing"))
-    return SimpleNamespace(collectd=collectd, netdata=netdata, both=(collectd, netdata), tree=tree)
+    def __init__(self, stack, build, work, tree, **options):
+        self.tree = tree
+        super().__init__(stack, build, work, {"Root": tree.root, "ConsumersInterval": 1, **options})
 
 
 def shown(hosts):
@@ -90,16 +81,10 @@ def messages(host, text):
     return [line for line in host.log().splitlines() if text in line]
 
 
-# Names by strangers, and what systems write.
+# Names by strangers.  What a cgroup or a command line makes of a process is in tests/unit/test_owner.c, which names are
+# changed and how in test_name.c; these are the ones that a host's words, files or charts might stumble over.
 
 DOCKER = "0123456789ab" + "c" * 52
-KUBERNETES = "fedcba987654" + "3" * 52
-POD = "/kubepods/burstable/pod5e7d6f52-1a83-4a5a-9f0f-6a4a7a0c1b11"
-LONG_PATH = "/system.slice/" + "nested-" * 40 + f"{POD}/{KUBERNETES}"
-CONTROLLERS = "name=systemd rdma hugetlb perf_event net_cls,net_prio freezer devices memory blkio cpuset cpu,cpuacct pids"
-V1 = "\n".join(f"{number}:{controller}:{LONG_PATH}" for number, controller in enumerate(CONTROLLERS.split(), 1))
-UNIT = r"0::/system.slice/system-postgresql.slice/postgresql@15\x2dmain.service"
-KB4 = "x" * 4095
 
 
 def qemu(name):
@@ -107,36 +92,17 @@ def qemu(name):
     return ("/usr/bin/qemu-system-x86_64", "-name", f"guest={name.replace(',', ',,')},debug-threads=on", "-S")
 
 
-def in_user(uid, unit):
-    """Return the cgroup of UNIT of the user UID."""
-    return f"0::/user.slice/user-{uid}.slice/user@{uid}.service/app.slice/{unit}"
-
-
 # What it is, kind, name (a regular expression), and what the kernel says of the process.
 NAMED = [
     ("quotes", "vm", r"a_b__c_d~[0-9a-f]{8}", {"cmdline": qemu("a\"b =c'd")}),
     ("look alike", "vm", "a_b__c_d", {"cmdline": qemu("a_b__c_d")}),
-    ("comma", "vm", "a_b__c_d~[0-9a-f]{8}", {"cmdline": qemu("a,b  c,d")}),
     ("utf-8", "vm", "größe-日本", {"cmdline": qemu("größe-日本")}),
-    ("4 kB, x", "vm", "x+~[0-9a-f]{8}", {"cmdline": qemu(KB4 + "x")}),
-    ("4 kB, y", "vm", "x+~[0-9a-f]{8}", {"cmdline": qemu(KB4 + "y")}),
-    ("plus", "vm", r"a\+b", {"cmdline": qemu("a+b")}),
-    ("colon", "vm", "a:b", {"cmdline": qemu("a:b")}),
-    ("underscore", "vm", "a_b", {"cmdline": qemu("a_b")}),
-    ("libvirt", "vm", "web", {"cgroup": r"0::/machine.slice/machine-qemu\x2d7\x2dweb.scope/libvirt/emulator"}),
-    ("firecracker", "vm", "fire-1", {"cmdline": ("/opt/firecracker", "--id", "fire-1")}),
+    ("4 kB", "vm", "x+~[0-9a-f]{8}", {"cmdline": qemu("x" * 4096)}),
+    ("plus and colon", "vm", r"a\+b:c", {"cmdline": qemu("a+b:c")}),
     ("docker", "container", DOCKER[:12], {"cgroup": f"0::/system.slice/docker-{DOCKER}.scope"}),
-    ("12 long lines", "container", KUBERNETES[:12], {"cgroup": V1}),
-    ("lxc", "container", "mail", {"cgroup": "0::/lxc.payload.mail/system.slice/postfix.service"}),
-    ("service", "service", "postgresql@15-main", {"cgroup": UNIT}),
     ("user's service", "service", "user-1000:postgresql@15-main",
-     {"cgroup": in_user(1000, r"postgresql@15\x2dmain.service")}),
-    ("another user's", "service", "user-1001:postgresql@15-main",
-     {"cgroup": in_user(1001, r"postgresql@15\x2dmain.service")}),
-    ("user's machine", "vm", "user-1000:web", {"cmdline": qemu("web"), "cgroup": in_user(1000, "run-1.scope")}),
-    ("like a user's", "vm", "user-1000:web~[0-9a-f]{8}", {"cmdline": qemu("user-1000:web")}),
+     {"cgroup": r"0::/user.slice/user-1000.slice/user@1000.service/app.slice/postgresql@15\x2dmain.service"}),
     ("line end", "program", r"two_BEGIN_x~[0-9a-f]{8}", {"comm": "two\nBEGIN x"}),
-    ("no line end", "program", "two_BEGIN_x", {"comm": "two_BEGIN_x"}),
     ("no utf-8", "program", "_bad~[0-9a-f]{8}", {"comm": "\udcffbad"}),
     ("program", "program", "zz-the-last", {"comm": "zz-the-last", "cgroup": "0::/user.slice/session-3.scope"}),
 ]
@@ -161,7 +127,7 @@ def named(build, page_size, tmp_path_factory):
     for group in processes.values():
         tree.process(group[0])
     with ExitStack() as stack:
-        hosts = start(stack, build, work, tree, Consumers=100)
+        hosts = Hosts(stack, build, work, tree, Consumers=100)
         wait_shown(hosts, ("program", "zz-the-last"), UNATTRIBUTED)
         yield SimpleNamespace(hosts=hosts, processes=processes, expected=shares(tree, processes, page_size))
 
@@ -268,7 +234,7 @@ def test_top_n_other_and_kinds_that_are_left_out(build, page_size, tmp_path):
     attributed = sum(figures["saved"] for figures in wanted.values())
     wanted[UNATTRIBUTED] = {"saved": tree.saved(page_size) - attributed}
     with ExitStack() as stack:
-        hosts = start(stack, build, tmp_path, tree, Consumers=2, ConsumersExclude="service,container")
+        hosts = Hosts(stack, build, tmp_path, tree, Consumers=2, ConsumersExclude="service,container")
         here, there = wait_shown(hosts, *wanted)
         assert here == wanted
         assert set(there) == set(wanted)
@@ -282,60 +248,21 @@ def test_top_n_other_and_kinds_that_are_left_out(build, page_size, tmp_path):
 
 # Where there are none.
 
-def host_figures(hosts):
-    """Return the series and the charts of the host's own figures."""
-    return ({name for name in hosts.collectd.series() if not name.startswith("ksm_consumer")},
-            {name for name in hosts.netdata.charts() if not name.startswith("ksm.consumer")})
-
-
-# What it is, the kernel's file of a process, options, how many messages.
-NONE = [("Consumers 0", "ksm_stat", {"Consumers": 0}, 0), ("before 5.19", None, {}, 1)]
-
-
-@pytest.fixture(scope="module")
-def without(build, tmp_path_factory):
-    """Both hosts in each case of NONE, after some intervals: {what it is: hosts}."""
+def test_before_5_19_there_are_none_and_the_host_is_as_ever(build, tmp_path):
+    tree = Tree(tmp_path / "tree", None, sharing=700, shared=200)
+    tree.process(Process(100, "program", 900))
     with ExitStack() as stack:
-        hosts = {}
-        for what, kernel, options, _told in NONE:
-            work = tmp_path_factory.mktemp("without")
-            tree = Tree(work / "tree", kernel, sharing=700, shared=200)
-            tree.process(Process(100, "program", 900))
-            hosts[what] = start(stack, build, work, tree, **options)
-        time.sleep(2)
-        yield hosts
-
-
-@pytest.mark.parametrize("what, told", [(row[0], row[3]) for row in NONE], ids=[row[0] for row in NONE])
-def test_no_consumers_and_the_host_as_ever(what, told, without):
-    hosts = without[what]
-    assert shown(hosts) == ({}, {})
-    series, charts = host_figures(hosts)
-    assert set(hosts.collectd.series()) == series and set(hosts.netdata.charts()) == charts
+        hosts = Hosts(stack, build, tmp_path, tree)
+        time.sleep(1.5)
+        assert shown(hosts) == ({}, {})
+        series, charts = set(hosts.collectd.series()), set(hosts.netdata.charts())
+        for host in hosts.both:
+            assert len(messages(host, TOO_OLD)) == 1 == len(messages(host, "who saves"))
+    assert not [name for name in series | charts if name.startswith(("ksm_consumer", "ksm.consumer"))]
     assert {"ksm/vmpage_number-sharing", "ksm/bytes-saved"} <= series and {"ksm.memory", "ksm.savings"} <= charts
-    assert not any(math.isnan(number) for _when, number in hosts.collectd.rates().values())
-    for host in hosts.both:
-        assert len(messages(host, TOO_OLD)) == told == len(messages(host, "who saves"))
 
 
 # ksm.plugin's own output.
-
-def sampled(build, tree, *options):
-    """Return the first sample of ksm.plugin on TREE, and what it said."""
-    with Plugin(build / "ksm.plugin", f"--root={tree.root}", "--consumers-interval=1", *options) as plugin:
-        sample = plugin.samples(1)[0]
-    return sample, plugin.errors
-
-
-@pytest.mark.parametrize("kernel", ["ksm_stat", "ksm_merging_pages"])
-def test_kernels_that_tell(kernel, build, page_size, tmp_path):
-    """5.19 and 6.0 tell of merged pages only."""
-    tree = Tree(tmp_path / "tree", kernel, sharing=3000, shared=1000)
-    tree.process(Process(100, "one", 1000, resident=1200, rmap_items=1000))
-    sample, said = sampled(build, tree)
-    assert sample.consumers == {("program", "one"): (750 * page_size, 450 * page_size)}
-    assert said == ""
-
 
 def population(tree, chance):
     """Make the host and the processes of TREE anew, at random; return {(kind, name): [Process, …]}."""
@@ -356,7 +283,7 @@ def population(tree, chance):
     return found
 
 
-SEEDS = range(50)
+SEEDS = range(20)
 
 
 @pytest.fixture(scope="module")
@@ -388,63 +315,24 @@ def test_nothing_is_lost_and_nothing_is_invented(seed, populations):
     assert all(part <= least for consumer, (part, _real) in expected.items() if consumer not in alone)
 
 
-def test_who_is_shown_stays_until_another_saves_a_tenth_more(build, tmp_path):
-    tree = Tree(tmp_path / "tree", sharing=5000, shared=1000)
-    tree.process(Process(100, "holder", 1000))
-    tree.process(Process(101, "rival", 900))
-    stat = "ksm_rmap_items 0\nksm_zero_pages 0\nksm_merging_pages {}\n"
-    with Plugin(build / "ksm.plugin", f"--root={tree.root}", "--consumers-interval=1", "--consumers=1") as plugin:
-        plugin.samples(1)
-        for merging, top in ((1090, "holder"), (1110, "rival"), (1000, "rival"), (900, "holder")):
-            tree.write("proc/101/ksm_stat", stat.format(merging))
-            assert set(plugin.samples(1)[0].consumers) == {("program", top), ("other", "other")}
-        assert plugin.agent.ended == [("program", "holder"), ("program", "rival")]
-
-
 def test_the_first_table_comes_after_the_first_tick(build, tmp_path):
     tree = Tree(tmp_path / "tree", sharing=3000, shared=1000)
     tree.process(Process(100, "one", 4000))
     with Plugin(build / "ksm.plugin", f"--root={tree.root}", "--consumers-interval=60") as plugin:
         assert set(plugin.samples(1)[0].consumers) == {("program", "one")}
         assert plugin.arrived[0] - plugin.ticks[0] < 1
-        plugin.run_for(3)
+        time.sleep(1.2)
         assert len(plugin.arrived) == 1
-
-
-def test_a_process_that_ends_or_changes_its_program(build, page_size, tmp_path):
-    tree = Tree(tmp_path / "tree", sharing=3000, shared=1000)
-    tree.process(Process(100, "stays", 400))
-    tree.process(Process(101, "ends", 400))
-    with Plugin(build / "ksm.plugin", f"--root={tree.root}", "--consumers-interval=1") as plugin:
-        assert set(plugin.samples(1)[0].consumers) == {("program", "stays"), ("program", "ends")}
-        tree.end(101)
-        tree.process(Process(101, "again", 200))
-        tree.write("proc/100/comm", "changed\n")
-        plugin.wait(lambda: set(plugin.agent.charts) == {("program", "changed"), ("program", "again")}, SEEN_S, "both")
-        sample = plugin.samples(1)[0]
-        assert sample.consumers["program", "again"][0] == 150 * page_size
-        assert sample.saved == tree.saved(page_size)
 
 
 # Without the right to read.
 
-@pytest.fixture
-def open_to_all():
-    """A directory that every user may enter."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can run the plugin as another user")
-    with tempfile.TemporaryDirectory(prefix="ksm-test-") as directory:
-        os.chmod(directory, 0o755)
-        yield Path(directory)
-
-
-def test_without_the_right_to_read_others_the_rest_is_unattributed(build, page_size, open_to_all):
-    tree = Tree(open_to_all / "tree", sharing=3000, shared=1000)
+def test_without_the_right_to_read_others_the_rest_is_unattributed(copy_of, page_size, public_path):
+    tree = Tree(public_path / "tree", sharing=3000, shared=1000)
     tree.process(Process(100, "readable", 1000, resident=1000))
     tree.process(Process(101, "secret", 2000, resident=2000, mode=0o400))
-    program = shutil.copy(build / "ksm.plugin", open_to_all)
-    with Plugin(program, f"--root={tree.root}", "--consumers-interval=1", user="nobody") as plugin:
+    with Plugin(copy_of("ksm.plugin"), f"--root={tree.root}", "--consumers-interval=1", user="nobody") as plugin:
         for sample in plugin.samples(2):
             assert sample.consumers == {("program", "readable"): (750 * page_size, 250 * page_size)}
             assert (sample.unattributed, sample.saved) == (2250 * page_size, tree.saved(page_size))
-        assert plugin.hear().count(GRANT) == 2 and len(plugin.hear().splitlines()) == 1, "twice in one message"
+        assert plugin.errors.count(GRANT) == 2 and len(plugin.errors.splitlines()) == 1, "twice in one message"

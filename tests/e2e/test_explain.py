@@ -8,32 +8,22 @@ now; settings are put back (tests/support/live.py).
 import os
 import pty
 import re
-import shutil
 import subprocess
-import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import fixtures
-from live import FAST, RUNNING, STOPPED, UNMERGED, KsmSettings, Workload, why_not
-from sampling import Process, Tree
-from world import World
+from conftest import AS_NOBODY, REPOSITORY, quiet_ksm
+from live import RUNNING, STOPPED, UNMERGED, Workload
+from world import Process, Tree, World
 
 RUN_S = 30
-QUIET_S = 0.3           # other programs' memory would have been noticed by then
 FAILED = 1
 CALM = {"pages_to_scan": 100, "sleep_millisecs": 20}        # the kernel's defaults
 STATUSES = {"article": 40, "2.6.32": 0, "3.10": 0, "5.15": 13, "6.1": 31, "6.6": 0, "6.12": 12, "6.18": 24,
             "miscounted": 0, "uksm": 0, "no-ksm": 10, "consumers": 0}
-
-
-def explain(*argv, env=None, **options):
-    """Run ARGV; return what came of it."""
-    return subprocess.run([*map(str, argv)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=RUN_S, env={**os.environ, **(env or {})}, check=False, **options)
 
 
 def check_form(page):
@@ -74,7 +64,7 @@ def test_page_is_the_same_wherever_it_goes(build, pages, make_tree):
     """Whatever the environment says, and on a terminal too."""
     tree = make_tree("consumers")
     with ThreadPoolExecutor() as pool:
-        piped = pool.map(lambda env: explain(build / "ksm-explain", "--root", tree, env=env).stdout, PLACES)
+        piped = pool.map(lambda env: fixtures.run_once(build / "ksm-explain", "--root", tree, env=env).stdout, PLACES)
         shown = pool.submit(on_terminal, [build / "ksm-explain", "--root", tree]).result()
         assert set(piped) == {pages["consumers"].stdout}
     assert shown.replace("\r\n", "\n") == pages["consumers"].stdout
@@ -102,25 +92,24 @@ def on_terminal(argv):
     (["soon"], "\"soon\""),
 ])
 def test_what_is_misunderstood_gets_no_page(words, says, build):
-    done = explain(build / "ksm-explain", *words)
+    done = fixtures.run_once(build / "ksm-explain", *words)
     assert (done.returncode, done.stdout) == (FAILED, "")
     assert says in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_a_page_that_cannot_be_written_is_a_failure(build, make_tree):
     with open("/dev/full", "w") as full:
-        done = subprocess.run([build / "ksm-explain", "--root", make_tree("6.6")], stdout=full,
-                              timeout=RUN_S, check=False)
+        done = fixtures.run_once(build / "ksm-explain", "--root", make_tree("6.6"), stdout=full)
     assert done.returncode == FAILED
 
 
 def test_help(build):
-    done = explain(build / "ksm-explain", "--help")
+    done = fixtures.run_once(build / "ksm-explain", "--help")
     assert done.returncode == 0 and "--root" in done.stdout and "exit status" in done.stdout
 
 
 def test_ksm_plugin_says_where_it_went(build):
-    done = explain(build / "ksm.plugin", "--explain")
+    done = fixtures.run_once(build / "ksm.plugin", "--explain")
     assert (done.returncode, done.stdout) == (FAILED, "") and "ksm-explain" in done.stderr
 
 
@@ -131,7 +120,7 @@ def test_names_are_harmless(build, tmp_path):
     for number, name in enumerate(names):
         tree.process(Process(100 + number, name, merging=40, resident=100))
     tree.process(Process(200, "qemu", merging=40, resident=100, cmdline=("qemu-system-x86_64", "-name", "v" * 200)))
-    done = explain(build / "ksm-explain", "--root", tree.root)
+    done = fixtures.run_once(build / "ksm-explain", "--root", tree.root)
     check_form(done.stdout)
     assert len(re.findall(r"^ .* (program|vm) ", done.stdout, flags=re.MULTILINE)) == 8
     assert "others\n" in done.stdout
@@ -140,24 +129,26 @@ def test_names_are_harmless(build, tmp_path):
 @pytest.mark.parametrize("counters, status", [
     ({}, 34),
     ({"skipped": 5_000}, 0),
-    ({"full_scans": 20}, 0),
 ])
 def test_ksmd_is_busy_without_a_page(counters, status, build, make_tree):
     """An almost empty mapping of many TiB holds it on older kernels."""
     tree = make_tree("6.18")
     with World(tree, **{"scanned": 0, "skipped": 0, "full_scans": 0, "ksmd": 99, **counters}):
-        done = explain(build / "ksm-explain", "--root", tree)
+        done = fixtures.run_once(build / "ksm-explain", "--root", tree)
     check_form(done.stdout)
     assert done.returncode == status, done.stdout
     assert (told(done.stdout, "Verdict") == ["ksmd is busy, but finds no page to look at."]) == (status == 34)
 
 
-def test_is_kept_from_running(build, tmp_path, preload):
+def test_is_kept_from_running(build, tmp_path):
     """When it comes to wait for the processes' figures, the time to look at them has passed."""
+    clock = tmp_path / "clock.so"
+    subprocess.run([os.environ.get("CC", "cc"), "-D_GNU_SOURCE", "-shared", "-fPIC", "-O2", "-o", clock,
+                    REPOSITORY / "tests/e2e/clock.c"], check=True)
     tree = Tree(tmp_path / "tree", sharing=300, shared=100)
     tree.process(Process(100, "postgres", merging=400))
-    done = explain(build / "ksm-explain", "--root", tree.root,
-                   env={"LD_PRELOAD": str(preload), "KSM_TEST_CLOCK_STEP": "5"})
+    done = subprocess.run([build / "ksm-explain", "--root", tree.root], env={**os.environ, "LD_PRELOAD": str(clock)},
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=RUN_S, check=False)
     assert done.returncode == 0 and "program postgres" in done.stdout
 
 
@@ -165,7 +156,7 @@ def test_kernel_that_only_counts_merging_pages(build, tmp_path):
     """5.19: who saves is told, what the records take and who opted in is not."""
     tree = Tree(tmp_path / "tree", kernel="ksm_merging_pages", sharing=300, shared=100)
     tree.process(Process(100, "one", merging=400, resident=500))
-    page = explain(build / "ksm-explain", "--root", tree.root).stdout
+    page = fixtures.run_once(build / "ksm-explain", "--root", tree.root).stdout
     assert re.search(r"^ +1\.2 MiB +-  #{16}  program one$", page, flags=re.MULTILINE), page
     assert "cannot be told on this kernel" in told(page, "opted in")[0]
 
@@ -174,19 +165,8 @@ def test_kernel_that_only_counts_merging_pages(build, tmp_path):
 
 @pytest.fixture
 def ksm():
-    """The live kernel's KSM, locked, nothing merged, no other program in it; put back afterwards."""
-    reason = why_not()
-    if reason:
-        pytest.skip(reason)
-    with KsmSettings() as live:
-        if live.any_merged():
-            pytest.skip("pages are merged here already, which this test would have to undo")
-        live.set_all(FAST)
-        live.set("run", RUNNING)
-        time.sleep(QUIET_S)
-        if any(live.states()):
-            pytest.skip("other programs of this host have memory registered with KSM")
-        live.set("run", UNMERGED)           # full_scans is 0 then
+    """The live kernel's KSM for one test."""
+    with quiet_ksm() as live:
         yield live
 
 
@@ -198,7 +178,7 @@ def workload(build):
 
 def check_live(build, status, sentence, *argv):
     """Explain the live kernel with the command before it ARGV; check the verdict, and return the page."""
-    done = explain(*argv, build / "ksm-explain")
+    done = fixtures.run_once(*argv, build / "ksm-explain")
     print(done.stdout, done.stderr)
     check_form(done.stdout)
     assert (done.returncode, done.stderr) == (status, "")
@@ -250,7 +230,7 @@ def test_live_has_not_come_round(ksm, build, workload):
     assert "echo 10 | sudo tee /sys/kernel/mm/ksm/pages_to_scan" in page
 
 
-def test_live_well_and_stopped(ksm, build, workload, page_size):
+def test_live_well_and_stopped(ksm, build, copy_of, workload, page_size):
     """What is merged, by root and by somebody who may not look into the processes of others."""
     with workload("pairs", 8192):
         ksm.merge_all()
@@ -262,18 +242,12 @@ def test_live_well_and_stopped(ksm, build, workload, page_size):
         assert re.search(rf"^ +{saved} .* program workload$", page, flags=re.MULTILINE)
         assert told(page, "Note") == []
         assert ksm.number("pages_sharing") == 4096, "it has changed nothing"
-        check_as_nobody(build, saved)
+        check_as_nobody(copy_of, saved)
 
 
-def check_as_nobody(build, saved):
+def check_as_nobody(copy_of, saved):
     """Check what user nobody is told of a host where SAVED is saved."""
-    if not shutil.which("setpriv"):
-        pytest.skip("setpriv is not installed")
-    with tempfile.TemporaryDirectory(prefix="ksm-test-") as directory:
-        os.chmod(directory, 0o755)
-        shutil.copy(build / "ksm-explain", directory)
-        page = check_live(Path(directory), 0, "KSM works well",
-                          "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
+    page = check_live(copy_of("ksm-explain").parent, 0, "KSM works well", *AS_NOBODY)
     note, = told(page, "Note")
     assert "may not be looked into (the kernel's own threads among them)" in note and "as root" in note
     assert told(page, "saved")[0].startswith(saved)
@@ -294,7 +268,7 @@ def test_live_scanning_for_nothing(ksm, build, workload):
         ksm.set("run", RUNNING)
         ksm.wait(lambda: ksm.number("full_scans") > 3, RUN_S, "full scans")
         for _ in range(4):
-            done = explain(build / "ksm-explain")
+            done = fixtures.run_once(build / "ksm-explain")
             share = float(re.search(r"^  ksmd +([0-9.]+) % of one CPU core", done.stdout, flags=re.MULTILINE)[1])
             if share > 20.1:
                 break

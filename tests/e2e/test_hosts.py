@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Both plugins in a real collectd and a real Netdata, read back through the hosts' own interfaces.
 
-First on fixtures that stand still, then on one that moves and breaks, then without KSM, with bad options, and on the
-live kernel.  Hosts read every second; the daemons are shared by the tests of a fixture.
+First on a fixture that moves and breaks, with bad options too, then without KSM, and on the live kernel.  That each
+era's figures are right is in test_golden.py; here it is that both hosts take them as they are meant, and what becomes
+of gaps.  Hosts read every second; the daemons are shared by the tests of a fixture.
 """
 
-import json
 import math
 import os
 import re
-import subprocess
-import threading
+import signal
 import time
 from contextlib import ExitStack
 from types import SimpleNamespace
@@ -18,13 +17,18 @@ from types import SimpleNamespace
 import pytest
 
 import fixtures
-from reckon import collectd_values, netdata_values, places, reckon
-from hosts import Collectd, Netdata
+from hosts import Both, Collectd, Netdata, plugins_of, wait_gone
 from live import KsmSettings, why_not
+from reckon import collectd_values, netdata_values, places, reckon
+from sampling import Plugin
+from test_plugin import END_S, offset
+from world import GROWING, KSM, World, put
 
-ERAS = ["article", "2.6.32", "6.18", "uksm"]
 NETDATA_DIGITS = 1e-6       # it keeps about 7 digits
 SEEN_S = 5                  # what changes in the tree is seen in both hosts within this time
+SHOWN_S = 3.2               # what is sent is shown so long after it
+GAP_S = 3.5
+LATE_S = 0.3                # a tick on a busy machine
 RETRY_S = 60                # missing files are looked for again after this time
 
 
@@ -34,14 +38,15 @@ def logged(host, *parts):
     return [line for line in host.log().splitlines() if mark in line and all(part in line for part in parts)]
 
 
+def wait_logged(hosts, *parts, seconds=SEEN_S):
+    """Wait until both HOSTS have logged a line with PARTS."""
+    for host in hosts.both:
+        host.wait(lambda host=host: logged(host, *parts), seconds, f"a line with {parts}")
+
+
 def on(tree):
     """Return collectd's options for the host's figures of TREE alone."""
     return {"Root": tree, **fixtures.OPTIONS}
-
-
-def words_on(tree):
-    """Return ksm.plugin's arguments for the same."""
-    return [f"--root={tree}", *fixtures.ARGUMENTS]
 
 
 def news(host):
@@ -54,227 +59,220 @@ def complaints(host):
     return logged(host, "it stays as it was") + logged(host, "there is no option")
 
 
-def of_figures(names):
-    """Return those of NAMES, series or charts or (chart, dimension), that are of the host, not of consumers."""
-    if isinstance(names, dict):
-        return {name: names[name] for name in of_figures(list(names))}
-    consumers = ("ksm_consumer", "ksm.consumer")
-    return [name for name in names if not (name if isinstance(name, str) else name[0]).startswith(consumers)]
-
-
-class Hosts:
-    """A private collectd and a private Netdata with the plugins."""
-
-    def __init__(self, stack, build, work, options, words):
-        """Start both, collectd with OPTIONS, ksm.plugin with WORDS, to be stopped when STACK is left."""
-        self.collectd = stack.enter_context(Collectd(work / "collectd", build / "ksm.so", options))
-        self.netdata = stack.enter_context(Netdata(work / "netdata", build / "ksm.plugin", " ".join(words)))
-        self.both = (self.collectd, self.netdata)
-
-    def wait_first(self, collectd="ksm/vmpage_number-sharing", netdata=("ksm.memory", "sharing")):
-        """Wait until both have a value."""
-        self.collectd.wait_for(collectd)
-        self.netdata.wait_for(netdata)
-
-    def wait_logged(self, *parts, seconds=SEEN_S):
-        """Wait until both have logged a line with PARTS."""
-        for host in self.both:
-            host.wait(lambda: logged(host, *parts), seconds, f"a line with {parts}")
-
-
 def latest(history):
-    """Return {figure's name in a host: last number} of a HISTORY."""
-    return {name: samples[-1][1] for name, samples in of_figures(history).items()}
+    """Return {figure's name in a host: last number} of a HISTORY, without consumers."""
+    return {name: samples[-1][1] for name, samples in history.items()
+            if not (name if isinstance(name, str) else name[0]).startswith(("ksm_consumer", "ksm.consumer"))}
 
 
-# Trees that stand still.
-
-@pytest.fixture(scope="module", params=ERAS)
-def still(request, build, page_size, tmp_path_factory):
-    """Both hosts on the tree of an era, with a value, and what follows from the tree."""
-    work = tmp_path_factory.mktemp("still")
-    tree = fixtures.make_tree(build, request.param, work / "tree")
-    with ExitStack() as stack:
-        hosts = Hosts(stack, build, work, on(tree), words_on(tree))
-        hosts.wait_first()
-        time.sleep(1)           # for the first rates
-        yield SimpleNamespace(hosts=hosts, figures=reckon(tree, page_size))
+def times(samples, span):
+    """Return the times of SAMPLES within SPAN, (start, end)."""
+    return [when for when, _number in samples if span[0] < when < span[1]]
 
 
-def test_collectd_holds_every_figure_and_no_other(still, page_size):
-    expected = collectd_values(still.figures, page_size)
-    assert latest(still.hosts.collectd.history()) == pytest.approx(expected, rel=1e-12)
-    assert set(of_figures(still.hosts.collectd.series())) == set(expected)
+# A tree that moves.
+
+# Options of both that are no good, what the message must hold; and collectd's that are of the wrong shape.
+BAD = {"Settings": ("perhaps", "yes or no"), "Colour": ("blue", "there is no option")}
+SHAPES = """
+<Plugin ksm>
+  ConsumersInterval 1 2
+  Root "/a" "/b"
+  <Consumers>
+    Deeper yes
+  </Consumers>
+  <ConsumersExclude vm>
+    Deeper yes
+  </ConsumersExclude>
+</Plugin>
+"""
+KNOB = ("ksm/gauge-max_page_sharing", ("ksm.settings_pages", "max_page_sharing"))
+
+# A counter's growth a second in the unit of Netdata's chart, and of collectd's number where that is another.
+RATES = {**GROWING, "ksmd_cpu": 25}
+del RATES["ksmd"]
+IN_COLLECTD = {"ksmd_cpu": 250}         # ms, not % of a core
+LATE = {"scan_time"}                    # it takes 10 s of readings
+FOLLOWING = {"ksmd_cpu_per_gib", "scanned_per_page"}    # counters, so that they move too
 
 
-def test_no_figure_is_out_of_the_range_of_its_type_in_collectd(still):
+@pytest.fixture(scope="module")
+def moving(build, page_size, tmp_path_factory):
+    """Both hosts on a tree of 6.18 that moves, with some values, and what follows from the tree."""
+    work = tmp_path_factory.mktemp("moving")
+    tree = fixtures.make_tree(build, "6.18", work / "tree")
+    figures = reckon(tree, page_size)
+    with World(tree, GROWING, 0.02) as world, ExitStack() as stack:
+        options = {**on(tree), **{name: value for name, (value, _allowed) in BAD.items()}}
+        hosts = Both(stack, build, work, options, extra=f'PluginDir "{build}"\nLoadPlugin ksm\n{SHAPES}')
+        time.sleep(4)
+        yield SimpleNamespace(hosts=hosts, tree=tree, world=world, figures=figures)
+
+
+def names_of(figure):
+    """Return the names of FIGURE in collectd and in Netdata."""
+    place = places(1)[figure]
+    return f"ksm/{place.collectd}-{figure}", (f"ksm.{place.chart}", figure)
+
+
+def figure_of(name):
+    """Return the figure that NAME, of a series or of a chart and its dimension, tells."""
+    return name.partition("-")[2] if isinstance(name, str) else name[1]
+
+
+def in_time(names):
+    """Return those of NAMES that are there from the first readings on."""
+    return {name for name in names if figure_of(name) not in LATE}
+
+
+def steady(values):
+    """Return those of VALUES, {name: number}, that stand still while counters grow."""
+    return {name: number for name, number in values.items() if figure_of(name) not in {*RATES, *LATE, *FOLLOWING}}
+
+
+def test_collectd_holds_every_figure_and_no_other(moving, page_size):
+    expected = collectd_values(moving.figures, page_size)
+    found = latest(moving.hosts.collectd.history())
+    assert in_time(found) == set(expected) == in_time(moving.hosts.collectd.series())
+    assert steady(found) == pytest.approx(steady(expected), rel=1e-12)
+
+
+def test_no_figure_is_out_of_the_range_of_its_type_in_collectd(moving):
     """Such a value would be NaN there; csv files do not show it."""
-    still.hosts.collectd.wait(lambda: not [name for name, (_when, number) in still.hosts.collectd.rates().items()
-                                           if math.isnan(number)], SEEN_S, "numbers everywhere")
+    moving.hosts.collectd.wait(lambda: not [name for name, (_when, number) in moving.hosts.collectd.rates().items()
+                                            if math.isnan(number)], SEEN_S, "numbers everywhere")
 
 
-def test_counters_that_stand_still_have_a_rate_of_0(still):
-    counters = {f"ksm/{place.collectd}-{name}" for name, place in places(1).items() if place.counter}
-    rates = {name: number for name, (_when, number) in still.hosts.collectd.rates().items() if name in counters}
-    assert set(rates.values()) <= {0}
+def test_netdata_shows_every_figure_and_no_other(moving, page_size):
+    expected = netdata_values(moving.figures, page_size)
+    found = latest(moving.hosts.netdata.history(5))
+    assert in_time(found) == set(expected)
+    assert steady(found) == pytest.approx(steady(expected), rel=NETDATA_DIGITS)
 
 
-def test_netdata_shows_every_figure_and_no_other(still, page_size):
-    counters = {name for name, place in places(page_size).items() if place.counter}
-    expected = {name: 0 if name[1] in counters else number
-                for name, number in netdata_values(still.figures, page_size).items()}
-    still.hosts.netdata.wait_for(*expected, seconds=SEEN_S)
-    assert latest(still.hosts.netdata.history(5)) == pytest.approx(expected, rel=NETDATA_DIGITS)
-
-
-def test_netdata_describes_its_charts(still, page_size):
-    charts = of_figures(still.hosts.netdata.charts())
-    expected = {f"ksm.{place.chart}": place.units for name, place in places(page_size).items() if name in still.figures}
+def test_netdata_describes_its_charts(moving, page_size):
+    charts = moving.hosts.netdata.charts()
+    expected = {f"ksm.{place.chart}": place.units for name, place in places(page_size).items()
+                if name in {*moving.figures, *LATE}}
     assert {name: chart["units"] for name, chart in charts.items()} == expected
     for name, chart in charts.items():
         assert (chart["context"], chart["plugin"], chart["module"]) == (name, "ksm.plugin", "ksm")
         assert chart["family"] and chart["title"] and chart["update_every"] == 1
 
 
-def test_a_good_tree_is_no_news(still):
-    for host in still.hosts.both:
-        assert news(host) == complaints(host) == []
+@pytest.mark.parametrize("name", RATES)
+def test_a_counter_shows_its_growth_a_second(name, moving):
+    series, chart = names_of(name)
+    growth = IN_COLLECTD.get(name, RATES[name])
+    samples = moving.hosts.collectd.history()[series]
+    (before, low), (after, high) = samples[0], samples[-1]
+    assert (high - low) / (after - before) == pytest.approx(growth, rel=0.03)
+    assert moving.hosts.collectd.rates()[series][1] == pytest.approx(growth, rel=0.1)
+    shown = [number for _when, number in moving.hosts.netdata.history(20)[chart]]
+    assert len(shown) >= 3
+    assert sum(shown[1:]) / len(shown[1:]) == pytest.approx(RATES[name], rel=0.05)
 
 
-ARTICLE = [
-    ("ksm.savings", "saved", 351.9, "ksm/bytes-saved"),
-    ("ksm.savings", "gain", 160.9, "ksm/gauge-gain"),
-    ("ksm.memory", "shared", 191.1, "ksm/vmpage_number-shared"),
-]
+def test_bad_options_are_logged_once_with_what_is_allowed_and_leave_the_default(moving):
+    for host, keys in zip(moving.hosts.both, ({name: name for name in BAD}, {name: f"--{name.lower()}" for name in BAD})):
+        for name, (value, allowed) in BAD.items():
+            [line] = logged(host, f'"{value}"', allowed)
+            assert keys[name] in line
+    shapes = logged(moving.hosts.collectd, "exactly one value")
+    assert [re.search(r"option (\w+)", line)[1] for line in shapes] == re.findall(r"^  <?(\w+)", SHAPES, re.MULTILINE)
+    assert [len(complaints(host)) for host in moving.hosts.both] == [len(BAD) + len(shapes), len(BAD)]
+    collectd, netdata = KNOB
+    assert latest(moving.hosts.collectd.history())[collectd] == 255
+    assert moving.hosts.netdata.values()[netdata][1] == 255
 
 
-@pytest.mark.parametrize("still", ["article"], indirect=True, scope="module")
-def test_the_figures_of_the_article(still, page_size):
-    if page_size != 4096:
-        pytest.skip("the article's machine has pages of 4 kB")
-    shown = latest(still.hosts.netdata.history(5))
-    sent = latest(still.hosts.collectd.history())
-    for chart, dimension, mib, series in ARTICLE:
-        assert round(shown[chart, dimension], 1) == mib
-        bytes_sent = sent[series] * (page_size if "vmpage" in series else 1)
-        assert round(bytes_sent / 2 ** 20, 1) == mib
+def test_a_good_tree_is_no_news(moving):
+    for host in moving.hosts.both:
+        assert news(host) == []
 
 
-# A tree that moves.
+# Gaps.
 
-KSM = "sys/kernel/mm/ksm"
-
-
-def put(tree, path, text):
-    """Replace the file PATH of TREE by one with TEXT, so that no reader ever sees half of it."""
-    fresh = tree / f"fresh-{threading.get_ident()}"
-    fresh.write_text(text)
-    fresh.rename(tree / path)
-
-
-class Clockwork:
-    """Counters of a tree that grow by a known amount a second, as long as it is entered."""
-
-    STEP_S = 0.01
-    RATES = {f"{KSM}/pages_scanned": 20000, f"{KSM}/pages_skipped": 3000, f"{KSM}/full_scans": 40}
-    KSMD_RATE = 250_000_000         # ns a second: a quarter of a core
-    EVENTS = {"cow_ksm": 500, "ksm_swpin_copy": 70}
-
-    def __init__(self, tree):
-        self.tree = tree
-        self.start = time.time()
-        self.first = {path: int((tree / path).read_text()) for path in self.RATES}
-        self.vmstat = (tree / "proc/vmstat").read_text()
-        self.schedstat = next(path for path in sorted(tree.glob("proc/*/schedstat")) if path.parent.name != "2")
-        self.ran = int(self.schedstat.read_text().split()[0])
-        self.ended = threading.Event()
-        self.lock = threading.Lock()
-        self.thread = threading.Thread(target=self.run)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_exception):
-        self.ended.set()
-        self.thread.join()
-
-    def run(self):
-        """Write the counters again and again."""
-        while not self.ended.wait(self.STEP_S):
-            with self.lock:
-                self.write(time.time() - self.start)
-
-    def write(self, seconds):
-        """Write what the counters are SECONDS after the start."""
-        for path, rate in self.RATES.items():
-            put(self.tree, path, f"{self.first[path] + int(rate * seconds)}\n")
-        vmstat = self.vmstat
-        for name, rate in self.EVENTS.items():
-            count = int(re.search(rf"(?m)^{name} (\d+)$", vmstat)[1]) + int(rate * seconds)
-            vmstat = re.sub(rf"(?m)^{name} \d+$", f"{name} {count}", vmstat)
-        put(self.tree, "proc/vmstat", vmstat)
-        put(self.tree, self.schedstat.relative_to(self.tree), f"{self.ran + int(self.KSMD_RATE * seconds)} 1 1\n")
-
-    def reset(self, path):
-        """Start the counter PATH anew at 0, as run=2 does with full_scans; return when."""
-        with self.lock:
-            when = time.time()
-            self.first[path] = -int(self.RATES[path] * (when - self.start))
-            self.write(when - self.start)
-        return when
+GONE = {"unshared": "pages_unshared", "scanned": "pages_scanned", "full_scans": "full_scans"}
 
 
 @pytest.fixture(scope="module")
-def moving(build, tmp_path_factory):
-    """Both hosts on a tree of 6.18 that moves."""
-    work = tmp_path_factory.mktemp("moving")
-    tree = fixtures.make_tree(build, "6.18", work / "tree")
-    with Clockwork(tree) as clockwork, ExitStack() as stack:
-        hosts = Hosts(stack, build, work, on(tree), words_on(tree))
-        hosts.wait_first()
-        time.sleep(4)           # some values before anything happens
-        yield SimpleNamespace(hosts=hosts, tree=tree, clockwork=clockwork)
+def gap(moving):
+    """Of both hosts: the times when files went bad and were well again, and what was shown around that.
+
+    A gauge and two counters are unreadable meanwhile, and nothing is shared.
+    """
+    hosts, world = moving.hosts, moving.world
+    figures = {name: world.read(name) for name in ("unshared", "shared", "sharing")}
+    start = time.time()
+    world.break_files(*GONE)
+    world.set(shared=0, sharing=0)
+    for file in GONE.values():
+        wait_logged(hosts, file, "is absent")
+    time.sleep(GAP_S)
+    end = time.time()
+    world.mend(unshared=figures["unshared"])
+    world.set(shared=figures["shared"], sharing=figures["sharing"])
+    for file in GONE.values():
+        wait_logged(hosts, file, "can be read again")
+    time.sleep(SHOWN_S)
+    return SimpleNamespace(start=start, end=end, collectd=hosts.collectd.history(20), netdata=hosts.netdata.history(20))
 
 
-# figure, growth a second in the unit of Netdata's chart, growth a second of collectd's number
-GROWING = [
-    ("scanned", 20000, 20000),
-    ("skipped", 3000, 3000),
-    ("cow", 500, 500),
-    ("swpin_copy", 70, 70),
-    ("full_scans", 40, 40),
-    ("ksmd_cpu", 25, 250),      # % of a core; ms
-]
+@pytest.mark.parametrize("name", [*GONE, "sharing_ratio"])
+def test_what_cannot_be_told_is_a_gap_and_comes_back(name, gap):
+    """That holds of a ratio while nothing is shared as well."""
+    series, chart = names_of(name)
+    silent = gap.start + 1.1, gap.end       # from the first reading that found it bad, at the latest
+    assert times(gap.collectd[series], silent) == []
+    assert len(times(gap.collectd[series], (gap.start - 3, gap.start))) >= 2
+    assert max(gap.collectd[series])[0] > gap.end
+    assert times(gap.netdata[chart], (silent[0] + 1, silent[1] - 0.5)) == []
+    assert max(gap.netdata[chart])[0] > gap.end
 
 
-@pytest.mark.parametrize("name, percent, growth", GROWING)
-def test_a_counter_shows_its_growth_a_second(name, percent, growth, moving):
-    place = places(1)[name]
-    samples = moving.hosts.collectd.history()[f"ksm/{place.collectd}-{name}"]
-    (before, low), (after, high) = samples[0], samples[-1]
-    assert (high - low) / (after - before) == pytest.approx(growth, rel=0.03)
-    assert moving.hosts.collectd.rates()[f"ksm/{place.collectd}-{name}"][1] == pytest.approx(growth, rel=0.1)
-    shown = [number for _when, number in moving.hosts.netdata.history(20)[f"ksm.{place.chart}", name]]
-    assert len(shown) >= 3
-    assert sum(shown[1:]) / len(shown[1:]) == pytest.approx(percent, rel=0.05)
+@pytest.mark.parametrize("name", ["volatile", "skipped"])
+def test_a_neighbour_of_a_gap_is_delivered(name, gap):
+    series, chart = names_of(name)
+    assert len(times(gap.collectd[series], (gap.start, gap.end))) >= GAP_S - 0.5
+    assert len(times(gap.netdata[chart], (gap.start, gap.end))) >= GAP_S - 1.5
+
+
+def test_a_gap_gives_no_figure_that_was_not_there(gap, moving, page_size):
+    """No absurd rate of a counter, no 0 of a gauge, before, after or within it; where nothing is shared, that is 0."""
+    unshared = moving.figures["unshared"] * page_size / 2 ** 20
+    assert {round(number / unshared, 5) for _when, number in gap.netdata["ksm.memory", "unshared"]} == {1}
+    for name in ("scanned", "full_scans", "skipped"):
+        rates = [number / RATES[name] for when, number in gap.netdata[names_of(name)[1]] if when > gap.start - 2]
+        assert rates == pytest.approx([1] * len(rates), rel=0.25), name
+    within = [number for when, number in gap.collectd["ksm/vmpage_number-shared"] if gap.start + 1.1 < when < gap.end]
+    assert set(within) == {0}
+
+
+@pytest.mark.usefixtures("gap")
+def test_a_gap_is_logged_when_it_begins_and_when_it_ends(moving):
+    for host in moving.hosts.both:
+        for file in GONE.values():
+            lines = logged(host, file)
+            assert len(lines) == 2 and "not what the kernel writes there" in lines[0], lines
+        assert len(news(host)) == 2 * len(GONE), "that nothing is shared is no fault"
 
 
 def test_full_scans_that_start_anew_give_no_absurd_rate(moving):
-    path = f"{KSM}/full_scans"
-    rate = moving.clockwork.RATES[path]
+    """As run=2 does."""
+    rate, collectd = RATES["full_scans"], moving.hosts.collectd
+    series, chart = names_of("full_scans")
     before = time.time()
-    moving.clockwork.reset(path)
-    samples = moving.hosts.collectd.wait(
-        lambda: after_reset(moving.hosts.collectd.history()["ksm/total_operations-full_scans"]), SEEN_S, "the reset")
+    moving.world.count("full_scans", 0)
+    samples = collectd.wait(lambda: after_reset(collectd.history()[series]), SEEN_S, "the reset")
     assert samples[0][1] <= rate * 2, "raw, it is what the file says"
     seen = []
-    while time.time() < before + SEEN_S:
-        seen.append(moving.hosts.collectd.rates()["ksm/total_operations-full_scans"][1])
+    while time.time() < before + SHOWN_S:
+        seen.append(collectd.rates()[series][1])
         time.sleep(0.2)
     assert all(math.isnan(number) or 0 <= number <= rate * 1.5 for number in seen), seen
     assert seen[-1] == pytest.approx(rate, rel=0.25)
-    shown = [number for _when, number in moving.hosts.netdata.history(10)["ksm.full_scans", "full_scans"]]
+    shown = [number for _when, number in moving.hosts.netdata.history(6)[chart]]
     assert all(0 <= number <= rate * 1.5 for number in shown), shown
 
 
@@ -286,73 +284,56 @@ def after_reset(samples):
     return []
 
 
-def test_a_file_that_goes_bad_is_a_gap_and_comes_back(moving):
-    hosts, path = moving.hosts, f"{KSM}/pages_unshared"
-    good = (moving.tree / path).read_text()
-    start = time.time()
-    put(moving.tree, path, "12abc\n")
-    hosts.wait_logged("pages_unshared", "unshared is absent")
-    time.sleep(3.5)
-    end = time.time()
-    put(moving.tree, path, good)
-    hosts.wait_logged("pages_unshared", "can be read again")
-    hosts.collectd.wait(lambda: hosts.collectd.history(1).get("ksm/vmpage_number-unshared"), SEEN_S, "a value")
-    time.sleep(2.5)
-
-    gap = (start + 1.1, end)            # from the first reading that found it bad, at the latest
-    mine = hosts.collectd.history(20)
-    assert times(mine["ksm/vmpage_number-unshared"], gap) == []
-    assert len(times(mine["ksm/vmpage_number-unshared"], (start - 3, start))) >= 2
-    assert len(times(mine["ksm/vmpage_number-shared"], gap)) >= 3, "a neighbour"
-    other = hosts.netdata.history(20, ["ksm.memory"])
-    assert times(other["ksm.memory", "unshared"], (gap[0] + 1, gap[1] - 0.5)) == []
-    assert len(times(other["ksm.memory", "shared"], gap)) >= 2, "a neighbour"
-    assert max(when for when, _number in other["ksm.memory", "unshared"]) > end, "it came back"
-    expected = int(good) * os.sysconf("SC_PAGESIZE") / 2 ** 20
-    assert {round(number / expected, 5) for _when, number in other["ksm.memory", "unshared"]} == {1}
-
-    for host in hosts.both:
-        assert len(logged(host, "pages_unshared")) == 2, "one line when it goes bad, one when it is well again"
-        assert "not what the kernel writes there" in logged(host, "pages_unshared")[0]
+def suspend(pids, seconds):
+    """Suspend the processes PIDS for SECONDS."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(seconds)
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
 
 
-def times(samples, span):
-    """Return the times of SAMPLES within SPAN, (start, end)."""
-    return [when for when, _number in samples if span[0] < when < span[1]]
+def test_after_a_suspend_it_goes_on_as_if_nothing_had_been(moving, build):
+    host = moving.hosts.netdata
+    pids = plugins_of(host)
+    with Plugin(build / "ksm.plugin", f"--root={moving.tree}", *fixtures.ARGUMENTS) as running:
+        running.wait_chunks(2, 3)
+        start = time.time()
+        suspend([*pids, running.process.pid], GAP_S)
+        end = time.time()
+        time.sleep(SHOWN_S)
+        assert running.end_input()[0] == 0
+    late, *ticks = [when for when in running.ticks if when > end - 0.05]
+    assert late - end < LATE_S, "the one that is overdue"
+    assert [offset(tick, 1) < LATE_S for tick in ticks] == [True] * len(ticks), "and the next multiple"
+    assert SHOWN_S - 1 <= len(ticks) <= SHOWN_S + 1
+    assert plugins_of(host) == pids, "it was not started anew"
+    history = host.history(30)
+    for name, rate in RATES.items():
+        rates = [(when, number) for when, number in history[names_of(name)[1]] if when > start - 2]
+        assert max(rates)[0] > end, "it goes on"
+        shown = [number / rate for _when, number in rates]
+        assert sum(shown) / len(shown) == pytest.approx(1, rel=0.1), name
+        assert min(shown) > 0.5 and max(shown) < 2, "none for the seconds that it missed"
 
 
-def test_no_ratio_while_nothing_is_shared(moving):
-    hosts = moving.hosts
-    kept = {name: (moving.tree / KSM / name).read_text() for name in ("pages_shared", "pages_sharing")}
-    start = time.time()
-    for name in kept:
-        put(moving.tree, f"{KSM}/{name}", "0\n")
-    time.sleep(4.5)
-    end = time.time()
-    for name, text in kept.items():
-        put(moving.tree, f"{KSM}/{name}", text)
-    time.sleep(3.5)
+def test_goes_with_an_agent_that_is_killed(moving):
+    host = moving.hosts.netdata
+    [plugin] = plugins_of(host)
+    start = time.monotonic()
+    host.process.kill()
+    assert wait_gone([plugin], END_S) == []
+    print(f"gone after {(time.monotonic() - start) * 1000:.0f} ms")
 
-    span = (start + 1.1, end)
-    mine = hosts.collectd.history(15)
-    assert times(mine["ksm/gauge-sharing_ratio"], span) == []
-    assert len(times(mine["ksm/percent-merged"], span)) >= 2
-    assert {number for when, number in mine["ksm/vmpage_number-shared"] if span[0] < when < span[1]} == {0}
-    assert mine["ksm/gauge-sharing_ratio"][-1][0] > end
-    other = hosts.netdata.history(15, ["ksm.sharing_ratio"])["ksm.sharing_ratio", "sharing_ratio"]
-    assert times(other, (span[0] + 1, span[1] - 0.5)) == []
-    assert max(when for when, _number in other) > end
-    assert logged(hosts.collectd, "sharing") == logged(hosts.netdata, "sharing") == [], "that is no fault"
 
+# Files that come and go.
 
 @pytest.fixture
 def changing(build, tmp_path):
     """Both hosts on a tree of 6.1 that is the test's own."""
     tree = fixtures.make_tree(build, "6.1", tmp_path / "tree")
     with ExitStack() as stack:
-        hosts = Hosts(stack, build, tmp_path, on(tree), words_on(tree))
-        hosts.wait_first()
-        yield SimpleNamespace(hosts=hosts, tree=tree)
+        yield SimpleNamespace(hosts=Both(stack, build, tmp_path, on(tree)), tree=tree)
 
 
 @pytest.mark.long
@@ -363,14 +344,14 @@ def test_files_that_come_and_go_are_noticed_without_a_restart(changing):
     put(tree, f"{KSM}/ksm_zero_pages", "4242\n")
     put(tree, f"{KSM}/sleep_millisecs", "111\n")
     (tree / KSM / "pages_volatile").unlink()
-    hosts.wait_logged("pages_volatile", "not there any more")
+    wait_logged(hosts, "pages_volatile", "not there any more")
     hosts.wait_first("ksm/vmpage_number-shared", ("ksm.memory", "shared"))
     time.sleep(2)
     put(tree, f"{KSM}/pages_volatile", "5555\n")
 
     hosts.collectd.wait_for("ksm/vmpage_number-zero", seconds=RETRY_S + SEEN_S)
     hosts.netdata.wait_for(("ksm.zero_pages", "zero"), seconds=SEEN_S)
-    hosts.wait_logged("pages_volatile", "can be read again", seconds=2 * SEEN_S)
+    wait_logged(hosts, "pages_volatile", "can be read again", seconds=2 * SEEN_S)
     time.sleep(3)
     values = latest(hosts.collectd.history(3))
     assert values["ksm/vmpage_number-zero"] == 4242
@@ -381,86 +362,31 @@ def test_files_that_come_and_go_are_noticed_without_a_restart(changing):
         assert len(news(host)) == 2, "the loss and the return of pages_volatile; new files are no news"
 
 
-# Without KSM, and with bad options.
+# Without KSM, and without settings.
 
-def test_collectd_runs_on_where_the_kernel_has_no_ksm(build, make_tree, tmp_path):
-    extra = "LoadPlugin uptime"
-    with Collectd(tmp_path / "collectd", build / "ksm.so", on(make_tree("no-ksm")), extra=extra) as host:
-        host.wait_for("uptime/uptime")
+def test_the_hosts_run_on_where_the_kernel_has_no_ksm(build, make_tree, tmp_path):
+    """collectd with its other plugins; Netdata does not start it again."""
+    tree = make_tree("no-ksm")
+    with Collectd(tmp_path / "collectd", build / "ksm.so", on(tree), extra="LoadPlugin uptime") as collectd, \
+            Netdata(tmp_path / "netdata", build / "ksm.plugin", f"--root={tree}") as netdata:
+        collectd.wait_for("uptime/uptime")
+        netdata.wait(lambda: logged(netdata, fixtures.NO_KSM), SEEN_S, "the reason")
         time.sleep(2)
-        assert set(host.series()) == {"uptime/uptime"}
-        assert len(logged(host)) == 1 and fixtures.NO_KSM in logged(host)[0], "that is all there is to say"
+        assert set(collectd.series()) == {"uptime/uptime"}
+        assert len(re.findall(r"connected to '.*ksm\.plugin' running", netdata.log())) == 1
+        assert not netdata.charts()
+        for host in (collectd, netdata):
+            assert len(logged(host)) == 1 and fixtures.NO_KSM in logged(host)[0], "that is all there is to say"
 
 
-def test_netdata_does_not_start_it_again_where_the_kernel_has_no_ksm(build, make_tree, tmp_path):
-    words = " ".join(words_on(make_tree("no-ksm")))
-    with Netdata(tmp_path / "netdata", build / "ksm.plugin", words) as host:
-        host.wait(lambda: logged(host, fixtures.NO_KSM), SEEN_S, "the reason")
-        time.sleep(5)
-        assert len(logged(host)) == 1
-        assert len(re.findall(r"connected to '.*ksm\.plugin' running", host.log())) == 1
-        assert "Traceback" not in host.log() and not host.charts()
-
-
-# collectd's options, ksm.plugin's, and what the message must hold
-BAD_VALUES = {"Settings": "perhaps", "Colour": "blue"}
-BAD_WORDS = ["--settings=perhaps", "--colour=blue"]
-MESSAGES = [('"perhaps"', "yes or no"), ('"blue"', "there is no option")]
-KNOB = ("ksm/gauge-max_page_sharing", ("ksm.settings_pages", "max_page_sharing"))
-
-
-@pytest.fixture(scope="module")
-def misconfigured(build, tmp_path_factory):
-    """Both hosts with bad options."""
-    work = tmp_path_factory.mktemp("misconfigured")
-    tree = fixtures.make_tree(build, "6.18", work / "tree")
-    with ExitStack() as stack:
-        hosts = Hosts(stack, build, work, {**on(tree), **BAD_VALUES}, [*words_on(tree), *BAD_WORDS])
-        hosts.wait_first()
-        yield hosts
-
-
-@pytest.mark.parametrize("value, allowed", MESSAGES)
-def test_a_bad_option_is_logged_once_with_what_is_allowed(value, allowed, misconfigured):
-    for host, keys in zip(misconfigured.both, (("Settings", "Colour"), ("--settings", "--colour"))):
-        lines = logged(host, value, allowed)
-        assert len(lines) == 1
-        assert keys[MESSAGES.index((value, allowed))] in lines[0]
-        assert len(complaints(host)) == len(MESSAGES)
-
-
-def test_a_bad_option_leaves_the_default(misconfigured):
-    collectd, netdata = KNOB
-    assert latest(misconfigured.collectd.history())[collectd] == 255
-    assert misconfigured.netdata.values()[netdata][1] == 255
-
-
-@pytest.mark.parametrize("line", [
-    "Settings yes no", 'Root "/a" "/b"',
-    "<Settings>\nDeeper yes\n</Settings>", "<Settings yes>\nDeeper yes\n</Settings>"])
-def test_collectd_starts_with_an_option_of_the_wrong_shape(line, build, make_tree, tmp_path):
-    extra = f"LoadPlugin ksm\n<Plugin ksm>\n{line}\n</Plugin>"
-    with Collectd(tmp_path / "collectd", build / "ksm.so", on(make_tree("6.18")),
-                  extra=f'PluginDir "{build}"\n{extra}') as host:
-        host.wait_for("ksm/gauge-max_page_sharing")
-        assert len(complaints(host)) == 1 and line.split()[0].strip("<>") in complaints(host)[0]
-
-
-@pytest.mark.parametrize("value", [False, "no", "off"])
-def test_collectd_leaves_settings_out(value, build, make_tree, tmp_path):
-    with Collectd(tmp_path / "collectd", build / "ksm.so", {**on(make_tree("6.18")), "Settings": value}) as host:
+def test_collectd_leaves_settings_out(build, make_tree, tmp_path):
+    with Collectd(tmp_path / "collectd", build / "ksm.so", {**on(make_tree("6.18")), "Settings": False}) as host:
         host.wait_for("ksm/gauge-run")
         assert "ksm/gauge-max_page_sharing" not in host.series()
         assert complaints(host) == []
 
 
 # The live kernel.
-
-def live_figures(build):
-    """Return {figure: integer} of what the live kernel gives now."""
-    printed = subprocess.run([build / "tests/figures", "json"], capture_output=True, check=True).stdout
-    return {figure["name"]: figure["value"] for figure in json.loads(printed) if figure["status"] == 0}
-
 
 @pytest.fixture(scope="module")
 def live(build, tmp_path_factory):
@@ -470,12 +396,12 @@ def live(build, tmp_path_factory):
     with ExitStack() as stack:
         if why_not() is None:
             stack.enter_context(KsmSettings())
-        before = live_figures(build)
-        hosts = Hosts(stack, build, tmp_path_factory.mktemp("live"), {}, [])
-        hosts.wait_first()
+        before = fixtures.valid_figures(build)
+        hosts = Both(stack, build, tmp_path_factory.mktemp("live"), {})
         time.sleep(2)
         mine, other = latest(hosts.collectd.history()), latest(hosts.netdata.history(5))
-        yield SimpleNamespace(hosts=hosts, before=before, after=live_figures(build), collectd=mine, netdata=other)
+        yield SimpleNamespace(hosts=hosts, before=before, after=fixtures.valid_figures(build), collectd=mine,
+                              netdata=other)
 
 
 MOVE_BY_THEMSELVES = {"exposure"}       # with the host's free memory
@@ -487,6 +413,7 @@ def between(number, ends, rel):
     return low - rel * abs(low) <= number <= high + rel * abs(high)
 
 
+@pytest.mark.live
 def test_collectd_delivers_all_that_the_live_kernel_has(live, page_size):
     before, after = (collectd_values(figures, page_size) for figures in (live.before, live.after))
     assert set(live.collectd) == set(before) == set(after)
@@ -496,6 +423,7 @@ def test_collectd_delivers_all_that_the_live_kernel_has(live, page_size):
     assert wrong == {}
 
 
+@pytest.mark.live
 def test_netdata_delivers_all_that_the_live_kernel_has(live, page_size):
     before, after = (netdata_values(figures, page_size) for figures in (live.before, live.after))
     assert set(live.netdata) == set(before) == set(after)
@@ -507,6 +435,7 @@ def test_netdata_delivers_all_that_the_live_kernel_has(live, page_size):
     assert all(live.netdata[name] >= 0 for name in live.netdata if name[1] in counters)
 
 
+@pytest.mark.live
 def test_the_live_kernel_is_no_news(live):
     for host in live.hosts.both:
         assert news(host) == complaints(host) == []

@@ -4,8 +4,6 @@
 As root, on a kernel with KSM where nothing is merged now.  Settings are put back (tests/support/live.py).
 """
 
-import json
-import mmap
 import os
 import signal
 import subprocess
@@ -16,12 +14,14 @@ from pathlib import Path
 import pytest
 
 import fixtures
-from live import FAST, KSM, RUNNING, SCANS, STOPPED, UNMERGED, KsmSettings, Locked, Workload, why_not
+from conftest import quiet_ksm
+from live import FAST, KSM, RUNNING, SCANS, UNMERGED, KsmSettings, Locked, Workload, why_not
 from protocol import Agent
 
-PAGES = 65536
+pytestmark = pytest.mark.live
+
+PAGES = 16384
 MAX_SHARING = FAST["max_page_sharing"]
-QUIET_S = 0.3           # other programs' memory would have been noticed by then
 
 # Pattern, use_zero_pages, pages kept, pages saved: pairs keep one of two, triples one of three (one page is left
 # over), of equal pages one is kept for every 256, the kernel's page of zeros is nobody's.
@@ -97,16 +97,8 @@ def settings_stay():
 
 @pytest.fixture
 def ksm():
-    """The live kernel's KSM, locked, nothing merged, with FAST; put back afterwards."""
-    with KsmSettings() as live:
-        if live.any_merged():
-            pytest.skip("pages are merged here already, which this test would have to undo")
-        live.set_all(FAST)
-        live.set("run", RUNNING)
-        time.sleep(QUIET_S)
-        if any(live.states()):
-            pytest.skip("other programs of this host have memory registered with KSM")
-        live.set("run", UNMERGED)
+    """The live kernel's KSM for one test."""
+    with quiet_ksm() as live:
         yield live
 
 
@@ -125,12 +117,6 @@ def start(build, cgroup, tmp_path):
     return lambda pattern, pages=PAGES: Workload(script, pattern, pages)
 
 
-def by_tool(build):
-    """Return {figure: integer} of the valid figures, by the tool that prints them."""
-    printed = subprocess.run([build / "tests/figures", "json"], capture_output=True, check=True).stdout
-    return {figure["name"]: figure["value"] for figure in json.loads(printed) if figure["status"] == 0}
-
-
 def by_plugin(build):
     """Return {dimension: integer} of what ksm.plugin sends."""
     sent = fixtures.run_once(build / "ksm.plugin", *fixtures.ARGUMENTS, "1").stdout
@@ -147,21 +133,11 @@ def test_saved_is_what_the_charge_falls_by(pattern, zero_pages, kept, saved, ksm
         assert before >= PAGES
         ksm.merge_all()
         fall = before - cgroup.charge()
-        for figures in (by_tool(build), by_plugin(build)):
+        for figures in (fixtures.valid_figures(build), by_plugin(build)):
             assert figures["saved"] == fall * page_size
             assert figures["shared"] == kept
             assert figures["gain"] == (figures["sharing"] - kept) * page_size
     assert fall == saved
-
-
-def test_what_is_merged_stays_visible_when_ksm_is_stopped(ksm, start, build, page_size):
-    with start("pairs", 1024):
-        ksm.merge_all()
-        assert ksm.number("run") == STOPPED
-        figures = by_plugin(build)
-    assert (figures["stopped"], figures["running"], figures["unmerged"]) == (1, 0, 0)
-    assert (figures["shared"], figures["sharing"], figures["saved"]) == (512, 512, 512 * page_size)
-    assert figures["sharing_ratio"] == 2000
 
 
 def test_unmerging_sets_full_scans_to_0_and_nothing_is_saved(ksm, start, build):
@@ -180,27 +156,40 @@ def test_unmerging_sets_full_scans_to_0_and_nothing_is_saved(ksm, start, build):
         assert unmerged["cow"] - merged["cow"] >= 1024, "unmerging copies every page"
 
 
-def test_smart_scan_skips_pages_that_change_too(ksm, build, page_size):
-    """What is skipped was found without an equal several times: whether it changed does not matter."""
-    if not ksm.has("pages_skipped"):
-        pytest.skip("this kernel has no smart_scan (6.7)")
-    size = 1000 * page_size
-    ksm.set_all({"smart_scan": 1, "sleep_millisecs": 2, "pages_to_scan": 1500})
-    before = by_tool(build)
-    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
-        memory.madvise(mmap.MADV_MERGEABLE)
+SLOW = {"pages_to_scan": 2000, "sleep_millisecs": 330}     # some 12 s for a scan of PAGES
+
+
+def ends_of_scans(ksm, count):
+    """Return the times of the next COUNT ends of full scans."""
+    times, last = [], ksm.number("full_scans")
+    while len(times) < count:
+        now = ksm.wait(lambda: ksm.number("full_scans") > last and ksm.number("full_scans"), 60, "a full scan")
+        times.append(time.monotonic())
+        last = now
+    return times
+
+
+def test_the_pace_is_that_of_the_kernel(ksm, start, build, tmp_path):
+    """Pairs are merged in the second of three scans."""
+    ksm.set_all(SLOW)
+    sent = tmp_path / "sent"
+    with start("pairs"), sent.open("w") as file, subprocess.Popen([build / "ksm.plugin", *fixtures.ARGUMENTS, "1"],
+                                                                  stdin=subprocess.PIPE, stdout=file) as running:
         ksm.set("run", RUNNING)
-        ended = time.monotonic() + 2
-        while time.monotonic() < ended:
-            memory[:] = os.urandom(size)
-        after = by_tool(build)
-    assert after["skipped"] - before["skipped"] > 10 * 1000
-
-
-def test_a_setting_that_changes_is_seen_by_a_new_reader(ksm, build):
-    for value in (7, 1234):
-        ksm.set("pages_to_scan", value)
-        assert by_tool(build)["pages_to_scan"] == by_plugin(build)["pages_to_scan"] == value
+        first, _second, third = ends_of_scans(ksm, 3)
+        running.communicate()
+    figures = [{name: value for (_chart, name), value in tick.items()} for tick in Agent(sent.read_text()).ticks]
+    took = (third - first) / 2
+    times = [tick["scan_time"] / 1000 for tick in figures if "scan_time" in tick]
+    assert len(times) >= 2 * took - 3 and times == [pytest.approx(took, rel=0.1)] * len(times)
+    ends = [i for i in range(1, len(figures)) if figures[i]["full_scans"] > figures[i - 1]["full_scans"]]
+    left = {i: tick["scan_left"] / 1000 for i, tick in enumerate(figures) if "scan_left" in tick and i < ends[-1]}
+    assert left.keys() == set(range(ends[0], ends[-1]))
+    for i, seconds in left.items():
+        assert seconds == pytest.approx(min(end for end in ends if end > i) - i, abs=1 + took / 10)
+    merged = [tick["shared"] + tick["sharing"] for tick in figures]
+    assert merged[-1] - merged[0] == PAGES
+    assert sum(tick.get("merge_rate", 0) for tick in figures) / 1000 == pytest.approx(PAGES, rel=0.02)
 
 
 # The tools that these tests stand on.

@@ -18,10 +18,9 @@ from typing import NamedTuple
 import pytest
 
 from conftest import quiet_ksm
-from hosts import Collectd, Netdata, die_with_parent, session_members, wait_gone
+from hosts import Collectd, Netdata, die_with_parent, plugins_of, until, wait_gone
 from live import Workload
-from sampling import ConsumerAgent
-from test_plugin import Plugin, complaints
+from sampling import Plugin
 
 # The leak check of sanitizers stops every thread, and waits for those that wait for a holder.
 pytestmark = pytest.mark.shipped
@@ -110,55 +109,30 @@ class Seen(NamedTuple):
     unattributed: int
 
 
-class InNetdata:
+class InNetdata(Plugin):
     """ksm.plugin, driven as the agent does."""
 
     name = "netdata"
 
     def __init__(self, build, _work, root):
         """Run the plugin of BUILD on ROOT."""
-        self.argv = [build / "ksm.plugin", "1", f"--consumers-interval={INTERVAL_S}", f"--root={root}"]
+        super().__init__(build / "ksm.plugin", f"--consumers-interval={INTERVAL_S}", f"--root={root}")
 
-    def __enter__(self):
-        self.plugin = Plugin(self.argv).__enter__()
-        return self
-
-    def __exit__(self, *_exception):
-        self.plugin.process.kill()
-        if not self.plugin.process.stdin.closed:
-            self.plugin.finish()
-
-    def parse(self):
-        """Return the agent that took all output so far, and when it had each tick and each sample."""
-        agent, ticks, samples, rest = ConsumerAgent(), [], [], b""
-        for when, chunk in list(self.plugin.chunks):
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                agent.take(line.decode())
-            ticks += [when] * (len(agent.host.ticks) - len(ticks))
-            samples += [when] * (len(agent.samples) - len(samples))
-        return agent, ticks, samples
-
-    def ticks(self):
-        """Return when each tick of the host's figures came."""
-        return self.parse()[1]
-
-    def samples(self):
+    def seen(self):
         """Return all samples so far."""
-        agent, _ticks, times = self.parse()
         return [Seen(when, {"-".join(consumer): saved for consumer, (saved, _real) in one.consumers.items()},
-                     one.unattributed) for when, one in zip(times, agent.samples)]
+                     one.unattributed) for when, one in zip(self.arrived, self.agent.samples)]
 
-    def log(self):
+    def complaints(self):
         """Return the lines in which the plugin said something."""
-        return complaints(self.plugin.errors.decode())
+        return self.errors.splitlines()
 
     def end(self, how="input"):
         """End it by its input or by SIGTERM; return the seconds that this took."""
         if how == "input":
-            return self.plugin.end_input()[1]
-        self.plugin.process.terminate()
-        return self.plugin.finish()[1]
+            return self.end_input()[1]
+        self.process.terminate()
+        return self.finish()[1]
 
 
 class InCollectd:
@@ -177,11 +151,12 @@ class InCollectd:
     def __exit__(self, *_exception):
         self.host.__exit__()
 
+    @property
     def ticks(self):
-        """Return when each tick of the host's figures came."""
+        """When each tick of the host's figures came."""
         return [when for when, _number in self.host.history().get("ksm/vmpage_number-sharing", [])]
 
-    def samples(self):
+    def seen(self):
         """Return all samples so far; the newest may not be whole, and is left out while it is of now."""
         found = {}
         for name, values in self.host.history().items():
@@ -192,7 +167,7 @@ class InCollectd:
         return [Seen(when, saved, saved.pop("unattributed")) for when, saved in sorted(found.items())
                 if "unattributed" in saved and when < time.time() - SLACK_S]
 
-    def log(self):
+    def complaints(self):
         """Return the lines in which the plugin said something."""
         return [line for line in self.host.log().splitlines() if "ksm plugin: " in line]
 
@@ -223,18 +198,9 @@ def start(build, tmp_path, ksm):
                                 for host in HOSTS]
 
 
-def wait(condition, seconds, what):
-    """Wait at most SECONDS until CONDITION() is true, and return its value."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.1)
-    return value
-
-
 def named(host, pids):
     """Return {pid: lines of the log of HOST that name the process} of PIDS, {pid: name}."""
-    log = host.log()
+    log = host.complaints()
     return {pid: [line for line in log if f" {pid} " in line and name in line] for pid, name in pids.items()}
 
 
@@ -244,10 +210,7 @@ def check_log(host, pids, times):
         return sorted(map(len, named(host, pids).values()), reverse=True)
     aside = min(len(pids), MOST)
     wanted = [times] * aside + [0] * (len(pids) - aside)
-    deadline = time.monotonic() + TOLD_S
-    while told() != wanted and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert told() == wanted, "\n".join(host.log())
+    until(lambda: told() == wanted, TOLD_S, wanted, lambda text: AssertionError("\n".join([text, *host.complaints()])))
 
 
 # Ticks, and the end.  Here figures of a fixture tell of merged pages, and the processes are those of this machine.
@@ -273,7 +236,7 @@ def lateness(ticks):
 
 def check_ticks(host, since, number):
     """NUMBER ticks came SINCE then, none of them later than the latest one before, but for LATE_S."""
-    ticks = lateness(host.ticks())
+    ticks = lateness(host.ticks)
     before = [late for when, late in ticks if when < since]
     after = [late for when, late in ticks if when >= since]
     print(f"{host.name}: latest of {len(before)} ticks without holders {max(before) * 1000:.1f} ms, "
@@ -304,7 +267,7 @@ def hold_up(build, start, tree, number, ticks):
         for host in hosts:
             check_end(host, "input", without[host.name])
         for host in start(stack, tree):
-            wait(lambda host=host: len(host.ticks()) > 1, TOLD_S, "ticks of a host that is started now")
+            until(lambda host=host: len(host.ticks) > 1, TOLD_S, "ticks of a host that is started now")
             check_end(host, "SIGTERM", without[host.name])
 
 
@@ -328,8 +291,7 @@ def test_under_the_agent(number, build, tree, start, tmp_path):
         since = int(holders.hold())
         time.sleep(TICKS + 2)
         seen = [when for when, _number in host.history(TICKS + 2, ["ksm.memory"])[("ksm.memory", "sharing")]]
-        plugins = [pid for pid in session_members(host.process.pid)
-                   if Path(f"/proc/{pid}/comm").read_text() == "ksm.plugin\n"]
+        plugins = plugins_of(host)
         assert len(plugins) == 1
         begin = time.monotonic()
         os.kill(host.process.pid, signal.SIGTERM)
@@ -372,12 +334,12 @@ def others(build, tmp_path, ksm):
 
 def shown(host, since):
     """Return the samples of HOST since then in which all of OTHERS but perhaps the last are."""
-    return [sample for sample in host.samples() if sample.when > since and set(OTHERS[:-1]) <= set(sample.saved)]
+    return [sample for sample in host.seen() if sample.when > since and set(OTHERS[:-1]) <= set(sample.saved)]
 
 
 def check_sums(host, saved):
     """All samples of HOST add up to what the machine has SAVED."""
-    for sample in host.samples():
+    for sample in host.seen():
         assert sum(sample.saved.values()) + sample.unattributed == saved
 
 
@@ -391,7 +353,7 @@ class Scene:
         ksm.merge_all()
         self.saved = ksm.number("pages_sharing") * page_size
         self.hosts = start(stack, "/")
-        self.before = {host.name: wait(lambda host=host: shown(host, 0), TOLD_S, "all")[-1] for host in self.hosts}
+        self.before = {host.name: until(lambda host=host: shown(host, 0), TOLD_S, "all")[-1] for host in self.hosts}
 
     def held(self, host):
         """Return {consumer: saved} of the holders that HOST has shown before."""
@@ -407,8 +369,8 @@ def scene(build, start, others, ksm, page_size):
 
 def check_shown(scene, since, host):
     """The others are shown again two intervals after the sample that waited; holders are unattributed."""
-    sample = wait(lambda: shown(host, since + INTERVAL_S), 4 * INTERVAL_S, "the others")[0]
-    absent = sample.when - [before.when for before in host.samples() if before.when < sample.when][-1]
+    sample = until(lambda: shown(host, since + INTERVAL_S), 4 * INTERVAL_S, "the others")[0]
+    absent = sample.when - [before.when for before in host.seen() if before.when < sample.when][-1]
     print(f"{host.name}: {absent:.1f} s from the last sample without holders to the first with them")
     assert absent <= 3 * INTERVAL_S + SLACK_S, "one that waited, and two intervals"
     held = scene.held(host)
@@ -420,7 +382,7 @@ def check_shown(scene, since, host):
 def check_current(scene, host):
     """The last of the others was killed, and disappears for good."""
     since = time.time()
-    wait(lambda: any(OTHERS[-1] not in sample.saved for sample in shown(host, since)), 3 * INTERVAL_S, "its end")
+    until(lambda: any(OTHERS[-1] not in sample.saved for sample in shown(host, since)), 3 * INTERVAL_S, "its end")
 
 
 @pytest.mark.long
@@ -449,7 +411,7 @@ def test_who_gives_the_lock_back_is_shown_again(scene):
         check_log(host, scene.holders.pids, 2)
     for host in scene.hosts:
         consumer, saved = next(iter(scene.held(host).items()))
-        sample = wait(lambda host=host: [sample for sample in shown(host, since) if consumer in sample.saved],
+        sample = until(lambda host=host: [sample for sample in shown(host, since) if consumer in sample.saved],
                       ASIDE_S + 10, consumer)[0]
         print(f"{host.name}: shown {sample.when - since:.1f} s after the release")
         assert sample.saved[consumer] == saved
@@ -464,13 +426,13 @@ def test_too_many_leave_no_old_figures(scene):
     os.kill(scene.others[-1], signal.SIGKILL)
     time.sleep(6 * INTERVAL_S)
     for host in scene.hosts:
-        old = [sample for sample in host.samples() if sample.when > since + INTERVAL_S and OTHERS[-1] in sample.saved]
+        old = [sample for sample in host.seen() if sample.when > since + INTERVAL_S and OTHERS[-1] in sample.saved]
         assert old == []
         check_log(host, scene.holders.pids, 1)
-        assert len([line for line in host.log() if MESSAGE in line]) == 1, "\n".join(host.log())
+        assert len([line for line in host.complaints() if MESSAGE in line]) == 1, "\n".join(host.complaints())
     since = scene.holders.release()
     for host in scene.hosts:
-        sample = wait(lambda host=host: shown(host, since), 3 * INTERVAL_S, "the others")[0]
+        sample = until(lambda host=host: shown(host, since), 3 * INTERVAL_S, "the others")[0]
         assert OTHERS[-1] not in sample.saved
         check_log(host, scene.holders.pids, 2)
         check_sums(host, scene.saved)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Debian's packages: what is in them, and their life on a machine with Debian's collectd and Netdata.
+"""The packages: what is in Debian's and in those for RPM, and the life of Debian's on a machine with its collectd and
+Netdata.
 
 The tests of one machine follow each other: each says in its name what it does, and leaves the machine
 to the next.  Both hosts run with Debian's own configuration; the only addition is collectd's csv
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
+from hosts import until
 from machine import ALLOW, DENY, Machine, NoMirror, why_not
 from test_install import EXAMPLES, HEALTH
 
@@ -30,24 +32,36 @@ CONF = "etc/collectd/collectd.conf.d/ksm.conf"
 CSV = "var/lib/collectd/csv"
 INTERVAL_S = 10     # Debian's collectd's
 START_S = 20        # a host has started, its first interval not counted
+SPEC = REPOSITORY / "common/ksm-plugins.spec"
 GRANTED = f"{PLUGIN} cap_dac_read_search=ep"
 
 
 # What is in them.
 
-@pytest.fixture(scope="module")
-def debs(build):
-    """{host: path of the package}, built anew."""
-    missing = [name for name in ("dpkg-buildpackage", "dh", "dpkg-deb") if not shutil.which(name)]
+def made(build, target, pattern, *tools):
+    """Make TARGET, with TOOLS; return {host: path of the package}, which its name and PATTERN find."""
+    missing = [name for name in tools if not shutil.which(name)]
     if missing:
         pytest.skip(f"not installed: {' '.join(missing)} (tests/deps.sh package)")
     env = {name: value for name, value in os.environ.items() if not re.match(r"MAKE|MFLAGS", name)}
-    done = subprocess.run(["make", "-C", REPOSITORY, "deb", f"BUILD={build}"], env=env,
+    done = subprocess.run(["make", "-C", REPOSITORY, target, f"BUILD={build}"], env=env,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     assert done.returncode == 0, done.stdout
-    found = {host: list(build.glob(f"{package}_*.deb")) for host, package in PACKAGES.items()}
+    found = {host: list(build.glob(f"{package}{pattern}")) for host, package in PACKAGES.items()}
     assert [len(paths) for paths in found.values()] == [1, 1, 1], found
     return {host: paths[0] for host, paths in found.items()}
+
+
+@pytest.fixture(scope="module")
+def debs(build):
+    """{host: path of the package}, built anew."""
+    return made(build, "deb", "_*.deb", "dpkg-buildpackage", "dh", "dpkg-deb")
+
+
+@pytest.fixture(scope="module")
+def rpms(build):
+    """The same for RPM."""
+    return made(build, "rpm", "-[0-9]*.rpm", "rpmbuild", "rpm")
 
 
 def field(deb, name):
@@ -88,6 +102,14 @@ def test_what_a_package_is(host, expected, depends, debs):
     assert field(debs[host], "Recommends") == ("" if host == "explain" else PACKAGES["explain"])
     version = re.search(r"^VERSION = (.*)$", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE)[1]
     assert field(debs[host], "Version") == version, f"{host}/debian/changelog and Makefile differ"
+    assert f"* Tue Nov 24 2026 {field(debs[host], 'Maintainer')} - {version}-1\n" in SPEC.read_text()
+
+
+def test_the_maintainers_address_is_that_of_the_commits(debs):
+    if not (REPOSITORY / ".git").exists():
+        pytest.skip("no git clone")
+    log = subprocess.run(["git", "-C", REPOSITORY, "log", "-1", "--format=%ae"], capture_output=True, text=True, check=True)
+    assert {field(deb, "Maintainer") for deb in debs.values()} == {f"ksm-plugins maintainers <{log.stdout.strip()}>"}
 
 
 @pytest.mark.parametrize("host", PACKAGES)
@@ -97,6 +119,83 @@ def test_lintian_finds_nothing(host, debs):
     done = subprocess.run(["lintian", "--allow-root", "--fail-on=error,warning", debs[host]],
                           capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def told(rpm, fields):
+    """Return the lines that rpm makes of FIELDS for the package RPM."""
+    return subprocess.run(["rpm", "-qp", "--qf", fields, rpm], capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+# Where Fedora has what Debian has elsewhere.
+FEDORA = {"/etc/collectd.d/": "etc/collectd/collectd.conf.d/", "/usr/lib64/": "usr/lib/", "/usr/libexec/": "usr/lib/", "/": ""}
+# What an RPM says by itself, and Debian's package does in its postinst; and who strips a plugin wants it executable.
+BY_RPM = {PLUGIN[1:]: "-rwxr-x--- root/netdata cap_dac_read_search=ep", "usr/lib/collectd/ksm.so": PROGRAM}
+
+
+@pytest.mark.parametrize("host", PACKAGES)
+def test_an_rpm_holds_what_the_deb_does(host, debs, rpms):
+    expected = {path.removesuffix(".gz"): BY_RPM.get(path, how) for path, how in contents(debs[host]).items()
+                if Path(path).name not in ("changelog.gz", "copyright")}
+    found = {}
+    for line in told(rpms[host], "[%{FILENAMES} %{FILEMODES:perms} %{FILEUSERNAME}/%{FILEGROUPNAME} %{FILECAPS}\n]"):
+        path, how = line.split(maxsplit=1)
+        if not how.startswith("d") and "/.build-id/" not in path and "/licenses/" not in path:
+            theirs = next(theirs for theirs in FEDORA if path.startswith(theirs))
+            found[FEDORA[theirs] + path.removeprefix(theirs).removesuffix(".gz")] = how.removesuffix("(none)").strip()
+    assert found == expected
+    assert told(rpms[host], "%{VERSION} %{LICENSE} [%{RECOMMENDS}]") == \
+        [f"{field(debs[host], 'Version')} MIT {field(debs[host], 'Recommends')}"]
+    [summary, description] = field(debs[host], "Description").split("\n", 1)
+    assert told(rpms[host], "%{DESCRIPTION}") == [line.strip(" ").removeprefix(".") for line in description.splitlines()], summary
+
+
+def test_rpmlint_finds_no_error(rpms):
+    if not shutil.which("rpmlint"):
+        pytest.skip("rpmlint is not installed")
+    done = subprocess.run(["rpmlint", "-r", SPEC.with_suffix(".rpmlintrc"), SPEC, *rpms.values()],
+                          capture_output=True, text=True, check=False)
+    assert " 0 errors, " in done.stdout, done.stdout
+
+
+def test_the_life_of_the_rpms(rpms, tmp_path):
+    """In a root with a shell, and a systemctl that writes down what it is told: the hosts are restarted when a plugin
+    comes, is renewed or goes; an edited configuration is kept where collectd does not read it."""
+    if os.geteuid() != 0 or not shutil.which("busybox"):
+        pytest.skip("takes root and busybox")
+    for name in ("bin", "dev", "etc"):
+        (tmp_path / name).mkdir()
+    shutil.copy(shutil.which("busybox"), tmp_path / "bin/busybox")
+    for name in ("sh", "mv"):
+        (tmp_path / "bin" / name).symlink_to("busybox")
+    systemctl = tmp_path / "bin/systemctl"
+    systemctl.write_text('#!/bin/sh\necho "$*" >>/told\n')
+    systemctl.chmod(0o755)
+    (tmp_path / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\n")
+    (tmp_path / "etc/group").write_text("root:x:0:\nnetdata:x:4321:\n")
+    restarts = ["try-restart collectd.service", "try-restart netdata.service"]
+
+    def rpm(*words):
+        done = subprocess.run(["rpm", "--root", tmp_path, "--nodeps", *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and "failed" not in done.stderr, done.stderr
+        told_to = sorted((tmp_path / "told").read_text().splitlines())
+        (tmp_path / "told").unlink()
+        return told_to
+
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert rpm("-i", *rpms.values()) == restarts
+    plugin = tmp_path / "usr/libexec/netdata/plugins.d/ksm.plugin"
+    assert (plugin.stat().st_uid, plugin.stat().st_gid, plugin.stat().st_mode & 0o7777) == (0, 4321, 0o750)
+    getcap = subprocess.run(["/sbin/getcap", plugin], capture_output=True, text=True, check=True)
+    assert getcap.stdout == f"{plugin} cap_dac_read_search=ep\n"
+    conf = tmp_path / "etc/collectd.d/ksm.conf"
+    edited = conf.read_text() + "# mine\n"
+    conf.write_text(edited)
+    assert rpm("-U", "--replacepkgs", *rpms.values()) == restarts
+    assert conf.read_text() == edited
+    assert rpm("-e", *PACKAGES.values()) == restarts
+    left = {path for path in tmp_path.rglob("*") if path.is_file() and path.relative_to(tmp_path).parts[0] not in ("dev", "root", "var")}
+    assert left - before == {conf.with_name(".ksm.conf.rpmsave")}
+    assert conf.with_name(".ksm.conf.rpmsave").read_text() == edited
 
 
 # Their life.
@@ -182,9 +281,9 @@ def in_netdata(machine, chart):
 def delivering(machine, since):
     """Wait until both hosts have figures later than SINCE; return how long it took in seconds."""
     start = time.monotonic()
-    machine.wait(lambda: any(when >= since for when, _value in in_collectd(machine).values()),
+    until(lambda: any(when >= since for when, _value in in_collectd(machine).values()),
                  START_S + INTERVAL_S, "figures in collectd")
-    dimensions = machine.wait(lambda: in_netdata(machine, "ksm.memory"), START_S, "figures in Netdata")
+    dimensions = until(lambda: in_netdata(machine, "ksm.memory"), START_S, "figures in Netdata")
     assert set(dimensions) == {"shared", "sharing", "unshared", "volatile"}
     return time.monotonic() - start
 
@@ -215,7 +314,7 @@ def test_the_plugin_runs_as_the_agent_with_one_capability(machine):
 def test_the_agent_has_the_alerts(machine):
     def alerts():
         return [name for name in (asked(machine, "alarms?all") or {"alarms": {}})["alarms"] if name.startswith("ksm.")]
-    assert machine.wait(alerts, 30, "alerts of our charts")
+    assert until(alerts, 30, "alerts of our charts")
 
 
 @pytest.mark.parametrize("page, words", [("ksm.plugin", "KSM.PLUGIN(1)"), ("collectd-ksm", "COLLECTD-KSM(5)"),
@@ -283,7 +382,7 @@ def test_where_no_capability_can_be_had_the_rest_works(lacking, said, machine):
                          "dpkg -i /debs/netdata-plugin-ksm_*+new.deb 2>&1")
     assert said in output, output
     assert machine.run(f"getcap {PLUGIN}") == ""
-    machine.wait(lambda: in_netdata(machine, "ksm.memory"), START_S, "figures in Netdata")
+    until(lambda: in_netdata(machine, "ksm.memory"), START_S, "figures in Netdata")
 
 
 def test_the_rights_that_an_admin_set_stay(machine):
@@ -299,7 +398,7 @@ def test_remove(machine):
     """collectd, which ends when it is to load what is not there, goes on; so does the agent, without our charts."""
     apt(machine, "remove", *PACKAGES.values())
     assert 0 not in (pid(machine, "collectd"), pid(machine, "netdata"))
-    machine.wait(lambda: machine.run("pidof ksm.plugin || true") == "", START_S, "the plugin's end")
+    until(lambda: machine.run("pidof ksm.plugin || true") == "", START_S, "the plugin's end")
     assert not (machine.root / CONF).exists()
     assert "Settings no" in (machine.root / f"{CONF}.removed").read_text()
     machine.run("/etc/init.d/collectd restart")

@@ -3,9 +3,10 @@
 
 FUZZ_SECONDS ?= 60
 FUZZERS = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/*.c))
-FUZZED = $(filter-out common/sandbox.c,$(wildcard common/*.c)) $(filter-out netdata/main.c,$(wildcard netdata/*.c))
+FUZZED = $(filter-out common/sandbox.c,$(wildcard common/*.c)) $(filter-out netdata/main.c,$(wildcard netdata/*.c)) \
+	common/explain/inspect.c
 
-$(FUZZERS): $(BUILD)/fuzz/%: tests/fuzz/%.c $(FUZZED) $(wildcard common/*.h common/*.def netdata/*.h)
+$(FUZZERS): $(BUILD)/fuzz/%: tests/fuzz/%.c $(FUZZED) $(wildcard common/*.h common/*.def common/explain/*.h netdata/*.h)
 	$(call say,FUZZ,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CLANG) $(KSM_CPPFLAGS) -Itests/fuzz -std=c11 -O1 -g -fsanitize=fuzzer$(comma)address$(comma)undefined \

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
-from hosts import Collectd, Netdata, free_port
+from hosts import Collectd, Netdata, free_port, word_of
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 SECTION = "## Many hosts\n"
@@ -102,7 +102,7 @@ class Central:
         """Start the Netdata in the middle, then the host's."""
         self.port = free_port()
         send = replaced(self.texts["stream_host"], {NAME: "127.0.0.1", NETDATA_PORT: self.port})
-        words = [f"--root={self.tree}", *(f"--{words_of(key)}={value}" for key, value in self.options.items())]
+        words = [f"--root={self.tree}", *(word_of(*option) for option in self.options.items())]
         self.start_central_netdata(self.stack)
         self.sender.netdata = self.stack.enter_context(
             Netdata(self.work / "netdata-host", self.build / "ksm.plugin", " ".join(words), stream=send,
@@ -114,8 +114,3 @@ class Central:
         self.central.netdata = stack.enter_context(
             Netdata(self.work / "netdata-central", None, port=self.port, stream=self.texts["stream_central"],
                     extra="[global]\n    hostname = central"))
-
-
-def words_of(key):
-    """Return collectd's option KEY as ksm.plugin has it: ConsumersInterval, consumers-interval."""
-    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in key).lstrip("-")

@@ -22,6 +22,7 @@ from pathlib import Path
 import fixtures
 from central import Central
 from hosts import die_with_parent
+from world import Process, World
 
 INTERVALS = {"netdata": 1, "collectd": 10}      # s, as they are by default
 CONSUMERS_INTERVAL = 10
@@ -30,55 +31,26 @@ SETTLED_S = 25          # after that all charts and series are known to the midd
 MOVE_S = 0.5            # the figures move so often
 HOSTS = 1000
 
-KSM = "sys/kernel/mm/ksm"
-GAUGES = ["pages_shared", "pages_sharing", "pages_unshared", "pages_volatile", "ksm_zero_pages"]
-COUNTERS = {"pages_scanned": 50000, "pages_skipped": 9000, "full_scans": 2}       # at most so much at once
+GAUGES = ("shared", "sharing", "unshared", "volatile", "zero")
+COUNTERS = {"scanned": 50000, "skipped": 9000, "full_scans": 2}       # a second
 
 
 # A host that moves.
 
-def put(path, text):
-    """Replace the file PATH by one with TEXT."""
-    fresh = path.with_name(path.name + ".fresh")
-    fresh.write_text(text)
-    fresh.rename(path)
-
-
-def start_machine(tree, number):
-    """Make the virtual machine NUMBER on the host of TREE."""
-    process = tree / f"proc/{2000 + number}"
-    process.mkdir()
-    texts = {"comm": "qemu-system-x86\n", "cgroup": "0::/machine.slice\n", "statm": "900000 700000 300 1 0 2000 0\n",
-             "cmdline": f"/usr/bin/qemu-system-x86_64\0-name\0guest=customer-{number:02},debug-threads=on\0",
-             "stat": f"{2000 + number} (qemu-system-x86) S 1 1 1 0 -1 4194560 {'1 ' * 12}1100 1000 200\n"}
-    for name, text in texts.items():
-        (process / name).write_text(text)
-
-
-def move_machine(tree, number):
-    """Let what the virtual machine NUMBER shares be another number of pages."""
-    process = tree / f"proc/{2000 + number}"
+def machine(number):
+    """Return the virtual machine NUMBER, sharing some number of pages."""
     merging = random.randrange(20000 * (number + 1), 22000 * (number + 1))
-    put(process / "ksm_merging_pages", f"{merging}\n")
-    put(process / "ksm_stat", f"ksm_rmap_items {2 * merging}\nksm_zero_pages {merging // 50}\n"
-                              f"ksm_merging_pages {merging}\nksm_process_profit {4000 * merging}\n"
-                              "ksm_merge_any: no\nksm_mergeable: yes\n")
+    return Process(2000 + number, "qemu-system-x86", merging, merging // 50, 700000, 2 * merging, "0::/machine.slice",
+                   ("/usr/bin/qemu-system-x86_64", "-name", f"guest=customer-{number:02},debug-threads=on"))
 
 
-def move(tree, ended):
-    """Let the figures of TREE move until ENDED is set."""
-    ksm = tree / KSM
-    first = {name: int((ksm / name).read_text()) for name in GAUGES + list(COUNTERS)}
-    first["pages_sharing"], first["pages_shared"] = 6000000, 800000
-    while True:
-        for name in GAUGES:
-            put(ksm / name, f"{int(first[name] * random.uniform(0.99, 1.01))}\n")
-        for name, most in COUNTERS.items():
-            first[name] += random.randrange(most)
-            put(ksm / name, f"{first[name]}\n")
-        move_machine(tree, random.randrange(MACHINES))
-        if ended.wait(MOVE_S):
-            return
+def move(world, ended):
+    """Let the figures of WORLD move until ENDED is set."""
+    first = {name: world.read(name) for name in GAUGES}
+    first["sharing"], first["shared"] = 6000000, 800000
+    while not ended.wait(MOVE_S):
+        world.set(**{name: int(number * random.uniform(0.99, 1.01)) for name, number in first.items()})
+        world.change(machine(random.randrange(MACHINES)))
 
 
 # The wire.
@@ -99,25 +71,29 @@ def measure(engine, build, seconds, work):
     """Return what a host sends with ENGINE, measured for SECONDS in this namespace, as a dict; files are in WORK."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     tree = fixtures.make_tree(build, "consumers", fixtures.make_tree(build, "6.18", work / "tree"))
-    for number in range(MACHINES):
-        start_machine(tree, number)
-        move_machine(tree, number)
     ended = threading.Event()
-    mover = threading.Thread(target=move, args=(tree, ended))
-    mover.start()
-    try:
-        with Central(work / "pair", build, tree, [engine], INTERVALS[engine],
-                     {"ConsumersInterval": CONSUMERS_INTERVAL}) as pair:
-            time.sleep(SETTLED_S)       # nobody asks them anything meanwhile: that would be counted
-            begun, before = time.monotonic(), sent()
-            time.sleep(seconds)
-            rate = (sent() - before) / (time.monotonic() - begun)
-            pair.sender.__dict__[engine].check_alive()
-            return {"engine": engine, "interval": INTERVALS[engine], "series": len(names(engine, pair)),
-                    "bytes": round(rate)}
-    finally:
-        ended.set()
-        mover.join()
+    with World(tree, COUNTERS, MOVE_S) as world:
+        for number in range(MACHINES):
+            world.process(machine(number))
+        mover = threading.Thread(target=move, args=(world, ended))
+        mover.start()
+        try:
+            return measured(engine, build, seconds, work, tree)
+        finally:
+            ended.set()
+            mover.join()
+
+
+def measured(engine, build, seconds, work, tree):
+    """Do that of the host of TREE."""
+    with Central(work / "pair", build, tree, [engine], INTERVALS[engine],
+                 {"ConsumersInterval": CONSUMERS_INTERVAL}) as pair:
+        time.sleep(SETTLED_S)       # nobody asks them anything meanwhile: that would be counted
+        begun, before = time.monotonic(), sent()
+        time.sleep(seconds)
+        rate = (sent() - before) / (time.monotonic() - begun)
+        pair.sender.__dict__[engine].check_alive()
+        return {"engine": engine, "interval": INTERVALS[engine], "series": len(names(engine, pair)), "bytes": round(rate)}
 
 
 # Both, and the table.

@@ -21,19 +21,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "runs/plugins.h"
 #include "soak/weather.h"
 #include "support/faults.h"
 #include "support/tree.h"
-
-int ksm_plugin_main(int argc, char *argv[]);
-void module_register(void);
-void __wrap_sandbox_enter(const char *root, char *report, size_t size);
-
-/* The tests themselves must be able to change files. */
-void __wrap_sandbox_enter(const char *root, char *report, size_t size) {
-    (void)root;
-    snprintf(report, size, "not confined: a test");
-}
 
 enum {
     CHANGE_EVERY = 10, /* samples: files change slowly, next to reading them */
@@ -75,7 +66,7 @@ static bool is_of_processes(int fd) {
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
     ssize_t len = readlink(link, path, sizeof(path) - 1);
     path[len > 0 ? len : 0] = '\0';
-    return strcmp(path, "/proc") == 0 || strstr(path, "/ksm_stat") ||
+    return strcmp(path, "/proc") == 0 || strstr(path, "/ksm_stat") || strstr(path, "/statm") ||
            strstr(path, "/ksm_merging_pages");
 }
 
@@ -138,22 +129,9 @@ static bool sampled(void) {
     return true;
 }
 
-static int agent = -1;
-
 static void waited(void) {
-    if (!sampled()) {
-        close(agent);
-        agent = -1;
-    }
-}
-
-static void open_stdin(void) {
-    int ends[2];
-
-    if (pipe2(ends, O_CLOEXEC) != 0 || dup2(ends[0], STDIN_FILENO) < 0)
-        err(2, "pipe");
-    close(ends[0]);
-    agent = ends[1];
+    if (!sampled())
+        plugins_agent_leaves();
 }
 
 static void run_netdata(void) {
@@ -162,7 +140,7 @@ static void run_netdata(void) {
     char *argv[] = {name, every, root, NULL};
 
     snprintf(root, sizeof(root), "--root=%.4000s", soak.root);
-    open_stdin();
+    plugins_agent_comes("\n");
     faults_stop_clocks(start, second);
     faults_on_wait(waited);
     if (ksm_plugin_main(3, argv) != 0)
@@ -170,18 +148,8 @@ static void run_netdata(void) {
 }
 
 static void run_collectd(void) {
-    char key[] = "Root";
-    char root[PATH_MAX];
-    oconfig_value_t value = {.value.string = root, .type = OCONFIG_TYPE_STRING};
-    oconfig_item_t option = {.key = key, .values = &value, .values_num = 1};
-    oconfig_item_t block = {.key = key, .children = &option, .children_num = 1};
-
-    snprintf(root, sizeof(root), "%.4000s", soak.root);
-    stub.interval = TIME_T_TO_CDTIME_T(1);
     faults_stop_clocks(start, second);
-    module_register();
-    stub.config(&block);
-    if (stub.init() != 0 || !stub.read)
+    if (plugins_start_collectd(soak.root, 20, 1) != 0 || !stub.read)
         errx(2, "collectd's plugin does not start");
     do {
         stub_clear();

@@ -3,28 +3,27 @@
 
 # What wraps further calls serves those alone who ask for all of them, with the plugins' own
 # entries: ksm.plugin's main() under another name, ksm.so's objects beside the recording daemon.
-FAULTS_WRAPPED = read readdir fstatfs stat fstat fstatat closedir malloc calloc realloc reallocarray \
+MORE_WRAPPED = read readdir fstatfs stat fstat fstatat closedir malloc calloc realloc reallocarray \
 	free sandbox_enter
 WHOLE_PLUGINS = $(BUILD)/tests/plugin_main.o $(COLLECTD)
-FAULTS_TEST = $(BUILD)/tests/unit/test_faults
-FAULTS_OBJECTS = $(addprefix $(BUILD)/tests/faults/,calls.o runs.o stage.o)
+RUNS_TEST = $(BUILD)/tests/unit/test_runs
+RUNS_OBJECTS = $(addprefix $(BUILD)/tests/runs/,calls.o runs.o stage.o plugins.o)
 
 $(BUILD)/tests/plugin_main.o: $(BUILD)/netdata/main.o
 	@mkdir -p $(@D)
 	$(Q)objcopy --redefine-sym main=ksm_plugin_main $< $@
 
-$(BUILD)/tests/faults/runs.o: KSM_CPPFLAGS += $(COLLECTD_CPPFLAGS)
-$(BUILD)/tests/faults/runs.o: | $(BUILD)/collectd-headers
-$(FAULTS_TEST): private KSM_LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(FAULTS_WRAPPED))
-$(FAULTS_TEST): $(FAULTS_OBJECTS) $(WHOLE_PLUGINS)
+BESIDE_COLLECTD = $(addprefix $(BUILD)/tests/,runs/runs.o runs/plugins.o soak/soak.o)
+$(BESIDE_COLLECTD): KSM_CPPFLAGS += $(COLLECTD_CPPFLAGS)
+$(BESIDE_COLLECTD): | $(BUILD)/collectd-headers
+$(RUNS_TEST): private KSM_LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(MORE_WRAPPED))
+$(RUNS_TEST): $(RUNS_OBJECTS) $(WHOLE_PLUGINS)
 
 SOAK_SAMPLES ?= 1000000
-SOAK_OBJECTS = $(addprefix $(BUILD)/tests/,soak/soak.o soak/weather.o support/faults.o support/crowd.o \
+SOAK_OBJECTS = $(addprefix $(BUILD)/tests/,soak/soak.o soak/weather.o runs/plugins.o support/faults.o support/crowd.o \
 	support/host.o support/tree.o support/collectd_stub.o)
 
-$(BUILD)/tests/soak/soak.o: KSM_CPPFLAGS += $(COLLECTD_CPPFLAGS)
-$(BUILD)/tests/soak/soak.o: | $(BUILD)/collectd-headers
-$(BUILD)/tests/soak/soak: $(SOAK_OBJECTS) $(WHOLE_PLUGINS) $(PARTS)
+$(BUILD)/tests/soak/soak: $(SOAK_OBJECTS) $(WHOLE_PLUGINS) $(NETDATA_PARTS) $(COMMON)
 	$(call say,LD,$@)
 	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(WRAPPED) sandbox_enter) \
 		-o $@ $^

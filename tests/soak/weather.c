@@ -2,15 +2,14 @@
 #include "soak/weather.h"
 
 #include <inttypes.h>
-#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "support/crowd.h"
 #include "support/host.h"
+#include "support/tree.h"
 
 enum { PROCESSES = 40, FIRST_PID = 1000 };
 
@@ -38,8 +37,8 @@ static size_t any_figure(void) {
     return id;
 }
 
-static void path_of(size_t id, char *path, size_t size) {
-    snprintf(path, size, "%.4000s/%.80s", top, host_path(id));
+static const char *path_of(size_t id) {
+    return tree_path(top, "%s", host_path(id));
 }
 
 static void new_value(void) {
@@ -63,28 +62,21 @@ static void garbage(void) {
 }
 
 static void no_file(void) {
-    char path[PATH_MAX];
-
-    path_of(any_figure(), path, sizeof(path));
-    remove(path);
+    remove(path_of(any_figure()));
 }
 
 static void directory(void) {
-    char path[PATH_MAX];
+    const char *path = path_of(any_figure());
 
-    path_of(any_figure(), path, sizeof(path));
     if (unlink(path) == 0)
         mkdir(path, 0755);
 }
 
 static void write_pages(int64_t shared, int64_t sharing, int64_t zero) {
     static const size_t ids[] = {KSM_shared, KSM_sharing, KSM_zero, KSM_unshared, KSM_volatile};
-    char path[PATH_MAX];
 
-    for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
-        path_of(ids[i], path, sizeof(path));
-        rmdir(path); /* if it is one */
-    }
+    for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
+        rmdir(path_of(ids[i])); /* if it is one */
     crowd_host(top, shared, sharing, zero);
 }
 

@@ -76,37 +76,55 @@ const char *stub_load(void) {
     return NULL;
 }
 
+oconfig_value_t stub_text(const char *text) {
+    return (oconfig_value_t){.value.string = (char *)(uintptr_t)text, .type = OCONFIG_TYPE_STRING};
+}
+
+oconfig_value_t stub_number(double number) {
+    return (oconfig_value_t){.value.number = number, .type = OCONFIG_TYPE_NUMBER};
+}
+
+oconfig_value_t stub_boolean(int boolean) {
+    return (oconfig_value_t){.value.boolean = boolean, .type = OCONFIG_TYPE_BOOLEAN};
+}
+
+int stub_configure(const char *key, int count, oconfig_value_t value) {
+    oconfig_value_t values[] = {value, value};
+    char *own = (char *)(uintptr_t)key;
+    oconfig_item_t option = {.key = own, .values = values, .values_num = count};
+    oconfig_item_t block = {.key = own, .children = &option, .children_num = 1};
+
+    return stub.config(&block);
+}
+
 /* From here on: what ksm.so takes from the daemon. */
 #pragma GCC visibility push(default)
 
-static void record_name(const char *what, const char *name) {
+static int registered(const char *what, const char *name) {
     size_t len = strlen(stub.names);
 
     snprintf(stub.names + len, sizeof(stub.names) - len, "%s:%s ", what, name);
+    return 0;
 }
 
 int plugin_register_complex_config(const char *type, int (*callback)(oconfig_item_t *)) {
-    record_name("config", type);
     stub.config = callback;
-    return 0;
+    return registered("config", type);
 }
 
 int plugin_register_init(const char *name, plugin_init_cb callback) {
-    record_name("init", name);
     stub.init = callback;
-    return 0;
+    return registered("init", name);
 }
 
 int plugin_register_read(const char *name, int (*callback)(void)) {
-    record_name("read", name);
     stub.read = callback;
-    return 0;
+    return registered("read", name);
 }
 
 int plugin_register_shutdown(const char *name, plugin_shutdown_cb callback) {
-    record_name("shutdown", name);
     stub.shutdown = callback;
-    return 0;
+    return registered("shutdown", name);
 }
 
 cdtime_t plugin_get_interval(void) {

@@ -19,14 +19,15 @@ PARTS = len(KINDS) + 1
 OWNED = re.compile(r"\.service(?!.*\.scope)|[0-9a-f]{64}|/lxc|/machine-")
 
 
-# Reading: {series or (chart, dimension): anything} becomes {consumer: {"saved": it, "real": it}}.
+# Reading: {series or (chart, dimension): anything} becomes {consumer: {"saved": it, "real": it}}; merge_rate, which
+# Netdata has in its table alone, is left out.
 
 def of_collectd(series):
     """Return the consumers of SERIES, {name: anything}."""
     found = {}
     for name, value in series.items():
-        instance, _, figure = name.removeprefix(PLUGIN).rpartition("/bytes-")
-        if name.startswith(PLUGIN):
+        instance, of_bytes, figure = name.removeprefix(PLUGIN).rpartition("/bytes-")
+        if name.startswith(PLUGIN) and of_bytes:
             kind, _, rest = instance.partition("-")
             found.setdefault((kind, rest), {})[figure] = value
     return found

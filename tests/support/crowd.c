@@ -1,90 +1,81 @@
 /* SPDX-License-Identifier: MIT */
 #include "crowd.h"
 
+#include <err.h>
 #include <inttypes.h>
-#include <limits.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "name.h"
 #include "tree.h"
 
-static void path_of(char *path, size_t size, int pid, const char *name) {
-    snprintf(path, size, "proc/%d/%s", pid, name);
-}
-
 void crowd_file(const char *dir, int pid, const char *name, const char *text, size_t len) {
-    char path[64];
-
-    path_of(path, sizeof(path), pid, name);
-    tree_write(dir, path, text, len);
+    tree_write(tree_path(dir, "proc/%d", pid), name, text, len);
 }
 
 void crowd_remove_file(const char *dir, int pid, const char *name) {
-    char path[64];
-
-    path_of(path, sizeof(path), pid, name);
-    tree_unlink(dir, path);
+    tree_unlink(tree_path(dir, "proc/%d", pid), name);
 }
 
 void crowd_remove(const char *dir, int pid) {
-    char path[PATH_MAX];
-
-    snprintf(path, sizeof(path), "%.4000s/proc/%d", dir, pid);
-    tree_remove(path);
-}
-
-static void write_text(const char *dir, int pid, const char *name, const char *text) {
-    crowd_file(dir, pid, name, text, strlen(text));
+    tree_remove(tree_path(dir, "proc/%d", pid));
 }
 
 void crowd_write(const char *dir, const struct crowd_process *p) {
-    char text[512];
+    const char *own = strdupa(tree_path(dir, "proc/%d", p->pid));
+    const bool takes_part = p->rmap_items > 0 || p->zero > 0 || p->merging > 0;
 
-    snprintf(text, sizeof(text),
-             "ksm_rmap_items %" PRId64 "\nksm_zero_pages %" PRId64 "\nksm_merging_pages %" PRId64
-             "\nksm_process_profit 0\nksm_merge_any: no\nksm_mergeable: %s\n",
-             p->rmap_items, p->zero, p->merging,
-             p->rmap_items > 0 || p->zero > 0 || p->merging > 0 ? "yes" : "no");
-    write_text(dir, p->pid, "ksm_stat", text);
-    snprintf(text, sizeof(text), "%" PRId64 "\n", p->merging);
-    write_text(dir, p->pid, "ksm_merging_pages", text);
-    snprintf(text, sizeof(text), "%" PRId64 " %" PRId64 " %" PRId64 " 1 0 2000 0\n", p->resident,
-             p->resident, p->mapped);
-    write_text(dir, p->pid, "statm", text);
-    snprintf(text, sizeof(text),
-             "%d (%s) S 1 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 %" PRId64 " 1000 200\n", p->pid,
-             p->comm ? p->comm : "", p->started);
-    write_text(dir, p->pid, "stat", text);
-    write_text(dir, p->pid, "cgroup", p->cgroup ? p->cgroup : "");
-    crowd_file(dir, p->pid, "cmdline", p->cmdline ? p->cmdline : "", p->cmdline_len);
-    snprintf(text, sizeof(text), "%s%s", p->comm ? p->comm : "", p->comm ? "\n" : "");
-    write_text(dir, p->pid, "comm", text);
+    tree_print(own, "ksm_stat",
+               "ksm_rmap_items %" PRId64 "\nksm_zero_pages %" PRId64 "\nksm_merging_pages %" PRId64
+               "\nksm_process_profit 0\nksm_merge_any: no\nksm_mergeable: %s\n",
+               p->rmap_items, p->zero, p->merging, takes_part ? "yes" : "no");
+    tree_print(own, "ksm_merging_pages", "%" PRId64 "\n", p->merging);
+    tree_print(own, "statm", "%" PRId64 " %" PRId64 " %" PRId64 " 1 0 2000 0\n", p->resident,
+               p->resident, p->mapped);
+    tree_print(own, "stat",
+               "%d (%s) S 1 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 %" PRId64 " 1000 200\n",
+               p->pid, p->comm ? p->comm : "", p->started);
+    tree_print(own, "cgroup", "%s", p->cgroup ? p->cgroup : "");
+    tree_write(own, "cmdline", p->cmdline ? p->cmdline : "", p->cmdline_len);
+    tree_print(own, "comm", "%s%s", p->comm ? p->comm : "", p->comm ? "\n" : "");
 }
 
 void crowd_begin(const char *dir) {
-    static const char nothing[] = "ksm_rmap_items 0\nksm_zero_pages 0\nksm_merging_pages 0\n";
-    const struct crowd_process init = {.pid = 1, .started = 1, .comm = "systemd"};
-
-    crowd_write(dir, &init);
-    tree_write(dir, "proc/self/ksm_stat", nothing, sizeof(nothing) - 1);
+    crowd_write(dir, &(const struct crowd_process){.pid = 1, .started = 1, .comm = "systemd"});
+    tree_print(dir, "proc/self/ksm_stat",
+               "ksm_rmap_items 0\nksm_zero_pages 0\nksm_merging_pages 0\n");
 }
 
-static void write_pages(const char *dir, const char *name, int64_t pages) {
-    char path[64];
-    char text[32];
+void crowd_of_older_kernel(const char *dir, bool merging_pages) {
+    tree_unlink(dir, "proc/self/ksm_stat");
+    crowd_remove_file(dir, 1, "ksm_stat");
+    if (merging_pages)
+        tree_print(dir, "proc/self/ksm_merging_pages", "0\n");
+    else
+        crowd_remove_file(dir, 1, "ksm_merging_pages");
+}
 
-    snprintf(path, sizeof(path), "sys/kernel/mm/ksm/%s", name);
-    snprintf(text, sizeof(text), "%" PRId64 "\n", pages);
-    tree_write(dir, path, text, strlen(text));
+void crowd_link(const char *dir, int pid, pid_t real) {
+    const char *link = tree_path(dir, "proc/%d/ksm_merging_pages", pid);
+
+    crowd_remove_file(dir, pid, "ksm_merging_pages");
+    if (symlink(tree_path("/proc", "%d/oom_score_adj", real), link) != 0)
+        err(2, "%s", link);
+}
+
+void crowd_set_linked(pid_t real, int pages) {
+    tree_print("/proc", tree_path("", "%d/oom_score_adj", real), "%d", pages);
 }
 
 void crowd_host(const char *dir, int64_t shared, int64_t sharing, int64_t zero) {
-    write_pages(dir, "pages_shared", shared);
-    write_pages(dir, "pages_sharing", sharing);
-    write_pages(dir, "ksm_zero_pages", zero);
-    write_pages(dir, "pages_unshared", 0);
-    write_pages(dir, "pages_volatile", 0);
+    const char *ksm = strdupa(tree_path(dir, "sys/kernel/mm/ksm"));
+
+    tree_print(ksm, "pages_shared", "%" PRId64 "\n", shared);
+    tree_print(ksm, "pages_sharing", "%" PRId64 "\n", sharing);
+    tree_print(ksm, "ksm_zero_pages", "%" PRId64 "\n", zero);
+    tree_print(ksm, "pages_unshared", "0\n");
+    tree_print(ksm, "pages_volatile", "0\n");
 }
 
 /* Bytes of the character at s by the table of well-formed UTF-8 of the Unicode standard; 0: it is

@@ -5,16 +5,10 @@
 #ifndef KSM_TESTS_CROWD_H
 #define KSM_TESTS_CROWD_H
 
-#include <check.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* ck_assert_msg for loops of many thousand rounds: it writes nothing as long as all is well. */
-#define must(ok, ...)                                                                              \
-    do {                                                                                           \
-        if (!(ok))                                                                                 \
-            ck_abort_msg(__VA_ARGS__);                                                             \
-    } while (0)
+#include <sys/types.h>
 
 /* A process of /proc as Linux 6.18 shows it, which has opted in if it has any pages. Texts: NULL is
  * an empty file. Numbers: pages. */
@@ -44,6 +38,14 @@ void crowd_remove(const char *dir, int pid);
 
 /* Makes /proc/self and /proc/1, which take no part, so that it is seen what this kernel tells. */
 void crowd_begin(const char *dir);
+
+/* Makes it a kernel that tells of processes only ksm_merging_pages (5.19), or nothing at all. */
+void crowd_of_older_kernel(const char *dir, bool merging_pages);
+
+/* On such a kernel: makes ksm_merging_pages a link to a file of the real /proc, of which reading
+ * again gives what is there by then; and writes that file, a number from 0 to 1000. */
+void crowd_link(const char *dir, int pid, pid_t real);
+void crowd_set_linked(pid_t real, int pages);
 
 /* Writes the host's pages: pages_shared, pages_sharing, ksm_zero_pages and the others as 0. */
 void crowd_host(const char *dir, int64_t shared, int64_t sharing, int64_t zero);

@@ -15,30 +15,18 @@
 #include <time.h>
 #include <unistd.h>
 
-int __real_open(const char *path, int flags, ...);
-int __wrap_open(const char *path, int flags, ...);
-DIR *__real_opendir(const char *path);
-DIR *__wrap_opendir(const char *path);
-ssize_t __real_pread(int fd, void *buf, size_t size, off_t offset);
-ssize_t __wrap_pread(int fd, void *buf, size_t size, off_t offset);
-ssize_t __real_write(int fd, const void *buf, size_t size);
-ssize_t __wrap_write(int fd, const void *buf, size_t size);
-long __real_sysconf(int name);
-long __wrap_sysconf(int name);
-int __real_clock_gettime(clockid_t clock, struct timespec *time);
-int __wrap_clock_gettime(clockid_t clock, struct timespec *time);
-int __real_poll(struct pollfd *fds, nfds_t count, int timeout);
-int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout);
-int __real_openat(int dir, const char *path, int flags, ...);
-int __wrap_openat(int dir, const char *path, int flags, ...);
-int __real_close(int fd);
-int __wrap_close(int fd);
-int __real_pthread_create(pthread_t *id, const pthread_attr_t *attr, void *(*start)(void *),
-                          void *data);
-int __wrap_pthread_create(pthread_t *id, const pthread_attr_t *attr, void *(*start)(void *),
-                          void *data);
-int __real_pthread_join(pthread_t id, void **result);
-int __wrap_pthread_join(pthread_t id, void **result);
+FAULTS_WRAPPED(int, open, const char *path, int flags, ...);
+FAULTS_WRAPPED(DIR *, opendir, const char *path);
+FAULTS_WRAPPED(ssize_t, pread, int fd, void *buf, size_t size, off_t offset);
+FAULTS_WRAPPED(ssize_t, write, int fd, const void *buf, size_t size);
+FAULTS_WRAPPED(long, sysconf, int name);
+FAULTS_WRAPPED(int, clock_gettime, clockid_t clock, struct timespec *time);
+FAULTS_WRAPPED(int, poll, struct pollfd *fds, nfds_t count, int timeout);
+FAULTS_WRAPPED(int, openat, int dir, const char *path, int flags, ...);
+FAULTS_WRAPPED(int, close, int fd);
+FAULTS_WRAPPED(int, pthread_create, pthread_t *id, const pthread_attr_t *attr,
+               void *(*start)(void *), void *data);
+FAULTS_WRAPPED(int, pthread_join, pthread_t id, void **result);
 
 /* Of all that follows; no call waits while it holds it, nor calls back. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -48,7 +36,7 @@ enum { MOST_PLANS = 8, MOST_BLOCKS = 16 };
 
 static struct plan {
     enum faults_call call;
-    const char *suffix;
+    char suffix[64];
     int nth;
     int err;
     int seen;
@@ -61,7 +49,7 @@ static bool stopped;
 static int64_t clocks[2]; /* CLOCK_REALTIME is 0, CLOCK_MONOTONIC 1 */
 static int polls;
 static void (*on_wait)(void);
-static const char *blocks[MOST_BLOCKS]; /* suffixes of files */
+static char blocks[MOST_BLOCKS][64]; /* suffixes of files */
 static size_t block_count;
 static int blocked;
 static int bad_closes;
@@ -82,7 +70,8 @@ void faults_fail(enum faults_call call, const char *suffix, int nth, int err) {
     pthread_mutex_lock(&lock);
     if (planned == MOST_PLANS)
         errx(2, "too many faults planned");
-    plans[planned++] = (struct plan){call, suffix, nth, err, 0};
+    plans[planned] = (struct plan){call, "", nth, err, 0};
+    snprintf(plans[planned++].suffix, sizeof(plans[0].suffix), "%s", suffix ? suffix : "");
     pthread_mutex_unlock(&lock);
 }
 
@@ -132,12 +121,8 @@ void faults_end(void) {
     run.nth = 0;
 }
 
-void faults_pause(void) {
-    run.counting = false;
-}
-
-void faults_resume(void) {
-    run.counting = true;
+void faults_count_calls(bool count) {
+    run.counting = count;
 }
 
 bool faults_counting(void) {
@@ -182,7 +167,7 @@ void faults_block(const char *suffix) {
     pthread_mutex_lock(&lock);
     if (block_count == MOST_BLOCKS)
         errx(2, "too many files blocked");
-    blocks[block_count++] = suffix;
+    snprintf(blocks[block_count++], sizeof(blocks[0]), "%s", suffix);
     pthread_mutex_unlock(&lock);
 }
 
@@ -192,7 +177,7 @@ void faults_release(const char *suffix) {
     pthread_mutex_lock(&lock);
     for (size_t i = 0; i < block_count; i++)
         if (suffix && strcmp(blocks[i], suffix) != 0)
-            blocks[kept++] = blocks[i];
+            memmove(blocks[kept++], blocks[i], sizeof(blocks[0]));
     block_count = kept;
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
@@ -242,7 +227,7 @@ static int planned_for(enum faults_call call, const char *path) {
     counts[call]++;
     for (size_t i = 0; i < planned; i++) {
         struct plan *plan = &plans[i];
-        if (plan->call != call || (plan->suffix && !ends_in(path, plan->suffix)))
+        if (plan->call != call || !ends_in(path, plan->suffix))
             continue;
         plan->seen++;
         if (plan->nth == 0 || plan->nth == plan->seen)
@@ -301,7 +286,8 @@ int faults_next_of(enum faults_call call, int fd) {
     return error;
 }
 
-size_t faults_cut(int how, const char *buf, size_t size) {
+/* How much of size bytes a call does that is cut short. */
+static size_t cut_short(int how, const char *buf, size_t size) {
     const char *newline = how == FAULTS_ONE_LINE && size > 0 ? memchr(buf, '\n', size) : NULL;
 
     if (size < 2)
@@ -370,7 +356,7 @@ ssize_t __wrap_pread(int fd, void *buf, size_t size, off_t offset) {
 
     if (error <= 0) {
         ssize_t n = __real_pread(fd, buf, cut(size), offset);
-        return error == 0 || n <= 0 ? n : (ssize_t)faults_cut(error, buf, (size_t)n);
+        return error == 0 || n <= 0 ? n : (ssize_t)cut_short(error, buf, (size_t)n);
     }
     errno = error;
     return -1;
@@ -380,7 +366,7 @@ ssize_t __wrap_write(int fd, const void *buf, size_t size) {
     int error = faults_next_of(FAULTS_WRITE, fd);
 
     if (error < 0)
-        size = faults_cut(error, buf, size);
+        size = cut_short(error, buf, size);
     if (error <= 0)
         return __real_write(fd, buf, cut(size));
     errno = error;

@@ -10,23 +10,28 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Each call; closing it is done nevertheless, as Linux does. From READ on in programs that are
+ * linked with tests/runs/calls.c; there closedir is CLOSE, fstat and fstatat are STAT, and calloc,
+ * realloc, reallocarray MEMORY. */
+#define FAULTS_EACH(CALL)                                                                          \
+    CALL(OPEN, open)                                                                               \
+    CALL(OPENDIR, opendir)                                                                         \
+    CALL(OPENAT, openat)                                                                           \
+    CALL(PREAD, pread)                                                                             \
+    CALL(WRITE, write)                                                                             \
+    CALL(POLL, poll)                                                                               \
+    CALL(CLOSE, close)                                                                             \
+    CALL(THREAD, pthread_create)                                                                   \
+    CALL(READ, read)                                                                               \
+    CALL(READDIR, readdir)                                                                         \
+    CALL(FSTATFS, fstatfs)                                                                         \
+    CALL(STAT, stat)                                                                               \
+    CALL(MEMORY, malloc)
 enum faults_call {
-    FAULTS_OPEN,
-    FAULTS_OPENDIR,
-    FAULTS_OPENAT,
-    FAULTS_PREAD,
-    FAULTS_WRITE,
-    FAULTS_POLL,
-    FAULTS_CLOSE,  /* it is closed nevertheless, as Linux does */
-    FAULTS_THREAD, /* pthread_create */
-    /* From here on in programs that are linked with tests/faults/calls.c; closedir is close there.
-     */
-    FAULTS_READ,
-    FAULTS_READDIR,
-    FAULTS_FSTATFS,
-    FAULTS_STAT,   /* fstat and fstatat too */
-    FAULTS_MEMORY, /* malloc, calloc, realloc, reallocarray */
-    FAULTS_CALLS
+#define CALL(id, name) FAULTS_##id,
+    FAULTS_EACH(CALL)
+#undef CALL
+        FAULTS_CALLS
 };
 
 /* Calls on files whose path ends in suffix (NULL: on all files) fail with err from now on: the
@@ -80,9 +85,8 @@ enum { FAULTS_ONE_BYTE = -1, FAULTS_HALF = -2, FAULTS_ALL_BUT_ONE = -3, FAULTS_O
 void faults_begin(int nth, int err);
 void faults_end(void);
 
-/* Calls are not counted for a while, and again: for what a test does itself in the middle. */
-void faults_pause(void);
-void faults_resume(void);
+/* Whether calls are counted: not while a test does something itself in the middle. */
+void faults_count_calls(bool count);
 bool faults_counting(void);
 
 /* How many calls were counted, and which, in their order; the path of the one that failed, "" if
@@ -90,11 +94,15 @@ bool faults_counting(void);
 int faults_calls(const unsigned char **calls);
 const char *faults_path(void);
 
+/* Declares a wrapper, and what it wraps. */
+#define FAULTS_WRAPPED(type, call, ...)                                                            \
+    type __real_##call(__VA_ARGS__);                                                               \
+    type __wrap_##call(__VA_ARGS__)
+
 /* For wrappers. Counts a call on a file and gives what is planned for it: 0, an error, or one of
- * the above; and how much of size bytes a call does that is cut short. */
+ * the above. */
 int faults_next(enum faults_call call, const char *path);
 int faults_next_of(enum faults_call call, int fd);
-size_t faults_cut(int how, const char *buf, size_t size);
 
 /* All plans are forgotten, counting begins anew. */
 void faults_clear(void);

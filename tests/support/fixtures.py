@@ -7,6 +7,8 @@ depend on the page size: these are of 4 kB.  Consumers, who are told of per proc
 have tests of their own.
 """
 
+import json
+import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,10 +33,24 @@ def make_tree(build, era, directory):
     return Path(directory)
 
 
-def run_once(program, *words):
-    """Run PROGRAM with the arguments WORDS, ksm.plugin for one tick; return what came of it."""
-    return subprocess.run([program, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=RUN_S)
+def run_once(program, *words, env=None, **popen):
+    """Run PROGRAM with the arguments WORDS and ENV added to the environment, ksm.plugin for one tick, to its end.
+
+    Return what came of it, as text unless POPEN says where to.
+    """
+    popen = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **popen}
+    return subprocess.run([*map(str, (program, *words))], env={**os.environ, **(env or {})}, text=True, timeout=RUN_S,
+                          check=False, **popen)
+
+
+def figures(build, root="/"):
+    """Return what the tool build/tests/figures tells of each figure, with what it is on the host at ROOT: a dict each."""
+    return json.loads(run_once(build / "tests/figures", "json", "--root", root).stdout)
+
+
+def valid_figures(build):
+    """Return {figure: integer} of what the live kernel gives now."""
+    return {figure["name"]: figure["value"] for figure in figures(build) if figure["status"] == 0}
 
 
 def explain_once(build, tree):

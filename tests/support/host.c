@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "host.h"
 
+#include <err.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "derive.h"
+#include "pace.h"
 #include "parse.h"
 #include "tree.h"
 
@@ -26,27 +29,55 @@ int64_t host_value(size_t id) {
     return 1000 + (int64_t)id;
 }
 
-const char *host_text(size_t id) {
+static const char *text_of(size_t id, int64_t value) {
     static char text[64];
 
     if (ksm_figures[id].parse == parse_advisor)
-        return "[none] scan-time\n";
+        return value == 0 ? "[none] scan-time\n" : "none [scan-time]\n";
     if (ksm_figures[id].parse == parse_kilobytes)
-        snprintf(text, sizeof(text), "       %" PRId64 " kB", host_value(id));
+        snprintf(text, sizeof(text), "       %" PRId64 " kB", value);
     else if (ksm_figures[id].parse == parse_schedstat)
-        snprintf(text, sizeof(text), "%" PRId64 " 5 7\n", host_value(id));
+        snprintf(text, sizeof(text), "%" PRId64 " 5 7\n", value);
     else if (ksm_figures[id].source == KSM_SOURCE_VMSTAT)
-        snprintf(text, sizeof(text), "%" PRId64, host_value(id));
+        snprintf(text, sizeof(text), "%" PRId64, value);
     else
-        snprintf(text, sizeof(text), "%" PRId64 "\n", host_value(id));
+        snprintf(text, sizeof(text), "%" PRId64 "\n", value);
     return text;
 }
 
 void host_sample(struct ksm_sample *sample) {
+    struct ksm_pace pace;
+
     sample->page_size = sysconf(_SC_PAGESIZE);
     for (size_t id = 0; id < KSM_FIGURES; id++)
         sample->at[id] = (struct ksm_value){host_value(id), host_has(id) ? 0 : -ENOENT};
     ksm_derive(sample);
+    ksm_pace_init(&pace);
+    ksm_pace(&pace, sample, 0);
+}
+
+static int error_of(const char *name) {
+    for (int error = 1; error < 200; error++) /* not every number is one */
+        if (strerrorname_np(error) && strcmp(strerrorname_np(error), name) == 0)
+            return -error;
+    errx(2, "%s: no such error", name);
+}
+
+size_t host_word(char *word, struct ksm_value *value) {
+    enum { KILOBYTES = 1024, BYTES = 1024 * 1024, PAGES = 256 };
+    char *to = word + strcspn(word, "=!"), *end = NULL;
+    const bool is_error = *to == '!';
+    size_t id = 0;
+
+    *to++ = '\0';
+    while (id < KSM_FIGURES && strcmp(ksm_figures[id].name, word) != 0)
+        id++;
+    *value = (struct ksm_value){strtoll(to, &end, 10), is_error ? error_of(to) : 0};
+    if (*end == 'M' && id < KSM_FIGURES)
+        value->value *= ksm_figures[id].source == KSM_SOURCE_MEMINFO ? KILOBYTES
+                        : ksm_figures[id].unit == KSM_UNIT_PAGES     ? PAGES
+                                                                     : BYTES;
+    return id;
 }
 
 const char *host_path(size_t id) {
@@ -84,7 +115,7 @@ static void write_fields(const char *dir, size_t of, const char *text, size_t le
         if (ksm_figures[id].source != ksm_figures[of].source || !host_has(id) || (itself && !text))
             continue;
         used += (size_t)snprintf(file + used, sizeof(file) - used, "%s ", ksm_figures[id].key);
-        const char *value = itself ? text : host_text(id);
+        const char *value = itself ? text : text_of(id, host_value(id));
         size_t value_len = itself ? len : strlen(value);
         memcpy(file + used, value, value_len);
         used += value_len;
@@ -94,26 +125,24 @@ static void write_fields(const char *dir, size_t of, const char *text, size_t le
     tree_write(dir, host_path(of), file, used);
 }
 
-/* Takes away whatever stands in the place of a file. */
-static void clear(const char *dir, size_t id) {
-    char path[2 * PATH_MAX];
-
-    snprintf(path, sizeof(path), "%s/%s", dir, host_path(id));
-    remove(path);
-}
-
 void host_write(const char *dir, size_t id, const char *text, size_t len) {
     char own[64];
 
-    clear(dir, id);
+    remove(tree_path(dir, "%s", host_path(id))); /* whatever stands there */
     if (!text) {
-        len = (size_t)snprintf(own, sizeof(own), "%s", host_text(id));
+        len = (size_t)snprintf(own, sizeof(own), "%s", text_of(id, host_value(id)));
         text = own;
     }
     if (has_fields(id))
         write_fields(dir, id, text, len);
     else
         tree_write(dir, host_path(id), text, len);
+}
+
+void host_set(const char *dir, size_t id, int64_t value) {
+    const char *text = strdupa(text_of(id, value));
+
+    host_write(dir, id, text, strlen(text));
 }
 
 void host_remove(const char *dir, size_t id) {
@@ -123,15 +152,11 @@ void host_remove(const char *dir, size_t id) {
         tree_unlink(dir, host_path(id));
 }
 
-static void write_line(const char *dir, const char *path, const char *line) {
-    tree_write(dir, path, line, strlen(line));
-}
-
 void host_make(const char *dir) {
-    write_line(dir, "proc/1/stat", "1 (init) S 0 1 1 0 -1 4194560 0 0 0 0 9 9 0 0 20 0 1 0 1\n");
-    write_line(dir, "proc/2/stat",
+    tree_print(dir, "proc/1/stat", "1 (init) S 0 1 1 0 -1 4194560 0 0 0 0 9 9 0 0 20 0 1 0 1\n");
+    tree_print(dir, "proc/2/stat",
                "2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 9 9 0 0 20 0 1 0 1\n");
-    write_line(dir, "proc/37/stat",
+    tree_print(dir, "proc/37/stat",
                "37 (ksmd) S 2 0 0 0 -1 2129984 0 0 0 0 14 15 0 0 25 5 1 0 1\n");
     for (size_t id = 0; id < KSM_FIGURES; id++)
         if (host_has(id))

@@ -15,13 +15,16 @@
 /* Makes the host's /proc and /sys below dir. What only UKSM has is not there. */
 void host_make(const char *dir);
 
-/* Whether a figure is read from this host, what its file or field says, and what that means. */
+/* Whether a figure is read from this host, and what its file or field says. */
 bool host_has(size_t id);
-const char *host_text(size_t id);
 int64_t host_value(size_t id);
 
-/* The sample that this host gives, derived figures and all. */
+/* The sample that this host gives at first, derived figures and all. */
 void host_sample(struct ksm_sample *sample);
+
+/* A figure by a word, which is used up: name=number, in MiB with an M behind it, or name!ERROR.
+ * Returns its id, KSM_FIGURES if there is none of that name. */
+size_t host_word(char *word, struct ksm_value *value);
 
 /* The file a figure is read from, below dir. */
 const char *host_path(size_t id);
@@ -29,6 +32,9 @@ const char *host_path(size_t id);
 /* Writes the file of a figure anew: with text in the place of what it says, or if text is NULL as
  * it was; fields of one file keep their neighbours. A directory in its place is removed. */
 void host_write(const char *dir, size_t id, const char *text, size_t len);
+
+/* The same with another number, as the kernel writes it there. */
+void host_set(const char *dir, size_t id, int64_t value);
 
 /* Removes the file, or the field. */
 void host_remove(const char *dir, size_t id);

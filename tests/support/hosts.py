@@ -42,7 +42,7 @@ START_S = 20        # a host answers within this time
 STOP_S = 10         # and is gone this long after SIGTERM, else SIGKILL
 ORPHAN_S = 3        # what its plugins have for noticing that the daemon is gone
 ANSWER_S = 5        # one answer of a running host
-POLL_S = 0.1        # between two looks at something that offers no event
+POLL_S = 0.05       # between two looks at something that offers no event
 LOG_TAIL = 30       # lines of a log in an error message
 
 PR_SET_PDEATHSIG = 1
@@ -55,6 +55,16 @@ class HostError(Exception):
 
 class PortTaken(HostError):
     """Another program listens on the port that was asked for."""
+
+
+def until(condition, seconds, what, failed=AssertionError, poll_s=POLL_S):
+    """Wait at most SECONDS until CONDITION() is true and return its value; else raise FAILED, which says WHAT."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise failed(f"waited {seconds} s for {what}")
+        time.sleep(poll_s)
+    return value
 
 
 def die_with_parent(parent):
@@ -96,6 +106,12 @@ def wait_gone(pids, seconds):
         finally:
             os.close(fd)
     return left
+
+
+def plugins_of(host):
+    """Return the pids of the plugins that HOST, a Netdata, has started."""
+    return [pid for pid in session_members(host.process.pid)
+            if Path(f"/proc/{pid}/comm").read_text() == "ksm.plugin\n"]
 
 
 def user_name(uid):
@@ -163,15 +179,7 @@ class Daemon:
 
     def wait(self, condition, seconds, what):
         """Wait at most SECONDS until CONDITION() is true and return its value; raise if the daemon ends."""
-        deadline = time.monotonic() + seconds
-        while True:
-            result = condition()
-            if result:
-                return result
-            self.check_alive()
-            if time.monotonic() > deadline:
-                raise self.error(f"waited {seconds} s for {what}")
-            time.sleep(POLL_S)
+        return until(lambda: condition() or self.check_alive(), seconds, what, self.error)
 
     def check_alive(self):
         """Raise if the daemon has ended."""
@@ -644,14 +652,35 @@ class Netdata(Daemon):
                         found.setdefault((chart, dimension), []).append((float(when), float(number)))
         return found
 
-    def growth(self, chart, dimension, start, end):
-        """Return by how much a counter grew between the times START and END (whole seconds), in its chart's units."""
-        history = self.history(time.time() - start + 2, [chart]).get((chart, dimension), [])
-        return sum(rate for when, rate in history if start < when <= end)
-
     def wait_for(self, *names, seconds=START_S):
         """Wait at most SECONDS until each of NAMES, (chart, dimension), has a value."""
-        self.wait(lambda: set(names) <= set(self.values()), seconds, ", ".join(map(str, names)))
+        charts = {chart for chart, _dimension in names}
+        self.wait(lambda: set(names) <= set(self.history(5, charts)), seconds, ", ".join(map(str, names)))
+
+
+# Both
+
+def word_of(option, value):
+    """Return collectd's OPTION with VALUE as ksm.plugin has it: --consumers-interval=1 for ConsumersInterval."""
+    name = "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in option).lstrip("-")
+    return f"--{name}={value}"
+
+
+class Both:
+    """A private collectd and a private Netdata with the plugins, of the same options."""
+
+    def __init__(self, stack, build, work, options, **of_collectd):
+        """Start both with OPTIONS, {collectd's name: value}, to be stopped when STACK is left, and wait for a value."""
+        self.collectd = stack.enter_context(Collectd(work / "collectd", build / "ksm.so", options, **of_collectd))
+        words = " ".join(word_of(*option) for option in options.items())
+        self.netdata = stack.enter_context(Netdata(work / "netdata", build / "ksm.plugin", words))
+        self.both = (self.collectd, self.netdata)
+        self.wait_first()
+
+    def wait_first(self, collectd="ksm/vmpage_number-sharing", netdata=("ksm.memory", "sharing")):
+        """Wait until both have a value."""
+        self.collectd.wait_for(collectd)
+        self.netdata.wait_for(netdata)
 
 
 # Prometheus

@@ -14,10 +14,9 @@ import os
 import select
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
-from hosts import die_with_parent, session_members, wait_gone
+from hosts import die_with_parent, session_members, until, wait_gone
 
 KSM = Path("/sys/kernel/mm/ksm")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -114,15 +113,14 @@ class KsmSettings:
 
     def take_lock(self):
         """Take the lock, or raise after lock_seconds."""
-        deadline = time.monotonic() + self.lock_seconds
-        while True:
+        def taken():
             try:
                 fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
+                return True
             except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise Locked(f"others use KSM's settings: {LOCK_NAME} is locked") from None
-            time.sleep(POLL_S)
+                return False
+        until(taken, self.lock_seconds, "the lock",
+              lambda _waited: Locked(f"others use KSM's settings: {LOCK_NAME} is locked"), POLL_S)
 
     # The journal: what the lock file holds.
 
@@ -207,16 +205,10 @@ class KsmSettings:
         self.wait(settled, MERGED_S, "all to be merged")
         self.set("run", STOPPED)
 
-    def wait(self, condition, seconds, what="the kernel"):
+    @staticmethod
+    def wait(condition, seconds, what="the kernel"):
         """Wait at most SECONDS until CONDITION() is true, and return its value; raise if it does not come."""
-        deadline = time.monotonic() + seconds
-        while True:
-            result = condition()
-            if result:
-                return result
-            if time.monotonic() > deadline:
-                raise LiveError(f"waited {seconds} s for {what}")
-            time.sleep(POLL_S)
+        return until(condition, seconds, what, LiveError, POLL_S)
 
     # Putting back.
 
@@ -267,13 +259,16 @@ def comm_of(pid):
 class Workload:
     """The workload program with a pattern, from when its memory is ready until the end of the block."""
 
-    def __init__(self, program, pattern, size=None, kind=None, user=None):
+    def __init__(self, program, pattern, size=None, kind=None, user=None, ready_s=READY_S):
         """Run PROGRAM with PATTERN as USER; SIZE is in pages, for the pattern "demo" in MiB a process.
+
+        It is ready within READY_S.
 
         Workloads of one KIND (1 … 255, default 1) have the same pages.
         """
         self.argv = [str(program), pattern, *(str(number) for number in (size, kind) if number is not None)]
         self.user = user
+        self.ready_s = ready_s
         self.process = None
 
     def __enter__(self):
@@ -303,8 +298,8 @@ class Workload:
 
     def wait_ready(self):
         """Wait until the memory is filled and registered."""
-        if not select.select([self.process.stdout], [], [], READY_S)[0]:
-            raise LiveError(f"{self.argv[0]}: not ready after {READY_S} s")
+        if not select.select([self.process.stdout], [], [], self.ready_s)[0]:
+            raise LiveError(f"{self.argv[0]}: not ready after {self.ready_s} s")
         if self.process.stdout.readline() != "ready\n":
             raise LiveError(f"{' '.join(self.argv)}: failed, status {self.process.wait(END_S)}")
 

@@ -146,15 +146,3 @@ class Machine:
         path = self.root / POLICY
         path.write_text(f"#!/bin/sh\nexit {status}\n")
         path.chmod(0o755)
-
-    @staticmethod
-    def wait(condition, seconds, what):
-        """Wait at most SECONDS until CONDITION() is true, and return its value."""
-        deadline = time.monotonic() + seconds
-        while True:
-            result = condition()
-            if result:
-                return result
-            if time.monotonic() > deadline:
-                raise MachineError(f"waited {seconds} s for {what}")
-            time.sleep(0.2)

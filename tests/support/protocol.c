@@ -42,6 +42,7 @@ struct protocol_dimension *protocol_dimension(struct protocol_chart *chart, cons
 
 static const char *take_chart(struct protocol *p, words word) {
     struct protocol_chart *chart = protocol_chart(p, word[1]);
+    int64_t priority = 0;
 
     if (strlen(word[1]) > LONGEST_ID || (!chart && p->count == PROTOCOL_CHARTS))
         return "too long an id, or too many charts";
@@ -50,10 +51,8 @@ static const char *take_chart(struct protocol *p, words word) {
     strcpy(chart->id, word[1]);
     strcpy(chart->title, word[2]);
     strcpy(chart->units, word[3]);
-    strcpy(chart->family, word[4]);
     strcpy(chart->context, word[5]);
-    strcpy(chart->type, word[6]);
-    if (!number(word[7], &chart->priority) || !number(word[8], &chart->update_every))
+    if (!number(word[7], &priority) || !number(word[8], &chart->update_every))
         return "a number is too large";
     chart->drawn++;
     p->drawing = chart;
@@ -152,7 +151,6 @@ static const char *take_function(struct protocol *p, words word) {
 static const char *take_answer(struct protocol *p, words word) {
     (void)word;
     p->answering = true;
-    p->answers++;
     p->drawing = NULL;
     return NULL;
 }
@@ -197,7 +195,7 @@ static bool is_line(int i, const char *text, words word) {
     if (regexec(&compiled[i], text, MOST_WORDS, found, 0) != 0)
         return false;
     for (int j = 1; j < MOST_WORDS && found[j].rm_so >= 0; j++) {
-        int len = found[j].rm_eo - found[j].rm_so;
+        const int len = (int)(found[j].rm_eo - found[j].rm_so);
         if (snprintf(word[j], sizeof(word[j]), "%.*s", len, text + found[j].rm_so) >= PROTOCOL_WORD)
             return false;
     }

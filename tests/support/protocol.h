@@ -31,10 +31,7 @@ struct protocol_chart {
     char id[PROTOCOL_WORD];
     char title[PROTOCOL_WORD];
     char units[PROTOCOL_WORD];
-    char family[PROTOCOL_WORD];
     char context[PROTOCOL_WORD];
-    char type[PROTOCOL_WORD];
-    int64_t priority;
     int64_t update_every;
     int drawn;                    /* how often CHART was sent */
     int begun;                    /* how often BEGIN was sent */
@@ -57,7 +54,6 @@ struct protocol {
     bool labelling;                 /* and before these its labels */
     struct protocol_chart *setting; /* BEGIN was sent, END was not yet */
     bool answering;                 /* lines are those of an answer */
-    int answers;                    /* so far */
     bool offered;                   /* FUNCTION was sent */
     char error[512];                /* of the first bad line, and the line */
 };

@@ -6,8 +6,12 @@ ProtocolError.
 """
 
 import re
+from typing import NamedTuple
+
+from consumers import KINDS, MIB
 
 LINE_AT_MOST = 15 * 1024
+NAME_AT_MOST = 103      # bytes of a consumer's name: with its kind it fits collectd's plugin instance
 NUMBER = r"(0|-?[1-9][0-9]{0,18})"                  # no octal, no +, no fraction
 ID = r"([^\s'\"/.=]{1,196})"
 TEXT = r"'([^'\"\\]+)'"
@@ -170,3 +174,70 @@ class Agent:
         """Return {(chart, dimension): number} of a TICK as the agent shows it; of counters what it takes the rate of."""
         return {name: value * self.dimensions[name][1] / self.dimensions[name][2]
                 for name, value in self.ticks[tick].items()}
+
+
+class Sample(NamedTuple):
+    """One sample of ksm.plugin, in bytes."""
+
+    kinds: dict             # {kind: saved}
+    unattributed: int
+    consumers: dict         # {(kind, name): (saved, real or None)}
+
+    @property
+    def saved(self):
+        """What the parts add up to."""
+        return sum(self.kinds.values()) + self.unattributed
+
+
+class ConsumerAgent:
+    """What an agent makes of ksm.plugin's output.
+
+    samples: [Sample]; charts: {(kind, name): chart id} as of now; ended: those made obsolete so far; host: the
+    Agent of the host's figures.
+    """
+
+    def __init__(self):
+        self.host = Agent(on_consumers=self.end)
+        self.samples, self.charts, self.ended = [], {}, []
+        self.answered = None        # the sample that the last answer to a request is of
+
+    def take(self, line):
+        """Take one LINE."""
+        was = self.host.charts.keys() | set()
+        self.host.take(line)
+        if line.startswith("FUNCTION"):
+            self.answered = self.samples[-1] if self.samples else None
+        if line == "CLABEL_COMMIT":
+            labels = self.host.labels[self.host.drawn]
+            consumer = labels.get("kind"), labels.get("name")
+            self.host.check(labels.keys() == {"kind", "name"} and consumer not in self.charts, "wrong labels", consumer)
+            self.host.check(len(consumer[1].encode()) <= NAME_AT_MOST, "a name that is too long", consumer)
+            self.charts[consumer] = self.host.drawn
+        if line.startswith("CHART ksm.consumer"):
+            self.drawn(line, was)
+
+    def drawn(self, line, was):
+        """Take the CHART of LINE, when the agent WAS to have these charts."""
+        name = self.host.drawn
+        if line.endswith(" obsolete ksm.plugin ksm"):
+            gone = [consumer for consumer, chart in self.charts.items() if chart == name]
+            self.host.check(len(gone) == 1, "not a chart", line)
+            del self.charts[gone[0]]
+            self.ended.append(gone[0])
+        else:
+            look = self.host.charts[name]
+            self.host.check(name not in was, "drawn twice", line)
+            self.host.check((look["units"], look["type"]) == ("MiB", "stacked"), "unexpected word", line)
+
+    def end(self, chart, values):
+        """Take the VALUES of CHART."""
+        scales = {self.host.dimensions[chart, name] for name in values}
+        self.host.check(scales == {("absolute", 1, MIB)}, "not bytes in MiB", chart)
+        if chart == "ksm.consumers":
+            self.host.check(values.keys() == {*KINDS, "unattributed"}, "not all kinds are set", chart)
+            self.samples.append(Sample({kind: values[kind] for kind in KINDS}, values["unattributed"], {}))
+            return
+        self.host.check("saved" in values and values.keys() <= {"saved", "real"}, "not real and saved", chart)
+        consumer = next((key for key, name in self.charts.items() if name == chart), None)
+        self.host.check(consumer, "a chart without labels", chart)
+        self.samples[-1].consumers[consumer] = values["saved"], values.get("real")

@@ -13,6 +13,7 @@ PERCENT = 100 * 1000        # a share as thousandths of a percent
 EXPOSURE_MOST = 10 ** 6 * 1000
 RATIO = 1000                # a ratio in thousandths
 RMAP_ITEM = 64              # sizeof(struct ksm_rmap_item) where a long has 64 bits
+NS_PER_MS = 10 ** 6
 NS_PER_TICK = 10 ** 9 // 100
 OFFLINE = 4                 # the bit of `run` while memory is taken offline
 STATES = ("stopped", "running", "unmerged")
@@ -46,6 +47,12 @@ def places(page_size):
     add("ram net", "gauge", 1000, "effectiveness", "percentage", 1e-3)
     add("exposure", "gauge", 1000, "exposure", "percentage", 1e-3)
     add("sharing_ratio", "gauge", 1000, "sharing_ratio", "mappings/page", 1e-3)
+    add("merge_rate", "gauge", 1000, "merge_rate", "pages/s", 1e-3)
+    add("anon_huge", "bytes", 1, "thp", "MiB", mib)
+    add("thp_split", "vmpage_action", 1, "thp_split", "huge pages/s", 1, counter=True)
+    add("ksmd_cpu_per_gib", "gauge", 1000, "cpu_cost", "seconds/GiB", 1e-3)
+    add("scanned_per_page", "gauge", 1000, "scan_cost", "scans/page", 1e-3)
+    add("scan_time scan_left", "gauge", 1000, "scan_time", "seconds", 1e-3)
     add("full_scans", "total_operations", 1, "full_scans", "scans/s", 1, counter=True)
     add("scanned skipped", "vmpage_action", 1, "scan", "pages/s", 1, counter=True)
     add("cow swpin_copy", "vmpage_action", 1, "cow", "pages/s", 1, counter=True)
@@ -67,7 +74,7 @@ FLAGS = {"merge_across_nodes", "use_zero_pages", "smart_scan", "advisor_mode", "
 FILES = {"pages_shared": "shared", "pages_sharing": "sharing", "pages_unshared": "unshared",
          "pages_volatile": "volatile", "ksm_zero_pages": "zero", "pages_scanned": "scanned",
          "pages_skipped": "skipped", "stable_node_chains": "chains", "stable_node_dups": "dups"}
-EVENTS = {"cow_ksm": "cow", "ksm_swpin_copy": "swpin_copy"}
+EVENTS = {"thp_split_page": "thp_split", "cow_ksm": "cow", "ksm_swpin_copy": "swpin_copy"}
 
 
 def number(text):
@@ -115,8 +122,8 @@ def read(tree):
     return found
 
 
-def reckon(tree, page_size):
-    """Return {figure: integer} of all figures that TREE gives, the derived ones too."""
+def reckon(tree, page_size, once=False):
+    """Return {figure: integer} of all figures that TREE gives, the derived ones too; from ONCE reading it, or more."""
     tree = Path(tree)
     figures = read(tree)
     memory = fields(tree / "proc/meminfo")
@@ -124,9 +131,13 @@ def reckon(tree, page_size):
         figures["zero"] = memory["KsmZeroPages"] * 1024 // page_size
     if "sharing" in figures:
         figures.update(derived(figures, memory, profit_of_kernel(tree, figures), page_size))
+    if "AnonHugePages" in memory:
+        figures["anon_huge"] = memory["AnonHugePages"] * 1024
     if figures.get("zero", 0) < 0:
-        for name in ("zero", "saved", "overhead", "ram", "exposure"):
-            del figures[name]
+        for name in ("zero", "saved", "overhead", "ram", "exposure", "ksmd_cpu_per_gib", "scanned_per_page"):
+            figures.pop(name, None)
+    if not once and figures.get("run") and "saved" in figures:
+        figures["merge_rate"] = 0           # nothing moves in a tree
     return figures
 
 
@@ -150,6 +161,10 @@ def derived(figures, memory, profit, page_size):
         found.update(profit=profit, overhead=saved - profit)
     if shared:
         found["sharing_ratio"] = (shared + sharing) * RATIO // shared
+    if saved and "ksmd_cpu" in figures:
+        found["ksmd_cpu_per_gib"] = figures["ksmd_cpu"] // NS_PER_MS * 2 ** 30 // saved
+    if saved and "scanned" in figures:
+        found["scanned_per_page"] = figures["scanned"] * page_size * RATIO // saved
     if "MemTotal" in memory:
         found["ram"] = saved * PERCENT // (memory["MemTotal"] * 1024)
         if profit is not None:

@@ -6,12 +6,15 @@
 #include <errno.h>
 #include <ftw.h>
 #include <grp.h>
-#include <limits.h>
+#include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tree.h"
@@ -20,33 +23,16 @@ enum { TIMEOUT_SECONDS = 30 };
 
 static char *top; /* the directory of this program's run */
 
-TCase *suite_case(Suite *suite, const char *name) {
-    TCase *tcase = tcase_create(name);
-
-    tcase_set_timeout(tcase, TIMEOUT_SECONDS);
-    suite_add_tcase(suite, tcase);
-    return tcase;
-}
-
 /* Files are made by the ten thousand: in memory, where that can be had. */
 static void choose_tmp(void) {
     if (access("/dev/shm", W_OK | X_OK) == 0)
         setenv("TMPDIR", "/dev/shm", 0);
 }
 
-int suite_run(Suite *suite) {
-    SRunner *runner = srunner_create(suite);
+static uint64_t seed_of_run(void) {
+    const char *given = getenv("KSM_TEST_SEED");
 
-    choose_tmp();
-    top = tree_temp();
-    if (chmod(top, 0755) != 0)
-        err(2, "%s", top);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    tree_remove(top);
-    free(top);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return given ? strtoull(given, NULL, 10) : 20131;
 }
 
 static struct {
@@ -62,14 +48,28 @@ void suite_add(const TTest *test, int times) {
     tests[count++].times = times;
 }
 
-__attribute__((weak)) int main(void) {
+int main(void) {
     Suite *suite = suite_create(program_invocation_short_name);
-    TCase *tcase = suite_case(suite, "all");
+    TCase *tcase = tcase_create("all");
+    SRunner *runner = srunner_create(suite);
 
+    choose_tmp();
+    top = tree_temp();
+    if (chmod(top, 0755) != 0)
+        err(2, "%s", top);
+    suite_add_tcase(suite, tcase);
+    tcase_set_timeout(tcase, &suite_timeout ? suite_timeout : TIMEOUT_SECONDS);
     tcase_add_checked_fixture(tcase, before_each, after_each);
     for (int i = 0; i < count; i++)
         tcase_add_loop_test(tcase, tests[i].test, 0, tests[i].times);
-    return suite_run(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    if (failed > 0)
+        printf("KSM_TEST_SEED=%" PRIu64 "\n", seed_of_run());
+    srunner_free(runner);
+    tree_remove(top);
+    free(top);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 static char *of_test;
@@ -84,19 +84,16 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     return 0;
 }
 
-/* What a test cannot remove because it gave up its rights is left to suite_run(). */
+/* What a test cannot remove because it gave up its rights is left to main(). */
 static void remove_dir(void) {
     for (int round = 0; round < 2; round++)
         nftw(of_test, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 const char *suite_dir(void) {
-    char path[PATH_MAX];
-
-    snprintf(path, sizeof(path), "%.4000s/XXXXXX", top);
-    if (!mkdtemp(path) || chmod(path, 0755) != 0)
-        err(2, "%s", path);
-    of_test = strdup(path);
+    of_test = strdup(tree_path(top, "XXXXXX"));
+    if (!mkdtemp(of_test) || chmod(of_test, 0755) != 0)
+        err(2, "%s", of_test);
     atexit(remove_dir);
     return of_test;
 }
@@ -155,6 +152,42 @@ void suite_become_nobody(void) {
         err(2, "setuid");
 }
 
+static struct {
+    bool bad;
+    char text[1024];
+} heard[64];
+static int heard_count;
+
+void suite_hear(bool bad, const char *message) {
+    ck_assert_msg(*message && !strchr(message, '\n'), "no line: \"%s\"", message);
+    ck_assert_msg(heard_count < ROWS(heard), "more than %d messages", heard_count);
+    heard[heard_count].bad = bad;
+    snprintf(heard[heard_count++].text, sizeof(heard[0].text), "%s", message);
+}
+
+/* Whether the line at want, to its end, is of this message. */
+static bool is_heard(int i, const char *want) {
+    char line[512], *rest = line + 1;
+
+    snprintf(line, sizeof(line), "%.*s", (int)strcspn(want, "\n"), want);
+    bool is = i < heard_count && heard[i].bad == (*line == '-');
+    for (char *words; is && (words = strsep(&rest, "|"));)
+        is = strstr(heard[i].text, words) != NULL;
+    return is;
+}
+
+void suite_heard(const char *when, const char *want) {
+    int n = 0;
+
+    for (const char *at = want; *at; at += strcspn(at, "\n") + (strchr(at, '\n') != NULL), n++)
+        ck_assert_msg(is_heard(n, at), "%s: got %d messages, this one %s\"%s\", want \"%s\"", when,
+                      heard_count, heard[n].bad ? "-" : "+", heard[n].text, want);
+    ck_assert_msg(heard_count == n, "%s: got %d messages, the last \"%s\", want \"%s\"", when,
+                  heard_count, heard[heard_count > 0 ? heard_count - 1 : 0].text, want);
+    memset(heard, 0, sizeof(heard));
+    heard_count = 0;
+}
+
 int suite_open_files(void) {
     DIR *dir = opendir("/proc/self/fd");
     int n = 0;
@@ -167,6 +200,23 @@ int suite_open_files(void) {
     return n - 1; /* its own */
 }
 
+pid_t suite_child(void) {
+    pid_t child = fork();
+
+    if (child < 0)
+        err(2, "fork");
+    if (child == 0)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    while (child == 0)
+        pause();
+    return child;
+}
+
+void suite_end(pid_t child) {
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+}
+
 const char *suite_guarded(const char *text, size_t len) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     size_t size = (len / page + 1) * page;
@@ -177,18 +227,12 @@ const char *suite_guarded(const char *text, size_t len) {
     return memcpy(map + size - len, text, len);
 }
 
-uint64_t suite_seed(void) {
-    const char *seed = getenv("KSM_TEST_SEED");
-
-    return seed ? strtoull(seed, NULL, 10) : 20131;
-}
-
 /* splitmix64: small, and every seed is a good one. */
 uint64_t suite_random(void) {
     static uint64_t state;
 
     if (state == 0)
-        state = suite_seed();
+        state = seed_of_run();
     state += 0x9e3779b97f4a7c15U;
     uint64_t z = state;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;

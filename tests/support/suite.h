@@ -11,8 +11,10 @@
 #define KSM_TESTS_SUITE_H
 
 #include <check.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* Number of rows of a table. */
 #define ROWS(table) ((int)(sizeof(table) / sizeof((table)[0])))
@@ -27,7 +29,7 @@
             ck_abort_msg(__VA_ARGS__);                                                             \
     } while (0)
 
-/* Tests are in the suite by being there: its main(), which is in suite.c, runs them in order. */
+/* Tests are in the suite by being there: main(), which is in suite.c, runs them in order. */
 #define TEST_TIMES(name, times)                                                                    \
     static void name(int _i);                                                                      \
     __attribute__((constructor)) static void add_##name(void) {                                    \
@@ -50,11 +52,9 @@ void suite_add(const TTest *test, int times);
 void before_each(void) __attribute__((weak));
 void after_each(void) __attribute__((weak));
 
-/* What main() does, for programs with a main() of their own: a test case with a time limit that
- * slow builds (sanitizers) keep too; and runs the suite, prints Check's summary and removes what
- * tests left behind. The exit status. */
-TCase *suite_case(Suite *suite, const char *name);
-int suite_run(Suite *suite);
+/* A program that defines this has another time limit for each test than slow builds (sanitizers)
+ * keep too: in seconds, 0: none. */
+extern const int suite_timeout __attribute__((weak));
 
 /* A new empty directory for the running test, once; any user may enter it, it goes with the test.
  */
@@ -71,14 +71,23 @@ void suite_skip(const char *test, const char *why);
 /* Gives up root's rights for the rest of the running test; nothing where there are none. */
 void suite_become_nobody(void);
 
+/* A log. Takes a message of one line; and checks those since the last check: want has a line for
+ * each, of a sign for bad (-) or good (+) and words that are in it, with bars between them. */
+void suite_hear(bool bad, const char *message);
+void suite_heard(const char *when, const char *want);
+
 /* How many descriptors this process has open. */
 int suite_open_files(void);
+
+/* A child that does nothing until suite_end(), which kills any and waits for it. */
+pid_t suite_child(void);
+void suite_end(pid_t child);
 
 /* A copy of text that ends where readable memory ends: reading on is a crash. Never freed. */
 const char *suite_guarded(const char *text, size_t len);
 
-/* The next number of a fixed sequence; KSM_TEST_SEED chooses another. All 64 bits vary. */
+/* The next number of a fixed sequence; KSM_TEST_SEED chooses another, and is printed where a test
+ * failed. All 64 bits vary. */
 uint64_t suite_random(void);
-uint64_t suite_seed(void);
 
 #endif

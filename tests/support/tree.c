@@ -3,18 +3,28 @@
 
 #include <err.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-static void path_of(char *buf, const char *dir, const char *path) {
-    if (snprintf(buf, PATH_MAX, "%s/%s", dir, path) >= PATH_MAX)
-        errx(2, "%s/%s: path too long", dir, path);
+const char *tree_path(const char *dir, const char *format, ...) {
+    static char buffers[8][PATH_MAX];
+    static size_t next;
+    char *path = buffers[next++ % 8];
+    int len = snprintf(path, PATH_MAX, "%s/", dir);
+    va_list words;
+
+    va_start(words, format);
+    if (len < PATH_MAX)
+        len += vsnprintf(path + len, (size_t)(PATH_MAX - len), format, words);
+    va_end(words);
+    if (len >= PATH_MAX)
+        errx(2, "%s/%s: path too long", dir, format);
+    return path;
 }
 
 static void make_parents(char *path) {
@@ -29,7 +39,7 @@ static void make_parents(char *path) {
 static FILE *create(const char *dir, const char *path) {
     char full[PATH_MAX];
 
-    path_of(full, dir, path);
+    strcpy(full, tree_path(dir, "%s", path));
     make_parents(full);
     FILE *file = fopen(full, "w");
     if (!file)
@@ -44,10 +54,19 @@ void tree_write(const char *dir, const char *path, const void *bytes, size_t len
         err(2, "%s/%s", dir, path);
 }
 
-void tree_unlink(const char *dir, const char *path) {
-    char full[PATH_MAX];
+void tree_print(const char *dir, const char *path, const char *format, ...) {
+    FILE *file = create(dir, path);
+    va_list words;
 
-    path_of(full, dir, path);
+    va_start(words, format);
+    if (vfprintf(file, format, words) < 0 || fclose(file) != 0)
+        err(2, "%s/%s", dir, path);
+    va_end(words);
+}
+
+void tree_unlink(const char *dir, const char *path) {
+    const char *full = tree_path(dir, "%s", path);
+
     if (remove(full) != 0)
         err(2, "%s", full);
 }
@@ -66,12 +85,11 @@ void tree_remove(const char *dir) {
 
 char *tree_temp(void) {
     const char *tmp = getenv("TMPDIR");
-    char path[PATH_MAX];
+    char *path = strdup(tree_path(tmp && *tmp ? tmp : "/tmp", "ksm-test-XXXXXX"));
 
-    path_of(path, tmp && *tmp ? tmp : "/tmp", "ksm-test-XXXXXX");
     if (!mkdtemp(path))
         err(2, "%s", path);
-    return strdup(path);
+    return path;
 }
 
 /* The file that lines go to now. */

@@ -26,6 +26,14 @@ char *tree_temp(void);
 /* Writes len bytes as file dir/path, making directories on the way. */
 void tree_write(const char *dir, const char *path, const void *bytes, size_t len);
 
+/* The same of a text of printf's kind. */
+void tree_print(const char *dir, const char *path, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* dir/path, of printf's kind. Each call has a buffer of its own, for some calls. */
+const char *tree_path(const char *dir, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
 /* Removes the file or empty directory dir/path; the whole of dir. */
 void tree_unlink(const char *dir, const char *path);
 void tree_remove(const char *dir);

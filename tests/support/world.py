@@ -1,17 +1,25 @@
 # SPDX-License-Identifier: MIT
-"""A host to raise alerts on: a fixture's tree whose figures are set, and whose counters grow, as told.
+"""Hosts that are not there: trees of /proc and /sys whose figures are set, and whose processes come and go, as told.
 
-    with World(tree) as world:              # a healthy host
+    tree = Tree(tmp_path / "tree", sharing=300, shared=100)
+    tree.process(Process(100, "postgres", merging=400, cgroup="0::/system.slice/postgresql.service"))
+
+    with World(fixture) as world:           # a fixture's tree as a healthy host, whose counters grow
         world.set(sharing=0, scanned=0)     # merges nothing any more, and ksmd stands still
+
+As in the kernel, no reader ever sees half of a file or of a process.
 """
 
 import re
+import shutil
 import threading
 import time
+from pathlib import Path
+from typing import NamedTuple
 
 KSM = "sys/kernel/mm/ksm"
 
-# Figure: the file that holds it.  What has no such file in the tree is left out, as on a kernel that lacks it.
+# Figure: the file that holds it.  What has no such file in a fixture is left out, as on a kernel that lacks it.
 FILES = {
     "run": f"{KSM}/run",
     "shared": f"{KSM}/pages_shared",
@@ -29,26 +37,124 @@ FIELDS = {
     "available_kb": ("proc/meminfo", r"(MemAvailable: +)(\d+)"),
     "swap_kb": ("proc/meminfo", r"(SwapFree: +)(\d+)"),
     "cow": ("proc/vmstat", r"(cow_ksm )(\d+)"),
+    "swpin_copy": ("proc/vmstat", r"(ksm_swpin_copy )(\d+)"),
+    "thp_split": ("proc/vmstat", r"(thp_split_page )(\d+)"),
 }
+PAGES = ("shared", "sharing", "unshared", "volatile", "zero")
+MEMINFO = "MemTotal: 16777216 kB\nMemFree: 1048576 kB\nMemAvailable: 8388608 kB\nSwapFree: 0 kB\n"
+
 # Counters are told by their growth a second; ksmd is in percent of a core.
-COUNTERS = ("scanned", "skipped", "full_scans", "cow", "ksmd")
+COUNTERS = ("scanned", "skipped", "full_scans", "cow", "swpin_copy", "thp_split", "ksmd")
 NS_A_PERCENT = 10_000_000
 
 # 128 GiB of RAM as in the fixture 6.18, 8 GiB of them saved.
 HEALTHY = {"run": 1, "shared": 500_000, "sharing": 2_000_000, "unshared": 300_000, "volatile": 50_000, "zero": 1_000,
            "profit": 7 << 30, "available_kb": 40 << 20, "swap_kb": 16 << 20,
            "scanned": 20_000, "skipped": 3_000, "full_scans": 2, "cow": 50, "ksmd": 5}
+# A fixture's figures as they are, but that all its counters grow.
+GROWING = {"scanned": 20_000, "skipped": 3_000, "full_scans": 40, "cow": 500, "swpin_copy": 70, "thp_split": 60,
+           "ksmd": 25}
 
 
-class World:
-    """The tree of a host, alive as long as it is entered."""
+def put(root, path, text):
+    """Replace the file PATH below ROOT by one with TEXT."""
+    fresh = Path(root, f"fresh-{threading.get_ident()}")
+    fresh.write_text(text)
+    fresh.rename(Path(root, path))
 
-    STEP_S = 0.1
 
-    def __init__(self, tree, **figures):
-        """Take over TREE, a healthy host but for FIGURES."""
-        self.tree = tree
-        self.ksmd = next(path for path in sorted(tree.glob("proc/*/schedstat")) if path.parent.name != "2")
+class Process(NamedTuple):
+    """A process of a tree; counts are pages."""
+
+    pid: int
+    comm: str
+    merging: int
+    zero: int = 0
+    resident: int = 0
+    rmap_items: int = 0
+    cgroup: str = "0::/"
+    cmdline: tuple = ()
+    mode: int = 0o444           # of its file of KSM
+
+    def of_ksm(self, kernel):
+        """Return the text of its file of KSM, which is called KERNEL."""
+        if kernel == "ksm_merging_pages":
+            return f"{self.merging}\n"
+        return (f"ksm_rmap_items {self.rmap_items}\nksm_zero_pages {self.zero}\nksm_merging_pages {self.merging}\n"
+                "ksm_process_profit 0\nksm_merge_any: no\nksm_mergeable: no\n")
+
+
+class Host:
+    """A tree that is there already."""
+
+    def __init__(self, root, kernel="ksm_stat"):
+        """Of the host at ROOT; KERNEL is the file that its processes have, or None."""
+        self.root = Path(root)
+        self.kernel = kernel
+
+    def write(self, path, text):
+        """Write the file PATH below the root."""
+        put(self.root, path, text)
+
+    def process(self, process):
+        """Add PROCESS."""
+        fresh = self.root / f"fresh-{process.pid}"
+        fresh.mkdir()
+        texts = {"comm": process.comm + "\n", "cgroup": process.cgroup + "\n",
+                 "cmdline": "".join(word + "\0" for word in process.cmdline),
+                 "stat": f"{process.pid} ({process.comm}) S 1 {'0 ' * 17}{1000 + process.pid} 0 0\n",
+                 "statm": f"{process.resident + 100} {process.resident} 0 0 0 0 0\n"}
+        for name, text in texts.items():
+            (fresh / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+        if self.kernel:
+            (fresh / self.kernel).write_text(process.of_ksm(self.kernel))
+            (fresh / self.kernel).chmod(process.mode)
+        fresh.rename(self.root / f"proc/{process.pid}")
+
+    def change(self, process):
+        """Let what KSM does for PROCESS, which is there, be as it has it."""
+        self.write(f"proc/{process.pid}/{self.kernel}", process.of_ksm(self.kernel))
+
+    def end(self, pid):
+        """End the process PID."""
+        gone = self.root / f"gone-{pid}"
+        (self.root / f"proc/{pid}").rename(gone)
+        shutil.rmtree(gone)
+
+
+class Tree(Host):
+    """The least that makes a host of consumers: what KSM merges in all, and the processes given."""
+
+    def __init__(self, root, kernel="ksm_stat", **pages):
+        """Make it at ROOT with the host's PAGES, {figure: pages}."""
+        super().__init__(root, kernel)
+        self.pages = dict.fromkeys(PAGES, 0)
+        (self.root / "proc").mkdir(parents=True)
+        (self.root / KSM).mkdir(parents=True)
+        self.write("proc/meminfo", MEMINFO)
+        self.write(FILES["run"], "1\n")
+        self.host(**pages)
+        self.process(Process(1, "init", 0))
+
+    def host(self, **pages):
+        """Set the host's counts of PAGES, {figure: pages}."""
+        self.pages.update(pages)
+        for figure, count in self.pages.items():
+            self.write(FILES[figure], f"{count}\n")
+
+    def saved(self, page_size):
+        """Return what the host saves, in bytes."""
+        return (self.pages["sharing"] + self.pages["zero"]) * page_size
+
+
+class World(Host):
+    """The tree of a fixture, alive as long as it is entered."""
+
+    def __init__(self, root, begin=HEALTHY, step_s=0.1, **figures):
+        """Take over the tree at ROOT with the figures of BEGIN, but for FIGURES; write counters every STEP_S."""
+        super().__init__(root)
+        self.step_s = step_s
+        self.ksmd = next(path for path in sorted(self.root.glob("proc/*/schedstat")) if path.parent.name != "2")
         self.lock = threading.Lock()
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self.live)
@@ -56,7 +162,7 @@ class World:
         self.rates = dict.fromkeys(COUNTERS, 0)
         self.counts = {name: self.read(name) for name in COUNTERS}
         self.last = time.monotonic()
-        self.set(**{**HEALTHY, **figures})
+        self.set(**{**begin, **figures})
 
     def __enter__(self):
         self.thread.start()
@@ -68,13 +174,13 @@ class World:
 
     def live(self):
         """Let the counters grow."""
-        while not self.ended.wait(self.STEP_S):
+        while not self.ended.wait(self.step_s):
             with self.lock:
                 now = time.monotonic()
                 for name, rate in self.rates.items():
                     if rate:
                         self.counts[name] += rate * (now - self.last)
-                        self.write(name, int(self.counts[name]))
+                        self.show(name, int(self.counts[name]))
                 self.last = now
 
     def set(self, **figures):
@@ -84,19 +190,19 @@ class World:
                 if name in COUNTERS:
                     self.rates[name] = value * (NS_A_PERCENT if name == "ksmd" else 1)
                 else:
-                    self.write(name, value)
+                    self.show(name, value)
 
     def count(self, name, count):
         """Let a counter go on from COUNT."""
         with self.lock:
             self.counts[name] = count
-            self.write(name, count)
+            self.show(name, count)
 
     def break_files(self, *names):
         """Make the files of figures hold what no kernel writes, until mend(); their neighbours live on."""
         with self.lock:
             for name in names:
-                self.replace(FILES[name], "12abc\n")
+                self.write(FILES[name], "12abc\n")
                 self.broken.add(name)
 
     def mend(self, **figures):
@@ -104,31 +210,25 @@ class World:
         with self.lock:
             for name in self.broken.copy():
                 self.broken.remove(name)
-                self.write(name, figures.get(name, int(self.counts.get(name, 0))))
+                self.show(name, figures.get(name, int(self.counts.get(name, 0))))
 
     def read(self, name):
-        """Return the number that a counter's file holds now; 0 if there is none."""
+        """Return the number that a figure's file holds now; 0 if there is none."""
         if name == "ksmd":
             return int(self.ksmd.read_text().split()[0])
         if name in FIELDS:
             path, pattern = FIELDS[name]
-            found = re.search(pattern, (self.tree / path).read_text())
+            found = re.search(pattern, (self.root / path).read_text())
             return int(found[2]) if found else 0
-        path = self.tree / FILES[name]
+        path = self.root / FILES[name]
         return int(path.read_text()) if path.exists() else 0
 
-    def write(self, name, value):
+    def show(self, name, value):
         """Write a figure where its kernel has it."""
         if name == "ksmd":
-            self.replace(self.ksmd.relative_to(self.tree), f"{value} 0 0\n")
+            self.write(self.ksmd.relative_to(self.root), f"{value} 0 0\n")
         elif name in FIELDS:
             path, pattern = FIELDS[name]
-            self.replace(path, re.sub(pattern, rf"\g<1>{value}", (self.tree / path).read_text()))
-        elif (self.tree / FILES[name]).exists() and name not in self.broken:
-            self.replace(FILES[name], f"{value}\n")
-
-    def replace(self, path, text):
-        """Replace the file PATH by one with TEXT, so that no reader ever sees half of it."""
-        fresh = self.tree / "fresh"
-        fresh.write_text(text)
-        fresh.rename(self.tree / path)
+            self.write(path, re.sub(pattern, rf"\g<1>{value}", (self.root / path).read_text()))
+        elif (self.root / FILES[name]).exists() and name not in self.broken:
+            self.write(FILES[name], f"{value}\n")

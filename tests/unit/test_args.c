@@ -5,18 +5,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "args.h"
 #include "support/suite.h"
 
 static struct args args;
-static char told[8][1024];
-static int told_count;
 
 static void hear(const char *message) {
-    ck_assert_msg(told_count < ROWS(told), "more than %d messages", told_count);
-    ck_assert_msg(!strchr(message, '\n'), "message \"%s\": more than a line", message);
-    snprintf(told[told_count++], sizeof(told[0]), "%s", message);
+    suite_hear(true, message);
 }
 
 void before_each(void) {
@@ -25,8 +23,7 @@ void before_each(void) {
 }
 
 /* Words, with a bar after each; those that begin with NETDATA_ are in the environment. What they
- * make that is no default: [seconds] [root] [settings] [consumers] [action]. What the messages say,
- * one after the other, with a bar after each. */
+ * make that is no default: [seconds] [root] [settings] [consumers] [action]. What is said. */
 static const struct {
     const char *words, *result, *says;
 } rows[] = {
@@ -35,10 +32,11 @@ static const struct {
     {"1|", "", ""},
     {"86400|", "86400 s ", ""},
     {"5|7|", "7 s ", ""},
-    {"0|-1|abc|5s|1.5|", "", "\"0\"|\"-1\"|\"abc\"|\"5s\"|\"1.5\"|"},
-    {"+5| 5||86401|", "", "\"+5\"|\" 5\"|\"\"|1 to 86400|"},
-    {"4294967301|18446744073709551621|", "", "\"4294967301\"|18446744073709551621|"},
-    {"5|abc|", "5 s ", "\"abc\"|"},
+    {"0|-1|abc|5s|1.5|", "", "-\"0\"\n-\"-1\"\n-\"abc\"\n-\"5s\"\n-\"1.5\""},
+    {"+5| 5||86401|", "", "-\"+5\"\n-\" 5\"\n-\"\"\n-1 to 86400"},
+    {"4294967301|18446744073709551621|", "", "-\"4294967301\"\n-18446744073709551621"},
+    {"86400|86401|", "86400 s ", "-86401"},
+    {"5|abc|", "5 s ", "-\"abc\""},
     /* --key=value and --key value, in any order. */
     {"--root=/host|", "/host ", ""},
     {"--root|/host|", "/host ", ""},
@@ -52,21 +50,21 @@ static const struct {
     {"--settings|no|", "no settings ", ""},
     {"--SETTINGS=NO|--root=/host|3|", "3 s /host no settings ", ""},
     {"--consumers|5|", "5 consumers ", ""},
-    {"--consumers|-5|", "", "--consumers: \"-5\"|"},
+    {"--consumers|-5|", "", "-consumers: \"-5\""},
     /* Bad and missing values: told, and the rest goes on. */
-    {"--settings=|--settings|", "", "--settings: \"\"|--settings: \"\"|"},
-    {"--root=|--root|", "", "--root: \"\"|--root: \"\"|"},
-    {"--root|--settings=no|", "no settings ", "--root: \"\"|"},
-    {"--settings=maybe|--root=/host|5|", "5 s /host ", "--settings: \"maybe\"|"},
-    {"--settings=maybe|abc|--foo|", "", "maybe|abc|--foo|"},
+    {"--settings=|--settings|", "", "-settings: \"\"\n-settings: \"\""},
+    {"--root=|--root|", "", "-root: \"\"\n-root: \"\""},
+    {"--root|--settings=no|", "no settings ", "-root: \"\""},
+    {"--settings=maybe|--root=/host|5|", "5 s /host ", "-settings: \"maybe\""},
+    {"--settings=maybe|abc|--foo|", "", "-maybe\n-abc\n-foo"},
     /* Unknown options. */
-    {"--foo=bar|--root=/host|", "/host ", "--foo (value \"bar\")|"},
+    {"--foo=bar|--root=/host|", "/host ", "-foo (value \"bar\")"},
     {"--rootdir=/host|--roo=/host|--ConsumersInterval=5|", "",
-     "--rootdir|--roo |--ConsumersInterval|"},
-    {"--|", "", "no option -- |"},
-    {"--=x|-x|-root=/host|root=/host|", "", "\"x\"|\"-x\"|\"-root=/host\"|\"root=/host\"|"},
+     "-rootdir\n-roo \n-ConsumersInterval"},
+    {"--|", "", "-no option -- "},
+    {"--=x|-x|-root=/host|root=/host|", "", "-\"x\"\n-\"-x\"\n-\"-root=/host\"\n-\"root=/host\""},
     {"--root-and-a-key-that-is-much-longer-than-all-the-keys-that-there-are-in-the-table=x|", "",
-     "--root-and-a-key|"},
+     "-root-and-a-key"},
     /* What is asked of it. */
     {"--help|", "help ", ""},
     {"-h|", "help ", ""},
@@ -74,16 +72,16 @@ static const struct {
     {"-v|", "version ", ""},
     {"5|--root=/host|--help|", "5 s /host help ", ""},
     {"--root|/host|--explain|", "/host explain ", ""},
-    {"--explain|--rot=/host|", "explain ", "--rot|"},
-    {"--explain=x|--help=x|", "", "--explain|--help|"},
+    {"--explain|--rot=/host|", "explain ", "-rot"},
+    {"--explain=x|--help=x|", "", "-explain\n-help"},
     /* What the agent sets before it starts a plugin. */
     {"NETDATA_HOST_PREFIX=/host|", "/host ", ""},
     {"NETDATA_HOST_PREFIX=|", "", ""},
     {"NETDATA_HOST_PREFIX=/host|--root=/other|", "/other ", ""},
-    {"NETDATA_HOST_PREFIX=/host|--root=|", "/host ", "--root: \"\"|"},
+    {"NETDATA_HOST_PREFIX=/host|--root=|", "/host ", "-root: \"\""},
     {"NETDATA_UPDATE_EVERY=5|1|", "5 s ", ""},
     {"NETDATA_UPDATE_EVERY=5|10|", "10 s ", ""},
-    {"NETDATA_UPDATE_EVERY=5|abc|", "5 s ", "\"abc\"|"},
+    {"NETDATA_UPDATE_EVERY=5|abc|", "5 s ", "-\"abc\""},
     {"NETDATA_UPDATE_EVERY=-1|3|", "3 s ", ""},
     {"NETDATA_UPDATE_EVERY=abc|3|", "3 s ", ""},
     {"NETDATA_UPDATE_EVERY=|3|", "3 s ", ""},
@@ -128,19 +126,10 @@ static const char *result(void) {
 }
 
 TEST_ROWS(command_lines, rows) {
-    int said = 0;
-
     parse(row->words);
     ck_assert_msg(strcmp(result(), row->result) == 0, "%s: got \"%s\", want \"%s\"", row->words,
                   result(), row->result);
-    for (const char *at = row->says; *at; at = strchr(at, '|') + 1) {
-        char want[64];
-        snprintf(want, sizeof(want), "%.*s", (int)strcspn(at, "|"), at);
-        ck_assert_msg(said < told_count && strstr(told[said], want),
-                      "%s: got \"%s\", want \"%s\" in it", row->words, told[said], want);
-        said++;
-    }
-    ck_assert_msg(told_count == said, "%s: got %d messages, want %d", row->words, told_count, said);
+    suite_heard(row->words, row->says);
 }
 
 TEST(prefix_that_is_too_long) {
@@ -150,5 +139,34 @@ TEST(prefix_that_is_too_long) {
     words[strlen(words)] = '|';
     parse(words);
     ck_assert_str_eq(args.options.root, "/");
-    ck_assert_int_eq(told_count, 1);
+    suite_heard("too long", "-root: \"/aaaa");
+}
+
+/* What is printed where the plugin is not to run. */
+static const struct {
+    enum args_action action;
+    int status;
+    const char *prints;
+} acts[] = {
+    {ARGS_HELP, EXIT_SUCCESS, "  --root=VALUE\n|  --function-access=VALUE\n|--help, --version"},
+    {ARGS_VERSION, EXIT_SUCCESS, "ksm.plugin " KSM_VERSION "\n"},
+    {ARGS_EXPLAIN, EXIT_FAILURE, "a program of its own: ksm-explain\n"},
+};
+
+TEST_ROWS(what_it_does_instead, acts) {
+    static char text[16384];
+    int file = memfd_create("printed", MFD_CLOEXEC);
+    char *words = strdup(row->prints);
+
+    fflush(stdout);
+    dup2(file, STDOUT_FILENO);
+    dup2(file, STDERR_FILENO);
+    ck_assert_int_eq(args_act(row->action), row->status);
+    fflush(stdout);
+    ck_assert_int_gt(pread(file, text, sizeof(text) - 1, 0), 0);
+    for (const char *word = strtok(words, "|"); word; word = strtok(NULL, "|"))
+        ck_assert_msg(strstr(text, word), "got \"%s\", want \"%s\" in it", text, word);
+    ck_assert((strstr(text, "--help") != NULL) == (row->action == ARGS_HELP));
+    ck_assert((strstr(text, "ksm.plugin " KSM_VERSION) != NULL) == (row->action == ARGS_VERSION));
+    free(words);
 }

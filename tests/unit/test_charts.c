@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "charts.h"
@@ -147,54 +146,6 @@ TEST_TIMES(has_chart, KSM_GROUPS) {
         }
         set_group(_i, 0);
     }
-}
-
-/* The page from above: first whether it pays, then who saves, what is at risk, and the details. */
-static const struct {
-    enum charts_place place;
-    const char *family;
-    const char *id; /* NULL: of consumer_charts.c */
-} page[] = {
-    {CHARTS_PLACE_savings, "overview", "ksm.savings"},
-    {CHARTS_PLACE_effectiveness, "overview", "ksm.effectiveness"},
-    {CHARTS_PLACE_state, "overview", "ksm.state"},
-    {CHARTS_PLACE_consumers, "who saves", NULL},
-    {CHARTS_PLACE_consumer, "who saves", NULL},
-    {CHARTS_PLACE_other, "who saves", NULL},
-    {CHARTS_PLACE_exposure, "risk", "ksm.exposure"},
-    {CHARTS_PLACE_memory, "pages", "ksm.memory"},
-    {CHARTS_PLACE_zero_pages, "pages", "ksm.zero_pages"},
-    {CHARTS_PLACE_sharing_ratio, "pages", "ksm.sharing_ratio"},
-    {CHARTS_PLACE_stable_nodes, "pages", "ksm.stable_nodes"},
-    {CHARTS_PLACE_ksmd_cpu, "scanning", "ksm.ksmd_cpu"},
-    {CHARTS_PLACE_scan, "scanning", "ksm.scan"},
-    {CHARTS_PLACE_full_scans, "scanning", "ksm.full_scans"},
-    {CHARTS_PLACE_cow, "scanning", "ksm.cow"},
-    {CHARTS_PLACE_settings_pages, "settings", "ksm.settings_pages"},
-    {CHARTS_PLACE_settings_ms, "settings", "ksm.settings_ms"},
-    {CHARTS_PLACE_settings_s, "settings", "ksm.settings_s"},
-    {CHARTS_PLACE_settings_percent, "settings", "ksm.settings_percent"},
-    {CHARTS_PLACE_settings_flags, "settings", "ksm.settings_flags"},
-};
-
-TEST(order) {
-    int drawn = 0;
-
-    tick();
-    for (int i = 0; i < ROWS(page); i++) {
-        ck_assert_msg((int)page[i].place == CHARTS_BEFORE + 1 + i, "%s: place %d, want %d",
-                      page[i].id ? page[i].id : page[i].family, page[i].place,
-                      CHARTS_BEFORE + 1 + i);
-        if (!page[i].id)
-            continue;
-        const struct protocol_chart *chart = protocol_chart(&protocol, page[i].id);
-        ck_assert_msg(chart, "%s is not drawn", page[i].id);
-        ck_assert_msg(chart->priority == (int)page[i].place, "%s: priority %" PRId64 ", want %d",
-                      chart->id, chart->priority, page[i].place);
-        ck_assert_str_eq(chart->family, page[i].family);
-        drawn++;
-    }
-    ck_assert_int_eq(drawn, protocol.count);
 }
 
 TEST_ROWS(scales, page_sizes) {

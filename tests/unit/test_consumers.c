@@ -4,9 +4,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -32,7 +30,7 @@ static struct ksm_consumers_report report;
 static int64_t now; /* of the host: ms */
 static int64_t page;
 
-static void set_up(void) {
+void before_each(void) {
     dir = suite_dir();
     page = sysconf(_SC_PAGESIZE);
     now = 5000000;
@@ -42,7 +40,7 @@ static void set_up(void) {
     faults_clear();
 }
 
-static void tear_down(void) {
+void after_each(void) {
     ksm_consumers_close(&c);
 }
 
@@ -64,14 +62,18 @@ static void add(struct ksm_consumer *sum, const struct ksm_consumer *consumer) {
     sum->resident = plus(sum->resident, consumer->resident);
     sum->merging = plus(sum->merging, consumer->merging);
     sum->zero = plus(sum->zero, consumer->zero);
+    if (consumer->growth == KSM_GROWTH_UNKNOWN || sum->growth == KSM_GROWTH_UNKNOWN)
+        sum->growth = KSM_GROWTH_UNKNOWN;
+    else
+        sum->growth += consumer->growth;
     sum->rmap_items = plus(sum->rmap_items, consumer->rmap_items);
     sum->processes = plus(sum->processes, consumer->processes);
 }
 
-static bool same_sums(const struct ksm_consumer *a, const struct ksm_consumer *b) {
+static bool same_counts(const struct ksm_consumer *a, const struct ksm_consumer *b) {
     return a->saved == b->saved && a->real == b->real && a->resident == b->resident &&
-           a->merging == b->merging && a->zero == b->zero && a->rmap_items == b->rmap_items &&
-           a->processes == b->processes;
+           a->merging == b->merging && a->zero == b->zero && a->growth == b->growth &&
+           a->rmap_items == b->rmap_items && a->processes == b->processes;
 }
 
 static int compare(const struct ksm_name *a, const struct ksm_name *b) {
@@ -110,7 +112,7 @@ static void check_table(const char *when) {
     size_t want = t->count < (size_t)options.consumers ? t->count : (size_t)options.consumers;
     must(c.newcomers.held_back ? shown <= want : shown == want, "%s: got %zu shown, want %zu", when,
          shown, want);
-    must(same_sums(&t->other, &other),
+    must(same_counts(&t->other, &other),
          "%s: the others: got saved %" PRId64 ", real %" PRId64 ", processes %" PRId64
          ", want %" PRId64 ", %" PRId64 ", %" PRId64,
          when, t->other.saved, t->other.real, t->other.processes, other.saved, other.real,
@@ -161,41 +163,50 @@ static void make_fixture(void) {
     tree_make("tests/fixtures/consumers.tree", dir);
 }
 
-START_TEST(table_by_hand) {
+static void begin_fixture(void) {
     make_fixture();
     begin();
+}
+
+static void expect_unattributed(int64_t pages) {
+    ck_assert_int_eq(c.table.unattributed, pages * page);
+}
+
+TEST(table_by_hand) {
+    begin_fixture();
     sample("by hand");
     ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
     for (int i = 0; i < ROWS(by_hand); i++) {
         const struct ksm_consumer *got = &c.table.list[i];
-        int64_t real = by_hand[i].real < 0 ? -1 : by_hand[i].real * page;
+        const struct ksm_consumer want = {
+            .saved = by_hand[i].saved * page,
+            .real = by_hand[i].real < 0 ? -1 : by_hand[i].real * page,
+            .resident = got->resident, /* of which real is made */
+            .merging = by_hand[i].merging,
+            .zero = by_hand[i].zero,
+            .growth = KSM_GROWTH_UNKNOWN, /* at the first sample */
+            .rmap_items = by_hand[i].rmap_items,
+            .processes = by_hand[i].processes,
+        };
         ck_assert_msg(got->name.kind == by_hand[i].kind &&
-                          strcmp(got->name.text, by_hand[i].name) == 0,
-                      "consumer %d: got %s %s, want %s %s", i, ksm_consumer_kinds[got->name.kind],
-                      got->name.text, ksm_consumer_kinds[by_hand[i].kind], by_hand[i].name);
-        ck_assert_msg(got->saved == by_hand[i].saved * page && got->real == real,
-                      "%s: got saved %" PRId64 ", real %" PRId64 ", want %" PRId64 ", %" PRId64,
-                      got->name.text, got->saved, got->real, by_hand[i].saved * page, real);
-        ck_assert_msg(got->merging == by_hand[i].merging && got->zero == by_hand[i].zero &&
-                          got->rmap_items == by_hand[i].rmap_items &&
-                          got->processes == by_hand[i].processes,
-                      "%s: got merging %" PRId64 ", zero %" PRId64 ", rmap items %" PRId64
-                      ", processes %" PRId64,
-                      got->name.text, got->merging, got->zero, got->rmap_items, got->processes);
-        ck_assert_msg(got->shown, "%s: got not shown", got->name.text);
+                          strcmp(got->name.text, by_hand[i].name) == 0 && got->shown,
+                      "consumer %d: got %s %s", i, ksm_consumer_kinds[got->name.kind],
+                      got->name.text);
+        ck_assert_msg(same_counts(got, &want),
+                      "%s: got saved %" PRId64 ", real %" PRId64 ", merging %" PRId64
+                      ", zero %" PRId64 ", rmap items %" PRId64 ", processes %" PRId64,
+                      got->name.text, got->saved / page, got->real / page, got->merging, got->zero,
+                      got->rmap_items, got->processes);
     }
     for (size_t kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++)
-        ck_assert_msg(c.table.by_kind[kind] == by_kind_by_hand[kind] * page,
-                      "%s: got %" PRId64 ", want %" PRId64, ksm_consumer_kinds[kind],
-                      c.table.by_kind[kind], by_kind_by_hand[kind] * page);
+        ck_assert_int_eq(c.table.by_kind[kind], by_kind_by_hand[kind] * page);
     ck_assert_int_eq(c.table.saved, SAVED_BY_HAND * page);
-    ck_assert_int_eq(c.table.unattributed, UNATTRIBUTED_BY_HAND * page);
+    expect_unattributed(UNATTRIBUTED_BY_HAND);
     ck_assert_int_eq(c.table.other.processes, 0);
 }
-END_TEST
 
 /* Every set of kinds left out: what they save is unattributed, the others' shares stay. */
-START_TEST(kinds_left_out) {
+TEST_TIMES(kinds_left_out, 1 << KSM_CONSUMER_KIND_COUNT) {
     make_fixture();
     options.consumers_exclude = (unsigned)_i;
     begin();
@@ -214,7 +225,6 @@ START_TEST(kinds_left_out) {
             ck_assert_int_eq(got->saved, by_hand[i].saved * page);
     }
 }
-END_TEST
 
 static const struct crowd_process hostile[] = {
     {.pid = 10, .zero = 1, .comm = "qemu-kvm", .cmdline = TEXT("kvm\0-name\0guest=a\"b =c'd\0")},
@@ -229,56 +239,44 @@ static const struct crowd_process hostile[] = {
 };
 
 /* Names that are the same but for what had to be changed are different consumers. */
-START_TEST(hostile_names) {
+TEST(hostile_names) {
     crowd_host(dir, 0, 0, 511);
     for (int i = 0; i < ROWS(hostile); i++)
         crowd_write(dir, &hostile[i]);
     begin();
     sample("hostile names");
     ck_assert_int_eq((int)c.table.count, ROWS(hostile));
-    int64_t sum = 0;
-    for (size_t i = 0; i < c.table.count; i++) {
+    for (size_t i = 0; i < c.table.count; i++)
         ck_assert_int_eq(c.table.list[i].processes, 1);
-        sum += c.table.list[i].saved;
-    }
-    ck_assert_int_eq(sum, 511 * page);
+    expect_unattributed(0);
     ck_assert_ptr_nonnull(find(vm, "a_b__c_d"));
     ck_assert_ptr_nonnull(find(program, "x_DISABLE"));
 }
-END_TEST
 
 /* RSS counts merged pages, so real is RSS less the share of them; zero pages are not in it. */
-START_TEST(real_memory) {
-    static const struct {
-        int64_t merging, zero, resident, real;
-    } rows[] = {
-        {0, 0, 0, 0},         {100, 0, 50, 0},         {100, 0, 49, -1},
-        {100, 0, 51, 1},      {100, 100, 50, 0},       {0, 100, 0, 0},
-        {100, 100, 500, 450}, {100, 0, INT64_MAX, -1}, {0, 0, INT64_MAX, -1},
-    };
+static const struct {
+    int64_t merging, zero, resident, real;
+} real_rows[] = {
+    {0, 0, 0, 0},         {100, 0, 50, 0},         {100, 0, 49, -1},
+    {100, 0, 51, 1},      {100, 100, 50, 0},       {0, 100, 0, 0},
+    {100, 100, 500, 450}, {100, 0, INT64_MAX, -1}, {0, 0, INT64_MAX, -1},
+};
 
-    for (int i = 0; i < ROWS(rows); i++) {
-        crowd_host(dir, 100, 100, 100);
-        crowd_write(dir, &(const struct crowd_process){.pid = 10,
-                                                       .merging = rows[i].merging,
-                                                       .zero = rows[i].zero,
-                                                       .rmap_items = 1,
-                                                       .resident = rows[i].resident,
-                                                       .comm = "x"});
-        begin();
-        sample("real");
-        int64_t want = rows[i].real < 0 ? -1 : rows[i].real * page;
-        ck_assert_msg(c.table.list[0].real == want,
-                      "merging %" PRId64 ", zero %" PRId64 ", resident %" PRId64
-                      ": got real %" PRId64 ", want %" PRId64,
-                      rows[i].merging, rows[i].zero, rows[i].resident, c.table.list[0].real, want);
-        ksm_consumers_close(&c);
-    }
+TEST_ROWS(real_memory, real_rows) {
+    crowd_host(dir, 100, 100, 100);
+    crowd_write(dir, &(const struct crowd_process){.pid = 10,
+                                                   .merging = row->merging,
+                                                   .zero = row->zero,
+                                                   .rmap_items = 1,
+                                                   .resident = row->resident,
+                                                   .comm = "x"});
+    begin();
+    sample("real");
+    ck_assert_int_eq(c.table.list[0].real, row->real < 0 ? -1 : row->real * page);
 }
-END_TEST
 
 /* What is not known of one process is not known of its consumer, nor of all others together. */
-START_TEST(resident_not_known) {
+TEST(resident_not_known) {
     options.consumers = 1;
     crowd_host(dir, 0, 0, 100);
     for (int pid = 10; pid < 14; pid++)
@@ -299,22 +297,72 @@ START_TEST(resident_not_known) {
     ck_assert_int_eq(c.table.other.real, -1);
     ck_assert_int_eq(c.table.other.saved, (10 + 11) * page);
 }
-END_TEST
 
 /* A process that could not be read this time does not count with what it had before. */
-START_TEST(not_read_this_time) {
-    make_fixture();
-    begin();
+TEST(not_read_this_time) {
+    begin_fixture();
     sample("all are read");
     faults_fail(FAULTS_PREAD, "/100/ksm_stat", 0, EIO);
     sample("one is not");
     ck_assert_ptr_null(find(vm, "web-01"));
-    ck_assert_int_eq(c.table.unattributed, (UNATTRIBUTED_BY_HAND + 1200) * page);
+    expect_unattributed(UNATTRIBUTED_BY_HAND + 1200);
     faults_clear();
     sample("all are read again");
-    ck_assert_int_eq(c.table.unattributed, UNATTRIBUTED_BY_HAND * page);
+    expect_unattributed(UNATTRIBUTED_BY_HAND);
 }
-END_TEST
+
+/* How fast a consumer of two processes merges, 10 s after 10 s; -1: there is no such process. */
+static const struct {
+    const char *what;
+    const char *run;
+    int64_t first, zero_of_first, second;
+    bool bad_host;
+    int unreadable; /* pid */
+    int64_t want;
+} growths[] = {
+    {"who is new has merged at an unknown time", "1\n", 100, 0, -1, false, 0, KSM_GROWTH_UNKNOWN},
+    {"100 pages in 10 s", "1\n", 200, 0, -1, false, 0, 10000},
+    {"a second process is new", "1\n", 200, 0, 5000, false, 0, 0},
+    {"both, and zero pages", "1\n", 210, 5, 5005, false, 0, 2000},
+    {"unmerged", "1\n", 11, 5, 5005, false, 0, -19900},
+    {"one has ended", "1\n", 16, 5, -1, false, 0, 500},
+    {"stopped: its counts are old", "0\n", 16, 5, -1, false, 0, KSM_GROWTH_UNKNOWN},
+    {"begun again", "1\n", 26, 5, -1, false, 0, KSM_GROWTH_UNKNOWN},
+    {"goes on", "1\n", 27, 5, -1, false, 0, 100},
+    {"no table", "1\n", 30, 5, -1, true, 0, 0},
+    {"since the table before that", "1\n", 37, 5, 70, false, 0, 500},
+    {"one cannot be read", "1\n", 1000, 5, 80, false, 10, 1000},
+    {"and is as if new after it", "1\n", 1010, 5, 90, false, 0, 1000},
+    {"run unknown", "x\n", 1020, 5, 100, false, 0, KSM_GROWTH_UNKNOWN},
+};
+
+TEST(growth) {
+    begin();
+    for (int i = 0; i < ROWS(growths); i++) {
+        crowd_host(dir, 9000, growths[i].bad_host ? -1 : 9000, 100);
+        tree_write(dir, "sys/kernel/mm/ksm/run", growths[i].run, strlen(growths[i].run));
+        crowd_write(dir, &(const struct crowd_process){.pid = 10,
+                                                       .merging = growths[i].first,
+                                                       .zero = growths[i].zero_of_first,
+                                                       .comm = "x"});
+        if (growths[i].second < 0 && i > 0 && growths[i - 1].second >= 0)
+            crowd_remove(dir, 11);
+        if (growths[i].second >= 0)
+            crowd_write(dir, &(const struct crowd_process){
+                                 .pid = 11, .merging = growths[i].second, .comm = "x"});
+        if (growths[i].unreadable)
+            faults_fail(FAULTS_PREAD, "/10/ksm_stat", 0, EIO);
+        make_table(true);
+        faults_clear();
+        must(c.table.valid == !growths[i].bad_host, "%s: got a table or none", growths[i].what);
+        if (growths[i].bad_host)
+            continue;
+        check_table(growths[i].what);
+        must(c.table.count == 1 && c.table.list[0].growth == growths[i].want,
+             "%s: got %" PRId64 ", want %" PRId64, growths[i].what, c.table.list[0].growth,
+             growths[i].want);
+    }
+}
 
 /* ---- conservation, by chance ---- */
 
@@ -324,40 +372,31 @@ static int64_t some(int bits) {
 }
 
 static void make_crowd(int count, int bits, int names) {
+    static const char *const cgroups[][2] = {
+        {"/machine.slice/machine-qemu\\x2d1\\x2dvm", ".scope"},
+        {"/lxc.payload.c", ""},
+        {"/system.slice/s", ".service"},
+        {"/program", ""},
+    };
+
     for (int i = 0; i < count; i++) {
-        char cgroup[128];
-        char comm[16];
+        char cgroup[128], comm[16];
         int number = (int)(suite_random() % (unsigned)names);
-        struct crowd_process process = {.pid = 100 + i};
+        struct crowd_process process = {.pid = 100 + i, .cgroup = cgroup, .comm = comm};
         process.merging = suite_random() % 5 ? some(bits) : 0;
         process.zero = suite_random() % 3 ? 0 : some(bits);
         process.rmap_items = 1 + some(bits);
         process.resident = process.merging + some(bits);
-        snprintf(cgroup, sizeof(cgroup), "0::/");
-        switch (suite_random() % 4) {
-        case 0:
-            snprintf(cgroup, sizeof(cgroup),
-                     "0::/machine.slice/machine-qemu\\x2d%d\\x2dvm%d.scope\n", i + 1, number);
-            break;
-        case 1:
-            snprintf(cgroup, sizeof(cgroup), "0::/lxc.payload.c%d\n", number);
-            break;
-        case 2:
-            snprintf(cgroup, sizeof(cgroup), "0::/system.slice/s%d.service\n", number);
-            break;
-        default:
-            break;
-        }
         snprintf(comm, sizeof(comm), "p%d", number);
-        process.cgroup = cgroup;
-        process.comm = comm;
+        const char *const *around = cgroups[suite_random() % ROWS(cgroups)];
+        snprintf(cgroup, sizeof(cgroup), "0::%s%d%s\n", around[0], number, around[1]);
         crowd_write(dir, &process);
         if (suite_random() % 16 == 0)
             crowd_remove_file(dir, process.pid, "statm");
     }
 }
 
-START_TEST(conservation) {
+TEST(conservation) {
     enum { ROUNDS = 200 };
     const char *parent = dir;
 
@@ -372,7 +411,7 @@ START_TEST(conservation) {
         options.consumers_exclude = suite_random() % 4 ? 0 : (unsigned)(suite_random() % 16);
         make_crowd(count, bits, 1 + (int)(suite_random() % 12));
         begin();
-        snprintf(when, sizeof(when), "seed %" PRIu64 ", round %d", suite_seed(), round);
+        snprintf(when, sizeof(when), "round %d", round);
         for (int n = 0; n < 10; n++) {
             crowd_host(dir, some(bits + 4), some(bits + 4), suite_random() % 3 ? some(bits) : 0);
             sample(when);
@@ -386,44 +425,41 @@ START_TEST(conservation) {
         tree_remove(dir);
     }
 }
-END_TEST
 
 /* The largest numbers: all that fits adds up, what does not makes no table. */
-START_TEST(largest_numbers) {
-    static const struct {
-        int64_t sharing, zero;
-        bool valid;
-    } rows[] = {
-        {1, 0, true},          {INT64_MAX, 0, false},
-        {0, INT64_MAX, false}, {INT64_MAX, INT64_MAX, false},
-        {INT64_MAX, 1, false},
-    };
+static const struct {
+    int64_t sharing, zero;
+    bool valid;
+} largest[] = {
+    {1, 0, true},
+    {INT64_MAX, 0, false},
+    {0, INT64_MAX, false},
+    {INT64_MAX, INT64_MAX, false},
+};
 
-    for (int i = 0; i < ROWS(rows); i++) {
-        crowd_host(dir, INT64_MAX, rows[i].sharing, rows[i].zero);
-        for (int pid = 10; pid < 15; pid++)
-            crowd_write(dir, &(const struct crowd_process){.pid = pid,
-                                                           .merging = INT64_MAX,
-                                                           .zero = INT64_MAX,
-                                                           .rmap_items = INT64_MAX,
-                                                           .comm = pid < 13 ? "x" : "y"});
-        begin();
-        make_table(true);
-        ck_assert_msg(c.table.valid == rows[i].valid,
-                      "sharing %" PRId64 ", zero %" PRId64 ": got %s table", rows[i].sharing,
-                      rows[i].zero, c.table.valid ? "a valid" : "no valid");
-        if (rows[i].valid)
-            ck_assert_msg(c.table.list[0].merging == INT64_MAX && c.table.other.processes == 0,
-                          "got merging %" PRId64, c.table.list[0].merging);
-        ksm_consumers_close(&c);
-    }
-    /* The largest saving that can be told in bytes. */
+TEST_ROWS(largest_numbers, largest) {
+    crowd_host(dir, INT64_MAX, row->sharing, row->zero);
+    for (int pid = 10; pid < 15; pid++)
+        crowd_write(dir, &(const struct crowd_process){.pid = pid,
+                                                       .merging = INT64_MAX,
+                                                       .zero = INT64_MAX,
+                                                       .rmap_items = INT64_MAX,
+                                                       .comm = pid < 13 ? "x" : "y"});
+    begin();
+    make_table(true);
+    ck_assert_int_eq(c.table.valid, row->valid);
+    if (row->valid)
+        ck_assert_msg(c.table.list[0].merging == INT64_MAX && c.table.other.processes == 0,
+                      "got merging %" PRId64, c.table.list[0].merging);
+}
+
+/* The largest saving that can be told in bytes. */
+TEST(largest_saving) {
     crowd_host(dir, 0, INT64_MAX / page - 1, 1);
     begin();
     sample("the largest saving");
     ck_assert_int_eq(c.table.saved, INT64_MAX / page * page);
 }
-END_TEST
 
 /* ---- the top ---- */
 
@@ -457,49 +493,40 @@ static void expect_shown(const char *when, const char *want) {
     ck_assert_msg(strcmp(shown(), want) == 0, "%s: got %s shown, want %s", when, shown(), want);
 }
 
-START_TEST(top) {
-    static const int64_t pages[] = {50, 900, 70, 0, 800, 60};
-    static const struct {
-        int consumers;
-        const char *shown;
-        int64_t others, other_saved;
-    } rows[] = {
-        {0, "", 6, 1880},   {1, "b", 5, 980},   {2, "be", 4, 180},   {3, "bce", 3, 110},
-        {4, "bcef", 2, 50}, {5, "abcef", 1, 0}, {6, "abcdef", 0, 0}, {200, "abcdef", 0, 0},
-    };
+static const struct {
+    int consumers;
+    const char *shown;
+    int64_t others, other_saved;
+} tops[] = {
+    {0, "", 6, 1880},   {1, "b", 5, 980},   {2, "be", 4, 180},   {3, "bce", 3, 110},
+    {4, "bcef", 2, 50}, {5, "abcef", 1, 0}, {6, "abcdef", 0, 0}, {200, "abcdef", 0, 0},
+};
 
-    set_saving(pages, ROWS(pages));
-    for (int i = 0; i < ROWS(rows); i++) {
-        options.consumers = rows[i].consumers;
-        begin();
-        sample("top");
-        expect_shown("top", rows[i].shown);
-        ck_assert_int_eq(c.table.other.processes, rows[i].others);
-        ck_assert_int_eq(c.table.other.saved, rows[i].other_saved * page);
-        ck_assert_int_eq(c.table.other.real, 5 * rows[i].others * page);
-        ck_assert_msg(strcmp(c.table.other.name.text, "other") == 0, "got \"%s\"",
-                      c.table.other.name.text);
-        ksm_consumers_close(&c);
-    }
+TEST_ROWS(top, tops) {
+    set_saving((const int64_t[]){50, 900, 70, 0, 800, 60}, 6);
+    options.consumers = row->consumers;
+    begin();
+    sample("top");
+    expect_shown("top", row->shown);
+    ck_assert_int_eq(c.table.other.processes, row->others);
+    ck_assert_int_eq(c.table.other.saved, row->other_saved * page);
+    ck_assert_int_eq(c.table.other.real, 5 * row->others * page);
+    ck_assert_str_eq(c.table.other.name.text, "other");
 }
-END_TEST
 
 /* Among equals it is the name that counts, so that it is the same ones every time. */
-START_TEST(top_of_equals) {
-    static const int64_t pages[] = {10, 10, 10, 10, 10};
-
+TEST(top_of_equals) {
     options.consumers = 2;
-    set_saving(pages, ROWS(pages));
+    set_saving((const int64_t[]){10, 10, 10, 10, 10}, 5);
     begin();
     for (int i = 0; i < 10; i++) {
         sample("equals");
         expect_shown("equals", "ab");
     }
 }
-END_TEST
 
 /* Who is shown keeps the place until another saves more than a tenth more. */
-START_TEST(place_is_kept) {
+TEST(place_is_kept) {
     static const struct {
         int64_t a, b;
         const char *shown;
@@ -512,9 +539,8 @@ START_TEST(place_is_kept) {
 
     options.consumers = 1;
     for (int i = 0; i < ROWS(rows); i++) {
-        const int64_t pages[] = {rows[i].a, rows[i].b};
         char when[64];
-        set_saving(pages, 2);
+        set_saving((const int64_t[]){rows[i].a, rows[i].b}, 2);
         if (i == 0)
             begin();
         snprintf(when, sizeof(when), "row %d, %" PRId64 " and %" PRId64, i, rows[i].a, rows[i].b);
@@ -522,10 +548,9 @@ START_TEST(place_is_kept) {
         expect_shown(when, rows[i].shown);
     }
 }
-END_TEST
 
 /* One at the edge goes up and down by 5 %, or all there do by 4 %: no charts come and go. */
-START_TEST(edge_does_not_alternate) {
+TEST(edge_does_not_alternate) {
     options.consumers = 2;
     for (int i = 0; i < 80; i++) {
         const int64_t one[] = {5000, i % 2 ? 1050 : 950, 1000, 10};
@@ -537,10 +562,9 @@ START_TEST(edge_does_not_alternate) {
         expect_shown("edge", "ac"); /* c was first */
     }
 }
-END_TEST
 
 /* A place that comes free goes to the next; who comes back has no claim to it. */
-START_TEST(place_that_comes_free) {
+TEST(place_that_comes_free) {
     static const int64_t before[] = {1000, 870, 800};
 
     options.consumers = 2;
@@ -557,31 +581,24 @@ START_TEST(place_that_comes_free) {
     sample("b is back");
     expect_shown("b is back with a tenth more at most", "ac");
 }
-END_TEST
 
 /* A sample that fails for a moment does not make anybody lose the place. */
-START_TEST(place_is_kept_over_a_failure) {
-    const int64_t before[] = {1000, 900};
-    const int64_t after[] = {1000, 1050};
-
+TEST(place_is_kept_over_a_failure) {
     options.consumers = 1;
-    set_saving(before, 2);
+    set_saving((const int64_t[]){1000, 900}, 2);
     begin();
     sample("before");
     expect_shown("before", "a");
-    set_saving(after, 2);
-    tree_write(dir, "sys/kernel/mm/ksm/pages_sharing", TEXT("x\n"));
+    tree_print(dir, "sys/kernel/mm/ksm/pages_sharing", "x\n");
     make_table(true);
     ck_assert_msg(!c.table.valid, "got a valid table of bad figures");
-    set_saving(after, 2);
+    set_saving((const int64_t[]){1000, 1050}, 2);
     sample("after");
     expect_shown("after", "a");
 }
-END_TEST
 
-START_TEST(ended_and_new) {
-    make_fixture();
-    begin();
+TEST(ended_and_new) {
+    begin_fixture();
     sample("all");
     crowd_remove(dir, 200);
     crowd_remove(dir, 100);
@@ -591,23 +608,21 @@ START_TEST(ended_and_new) {
     ck_assert_msg(half && half->processes == 1 && half->saved == 150 * page,
                   "got %" PRId64 " processes, %" PRId64 " saved", half ? half->processes : -1,
                   half ? half->saved : -1);
-    ck_assert_int_eq(c.table.unattributed, (UNATTRIBUTED_BY_HAND + 1200 + (500 - 150)) * page);
+    expect_unattributed(UNATTRIBUTED_BY_HAND + 1200 + (500 - 150));
 
     crowd_write(dir, &(const struct crowd_process){
                          .pid = 7, .merging = 8, .cgroup = "0::/lxc.payload.new\n", .comm = "x"});
     sample("a newcomer");
     ck_assert_int_eq(find(container, "new")->saved, 6 * page);
 }
-END_TEST
 
 /* Who has opted in has no place in the table before there are pages. */
-START_TEST(opted_in_without_pages) {
-    static const char text[] = "ksm_rmap_items 0\nksm_zero_pages 0\nksm_merging_pages 0\n"
-                               "ksm_process_profit 0\nksm_merge_any: yes\nksm_mergeable: yes\n";
-
+TEST(opted_in_without_pages) {
     make_fixture();
     crowd_write(dir, &(const struct crowd_process){.pid = 7, .comm = "eager"});
-    crowd_file(dir, 7, "ksm_stat", text, sizeof(text) - 1);
+    tree_print(dir, "proc/7/ksm_stat",
+               "ksm_rmap_items 0\nksm_zero_pages 0\nksm_merging_pages 0\n"
+               "ksm_process_profit 0\nksm_merge_any: yes\nksm_mergeable: yes\n");
     begin();
     sample("opted in");
     ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
@@ -615,53 +630,45 @@ START_TEST(opted_in_without_pages) {
     sample("first pages");
     ck_assert_int_eq((int)c.table.count, ROWS(by_hand) + 1);
 }
-END_TEST
+
+/* Whether all who have pages are on the list, by the host's pages at two samples and theirs. */
+static const struct {
+    const char *when;
+    int64_t before, now; /* shared pages of the host */
+    int64_t zero;        /* and those of zeros */
+    int64_t rmap_items, zeros;
+    bool want;
+} all_known_rows[] = {
+    {"all", 100000, 100000, 50, 100000, 50, true},
+    {"all but a thousandth", 100000, 100000, 0, 99910, 0, true},
+    {"not all", 100000, 100000, 0, 99000, 0, false},
+    {"of zeros not all", 1000, 1000, 1000, 1000, 900, false},
+    {"the host has grown meanwhile", 100000, 200000, 0, 150000, 0, true},
+    {"and before", 200000, 200000, 0, 150000, 0, false},
+    {"it has shrunk", 200000, 100000, 0, 100000, 0, true},
+    {"more than all", 100000, 100000, 0, 102000, 0, false},
+};
+
+TEST_ROWS(all_known, all_known_rows) {
+    begin();
+    crowd_host(dir, row->before, 0, row->zero);
+    crowd_write(dir,
+                &(const struct crowd_process){
+                    .pid = 100, .rmap_items = row->rmap_items, .zero = row->zeros, .comm = "one"});
+    sample(row->when);
+    ck_assert_msg(!c.processes.all_known, "%s: known at the first sample", row->when);
+    crowd_host(dir, row->now, 0, row->zero);
+    sample(row->when);
+    ck_assert_int_eq(c.processes.all_known, row->want);
+}
 
 /* A table changes when the next one is published, not before. */
-/* Whether all who have pages are on the list, by the host's pages at two samples and theirs. */
-START_TEST(all_known) {
-    static const struct {
-        const char *when;
-        int64_t before, now; /* shared pages of the host */
-        int64_t zero;        /* and those of zeros */
-        int64_t rmap_items, zeros;
-        bool want;
-    } rows[] = {
-        {"all", 100000, 100000, 50, 100000, 50, true},
-        {"all but a thousandth", 100000, 100000, 0, 99910, 0, true},
-        {"not all", 100000, 100000, 0, 99000, 0, false},
-        {"of zeros not all", 1000, 1000, 1000, 1000, 900, false},
-        {"the host has grown meanwhile", 100000, 200000, 0, 150000, 0, true},
-        {"and before", 200000, 200000, 0, 150000, 0, false},
-        {"it has shrunk", 200000, 100000, 0, 100000, 0, true},
-        {"more than all", 100000, 100000, 0, 102000, 0, false},
-    };
-
-    for (int i = 0; i < ROWS(rows); i++) {
-        begin();
-        crowd_host(dir, rows[i].before, 0, rows[i].zero);
-        crowd_write(dir, &(const struct crowd_process){.pid = 100,
-                                                       .rmap_items = rows[i].rmap_items,
-                                                       .zero = rows[i].zeros,
-                                                       .comm = "one"});
-        sample(rows[i].when);
-        ck_assert_msg(!c.processes.all_known, "%s: known at the first sample", rows[i].when);
-        crowd_host(dir, rows[i].now, 0, rows[i].zero);
-        sample(rows[i].when);
-        ck_assert_msg(c.processes.all_known == rows[i].want, "%s: got %d, want %d", rows[i].when,
-                      c.processes.all_known, rows[i].want);
-        ksm_consumers_close(&c);
-    }
-}
-END_TEST
-
-START_TEST(table_in_the_making) {
-    make_fixture();
-    begin();
+TEST(table_in_the_making) {
+    begin_fixture();
     sample("the first");
     const struct ksm_consumer_table before = c.table;
     crowd_remove(dir, 100);
-    tree_write(dir, "sys/kernel/mm/ksm/pages_sharing", TEXT("x\n"));
+    tree_print(dir, "sys/kernel/mm/ksm/pages_sharing", "x\n");
     ck_assert_int_eq(ksm_consumers_sample(&c, true, now), 0);
     ck_assert_msg(memcmp(&before, &c.table, sizeof(before)) == 0 &&
                       !c.table.trouble[KSM_CONSUMERS_FAILED],
@@ -671,7 +678,6 @@ START_TEST(table_in_the_making) {
     ck_assert_msg(!c.table.valid && c.table.trouble[KSM_CONSUMERS_FAILED],
                   "published: got no change");
 }
-END_TEST
 
 /* ---- nothing registered ---- */
 
@@ -686,101 +692,60 @@ static void expect_empty(const char *when) {
                   "%s: got %zu consumers, saved %" PRId64, when, c.table.count, c.table.saved);
 }
 
-START_TEST(nothing_registered) {
-    make_fixture();
-    begin();
-    faults_clear();
-    for (int i = 0; i < 5; i++) {
-        make_table(false);
-        expect_empty("nothing registered");
-    }
-    ck_assert_msg(calls_made() == 0, "got %d files looked at, want none", calls_made());
-}
-END_TEST
-
-/* KSM is emptied, and used again later. */
-START_TEST(registered_no_more) {
+/* KSM is not used, is used, is emptied, and used again later. */
+TEST(nothing_registered) {
     int files = suite_open_files();
 
-    make_fixture();
-    begin();
-    sample("registered");
-    ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
-    make_table(false);
-    expect_empty("registered no more");
-    ck_assert_int_eq(suite_open_files(), files);
-    faults_clear();
-    make_table(false);
-    ck_assert_int_eq(calls_made(), 0);
-    sample("registered again");
-    ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
+    begin_fixture();
+    for (int round = 0; round < 3; round++) {
+        make_table(false);
+        expect_empty("nothing registered");
+        ck_assert_int_eq(suite_open_files(), files);
+        faults_clear();
+        make_table(false);
+        expect_empty("still nothing registered");
+        ck_assert_msg(calls_made() == 0, "got %d files looked at, want none", calls_made());
+        sample("registered");
+        ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
+    }
 }
-END_TEST
 
-START_TEST(whether_registered) {
-    static const char *const names[] = {"pages_shared", "pages_sharing", "ksm_zero_pages",
-                                        "pages_unshared", "pages_volatile"};
-    static const struct {
-        const char *text;
-        size_t len;
-        bool registered;
-    } rows[] = {
-        {TEXT("0\n"), false}, {TEXT("1\n"), true}, {TEXT("-1\n"), true},
-        {TEXT("x\n"), true},  {TEXT(""), true},    {TEXT("9223372036854775808\n"), true},
-    };
+static const char *const counts[] = {"pages_shared", "pages_sharing", "ksm_zero_pages",
+                                     "pages_unshared", "pages_volatile"};
 
-    for (int name = 0; name < ROWS(names); name++) {
-        for (int i = 0; i < ROWS(rows); i++) {
-            char path[64];
-            crowd_host(dir, 0, 0, 0);
-            snprintf(path, sizeof(path), "sys/kernel/mm/ksm/%s", names[name]);
-            tree_write(dir, path, rows[i].text, rows[i].len);
-            begin();
-            bool got = ksm_consumers_registered(&c, now);
-            ck_assert_msg(got == rows[i].registered, "%s %s: got %d, want %d", names[name],
-                          suite_quote(rows[i].text, rows[i].len), got, rows[i].registered);
-            ksm_consumers_close(&c);
-        }
+TEST_ROWS(whether_registered, counts) {
+    static const char *const texts[] = {"0\n", "1\n", "-1\n", "x\n", "", "9223372036854775808\n"};
+
+    crowd_host(dir, 0, 0, 0);
+    for (int i = 0; i < ROWS(texts); i++) {
+        tree_print(tree_path(dir, "sys/kernel/mm/ksm"), *row, "%s", texts[i]);
+        begin();
+        ck_assert_msg(ksm_consumers_registered(&c, now) == (i > 0), "%s %s", *row, texts[i]);
+        ksm_consumers_close(&c);
     }
     crowd_host(dir, 0, 0, 0);
     tree_unlink(dir, "sys/kernel/mm/ksm/ksm_zero_pages");
     begin();
     ck_assert_msg(!ksm_consumers_registered(&c, now), "no ksm_zero_pages: got registered");
 }
-END_TEST
 
 /* ---- troubles ---- */
 
-static struct {
-    bool bad;
-    char text[512];
-} told[8];
-static int told_count;
-
-static void hear(bool bad, const char *message) {
-    must(told_count < ROWS(told), "more than %d messages", ROWS(told));
-    must(message && *message && !strchr(message, '\n'), "got a bad message: %s",
-         message ? message : "NULL");
-    told[told_count].bad = bad;
-    snprintf(told[told_count++].text, sizeof(told[0].text), "%s", message);
+/* What is told of a sample, and then of the same again. */
+static void expect_told(const char *when, const char *want) {
+    ksm_report_consumers(&report, &c.table, suite_hear);
+    suite_heard(when, want);
+    ksm_report_consumers(&report, &c.table, suite_hear);
+    suite_heard(when, "");
 }
 
 static void expect_silence(const char *when) {
-    told_count = 0;
-    ksm_report_consumers(&report, &c.table, hear);
-    ck_assert_msg(told_count == 0, "%s: got %d messages, the first \"%s\"; want none", when,
-                  told_count, told[0].text);
+    expect_told(when, "");
 }
 
-/* Exactly one message with these words, and it is not told again. */
-static void expect_one(const char *when, bool bad, const char *words) {
-    told_count = 0;
-    ksm_report_consumers(&report, &c.table, hear);
-    ck_assert_msg(told_count == 1 && told[0].bad == bad && strstr(told[0].text, words),
-                  "%s: got %d messages, the first %s \"%s\"; want one %s with \"%s\"", when,
-                  told_count, told_count > 0 && told[0].bad ? "bad" : "good",
-                  told_count > 0 ? told[0].text : "", bad ? "bad" : "good", words);
-    expect_silence(when);
+static void sample_tells(const char *when, const char *want) {
+    sample(when);
+    expect_told(when, want);
 }
 
 static void failing_sample(const char *when) {
@@ -788,104 +753,80 @@ static void failing_sample(const char *when) {
     ck_assert_msg(!c.table.valid, "%s: got a valid table", when);
 }
 
-START_TEST(all_well) {
-    make_fixture();
-    begin();
+TEST(all_well) {
+    begin_fixture();
     expect_silence("at the beginning");
     for (int i = 0; i < 20; i++) {
-        sample("all well");
-        expect_silence("all well");
+        sample_tells("all well", "");
     }
 }
-END_TEST
 
-/* A kernel that tells nothing of processes: told once. */
-START_TEST(unknown) {
+/* A kernel that tells nothing of processes, which is no fault of anybody. */
+TEST(unknown) {
     make_fixture();
-    tree_unlink(dir, "proc/self/ksm_stat");
-    crowd_remove_file(dir, 1, "ksm_stat");
-    crowd_remove_file(dir, 1, "ksm_merging_pages");
+    crowd_of_older_kernel(dir, false);
     begin();
-    expect_one("at the beginning", false, "5.19"); /* no fault of anybody */
-    expect_silence("later");
+    expect_told("at the beginning", "+5.19");
 }
-END_TEST
 
 static void set_mode(int pid, mode_t mode) {
-    char path[PATH_MAX];
+    const char *path = tree_path(dir, "proc/%d/ksm_stat", pid);
 
-    snprintf(path, sizeof(path), "%.4000s/proc/%d/ksm_stat", dir, pid);
     if (chmod(path, mode) != 0 || (geteuid() == 0 && chown(path, 65534, 65534) != 0))
         ck_abort_msg("%s: %s", path, strerror(errno));
 }
 
-/* Others' processes may not be read: what they save is unattributed, and the remedy is named. */
-START_TEST(denied) {
+/* Others' processes may not be read: what they save is unattributed. */
+TEST(denied) {
     make_fixture();
     set_mode(100, 0);
     set_mode(101, 0);
     suite_become_nobody();
     begin();
     for (int i = 0; i < 20; i++) {
-        sample("denied");
-        if (i == 0)
-            expect_one("denied", true, "cap_dac_read_search");
-        else
-            expect_silence("still denied");
+        sample_tells("denied", i == 0 ? "-cap_dac_read_search" : "");
         ck_assert_ptr_null(find(vm, "web-01"));
-        ck_assert_int_eq(c.table.unattributed, (UNATTRIBUTED_BY_HAND + 1800) * page);
+        expect_unattributed(UNATTRIBUTED_BY_HAND + 1800);
     }
     set_mode(100, 0444);
     set_mode(101, 0444);
-    sample("readable again");
-    expect_one("readable again", false, "can be read");
-    ck_assert_int_eq(c.table.unattributed, UNATTRIBUTED_BY_HAND * page);
+    sample_tells("readable again", "+can be read");
+    expect_unattributed(UNATTRIBUTED_BY_HAND);
 }
-END_TEST
 
 /* Why they may not be read decides what is advised. */
-START_TEST(reasons_of_denial) {
-    static const struct {
-        int err;
-        bool capable;
-        const char *words;
-    } rows[] = {
-        {EACCES, false, "grant cap_dac_read_search"},
-        {EACCES, true, "security module"},
-        {EPERM, false, "hidepid=1"},
-        {EPERM, true, "hidepid=1"},
-    };
+static const struct {
+    int err;
+    bool capable;
+    enum ksm_consumers_trouble trouble;
+} denials[] = {
+    {EACCES, false, KSM_CONSUMERS_DENIED},
+    {EACCES, true, KSM_CONSUMERS_MODULE},
+    {EPERM, false, KSM_CONSUMERS_HIDEPID1},
+    {EPERM, true, KSM_CONSUMERS_HIDEPID1},
+};
 
-    make_fixture();
-    for (int i = 0; i < ROWS(rows); i++) {
-        begin();
-        c.processes.capable = rows[i].capable;
-        faults_fail(FAULTS_OPENAT, "100/ksm_stat", 0, rows[i].err);
-        sample("one may not be read");
-        expect_one("one may not be read", true, rows[i].words);
+TEST_ROWS(reasons_of_denial, denials) {
+    begin_fixture();
+    c.processes.capable = row->capable;
+    faults_fail(FAULTS_OPENAT, "100/ksm_stat", 0, row->err);
+    for (int denied = 1; denied >= 0; denied--) {
+        sample("one may not be read, then all may");
+        for (unsigned i = 0; i < KSM_CONSUMERS_TROUBLES; i++)
+            ck_assert_int_eq(c.table.trouble[i], denied && i == row->trouble);
         faults_clear();
-        sample("all may be read again");
-        expect_one("all may be read again", false, "can be read");
-        ksm_consumers_close(&c);
     }
 }
-END_TEST
 
-START_TEST(hidden) {
-    make_fixture();
-    begin();
-    sample("all can be seen");
-    expect_silence("all can be seen");
+TEST(hidden) {
+    begin_fixture();
+    sample_tells("all can be seen", "");
     crowd_remove(dir, 1);
-    sample("hidden");
-    expect_one("hidden", true, "hidepid");
-    sample("still hidden");
-    expect_silence("still hidden");
+    sample_tells("hidden", "-hidepid");
+    sample_tells("still hidden", "");
     crowd_begin(dir);
-    sample("seen again");
-    expect_one("seen again", false, "no processes any more");
+    sample_tells("seen again", "+no processes any more");
 }
-END_TEST
 
 static void claim(int64_t pages) {
     crowd_write(dir, &(const struct crowd_process){
@@ -893,44 +834,29 @@ static void claim(int64_t pages) {
 }
 
 /* The host has 100000 merged pages mapped. Over 1 % too many in six samples running is told. */
-START_TEST(excess) {
+static const struct {
+    int64_t claimed;
+    int samples;
+    const char *told; /* of the last */
+} excesses[] = {
+    {100000, 1, ""},  {101000, 20, ""},      {102000, 5, ""}, {100000, 1, ""},
+    {102000, 5, ""},  {100000, 1, ""},       {200000, 5, ""}, {200000, 1, "-scaled down"},
+    {200000, 20, ""}, {100000, 1, "+agree"},
+};
+
+TEST(excess) {
     crowd_host(dir, 50000, 50000, 0);
     claim(100000);
     begin();
-    sample("none");
-    claim(101000);
-    for (int i = 0; i < 20; i++) {
-        sample("1 % too many");
-        expect_silence("1 % too many");
-        ck_assert_int_eq(c.table.unattributed, 0);
-    }
-    for (int round = 0; round < 3; round++) {
-        claim(102000);
-        for (int i = 0; i < 5; i++) {
-            sample("2 % too many");
-            expect_silence("not six times running");
+    for (int i = 0; i < ROWS(excesses); i++) {
+        claim(excesses[i].claimed);
+        for (int n = 1; n <= excesses[i].samples; n++) {
+            sample_tells("excess", n == excesses[i].samples ? excesses[i].told : "");
+            ck_assert_int_eq(c.table.list[0].saved, 50000 * page);
+            expect_unattributed(0);
         }
-        claim(100000);
-        sample("none");
-        expect_silence("not six times running");
     }
-    claim(200000);
-    for (int i = 0; i < 5; i++) {
-        sample("twice as many");
-        expect_silence("not yet");
-        ck_assert_int_eq(c.table.list[0].saved, 50000 * page);
-    }
-    sample("twice as many");
-    expect_one("six times running", true, "scaled down");
-    for (int i = 0; i < 20; i++) {
-        sample("twice as many");
-        expect_silence("told already");
-    }
-    claim(100000);
-    sample("none");
-    expect_one("none", false, "agree");
 }
-END_TEST
 
 /* Programs that change their names all the time, and one that saves most and does not. */
 enum { RENAMED = 30, SHOWN = 20 };
@@ -966,7 +892,7 @@ static int add_shown(struct ksm_name *seen, int count, int most) {
 
 /* Of new names so many are shown at once, then one a minute: it is told once when that begins, and
  * once when it is over. */
-START_TEST(names_without_end) {
+TEST(names_without_end) {
     enum { SAMPLES = 120, AT_ONCE = SHOWN + KSM_NEWCOMERS_HOUR };
     static struct ksm_name seen[AT_ONCE + SAMPLES];
     int count = 0, held_back = 0;
@@ -982,10 +908,7 @@ START_TEST(names_without_end) {
         ck_assert_msg(is_shown("steady"), "sample %d: steady is not shown", i);
         count = add_shown(seen, count, AT_ONCE + (i + 1) * INTERVAL / KSM_NEWCOMER_MS);
         held_back += c.newcomers.held_back;
-        if (held_back == 1)
-            expect_one("names change", true, "changes its name");
-        else
-            expect_silence("names change");
+        expect_told("names change", held_back == 1 ? "-changes its name" : "");
         if (i == 0)
             ck_assert_int_eq(count, SHOWN);
     }
@@ -1002,113 +925,73 @@ START_TEST(names_without_end) {
         ck_assert_int_le(i, SAMPLES);
         sample("names stay");
     }
-    expect_one("names stay", false, "at once again");
+    expect_told("names stay", "+at once again");
     sample("names stay"); /* check_table: as many are shown as there may be */
     expect_silence("names stay");
 }
-END_TEST
 
-/* The host's files, one by one, with things in them that are no figures. */
-START_TEST(bad_host_files) {
-    static const struct {
-        const char *file;
-        const char *text;
-        size_t len;
-        bool valid;
-    } rows[] = {
-        {"pages_sharing", TEXT("x\n"), false},
-        {"pages_sharing", TEXT(""), false},
-        {"pages_sharing", TEXT("9223372036854775808\n"), false},
-        {"pages_shared", TEXT("1 2\n"), false},
-        {"pages_shared", TEXT("9223372036854775807\n"), true},
-        {"ksm_zero_pages", TEXT("x\n"), false},
-        {"ksm_zero_pages", TEXT("-1\n"), false},
-        {"pages_unshared", TEXT("x\n"), true},
-        {"pages_volatile", TEXT("x\n"), true},
-    };
+/* The host's files, one by one, with things in them that are no figures; NULL: the file is missing,
+ * as ksm_zero_pages is before 6.6. */
+static const struct {
+    const char *file;
+    const char *text;
+    bool valid;
+} host_rows[] = {
+    {"pages_sharing", "x\n", false},
+    {"pages_sharing", "", false},
+    {"pages_sharing", NULL, false},
+    {"pages_shared", "1 2\n", false},
+    {"pages_shared", "9223372036854775807\n", true},
+    {"pages_shared", NULL, false},
+    {"ksm_zero_pages", "x\n", false},
+    {"ksm_zero_pages", "-1\n", false},
+    {"ksm_zero_pages", NULL, true},
+    {"pages_unshared", "x\n", true},
+    {"pages_unshared", NULL, true},
+    {"pages_volatile", "x\n", true},
+    {"pages_volatile", NULL, true},
+};
 
-    for (int i = 0; i < ROWS(rows); i++) {
-        char path[64];
-        make_fixture();
-        begin();
-        sample("good");
-        expect_silence("good");
-        snprintf(path, sizeof(path), "sys/kernel/mm/ksm/%s", rows[i].file);
-        tree_write(dir, path, rows[i].text, rows[i].len);
-        if (rows[i].valid) {
-            sample(rows[i].file);
-            expect_silence(rows[i].file);
-        } else {
-            failing_sample(rows[i].file);
-            expect_one(rows[i].file, true, "cannot be told");
-            for (int n = 0; n < 10; n++) {
-                failing_sample(rows[i].file);
-                expect_silence(rows[i].file);
-            }
-            make_fixture();
-            sample("good again");
-            expect_one("good again", false, "again");
-            ck_assert_int_eq(c.table.unattributed, UNATTRIBUTED_BY_HAND * page);
-        }
-        ksm_consumers_close(&c);
+TEST_ROWS(bad_host_files, host_rows) {
+    const char *ksm = strdupa(tree_path(dir, "sys/kernel/mm/ksm"));
+
+    begin_fixture();
+    sample_tells("good", "");
+    if (row->text)
+        tree_print(ksm, row->file, "%s", row->text);
+    else
+        tree_unlink(ksm, row->file);
+    if (row->valid) {
+        sample_tells(row->file, "");
+        return;
     }
-}
-END_TEST
-
-/* Files that are missing: looked for again within a minute. ksm_zero_pages is missing before 6.6.
- */
-START_TEST(missing_host_files) {
-    static const struct {
-        const char *file;
-        bool valid;
-    } rows[] = {
-        {"pages_sharing", false}, {"pages_shared", false},  {"ksm_zero_pages", true},
-        {"pages_unshared", true}, {"pages_volatile", true},
-    };
-
-    for (int i = 0; i < ROWS(rows); i++) {
-        char path[64];
-        make_fixture();
-        snprintf(path, sizeof(path), "sys/kernel/mm/ksm/%s", rows[i].file);
-        tree_unlink(dir, path);
-        begin();
-        if (rows[i].valid) {
-            sample(rows[i].file);
-            expect_silence(rows[i].file);
-        } else {
-            failing_sample(rows[i].file);
-            expect_one(rows[i].file, true, "cannot be told");
-            make_fixture();
-            for (int n = 0; n < 7; n++)
-                make_table(true);
-            expect_one("there again", false, "again");
-            check_table("there again");
-        }
-        ksm_consumers_close(&c);
+    for (int i = 0; i < 10; i++) {
+        failing_sample(row->file);
+        expect_told(row->file, i == 0 ? "-cannot be told" : "");
     }
-}
-END_TEST
-
-START_TEST(proc_cannot_be_walked) {
     make_fixture();
-    begin();
+    if (!row->text) /* it is looked for within a minute */
+        now += 60000;
+    sample_tells("good again", "+again");
+    expect_unattributed(UNATTRIBUTED_BY_HAND);
+}
+
+TEST(proc_cannot_be_walked) {
+    begin_fixture();
     faults_fail(FAULTS_OPENDIR, NULL, 0, EACCES);
-    failing_sample("no /proc");
-    expect_one("no /proc", true, "/proc");
-    failing_sample("no /proc");
-    expect_silence("no /proc");
+    for (int i = 0; i < 2; i++) {
+        failing_sample("no /proc");
+        expect_told("no /proc", i == 0 ? "-/proc" : "");
+    }
     faults_clear();
-    sample("there again");
-    expect_one("there again", false, "again");
+    sample_tells("there again", "+again");
     ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
 }
-END_TEST
 
-START_TEST(closing) {
+TEST(closing) {
     int files = suite_open_files();
 
-    make_fixture();
-    begin();
+    begin_fixture();
     ksm_consumers_close(&c);
     begin();
     sample("open");
@@ -1118,10 +1001,9 @@ START_TEST(closing) {
     ksm_consumers_close(&c);
     ck_assert_int_eq(suite_open_files(), files);
 }
-END_TEST
 
 /* The real host, whatever it has: the sums are exact and nothing is left open. */
-START_TEST(live) {
+TEST(live) {
     int files = suite_open_files();
 
     ksm_options_init(&options);
@@ -1137,60 +1019,4 @@ START_TEST(live) {
         sample("live");
     ksm_consumers_close(&c);
     ck_assert_int_eq(suite_open_files(), files);
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("consumers");
-    TCase *table = suite_case(suite, "table");
-    TCase *first = suite_case(suite, "top");
-    TCase *nothing = suite_case(suite, "nothing registered");
-    TCase *troubles = suite_case(suite, "troubles");
-    TCase *others = suite_case(suite, "others");
-
-    printf("test_consumers: KSM_TEST_SEED=%" PRIu64 "\n", suite_seed());
-    fflush(stdout);
-    tcase_add_checked_fixture(table, set_up, tear_down);
-    tcase_add_test(table, table_by_hand);
-    tcase_add_loop_test(table, kinds_left_out, 0, 1 << KSM_CONSUMER_KIND_COUNT);
-    tcase_add_test(table, hostile_names);
-    tcase_add_test(table, real_memory);
-    tcase_add_test(table, resident_not_known);
-    tcase_add_test(table, not_read_this_time);
-    tcase_add_test(table, conservation);
-    tcase_add_test(table, largest_numbers);
-
-    tcase_add_checked_fixture(first, set_up, tear_down);
-    tcase_add_test(first, top);
-    tcase_add_test(first, top_of_equals);
-    tcase_add_test(first, place_is_kept);
-    tcase_add_test(first, edge_does_not_alternate);
-    tcase_add_test(first, place_that_comes_free);
-    tcase_add_test(first, place_is_kept_over_a_failure);
-    tcase_add_test(first, ended_and_new);
-    tcase_add_test(first, opted_in_without_pages);
-    tcase_add_test(first, table_in_the_making);
-    tcase_add_test(first, all_known);
-
-    tcase_add_checked_fixture(nothing, set_up, tear_down);
-    tcase_add_test(nothing, nothing_registered);
-    tcase_add_test(nothing, registered_no_more);
-    tcase_add_test(nothing, whether_registered);
-
-    tcase_add_checked_fixture(troubles, set_up, tear_down);
-    tcase_add_test(troubles, all_well);
-    tcase_add_test(troubles, unknown);
-    tcase_add_test(troubles, denied);
-    tcase_add_test(troubles, reasons_of_denial);
-    tcase_add_test(troubles, hidden);
-    tcase_add_test(troubles, excess);
-    tcase_add_test(troubles, names_without_end);
-    tcase_add_test(troubles, bad_host_files);
-    tcase_add_test(troubles, missing_host_files);
-    tcase_add_test(troubles, proc_cannot_be_walked);
-
-    tcase_add_checked_fixture(others, set_up, tear_down);
-    tcase_add_test(others, closing);
-    tcase_add_test(others, live);
-    return suite_run(suite);
 }

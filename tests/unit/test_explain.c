@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * ksm.plugin --explain: facts to verdict, words, and the form of the page. The texts as a whole are
+ * ksm-explain: facts to verdict, words, and the form of the page. The texts as a whole are
  * in the golden outputs of the fixtures.
  */
 #include <ctype.h>
@@ -13,7 +13,7 @@
 #include "derive.h"
 #include "explain.h"
 #include "human.h"
-#include "support/crowd.h"
+#include "support/host.h"
 #include "support/suite.h"
 
 enum { PAGE = 4096, MIB_PAGES = 256 };
@@ -26,10 +26,6 @@ static struct explain_facts facts;
 
 static void set(enum ksm_id id, int64_t value) {
     facts.now.at[id] = (struct ksm_value){.value = value};
-}
-
-static void lose(enum ksm_id id, int status) {
-    facts.now.at[id].status = status;
 }
 
 /* A host of 1 GiB, half of it free, where KSM has saved 100 MiB with 5 % of a core. */
@@ -61,8 +57,8 @@ static void good_host(void) {
 
     memset(&facts, 0, sizeof(facts));
     for (size_t id = 0; id < KSM_FIGURES; id++)
-        lose((enum ksm_id)id, -ENOENT);
-    for (size_t i = 0; i < sizeof(figures) / sizeof(figures[0]); i++)
+        facts.now.at[id].status = -ENOENT;
+    for (int i = 0; i < ROWS(figures); i++)
         set(figures[i].id, figures[i].value);
     facts.in_kernel = true;
     facts.now.page_size = PAGE;
@@ -76,580 +72,172 @@ static void good_host(void) {
 
 /* ---- verdicts ---- */
 
-static void nothing_watched(void) {
-    set(KSM_shared, 0);
-    set(KSM_sharing, 0);
-    set(KSM_unshared, 0);
-    set(KSM_volatile, 0);
-    set(KSM_general_profit, 0);
-    table.opted_in = table.recorded = 0;
-}
-
-static void nothing_merged(void) {
-    set(KSM_shared, 0);
-    set(KSM_sharing, 0);
-    set(KSM_general_profit, -64 * (MIB_PAGES + 10));
-}
-
-static void lose_processes(void) {
-    table.opted_in = table.recorded = -1;
-    table.known = false;
-    table.swept = false;
-}
-
-static void good(void) {
-}
-
-static void no_ksm(void) {
-    memset(&facts, 0, sizeof(facts));
-}
-
-static void run_unknown(void) {
-    lose(KSM_run, -EACCES);
-}
-
-static void sharing_unknown(void) {
-    lose(KSM_sharing, -EIO);
-}
-
-static void off(void) {
-    nothing_watched();
-    set(KSM_run, 0);
-    table.opted_in = 3;
-}
-
-static void off_and_nobody(void) {
-    off();
-    table.opted_in = 0;
-}
-
-/* 6.13: who opted in shows only when ksmd has run. */
-static void off_and_untold(void) {
-    off();
-    table.opted_in = -1;
-}
-
-static void off_and_zero_scan(void) {
-    off();
-    set(KSM_pages_to_scan, 0);
-}
-
-/* Watched before it was stopped. */
-static void off_and_watched(void) {
-    nothing_merged();
-    set(KSM_run, 0);
-}
-
-static void unmerged(void) {
-    nothing_watched();
-    set(KSM_run, 2);
-    table.opted_in = 3;
-}
-
-static void stopped(void) {
-    set(KSM_run, 0);
-}
-
-static void stopped_zero_pages_only(void) {
-    nothing_watched();
-    set(KSM_zero, 5);
-    set(KSM_run, 0);
-    table.opted_in = 3;
-}
-
-static void stopped_at_a_loss(void) {
-    stopped();
-    set(KSM_general_profit, -(2 << 20));
-}
-
-static void stopped_and_exposed(void) {
-    stopped();
-    set(KSM_mem_available, 110 << 10);
-}
-
-static void nobody(void) {
-    nothing_watched();
-}
-
-static void nobody_told_by_running(void) {
-    nothing_watched();
-    lose_processes();
-}
-
-static void nobody_of_mine(void) {
-    nothing_watched();
-    table.denied = 100;
-}
-
-static void nobody_here(void) { /* in a container */
-    nothing_watched();
-    lose(KSM_ksmd_cpu, -ENOENT);
-}
-
-/* What could not be read may hold some. */
-static void unshared_unknown(void) {
-    nothing_watched();
-    lose(KSM_unshared, -EIO);
-}
-
-static void volatile_unknown(void) {
-    nothing_watched();
-    lose_processes();
-    lose(KSM_volatile, -EACCES);
-}
-
-static void volatile_unknown_at_first(void) {
-    volatile_unknown();
-    set(KSM_full_scans, 0);
-}
-
-static void nobody_and_zero_scan(void) {
-    nothing_watched();
-    set(KSM_pages_to_scan, 0);
-}
-
-static void zero_scan_and_untold(void) {
-    nobody_and_zero_scan();
-    table.opted_in = -1;
-}
-
-static void zero_scan_and_denied(void) {
-    nobody_and_zero_scan();
-    table.denied = 100;
-}
-
-static void zero_scan(void) {
-    nothing_watched();
-    set(KSM_pages_to_scan, 0);
-    table.opted_in = 3;
-}
-
-static void zero_scan_later(void) {
-    set(KSM_pages_to_scan, 0);
-}
-
-static void not_begun(void) {
-    nothing_watched();
-    table.opted_in = 3;
-    set(KSM_full_scans, 0);
-}
-
-/* Opted in, without a page that KSM could take: shared memory, or huge pages. */
-static void nothing_to_watch(void) {
-    nothing_watched();
-    table.opted_in = 3;
-    set(KSM_full_scans, 3000);
-}
-
-static void first_round(void) {
-    nothing_merged();
-    set(KSM_full_scans, 0);
-}
-
-static void third_round(void) {
-    nothing_merged();
-    set(KSM_full_scans, 2);
-}
-
-static void fourth_round(void) {
-    nothing_merged();
-    set(KSM_full_scans, 3);
-}
-
-/* What looks like a loss and a waste, at the start. */
-static void first_round_at_a_loss(void) {
-    first_round();
-    set(KSM_general_profit, -(20 << 20));
-    facts.ksmd.value = 99000;
-}
-
-static void first_round_and_well(void) {
-    set(KSM_full_scans, 1);
-}
-
-static void first_round_and_little(void) {
-    set(KSM_full_scans, 1);
-    set(KSM_sharing, MIB_PAGES);
-}
-
-static void scans_unknown(void) {
-    nothing_merged();
-    lose(KSM_full_scans, -ENOENT);
-}
-
-static void loss(void) {
-    set(KSM_sharing, MIB_PAGES);
-    set(KSM_general_profit, -(2 << 20)); /* -0.195 % */
-}
-
-static void loss_with_nothing_merged(void) {
-    nothing_merged();
-    set(KSM_unshared, 50 * MIB_PAGES);
-    set(KSM_general_profit, -(2 << 20));
-}
-
-static void loss_and_waste(void) {
-    loss();
-    facts.ksmd.value = 50000;
-}
-
-/* -0.1 % of 1 GiB is -1073741.8 bytes, -0.101 % is -1084479.3. */
-static void almost_a_loss(void) {
-    loss();
-    set(KSM_general_profit, -1084479);
-}
-
-static void just_a_loss(void) {
-    loss();
-    set(KSM_general_profit, -1084480);
-}
-
-static void even(void) {
-    set(KSM_sharing, MIB_PAGES);
-    set(KSM_general_profit, 0);
-}
-
-static void just_a_gain(void) {
-    set(KSM_sharing, MIB_PAGES);
-    set(KSM_general_profit, 1);
-}
-
-static void waste(void) {
-    set(KSM_sharing, 10 * MIB_PAGES); /* 0.976 % */
-    set(KSM_general_profit, 9 << 20);
-    facts.ksmd.value = 20001;
-}
-
-static void almost_waste(void) {
-    waste();
-    facts.ksmd.value = 20000;
-}
-
-static void work_that_pays(void) {
-    waste();
-    set(KSM_sharing, 11 * MIB_PAGES); /* 1.074 % */
-}
-
-static void waste_with_nothing_merged(void) {
-    nothing_merged();
-    facts.ksmd.value = 50000;
-}
-
-static void waste_unknown(void) {
-    waste();
-    facts.ksmd.status = -ENOENT;
-}
-
-/* 100 MiB of 125 MiB are 80 %. */
-static void almost_exposed(void) {
-    set(KSM_mem_available, 100 << 10);
-    set(KSM_swap_free, 25 << 10);
-}
-
-static void exposed(void) {
-    almost_exposed();
-    set(KSM_swap_free, (25 << 10) - 4);
-}
-
-static void almost_full(void) {
-    almost_exposed();
-    set(KSM_swap_free, 0);
-}
-
-static void exposed_full(void) {
-    almost_full();
-    set(KSM_mem_available, (100 << 10) - 4);
-}
-
-static void exposed_and_waste(void) {
-    waste();
-    set(KSM_mem_available, 12 << 10);
-    set(KSM_swap_free, 0);
-}
-
-static void nothing(void) {
-    nothing_merged();
-}
-
-/* 32 TiB with a page or two in them. */
-static void empty(void) {
-    first_round();
-    facts.idle = true;
-    facts.ksmd.value = 99000;
-}
-
-static void empty_and_nothing_watched(void) { /* yet; before 6.14 nobody tells who opted in */
-    nobody_told_by_running();
-    set(KSM_full_scans, 0);
-    facts.idle = true;
-    facts.ksmd.value = 99000;
-}
-
-static void empty_later(void) {
-    waste_with_nothing_merged();
-    facts.idle = true;
-}
-
-static void empty_and_well(void) {
-    empty();
-    set(KSM_sharing, 100 * MIB_PAGES);
-    set(KSM_general_profit, 98 << 20);
-}
-
-static void almost_empty(void) {
-    empty();
-    facts.ksmd.value = 20000;
-}
-
-static void just_empty(void) {
-    empty();
-    facts.ksmd.value = 20001;
-}
-
-/* In a second ksmd may not come to the end of it. */
-static void long_batch(void) {
-    empty();
-    set(KSM_pages_to_scan, 49501);
-}
-
-static void not_so_long_batch(void) {
-    empty();
-    set(KSM_pages_to_scan, 49500);
-}
-
-static void batch_unknown(void) {
-    empty();
-    lose(KSM_pages_to_scan, -EACCES);
-}
-
-static void empty_without_ksmd(void) {
-    empty();
-    facts.ksmd.status = -ENOENT;
-}
-
-/* It wakes all the time. */
-static void busy_with_zero_scan(void) {
-    empty();
-    set(KSM_pages_to_scan, 0);
-}
-
-static void stopped_meanwhile(void) {
-    empty();
-    set(KSM_run, 0);
-}
-
-static void zero_pages_only(void) {
-    nothing_merged();
-    set(KSM_zero, 20 * MIB_PAGES);
-    set(KSM_general_profit, 19 << 20);
-}
-
-/* The kernel's own profit is as wrong as its count. */
-static void miscounted(void) {
-    lose(KSM_zero, -EDOM);
-    set(KSM_general_profit, -(4LL << 30));
-}
-
-/* Without the pages of zeros it is a loss: of 1.1 MiB. */
-static void miscounted_and_little(void) {
-    miscounted();
-    set(KSM_sharing, MIB_PAGES);
-    set(KSM_unshared, 34000);
-}
-
-static void miscounted_and_even(void) {
-    miscounted_and_little();
-    set(KSM_unshared, 1 << 14);
-}
-
-static void miscounted_and_nothing(void) {
-    nothing_merged();
-    miscounted();
-}
-
-static void miscounted_at_first(void) {
-    first_round();
-    miscounted();
-}
-
-static void miscounted_and_stopped(void) {
-    miscounted();
-    set(KSM_run, 0);
-}
-
-static void miscounted_and_off(void) {
-    off();
-    miscounted();
-}
-
-static void foreign(void) {
-    lose(KSM_mem_total, -EXDEV);
-    lose(KSM_mem_available, -EXDEV);
-    lose(KSM_swap_free, -EXDEV);
-}
-
-static void set_aside(void) {
-    table.aside = 2;
-}
-
-static void denied(void) {
-    table.denied = 100;
-}
-
-static void hidden(void) {
-    table.hidden = true;
-    lose(KSM_ksmd_cpu, -ENOENT);
-}
-
-static void apart(void) {
-    lose(KSM_ksmd_cpu, -ENOENT);
-    facts.ksmd.status = -ENOENT;
-}
-
-/* A moment's fault is no container. */
-static void cpu_unreadable(void) {
-    lose(KSM_ksmd_cpu, -EMFILE);
-    facts.ksmd.status = -EMFILE;
-}
-
-static void no_remarks_where_no_ksm(void) {
-    no_ksm();
-    table.denied = 5;
-    table.hidden = true;
-}
-
-static void old_kernel(void) {
-    lose(KSM_general_profit, -ENOENT);
-    lose(KSM_zero, -ENOENT);
-    lose(KSM_scanned, -ENOENT);
-    lose(KSM_mem_available, -ENOENT);
-    facts.rate.status = -ENOENT;
-    lose_processes();
-}
-
-static void uksm(void) {
-    old_kernel();
-    lose(KSM_volatile, -ENOENT);
-    lose(KSM_pages_to_scan, -ENOENT);
-    lose(KSM_advisor_mode, -ENOENT);
-    facts.uksm = true;
-}
-
-static void uksm_off(void) {
-    uksm();
-    nothing_watched();
-    lose(KSM_volatile, -ENOENT);
-    lose_processes();
-    set(KSM_run, 0);
-}
-
-static void uksm_begins(void) {
-    uksm_off();
-    set(KSM_run, 1);
-    set(KSM_full_scans, 0);
-}
-
-/* The first name is the verdict, the others are what is told beside it, in this order. */
+/* Facts beside the figures of the host. */
 static const struct {
     const char *name;
-    void (*make)(void);
-    const char *want;
+    struct ksm_value *value;
+    int64_t *number;
+    bool *flag;
+} others[] = {
+    {"ksmd", &facts.ksmd, NULL, NULL},         {"rate", &facts.rate, NULL, NULL},
+    {"opted_in", NULL, &table.opted_in, NULL}, {"recorded", NULL, &table.recorded, NULL},
+    {"denied", NULL, &table.denied, NULL},     {"aside", NULL, &table.aside, NULL},
+    {"hidden", NULL, NULL, &table.hidden},     {"known", NULL, NULL, &table.known},
+    {"swept", NULL, NULL, &table.swept},       {"idle", NULL, NULL, &facts.idle},
+    {"uksm", NULL, NULL, &facts.uksm},
+};
+
+static void change_other(const char *name, struct ksm_value to) {
+    int i = 0;
+
+    while (strcmp(others[i].name, name) != 0)
+        ck_assert_msg(++i < ROWS(others), "%s: no such fact", name);
+    if (others[i].value)
+        *others[i].value = to;
+    else if (others[i].number)
+        *others[i].number = to.value;
+    else
+        *others[i].flag = to.value;
+}
+
+/* What is other than on a good host, in words of host_word() about figures, and other facts. */
+static void change(const char *changes) {
+    struct ksm_value value;
+    char words[512];
+
+    strcpy(words, changes);
+    for (char *word = strtok(words, " "); word; word = strtok(NULL, " ")) {
+        size_t id = host_word(word, &value);
+        if (id < KSM_FIGURES)
+            facts.now.at[id] = value;
+        else
+            change_other(word, value);
+    }
+}
+
+#define NOTHING_WATCHED                                                                            \
+    "shared=0 sharing=0 unshared=0 volatile=0 general_profit=0 opted_in=0 recorded=0 "
+#define NOTHING_MERGED "shared=0 sharing=0 general_profit=-17024 "
+#define LOST_PROCESSES "opted_in=-1 recorded=-1 known=0 swept=0 "
+#define OFF NOTHING_WATCHED "run=0 opted_in=3 "
+#define NO_SCAN NOTHING_WATCHED "pages_to_scan=0 "
+#define VOLATILE_UNKNOWN NOTHING_WATCHED LOST_PROCESSES "volatile!EACCES "
+#define FIRST_ROUND NOTHING_MERGED "full_scans=0 "
+#define LOSS "sharing=1M general_profit=-2M "             /* -0.195 % */
+#define WASTE "sharing=10M general_profit=9M ksmd=20001 " /* 0.976 % */
+#define EMPTY FIRST_ROUND "idle=1 ksmd=99000 "
+#define MISCOUNTED "zero!EDOM general_profit=-4096M "
+#define DENIED "denied=100 "
+#define HIDDEN "hidden=1 ksmd_cpu!ENOENT "
+#define APART "ksmd_cpu!ENOENT ksmd!ENOENT "
+#define OLD_KERNEL                                                                                 \
+    "general_profit!ENOENT zero!ENOENT scanned!ENOENT mem_available!ENOENT "                       \
+    "rate!ENOENT " LOST_PROCESSES
+#define UKSM OLD_KERNEL "volatile!ENOENT pages_to_scan!ENOENT advisor_mode!ENOENT uksm=1 "
+#define UKSM_OFF UKSM NOTHING_WATCHED "volatile!ENOENT " LOST_PROCESSES "run=0 "
+
+/* What is other (NULL: no KSM at all), the verdict, and what is told beside it, in this order. */
+static const struct {
+    const char *changes, *want;
 } verdicts[] = {
-#define ROW(name) #name, name
-    {ROW(good), "well"},
-    {ROW(old_kernel), "well"},
-    {ROW(zero_pages_only), "well"},
-    {ROW(just_a_gain), "well"},
-    {ROW(first_round_and_well), "well"},
+    {"", "well"},
+    {OLD_KERNEL, "well"},
+    {NOTHING_MERGED "zero=20M general_profit=19M", "well"},
+    {"sharing=1M general_profit=1", "well"},
+    {"full_scans=1", "well"},
     /* Not there, not readable. */
-    {ROW(no_ksm), "no_ksm"},
-    {ROW(no_remarks_where_no_ksm), "no_ksm"},
-    {ROW(run_unknown), "unreadable"},
-    {ROW(sharing_unknown), "unreadable"},
-    /* Not at work. */
-    {ROW(off), "off"},
-    {ROW(off_and_nobody), "off nobody"},
-    {ROW(off_and_untold), "off"},
-    {ROW(off_and_zero_scan), "off"},
-    {ROW(off_and_watched), "off"},
-    {ROW(unmerged), "unmerged"},
-    {ROW(stopped), "stopped"},
-    {ROW(stopped_zero_pages_only), "stopped"},
-    {ROW(stopped_at_a_loss), "stopped"},
-    {ROW(stopped_and_exposed), "exposed stopped"},
+    {NULL, "no_ksm"},
+    {"run!EACCES", "unreadable"},
+    {"sharing!EIO", "unreadable"},
+    /* Not at work. 6.13: who opted in shows only when ksmd has run. */
+    {OFF, "off"},
+    {OFF "opted_in=0", "off nobody"},
+    {OFF "opted_in=-1", "off"},
+    {OFF "pages_to_scan=0", "off"},
+    {NOTHING_MERGED "run=0", "off"}, /* watched before it was stopped */
+    {NOTHING_WATCHED "run=2 opted_in=3", "unmerged"},
+    {"run=0", "stopped"},
+    {NOTHING_WATCHED "zero=5 run=0 opted_in=3", "stopped"},
+    {"run=0 general_profit=-2M", "stopped"},
+    {"run=0 mem_available=110M", "exposed stopped"},
     /* At work, nothing merged. */
-    {ROW(nobody), "nobody"},
-    {ROW(nobody_told_by_running), "nobody"},
-    {ROW(nobody_of_mine), "nobody denied"},
-    {ROW(nobody_here), "nobody apart"},
-    {ROW(unshared_unknown), "nothing"},
-    {ROW(volatile_unknown), "nothing"},
-    {ROW(volatile_unknown_at_first), "waiting"},
-    {ROW(nobody_and_zero_scan), "nobody no_scan"},
-    {ROW(zero_scan_and_untold), "no_scan"},
-    {ROW(zero_scan_and_denied), "no_scan denied"},
-    {ROW(zero_scan), "no_scan"},
-    {ROW(zero_scan_later), "no_scan"},
-    {ROW(not_begun), "waiting"},
-    {ROW(nothing_to_watch), "nothing"},
-    {ROW(first_round), "waiting"},
-    {ROW(third_round), "waiting"},
-    {ROW(fourth_round), "nothing"},
-    {ROW(first_round_at_a_loss), "waiting"},
-    {ROW(first_round_and_little), "waiting"},
-    {ROW(scans_unknown), "nothing"},
-    {ROW(nothing), "nothing"},
-    /* Loss and waste. */
-    {ROW(loss), "loss"},
-    {ROW(loss_with_nothing_merged), "loss nothing"},
-    {ROW(loss_and_waste), "loss wasted"},
-    {ROW(just_a_loss), "loss"},
-    {ROW(almost_a_loss), "even"},
-    {ROW(even), "even"},
-    {ROW(waste), "wasted"},
-    {ROW(almost_waste), "well"},
-    {ROW(work_that_pays), "well"},
-    {ROW(waste_with_nothing_merged), "wasted nothing"},
-    {ROW(waste_unknown), "well"},
-    /* Busy without a page. */
-    {ROW(empty), "empty"},
-    {ROW(empty_and_nothing_watched), "empty"},
-    {ROW(empty_later), "empty wasted nothing"},
-    {ROW(empty_and_well), "empty"},
-    {ROW(almost_empty), "waiting"},
-    {ROW(just_empty), "empty"},
-    {ROW(long_batch), "waiting"},
-    {ROW(not_so_long_batch), "empty"},
-    {ROW(batch_unknown), "waiting"},
-    {ROW(empty_without_ksmd), "waiting"},
-    {ROW(busy_with_zero_scan), "no_scan wasted"},
-    {ROW(stopped_meanwhile), "off"},
-    /* Risk. */
-    {ROW(exposed), "exposed"},
-    {ROW(almost_exposed), "well"},
-    {ROW(exposed_full), "exposed_full"},
-    {ROW(almost_full), "exposed"},
-    {ROW(exposed_and_waste), "exposed wasted"},
-    /* What is not known. */
-    {ROW(miscounted), "well miscounted"},
-    {ROW(miscounted_and_little), "unreadable miscounted"},
-    {ROW(miscounted_and_even), "unreadable miscounted"},
-    {ROW(miscounted_and_nothing), "unreadable miscounted"},
-    {ROW(miscounted_at_first), "waiting miscounted"},
-    {ROW(miscounted_and_stopped), "stopped miscounted"},
-    {ROW(miscounted_and_off), "off miscounted"},
-    /* What may not be seen. */
-    {ROW(foreign), "well foreign"},
-    {ROW(denied), "well denied"},
-    {ROW(set_aside), "well aside"},
-    {ROW(hidden), "well hidden"},
-    {ROW(apart), "well apart"},
-    {ROW(cpu_unreadable), "well"},
+    {NOTHING_WATCHED, "nobody"},
+    {NOTHING_WATCHED LOST_PROCESSES, "nobody"},
+    {NOTHING_WATCHED DENIED, "nobody denied"},
+    {NOTHING_WATCHED "ksmd_cpu!ENOENT", "nobody apart"}, /* in a container */
+    /* What could not be read may hold some. */
+    {NOTHING_WATCHED "unshared!EIO", "nothing"},
+    {VOLATILE_UNKNOWN, "nothing"},
+    {VOLATILE_UNKNOWN "full_scans=0", "waiting"},
+    {NO_SCAN, "nobody no_scan"},
+    {NO_SCAN "opted_in=-1", "no_scan"},
+    {NO_SCAN DENIED, "no_scan denied"},
+    {NO_SCAN "opted_in=3", "no_scan"},
+    {"pages_to_scan=0", "no_scan"},
+    {NOTHING_WATCHED "opted_in=3 full_scans=0", "waiting"},
+    /* Opted in, without a page that KSM could take: shared memory, or huge pages. */
+    {NOTHING_WATCHED "opted_in=3 full_scans=3000", "nothing"},
+    {FIRST_ROUND, "waiting"},
+    {NOTHING_MERGED "full_scans=2", "waiting"},
+    {NOTHING_MERGED "full_scans=3", "nothing"},
+    /* What looks like a loss and a waste, at the start. */
+    {FIRST_ROUND "general_profit=-20M ksmd=99000", "waiting"},
+    {"full_scans=1 sharing=1M", "waiting"},
+    {NOTHING_MERGED "full_scans!ENOENT", "nothing"},
+    {NOTHING_MERGED, "nothing"},
+    /* Loss and waste. -0.1 % of 1 GiB is -1073741.8 bytes, -0.101 % is -1084479.3. */
+    {LOSS, "loss"},
+    {NOTHING_MERGED "unshared=50M general_profit=-2M", "loss nothing"},
+    {LOSS "ksmd=50000", "loss wasted"},
+    {LOSS "general_profit=-1084480", "loss"},
+    {LOSS "general_profit=-1084479", "even"},
+    {"sharing=1M general_profit=0", "even"},
+    {WASTE, "wasted"},
+    {WASTE "ksmd=20000", "well"},
+    {WASTE "sharing=11M", "well"}, /* 1.074 % */
+    {NOTHING_MERGED "ksmd=50000", "wasted nothing"},
+    {WASTE "ksmd!ENOENT", "well"},
+    /* Busy without a page: 32 TiB with a page or two in them. */
+    {EMPTY, "empty"},
+    /* Nothing watched yet; before 6.14 nobody tells who opted in. */
+    {NOTHING_WATCHED LOST_PROCESSES "full_scans=0 idle=1 ksmd=99000", "empty"},
+    {NOTHING_MERGED "ksmd=50000 idle=1", "empty wasted nothing"},
+    {EMPTY "sharing=100M general_profit=98M", "empty"},
+    {EMPTY "ksmd=20000", "waiting"},
+    {EMPTY "ksmd=20001", "empty"},
+    /* In a second ksmd may not come to the end of a long batch. */
+    {EMPTY "pages_to_scan=49501", "waiting"},
+    {EMPTY "pages_to_scan=49500", "empty"},
+    {EMPTY "pages_to_scan!EACCES", "waiting"},
+    {EMPTY "ksmd!ENOENT", "waiting"},
+    {EMPTY "pages_to_scan=0", "no_scan wasted"}, /* it wakes all the time */
+    {EMPTY "run=0", "off"},
+    /* Risk: 100 MiB of 125 MiB are 80 %. */
+    {"mem_available=100M swap_free=25596", "exposed"},
+    {"mem_available=100M swap_free=25M", "well"},
+    {"mem_available=102396 swap_free=0", "exposed_full"},
+    {"mem_available=100M swap_free=0", "exposed"},
+    {WASTE "mem_available=12M swap_free=0", "exposed wasted"},
+    /* What is not known. The kernel's own profit is as wrong as its count. */
+    {MISCOUNTED, "well miscounted"},
+    /* Without the pages of zeros it is a loss: of 1.1 MiB. */
+    {MISCOUNTED "sharing=1M unshared=34000", "unreadable miscounted"},
+    {MISCOUNTED "sharing=1M unshared=16384", "unreadable miscounted"},
+    {NOTHING_MERGED MISCOUNTED, "unreadable miscounted"},
+    {FIRST_ROUND MISCOUNTED, "waiting miscounted"},
+    {MISCOUNTED "run=0", "stopped miscounted"},
+    {OFF MISCOUNTED, "off miscounted"},
+    /* What may not be seen. A moment's fault is no container. */
+    {"mem_total!EXDEV mem_available!EXDEV swap_free!EXDEV", "well foreign"},
+    {DENIED, "well denied"},
+    {"aside=2", "well aside"},
+    {HIDDEN, "well hidden"},
+    {APART, "well apart"},
+    {"ksmd_cpu!EMFILE ksmd!EMFILE", "well"},
     /* UKSM. */
-    {ROW(uksm), "well"},
-    {ROW(uksm_off), "off"},
-    {ROW(uksm_begins), "waiting"},
-#undef ROW
+    {UKSM, "well"},
+    {UKSM_OFF, "off"},
+    {UKSM_OFF "run=1 full_scans=0", "waiting"},
 };
 
 /* The verdict and all that is told beside it. */
@@ -674,15 +262,18 @@ static void check_words(const struct explain_words *words) {
                       "%s: a word is not known: %s", words->name, buf);
 }
 
-START_TEST(verdict) {
+TEST_ROWS(verdict, verdicts) {
     good_host();
-    verdicts[_i].make();
-    ksm_derive(&facts.now);
-    ck_assert_msg(strcmp(told(), verdicts[_i].want) == 0, "%s: got %s, want %s", verdicts[_i].name,
-                  told(), verdicts[_i].want);
+    if (row->changes) {
+        change(row->changes);
+        ksm_derive(&facts.now);
+    } else { /* no remark on what may not be seen, either */
+        memset(&facts, 0, sizeof(facts));
+    }
+    ck_assert_msg(strcmp(told(), row->want) == 0, "%s: got %s, want %s",
+                  row->changes ? row->changes : "no KSM", told(), row->want);
     check_words(&explain_words[explain_verdict(&facts)]);
 }
-END_TEST
 
 static bool is_wanted(const char *name) {
     for (int i = 0; i < ROWS(verdicts); i++) {
@@ -693,39 +284,37 @@ static bool is_wanted(const char *name) {
     return false;
 }
 
-START_TEST(every_verdict_has_a_case) {
+TEST(every_verdict_has_a_case) {
     for (enum explain_id id = 0; id < EXPLAIN_IDS; id++)
         ck_assert_msg(explain_words[id].status < 0 || is_wanted(explain_words[id].name),
                       "%s: no row of verdicts wants it", explain_words[id].name);
 }
-END_TEST
 
 /* Scripts build on them. */
-START_TEST(statuses) {
-    static const struct {
-        const char *name;
-        int status;
-    } rows[] = {
-        {"well", 0},     {"no_ksm", 10}, {"off", 11},     {"unmerged", 12},
-        {"stopped", 13}, {"nobody", 20}, {"no_scan", 21}, {"waiting", 22},
-        {"nothing", 23}, {"even", 24},   {"exposed", 30}, {"exposed_full", 31},
-        {"loss", 32},    {"wasted", 33}, {"empty", 34},   {"unreadable", 40},
-    };
-    int found = 0;
+static const struct {
+    const char *name;
+    int status;
+} status_rows[] = {
+    {"well", 0},     {"no_ksm", 10}, {"off", 11},     {"unmerged", 12},
+    {"stopped", 13}, {"nobody", 20}, {"no_scan", 21}, {"waiting", 22},
+    {"nothing", 23}, {"even", 24},   {"exposed", 30}, {"exposed_full", 31},
+    {"loss", 32},    {"wasted", 33}, {"empty", 34},   {"unreadable", 40},
+};
 
-    for (enum explain_id id = 0; id < EXPLAIN_IDS; id++)
-        for (int i = 0; i < ROWS(rows); i++)
-            if (strcmp(rows[i].name, explain_words[id].name) == 0) {
-                ck_assert_msg(rows[i].status == explain_words[id].status, "%s: got %d, want %d",
-                              rows[i].name, explain_words[id].status, rows[i].status);
-                found++;
-            }
-    ck_assert_int_eq(found, ROWS(rows));
-    for (enum explain_id id = 0; id < EXPLAIN_IDS; id++)
-        found -= explain_words[id].status >= 0;
-    ck_assert_msg(found == 0, "%d verdicts are not in the table of statuses", -found);
+TEST(statuses) {
+    int known = 0;
+
+    for (enum explain_id id = 0; id < EXPLAIN_IDS; id++) {
+        int i = 0;
+        while (i < ROWS(status_rows) && strcmp(status_rows[i].name, explain_words[id].name) != 0)
+            i++;
+        known += i < ROWS(status_rows);
+        ck_assert_msg(i == ROWS(status_rows) ? explain_words[id].status < 0
+                                             : explain_words[id].status == status_rows[i].status,
+                      "%s: got %d", explain_words[id].name, explain_words[id].status);
+    }
+    ck_assert_int_eq(known, ROWS(status_rows));
 }
-END_TEST
 
 /* ---- from two samples ---- */
 
@@ -747,22 +336,18 @@ static const struct {
     {0, 1, 0, 0, -ERANGE, 0, 0},
 };
 
-START_TEST(two_samples) {
+TEST_ROWS(two_samples, rates) {
     static struct ksm_sample before, now;
 
-    before.at[KSM_ksmd_cpu] = before.at[KSM_scanned] =
-        (struct ksm_value){rates[_i].before, rates[_i].status};
-    now.at[KSM_ksmd_cpu] = now.at[KSM_scanned] = (struct ksm_value){rates[_i].now, 0};
-    explain_host(&facts, &before, &now, rates[_i].ms);
-    ck_assert_int_eq(facts.ksmd.status, rates[_i].want_status);
-    ck_assert_int_eq(facts.rate.status, rates[_i].want_status);
-    if (rates[_i].want_status != 0)
-        return;
-    ck_assert_msg(facts.ksmd.value == rates[_i].ksmd && facts.rate.value == rates[_i].rate,
-                  "row %d: got %" PRId64 " and %" PRId64 ", want %" PRId64 " and %" PRId64, _i,
-                  facts.ksmd.value, facts.rate.value, rates[_i].ksmd, rates[_i].rate);
+    before.at[KSM_ksmd_cpu] = before.at[KSM_scanned] = (struct ksm_value){row->before, row->status};
+    now.at[KSM_ksmd_cpu] = now.at[KSM_scanned] = (struct ksm_value){row->now, 0};
+    explain_host(&facts, &before, &now, row->ms);
+    ck_assert_int_eq(facts.ksmd.status, row->want_status);
+    ck_assert_int_eq(facts.rate.status, row->want_status);
+    if (row->want_status == 0)
+        ck_assert_msg(facts.ksmd.value == row->ksmd && facts.rate.value == row->rate,
+                      "got %" PRId64 " and %" PRId64, facts.ksmd.value, facts.rate.value);
 }
-END_TEST
 
 /* What each counter does between two samples. */
 static const struct {
@@ -782,19 +367,17 @@ static const struct {
     {"full_scans lost", 0, 0, 0, 0, 0, -EIO, false},
 };
 
-START_TEST(idle) {
+TEST_ROWS(idle, idles) {
     static struct ksm_sample before, now;
 
     before.at[KSM_scanned] = before.at[KSM_skipped] = before.at[KSM_full_scans] =
         (struct ksm_value){7, 0};
-    now.at[KSM_scanned] = (struct ksm_value){7 + idles[_i].scanned, idles[_i].scanned_status};
-    now.at[KSM_skipped] = (struct ksm_value){7 + idles[_i].skipped, idles[_i].skipped_status};
-    now.at[KSM_full_scans] =
-        (struct ksm_value){7 + idles[_i].full_scans, idles[_i].full_scans_status};
+    now.at[KSM_scanned] = (struct ksm_value){7 + row->scanned, row->scanned_status};
+    now.at[KSM_skipped] = (struct ksm_value){7 + row->skipped, row->skipped_status};
+    now.at[KSM_full_scans] = (struct ksm_value){7 + row->full_scans, row->full_scans_status};
     explain_host(&facts, &before, &now, 1000);
-    ck_assert_msg(facts.idle == idles[_i].want, "%s: got %d", idles[_i].name, facts.idle);
+    ck_assert_msg(facts.idle == row->want, "%s: got %d", row->name, facts.idle);
 }
-END_TEST
 
 /* ---- from a sweep ---- */
 
@@ -810,18 +393,17 @@ static const struct {
     {"the walk failed", true, false, -1, false},
 };
 
-START_TEST(sweep) {
+TEST_ROWS(sweep, sweeps) {
     char buf[8];
 
     good_host();
-    table.known = sweeps[_i].known;
-    table.swept = sweeps[_i].swept;
-    table.opted_in = sweeps[_i].opted_in;
+    table.known = row->known;
+    table.swept = row->swept;
+    table.opted_in = row->opted_in;
     bool untold = explain_expand(&facts, "{untold}", buf, sizeof(buf)) == 0;
-    ck_assert_msg(untold == sweeps[_i].want_untold, "%s: got untold %d, want %d", sweeps[_i].name,
-                  untold, sweeps[_i].want_untold);
+    ck_assert_msg(untold == row->want_untold, "%s: got untold %d, want %d", row->name, untold,
+                  row->want_untold);
 }
-END_TEST
 
 /* ---- words ---- */
 
@@ -858,20 +440,22 @@ static const struct {
     {"[x {cow}]{cow}", "?", 1},
 };
 
-START_TEST(expand) {
+/* An expanded text is this; returns how many of its words are not known. */
+static int expect_expanded(const char *text, const char *want) {
     char buf[256];
+    int unknown = explain_expand(&facts, text, buf, sizeof(buf));
 
+    ck_assert_msg(strcmp(buf, want) == 0, "\"%s\": got \"%s\", want \"%s\"", text, buf, want);
+    return unknown;
+}
+
+TEST_ROWS(expand, texts) {
     good_host();
     ksm_derive(&facts.now);
-    int unknown = explain_expand(&facts, texts[_i].text, buf, sizeof(buf));
-    ck_assert_msg(strcmp(buf, texts[_i].want) == 0, "\"%s\": got \"%s\", want \"%s\"",
-                  texts[_i].text, buf, texts[_i].want);
-    ck_assert_msg(unknown == texts[_i].unknown, "\"%s\": got %d unknown, want %d", texts[_i].text,
-                  unknown, texts[_i].unknown);
+    ck_assert_int_eq(expect_expanded(row->text, row->want), row->unknown);
 }
-END_TEST
 
-START_TEST(text_that_does_not_fit) {
+TEST(text_that_does_not_fit) {
     static const char text[] = "what is {saved} is saved";
     char buf[64];
 
@@ -885,7 +469,6 @@ START_TEST(text_that_does_not_fit) {
                       "size %zu: got \"%.60s\"", size, buf);
     }
 }
-END_TEST
 
 static const struct {
     int64_t bytes;
@@ -909,14 +492,13 @@ static const struct {
     {INT64_MIN, "-8192.0 PiB"},
 };
 
-START_TEST(bytes) {
+TEST_ROWS(bytes, sizes) {
     char buf[32];
 
-    human_bytes(sizes[_i].bytes, buf, sizeof(buf));
-    ck_assert_msg(strcmp(buf, sizes[_i].text) == 0, "%" PRId64 ": got \"%s\", want \"%s\"",
-                  sizes[_i].bytes, buf, sizes[_i].text);
+    human_bytes(row->bytes, buf, sizeof(buf));
+    ck_assert_msg(strcmp(buf, row->text) == 0, "%" PRId64 ": got \"%s\", want \"%s\"", row->bytes,
+                  buf, row->text);
 }
-END_TEST
 
 static const struct {
     enum ksm_id id;
@@ -944,43 +526,31 @@ static const struct {
     {KSM_sleep_millisecs, 0, "0 ms"},
 };
 
-START_TEST(units) {
-    const char *name = ksm_figures[figures[_i].id].name;
+TEST_ROWS(units, figures) {
     char text[64];
-    char buf[64];
 
     good_host();
-    set(figures[_i].id, figures[_i].value);
-    snprintf(text, sizeof(text), "{%s}", name);
-    explain_expand(&facts, text, buf, sizeof(buf));
-    ck_assert_msg(strcmp(buf, figures[_i].text) == 0, "%s %" PRId64 ": got \"%s\", want \"%s\"",
-                  name, figures[_i].value, buf, figures[_i].text);
+    set(row->id, row->value);
+    snprintf(text, sizeof(text), "{%s}", ksm_figures[row->id].name);
+    expect_expanded(text, row->text);
 }
-END_TEST
 
 /* Who is not seen may have opted in as well. */
 static const struct {
-    void (*make)(void);
-    const char *want;
+    const char *changes, *want;
 } seen[] = {
-    {good, "3 processes; 26,122 pages of 3 processes"},
-    {denied, "3 processes of those seen; 26,122 pages"},
-    {hidden, "3 processes of those seen; 26,122 pages"},
-    {apart, "3 processes of those seen; 26,122 pages"},
-    {old_kernel, "?; 26,122 pages"},
+    {"", "3 processes; 26,122 pages of 3 processes"},
+    {DENIED, "3 processes of those seen; 26,122 pages"},
+    {HIDDEN, "3 processes of those seen; 26,122 pages"},
+    {APART, "3 processes of those seen; 26,122 pages"},
+    {OLD_KERNEL, "?; 26,122 pages"},
 };
 
-START_TEST(who_is_seen) {
-    char buf[128];
-
+TEST_ROWS(who_is_seen, seen) {
     good_host();
-    seen[_i].make();
-    explain_expand(&facts, "{opted_in}[ of those seen{partly}]; {watched}[ of {recorded}]", buf,
-                   sizeof(buf));
-    ck_assert_msg(strcmp(buf, seen[_i].want) == 0, "row %d: got \"%s\", want \"%s\"", _i, buf,
-                  seen[_i].want);
+    change(row->changes);
+    expect_expanded("{opted_in}[ of those seen{partly}]; {watched}[ of {recorded}]", row->want);
 }
-END_TEST
 
 /* How long a round takes at 5000 pages a second; what to set for another pace. */
 static const struct {
@@ -1004,20 +574,15 @@ static const struct {
     {INT64_MAX, 1, INT64_MAX, 0, "?, 10, ?"},
 };
 
-START_TEST(pace) {
-    char buf[128];
-
+TEST_ROWS(pace, paces) {
     good_host();
-    nothing_watched();
-    set(KSM_unshared, paces[_i].watched);
-    set(KSM_pages_to_scan, paces[_i].pages);
-    set(KSM_sleep_millisecs, paces[_i].pause);
-    set(KSM_advisor_mode, paces[_i].advisor);
-    explain_expand(&facts, "{round}, {faster}, {slower}", buf, sizeof(buf));
-    ck_assert_msg(strcmp(buf, paces[_i].want) == 0, "row %d: got \"%s\", want \"%s\"", _i, buf,
-                  paces[_i].want);
+    change(NOTHING_WATCHED);
+    set(KSM_unshared, row->watched);
+    set(KSM_pages_to_scan, row->pages);
+    set(KSM_sleep_millisecs, row->pause);
+    set(KSM_advisor_mode, row->advisor);
+    expect_expanded("{round}, {faster}, {slower}", row->want);
 }
-END_TEST
 
 /* ---- whatever the facts are ---- */
 
@@ -1089,13 +654,11 @@ static size_t columns(const char *line, size_t len) {
 }
 
 static void check_line(const char *line, size_t len) {
-    must(columns(line, len) <= 80, "over 80 columns: %s (KSM_TEST_SEED=%" PRIu64 ")",
-         suite_quote(line, len), suite_seed());
+    must(columns(line, len) <= 80, "over 80 columns: %s", suite_quote(line, len));
     must(len == 0 || line[len - 1] != ' ', "blanks at the end: %s", suite_quote(line, len));
     for (size_t i = 0; i < len; i++)
         must(!iscntrl((unsigned char)line[i]) && line[i] != '?' && line[i] != '{' && line[i] != '[',
-             "not known, or not printable: %s (KSM_TEST_SEED=%" PRIu64 ")", suite_quote(line, len),
-             suite_seed());
+             "not known, or not printable: %s", suite_quote(line, len));
 }
 
 static const char *page(void) {
@@ -1107,7 +670,7 @@ static const char *page(void) {
     return text;
 }
 
-START_TEST(any_facts) {
+TEST(any_facts) {
     for (int i = 0; i < 20000; i++) {
         some_facts();
         enum explain_id id = explain_verdict(&facts);
@@ -1118,7 +681,6 @@ START_TEST(any_facts) {
             check_line(line, strcspn(line, "\n"));
     }
 }
-END_TEST
 
 /* ---- who saves ---- */
 
@@ -1138,50 +700,47 @@ static const struct {
     {{75}, 25, {"############....  program p0", "####............  not attributed"}},
 };
 
-START_TEST(bars) {
+TEST_ROWS(bars, savers) {
     good_host();
-    for (; savers[_i].saved[table.count]; table.count++) {
+    for (; row->saved[table.count]; table.count++) {
         struct ksm_consumer *one = &list[table.count];
         *one = (struct ksm_consumer){.name.kind = KSM_CONSUMER_program,
-                                     .saved = savers[_i].saved[table.count] << 20};
+                                     .saved = row->saved[table.count] << 20};
         snprintf(one->name.text, sizeof(one->name.text), "p%zu", table.count);
         table.saved += one->saved;
     }
-    table.unattributed = savers[_i].unattributed << 20;
+    table.unattributed = row->unattributed << 20;
     table.saved += table.unattributed;
     ksm_derive(&facts.now);
     const char *text = page();
     const char *at = strstr(text, "Who saves most\n");
-    ck_assert_msg(at && (savers[_i].want[0] || strstr(at, "nobody yet")), "%s", text);
-    for (int i = 0; savers[_i].want[i]; i++) {
-        at = strstr(at, savers[_i].want[i]);
-        ck_assert_msg(at, "row %d: \"%s\" is missing, or not in its place, in\n%s", _i,
-                      savers[_i].want[i], text);
+    ck_assert_msg(at && (row->want[0] || strstr(at, "nobody yet")), "%s", text);
+    for (int i = 0; row->want[i]; i++) {
+        at = strstr(at, row->want[i]);
+        ck_assert_msg(at, "\"%s\" is missing, or not in its place, in\n%s", row->want[i], text);
     }
 }
-END_TEST
 
 /* The name is what gives way, and that it did is seen. */
-START_TEST(long_name) {
-    static const char *const letters[] = {"a", "\xc3\xa9", "\xe6\xbc\xa2"};
+static const char *const letters[] = {"a", "\xc3\xa9", "\xe6\xbc\xa2"};
 
+TEST_ROWS(long_name, letters) {
     good_host();
     table.count = 1;
     list[0] = (struct ksm_consumer){.name.kind = KSM_CONSUMER_container};
-    while (strlen(list[0].name.text) + strlen(letters[_i]) < 100)
-        strcat(list[0].name.text, letters[_i]);
+    while (strlen(list[0].name.text) + strlen(*row) < 100)
+        strcat(list[0].name.text, *row);
     const char *text = page();
     const char *line = strstr(text, "container ");
     ck_assert_msg(line != NULL, "%s", text);
     size_t len = strcspn(line, "\n");
     ck_assert_msg(columns(line, len) <= 37 && memcmp(line + len - 3, "...", 3) == 0 &&
-                      (len - 13) % strlen(letters[_i]) == 0,
+                      (len - 13) % strlen(*row) == 0,
                   "got %s", suite_quote(line, len));
 }
-END_TEST
 
 /* The ninth and all after it are one line. */
-START_TEST(others) {
+TEST(the_others) {
     good_host();
     table.count = 12;
     for (size_t i = 0; i < table.count; i++) {
@@ -1194,30 +753,4 @@ START_TEST(others) {
     ck_assert_msg(strstr(text, "service s5\n") && !strstr(text, "service s4\n") &&
                       strstr(text, "     10.0 MiB          -  ##..............  others\n"),
                   "got\n%s", text);
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("explain");
-    TCase *judging = suite_case(suite, "verdicts");
-    TCase *wording = suite_case(suite, "words");
-    TCase *form = suite_case(suite, "page");
-
-    tcase_add_loop_test(judging, verdict, 0, ROWS(verdicts));
-    tcase_add_test(judging, every_verdict_has_a_case);
-    tcase_add_test(judging, statuses);
-    tcase_add_loop_test(judging, two_samples, 0, ROWS(rates));
-    tcase_add_loop_test(judging, idle, 0, ROWS(idles));
-    tcase_add_loop_test(judging, sweep, 0, ROWS(sweeps));
-    tcase_add_loop_test(wording, expand, 0, ROWS(texts));
-    tcase_add_test(wording, text_that_does_not_fit);
-    tcase_add_loop_test(wording, bytes, 0, ROWS(sizes));
-    tcase_add_loop_test(wording, units, 0, ROWS(figures));
-    tcase_add_loop_test(wording, who_is_seen, 0, ROWS(seen));
-    tcase_add_loop_test(wording, pace, 0, ROWS(paces));
-    tcase_add_test(form, any_facts);
-    tcase_add_loop_test(form, bars, 0, ROWS(savers));
-    tcase_add_loop_test(form, long_name, 0, 3);
-    tcase_add_test(form, others);
-    return suite_run(suite);
 }

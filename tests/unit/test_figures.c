@@ -13,6 +13,7 @@
 #include "charts.h"
 #include "derive.h"
 #include "figures.h"
+#include "pace.h"
 #include "parse.h"
 #include "support/suite.h"
 #include "types.h"
@@ -31,7 +32,7 @@ static bool is_plain(const char *word) {
            strspn(word, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(word);
 }
 
-START_TEST(names) {
+TEST_TIMES(names, KSM_FIGURES) {
     const struct ksm_figure *figure = &ksm_figures[_i];
 
     ck_assert_msg(is_plain(figure->name), "figure %d: name \"%s\" is not one word of a-z, 0-9, _",
@@ -44,7 +45,6 @@ START_TEST(names) {
                           figure->group != KSM_GROUP_state,
                       "%s: a state of its chart has this name", figure->name);
 }
-END_TEST
 
 static bool is_release(const char *text) {
     int major = 0, minor = 0, end = 0;
@@ -53,7 +53,7 @@ static bool is_release(const char *text) {
                                          major >= 2 && (text[end] == '\0' || text[end] == '.'));
 }
 
-START_TEST(texts) {
+TEST_TIMES(texts, KSM_FIGURES) {
     const struct ksm_figure *figure = &ksm_figures[_i];
 
     ck_assert_msg(*figure->key, "%s: no key", figure->name);
@@ -66,9 +66,8 @@ START_TEST(texts) {
     ck_assert_msg(is_release(figure->since), "%s: since \"%s\" is no kernel release", figure->name,
                   figure->since);
 }
-END_TEST
 
-START_TEST(kinds) {
+TEST_TIMES(kinds, KSM_FIGURES) {
     const struct ksm_figure *figure = &ksm_figures[_i];
     bool derived = figure->source == KSM_SOURCE_DERIVED;
 
@@ -85,11 +84,10 @@ START_TEST(kinds) {
     ck_assert_msg((figure->unit == KSM_UNIT_RUN) == (figure->kind == KSM_KIND_STATE),
                   "%s: the unit of states belongs to states", figure->name);
 }
-END_TEST
 
 /* How a text is read goes with where it is read and what it counts: a sign, for one, is taken only
  * where a negative number means something. */
-START_TEST(forms) {
+TEST_TIMES(forms, KSM_FIGURES) {
     const struct ksm_figure *figure = &ksm_figures[_i];
     bool is_signed = figure->parse == parse_signed || figure->parse == parse_count;
 
@@ -104,10 +102,9 @@ START_TEST(forms) {
     ck_assert_msg((figure->parse == parse_run) == (figure->kind == KSM_KIND_STATE),
                   "%s: the form of run belongs to run", figure->name);
 }
-END_TEST
 
 /* No two figures read the same. */
-START_TEST(sources) {
+TEST_TIMES(sources, KSM_FIGURES) {
     const struct ksm_figure *figure = &ksm_figures[_i];
 
     for (int i = 0; i < _i; i++)
@@ -115,7 +112,6 @@ START_TEST(sources) {
                           strcmp(ksm_figures[i].key, figure->key) != 0,
                       "%s and %s: both are %s", ksm_figures[i].name, figure->name, figure->key);
 }
-END_TEST
 
 /* The kind of the one data source of a type in collectd's types.db: "GAUGE", "DERIVE" …; "" if the
  * type is not there or has more data sources. min, max: what it may be, "U" for any. */
@@ -144,8 +140,8 @@ static struct data_source find_type(FILE *types, const char *type) {
 
 /* The least and the most that a figure of a unit can be, as its host sees it. */
 static bool lets_through(const struct data_source *type, const struct ksm_figure *figure) {
-    bool is_signed =
-        figure->unit == KSM_UNIT_SIGNED_BYTES || figure->unit == KSM_UNIT_SIGNED_PERCENT;
+    bool is_signed = figure->unit == KSM_UNIT_SIGNED_BYTES ||
+                     figure->unit == KSM_UNIT_SIGNED_PERCENT || figure->unit == KSM_UNIT_PAGE_RATE;
     double most = figure->unit == KSM_UNIT_PERCENT ? 100 : 4294967295.0;
 
     if (is_signed && strcmp(type->min, "U") != 0 && atof(type->min) >= 0)
@@ -155,7 +151,7 @@ static bool lets_through(const struct data_source *type, const struct ksm_figure
     return strcmp(type->max, "U") == 0 || atof(type->max) >= most;
 }
 
-START_TEST(collectd_knows_the_type) {
+TEST_TIMES(collectd_knows_the_type, KSM_FIGURES) {
     static const char path[] = "/usr/share/collectd/types.db";
     const struct ksm_figure *figure = &ksm_figures[_i];
     const struct collectd_type *type = &collectd_types[figure->kind][figure->unit];
@@ -182,10 +178,9 @@ START_TEST(collectd_knows_the_type) {
     ck_assert_msg(lets_through(&source, figure), "%s: type %s takes only %s to %s", figure->name,
                   type->type, source.min, source.max);
 }
-END_TEST
 
 /* A percentage is sent as a percentage: thousandths are taken off once, at the border. */
-START_TEST(scales) {
+TEST_TIMES(scales, KSM_FIGURES) {
     const struct ksm_figure *figure = &ksm_figures[_i];
     const struct collectd_type *type = &collectd_types[figure->kind][figure->unit];
     int thousandths = ksm_unit_scale[figure->unit];
@@ -203,7 +198,6 @@ START_TEST(scales) {
                   "/%" PRId64,
                   figure->name, thousandths, type->divisor, scale.multiplier, scale.divisor);
 }
-END_TEST
 
 /* One page, one MiB, one second … as each host shows it. */
 static const struct {
@@ -225,6 +219,12 @@ static const struct {
     {KSM_net, -100, 4096, -0.1, -0.1},
     {KSM_exposure, 200000, 4096, 200, 200},
     {KSM_sharing_ratio, 2841, 4096, 2.841, 2.841},
+    {KSM_merge_rate, -1500, 65536, -1.5, -1.5},
+    {KSM_anon_huge, 2097152, 4096, 2, 2097152},
+    {KSM_thp_split, 3, 65536, 3, 3},
+    {KSM_scan_time, 12500, 4096, 12.5, 12.5},
+    {KSM_ksmd_cpu_per_gib, 250, 4096, 0.25, 0.25},
+    {KSM_scanned_per_page, 7000, 65536, 7, 7},
     {KSM_full_scans, 12, 4096, 12, 12},
     {KSM_scanned, 12, 65536, 12, 12},
     {KSM_ksmd_cpu, 1000000000, 4096, 100, 1000}, /* a second: 100 % of a core, 1000 ms */
@@ -237,24 +237,22 @@ static const struct {
     {KSM_smart_scan, 1, 65536, 1, 1},
 };
 
-START_TEST(shown) {
-    const struct ksm_figure *figure = &ksm_figures[shown_rows[_i].id];
-    struct charts_scale scale = charts_scale(figure, shown_rows[_i].page_size);
-    double value = (double)shown_rows[_i].value;
+TEST_ROWS(shown, shown_rows) {
+    const struct ksm_figure *figure = &ksm_figures[row->id];
+    struct charts_scale scale = charts_scale(figure, row->page_size);
+    double value = (double)row->value;
     double netdata = value * (double)scale.multiplier / (double)scale.divisor;
     double collectd = value / collectd_types[figure->kind][figure->unit].divisor;
 
-    ck_assert_msg(fabs(netdata - shown_rows[_i].netdata) < 1e-9,
-                  "%s %" PRId64 ": Netdata shows %.9g %s, want %.9g", figure->name,
-                  shown_rows[_i].value, netdata, charts_units(figure->group),
-                  shown_rows[_i].netdata);
-    ck_assert_msg(fabs(collectd - shown_rows[_i].collectd) < 1e-9,
-                  "%s %" PRId64 ": collectd shows %.9g, want %.9g", figure->name,
-                  shown_rows[_i].value, collectd, shown_rows[_i].collectd);
+    ck_assert_msg(fabs(netdata - row->netdata) < 1e-9,
+                  "%s %" PRId64 ": Netdata shows %.9g %s, want %.9g", figure->name, row->value,
+                  netdata, charts_units(figure->group), row->netdata);
+    ck_assert_msg(fabs(collectd - row->collectd) < 1e-9,
+                  "%s %" PRId64 ": collectd shows %.9g, want %.9g", figure->name, row->value,
+                  collectd, row->collectd);
 }
-END_TEST
 
-START_TEST(groups) {
+TEST_TIMES(groups, KSM_GROUPS) {
     enum ksm_group group = (enum ksm_group)_i;
     int figures = 0;
     int states = 0;
@@ -273,10 +271,9 @@ START_TEST(groups) {
                   "%s: the states of one figure fill a chart, it has %d figures",
                   ksm_group_names[group], figures);
 }
-END_TEST
 
 /* The agent takes one chart as one kind of thing: all rates or all gauges, one scale. */
-START_TEST(charts_are_of_one_kind) {
+TEST_TIMES(charts_are_of_one_kind, KSM_GROUPS) {
     const struct ksm_figure *first = NULL;
 
     for (size_t id = 0; id < KSM_FIGURES; id++) {
@@ -292,19 +289,18 @@ START_TEST(charts_are_of_one_kind) {
                       figure->name);
     }
 }
-END_TEST
 
-START_TEST(units) {
+TEST_TIMES(units, KSM_UNITS) {
     ck_assert_msg(ksm_unit_words[_i] && *ksm_unit_words[_i], "unit %d: no words", _i);
     ck_assert_msg(ksm_unit_scale[_i] == 1 || ksm_unit_scale[_i] == 1000, "%s: scale %d",
                   ksm_unit_words[_i], ksm_unit_scale[_i]);
 }
-END_TEST
 
 /* A derived figure without a formula would stay at its first status for ever. */
-START_TEST(every_derived_figure_is_worked_out) {
+TEST_TIMES(every_derived_figure_is_worked_out, KSM_FIGURES) {
     const struct ksm_figure *figure = &ksm_figures[_i];
     struct ksm_sample sample = {.page_size = 4096};
+    struct ksm_pace pace;
 
     if (figure->source != KSM_SOURCE_DERIVED)
         return;
@@ -312,12 +308,13 @@ START_TEST(every_derived_figure_is_worked_out) {
         sample.at[id] = (struct ksm_value){64, 0};
     sample.at[_i].status = -ENOSYS;
     ksm_derive(&sample);
+    ksm_pace_init(&pace);
+    ksm_pace(&pace, &sample, 0);
     ck_assert_msg(sample.at[_i].status != -ENOSYS, "%s: nothing works it out", figure->name);
 }
-END_TEST
 
 /* A host of 1 kB that saves two pages: collectd's percent would take no more than 100 of it. */
-START_TEST(what_passes_100_percent_is_open) {
+TEST_TIMES(what_passes_100_percent_is_open, KSM_FIGURES) {
     const struct ksm_figure *figure = &ksm_figures[_i];
     struct ksm_sample sample = {.page_size = 4096};
 
@@ -327,26 +324,4 @@ START_TEST(what_passes_100_percent_is_open) {
     ck_assert_msg(figure->unit != KSM_UNIT_PERCENT || sample.at[_i].value <= 100000,
                   "%s: got %" PRId64 " thousandths of a percent", figure->name,
                   sample.at[_i].value);
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("metrics");
-    TCase *table = suite_case(suite, "table");
-    TCase *hosts = suite_case(suite, "hosts");
-
-    tcase_add_loop_test(table, names, 0, KSM_FIGURES);
-    tcase_add_loop_test(table, texts, 0, KSM_FIGURES);
-    tcase_add_loop_test(table, kinds, 0, KSM_FIGURES);
-    tcase_add_loop_test(table, forms, 0, KSM_FIGURES);
-    tcase_add_loop_test(table, sources, 0, KSM_FIGURES);
-    tcase_add_loop_test(table, units, 0, KSM_UNITS);
-    tcase_add_loop_test(table, every_derived_figure_is_worked_out, 0, KSM_FIGURES);
-    tcase_add_loop_test(table, what_passes_100_percent_is_open, 0, KSM_FIGURES);
-    tcase_add_loop_test(hosts, collectd_knows_the_type, 0, KSM_FIGURES);
-    tcase_add_loop_test(hosts, scales, 0, KSM_FIGURES);
-    tcase_add_loop_test(hosts, shown, 0, ROWS(shown_rows));
-    tcase_add_loop_test(hosts, groups, 0, KSM_GROUPS);
-    tcase_add_loop_test(hosts, charts_are_of_one_kind, 0, KSM_GROUPS);
-    return suite_run(suite);
 }

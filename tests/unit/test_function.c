@@ -22,7 +22,7 @@ static struct request request;
 static struct out out;
 static char sent[ROOM];
 
-static void set_up(void) {
+void before_each(void) {
     int fd = memfd_create("lines", MFD_CLOEXEC);
 
     ck_assert_int_ge(fd, 0);
@@ -69,7 +69,7 @@ static struct ksm_consumer *add(enum ksm_consumer_kind kind, const char *name) {
 
 /* ---- the offer ---- */
 
-START_TEST(offer) {
+TEST(offer) {
     static const struct {
         enum ksm_function_access access;
         const char *words;
@@ -84,15 +84,13 @@ START_TEST(offer) {
         ck_assert_str_eq(strstr(sent, " \"top\""), rows[i].words);
     }
 }
-END_TEST
 
-START_TEST(no_offer) {
+TEST(no_offer) {
     table.known = false;
     function_offer(&table, KSM_ACCESS_ANY, &out);
     take_sent();
     ck_assert_str_eq(sent, "");
 }
-END_TEST
 
 /* ---- which answer ---- */
 
@@ -144,32 +142,31 @@ static const struct {
     {"ksm:consumers", "\"quotes\"", have_no_table, 400, "\\u0022quotes\\u0022"},
 };
 
-START_TEST(which) {
+TEST_ROWS(which, answers) {
     char begin[128];
-    const char *function = answers[_i].function;
+    const char *function = row->function;
 
     snprintf(request.function, sizeof(request.function), "%s", function);
-    request.error = answers[_i].error;
-    if (answers[_i].prepare)
-        answers[_i].prepare();
+    request.error = row->error;
+    if (row->prepare)
+        row->prepare();
     answer();
     snprintf(begin, sizeof(begin),
-             "FUNCTION_RESULT_BEGIN id-1 %d application/json %d\n{\"status\":%d,",
-             answers[_i].status, answers[_i].status == 200 ? 1700000010 : 0, answers[_i].status);
+             "FUNCTION_RESULT_BEGIN id-1 %d application/json %d\n{\"status\":%d,", row->status,
+             row->status == 200 ? 1700000010 : 0, row->status);
     ck_assert_msg(strncmp(sent, begin, strlen(begin)) == 0, "%s: got %.300s, want %s", function,
                   sent, begin);
-    expect(answers[_i].says);
+    expect(row->says);
     const char *end = strstr(sent, "}\nFUNCTION_RESULT_END\n");
     ck_assert_msg(end && strlen(end) == strlen("}\nFUNCTION_RESULT_END\n"), "%s: got %s", function,
                   sent);
-    if (answers[_i].status != 200) {
+    if (row->status != 200) {
         expect("\"errorMessage\":\"");
         expect("\"error_message\":\"");
     }
     if (strstr(function, " info"))
         strstr(function, "information") ? expect("\"columns\":") : expect_not("\"columns\":");
 }
-END_TEST
 
 /* ---- rows ---- */
 
@@ -180,26 +177,26 @@ static void web_01(struct ksm_consumer *one) {
                                  .resident = 9 * MIB / PAGE,
                                  .merging = 2 * MIB / PAGE,
                                  .zero = 1,
+                                 .growth = -64000, /* 64 pages a second less */
                                  .rmap_items = 16384,
                                  .processes = 2,
                                  .shown = true};
 }
 
-START_TEST(a_row) {
+TEST(a_row) {
     web_01(add(KSM_CONSUMER_vm, "web-01"));
     table.unattributed = MIB / 2;
     answer();
     expect(
         "\"data\":[\n"
-        "[\"vm/web-01\",\"vm\",\"web-01\",2,3,7,9,2,0.00390625,1],\n"
+        "[\"vm/web-01\",\"vm\",\"web-01\",2,3,7,9,2,0.00390625,1,-0.25],\n"
         "[\"unattributed/unattributed\",\"unattributed\",\"unattributed\",null,0.5,null,null,null,"
-        "null,null]],\n");
+        "null,null,null]],\n");
     expect("\"max\":9}");
     expect("\"update_every\":10,\"expires\":1700000010,\n");
 }
-END_TEST
 
-START_TEST(nobody) {
+TEST(nobody) {
     answer();
     expect("\"data\":[\n],\n");
     expect("\"max\":0}");
@@ -208,16 +205,17 @@ START_TEST(nobody) {
     expect("\"data\":[\n[\"unattributed/unattributed\",");
     expect("\"max\":0.00390625}");
 }
-END_TEST
 
 /* What is not known is null, and never 0. */
-START_TEST(not_known) {
+TEST(not_known) {
     struct ksm_consumer *one = add(KSM_CONSUMER_program, "x");
     static const char *const without[] = {
-        "[\"program/x\",\"program\",\"x\",2,3,null,null,2,0.00390625,1]",
-        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,null,1]",
-        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,0.00390625,null]",
-        "[\"program/x\",\"program\",\"x\",2,3,7,null,null,null,null]",
+        "[\"program/x\",\"program\",\"x\",2,3,null,null,2,0.00390625,1,-0.25]",
+        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,null,1,-0.25]",
+        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,0.00390625,null,-0.25]",
+        "[\"program/x\",\"program\",\"x\",2,3,7,null,null,null,null,null]",
+        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,0.00390625,1,null]",
+        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,0.00390625,1,0.00390625]",
     };
 
     for (int i = 0; i < ROWS(without); i++) {
@@ -227,21 +225,21 @@ START_TEST(not_known) {
         if (i == 0)
             one->real = one->resident = -1;
         if (i == 3) /* more than there can be */
-            one->resident = one->merging = one->zero = one->rmap_items = INT64_MAX;
+            one->resident = one->merging = one->zero = one->rmap_items = one->growth = INT64_MAX;
+        if (i >= 4)
+            one->growth = i == 4 ? KSM_GROWTH_UNKNOWN : 1000;
         answer();
         expect(without[i]);
     }
 }
-END_TEST
 
 /* Names are clean; but the JSON holds whatever they are. */
-START_TEST(hostile_names) {
+TEST(hostile_names) {
     add(KSM_CONSUMER_container, "\"],[\"\\\n\x1b\xff");
     answer();
     expect("[\"container/\\u0022],[\\u0022\\u005c\\u000a\\u001b\\ufffd\",\"container\","
            "\"\\u0022],[\\u0022\\u005c\\u000a\\u001b\\ufffd\",1,");
 }
-END_TEST
 
 /* ---- as many as there are ---- */
 
@@ -254,7 +252,7 @@ static int rows_sent(void) {
 }
 
 /* Of one more than there is room for one finds none, and is in other; never one of the shown. */
-START_TEST(too_many) {
+TEST_TIMES(too_many, 4) {
     static const size_t counts[] = {FUNCTION_TABLE_ROWS - 1, FUNCTION_TABLE_ROWS,
                                     FUNCTION_TABLE_ROWS + 1, MOST};
     size_t count = counts[_i];
@@ -280,10 +278,9 @@ START_TEST(too_many) {
     else
         expect_not("\"other\""), expect_not("too many to list");
 }
-END_TEST
 
 /* The most that can be sent: an agent takes 10 MB, lines of 15 kB. */
-START_TEST(largest) {
+TEST(largest) {
     char name[KSM_NAME_SIZE];
     size_t longest = 0;
 
@@ -307,26 +304,4 @@ START_TEST(largest) {
         at += len;
     }
     ck_assert_msg(longest < 2048, "a line of %zu bytes", longest);
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("function");
-    TCase *offers = suite_case(suite, "offer");
-    TCase *results = suite_case(suite, "answers");
-    TCase *rows = suite_case(suite, "rows");
-
-    tcase_add_checked_fixture(offers, set_up, NULL);
-    tcase_add_test(offers, offer);
-    tcase_add_test(offers, no_offer);
-    tcase_add_checked_fixture(results, set_up, NULL);
-    tcase_add_loop_test(results, which, 0, ROWS(answers));
-    tcase_add_checked_fixture(rows, set_up, NULL);
-    tcase_add_test(rows, a_row);
-    tcase_add_test(rows, nobody);
-    tcase_add_test(rows, not_known);
-    tcase_add_test(rows, hostile_names);
-    tcase_add_loop_test(rows, too_many, 0, 4);
-    tcase_add_test(rows, largest);
-    return suite_run(suite);
 }

@@ -3,7 +3,6 @@
  * Strings of any bytes and exact decimals, as JSON wants them (RFC 8259).
  */
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "json.h"

@@ -49,8 +49,8 @@ static void expect_flush(int want) {
 }
 
 /* Text of which each part looks different. */
-static char *some_text(size_t len) {
-    char *text = malloc(len + 1);
+static const char *some_text(size_t len) {
+    static char text[400000];
 
     for (size_t i = 0; i < len; i++)
         text[i] = (char)('a' + (i + i / 26) % 26);
@@ -109,7 +109,7 @@ static const struct {
 
 TEST_ROWS(long_text, lengths) {
     size_t len = row->len;
-    char *text = some_text(len);
+    const char *text = some_text(len);
 
     out_text(&out, text);
     expect_flush(0);
@@ -122,13 +122,12 @@ TEST_ROWS(long_text, lengths) {
     }
     expect_flush(0);
     expect_written(text, len);
-    free(text);
 }
 
 static const int passing[] = {EINTR, EAGAIN};
 
 TEST_ROWS(errors_that_pass, passing) {
-    char *text = some_text(20000);
+    const char *text = some_text(20000);
 
     faults_shorten(6000);
     for (int nth = 1; nth <= 4; nth += nth == 1 ? 2 : 1)
@@ -137,14 +136,13 @@ TEST_ROWS(errors_that_pass, passing) {
     expect_flush(0);
     ck_assert_int_eq(faults_count(FAULTS_WRITE), 7);
     expect_written(text, 20000);
-    free(text);
 }
 
 /* After these nothing is written any more, not even what could be. */
 static const int staying[] = {EPIPE, ENOSPC, EIO, EBADF};
 
 TEST_ROWS(errors_that_stay, staying) {
-    char *text = some_text(10 * sizeof(out.buf));
+    const char *text = some_text(10 * sizeof(out.buf));
 
     faults_shorten(3);
     faults_fail(FAULTS_WRITE, NULL, 2, *row);
@@ -158,7 +156,6 @@ TEST_ROWS(errors_that_stay, staying) {
     out_text(&out, text);
     expect_flush(-*row);
     ck_assert_int_eq(faults_count(FAULTS_WRITE), 2);
-    free(text);
 }
 
 /* Reads until there is nothing more, in small pieces with rests; exits 0 if it was the text. */
@@ -176,18 +173,22 @@ static void slow_reader(const char *want, size_t len) {
     _exit(have == len ? 0 : 3);
 }
 
+/* Room for little in the pipe, and stdin from an agent. */
+static void make_small(bool blocking, int input[2]) {
+    fcntl(ends[1], F_SETPIPE_SZ, 4096);
+    fcntl(ends[1], F_SETFL, blocking ? 0 : O_NONBLOCK);
+    ck_assert_int_eq(pipe(input), 0);
+    ck_assert_int_eq(dup2(input[0], STDIN_FILENO), STDIN_FILENO);
+}
+
 /* A pipe that is full, blocking (0) or not: everything comes through, in order; also to an agent
  * that says all it has to before it reads (2): neither waits for the other for good. */
 TEST_TIMES(full_pipe, 3) {
     const size_t len = 300000;
-    char *text = some_text(len);
+    const char *text = some_text(len);
     int input[2], status = 0;
 
-    fcntl(ends[1], F_SETPIPE_SZ, 4096);
-    if (_i > 0)
-        fcntl(ends[1], F_SETFL, O_NONBLOCK);
-    ck_assert_int_eq(pipe(input), 0);
-    ck_assert_int_eq(dup2(input[0], STDIN_FILENO), STDIN_FILENO);
+    make_small(_i == 0, input);
     pid_t reader = fork();
     if (reader == 0) {
         if (_i == 2 && write(input[1], text, len) != (ssize_t)len)
@@ -202,15 +203,13 @@ TEST_TIMES(full_pipe, 3) {
     ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0,
                   "the reader got other bytes (status %d)", status);
     ck_assert_int_gt(faults_count(FAULTS_WRITE), (int)(len / sizeof(out.buf)));
-    free(text);
 }
 
 /* A reader that goes while the writer waits for it. */
 TEST(reader_goes_while_the_pipe_is_full) {
-    char *text = some_text(300000);
+    int input[2];
 
-    fcntl(ends[1], F_SETPIPE_SZ, 4096);
-    fcntl(ends[1], F_SETFL, O_NONBLOCK);
+    make_small(false, input);
     pid_t reader = fork();
     if (reader == 0) {
         close(ends[1]);
@@ -219,26 +218,20 @@ TEST(reader_goes_while_the_pipe_is_full) {
     }
     close(ends[0]);
     alarm(10);
-    out_text(&out, text);
+    out_text(&out, some_text(300000));
     expect_flush(-EPIPE);
     waitpid(reader, NULL, 0);
-    free(text);
 }
 
 /* The pipe stays full, and nobody is at the other end of the standard input any more. */
 TEST(agent_has_gone) {
-    char *text = some_text(300000);
     int input[2];
 
-    ck_assert_int_eq(pipe(input), 0);
-    ck_assert_int_eq(dup2(input[0], STDIN_FILENO), STDIN_FILENO);
+    make_small(false, input);
     close(input[1]);
-    fcntl(ends[1], F_SETFL, O_NONBLOCK);
-    fcntl(ends[1], F_SETPIPE_SZ, 4096);
     faults_stop_clocks(0, 0);
-    out_text(&out, text);
+    out_text(&out, some_text(300000));
     int status = out_flush(&out);
     faults_clear();
     ck_assert_int_eq(status, -EPIPE);
-    free(text);
 }

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the log is told, and how often.
+ * What the log is told, and how often; of figures, and of consumers.
  */
 #include <errno.h>
-#include <limits.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "report.h"
@@ -22,18 +19,9 @@ static struct ksm_report watch;
 static const char *dir;
 static int64_t now = 1234567;
 
-/* What was told since it was last asked. */
-static struct {
-    bool bad;
-    char text[512];
-} told[2 * KSM_FIGURES];
-static int told_count;
-
 static void hear(bool bad, const char *message) {
-    ck_assert_msg(told_count < ROWS(told), "more than %d messages", told_count);
-    told[told_count].bad = bad;
-    snprintf(told[told_count].text, sizeof(told[0].text), "%s", message);
-    told_count++;
+    ck_assert_msg(strstr(message, dir) && !strstr(message, "::"), "got \"%s\"", message);
+    suite_hear(bad, message);
 }
 
 void before_each(void) {
@@ -43,28 +31,12 @@ void before_each(void) {
     ck_assert_int_eq(ksm_reader_init(&reader, dir, true), 0);
 }
 
-/* What is told after a tick, some ms later: a line a message, with a sign for bad (-) or good (+)
- * and words of it with bars between them. */
+/* What is told after a tick, some ms later. */
 static void tick(int64_t ms, const char *want) {
-    int count = 0;
-
     now += ms;
     ksm_reader_tick(&reader, now);
-    told_count = 0;
     ksm_report_figures(&watch, &reader, hear);
-    for (const char *at = want; *at; at += strcspn(at, "\n") + (strchr(at, '\n') != NULL)) {
-        const char *text = told[count].text;
-        char line[256], *rest = line + 1;
-        snprintf(line, sizeof(line), "%.*s", (int)strcspn(at, "\n"), at);
-        ck_assert_msg(count < told_count && told[count].bad == (*line == '-') &&
-                          strstr(text, dir) && !strchr(text, '\n') && !strstr(text, "::"),
-                      "got %d messages, this one \"%s\", want \"%s\"", told_count, text, want);
-        for (char *words; (words = strsep(&rest, "|"));)
-            ck_assert_msg(strstr(text, words), "got \"%s\", want \"%s\" in it", text, words);
-        count++;
-    }
-    ck_assert_msg(told_count == count, "got %d messages, the first \"%s\"; want \"%s\"", told_count,
-                  told[0].text, want);
+    suite_heard("a tick", want);
 }
 
 static void expect_silence(int ticks, int64_t ms) {
@@ -85,7 +57,7 @@ static const struct {
     TEXT_FAULT("", "empty"), TEXT_FAULT("12abc\n", "not what the kernel writes there"),
     TEXT_FAULT("9223372036854775808\n", "a number beyond 2^63-1"),
     CALL_FAULT(EACCES, 0, "Permission denied"), CALL_FAULT(ENOENT, 0, "not there any more"),
-    CALL_FAULT(0, EIO, "Input/output error"), CALL_FAULT(0, EISDIR, "Is a directory"),
+    CALL_FAULT(0, EPERM, "Operation not permitted"), CALL_FAULT(0, EISDIR, "Is a directory"),
     /* None that it knows. */
     TEXT_FAULT("-5\n", "not what the kernel writes there")};
 static const char well[] = "+ksm/pages_unshared|again";
@@ -175,11 +147,12 @@ TEST(meminfo) {
     faults_fail(FAULTS_OPEN, "/meminfo", 0, EACCES);
     tick(second, "-proc/meminfo, MemTotal: Permission denied; mem_total \n"
                  "-proc/meminfo, MemAvailable: Permission denied; mem_available \n"
-                 "-proc/meminfo, SwapFree: Permission denied; swap_free ");
+                 "-proc/meminfo, SwapFree: Permission denied; swap_free \n"
+                 "-proc/meminfo, AnonHugePages: Permission denied; anon_huge_kb ");
     tick(second, "");
     host_write(dir, KSM_mem_total, TEXT("12abc kB"));
     faults_clear();
-    tick(minute, "+MemAvailable|again\n+SwapFree|again");
+    tick(minute, "+MemAvailable|again\n+SwapFree|again\n+AnonHugePages|again");
     host_write(dir, KSM_mem_total, NULL, 0);
     tick(second, "+proc/meminfo, MemTotal|again");
 }
@@ -201,4 +174,41 @@ TEST(several_files) {
          "-ksm/ksm_zero_pages|a negative number, a known fault of kernels 6.6 to 6.17|zero\n"
          "+ksm/run|again");
     tick(second, "");
+}
+
+/* ---- of the consumers ---- */
+
+/* What each trouble is called when it begins, and when it ends; one needs no action. */
+static const char *const troubles[KSM_CONSUMERS_TROUBLES][2] = {
+    [KSM_CONSUMERS_UNKNOWN] = {"+who saves is not shown: this kernel|5.19"},
+    [KSM_CONSUMERS_DENIED] = {"-grant cap_dac_read_search|unattributed",
+                              "+all processes can be read"},
+    [KSM_CONSUMERS_MODULE] = {"-security module|unattributed", "+all processes can be read"},
+    [KSM_CONSUMERS_HIDEPID1] = {"-hidepid=1|unattributed", "+all processes can be read"},
+    [KSM_CONSUMERS_HIDDEN] = {"-/proc hides|hidepid|unattributed",
+                              "+/proc hides no processes any more"},
+    [KSM_CONSUMERS_EXCESS] = {"-scaled down", "+agree with the host's again"},
+    [KSM_CONSUMERS_CROWDED] = {"-changes its name all the time", "+at once again"},
+    [KSM_CONSUMERS_FAILED] = {"-who saves cannot be told", "+who saves can be told again"},
+    [KSM_CONSUMERS_LATE] = {"-who saves is not shown|interval", "+who saves is shown again"},
+};
+
+/* Each is told of by itself and with all others, and at no later sample again. */
+TEST_TIMES(troubles_begin_and_end, KSM_CONSUMERS_TROUBLES) {
+    static struct ksm_consumers_report of_one, of_all;
+    struct ksm_consumer_table table = {.valid = true};
+
+    for (int ends = 0; ends < (troubles[_i][1] ? 2 : 1); ends++) {
+        table.trouble[_i] = !ends;
+        ksm_report_consumers(&of_one, &table, suite_hear);
+        suite_heard("one", troubles[_i][ends]);
+        ksm_report_consumers(&of_one, &table, suite_hear);
+        suite_heard("the same", "");
+    }
+    memset(table.trouble, 1, sizeof(table.trouble));
+    ksm_report_consumers(&of_all, &table, suite_hear);
+    char want[1024] = "";
+    for (int i = 0; i < KSM_CONSUMERS_TROUBLES; i++)
+        strcat(strcat(want, troubles[i][0]), "\n");
+    suite_heard("all", want);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * What the agent, or whoever gets through to stdin, can say: bytes in, requests out. Every row in
- * one piece, byte by byte, and in pieces of every other size.
+ * one piece, byte by byte, and in pieces of every other size. Any other bytes are
+ * tests/fuzz/fuzz_request.c's.
  */
 #include <stdbool.h>
 #include <stdio.h>
@@ -135,9 +136,7 @@ static void take_all(const char *bytes, size_t len, size_t piece) {
     take_more(bytes, len, piece);
 }
 
-START_TEST(lines) {
-    const struct row *row = &rows[_i];
-
+TEST_ROWS(lines, rows) {
     guarded = true;
     for (size_t piece = 1; piece == 1 || piece <= row->len; piece++) {
         take_all(row->bytes, row->len, piece);
@@ -146,52 +145,49 @@ START_TEST(lines) {
                       suite_quote(row->want, strlen(row->want)));
     }
 }
-END_TEST
 
 /* Texts of one length: how long id, function and what follows may be. */
-START_TEST(lengths) {
-    static const struct {
-        size_t id, function, rest;
-        bool unquoted;
-        const char *want; /* NULL: no event; "": as it came */
-    } sizes[] = {
-        {REQUEST_ID, 1, 0, false, ""},
-        {REQUEST_ID + 1, 1, 0, false, NULL},
-        {100000, 1, 0, false, NULL},
-        {1, REQUEST_FUNCTION, 0, false, ""},
-        {1, REQUEST_FUNCTION + 1, 0, false, "!the request is too long"},
-        {1, REQUEST_LINE - 20, 0, false, "!the request is too long"},
-        {1, REQUEST_LINE, 0, false, "!the request is too long"},
-        {1, 1000000, 0, false, "!the request is too long"},
-        {1, REQUEST_FUNCTION, 0, true, ""},
-        {1, REQUEST_LINE, 0, true, "!the request is too long"},
-        {1, 10, REQUEST_LINE, false, ""},
-        {1, 10, 1000000, false, ""},
-        {1, 10, 1000000, true, ""},
-    };
+static const struct {
+    size_t id, function, rest;
+    const char *quote;
+    const char *want; /* NULL: no event; "": as it came */
+} sizes[] = {
+    {REQUEST_ID, 1, 0, "\"", ""},
+    {REQUEST_ID + 1, 1, 0, "\"", NULL},
+    {100000, 1, 0, "\"", NULL},
+    {1, REQUEST_FUNCTION, 0, "\"", ""},
+    {1, REQUEST_FUNCTION + 1, 0, "\"", "!the request is too long"},
+    {1, REQUEST_LINE - 20, 0, "\"", "!the request is too long"},
+    {1, REQUEST_LINE, 0, "\"", "!the request is too long"},
+    {1, 1000000, 0, "\"", "!the request is too long"},
+    {1, REQUEST_FUNCTION, 0, "", ""},
+    {1, REQUEST_LINE, 0, "", "!the request is too long"},
+    {1, 10, REQUEST_LINE, "\"", ""},
+    {1, 10, 1000000, "\"", ""},
+    {1, 10, 1000000, "", ""},
+};
+
+TEST_ROWS(lengths, sizes) {
     static char bytes[1600000], want[1600000];
     static char id[200000], function[1200000], rest[1200000];
 
-    memset(id, 'i', sizes[_i].id);
-    memset(function, 'f', sizes[_i].function);
-    memset(rest, 'r', sizes[_i].rest);
-    id[sizes[_i].id] = function[sizes[_i].function] = rest[sizes[_i].rest] = '\0';
-    const char *quote = sizes[_i].unquoted ? "" : "\"";
-    int len = snprintf(bytes, sizeof(bytes), "FUNCTION %s 6 %s%s%s %s\nFUNCTION z 6 z\n", id, quote,
-                       function, quote, rest);
-    want[0] = '\0';
-    if (sizes[_i].want)
-        snprintf(want, sizeof(want), "%s %s|", id, *sizes[_i].want ? sizes[_i].want : function);
+    memset(id, 'i', row->id);
+    memset(function, 'f', row->function);
+    memset(rest, 'r', row->rest);
+    int len = snprintf(bytes, sizeof(bytes), "FUNCTION %s 6 %s%s%s %s\nFUNCTION z 6 z\n", id,
+                       row->quote, function, row->quote, rest);
+    if (row->want)
+        snprintf(want, sizeof(want), "%s %s|", id, *row->want ? row->want : function);
     strcat(want, "z z|");
-    take_all(bytes, (size_t)len, (size_t)len);
-    ck_assert_msg(strcmp(got, want) == 0, "row %d: got %.100s, want %.100s", _i, got, want);
-    take_all(bytes, (size_t)len, 4096);
-    ck_assert_msg(strcmp(got, want) == 0, "row %d, pieces: got %.100s, want %.100s", _i, got, want);
+    for (size_t piece = 4096; piece <= 4096 * 400; piece *= 400) {
+        take_all(bytes, (size_t)len, piece);
+        ck_assert_msg(strcmp(got, want) == 0, "in pieces of %zu: got %.100s, want %.100s", piece,
+                      got, want);
+    }
 }
-END_TEST
 
 /* Lines of a payload are not kept, however long they are. */
-START_TEST(long_payload) {
+TEST(long_payload) {
     static char bytes[300000];
     int len =
         snprintf(bytes, sizeof(bytes), "FUNCTION_PAYLOAD a 6 f\n%0100000d\n%0100000d %s\n%s\n", 1,
@@ -200,57 +196,26 @@ START_TEST(long_payload) {
     take_all(bytes, (size_t)len, 1000);
     ck_assert_str_eq(got, "a f|");
 }
-END_TEST
 
 /* What the agent has begun and does not end; what it says then is understood. */
-START_TEST(given_up) {
-    static const char *const begun[] = {
-        "",
-        "FUNCTION a 6 f",
-        "FUNCTION_PAYLOAD a 6 f\nx\n",
-        "FUNCTION_PAYLOAD a 6 f\nFUNCTION_PAYLOAD_END",
-        "FUNCTION_PAYLOAD a 6 f\nx\nFUNC",
-    };
+static const char *const begun[] = {
+    "",
+    "FUNCTION a 6 f",
+    "FUNCTION_PAYLOAD a 6 f\nx\n",
+    "FUNCTION_PAYLOAD a 6 f\nFUNCTION_PAYLOAD_END",
+    "FUNCTION_PAYLOAD a 6 f\nx\nFUNC",
+};
+
+TEST_ROWS(given_up, begun) {
     static char line[2 * REQUEST_LINE];
 
     memset(line, 'x', sizeof(line));
-    take_all(begun[_i], strlen(begun[_i]), 1);
-    take_more(line, _i % 2 ? sizeof(line) : 0, sizeof(line));
-    ck_assert_str_eq(got, "");
-    request_give_up(&parser);
-    take_more(TEXT("FUNCTION b 6 g\n"), 1);
-    ck_assert_str_eq(got, "b g|");
-}
-END_TEST
-
-/* Whatever bytes come, after a newline (and the end of a payload) it understands again. */
-START_TEST(any_bytes) {
-    static const char marks[] = "FUNCTION_PAYLOAD_END \"'\n\n\n";
-    static char bytes[2000];
-    static const char end[] = "\nFUNCTION_PAYLOAD_END\nFUNCTION last 6 f\n";
-
-    for (int round = 0; round < 2000; round++) {
-        size_t len = suite_random() % (sizeof(bytes) - sizeof(end));
-        for (size_t i = 0; i < len; i++) {
-            uint64_t r = suite_random();
-            bytes[i] = r % 4 ? marks[r / 4 % (sizeof(marks) - 1)] : (char)(r >> 32);
-        }
-        memcpy(bytes + len, end, sizeof(end));
-        take_all(bytes, len + sizeof(end) - 1, 1 + suite_random() % 100);
-        ck_assert_msg(strstr(got, "last f|"), "seed %llu, round %d: got %s",
-                      (unsigned long long)suite_seed(), round, suite_quote(got, got_len));
+    for (size_t more = 0; more <= sizeof(line); more += sizeof(line)) {
+        take_all(*row, strlen(*row), 1);
+        take_more(line, more, sizeof(line));
+        ck_assert_str_eq(got, "");
+        request_give_up(&parser);
+        take_more(TEXT("FUNCTION b 6 g\n"), 1);
+        ck_assert_str_eq(got, "b g|");
     }
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("request");
-    TCase *cases = suite_case(suite, "stdin");
-
-    tcase_add_loop_test(cases, lines, 0, ROWS(rows));
-    tcase_add_loop_test(cases, lengths, 0, 13);
-    tcase_add_test(cases, long_payload);
-    tcase_add_loop_test(cases, given_up, 0, 5);
-    tcase_add_test(cases, any_bytes);
-    return suite_run(suite);
 }

@@ -6,12 +6,8 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -46,7 +42,7 @@ static void init(int64_t interval) {
     ksm_sampler_init(&s, &c);
 }
 
-static void set_up(void) {
+void before_each(void) {
     dir = suite_dir();
     page = sysconf(_SC_PAGESIZE);
     now = 5000000;
@@ -60,7 +56,7 @@ static void set_up(void) {
 }
 
 /* Whatever a test has done: in the end nothing is left. */
-static void tear_down(void) {
+void after_each(void) {
     faults_release(NULL);
     faults_await_blocked(0);
     ksm_sampler_close(&s);
@@ -120,6 +116,14 @@ static void sample(const char *when) {
     finish(when);
 }
 
+/* A sample in which a reading of this file waits, and is given up. */
+static void lose(const char *file) {
+    faults_block(file);
+    begin_next();
+    give_up("blocked", 1);
+    finish("blocked");
+}
+
 /* The table is there, with so many consumers, and so many pages are of none of them. */
 static void expect_table(const char *when, int consumers, int64_t unattributed) {
     ck_assert_msg(c.table.valid, "%s: got no table", when);
@@ -130,51 +134,43 @@ static void expect_table(const char *when, int consumers, int64_t unattributed) 
 
 /* ---- what is told ---- */
 
-enum { MOST_TOLD = 16 };
-static struct {
-    bool bad;
-    char text[512];
-} told[MOST_TOLD];
-static int told_count;
-
-static void hear(bool bad, const char *message) {
-    ck_assert_int_lt(told_count, MOST_TOLD);
-    ck_assert_msg(!strchr(message, '\n'), "got two lines: %s", message);
-    told[told_count].bad = bad;
-    snprintf(told[told_count++].text, sizeof(told[0].text), "%s", message);
-}
-
-/* So many messages, each of which is as bad and has these words; none is told again. */
-static void expect_told(const char *when, int count, bool bad, const char *words) {
-    told_count = 0;
-    ksm_sampler_report(&s, hear);
-    ck_assert_msg(told_count == count, "%s: got %d messages, the first \"%s\"; want %d", when,
-                  told_count, told_count > 0 ? told[0].text : "", count);
-    for (int i = 0; i < told_count; i++)
-        ck_assert_msg(told[i].bad == bad && strstr(told[i].text, words),
-                      "%s: got %s \"%s\", want \"%s\"", when, told[i].bad ? "bad" : "good",
-                      told[i].text, words);
-    told_count = 0;
-    ksm_sampler_report(&s, hear);
-    ck_assert_msg(told_count == 0, "%s: told again: %s", when, told[0].text);
+/* What is told, and that it is not told again. */
+static void expect_told(const char *when, const char *want) {
+    ksm_sampler_report(&s, suite_hear);
+    suite_heard(when, want);
+    ksm_sampler_report(&s, suite_hear);
+    suite_heard(when, "");
 }
 
 static void expect_silence(const char *when) {
-    expect_told(when, 0, false, "");
+    expect_told(when, "");
+}
+
+/* So many messages that are alike. */
+static const char *times(int count, const char *message) {
+    static char text[2048];
+
+    for (*text = '\0'; count > 0; count--)
+        strcat(strcat(text, message), "\n");
+    return text;
+}
+
+static int back;
+
+static void hear_one_is_back(bool bad, const char *message) {
+    back++;
+    suite_hear(bad, message);
 }
 
 /* Sees so many come back; each is told of. */
 static void await_return(const char *when, int count) {
-    told_count = 0;
-    for (int ms = 0; told_count < count && ms < 10000; ms++) {
+    back = 0;
+    for (int ms = 0; back < count && ms < 10000; ms++) {
         ksm_sampler_look(&s, now);
-        ksm_sampler_report(&s, hear);
+        ksm_sampler_report(&s, hear_one_is_back);
         usleep(1000);
     }
-    ck_assert_int_eq(told_count, count);
-    for (int i = 0; i < count; i++)
-        ck_assert_msg(!told[i].bad && strstr(told[i].text, "keeps no reader waiting any more"),
-                      "%s: got %s", when, told[i].text);
+    suite_heard(when, times(count, "+keeps no reader waiting any more"));
 }
 
 /* ---- one process that keeps its readers waiting ---- */
@@ -194,17 +190,14 @@ static void expect_aside(const char *when) {
     expect_table(when, CONSUMERS - 1, UNATTRIBUTED + OF_100);
 }
 
-START_TEST(one_blocked) {
+TEST_ROWS(one_blocked, one_rows) {
     make_fixture();
-    if (!one_rows[_i].newcomer)
+    if (!row->newcomer)
         sample("before");
-    faults_block(one_rows[_i].file);
-    begin_next();
-    give_up("blocked", 1);
-    finish("blocked");
+    lose(row->file);
     expect_aside("blocked");
     ck_assert_int_eq((int)c.table.aside, 1);
-    expect_told("blocked", 1, true, "process 100 (qemu-system-x86) keeps its readers waiting");
+    expect_told("blocked", "-process 100 (qemu-system-x86) keeps its readers waiting");
     const int threads = faults_count(FAULTS_THREAD);
     for (int i = 1; i <= 10; i++) {
         sample("still blocked");
@@ -223,81 +216,57 @@ START_TEST(one_blocked) {
     expect_table("taken back", CONSUMERS, UNATTRIBUTED);
     expect_silence("taken back");
 }
-END_TEST
 
 /* What the process is called is its own choice, and goes to the log. */
-START_TEST(hostile_comm) {
+TEST(hostile_comm) {
     make_fixture();
     crowd_file(dir, 100, "comm", TEXT("a\"b\nERROR: c\n"));
-    faults_block("/100/ksm_stat");
-    begin_next();
-    give_up("blocked", 1);
-    finish("blocked");
-    expect_told("blocked", 1, true, "process 100 (a_b_ERROR:_c~");
+    lose("/100/ksm_stat");
+    expect_told("blocked", "-process 100 (a_b_ERROR:_c~");
     crowd_remove_file(dir, 100, "comm");
 }
-END_TEST
 
 /* It is not there any more when it is released, and neither is its comm. */
-START_TEST(ended_while_blocked) {
+TEST(ended_while_blocked) {
     make_fixture();
     crowd_remove_file(dir, 100, "comm");
-    faults_block("/100/ksm_stat");
-    begin_next();
-    give_up("blocked", 1);
-    finish("blocked");
-    expect_told("blocked", 1, true, "process 100 (?)");
+    lose("/100/ksm_stat");
+    expect_told("blocked", "-process 100 (?)");
     crowd_remove(dir, 100);
     faults_release(NULL);
     await_return("released", 1);
     sample("it has ended");
     expect_aside("it has ended");
 }
-END_TEST
 
 /* Its counts are read through a descriptor that is kept: here a file of the real /proc. */
-START_TEST(kept_descriptor) {
-    char path[2 * PATH_MAX], real[64];
-    static char suffix[64];
-    pid_t child = fork();
+TEST(kept_descriptor) {
+    pid_t child = suite_child();
 
-    if (child == 0) {
-        pause();
-        _exit(0);
-    }
-    tree_unlink(dir, "proc/self/ksm_stat"); /* 5.19: ksm_merging_pages alone */
-    tree_write(dir, "proc/self/ksm_merging_pages", TEXT("0\n"));
-    crowd_remove_file(dir, 1, "ksm_stat");
+    crowd_of_older_kernel(dir, true);
     crowd_host(dir, 100, 100, 0);
     crowd_write(dir, &(const struct crowd_process){.pid = 50, .merging = 5, .comm = "other"});
     crowd_write(dir, &(const struct crowd_process){.pid = 100, .comm = "stuck"});
-    crowd_remove_file(dir, 100, "ksm_merging_pages");
-    snprintf(real, sizeof(real), "/proc/%d/oom_score_adj", child);
-    snprintf(path, sizeof(path), "%s/proc/100/ksm_merging_pages", dir);
-    ck_assert_int_eq(symlink(real, path), 0);
-    FILE *file = fopen(real, "w");
-    ck_assert_msg(file && fputs("7", file) >= 0 && fclose(file) == 0, "%s", real);
+    crowd_link(dir, 100, child);
+    crowd_set_linked(child, 7);
     init(INTERVAL);
     sample("kept");
     ck_assert_int_eq(c.processes.kept, 1);
     ck_assert_int_eq((int)c.table.count, 2);
 
-    snprintf(suffix, sizeof(suffix), "/%d/oom_score_adj", child);
-    faults_block(suffix);
+    faults_block(tree_path("", "%d/oom_score_adj", child));
     begin_next();
     give_up("blocked", 1);
     finish("blocked");
     ck_assert_int_eq((int)c.table.count, 1);
     ck_assert_int_eq(c.processes.kept, 0);
     ck_assert_int_eq(suite_open_files(), files + 2); /* /proc, and what is being read */
-    expect_told("blocked", 1, true, "process 100 (stuck)");
+    expect_told("blocked", "-process 100 (stuck)");
     faults_release(NULL);
     await_return("released", 1);
     ck_assert_int_eq(suite_open_files(), files + 1);
-    kill(child, SIGKILL);
-    waitpid(child, NULL, 0);
+    suite_end(child);
 }
-END_TEST
 
 /* ---- some ---- */
 
@@ -313,12 +282,8 @@ static void make_crowd(int count) {
 
 /* From now on they keep their readers waiting. */
 static void block_crowd(int count) {
-    static char suffixes[KSM_ASIDE + 1][32];
-
-    for (int i = 0; i < count; i++) {
-        snprintf(suffixes[i], sizeof(suffixes[0]), "/%d/ksm_stat", FIRST + i);
-        faults_block(suffixes[i]);
-    }
+    for (int i = 0; i < count; i++)
+        faults_block(tree_path("", "%d/ksm_stat", FIRST + i));
 }
 
 /* It saves nothing any more. */
@@ -332,7 +297,7 @@ static void give_up_all(int count) {
         give_up("some", i);
 }
 
-START_TEST(as_many_as_can_be) {
+TEST(as_many_as_can_be) {
     make_crowd(KSM_ASIDE);
     block_crowd(KSM_ASIDE);
     begin_next();
@@ -340,7 +305,7 @@ START_TEST(as_many_as_can_be) {
     finish("eight");
     ck_assert_msg(now < s.due, "not within an interval");
     expect_table("eight", CONSUMERS, UNATTRIBUTED);
-    expect_told("eight", KSM_ASIDE, true, "(stuck) keeps its readers waiting");
+    expect_told("eight", times(KSM_ASIDE, "-(stuck) keeps its readers waiting"));
     sample("eight");
     expect_table("eight", CONSUMERS, UNATTRIBUTED);
     expect_silence("eight");
@@ -350,7 +315,6 @@ START_TEST(as_many_as_can_be) {
     sample("taken back");
     expect_table("taken back", CONSUMERS + 1, UNATTRIBUTED);
 }
-END_TEST
 
 /* With one more the sample waits for that one: no table, said once. */
 static void begin_with_one_too_many(void) {
@@ -360,79 +324,61 @@ static void begin_with_one_too_many(void) {
     begin_next();
     give_up_all(KSM_ASIDE);
     ck_assert_int_eq(faults_await_blocked(KSM_ASIDE + 1), KSM_ASIDE + 1);
-    expect_told("nine", KSM_ASIDE, true, "keeps its readers waiting");
+    expect_told("nine", times(KSM_ASIDE, "-keeps its readers waiting"));
     for (int i = 0; i < 10; i++) {
         begin_next();
         ck_assert_int_eq(ksm_sampler_look(&s, now), KSM_SAMPLER_BUSY);
         ck_assert_msg(!c.table.valid, "interval %d: got a table", i);
         ck_assert_msg(ksm_sampler_next(&s) > now && ksm_sampler_next(&s) <= now + PATIENCE,
                       "interval %d: looks next in %" PRId64 " ms", i, ksm_sampler_next(&s) - now);
-        expect_told("nine", i == 0, true, "who saves is not shown");
+        expect_told("nine", i == 0 ? "-who saves is not shown" : "");
     }
 }
 
 /* What was read before the wait is read again: it may be as old as the wait was long. */
-START_TEST(one_too_many) {
+TEST(one_too_many) {
     begin_with_one_too_many();
     change_100();
     faults_release(NULL);
     finish("released");
     expect_table("released", CONSUMERS + 1, UNATTRIBUTED + OF_100); /* the ninth is back */
 }
-END_TEST
 
 /* Places of those that have come back are free for others. */
-START_TEST(places_are_used_again) {
+TEST(places_are_used_again) {
     begin_with_one_too_many();
     faults_release("/902/ksm_stat");
     await_return("one released", 1);
     ck_assert_int_eq(ksm_sampler_look(&s, now), KSM_SAMPLER_BUSY);
     finish("one released");
     expect_table("one released", CONSUMERS + 1, UNATTRIBUTED); /* the one that is well */
-    told_count = 0;
-    ksm_sampler_report(&s, hear);
-    ck_assert_msg(told_count == 2 && strstr(told[0].text, "keeps its readers waiting") &&
-                      strstr(told[1].text, "shown again"),
-                  "got %d messages, the first %s", told_count, told[0].text);
+    expect_told("one released", "-keeps its readers waiting\n+shown again");
 }
-END_TEST
 
 /* ---- threads ---- */
 
-START_TEST(no_thread) {
-    static const struct {
-        int nth; /* the sample's, or that which takes its place */
-        bool blocked;
-    } rows[] = {{1, false}, {2, true}};
-
-    for (int i = 0; i < ROWS(rows); i++) {
-        make_fixture();
-        faults_fail(FAULTS_THREAD, NULL, rows[i].nth, EAGAIN);
-        if (rows[i].blocked)
-            faults_block("/101/ksm_stat");
-        begin_next();
-        if (rows[i].blocked) {
-            ck_assert_int_eq(faults_await_blocked(1), 1);
-            let_go_by(PATIENCE);
-        }
-        finish("no thread");
-        ck_assert_msg(!c.table.valid, "got a table");
-        told_count = 0;
-        ksm_sampler_report(&s, hear);
-        ck_assert_msg(told_count == 1 + rows[i].blocked &&
-                          strstr(told[told_count - 1].text, "cannot be told"),
-                      "got %d messages, the last %s", told_count, told[told_count - 1].text);
-        sample("the next");
-        ck_assert_msg(c.table.valid, "the next: got no table");
-        expect_told("the next", 1, false, "again");
-        faults_clear();
-        let_go_by(0);
+/* None for the sample, or for that which takes its place. */
+TEST_TIMES(no_thread, 2) {
+    make_fixture();
+    faults_fail(FAULTS_THREAD, NULL, 1 + _i, EAGAIN);
+    if (_i)
+        faults_block("/101/ksm_stat");
+    begin_next();
+    if (_i) {
+        ck_assert_int_eq(faults_await_blocked(1), 1);
+        let_go_by(PATIENCE);
     }
+    finish("no thread");
+    ck_assert_msg(!c.table.valid, "got a table");
+    expect_told("no thread",
+                _i ? "-keeps its readers waiting\n-cannot be told" : "-cannot be told");
+    sample("the next");
+    ck_assert_msg(c.table.valid, "the next: got no table");
+    expect_told("the next", "+again");
 }
-END_TEST
 
 /* A sample that broke off in the middle is not gone on with: what it has read is old by then. */
-START_TEST(next_after_no_thread) {
+TEST(next_after_no_thread) {
     make_fixture();
     sample("before");
     faults_block("/201/ksm_stat");
@@ -445,9 +391,8 @@ START_TEST(next_after_no_thread) {
     sample("the next");
     expect_table("the next", CONSUMERS, UNATTRIBUTED + OF_100 + OF_201);
 }
-END_TEST
 
-START_TEST(nothing_registered) {
+TEST(nothing_registered) {
     make_fixture();
     for (int i = 0; i < 3; i++) {
         let_go_by(INTERVAL);
@@ -458,7 +403,6 @@ START_TEST(nothing_registered) {
     ck_assert_int_eq(faults_count(FAULTS_THREAD), 0);
     ck_assert_int_eq(suite_open_files(), files);
 }
-END_TEST
 
 /* ---- when ---- */
 
@@ -500,18 +444,15 @@ static const struct {
     {10000, 0, 5000, 100, 99, 100}, /* the first much too late: one sample lost, not each other */
 };
 
-START_TEST(as_often_as_wanted) {
-    int got = count_ready(when_rows[_i].period, when_rows[_i].jitter, when_rows[_i].first_late,
-                          when_rows[_i].calls);
+TEST_ROWS(as_often_as_wanted, when_rows) {
+    int got = count_ready(row->period, row->jitter, row->first_late, row->calls);
 
-    ck_assert_msg(got >= when_rows[_i].least && got <= when_rows[_i].most,
-                  "seed %" PRIu64 ": got %d ready, want %d to %d", suite_seed(), got,
-                  when_rows[_i].least, when_rows[_i].most);
+    ck_assert_msg(got >= row->least && got <= row->most, "got %d ready, want %d to %d", got,
+                  row->least, row->most);
 }
-END_TEST
 
 /* A host that was asleep for an hour: one sample at once, then on as before. */
-START_TEST(asleep) {
+TEST(asleep) {
     count_ready(1000, 0, 0, 25);
     now += 25000 + 3600000;
     int ready = 0;
@@ -523,22 +464,18 @@ START_TEST(asleep) {
     }
     ck_assert_msg(ready == 3 || ready == 4, "got %d samples in 30 s", ready);
 }
-END_TEST
 
-START_TEST(kernel_that_tells_nothing) {
-    tree_unlink(dir, "proc/self/ksm_stat");
-    crowd_remove_file(dir, 1, "ksm_stat");
-    crowd_remove_file(dir, 1, "ksm_merging_pages");
+TEST(kernel_that_tells_nothing) {
+    crowd_of_older_kernel(dir, false);
     init(INTERVAL);
-    expect_told("at the beginning", 1, false, "5.19");
+    expect_told("at the beginning", "+5.19");
     ck_assert_msg(!ksm_sampler_is_due(&s, now), "a sample is due");
     ck_assert_int_eq(ksm_sampler_look(&s, now), KSM_SAMPLER_IDLE);
     ck_assert_msg(ksm_sampler_next(&s) == INT64_MAX && !c.table.valid, "got a table");
 }
-END_TEST
 
 /* While a sample is made looks are soon at first, then rarer; none when it is over. */
-START_TEST(when_to_look) {
+TEST(when_to_look) {
     int64_t before = 0;
     int looks = 0;
 
@@ -559,7 +496,6 @@ START_TEST(when_to_look) {
     ck_assert_int_eq(faults_count(FAULTS_THREAD), 2);
     ck_assert_msg(ksm_sampler_next(&s) == INT64_MAX, "looks on");
 }
-END_TEST
 
 /* ---- the end, on the real clock ---- */
 
@@ -582,7 +518,7 @@ static void prepare_closing(enum closing how) {
 }
 
 /* It does not wait for anybody. What the threads that stay behind have is closed when they end. */
-START_TEST(closing) {
+TEST_TIMES(closing, BOTH + 1) {
     const int left = _i == BLOCKED || _i == LEFT_BEHIND ? 1 : _i == BOTH ? 2 : 0;
 
     make_fixture();
@@ -599,42 +535,4 @@ START_TEST(closing) {
     if (_i != RUNNING) /* where the thread may be about to close what it has */
         ck_assert_int_eq(suite_open_files(), files + left);
     ck_assert_int_eq(ksm_sampler_look(&s, now), KSM_SAMPLER_IDLE);
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("sampler");
-    TCase *one = suite_case(suite, "one");
-    TCase *some = suite_case(suite, "some");
-    TCase *threads = suite_case(suite, "threads");
-    TCase *when = suite_case(suite, "when");
-    TCase *end = suite_case(suite, "end");
-
-    printf("test_sampler: KSM_TEST_SEED=%" PRIu64 "\n", suite_seed());
-    fflush(stdout);
-    tcase_add_checked_fixture(one, set_up, tear_down);
-    tcase_add_loop_test(one, one_blocked, 0, ROWS(one_rows));
-    tcase_add_test(one, hostile_comm);
-    tcase_add_test(one, ended_while_blocked);
-    tcase_add_test(one, kept_descriptor);
-
-    tcase_add_checked_fixture(some, set_up, tear_down);
-    tcase_add_test(some, as_many_as_can_be);
-    tcase_add_test(some, one_too_many);
-    tcase_add_test(some, places_are_used_again);
-
-    tcase_add_checked_fixture(threads, set_up, tear_down);
-    tcase_add_test(threads, no_thread);
-    tcase_add_test(threads, next_after_no_thread);
-    tcase_add_test(threads, nothing_registered);
-
-    tcase_add_checked_fixture(when, set_up, tear_down);
-    tcase_add_loop_test(when, as_often_as_wanted, 0, ROWS(when_rows));
-    tcase_add_test(when, asleep);
-    tcase_add_test(when, kernel_that_tells_nothing);
-    tcase_add_test(when, when_to_look);
-
-    tcase_add_checked_fixture(end, set_up, tear_down);
-    tcase_add_loop_test(end, closing, IDLE, BOTH + 1);
-    return suite_run(suite);
 }

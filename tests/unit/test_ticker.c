@@ -16,18 +16,23 @@ static const int64_t realtime = 1700000000 * INT64_C(1000);
 static const int64_t monotonic = 5000 * INT64_C(1000);
 static const int64_t never = INT64_MAX;
 
-/* Check looks at the clock when a test ends, so each sets the clocks going again: faults_clear().
- */
 static int agent; /* writes to our stdin */
 static struct ticker waiting;
 
-static void set_up(void) {
+/* At a whole second, with a tick a second; after a test the clocks go again. */
+void before_each(void) {
     int ends[2];
 
     ck_assert_int_eq(pipe(ends), 0);
     ck_assert_int_eq(dup2(ends[0], STDIN_FILENO), STDIN_FILENO);
     close(ends[0]);
     agent = ends[1];
+    faults_clear();
+    faults_stop_clocks(realtime, monotonic);
+    ticker_init(&waiting, 1);
+}
+
+void after_each(void) {
     faults_clear();
 }
 
@@ -58,57 +63,46 @@ static const struct {
     {1, 0}, {1, 1}, {1, 500}, {1, 999}, {2, 0}, {2, 1999}, {10, 3333}, {60, 1}, {60, 59999},
 };
 
-START_TEST(multiples) {
-    int64_t period = starts[_i].update_every * 1000;
+TEST_ROWS(multiples, starts) {
+    int64_t period = row->update_every * 1000;
     int64_t begin = realtime / period * period;
 
-    faults_stop_clocks(begin + starts[_i].late, monotonic);
-    ticker_init(&waiting, starts[_i].update_every);
+    faults_stop_clocks(begin + row->late, monotonic);
+    ticker_init(&waiting, row->update_every);
     for (int i = 1; i <= 10; i++) {
         expect(TICKER_TICK, begin + i * period);
         ck_assert_msg(faults_polls() <= 2 * i, "%d waits for %d ticks", faults_polls(), i);
     }
-    faults_clear();
 }
-END_TEST
 
 /* A tick that took long skips those it missed, and is followed by one at the next multiple. */
-START_TEST(missed_ticks) {
-    faults_stop_clocks(realtime, monotonic);
+TEST(missed_ticks) {
     ticker_init(&waiting, 10);
     expect(TICKER_TICK, realtime + 10000);
     faults_stop_clocks(realtime + 47000, monotonic + 47000);
     expect(TICKER_TICK, realtime + 47000);
     expect(TICKER_TICK, realtime + 50000);
-    faults_clear();
 }
-END_TEST
 
 /* A clock that is set never makes it wait longer than update_every. */
-START_TEST(clock_set) {
-    static const int64_t steps[] = {-3600000, -86400000000, -1000, 1000, 3600000, 86400000000};
-    int64_t now = realtime + 300 + steps[_i];
+static const int64_t steps[] = {-3600000, -86400000000, -1000, 1000, 3600000, 86400000000};
 
-    faults_stop_clocks(realtime, monotonic);
+TEST_ROWS(clock_set, steps) {
+    int64_t now = realtime + 300 + *row;
+
     ticker_init(&waiting, 10);
     expect(TICKER_TICK, realtime + 10000);
     faults_stop_clocks(now, monotonic + 10300);
-    enum ticker_result got = ticker_wait(&waiting, never);
-    ck_assert_msg(got == TICKER_TICK, "got %s, want a tick", word(got));
-    ck_assert_msg(faults_realtime() - now <= 10001, "waited %" PRId64 " ms, want 10000 at most",
-                  faults_realtime() - now);
-    got = ticker_wait(&waiting, never);
-    ck_assert_int_eq(got, TICKER_TICK);
+    ck_assert_int_eq(ticker_wait(&waiting, never), TICKER_TICK);
+    ck_assert_int_le(faults_realtime() - now, 10001);
+    ck_assert_int_eq(ticker_wait(&waiting, never), TICKER_TICK);
     ck_assert_int_le(faults_realtime() % 10000, 1);
-    faults_clear();
 }
-END_TEST
 
 /* The agent gives up a plugin that is silent for 120 s. */
-START_TEST(signs_of_life) {
-    faults_stop_clocks(realtime, monotonic);
-    ticker_init(&waiting, 3600);
-    int64_t next = (realtime / 3600000 + 1) * 3600000;
+TEST(signs_of_life) {
+    ticker_init(&waiting, 900); /* Check counts no hour of a test */
+    int64_t next = (realtime / 900000 + 1) * 900000;
     int64_t silent_since = realtime;
     for (;;) {
         enum ticker_result got = ticker_wait(&waiting, never);
@@ -122,9 +116,7 @@ START_TEST(signs_of_life) {
     }
     ck_assert_int_le(silent_since - next, 1);
     ck_assert_int_ge(silent_since, next);
-    faults_clear();
 }
-END_TEST
 
 /* A look at its time, before a tick or not at all; one that is late is at once. */
 static const struct {
@@ -136,39 +128,23 @@ static const struct {
     {998, TICKER_LOOK, 998}, {5000, TICKER_TICK, 1000},
 };
 
-START_TEST(look_in_between) {
-    faults_stop_clocks(realtime, monotonic);
-    ticker_init(&waiting, 1);
-    enum ticker_result got = ticker_wait(&waiting, monotonic + looks[_i].look);
-    ck_assert_msg(got == looks[_i].want, "got %s, want %s", word(got), word(looks[_i].want));
+TEST_ROWS(look_in_between, looks) {
+    enum ticker_result got = ticker_wait(&waiting, monotonic + row->look);
+    ck_assert_msg(got == row->want, "got %s, want %s", word(got), word(row->want));
     int64_t at = faults_realtime() - realtime;
-    ck_assert_msg(at >= looks[_i].at && at <= looks[_i].at + 1, "got %s after %" PRId64 " ms",
-                  word(got), at);
+    ck_assert_msg(at >= row->at && at <= row->at + 1, "got %s after %" PRId64 " ms", word(got), at);
     if (got == TICKER_LOOK)
         expect(TICKER_TICK, realtime + 1000);
-    faults_clear();
 }
-END_TEST
 
 /* The end of stdin is the agent's word to leave. */
-START_TEST(end_of_stdin) {
-    faults_stop_clocks(realtime, monotonic);
-    ticker_init(&waiting, 60);
+TEST(end_of_stdin) {
     close(agent);
     expect(TICKER_END, realtime);
     expect(TICKER_END, realtime);
-    faults_clear();
-}
-END_TEST
-
-START_TEST(no_stdin) {
-    faults_stop_clocks(realtime, monotonic);
-    ticker_init(&waiting, 60);
     close(STDIN_FILENO);
-    ck_assert_int_eq(ticker_wait(&waiting, never), TICKER_END);
-    faults_clear();
+    expect(TICKER_END, realtime);
 }
-END_TEST
 
 static void say(const char *text) {
     ck_assert_int_eq(write(agent, text, strlen(text)), (int)strlen(text));
@@ -180,24 +156,18 @@ static void expect_request(const char *id, int64_t want_time) {
 }
 
 /* Anything but requests is read and dropped, and does not move the tick. */
-START_TEST(words_on_stdin) {
+TEST(words_on_stdin) {
     static char many[10000];
 
-    faults_stop_clocks(realtime, monotonic);
-    ticker_init(&waiting, 1);
     say("FUNCTION_CANCEL x\n\nHELLO\nFUNCTION x 10");
     ck_assert_int_eq(write(agent, many, sizeof(many)), (int)sizeof(many));
     expect(TICKER_TICK, realtime + 1000);
     close(agent);
     expect(TICKER_END, realtime + 1000);
-    faults_clear();
 }
-END_TEST
 
 /* One at a time, in their order, however they come; then the tick, in time. */
-START_TEST(requests) {
-    faults_stop_clocks(realtime, monotonic);
-    ticker_init(&waiting, 1);
+TEST(requests) {
     say("FUNCTION a 10 f\nFUNCTION b 10 f\nFUNCTION_PAYLOAD c 10 f\nx\nFUNCTION_PAYLOAD_END\nFUNC");
     expect_request("a", realtime);
     expect_request("b", realtime);
@@ -205,14 +175,10 @@ START_TEST(requests) {
     say("TION d 10 f\n");
     expect_request("d", realtime);
     expect(TICKER_TICK, realtime + 1000);
-    faults_clear();
 }
-END_TEST
 
 /* A look comes before requests, and is over at once: time is not lost. */
-START_TEST(requests_and_looks) {
-    faults_stop_clocks(realtime, monotonic);
-    ticker_init(&waiting, 1);
+TEST(requests_and_looks) {
     say("FUNCTION a 10 f\nFUNCTION b 10 f\n");
     ck_assert_int_eq(ticker_wait(&waiting, monotonic), TICKER_LOOK);
     ck_assert_int_eq(ticker_wait(&waiting, monotonic + 4), TICKER_REQUEST);
@@ -220,35 +186,27 @@ START_TEST(requests_and_looks) {
     ck_assert_int_eq(ticker_wait(&waiting, monotonic + 4), TICKER_REQUEST);
     ck_assert_int_eq(faults_realtime(), realtime);
     ck_assert_int_eq(ticker_wait(&waiting, monotonic + 4), TICKER_LOOK);
-    faults_clear();
 }
-END_TEST
 
 /* Shortly before a tick a request waits until after it, a look does not. */
-START_TEST(requests_before_a_tick) {
-    static const int late[] = {0,   900, 1000 - TICKER_RESERVED_MS - 1, 1000 - TICKER_RESERVED_MS,
-                               990, 999};
+static const int late[] = {0,   900, 1000 - TICKER_RESERVED_MS - 1, 1000 - TICKER_RESERVED_MS,
+                           990, 999};
 
-    faults_stop_clocks(realtime, monotonic);
-    ticker_init(&waiting, 1);
+TEST_ROWS(requests_before_a_tick, late) {
     say("FUNCTION a 10 f\n");
-    faults_stop_clocks(realtime + late[_i], monotonic + late[_i]);
-    if (1000 - late[_i] <= TICKER_RESERVED_MS) {
+    faults_stop_clocks(realtime + *row, monotonic + *row);
+    if (1000 - *row <= TICKER_RESERVED_MS) {
         ck_assert_int_eq(ticker_wait(&waiting, monotonic), TICKER_LOOK);
         expect(TICKER_TICK, realtime + 1000);
         expect_request("a", realtime + 1000);
     } else {
-        expect_request("a", realtime + late[_i]);
+        expect_request("a", realtime + *row);
         expect(TICKER_TICK, realtime + 1000);
     }
-    faults_clear();
 }
-END_TEST
 
 /* A flood that never ends: every tick is at its time, and there is a sign of life. */
-START_TEST(flood) {
-    faults_stop_clocks(realtime, monotonic);
-    ticker_init(&waiting, 1);
+TEST(flood) {
     for (int tick = 1; tick <= 3; tick++) {
         for (int ms = 0;; ms++) { /* an answer takes 1 ms */
             int64_t now = realtime + (tick - 1) * 1000 + ms;
@@ -262,93 +220,53 @@ START_TEST(flood) {
         }
         ck_assert_msg(faults_realtime() <= realtime + tick * 1000 + 1, "tick %d is late", tick);
     }
-    faults_clear();
 }
-END_TEST
 
 /* 2.x says QUIT, and closes stdin. Only that counts: the word can come from anybody. */
-START_TEST(quit) {
-    static const char *const words[] = {"QUIT", "QUIT\n", "\nQUIT\nFUNCTION_PAYLOAD_END\nQUIT"};
-    char text[64];
+static const char *const words[] = {"QUIT", "QUIT\n", "\nQUIT\nFUNCTION_PAYLOAD_END\nQUIT"};
 
-    faults_stop_clocks(realtime, monotonic);
-    ticker_init(&waiting, 1);
-    snprintf(text, sizeof(text), "FUNCTION a 10 f\n%s", words[_i]);
-    say(text);
+TEST_ROWS(quit, words) {
+    say("FUNCTION a 10 f\n");
+    say(*row);
     expect_request("a", realtime);
     expect(TICKER_TICK, realtime + 1000);
     say("\nFUNCTION b 10 f\nQUIT");
     expect_request("b", realtime + 1000);
     close(agent);
     expect(TICKER_END, realtime + 1000);
-    faults_clear();
 }
-END_TEST
 
 /* An agent stops sending at a NUL of a payload, and is silent then. What it says later is heard,
  * what it says at once is taken for more of the same. */
-START_TEST(payload_without_an_end) {
-    static const int64_t silence[] = {0, TICKER_SILENCE_MS / 2, TICKER_SILENCE_MS, 900};
+static const int64_t silences[] = {0, TICKER_SILENCE_MS / 2, TICKER_SILENCE_MS, 900};
 
-    faults_stop_clocks(realtime, monotonic);
-    ticker_init(&waiting, 1);
+TEST_ROWS(payload_without_an_end, silences) {
     say("FUNCTION_PAYLOAD a 10 f\nx\n");
     expect(TICKER_TICK, realtime + 1000);
     say("FUNCTION_PAYLOAD b 10 f\nx\n");
-    faults_stop_clocks(realtime + 2000 - silence[_i], monotonic + 2000 - silence[_i]);
+    faults_stop_clocks(realtime + 2000 - *row, monotonic + 2000 - *row);
     expect(TICKER_TICK, realtime + 2000);
     say("FUNCTION c 10 f\n");
-    if (silence[_i] >= TICKER_SILENCE_MS)
+    if (*row >= TICKER_SILENCE_MS)
         expect_request("c", realtime + 2000);
     expect(TICKER_TICK, realtime + 3000);
-    faults_clear();
 }
-END_TEST
 
-START_TEST(requests_of_nobody) {
-    faults_stop_clocks(realtime, monotonic);
-    ticker_init(&waiting, 1);
+TEST(requests_of_nobody) {
     for (int i = 0; i < 500; i++)
         say("FUNCTION a 10 f\n");
     close(agent);
     expect(TICKER_END, realtime);
-    faults_clear();
 }
-END_TEST
 
 /* On the real clock, once. */
-START_TEST(real_clock) {
+TEST(real_clock) {
     struct timespec now;
 
+    faults_let_clocks_go();
     ticker_init(&waiting, 1);
     ck_assert_int_eq(ticker_wait(&waiting, never), TICKER_TICK);
     ck_assert_int_eq(clock_gettime(CLOCK_REALTIME, &now), 0);
     ck_assert_msg(now.tv_nsec < 500000000, "woke %ld ms after the second", now.tv_nsec / 1000000);
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("wait");
-    TCase *clock = suite_case(suite, "clock");
-    TCase *input = suite_case(suite, "stdin");
-
-    tcase_add_checked_fixture(clock, set_up, NULL);
-    tcase_add_loop_test(clock, multiples, 0, ROWS(starts));
-    tcase_add_test(clock, missed_ticks);
-    tcase_add_loop_test(clock, clock_set, 0, 6);
-    tcase_add_test(clock, signs_of_life);
-    tcase_add_loop_test(clock, look_in_between, 0, ROWS(looks));
-    tcase_add_test(clock, real_clock);
-    tcase_add_checked_fixture(input, set_up, NULL);
-    tcase_add_test(input, end_of_stdin);
-    tcase_add_test(input, no_stdin);
-    tcase_add_test(input, words_on_stdin);
-    tcase_add_test(input, requests);
-    tcase_add_test(input, requests_and_looks);
-    tcase_add_loop_test(input, requests_before_a_tick, 0, 6);
-    tcase_add_test(input, flood);
-    tcase_add_loop_test(input, quit, 0, 3);
-    tcase_add_loop_test(input, payload_without_an_end, 0, 4);
-    tcase_add_test(input, requests_of_nobody);
-    return suite_run(suite);
+    faults_stop_clocks(realtime, monotonic); /* Check takes the time between before and after */
 }

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#include "faults/stage.h"
+#include "runs/stage.h"
 
 #include <err.h>
-#include <errno.h>
 #include <ftw.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -55,46 +52,22 @@ const char *stage_root(int without) {
 
 /* ---- one state ---- */
 
-static void write_figure(const char *dir, size_t id, int64_t value) {
-    char text[32];
-
-    int len = snprintf(text, sizeof(text), "%" PRId64 "\n", value);
-    host_write(dir, id, text, (size_t)len);
-}
-
 /* Settings stay, as they are read once a minute. */
 static void make_host(const char *dir, int state) {
     host_make(dir);
     for (size_t id = 0; id < KSM_FIGURES; id++)
-        if (ksm_figures[id].source == KSM_SOURCE_KSM && ksm_figures[id].kind != KSM_KIND_KNOB &&
-            ksm_figures[id].kind != KSM_KIND_STATE && host_has(id))
-            write_figure(dir, id, host_value(id) + 13 * state);
-    write_figure(dir, KSM_shared, 4000 + 11 * state);
-    write_figure(dir, KSM_sharing, 20000 + 17 * state);
-    write_figure(dir, KSM_zero, 900 + 5 * state);
-}
-
-/* before, a number, after. */
-static void write_around(const char *dir, const char *path, const char *before, int value,
-                         const char *after) {
-    char text[128];
-
-    int len = snprintf(text, sizeof(text), "%s%d%s", before, value, after);
-    tree_write(dir, path, text, (size_t)len);
-}
-
-static void make_fields(const char *dir, int state) {
-    write_around(dir, "proc/vmstat", "nr_free_pages 7\ncow_ksm ", 55 + state,
-                 "\nksm_swpin_copy 6\nlast 1\n");
-    write_around(dir, "proc/meminfo",
-                 "MemTotal:        4194304 kB\nMemAvailable:    ", 1048576 + 100 * state,
-                 " kB\nSwapFree:        1048576 kB\n");
-    write_around(dir, "proc/37/schedstat", "", 1234567890 + 1000000 * state, " 5 7\n");
+        if (host_has(id) && ksm_figures[id].kind != KSM_KIND_KNOB &&
+            ksm_figures[id].kind != KSM_KIND_STATE)
+            host_set(dir, id, host_value(id) + 13 * state);
+    host_set(dir, KSM_shared, 4000 + 11 * state);
+    host_set(dir, KSM_sharing, 20000 + 17 * state);
+    host_set(dir, KSM_zero, 900 + 5 * state);
+    host_set(dir, KSM_mem_total, 4194304);
+    host_set(dir, KSM_ksmd_cpu, 1234567890 + 1000000 * state);
 }
 
 static void make_state(const char *dir, int state) {
     make_host(dir, state);
-    make_fields(dir, state);
     crowd_begin(dir);
     for (int i = 0; i < PROCESSES; i++) {
         struct crowd_process process = processes[i];
@@ -118,28 +91,16 @@ static bool is_left_out(const char *path) {
     return strncmp(path, dir, strlen(dir)) == 0;
 }
 
-static void make_parents(char *path) {
-    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        if (mkdir(path, 0755) != 0 && errno != EEXIST)
-            err(2, "%s", path);
-        *slash = '/';
-    }
-}
-
 static int link_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {
     const char *rest = path + strlen(link_from);
-    char target[PATH_MAX + 64];
-    char link[PATH_MAX + 64];
 
     (void)st;
     (void)ftw;
     if (type != FTW_F || is_left_out(rest))
         return 0;
-    snprintf(target, sizeof(target), "%s/now%s", top, rest);
-    snprintf(link, sizeof(link), "%s%s", link_to, rest);
-    make_parents(link);
-    return symlink(target, link);
+    tree_write(link_to, rest, "", 0); /* for the directories */
+    tree_unlink(link_to, rest);
+    return symlink(tree_path(top, "now%s", rest), tree_path(link_to, "%s", rest));
 }
 
 static void make_root(const char *from, int without) {
@@ -151,14 +112,9 @@ static void make_root(const char *from, int without) {
 }
 
 void stage_turn(int state) {
-    char target[32];
-    char new[PATH_MAX];
-    char now[PATH_MAX];
+    const char *new = tree_path(top, "new"), *now = tree_path(top, "now");
 
-    snprintf(target, sizeof(target), "state-%d", state);
-    snprintf(new, sizeof(new), "%s/new", top);
-    snprintf(now, sizeof(now), "%s/now", top);
-    if (symlink(target, new) != 0 || rename(new, now) != 0)
+    if (symlink(tree_path(top, "state-%d", state), new) != 0 || rename(new, now) != 0)
         err(2, "%s", now);
 }
 
@@ -166,8 +122,8 @@ void stage_make(const char *dir) {
     char state_dir[PATH_MAX];
 
     snprintf(top, sizeof(top), "%s", dir);
-    for (int state = WORLD_STATES - 1; state >= 0; state--) {
-        snprintf(state_dir, sizeof(state_dir), "%s/state-%d", top, state);
+    for (int state = STAGE_STATES - 1; state >= 0; state--) {
+        strcpy(state_dir, tree_path(top, "state-%d", state));
         make_state(state_dir, state);
     }
     make_root(state_dir, 0);

@@ -1,30 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 #include "support/collectd_stub.h"
 
-#include "faults/runs.h"
+#include "runs/runs.h"
 
 #include <err.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "faults/calls.h"
 #include "pseudofs.h"
+#include "runs/calls.h"
+#include "runs/plugins.h"
 #include "support/protocol.h"
 #include "support/suite.h"
-
-int ksm_plugin_main(int argc, char *argv[]);
-void module_register(void);
-void __wrap_sandbox_enter(const char *root, char *report, size_t size);
-
-/* It would last for all runs, and the tests themselves could do nothing any more. */
-void __wrap_sandbox_enter(const char *root, char *report, size_t size) {
-    (void)root;
-    snprintf(report, size, "not confined: a test");
-}
 
 /* ---- time ---- */
 
@@ -33,7 +22,7 @@ static const int64_t start = (int64_t)1700000000 * 1000;
 
 /* Between two ticks more time goes by than a tick takes, so that within a run what is done once a
  * minute is done again, faults included, and after it as well. */
-static const int64_t leaps[WORLD_STATES] = {0, 0, 60, 60, 60, 60, 0, 0};
+static const int64_t leaps[STAGE_STATES] = {0, 0, 60, 60, 60, 60, 0, 0};
 
 static struct run *current;
 static bool turning;
@@ -76,36 +65,35 @@ bool run_is_ksmd(const char *key) {
     return strstr(key, "ksmd_cpu");
 }
 
+bool run_is_paced(const char *key) {
+    static const char *const names[] = {
+#define PACED(name, formula, kind, unit, group, since, help) #name,
+#include "figures.def"
+    };
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strstr(key, names[i]))
+            return true;
+    return false;
+}
+
 /* ---- Netdata ---- */
 
-static int agent = -1;            /* the agent's end of ksm.plugin's stdin */
-static size_t ends[WORLD_STATES]; /* of each tick in the stream */
-static char stdin_line[] = "FUNCTION 1 10 \"ksm:consumers\"\n"; /* is answered, if it can be read */
+static size_t ends[STAGE_STATES];                                  /* of each tick in the stream */
+static const char request[] = "FUNCTION 1 10 \"ksm:consumers\"\n"; /* answered, if it can be read */
 
 /* ksm.plugin waits: what it wrote until now is the tick's. */
 static void waited(void) {
-    faults_pause();
+    faults_count_calls(false);
     int tick = current->reached - 1;
     ends[tick] = (size_t)lseek(STDOUT_FILENO, 0, SEEK_CUR);
-    if (tick + 1 < WORLD_STATES) {
+    if (tick + 1 < STAGE_STATES) {
         set_clocks(faults_realtime() - start + leaps[tick + 1] * second);
         begin_tick(tick + 1);
-    } else if (agent >= 0) {
-        close(agent);
-        agent = -1;
+    } else {
+        plugins_agent_leaves();
     }
-    faults_resume();
-}
-
-static void open_stdin(void) {
-    int ends_of_pipe[2];
-
-    if (pipe2(ends_of_pipe, O_CLOEXEC) != 0 || dup2(ends_of_pipe[0], STDIN_FILENO) < 0)
-        err(2, "pipe");
-    close(ends_of_pipe[0]);
-    agent = ends_of_pipe[1];
-    if (write(agent, stdin_line, sizeof(stdin_line) - 1) < 0)
-        err(2, "write");
+    faults_count_calls(true);
 }
 
 static void take_stream(struct run *run) {
@@ -157,8 +145,8 @@ static void run_netdata(struct run *run, const char *root, int nth, int err) {
 
     snprintf(own_root, sizeof(own_root), "--root=%s", root);
     snprintf(interval, sizeof(interval), "--consumers-interval=%d", consumers_interval);
-    snprintf(shown, sizeof(shown), "--consumers=%d", WORLD_SHOWN);
-    open_stdin();
+    snprintf(shown, sizeof(shown), "--consumers=%d", STAGE_SHOWN);
+    plugins_agent_comes(request);
     if (ftruncate(STDOUT_FILENO, 0) != 0 || ftruncate(STDERR_FILENO, 0) != 0)
         errx(2, "ftruncate");
     lseek(STDOUT_FILENO, 0, SEEK_SET);
@@ -167,14 +155,12 @@ static void run_netdata(struct run *run, const char *root, int nth, int err) {
     set_clocks(0);
     faults_on_wait(waited);
     faults_begin(nth, err);
-    faults_pause();
+    faults_count_calls(false);
     begin_tick(0);
-    faults_resume();
+    faults_count_calls(true);
     run->status = ksm_plugin_main((int)(sizeof(argv) / sizeof(argv[0])) - 1, argv);
     faults_end();
-    if (agent >= 0)
-        close(agent);
-    agent = -1;
+    plugins_agent_leaves();
     take_stream(run);
     if (run->status == 0 || run->stream_len == 0 || run->stream[0] != 'D')
         parse_stream(run);
@@ -183,15 +169,6 @@ static void run_netdata(struct run *run, const char *root, int nth, int err) {
 }
 
 /* ---- collectd ---- */
-
-static void configure(const char *name, oconfig_value_t value) {
-    char key[32];
-    oconfig_item_t option = {.key = key, .values = &value, .values_num = 1};
-    oconfig_item_t block = {.key = key, .children = &option, .children_num = 1};
-
-    snprintf(key, sizeof(key), "%s", name);
-    stub.config(&block);
-}
 
 static void take_values(struct run *run, int tick) {
     char key[RUN_KEY];
@@ -211,58 +188,48 @@ static void take_values(struct run *run, int tick) {
 
 static void collectd_tick(struct run *run, int tick) {
     stub_clear();
-    faults_resume();
+    faults_count_calls(true);
     int status = stub.read();
     faults_give_turn(); /* to the thread of the consumers */
-    faults_pause();
+    faults_count_calls(false);
     take_values(run, tick);
     if (status != 0)
         snprintf(run->wrong, sizeof(run->wrong), "the read callback returned %d", status);
 }
 
 static void run_collectd(struct run *run, const char *root, int nth, int err) {
-    static const int64_t interval = 10;
-    char own_root[PATH_MAX];
+    enum { interval = 10 };
     int64_t now = 0;
 
-    memset(&stub, 0, sizeof(stub));
-    stub.interval = TIME_T_TO_CDTIME_T(interval);
-    stub.now = TIME_T_TO_CDTIME_T(1700000000);
-    snprintf(own_root, sizeof(own_root), "%s", root);
     set_clocks(0);
     faults_begin(nth, err);
-    faults_pause();
+    faults_count_calls(false);
     begin_tick(0);
-    faults_resume();
-    module_register();
-    configure("Root", (oconfig_value_t){.value.string = own_root, .type = OCONFIG_TYPE_STRING});
-    configure("Consumers",
-              (oconfig_value_t){.value.number = WORLD_SHOWN, .type = OCONFIG_TYPE_NUMBER});
-    run->status = stub.init();
-    faults_pause();
+    faults_count_calls(true);
+    run->status = plugins_start_collectd(root, STAGE_SHOWN, interval);
+    faults_count_calls(false);
     if (!stub.read)
         run->reached = 0;
-    for (int tick = 0; stub.read && tick < WORLD_STATES; tick++) {
+    for (int tick = 0; stub.read && tick < STAGE_STATES; tick++) {
         now += tick == 0 ? 0 : (interval + leaps[tick]) * second;
         set_clocks(now);
         begin_tick(tick);
         collectd_tick(run, tick);
     }
-    faults_resume();
+    faults_count_calls(true);
     stub.shutdown();
     faults_end();
 }
 
 /* ---- any ---- */
 
-const struct run_kind run_kinds[] = {
+const struct run_kind run_kinds[5] = {
     {"ksm.plugin, files opened anew", run_netdata, 1, false, false},
     {"ksm.plugin, descriptors kept", run_netdata, 2, true, false},
     {"ksm.plugin, with a file capability", run_netdata, 1, true, true},
     {"collectd, files opened anew", run_collectd, 0, false, false},
     {"collectd, descriptors kept", run_collectd, 0, true, false},
 };
-const int run_kind_count = sizeof(run_kinds) / sizeof(run_kinds[0]);
 
 static void redirect(int fd) {
     int file = memfd_create("stream", MFD_CLOEXEC);

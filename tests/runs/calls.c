@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include "faults/calls.h"
+#include "runs/calls.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/magic.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
-#include <unistd.h>
 
 #include "support/faults.h"
 
@@ -36,20 +33,13 @@ static int fail(int error) {
     return -1;
 }
 
-ssize_t __real_read(int fd, void *buf, size_t size);
-ssize_t __wrap_read(int fd, void *buf, size_t size);
-struct dirent *__real_readdir(DIR *dir);
-struct dirent *__wrap_readdir(DIR *dir);
-int __real_fstatfs(int fd, struct statfs *fs);
-int __wrap_fstatfs(int fd, struct statfs *fs);
-int __real_stat(const char *path, struct stat *st);
-int __wrap_stat(const char *path, struct stat *st);
-int __real_fstat(int fd, struct stat *st);
-int __wrap_fstat(int fd, struct stat *st);
-int __real_fstatat(int dir, const char *path, struct stat *st, int flags);
-int __wrap_fstatat(int dir, const char *path, struct stat *st, int flags);
-int __real_closedir(DIR *dir);
-int __wrap_closedir(DIR *dir);
+FAULTS_WRAPPED(ssize_t, read, int fd, void *buf, size_t size);
+FAULTS_WRAPPED(struct dirent *, readdir, DIR *dir);
+FAULTS_WRAPPED(int, fstatfs, int fd, struct statfs *fs);
+FAULTS_WRAPPED(int, stat, const char *path, struct stat *st);
+FAULTS_WRAPPED(int, fstat, int fd, struct stat *st);
+FAULTS_WRAPPED(int, fstatat, int dir, const char *path, struct stat *st, int flags);
+FAULTS_WRAPPED(int, closedir, DIR *dir);
 
 ssize_t __wrap_read(int fd, void *buf, size_t size) {
     int error = faults_next_of(FAULTS_READ, fd);
@@ -93,16 +83,11 @@ int __wrap_closedir(DIR *dir) {
 
 /* ---- memory ---- */
 
-void *__real_malloc(size_t size);
-void *__wrap_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-void *__real_reallocarray(void *old, size_t count, size_t size);
-void *__wrap_reallocarray(void *old, size_t count, size_t size);
-void __real_free(void *block);
-void __wrap_free(void *block);
+FAULTS_WRAPPED(void *, malloc, size_t size);
+FAULTS_WRAPPED(void *, calloc, size_t count, size_t size);
+FAULTS_WRAPPED(void *, realloc, void *old, size_t size);
+FAULTS_WRAPPED(void *, reallocarray, void *old, size_t count, size_t size);
+FAULTS_WRAPPED(void, free, void *block);
 
 static bool fails(void) {
     return fail(faults_next(FAULTS_MEMORY, "")) != 0;

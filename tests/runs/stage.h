@@ -8,16 +8,16 @@
 #define KSM_TESTS_STAGE_H
 
 enum {
-    WORLD_STATES = 8,
-    WORLD_FAULTS =
+    STAGE_STATES = 8,
+    STAGE_FAULTS =
         3,          /* states in which something fails; in the others all must become well again */
-    WORLD_SHOWN = 3 /* consumers; the rest is "other" */
+    STAGE_SHOWN = 3 /* consumers; the rest is "other" */
 };
 
 /* Makes it below dir, a new directory. */
 void stage_make(const char *dir);
 
-/* Puts all files into state 0 … WORLD_STATES - 1, at once. */
+/* Puts all files into state 0 … STAGE_STATES - 1, at once. */
 void stage_turn(int state);
 
 /* The directory to be given as root; without: one where this process was never there (0: all). */

@@ -6,7 +6,6 @@
  */
 #include <err.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "faults/runs.h"
+#include "runs/runs.h"
 #include "support/suite.h"
 
 /* ---- what can go wrong ---- */
@@ -24,21 +23,9 @@ static const int cuts[] = {FAULTS_ONE_BYTE, FAULTS_HALF, FAULTS_ALL_BUT_ONE, FAU
 
 enum { WAYS = sizeof(errors) / sizeof(errors[0]) + sizeof(cuts) / sizeof(cuts[0]) };
 
-static const char *const call_names[FAULTS_CALLS] = {
-    [FAULTS_OPEN] = "open",
-    [FAULTS_OPENDIR] = "opendir",
-    [FAULTS_PREAD] = "pread",
-    [FAULTS_WRITE] = "write",
-    [FAULTS_POLL] = "poll",
-    [FAULTS_OPENAT] = "openat",
-    [FAULTS_READ] = "read",
-    [FAULTS_READDIR] = "readdir",
-    [FAULTS_FSTATFS] = "fstatfs",
-    [FAULTS_STAT] = "stat",
-    [FAULTS_CLOSE] = "close",
-    [FAULTS_MEMORY] = "malloc",
-    [FAULTS_THREAD] = "pthread_create",
-};
+#define CALL(id, name) #name,
+static const char *const call_names[] = {FAULTS_EACH(CALL)};
+#undef CALL
 
 static const char *way_name(int how) {
     switch (how) {
@@ -113,7 +100,8 @@ static const struct run_value *first_wrong(const struct run *run, int tick,
 
     for (int i = 0; i < got->count; i++) {
         const struct run_value *value = &got->values[i];
-        if (run_is_consumers(value->key) != of_consumers)
+        /* What depends on the readings before, of which one lacks, is another number then. */
+        if (run_is_consumers(value->key) != of_consumers || run_is_paced(value->key))
             continue;
         const struct run_value *right = find_near(want, i, value->key);
         if (!right)
@@ -168,7 +156,7 @@ static const char *lost(const struct run *run, int tick, bool host_only) {
     for (int i = 0; i < want->count; i++) {
         const char *key = want->values[i].key;
         /* ksmd is looked for once a minute. */
-        if (host_only && (run_is_consumers(key) || run_is_ksmd(key)))
+        if (host_only && (run_is_consumers(key) || run_is_ksmd(key) || run_is_paced(key)))
             continue;
         if (find_near(&run->ticks[tick], i, key))
             continue;
@@ -197,7 +185,7 @@ static const char *not_recovered(const struct run *run, enum faults_call call, i
     int tick = tick_of(run, nth);
 
     if (is_harmless(how)) {
-        for (int i = 0; i < WORLD_STATES; i++)
+        for (int i = 0; i < STAGE_STATES; i++)
             if (lost(run, i, false))
                 return lost(run, i, false);
         if (run->stream_len != whole.stream_len ||
@@ -205,15 +193,15 @@ static const char *not_recovered(const struct run *run, enum faults_call call, i
             return "other lines were sent";
         return NULL;
     }
-    if (run->reached < WORLD_STATES)
+    if (run->reached < STAGE_STATES)
         return may_end(call, run, how) ? NULL : "it ended";
-    if (tick == WORLD_STATES - 1)
+    if (tick == STAGE_STATES - 1)
         return NULL;
     if (is_transient(how) && lost(run, tick + 1, true))
         return lost(run, tick + 1, true);
-    if (lost(run, WORLD_STATES - 2, false))
-        return lost(run, WORLD_STATES - 2, false);
-    return lost(run, WORLD_STATES - 1, false);
+    if (lost(run, STAGE_STATES - 2, false))
+        return lost(run, STAGE_STATES - 2, false);
+    return lost(run, STAGE_STATES - 1, false);
 }
 
 static const char *left_behind(const struct run *run) {
@@ -241,7 +229,6 @@ enum { MOST_WORKERS = 16, MOST_COMPLAINTS = 5 };
 /* What the workers have to say. */
 static struct board {
     long tried;
-    int failed;
     struct worker {
         long tried;
         int nth; /* what it is at: known even if that kills it */
@@ -295,7 +282,7 @@ static void work(struct worker *worker, const struct run_kind *kind, int self, i
 
     for (int nth = 1; nth <= whole.calls; nth++) {
         int tick = tick_of(&whole, nth);
-        if (tick >= WORLD_FAULTS && tick < WORLD_STATES - 1)
+        if (tick >= STAGE_FAULTS && tick < STAGE_STATES - 1)
             continue;
         for (int i = 0; i < WAYS; i++) {
             worker->nth = nth;
@@ -330,7 +317,7 @@ static const char *make_baselines(const struct run_kind *kind) {
     memcpy(calls, log, (size_t)whole.calls);
     if (*whole.wrong)
         return whole.wrong;
-    if (whole.reached < WORLD_STATES || whole.status != 0)
+    if (whole.reached < STAGE_STATES || whole.status != 0)
         return "it ended";
     if (!has_consumers(&whole.ticks[0]) || !memchr(calls, FAULTS_THREAD, (size_t)whole.calls))
         return "no consumers are sent, or by no thread";
@@ -372,8 +359,9 @@ static void await_worker(pid_t pid, const struct run_kind *kind, struct worker *
         complain(worker, kind, "", "ends the program");
 }
 
-START_TEST(single_faults) {
-    const struct run_kind *kind = &run_kinds[_i];
+const int suite_timeout = 0;
+
+TEST_ROWS(single_faults, run_kinds) {
     const char *dir = suite_dir();
     int workers = (int)sysconf(_SC_NPROCESSORS_ONLN);
     pid_t pids[MOST_WORKERS];
@@ -381,31 +369,19 @@ START_TEST(single_faults) {
     size_t len = 0;
 
     workers = workers > MOST_WORKERS ? MOST_WORKERS : workers;
-    memset(board->workers, 0, sizeof(board->workers));
-    for (int i = 0; i < workers; i++)
-        start_worker(&pids[i], kind, dir, i, workers);
-    for (int i = 0; i < workers; i++) {
-        struct worker *worker = &board->workers[i];
-        await_worker(pids[i], kind, worker);
-        board->tried += worker->tried;
-        board->failed += worker->failed;
-        for (int n = 0; n < worker->failed && n < MOST_COMPLAINTS && len < sizeof(all); n++)
-            len += (size_t)snprintf(all + len, sizeof(all) - len, "%s\n", worker->complaints[n]);
-    }
-    ck_assert_msg(len == 0, "%s", all);
-}
-END_TEST
-
-int main(void) {
-    Suite *suite = suite_create("faults");
-    TCase *single = suite_case(suite, "single");
-
     board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (board == MAP_FAILED)
         err(2, "mmap");
-    tcase_set_timeout(single, 0);
-    tcase_add_loop_test(single, single_faults, 0, run_kind_count);
-    int status = suite_run(suite);
-    printf("fault points: %ld\n", board->tried);
-    return status;
+    for (int i = 0; i < workers; i++)
+        start_worker(&pids[i], row, dir, i, workers);
+    for (int i = 0; i < workers; i++) {
+        struct worker *worker = &board->workers[i];
+        await_worker(pids[i], row, worker);
+        board->tried += worker->tried;
+        for (int n = 0; n < worker->failed && n < MOST_COMPLAINTS && len < sizeof(all); n++)
+            len += (size_t)snprintf(all + len, sizeof(all) - len, "%s\n", worker->complaints[n]);
+    }
+    printf("%s: %ld fault points\n", row->name, board->tried);
+    fflush(stdout);
+    ck_assert_msg(len == 0, "%s", all);
 }

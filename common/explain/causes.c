@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+#include "causes.h"
+
+#include <errno.h>
+
+const struct explain_cause_words explain_cause_words[EXPLAIN_CAUSES] = {
+#define CAUSE(id, sentence, advice) [EXPLAIN_CAUSE_##id] = {#id, sentence, advice},
+#include "explain.def"
+};
+
+typedef struct explain_facts facts_t;
+typedef struct explain_process process_t;
+
+enum { LITTLE = 10 }; /* one part in so many */
+
+bool explain_merges_little(const process_t *p, int64_t page_size) {
+    int64_t merged = p->merging < 0 ? 0 : p->merging + (p->zero > 0 ? p->zero : 0);
+
+    return merged < p->memory / page_size / LITTLE;
+}
+
+/* ---- how fast ksmd is ---- */
+
+/* Pages a second: measured, those that smart_scan passed over among them; else what its pauses
+ * allow at most; 0: not known. */
+static int64_t pace(const facts_t *f) {
+    const struct ksm_value *pages = &f->now.at[KSM_pages_to_scan];
+    const struct ksm_value *pause = &f->now.at[KSM_sleep_millisecs];
+    int64_t passed = f->passed.status == 0 ? f->passed.value : 0, most = 0;
+
+    if (f->rate.status == 0 && f->rate.value > 0)
+        return f->rate.value + passed;
+    if (pages->status != 0 || pause->status != 0 || pause->value <= 0 ||
+        __builtin_mul_overflow(pages->value, 1000, &most))
+        return 0;
+    return most / pause->value;
+}
+
+static int64_t unmet(const process_t *p, int64_t page_size) {
+    int64_t pages = p->mergeable / page_size - p->rmap_items;
+
+    return p->mergeable < 0 || p->rmap_items < 0 || pages < 0 ? 0 : pages;
+}
+
+int64_t explain_pass_ms(const facts_t *f) {
+    static const enum ksm_id states[] = {KSM_shared, KSM_sharing, KSM_unshared, KSM_volatile};
+    int64_t pages = 0;
+
+    for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
+        if (f->now.at[states[i]].status != 0 ||
+            __builtin_add_overflow(pages, f->now.at[states[i]].value, &pages))
+            return -1;
+    for (int i = 0; f->processes && i < f->processes->count; i++)
+        pages += unmet(&f->processes->list[i], f->now.page_size);
+    if (pace(f) == 0 || __builtin_mul_overflow(pages, 1000, &pages))
+        return -1;
+    return pages / pace(f);
+}
+
+/* ---- the causes, in the order of explain.def ---- */
+
+static bool is_most(int64_t part, int64_t whole) {
+    return part > 0 && part > whole / 2;
+}
+
+static bool cause_waits(const facts_t *f, const process_t *p) {
+    (void)f;
+    return p->waits;
+}
+
+static bool cause_hugetlb(const facts_t *f, const process_t *p) {
+    (void)f;
+    return is_most(p->hugetlb, p->memory);
+}
+
+static bool cause_shared(const facts_t *f, const process_t *p) {
+    (void)f;
+    return is_most(p->shared, p->memory);
+}
+
+static bool cause_shared_qemu(const facts_t *f, const process_t *p) {
+    return p->program == EXPLAIN_QEMU && cause_shared(f, p);
+}
+
+static bool cause_shared_cloud(const facts_t *f, const process_t *p) {
+    return p->program == EXPLAIN_CLOUD_HYPERVISOR && cause_shared(f, p);
+}
+
+static bool cause_device(const facts_t *f, const process_t *p) {
+    (void)f;
+    return is_most(p->device, p->memory);
+}
+
+static bool cause_pinned(const facts_t *f, const process_t *p) {
+    (void)f;
+    return is_most(p->pinned, p->anonymous);
+}
+
+/* Whether most of its memory is on offer: 1, 0, or -1. */
+static int offers(const process_t *p) {
+    if (p->mergeable >= 0)
+        return is_most(p->mergeable, p->anonymous);
+    return p->opted_in < 0 && p->rmap_items > 0 ? 1 : (int)p->opted_in;
+}
+
+static bool cause_not_offered(const facts_t *f, const process_t *p) {
+    (void)f;
+    return offers(p) == 0;
+}
+
+static bool cause_not_qemu(const facts_t *f, const process_t *p) {
+    return p->program == EXPLAIN_QEMU && cause_not_offered(f, p);
+}
+
+static bool cause_not_cloud(const facts_t *f, const process_t *p) {
+    return p->program == EXPLAIN_CLOUD_HYPERVISOR && cause_not_offered(f, p);
+}
+
+static bool cause_not_firecracker(const facts_t *f, const process_t *p) {
+    return p->program == EXPLAIN_FIRECRACKER && cause_not_offered(f, p);
+}
+
+static bool cause_not_container(const facts_t *f, const process_t *p) {
+    return p->name.kind == KSM_CONSUMER_container && cause_not_offered(f, p);
+}
+
+static bool cause_not_service(const facts_t *f, const process_t *p) {
+    return p->name.kind == KSM_CONSUMER_service && cause_not_offered(f, p);
+}
+
+static bool cause_denied(const facts_t *f, const process_t *p) {
+    (void)f;
+    return p->denied && (offers(p) < 0 || p->merging < 0);
+}
+
+static bool cause_untold(const facts_t *f, const process_t *p) {
+    (void)f;
+    return offers(p) < 0 || p->merging < 0;
+}
+
+static bool cause_off(const facts_t *f, const process_t *p) {
+    const struct ksm_value *run = &f->now.at[KSM_run];
+
+    (void)p;
+    return run->status == 0 && run->value != 1;
+}
+
+static bool cause_no_scan(const facts_t *f, const process_t *p) {
+    const struct ksm_value *pages = &f->now.at[KSM_pages_to_scan];
+
+    (void)p;
+    return pages->status == 0 && pages->value == 0;
+}
+
+static bool cause_empty(const facts_t *f, const process_t *p) {
+    (void)p;
+    return explain_holds(f, EXPLAIN_empty);
+}
+
+/* A page is merged at its second visit at the earliest, and a pass may have been under way when the
+ * process started. When it opted in the kernel does not tell: at its start, say. */
+enum { PASSES = 3, LONG_PASS_MS = 20 * 60 * 1000 };
+
+static bool cause_young(const facts_t *f, const process_t *p) {
+    const struct ksm_value *scans = &f->now.at[KSM_full_scans];
+    int64_t pass = explain_pass_ms(f);
+
+    return (scans->status == 0 && scans->value < PASSES) ||
+           (p->age >= 0 && pass >= 0 && p->age / PASSES < pass) ||
+           is_most(unmet(p, f->now.page_size) * f->now.page_size, p->mergeable);
+}
+
+static bool cause_slow(const facts_t *f, const process_t *p) {
+    return explain_pass_ms(f) > LONG_PASS_MS && cause_young(f, p);
+}
+
+/* Pages that are neither merged nor in a state that others' pages fill up, at least. */
+static bool is_mostly_not(const facts_t *f, const process_t *p, enum ksm_id state) {
+    int64_t alone = p->rmap_items - p->merging;
+
+    return p->rmap_items >= 0 && f->now.at[state].status == 0 &&
+           is_most(alone - f->now.at[state].value, alone);
+}
+
+/* Pages that smart_scan passes over are among the volatile ones (should_skip_rmap_item). */
+static bool cause_changing(const facts_t *f, const process_t *p) {
+    const struct ksm_value *smart = &f->now.at[KSM_smart_scan];
+    bool counted = smart->status == -ENOENT || (smart->status == 0 && smart->value == 0);
+
+    return p->changed > 50 || (counted && is_mostly_not(f, p, KSM_unshared));
+}
+
+static bool cause_nothing(const facts_t *f, const process_t *p) {
+    return (p->changed >= 0 && p->changed < 10) || is_mostly_not(f, p, KSM_volatile);
+}
+
+static bool cause_unclear(const facts_t *f, const process_t *p) {
+    (void)f;
+    (void)p;
+    return true;
+}
+
+typedef bool cause_fn(const facts_t *f, const process_t *p);
+
+static cause_fn *const causes[EXPLAIN_CAUSES] = {
+#define CAUSE(id, sentence, advice) [EXPLAIN_CAUSE_##id] = cause_##id,
+#include "explain.def"
+};
+
+enum explain_cause explain_cause_of(const facts_t *facts, const process_t *process) {
+    enum explain_cause id = 0;
+
+    while (!causes[id](facts, process))
+        id++;
+    return id;
+}

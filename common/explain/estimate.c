@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: MIT */
+#include "estimate.h"
+
+#include <errno.h>
+#include <linux/kcmp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "clock.h"
+#include "memory.h"
+#include "parse.h"
+#include "pseudofs.h"
+
+/* With more who keep their readers waiting than KSM_ASIDE, patience ends. */
+enum { PATIENCE_MS = 2000, SHORT_PATIENCE_MS = 200, SETTLE_MS = 2000, LOOK_MS = 20 };
+
+/* A thread, and what is left with it if it is left behind. */
+struct reader {
+    pthread_t id;
+    struct estimate *e;
+    struct ksm_guard guard;
+    struct memory memory;
+    atomic_bool ended;
+};
+
+static bool is_stopped(const struct estimate *e) {
+    return *e->options.stop != 0;
+}
+
+/* Rests until its share of CPU time is kept; what was not used before is no credit. */
+static void pace(struct estimate *e) {
+    const int64_t due = (clock_ms(CLOCK_PROCESS_CPUTIME_ID) - e->spent) * 100 / e->options.cpu;
+    const int64_t spent = clock_ms(CLOCK_MONOTONIC) - e->paced;
+
+    if (spent >= due)
+        e->paced += spent - due;
+    else if (due - spent > 1)
+        poll(NULL, 0, (int)(due - spent));
+}
+
+/* ---- the list ---- */
+
+static uint64_t field(const char *status, const char *key) {
+    const char *at = strstr(status, key);
+
+    return at ? strtoull(at + strlen(key), NULL, 10) : 0;
+}
+
+/* The text of /proc/PID/status: no lock of the process is taken. */
+static ssize_t read_status(const struct estimate *e, int pid, char *buf, size_t size) {
+    struct pseudofs_file file;
+    char dir[32];
+
+    snprintf(dir, sizeof(dir), "proc/%d", pid);
+    pseudofs_init(&file, e->options.root, dir, "status");
+    ssize_t n = pseudofs_read(&file, 0, true, buf, size - 1);
+    pseudofs_close(&file);
+    buf[n > 0 ? n : 0] = '\0';
+    return n;
+}
+
+static bool fits(const char *word, const struct estimate_process *process, const char *comm) {
+    const char *kind = ksm_consumer_kinds[process->name.kind], *name = process->name.text;
+    const size_t len = strlen(kind);
+    int64_t pid = 0;
+
+    if (parse_number(word, strlen(word), &pid) == 0)
+        return pid == process->pid;
+    return strcmp(word, name) == 0 || strcmp(word, comm) == 0 ||
+           (strncmp(word, kind, len) == 0 && word[len] == ' ' && strcmp(word + len + 1, name) == 0);
+}
+
+static bool is_wanted(struct estimate *e, const struct estimate_process *process) {
+    char comm[KSM_NAME_SIZE];
+    bool wanted = e->options.name_count == 0;
+
+    ksm_processes_comm(&e->walk, process->pid, comm);
+    for (size_t i = 0; i < e->options.name_count; i++)
+        if (fits(e->options.names[i], process, comm))
+            wanted = e->fits[i] = true;
+    return wanted;
+}
+
+static int add_process(struct estimate *e, const struct estimate_process *process) {
+    if (e->count == e->size) {
+        const size_t size = e->size ? 2 * e->size : 256;
+        void *list = realloc(e->list, size * sizeof(*e->list));
+        if (!list)
+            return -ENOMEM;
+        e->list = list;
+        e->size = size;
+    }
+    e->list[e->count++] = *process;
+    return 0;
+}
+
+/* Returns 0; 1 at the end; -ECANCELED, or -errno if the list cannot be made. */
+static int list_next(struct estimate *e, struct reader *r) {
+    struct estimate_process process = {.pid = 0};
+    char text[16384];
+    int status = ksm_processes_next(&e->walk, &process.pid);
+
+    (void)r;
+    if (status != 0 || process.pid == 0)
+        return status != 0 ? status : 1;
+    if (process.pid == getpid() || e->count == CONTENTS_PROCESSES ||
+        read_status(e, process.pid, text, sizeof(text)) <= 0 || !strstr(text, "\nVmRSS:"))
+        return 0;
+    status = ksm_processes_name(&e->walk, process.pid, &process.name);
+    if (status == 0)
+        process.started = ksm_processes_started(&e->walk, process.pid);
+    if (status == -ECANCELED || process.started == -ECANCELED)
+        return -ECANCELED;
+    if (status != 0)
+        return 0;
+    process.wanted = is_wanted(e, &process);
+    if (!process.wanted)
+        return add_process(e, &process);
+    process.parent = (int)field(text, "\nPPid:\t");
+    process.hugetlb = field(text, "\nHugetlbPages:\t") != 0;
+    e->swapped += field(text, "\nVmSwap:\t");
+    e->expected += field(text, "\nRssAnon:\t") * 1024 / e->page_size;
+    return add_process(e, &process);
+}
+
+/* ---- the first reading ---- */
+
+static uint64_t hash_at(const struct memory *m, size_t i) {
+    return XXH3_64bits(m->bytes + i * m->page_size, m->page_size);
+}
+
+/* A page of zeros that is not exclusive may be the kernel's zero page, which takes no memory: where
+ * the kernel does not tell it apart it is taken for that. */
+static void add_block(struct estimate *e, const struct memory *m, uint32_t process) {
+    for (size_t i = 0; i < m->count; i++) {
+        const struct memory_page *page = &m->pages[i];
+        const uint64_t hash = hash_at(m, i);
+        if (page->shared && !m->scans && hash == e->contents.zeros)
+            continue;
+        contents_add(&e->contents, hash,
+                     page->shared ? contents_shared(process, page->frame)
+                                  : contents_own(process, page->number, page->huge));
+        e->list[process].sum.pages++;
+    }
+    e->done += m->count;
+}
+
+static void count_end(struct estimate *e, const struct memory *m, int status) {
+    e->denied += status == -EACCES || status == -EPERM;
+    e->ended += status == -ESRCH;
+    e->processes += status >= 0;
+    e->unreadable += m->unreadable;
+    e->knows_huge = e->knows_huge || m->scans;
+}
+
+/* A child of vfork() has its parent's memory until it starts another program. */
+static bool is_parents(const struct estimate_process *process) {
+    return syscall(SYS_kcmp, process->pid, process->parent, KCMP_VM, 0, 0) == 0;
+}
+
+static int read_next(struct estimate *e, struct reader *r) {
+    const size_t i = e->at;
+
+    if (i == e->count)
+        return 1;
+    e->current = i;
+    e->at++;
+    if (!e->list[i].wanted || is_parents(&e->list[i]))
+        return 0;
+    int status = memory_open(&r->memory, e->options.root, e->list[i].pid, e->list[i].hugetlb);
+    while (status >= 0 && !is_stopped(e) && (status = memory_next(&r->memory)) > 0) {
+        add_block(e, &r->memory, (uint32_t)i);
+        pace(e);
+    }
+    if (status == -ECANCELED)
+        return status;
+    count_end(e, &r->memory, status);
+    memory_close(&r->memory);
+    return 0;
+}
+
+/* ---- the second ---- */
+
+static int settle(struct estimate *e, struct reader *r) {
+    (void)r;
+    e->done = 0;
+    e->own = contents_settle(&e->contents);
+    e->expected = e->own;
+    e->at = 0;
+    for (int64_t end = clock_ms(CLOCK_MONOTONIC) + SETTLE_MS;
+         !is_stopped(e) && clock_ms(CLOCK_MONOTONIC) < end;)
+        poll(NULL, 0, LOOK_MS);
+    return 1;
+}
+
+static uint64_t place_at(const struct estimate *e, size_t i) {
+    return e->contents.records[i].place;
+}
+
+/* The records from first on that are of the same process: most at most. */
+static size_t same_process(const struct estimate *e, size_t first, size_t most) {
+    size_t n = 1;
+
+    while (n < most && first + n < e->own &&
+           contents_process(place_at(e, first + n)) == contents_process(place_at(e, first)))
+        n++;
+    return n;
+}
+
+/* Compares the next records with what was read of their pages now; those that are not there any
+ * more have changed. */
+static void compare(struct estimate *e, const struct memory *m, size_t n) {
+    for (size_t i = e->at, j = 0; i < e->at + n; i++) {
+        const bool there = j < m->count && m->pages[j].number == contents_page(place_at(e, i));
+        if (!there || hash_at(m, j) != e->contents.records[i].hash)
+            contents_change(&e->contents, i);
+        j += there;
+    }
+    e->at += n;
+    e->done += n;
+}
+
+static int open_again(struct estimate *e, struct reader *r,
+                      const struct estimate_process *process) {
+    if (process->waiting)
+        return -ETIMEDOUT;
+    const int64_t started = ksm_processes_started(&e->walk, process->pid);
+    if (started == -ECANCELED)
+        return -ECANCELED;
+    return started == process->started
+               ? memory_open(&r->memory, e->options.root, process->pid, process->hugetlb)
+               : -ESRCH;
+}
+
+static int again_next(struct estimate *e, struct reader *r) {
+    uint64_t numbers[MEMORY_BLOCK];
+
+    if (e->at == e->own)
+        return 1;
+    e->current = contents_process(place_at(e, e->at));
+    int status = open_again(e, r, &e->list[e->current]);
+    while (status != -ECANCELED && !is_stopped(e) && e->at < e->own &&
+           contents_process(place_at(e, e->at)) == e->current) {
+        const size_t n = same_process(e, e->at, MEMORY_BLOCK);
+        for (size_t i = 0; i < n; i++)
+            numbers[i] = contents_page(place_at(e, e->at + i));
+        if (status >= 0)
+            status = memory_again(&r->memory, numbers, n);
+        if (status < 0)
+            r->memory.count = 0;
+        if (status != -ECANCELED)
+            compare(e, &r->memory, n);
+        pace(e);
+    }
+    if (status != -ECANCELED)
+        memory_close(&r->memory);
+    return status == -ECANCELED ? status : 0;
+}
+
+/* ---- threads ---- */
+
+static int (*const steps[])(struct estimate *e, struct reader *r) = {
+    [ESTIMATE_LIST] = list_next,
+    [ESTIMATE_READ] = read_next,
+    [ESTIMATE_SETTLE] = settle,
+    [ESTIMATE_AGAIN] = again_next,
+};
+
+static void *work(void *data) {
+    struct reader *r = data;
+    struct estimate *e = r->e;
+    int status = 0;
+
+    while (e->step != ESTIMATE_DONE && !is_stopped(e)) {
+        status = steps[e->step](e, r);
+        if (status == -ECANCELED)
+            return NULL;
+        pace(e);
+        if (status != 0) {
+            e->step++;
+            e->at = 0;
+        }
+    }
+    memory_free(&r->memory);
+    atomic_store(&r->ended, true);
+    return NULL;
+}
+
+static struct reader *start(struct estimate *e) {
+    struct reader *r = calloc(1, sizeof(*r));
+
+    if (!r || memory_init(&r->memory, &r->guard) != 0) {
+        free(r);
+        return NULL;
+    }
+    r->e = e;
+    e->walk.guard = &r->guard;
+    if (pthread_create(&r->id, NULL, work, r) != 0) {
+        memory_free(&r->memory);
+        free(r);
+        return NULL;
+    }
+    return r;
+}
+
+/* Everything but the reader itself is the caller's again. */
+static struct reader *leave_behind(struct estimate *e, struct reader *r) {
+    pthread_detach(r->id);
+    e->waiting++;
+    if (e->step == ESTIMATE_READ || e->step == ESTIMATE_AGAIN)
+        e->list[e->current].waiting = true;
+    return start(e);
+}
+
+int estimate_init(struct estimate *e, const struct estimate_options *options) {
+    enum { ENTRY = 8 }; /* bytes: a huge page is what one page of a page table maps */
+
+    memset(e, 0, sizeof(*e));
+    e->options = *options;
+    e->page_size = (uint64_t)sysconf(_SC_PAGESIZE);
+    void *zeros = calloc(1, e->page_size);
+    e->fits = calloc(options->name_count + 1, sizeof(*e->fits));
+    if (!zeros || !e->fits)
+        return -ENOMEM;
+    int status = contents_init(&e->contents, options->bytes, XXH3_64bits(zeros, e->page_size),
+                               e->page_size / ENTRY);
+    free(zeros);
+    ksm_processes_init(&e->walk, options->root, 0);
+    return status;
+}
+
+int estimate_run(struct estimate *e, estimate_progress_fn *progress) {
+    struct reader *r;
+
+    e->begun = e->paced = clock_ms(CLOCK_MONOTONIC);
+    e->spent = clock_ms(CLOCK_PROCESS_CPUTIME_ID);
+    r = start(e);
+    while (r && !atomic_load(&r->ended)) {
+        const int64_t patience = e->waiting < KSM_ASIDE ? PATIENCE_MS : SHORT_PATIENCE_MS;
+        poll(NULL, 0, LOOK_MS);
+        if (ksm_guard_take_over(&r->guard, clock_ms(CLOCK_MONOTONIC) - patience))
+            r = leave_behind(e, r);
+        if (progress)
+            progress(e);
+    }
+    if (!r)
+        return -ENOMEM;
+    pthread_join(r->id, NULL);
+    free(r);
+    e->partial = e->step != ESTIMATE_DONE;
+    e->ms = clock_ms(CLOCK_MONOTONIC) - e->begun;
+    for (size_t i = 0; !e->partial && i < e->options.name_count; i++)
+        if (!e->fits[i])
+            e->unknown = e->options.names[i];
+    return 0;
+}
+
+/* ---- the result ---- */
+
+static void add_sum(struct estimate_sum *to, const struct estimate_sum *from) {
+    to->pages += from->pages;
+    to->share.further += from->share.further;
+    to->share.zeros += from->share.zeros;
+    to->share.changing += from->share.changing;
+}
+
+static int compare_names(const struct ksm_name *a, const struct ksm_name *b) {
+    return a->kind != b->kind ? (a->kind < b->kind ? -1 : 1) : strcmp(a->text, b->text);
+}
+
+static int by_name(const void *a, const void *b) {
+    return compare_names(&((const struct estimate_process *)a)->name,
+                         &((const struct estimate_process *)b)->name);
+}
+
+static int by_saving(const void *one, const void *other) {
+    const struct estimate_consumer *a = one, *b = other;
+
+    if (a->sum.share.further != b->sum.share.further)
+        return a->sum.share.further > b->sum.share.further ? -1 : 1;
+    return compare_names(&a->name, &b->name);
+}
+
+static int64_t merged_of(const struct ksm_consumer_table *table, const struct ksm_name *name) {
+    if (!table->known || !table->valid)
+        return -1;
+    for (size_t i = 0; i < table->count; i++)
+        if (compare_names(&table->list[i].name, name) == 0)
+            return table->list[i].saved;
+    return 0;
+}
+
+/* The processes from i on that are of the same consumer; returns the next one's index. */
+static size_t add_consumer(struct estimate *e, size_t i, const struct ksm_consumer_table *table) {
+    const struct ksm_name *name = &e->list[i].name;
+    struct estimate_consumer one = {.name = *name, .merged = merged_of(table, name)};
+
+    for (; i < e->count && compare_names(&e->list[i].name, &one.name) == 0; i++) {
+        one.processes += e->list[i].sum.pages > 0;
+        add_sum(&one.sum, &e->list[i].sum);
+        if (!e->list[i].wanted)
+            one.merged = -1;
+    }
+    add_sum(&e->sum, &one.sum);
+    if (one.sum.pages > 0)
+        e->consumers[e->consumer_count++] = one;
+    return i;
+}
+
+static int64_t knob(const struct ksm_sample *host, enum ksm_id id, int64_t standard) {
+    return host->at[id].status == 0 && host->at[id].value > 0 ? host->at[id].value : standard;
+}
+
+int estimate_finish(struct estimate *e, const struct ksm_sample *host,
+                    const struct ksm_consumer_table *table) {
+    enum { MOST = 256 }; /* the kernel's default */
+    struct contents_share *shares = calloc(e->count + 1, sizeof(*shares));
+
+    e->consumers = calloc(e->count + 1, sizeof(*e->consumers));
+    if (!shares || !e->consumers) {
+        free(shares);
+        return -ENOMEM;
+    }
+    contents_count(&e->contents, (unsigned)knob(host, KSM_max_page_sharing, MOST),
+                   knob(host, KSM_use_zero_pages, 0), &e->total, shares);
+    for (size_t i = 0; i < e->count; i++)
+        e->list[i].sum.share = shares[i];
+    free(shares);
+    qsort(e->list, e->count, sizeof(*e->list), by_name);
+    for (size_t i = 0; i < e->count;)
+        i = add_consumer(e, i, table);
+    qsort(e->consumers, e->consumer_count, sizeof(*e->consumers), by_saving);
+    return 0;
+}

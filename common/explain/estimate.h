@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What KSM would save if all programs opted in, or some of them: reads their memory once (memory.h)
+ * and counts equal pages (contents.h); then reads again those that have an equal one, as KSM merges
+ * only what does not change.
+ *
+ * A process can keep its readers waiting for ever, so a thread reads. If it waits for too long it
+ * is left behind, and another goes on with the next process.
+ */
+#ifndef KSM_ESTIMATE_H
+#define KSM_ESTIMATE_H
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "consumers.h"
+#include "contents.h"
+#include "processes.h"
+
+struct estimate_options {
+    const char *root;
+    char *const *names; /* whom to look at: a pid, "KIND NAME" or NAME of a consumer, a comm */
+    size_t name_count;  /* 0: everybody */
+    int cpu;            /* at most so many percent of one core */
+    size_t bytes;       /* memory for records */
+    const volatile sig_atomic_t *stop; /* not 0: to end early, with what is known by then */
+};
+
+/* Sums over processes: of one of them, of a consumer, or of all. */
+struct estimate_sum {
+    uint64_t pages; /* read, each mapping of a shared page; what KSM would keep a record of */
+    struct contents_share share;
+};
+
+struct estimate_process {
+    int pid;
+    int parent;
+    int64_t started; /* as in processes.h */
+    bool wanted;     /* to be read */
+    bool hugetlb;
+    bool waiting; /* left out: it kept a reader waiting */
+    struct ksm_name name;
+    struct estimate_sum sum;
+};
+
+struct estimate_consumer {
+    struct ksm_name name;
+    int64_t processes;
+    struct estimate_sum sum;
+    int64_t merged; /* bytes saved by now, -1: not known, or not all of it was to be read */
+};
+
+enum estimate_step { ESTIMATE_LIST, ESTIMATE_READ, ESTIMATE_SETTLE, ESTIMATE_AGAIN, ESTIMATE_DONE };
+
+struct estimate {
+    /* The result. */
+    struct contents_total total;
+    struct estimate_sum sum;
+    struct estimate_consumer *consumers; /* the largest saving first */
+    size_t consumer_count;
+    int64_t processes;   /* read */
+    int64_t denied;      /* may not be read */
+    int64_t ended;       /* ended, or became another program, meanwhile */
+    int64_t waiting;     /* kept a reader waiting */
+    uint64_t swapped;    /* kB in swap, not looked at */
+    uint64_t unreadable; /* pages that are there and cannot be read: of devices, or secret */
+    bool knows_huge;     /* this kernel tells which pages are huge */
+    bool partial;        /* it was ended early */
+    const char *unknown; /* a name in the options that fits nobody, or NULL */
+    uint64_t page_size;
+    int64_t ms; /* that it took */
+
+    /* For the progress: of what may be read by pass, in pages. */
+    _Atomic int step;
+    _Atomic uint64_t done, expected;
+
+    struct estimate_options options;
+    struct ksm_processes walk;
+    struct contents contents;
+    struct estimate_process *list;
+    size_t count, size;
+    bool *fits;           /* a name each: it fits somebody */
+    size_t at;            /* the next process, or record of those that are read again; */
+    size_t own;           /* their number */
+    size_t current;       /* the process that is read */
+    int64_t begun, paced; /* ms */
+    int64_t spent;        /* ms of CPU time before it began */
+};
+
+/* Gets ready; options stay the caller's. Opens nothing yet. Returns 0 or -ENOMEM. */
+int estimate_init(struct estimate *e, const struct estimate_options *options);
+
+/* Works until all is done, or to be ended; calls progress (or NULL) some times a second. Returns 0,
+ * or -errno if nothing could be done. */
+typedef void estimate_progress_fn(const struct estimate *e);
+int estimate_run(struct estimate *e, estimate_progress_fn *progress);
+
+/* Works out the result, for a host that is set as host has it. table: what its consumers save by
+ * now. Returns 0 or -ENOMEM. */
+int estimate_finish(struct estimate *e, const struct ksm_sample *host,
+                    const struct ksm_consumer_table *table);
+
+/* Prints it: for a person, or as one object of JSON. host: what is merged by now. */
+void estimate_page(const struct estimate *e, const struct ksm_sample *host, FILE *file);
+void estimate_json(const struct estimate *e, const struct ksm_sample *host, FILE *file);
+
+#endif

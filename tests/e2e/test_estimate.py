@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: MIT
+"""ksm-explain --estimate: what it says before is what KSM frees after, and it leaves no trace in what it reads.
+
+Live, as root.  The counting itself is in tests/unit/test_contents.c.
+"""
+
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from hosts import die_with_parent, session_members
+from live import RUNNING, STOPPED, UNMERGED, Workload
+from test_live import Cgroup
+from test_lock_holders import Holders
+
+pytestmark = pytest.mark.shipped
+
+PAGES = 16384
+MERGED_S = 60
+RUN_S = 120
+OFF_BY = 0.02           # of the memory that is read, at most
+FAILED, DENIED, PARTIAL = 1, 50, 51
+AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+FREE, KEPT = 1, 0       # use_zero_pages
+
+
+def explain(build, *words, wrapper=()):
+    """Run ksm-explain --estimate WORDS; return what came of it."""
+    return subprocess.run([*wrapper, build / "ksm-explain", "--estimate", "--cpu=100", *map(str, words)],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=RUN_S, check=False)
+
+
+def estimate(build, *words):
+    """Return the estimate for WORDS as {member: value}."""
+    done = explain(build, "--json", *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def as_root():
+    """Other people's memory is root's to read."""
+    if os.geteuid() != 0:
+        pytest.skip("reading the memory of other processes takes root")
+
+
+# Before and after.
+
+@pytest.fixture
+def start(build, tmp_path):
+    """A function that starts a workload in a memory cgroup of its own, which is returned as well."""
+    group = Cgroup(f"ksm-estimate-{os.getpid()}")
+    script = group.script(tmp_path / "workload", build / "tests/workload")
+    yield group, lambda *words: Workload(script, *words)
+    group.remove()
+
+
+def counters(pid):
+    """Return what reading could change of a process: anonymous memory, swap, major faults."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return [re.search(rf"^{key}:\s+(\d+)", status, flags=re.MULTILINE)[1]
+            for key in ("RssAnon", "VmSwap")] + [stat[9]]
+
+
+def merge(ksm):
+    """Let ksmd go through all memory until it frees no more."""
+    ksm.set("run", RUNNING)
+    since = ksm.number("full_scans")
+    ksm.wait(lambda: ksm.number("full_scans") >= since + 5, MERGED_S, "five full scans")
+    ksm.set("run", STOPPED)
+
+
+@pytest.mark.parametrize("pattern, zero_pages", [
+    ("pairs", KEPT), ("triples", KEPT), ("identical", KEPT), ("unique", KEPT), ("zeros", KEPT), ("zeros", FREE),
+    ("forked", KEPT), ("huge", KEPT), ("demo", KEPT),
+])
+def test_says_before_what_is_free_after(pattern, zero_pages, ksm, start, build, page_size):
+    group, workload = start
+    ksm.set("run", UNMERGED)
+    ksm.set_all({"use_zero_pages": zero_pages})
+    with workload(pattern, 32 if pattern == "demo" else PAGES) as running:
+        pids = session_members(running.process.pid)
+        untouched = [counters(pid) for pid in pids]
+        before = estimate(build, *pids)
+        assert [counters(pid) for pid in pids] == untouched or pattern == "demo"
+        charged = group.charge()
+        merge(ksm)
+        freed = (charged - group.charge()) * page_size
+        merged = group.charge()
+        after = estimate(build, *pids)
+        print(f"{pattern:10} {zero_pages} read {before['read_bytes']} said {before['further_bytes']} freed {freed} "
+              f"then {after['further_bytes']}")
+        assert abs(before["further_bytes"] - freed) <= OFF_BY * before["read_bytes"]
+        assert after["further_bytes"] <= OFF_BY * before["read_bytes"]
+        assert abs(group.charge() - merged) * page_size <= (0 if pattern != "demo" else OFF_BY * before["read_bytes"]), \
+            "reading has undone merging"
+        assert (before["huge_bytes"] > 0, before["split_bytes"] > 0) == (pattern == "huge",) * 2
+        assert (before["zero_bytes"] > 0) == (pattern in ("zeros", "demo"))
+        assert pattern == "demo" or before["processes"] == len(pids)
+
+
+def test_consumers_add_up_and_merged_pages_are_theirs(ksm, build):
+    """By name: two workloads of the same pages, of which each could give up one half."""
+    ksm.set("run", UNMERGED)
+    with Workload(build / "tests/workload", "pairs", PAGES), Workload(build / "tests/workload", "pairs", PAGES) as two:
+        whole = estimate(build, "program workload")
+        half = estimate(build, two.pid)
+        merge(ksm)
+        later = estimate(build, "workload")
+    parts = whole["consumers"]
+    assert [(part["kind"], part["name"], part["processes"]) for part in parts] == [("program", "workload", 2)]
+    assert parts[0]["further_bytes"] == whole["further_bytes"] and parts[0]["merged_bytes"] == 0
+    assert half["further_bytes"] < 0.4 * whole["further_bytes"], "a process is compared with itself alone"
+    assert half["consumers"][0]["merged_bytes"] is None, "not all of it was read"
+    assert later["merged_bytes"] == pytest.approx(whole["further_bytes"], rel=OFF_BY)
+
+
+# What processes do meanwhile.
+
+CHILDREN = {
+    # A mapping of 32 TiB with one page in it.
+    "sparse": "import mmap; m = mmap.mmap(-1, 32 << 40, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000);"
+              "m[5 << 40] = 1",
+    "name": "open('/proc/self/comm', 'w').write('a\\x1b[1m\\n\"{x}%s')",
+    "stopped": "import os, signal; print('ready', flush=True); os.kill(os.getpid(), signal.SIGSTOP)",
+    "unreadable": "import mmap, ctypes; m = mmap.mmap(-1, 1 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS);"
+                  "m.write(b'x' * (1 << 20));"
+                  "a = ctypes.addressof(ctypes.c_char.from_buffer(m)); ctypes.CDLL(None).mprotect("
+                  "ctypes.c_void_p(a), 1 << 20, 0)",
+    "shared": "import mmap; m = mmap.mmap(-1, 64 << 20); m.write(b'x' * (64 << 20))",
+}
+
+
+@pytest.mark.parametrize("what", CHILDREN)
+def test_reads_any_process(what, build):
+    script = f"{CHILDREN[what]}; print('ready', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          preexec_fn=die_with_parent(os.getpid())) as child:
+        try:
+            assert child.stdout.readline() == b"ready\n"
+            page = explain(build, child.pid)
+            found = estimate(build, child.pid)
+        finally:
+            child.kill()
+    assert page.returncode == 0 and page.stdout.replace("\n", "").isprintable()
+    assert all(len(line) <= 80 for line in page.stdout.splitlines())
+    assert found["processes"] == 1 and found["milliseconds"] < 5000 and found["read_bytes"] < 32 << 20
+
+
+def test_processes_come_and_go(build):
+    with Workload(build / "tests/workload", "churn", 300), Workload(build / "tests/workload", "crowd", 500):
+        found = estimate(build)
+    assert found["processes"] > 500 and not found["partial"]
+
+
+def test_who_holds_its_lock_is_left_out(build):
+    with Holders(build / "tests/lockholder", 2, 1) as holders:
+        holders.hold()
+        started = time.monotonic()
+        found = estimate(build)
+        holders.release()
+    assert found["waiting"] == 2 and found["processes"] > 1 and time.monotonic() - started < RUN_S / 2
+
+
+# Who may, and how it ends.
+
+def test_who_may_not_read_is_told_why(build):
+    with tempfile.TemporaryDirectory(prefix="ksm-test-") as directory:
+        os.chmod(directory, 0o755)
+        shutil.copy(build / "ksm-explain", directory)
+        done = explain(Path(directory), os.getpid(), wrapper=AS_NOBODY)
+    assert (done.returncode, done.stdout) == (DENIED, "") and "CAP_SYS_PTRACE" in done.stderr
+
+
+@pytest.mark.parametrize("words, says", [
+    (["no such program"], '"no such program"'),
+    (["4194305"], '"4194305"'),
+    (["--cpu=0"], "--cpu"), (["--cpu=101%"], "--cpu"), (["--cpu="], "--cpu"), (["--memory=x"], "--memory"),
+])
+def test_what_is_misunderstood_gets_no_estimate(words, says, build):
+    done = explain(build, *words)
+    assert (done.returncode, done.stdout) == (FAILED, "") and says in done.stderr
+
+
+@pytest.fixture
+def slow(build):
+    """A function that starts an estimate which takes many seconds, on a terminal or not."""
+    with Workload(build / "tests/workload", "pairs", 4 * PAGES) as target:
+        def start_slow(*words, **options):
+            argv = [build / "ksm-explain", "--estimate", "--cpu=1", *words, str(target.pid)]
+            return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **options)
+        yield start_slow
+
+
+def test_interrupted_it_says_what_it_knows(slow):
+    with slow("--json") as running:
+        time.sleep(2)
+        running.send_signal(signal.SIGINT)
+        found = json.loads(running.stdout.read())
+    assert running.returncode == PARTIAL and found["partial"] and 0 < found["read_bytes"] < 4 * PAGES * 4096
+
+
+def test_it_is_confined_and_rests(slow):
+    """One percent of a core, capabilities for reading alone, a filter of system calls."""
+    with slow() as running:
+        time.sleep(2)
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{running.pid}/status").read_text().splitlines())
+        spent = sum(map(int, Path(f"/proc/{running.pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+        nice = os.getpriority(os.PRIO_PROCESS, running.pid)
+        running.kill()
+    assert int(status["CapEff"], 16) & ~(1 << 2 | 1 << 19 | 1 << 21) == 0
+    assert (status["NoNewPrivs"], status["Seccomp"], nice) == ("1", "2", 19)
+    assert spent <= 0.2 * os.sysconf("SC_CLK_TCK")
+
+
+def test_progress_on_a_terminal(slow):
+    ours, theirs = pty.openpty()
+    with slow(stderr=theirs) as running:
+        time.sleep(3)
+        running.send_signal(signal.SIGINT)
+        running.stdout.read()
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    os.close(theirs)
+    assert "reading" in shown and "left" in shown and "#" in shown
+
+
+def test_a_closed_pipe_ends_it(build):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([build / "ksm-explain", "--estimate", str(os.getpid())], stdin=subprocess.DEVNULL,
+                          stdout=writer, stderr=subprocess.PIPE, timeout=RUN_S, check=False)
+    os.close(writer)
+    assert done.returncode != 0 and done.stderr == b""

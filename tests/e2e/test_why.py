@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: MIT
+"""Why large processes merge little: causes made live, each named by ksm-explain.
+
+Each process is in a PID namespace of its own, and ksm-explain with it: so no other program of this machine is larger.
+Which facts make which cause is in tests/unit/test_causes.c.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import large
+from hosts import die_with_parent
+from live import FAST, RUNNING, STOPPED, UNMERGED
+from test_consumers_live import Cgroups
+from test_lock_holders import Holders
+
+pytestmark = pytest.mark.shipped
+
+RUN_S = 30
+READY_S = 20
+SCANS = 5               # full scans: enough for all that can be merged
+NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+TITLE = "\nWhy large processes merge little\n"
+HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
+SCANNED = {**FAST, "run": RUNNING}      # and several full scans made
+CALM = {"pages_to_scan": 100, "sleep_millisecs": 20, "run": RUNNING}
+CRAWLING = {"pages_to_scan": 1, "sleep_millisecs": 1000, "run": RUNNING}
+
+
+class Case(NamedTuple):
+    """A process, KSM's settings, and what the page says of them."""
+
+    kind: str
+    why: str
+    to_do: str
+    name: str = "large"
+    settings: dict = {"run": STOPPED}
+    cgroup: str = None
+    shown: str = None           # its name on the page, unless that is NAME
+
+
+CASES = {
+    "not_offered": Case("ordinary", "It does not offer its memory", "MemoryKSM=yes PROGRAM", "java"),
+    "not_qemu": Case("ordinary", "QEMU does not offer", "mem-merge=off", "qemu-system-x86"),
+    "not_cloud": Case("ordinary", "cloud-hypervisor does not offer", "mergeable=on,shared=off", "cloud-hyperviso"),
+    "not_firecracker": Case("ordinary", "Firecracker does not offer", "jailer", "firecracker"),
+    "not_service": Case("ordinary", "The service does not offer", "systemctl edit", "large",
+                        cgroup="system.slice/ksmtest.service", shown="large of service ksmtest"),
+    "not_container": Case("ordinary", "The container's program does not", "containerd.service", "large",
+                          cgroup="lxc.payload.ksmtest", shown="large of container ksmtest"),
+    "shared_qemu": Case("memfd", "The guest's memory is shared (a memfd", "share=off", "qemu-system-x86"),
+    "shared_cloud": Case("memfd", "The guest's memory is shared. KSM", "shared=off", "cloud-hyperviso"),
+    "shared": Case("memfd", "Its memory is shared (memfd", "only once anyway"),
+    "hugetlb": Case("hugetlb", "Its memory is in huge pages that were set aside", "UseLargePages"),
+    "device": Case("ring", "Its memory belongs to a device or a driver", "A smaller buffer"),
+    "pinned": Case("pinned", "Its memory is pinned for a device", "virtio", settings=SCANNED),
+    "off": Case("offered", "It offers its memory, but KSM is switched off", "echo 1 | sudo tee"),
+    "unmerged": Case("offered", "It offers its memory, but KSM is switched off", "echo 1 | sudo tee",
+                     settings={"run": UNMERGED}),
+    "no_scan": Case("offered", "It offers its memory, but KSM is set to scan no pages", "echo 100 | sudo tee",
+                    settings={"pages_to_scan": 0, "run": RUNNING}),
+    "young": Case("offered", "It, most of its memory or KSM is new", "Look again later", settings=CALM),
+    "slow": Case("offered", "ksmd has not scanned it often enough", "echo 10 | sudo tee", settings=CRAWLING),
+    "changing": Case("changing", "Its pages change too fast", "withdraw the offer", settings=SCANNED),
+    "changing_smart": Case("changing", "Its pages change too fast", "withdraw the offer",
+                           settings={**SCANNED, "smart_scan": 1}),
+    "nothing": Case("offered", "ksmd has scanned its pages several times", "the same content", settings=SCANNED),
+    "nothing_smart": Case("offered", "ksmd has scanned its pages several times", "the same content",
+                          settings={**SCANNED, "smart_scan": 1}),
+    "hostile": Case("ordinary", "It does not offer its memory", "PROGRAM", "\x1b[1m\nVmFlags",
+                    shown="__1m_VmFlags~[0-9a-f]{8}"),
+}
+
+
+def start(stack, case):
+    """Start the process of CASE in a namespace, to end with STACK; return the pid there and here."""
+    argv = [*NAMESPACE, sys.executable, large.__file__, case.name, case.kind]
+    process = stack.enter_context(subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=die_with_parent(os.getpid())))
+    stack.callback(process.kill)
+    if process.stdout.readline() != "ready\n":
+        status, said = process.wait(READY_S), process.stderr.read()
+        if status == large.NOT_HERE or "unshare" in said:
+            pytest.skip(f"not here: {said}")
+        raise AssertionError(said)
+    return child_of(process.pid)
+
+
+def child_of(pid):
+    """Return the pid of the only child of process PID."""
+    child, = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return child
+
+
+def explain(build, pid, *before):
+    """Return the page that ksm-explain prints in the namespace of process PID, run with the words BEFORE it."""
+    done = subprocess.run(["nsenter", "-t", pid, "-p", "-m", *before, build / "ksm-explain"], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=RUN_S, check=False)
+    print(done.stdout, done.stderr)
+    assert all(len(line) <= 80 and line == line.rstrip() and line.isprintable() for line in done.stdout.splitlines())
+    assert done.stderr == ""
+    return done.stdout
+
+
+def causes(page):
+    """Return [([processes], why and what to do)] of PAGE."""
+    section = page.partition(TITLE)[2]
+    return [([" ".join(one.split()) for one in processes], " ".join(text.split()))
+            for *processes, text in (re.split(r"^  Process  |^  Why  ", group, flags=re.MULTILINE)[1:]
+                                     for group in section.split("\n\n"))]
+
+
+@pytest.fixture
+def scanned(ksm):
+    """A function that puts KSM into the state of a case."""
+    def put(case):
+        ksm.set("run", UNMERGED)
+        ksm.set_all({**FAST, **case.settings})
+        if case.settings.items() >= SCANNED.items() - {("smart_scan", 0)}:
+            ksm.wait(lambda: ksm.number("full_scans") > SCANS, RUN_S, "full scans")
+    yield put
+    ksm.set("run", UNMERGED)
+    ksm.set_all({**FAST, "run": STOPPED})
+
+
+@pytest.fixture
+def huge_pages():
+    """Room for one process of huge pages."""
+    before = HUGE_PAGES.read_text()
+    HUGE_PAGES.write_text(f"{int(before) + large.SIZE // (2 << 20)}")
+    yield
+    HUGE_PAGES.write_text(before)
+
+
+# What others show as well.
+LONG = ("not_cloud", "shared", "unmerged", "changing", "nothing")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in CASES])
+def test_cause(name, build, scanned, request):
+    case = CASES[name]
+    if case.kind == "hugetlb":
+        request.getfixturevalue("huge_pages")
+    with ExitStack() as stack:
+        cgroups = stack.enter_context(Cgroups()) if case.cgroup else None
+        pid = start(stack, case)
+        if cgroups:
+            cgroups.add(case.cgroup, pid)
+        scanned(case)
+        ((process,), text), = causes(explain(build, pid))
+        assert re.match(rf"1 {case.shown or case.name}: ", process) and text.startswith(case.why)
+        assert case.to_do in text.partition(" To do ")[2]
+
+
+def test_huge_pages_are_no_cause(build, scanned):
+    """Nothing in them is equal; the page says so, and that they would be split."""
+    with ExitStack() as stack:
+        pid = start(stack, Case("huge", "", ""))
+        scanned(CASES["nothing"])
+        page = explain(build, pid)
+    ((process,), text), = causes(page)
+    assert "in huge pages" in process and text.startswith(CASES["nothing"].why) and "Huge pages are no obstacle" in text
+
+
+def test_who_merges_is_not_there(build, scanned, ksm):
+    with ExitStack() as stack:
+        pid = start(stack, Case("merging", "", ""))
+        scanned(CASES["nothing"])
+        assert TITLE not in explain(build, pid)
+        ksm.set("run", UNMERGED)
+        assert TITLE in explain(build, pid)
+
+
+def test_others_may_not_look(build, ksm):
+    if not shutil.which("setpriv"):
+        pytest.skip("setpriv is not installed")
+    with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="ksm-test-") as directory:
+        pid = start(stack, CASES["off"])
+        os.chmod(directory, 0o755)
+        shutil.copy(build / "ksm-explain", directory)
+        page = explain(Path(directory), pid, "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
+    ((process,), text), = causes(page)
+    assert process.startswith("1 large: ") and text.startswith("Its mappings may not be looked at") and "root" in text
+
+
+def test_who_holds_its_lock_is_named(build, ksm):
+    holders = Holders(build / "tests/lockholder", 2, large.SIZE >> 20)
+    holders.argv = [*NAMESPACE, *holders.argv]
+    with holders:
+        holders.hold()
+        begin = time.monotonic()
+        page = explain(build, child_of(holders.process.pid))
+        assert time.monotonic() - begin < RUN_S / 2
+    (processes, text), = causes(page)
+    assert {process.split()[1] for process in processes} == {"ksm-holder-1:", "ksm-holder-2:"} and text.startswith("It keeps its readers waiting")

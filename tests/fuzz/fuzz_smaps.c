@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * /proc/PID/smaps, line by line: no sum falls below 0, and a part is no more than the whole.
+ */
+#include <string.h>
+
+#include "fuzz.h"
+#include "inspect.h"
+
+static void check(const struct inspect_mappings *m) {
+    HOLDS(m->anonymous >= 0 && m->huge >= 0 && m->device >= 0 && m->locked >= 0);
+    HOLDS(m->mergeable >= 0 && m->mergeable <= m->anonymous && m->most <= m->mergeable);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    struct inspect_mappings mappings = {0};
+    struct inspected one;
+    char text[8193];
+
+    memcpy(text, data, size);
+    text[size] = '\0';
+    inspect_status(&one, 1, text);
+    HOLDS(one.is.memory >= 0 && one.is.memory <= one.bound &&
+          memchr(one.is.comm, '\0', sizeof(one.is.comm)));
+    for (char *line = text, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        *end = '\0';
+        inspect_take_line(&mappings, line);
+        check(&mappings);
+    }
+    return 0;
+}

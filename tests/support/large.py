@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: MIT
+"""A large process that merges little, of a kind: python3 large.py NAME KIND
+
+It calls itself NAME, has SIZE bytes of memory of that KIND, prints "ready", and ends with its standard input.
+Exits with NOT_HERE and a message if this machine does not give it such memory.
+
+    ordinary    not offered to KSM; no two pages are equal, here and below
+    offered     offered to KSM
+    huge        the same in huge pages
+    merging     offered to KSM, all pages are equal
+    changing    as offered, all of it rewritten all the time
+    hugetlb     huge pages that were set aside
+    memfd       shared
+    ring        of a packet socket: a driver's
+    pinned      as merging, and registered with io_uring
+"""
+
+import ctypes
+import mmap
+import os
+import select
+import socket
+import struct
+import sys
+from itertools import count
+
+SIZE = 80 << 20
+PAGE = mmap.PAGESIZE
+NOT_HERE = 77
+MAP_HUGETLB = 0x40000
+PR_SET_NAME = 15
+IO_URING_SETUP, IO_URING_REGISTER = 425, 427
+SOL_PACKET, PACKET_RX_RING, BLOCK, FRAME = 263, 5, 1 << 20, 2048
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def fill(memory, generation=0):
+    """Make every page of MEMORY another one."""
+    for page in range(SIZE // PAGE):
+        struct.pack_into("QQ", memory, page * PAGE, page + 1, generation)
+
+
+def private(*advice, flags=0):
+    """Return filled private memory with the ADVICE."""
+    memory = mmap.mmap(-1, SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | flags)
+    for one in advice:
+        memory.madvise(one)
+    fill(memory)
+    return memory
+
+
+def memfd():
+    """Return shared memory."""
+    file = os.memfd_create("guest")
+    os.truncate(file, SIZE)
+    memory = mmap.mmap(file, SIZE)
+    fill(memory)
+    return memory
+
+
+def ring():
+    """Return a packet socket's ring, all of it in memory."""
+    packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    packets.setsockopt(SOL_PACKET, PACKET_RX_RING,
+                       struct.pack("IIII", BLOCK, SIZE // BLOCK, FRAME, SIZE // FRAME))
+    return packets, mmap.mmap(packets.fileno(), SIZE)
+
+
+def merging():
+    """Return memory that merges."""
+    memory = mmap.mmap(-1, SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_MERGEABLE)
+    memory.write(b"p" * SIZE)
+    return memory
+
+
+def pinned():
+    """Return memory that would merge if it were not pinned."""
+    memory = merging()
+    file = libc.syscall(IO_URING_SETUP, 4, ctypes.create_string_buffer(120))
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    if file < 0 or libc.syscall(IO_URING_REGISTER, file, 0, struct.pack("QQ", start, SIZE), 1) < 0:
+        raise OSError(ctypes.get_errno(), "io_uring")
+    return memory
+
+
+KINDS = {
+    "ordinary": lambda: private(mmap.MADV_NOHUGEPAGE),
+    "offered": lambda: private(mmap.MADV_NOHUGEPAGE, mmap.MADV_MERGEABLE),
+    "huge": lambda: private(mmap.MADV_HUGEPAGE, mmap.MADV_MERGEABLE),
+    "changing": lambda: private(mmap.MADV_NOHUGEPAGE, mmap.MADV_MERGEABLE),
+    "hugetlb": lambda: private(flags=MAP_HUGETLB),
+    "memfd": memfd,
+    "ring": ring,
+    "merging": merging,
+    "pinned": pinned,
+}
+
+
+def main(name, kind):
+    """Be such a process until the end of the standard input."""
+    libc.prctl(PR_SET_NAME, os.fsencode(name), 0, 0, 0)
+    try:
+        memory = KINDS[kind]()
+    except OSError as error:
+        print(f"{kind}: {error}", file=sys.stderr)
+        return NOT_HERE
+    print("ready", flush=True)
+    for generation in count(1):
+        if select.select([sys.stdin], [], [], 0 if kind == "changing" else None)[0]:
+            return 0
+        fill(memory, generation)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
