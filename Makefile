@@ -90,6 +90,7 @@ $(BUILD)/%.o: %.c
 include tests/tests.mk
 include tests/fuzz/fuzz.mk
 include tests/soak/soak.mk
+include tests/kernels/kernels.mk
 include tests/bench/bench.mk
 include collectd/install.mk
 include netdata/install.mk
