@@ -21,7 +21,6 @@ enum { PATIENCE_MS = 2000, SHORT_PATIENCE_MS = 200, SETTLE_MS = 2000, LOOK_MS = 
 
 /* A thread, and what is left with it if it is left behind. */
 struct reader {
-    pthread_t id;
     struct estimate *e;
     struct ksm_guard guard;
     struct memory memory;
@@ -35,12 +34,12 @@ static bool is_stopped(const struct estimate *e) {
 /* Rests until its share of CPU time is kept; what was not used before is no credit. */
 static void pace(struct estimate *e) {
     const int64_t due = (clock_ms(CLOCK_PROCESS_CPUTIME_ID) - e->spent) * 100 / e->options.cpu;
-    const int64_t spent = clock_ms(CLOCK_MONOTONIC) - e->paced;
+    int64_t passed = clock_ms(CLOCK_MONOTONIC) - e->paced;
 
-    if (spent >= due)
-        e->paced += spent - due;
-    else if (due - spent > 1)
-        poll(NULL, 0, (int)(due - spent));
+    if (passed > due)
+        e->paced += passed - due;
+    for (; passed + 1 < due && !is_stopped(e); passed = clock_ms(CLOCK_MONOTONIC) - e->paced)
+        poll(NULL, 0, (int)(due - passed < LOOK_MS ? due - passed : LOOK_MS));
 }
 
 /* ---- the list ---- */
@@ -79,7 +78,8 @@ static bool is_wanted(struct estimate *e, const struct estimate_process *process
     char comm[KSM_NAME_SIZE];
     bool wanted = e->options.name_count == 0;
 
-    ksm_processes_comm(&e->walk, process->pid, comm);
+    if (!wanted)
+        ksm_processes_comm(&e->walk, process->pid, comm);
     for (size_t i = 0; i < e->options.name_count; i++)
         if (fits(e->options.names[i], process, comm))
             wanted = e->fits[i] = true;
@@ -99,6 +99,13 @@ static int add_process(struct estimate *e, const struct estimate_process *proces
     return 0;
 }
 
+static const char *unknown_name(const struct estimate *e) {
+    for (size_t i = 0; i < e->options.name_count; i++)
+        if (!e->fits[i])
+            return e->options.names[i];
+    return NULL;
+}
+
 /* Returns 0; 1 at the end; -ECANCELED, or -errno if the list cannot be made. */
 static int list_next(struct estimate *e, struct reader *r) {
     struct estimate_process process = {.pid = 0};
@@ -106,9 +113,11 @@ static int list_next(struct estimate *e, struct reader *r) {
     int status = ksm_processes_next(&e->walk, &process.pid);
 
     (void)r;
-    if (status != 0 || process.pid == 0)
+    if (status != 0 || process.pid == 0) {
+        e->unknown = unknown_name(e);
         return status != 0 ? status : 1;
-    if (process.pid == getpid() || e->count == CONTENTS_PROCESSES ||
+    }
+    if (process.pid == e->self || e->count == CONTENTS_PROCESSES ||
         read_status(e, process.pid, text, sizeof(text)) <= 0 || !strstr(text, "\nVmRSS:"))
         return 0;
     status = ksm_processes_name(&e->walk, process.pid, &process.name);
@@ -170,7 +179,7 @@ static int read_next(struct estimate *e, struct reader *r) {
         return 1;
     e->current = i;
     e->at++;
-    if (!e->list[i].wanted || is_parents(&e->list[i]))
+    if (!e->list[i].wanted || (e->walk.own && is_parents(&e->list[i])))
         return 0;
     int status = memory_open(&r->memory, e->options.root, e->list[i].pid, e->list[i].hugetlb);
     while (status >= 0 && !is_stopped(e) && (status = memory_next(&r->memory)) > 0) {
@@ -271,28 +280,36 @@ static int (*const steps[])(struct estimate *e, struct reader *r) = {
     [ESTIMATE_AGAIN] = again_next,
 };
 
+/* What is left of a reader when the rest is another's. */
+static void end_reader(struct reader *r) {
+    memory_free(&r->memory);
+    free(r);
+}
+
 static void *work(void *data) {
     struct reader *r = data;
     struct estimate *e = r->e;
-    int status = 0;
 
-    while (e->step != ESTIMATE_DONE && !is_stopped(e)) {
-        status = steps[e->step](e, r);
-        if (status == -ECANCELED)
+    pthread_detach(pthread_self());
+    while (e->step != ESTIMATE_DONE && !e->unknown && !is_stopped(e)) {
+        const int status = steps[e->step](e, r);
+        if (status == -ECANCELED) {
+            end_reader(r);
             return NULL;
+        }
         pace(e);
         if (status != 0) {
             e->step++;
             e->at = 0;
         }
     }
-    memory_free(&r->memory);
     atomic_store(&r->ended, true);
     return NULL;
 }
 
 static struct reader *start(struct estimate *e) {
     struct reader *r = calloc(1, sizeof(*r));
+    pthread_t id;
 
     if (!r || memory_init(&r->memory, &r->guard) != 0) {
         free(r);
@@ -300,21 +317,30 @@ static struct reader *start(struct estimate *e) {
     }
     r->e = e;
     e->walk.guard = &r->guard;
-    if (pthread_create(&r->id, NULL, work, r) != 0) {
-        memory_free(&r->memory);
-        free(r);
+    if (pthread_create(&id, NULL, work, r) != 0) {
+        end_reader(r);
         return NULL;
     }
     return r;
 }
 
-/* Everything but the reader itself is the caller's again. */
-static struct reader *leave_behind(struct estimate *e, struct reader *r) {
-    pthread_detach(r->id);
+/* The reader itself is the thread's; everything else is the caller's again. */
+static struct reader *leave_behind(struct estimate *e) {
     e->waiting++;
     if (e->step == ESTIMATE_READ || e->step == ESTIMATE_AGAIN)
         e->list[e->current].waiting = true;
     return start(e);
+}
+
+/* Its own pid as that procfs has it, 0 if it is not in there. */
+static int own_pid(const char *root) {
+    struct pseudofs_file file;
+    char text[32] = "";
+
+    pseudofs_init(&file, root, "proc/self", "stat");
+    pseudofs_read(&file, 0, false, text, sizeof(text) - 1); /* the start of it: -EFBIG */
+    pseudofs_close(&file);
+    return (int)strtol(text, NULL, 10);
 }
 
 int estimate_init(struct estimate *e, const struct estimate_options *options) {
@@ -331,6 +357,7 @@ int estimate_init(struct estimate *e, const struct estimate_options *options) {
                                e->page_size / ENTRY);
     free(zeros);
     ksm_processes_init(&e->walk, options->root, 0);
+    e->self = own_pid(options->root);
     return status;
 }
 
@@ -344,19 +371,15 @@ int estimate_run(struct estimate *e, estimate_progress_fn *progress) {
         const int64_t patience = e->waiting < KSM_ASIDE ? PATIENCE_MS : SHORT_PATIENCE_MS;
         poll(NULL, 0, LOOK_MS);
         if (ksm_guard_take_over(&r->guard, clock_ms(CLOCK_MONOTONIC) - patience))
-            r = leave_behind(e, r);
+            r = leave_behind(e);
         if (progress)
             progress(e);
     }
     if (!r)
         return -ENOMEM;
-    pthread_join(r->id, NULL);
-    free(r);
+    end_reader(r);
     e->partial = e->step != ESTIMATE_DONE;
     e->ms = clock_ms(CLOCK_MONOTONIC) - e->begun;
-    for (size_t i = 0; !e->partial && i < e->options.name_count; i++)
-        if (!e->fits[i])
-            e->unknown = e->options.names[i];
     return 0;
 }
 

@@ -83,10 +83,11 @@ struct estimate {
     struct contents contents;
     struct estimate_process *list;
     size_t count, size;
-    bool *fits;                    /* a name each: it fits somebody */
-    size_t at;                     /* the next process, or record of those that are read again; */
-    size_t own;                    /* their number */
-    size_t current;                /* the process that is read */
+    bool *fits;           /* a name each: it fits somebody */
+    size_t at;            /* the next process, or record of those that are read again; */
+    size_t own;           /* their number */
+    size_t current;       /* the process that is read */
+    int self;             /* its own pid */
     int64_t begun, paced; /* ms */
     int64_t spent;        /* ms of CPU time before it began */
 };
