@@ -2,6 +2,7 @@
 #include "estimate.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/kcmp.h>
 #include <poll.h>
 #include <pthread.h>
@@ -106,11 +107,50 @@ static const char *unknown_name(const struct estimate *e) {
     return NULL;
 }
 
+/* Where only pids were asked for, nobody else is looked at. */
+static int next_pid(struct estimate *e, int *pid) {
+    int64_t number = 0;
+
+    if (!e->only_pids)
+        return ksm_processes_next(&e->walk, pid);
+    for (*pid = 0; *pid == 0 && e->at < e->options.name_count; e->at++) {
+        const char *word = e->options.names[e->at];
+        if (parse_number(word, strlen(word), &number) == 0 && number <= INT_MAX)
+            *pid = (int)number;
+    }
+    return 0;
+}
+
+static bool is_listed(const struct estimate *e, int pid) {
+    for (size_t i = 0; i < e->count; i++)
+        if (e->list[i].pid == pid)
+            return true;
+    return false;
+}
+
+/* Sets what is known of a process; false if it has no memory of its own, or is a thread. */
+static bool set_process(struct estimate *e, struct estimate_process *process, int *status) {
+    char text[16384];
+
+    if (read_status(e, process->pid, text, sizeof(text)) <= 0 || !strstr(text, "\nVmRSS:") ||
+        field(text, "\nTgid:\t") != (uint64_t)process->pid)
+        return false;
+    process->parent = (int)field(text, "\nPPid:\t");
+    process->hugetlb = field(text, "\nHugetlbPages:\t") != 0;
+    process->swapped = field(text, "\nVmSwap:\t");
+    process->anonymous = field(text, "\nRssAnon:\t");
+    *status = ksm_processes_name(&e->walk, process->pid, &process->name);
+    if (*status == 0)
+        process->started = ksm_processes_started(&e->walk, process->pid);
+    if (process->started == -ECANCELED)
+        *status = -ECANCELED;
+    return *status == 0;
+}
+
 /* Returns 0; 1 at the end; -ECANCELED, or -errno if the list cannot be made. */
 static int list_next(struct estimate *e, struct reader *r) {
     struct estimate_process process = {.pid = 0};
-    char text[16384];
-    int status = ksm_processes_next(&e->walk, &process.pid);
+    int status = next_pid(e, &process.pid);
 
     (void)r;
     if (status != 0 || process.pid == 0) {
@@ -118,22 +158,13 @@ static int list_next(struct estimate *e, struct reader *r) {
         return status != 0 ? status : 1;
     }
     if (process.pid == e->self || e->count == CONTENTS_PROCESSES ||
-        read_status(e, process.pid, text, sizeof(text)) <= 0 || !strstr(text, "\nVmRSS:"))
-        return 0;
-    status = ksm_processes_name(&e->walk, process.pid, &process.name);
-    if (status == 0)
-        process.started = ksm_processes_started(&e->walk, process.pid);
-    if (status == -ECANCELED || process.started == -ECANCELED)
-        return -ECANCELED;
-    if (status != 0)
-        return 0;
+        (e->only_pids && is_listed(e, process.pid)) || !set_process(e, &process, &status))
+        return status == -ECANCELED ? status : 0;
     process.wanted = is_wanted(e, &process);
-    if (!process.wanted)
-        return add_process(e, &process);
-    process.parent = (int)field(text, "\nPPid:\t");
-    process.hugetlb = field(text, "\nHugetlbPages:\t") != 0;
-    e->swapped += field(text, "\nVmSwap:\t");
-    e->expected += field(text, "\nRssAnon:\t") * 1024 / e->page_size;
+    if (process.wanted) {
+        e->swapped += process.swapped;
+        e->expected += process.anonymous * 1024 / e->page_size;
+    }
     return add_process(e, &process);
 }
 
@@ -356,6 +387,10 @@ int estimate_init(struct estimate *e, const struct estimate_options *options) {
     int status = contents_init(&e->contents, options->bytes, XXH3_64bits(zeros, e->page_size),
                                e->page_size / ENTRY);
     free(zeros);
+    e->only_pids = options->name_count > 0;
+    for (size_t i = 0; i < options->name_count; i++)
+        e->only_pids =
+            e->only_pids && options->names[i][strspn(options->names[i], "0123456789")] == '\0';
     ksm_processes_init(&e->walk, options->root, 0);
     e->self = own_pid(options->root);
     return status;
@@ -426,7 +461,7 @@ static size_t add_consumer(struct estimate *e, size_t i, const struct ksm_consum
     for (; i < e->count && compare_names(&e->list[i].name, &one.name) == 0; i++) {
         one.processes += e->list[i].sum.pages > 0;
         add_sum(&one.sum, &e->list[i].sum);
-        if (!e->list[i].wanted)
+        if (!e->list[i].wanted || e->only_pids)
             one.merged = -1;
     }
     add_sum(&e->sum, &one.sum);
