@@ -278,6 +278,16 @@ def test_makes_threads_as_a_sample_does(confined):
     assert needs == {"need getpid": "ok", "need gettid": "ok", "need capget": "ok", "need thread": "ok"}
 
 
+def test_reading_memory_takes_little_more(build):
+    """What ksm-explain --estimate keeps: it opens nothing for writing, and starts nothing either."""
+    writes = {what: result for what, result in FILES.items() if result == "EPERM"}
+    _word, results = attempts(build / "tests/confined", "memory", "/", *" ".join(writes).split())
+    assert {name: results[name] for name in writes} == writes
+    calls = {name: result for name, result in results.items() if name.startswith("call ") and result != "EPERM"}
+    assert calls == {"call clone3": "ENOSYS"}
+    assert results["need thread"] == "ok"
+
+
 # For whom.
 
 class Said(NamedTuple):
