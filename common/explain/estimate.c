@@ -231,7 +231,6 @@ static int settle(struct estimate *e, struct reader *r) {
     e->done = 0;
     e->own = contents_settle(&e->contents);
     e->expected = e->own;
-    e->at = 0;
     for (int64_t end = clock_ms(CLOCK_MONOTONIC) + SETTLE_MS;
          !is_stopped(e) && clock_ms(CLOCK_MONOTONIC) < end;)
         poll(NULL, 0, LOOK_MS);
@@ -242,14 +241,9 @@ static uint64_t place_at(const struct estimate *e, size_t i) {
     return e->contents.records[i].place;
 }
 
-/* The records from first on that are of the same process: most at most. */
-static size_t same_process(const struct estimate *e, size_t first, size_t most) {
-    size_t n = 1;
-
-    while (n < most && first + n < e->own &&
-           contents_process(place_at(e, first + n)) == contents_process(place_at(e, first)))
-        n++;
-    return n;
+/* Whether the next record is of the process that is being read. */
+static bool is_current(const struct estimate *e, size_t i) {
+    return i < e->own && contents_process(place_at(e, i)) == e->current;
 }
 
 /* Compares the next records with what was read of their pages now; those that are not there any
@@ -277,29 +271,35 @@ static int open_again(struct estimate *e, struct reader *r,
                : -ESRCH;
 }
 
-static int again_next(struct estimate *e, struct reader *r) {
+/* Reads the next block of the current process again, unless it cannot be read (status). */
+static int read_block_again(struct estimate *e, struct reader *r, int status) {
     uint64_t numbers[MEMORY_BLOCK];
+    size_t n = 0;
 
+    for (; n < MEMORY_BLOCK && is_current(e, e->at + n); n++)
+        numbers[n] = contents_page(place_at(e, e->at + n));
+    if (status == 0)
+        status = memory_again(&r->memory, numbers, n);
+    if (status == -ECANCELED)
+        return status;
+    if (status < 0)
+        r->memory.count = 0;
+    compare(e, &r->memory, n);
+    pace(e);
+    return status;
+}
+
+static int again_next(struct estimate *e, struct reader *r) {
     if (e->at == e->own)
         return 1;
     e->current = contents_process(place_at(e, e->at));
     int status = open_again(e, r, &e->list[e->current]);
-    while (status != -ECANCELED && !is_stopped(e) && e->at < e->own &&
-           contents_process(place_at(e, e->at)) == e->current) {
-        const size_t n = same_process(e, e->at, MEMORY_BLOCK);
-        for (size_t i = 0; i < n; i++)
-            numbers[i] = contents_page(place_at(e, e->at + i));
-        if (status >= 0)
-            status = memory_again(&r->memory, numbers, n);
-        if (status < 0)
-            r->memory.count = 0;
-        if (status != -ECANCELED)
-            compare(e, &r->memory, n);
-        pace(e);
-    }
-    if (status != -ECANCELED)
-        memory_close(&r->memory);
-    return status == -ECANCELED ? status : 0;
+    while (status != -ECANCELED && !is_stopped(e) && is_current(e, e->at))
+        status = read_block_again(e, r, status);
+    if (status == -ECANCELED)
+        return status;
+    memory_close(&r->memory);
+    return 0;
 }
 
 /* ---- threads ---- */
