@@ -183,10 +183,6 @@ static int run_estimate(bool on_terminal) {
     int status = estimate_init(&estimate, &wanted);
 
     look_at_host(&facts);
-    if (status == 0 && !estimate.walk.own) {
-        fputs("ksm-explain: --estimate requires the PID namespace that --root shows\n", stderr);
-        return EXIT_FAILURE;
-    }
     if (status == 0)
         status = estimate_run(&estimate, on_terminal ? show_progress : NULL);
     if (on_terminal)
