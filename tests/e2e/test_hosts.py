@@ -167,7 +167,8 @@ def test_a_counter_shows_its_growth_a_second(name, moving):
     samples = moving.hosts.collectd.history()[series]
     (before, low), (after, high) = samples[0], samples[-1]
     assert (high - low) / (after - before) == pytest.approx(growth, rel=0.03)
-    assert moving.hosts.collectd.rates()[series][1] == pytest.approx(growth, rel=0.1)
+    moving.hosts.collectd.wait(lambda: moving.hosts.collectd.rates()[series][1] == pytest.approx(growth, rel=0.1),
+                               SEEN_S, "its rate")
     shown = [number for _when, number in moving.hosts.netdata.history(20)[chart]]
     assert len(shown) >= 3
     assert sum(shown[1:]) / len(shown[1:]) == pytest.approx(RATES[name], rel=0.05)
