@@ -150,9 +150,7 @@ for pattern in pairs triples identical zeros zeros_used; do
     [ $pattern != zeros_used ] || echo 1 >$ksm/use_zero_pages
     start $web workload ${pattern%_used} $pages
     emit $pattern.charge charge $web
-    if [ $pattern = pairs ] && ksm-explain --help | grep -q -- --estimate; then
-        emit estimate ksm-explain --estimate
-    fi
+    emit $pattern.estimate sh -c "ksm-explain --estimate --json --cpu 100 $started 2>/dev/null"
     settle
     emit $pattern.charge charge $web
     sample $pattern

@@ -130,12 +130,16 @@ class Archive:
         return kept, int(size.read_text())
 
 
-def build_programs(build, architecture):
-    """Build the programs for ARCHITECTURE; return their paths, with their interpreter and libraries {in guest: file}."""
+def build_programs(build, architecture, xxhash):
+    """Build the programs for ARCHITECTURE, with the library in the directory XXHASH.
+
+    Return {path in the machine: file} of them, their interpreter and their libraries.
+    """
     triplet = ARCHITECTURES[architecture].triplet
     out = build / architecture
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     run("make", "-s", "-C", REPOSITORY, f"BUILD={out}", f"CC={triplet}-gcc", f"AR={triplet}-ar", "WERROR=1",
+        f"CPPFLAGS=-isystem {xxhash}/usr/include", f"EXPLAIN_LIBS={next(xxhash.glob('**/libxxhash.a'))} -lm",
         *(str(out / name) for name in PROGRAMS), env=clean)
     files = {f"bin/{Path(name).name}": out / name for name in PROGRAMS}
     for program in PROGRAMS:
@@ -203,10 +207,11 @@ def check(build, kernel, again):
         package, size = archive.unpacked(archive.newest(kernel.package))
         release = Archive(build / "apt", kernel.architecture, kernel.suite.removesuffix("-backports"))
         busybox, more = release.unpacked("busybox-static")
-        files = build_programs(build, kernel.architecture)
+        xxhash, most = release.unpacked("libxxhash-dev")
+        files = build_programs(build, kernel.architecture, xxhash)
         image = make_image(home, files, next(busybox.glob("**/bin/busybox")))
         seconds = boot(kernel.architecture, next(package.glob("**/vmlinu[xz]*")), image, console)
-        about.write_text(f"{seconds:.0f} {size + more} {time.strftime('%Y-%m-%d')}\n")
+        about.write_text(f"{seconds:.0f} {size + more + most} {time.strftime('%Y-%m-%d')}\n")
     seconds, size, day = about.read_text().split()
     record = Record(kernel.architecture, int(seconds), int(size), day)
     judge(console.read_text(errors="replace"), record, home / "trees")
