@@ -59,7 +59,7 @@ static void write_process(const struct row *row) {
     snprintf(text, sizeof(text),
              "1000-2000 rw-p\nSize: %d kB\nAnonymous: %d kB\nVmFlags: rd mg lo\n"
              "2000-3000 rw-p\nAnonymous: %d kB\nVmFlags: rd\n",
-             row->held << 10, row->offered << 10, (row->anonymous - row->offered) << 10);
+             row->held * 1024, row->offered * 1024, (row->anonymous - row->offered) * 1024);
     if (row->offered >= 0)
         write_file(row->pid, "smaps", text);
 }
