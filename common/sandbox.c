@@ -156,6 +156,11 @@ static int restrict_files(const char *root) {
 #define CALL_OF(name, argument, value)                                                             \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 4), LOAD_ARGUMENT(argument),                \
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 1, 0), REFUSE, ALLOW
+/* Or with another one. */
+#define CALL_EITHER(name, argument, value, other)                                                  \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 5), LOAD_ARGUMENT(argument),                \
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 2, 0),                                          \
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, other, 1, 0), REFUSE, ALLOW
 /* As if this kernel did not have it. */
 #define LACK(name)                                                                                 \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1),                                         \
@@ -214,10 +219,16 @@ static int restrict_calls(bool memory) {
         CALL(newfstatat),
         CALL(statx),
         CALL(fstatfs),
+#ifdef SYS_fstatfs64 /* what glibc calls for fstatfs() on ppc64 and s390x */
+        CALL(fstatfs64),
+#endif
         CALL(getdents64),
         CALL(lseek),
-        CALL_OF(fcntl, 1, F_GETFL), /* fdopendir */
-                                    /* The same as musl does it. */
+#ifdef SYS__llseek /* and for lseek() on ppc64 */
+        CALL(_llseek),
+#endif
+        CALL_EITHER(fcntl, 1, F_GETFL, F_SETFD), /* fdopendir() */
+                                                 /* The same as musl does it. */
 #ifdef SYS_open
         CALL_WITHOUT(open, 1, WRITING),
         CALL(stat),

@@ -50,9 +50,8 @@ static int64_t merging(const struct ksm_consumer_table *table, const struct ksm_
 static int64_t growth(const struct ksm_consumer_table *table, const struct ksm_consumer *one) {
     int64_t bytes = 0;
 
-    if (one->growth == KSM_GROWTH_UNKNOWN ||
-        __builtin_mul_overflow(one->growth, table->page_size, &bytes))
-        return KSM_GROWTH_UNKNOWN;
+    if (__builtin_mul_overflow(one->growth, table->page_size, &bytes))
+        return KSM_GROWTH_UNKNOWN; /* which overflows itself */
     return bytes / ksm_unit_scale[KSM_UNIT_PAGE_RATE];
 }
 

@@ -19,6 +19,7 @@
 #include "explain.h"
 #include "human.h"
 #include "large.h"
+#include "openmetrics.h"
 #include "options.h"
 #include "parse.h"
 #include "reader.h"
@@ -37,6 +38,14 @@ static struct ksm_consumers consumers;
 static struct ksm_sampler sampler;
 static struct large large;
 
+/* Not at all if that is past: to poll() less than nothing is for ever. */
+static void wait_until(int64_t instant) {
+    int64_t ms = instant - clock_ms(CLOCK_MONOTONIC);
+
+    if (ms > 0)
+        poll(NULL, 0, (int)ms);
+}
+
 /* All processes at once, without descriptors to keep for a next time. */
 static void sample_consumers(struct explain_facts *facts) {
     const int64_t start = clock_ms(CLOCK_MONOTONIC);
@@ -47,7 +56,7 @@ static void sample_consumers(struct explain_facts *facts) {
         ksm_sampler_begin(&sampler, true, start);
     while (ksm_sampler_look(&sampler, clock_ms(CLOCK_MONOTONIC)) == KSM_SAMPLER_BUSY &&
            clock_ms(CLOCK_MONOTONIC) - start < MOST_MS)
-        poll(NULL, 0, (int)(ksm_sampler_next(&sampler) - clock_ms(CLOCK_MONOTONIC)));
+        wait_until(ksm_sampler_next(&sampler));
     facts->consumers = &consumers.table;
 }
 
@@ -67,7 +76,7 @@ static void look(struct explain_facts *facts) {
         large_read(&large, facts);
 }
 
-static int explain(void) {
+static int explain(bool openmetrics) {
     static struct explain_facts facts;
     char message[PATH_MAX + 256];
     int status = ksm_reader_init(&reader, options.root, true);
@@ -79,8 +88,8 @@ static int explain(void) {
     }
     if (status == 0)
         look(&facts);
-    explain_page(&facts, stdout);
-    status = explain_words[explain_verdict(&facts)].status;
+    (openmetrics ? openmetrics_write : explain_page)(&facts, stdout);
+    status = openmetrics ? EXIT_SUCCESS : explain_words[explain_verdict(&facts)].status;
     if (facts.in_kernel) {
         ksm_sampler_close(&sampler);
         ksm_reader_close(&reader);
@@ -174,10 +183,6 @@ static int run_estimate(bool on_terminal) {
     int status = estimate_init(&estimate, &wanted);
 
     look_at_host(&facts);
-    if (status == 0 && !estimate.walk.own) {
-        fputs("ksm-explain: --estimate requires the PID namespace that --root shows\n", stderr);
-        return EXIT_FAILURE;
-    }
     if (status == 0)
         status = estimate_run(&estimate, on_terminal ? show_progress : NULL);
     if (on_terminal)
@@ -199,6 +204,7 @@ static void print_usage(void) {
     puts(
         "usage: ksm-explain [--root DIRECTORY]\n"
         "       ksm-explain --estimate [--json] [--cpu PERCENT] [--memory MIB] [PID|NAME ...]\n"
+        "       ksm-explain --openmetrics [--output FILE]\n"
         "Explains the state of Kernel Samepage Merging (KSM) on this host, and what to do about "
         "it.\n"
         "Takes a second and changes nothing. As root, it sees the processes of all users.\n"
@@ -210,6 +216,8 @@ static void print_usage(void) {
         "  --json             print the estimate as JSON\n"
         "  --cpu PERCENT      use at most so much of one CPU core; default 20, 1 to 100\n"
         "  --memory MIB       use so much memory for the estimate; default 64, 1 to 65536\n"
+        "  --openmetrics      print all figures and consumers for Prometheus\n"
+        "  --output FILE      write them to FILE, which is replaced once they are complete\n"
         "  --help, --version\n"
         "\n"
         "The exit status is the verdict, for scripts: see ksm-explain(1).");
@@ -242,11 +250,13 @@ int main(int argc, char *argv[]) {
     enum { CPU_MOST = 100, MEMORY_MOST = 65536 };
     static const struct option words[] = {
         {"root", required_argument, NULL, 'r'},   {"estimate", no_argument, NULL, 'e'},
+        {"openmetrics", no_argument, NULL, 'o'},  {"output", required_argument, NULL, 'f'},
         {"json", no_argument, NULL, 'j'},         {"cpu", required_argument, NULL, 'c'},
         {"memory", required_argument, NULL, 'm'}, {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'v'},      {NULL, 0, NULL, 0}};
     char message[1024];
-    bool estimating = false;
+    bool estimating = false, openmetrics = false;
+    const char *output = NULL;
     long cpu = 20, memory = 64;
 
     ksm_options_init(&options);
@@ -261,6 +271,12 @@ int main(int argc, char *argv[]) {
             return EXIT_SUCCESS;
         case 'e':
             estimating = true;
+            break;
+        case 'o':
+            openmetrics = true;
+            break;
+        case 'f':
+            output = optarg;
             break;
         case 'j':
             as_json = true;
@@ -287,10 +303,19 @@ int main(int argc, char *argv[]) {
         snprintf(message, sizeof(message), "unexpected argument \"%.200s\"", argv[optind]);
         return misunderstood(message);
     }
+    if (output && !openmetrics)
+        return misunderstood("--output requires --openmetrics");
+    if (openmetrics && estimating)
+        return misunderstood("--openmetrics and --estimate exclude each other");
+    if (output && (errno = -openmetrics_replace(output)) != 0) {
+        fprintf(stderr, "ksm-explain: %s: %s\n", output, strerror(errno));
+        return EXIT_FAILURE;
+    }
     if (!estimating) {
-        large_open(&large, options.root);
+        if (!openmetrics)
+            large_open(&large, options.root);
         sandbox_enter(options.root, message, sizeof(message));
-        return explain();
+        return explain(openmetrics);
     }
     wanted = (struct estimate_options){.root = options.root,
                                        .names = argv + optind,

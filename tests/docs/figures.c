@@ -3,6 +3,7 @@
  * Prints the table of figures: for the documentation, and for tests that compare both hosts.
  *
  *   figures options            the options as a Markdown table
+ *   figures rules              rules for Prometheus: series of ksm-explain under collectd's names
  *   figures json [--root DIR]  the figures as JSON, with what each reads now
  */
 #include <errno.h>
@@ -13,6 +14,7 @@
 
 #include "charts.h"
 #include "clock.h"
+#include "openmetrics.h"
 #include "options.h"
 #include "reader.h"
 #include "types.h"
@@ -35,6 +37,23 @@ static void print_options(void) {
         printf("| %s%s%s | `--%s` | %s | %s | %s |\n", text.key ? "`" : "",
                text.key ? text.key : "–", text.key ? "`" : "", text.word, text.allowed,
                text.standard, text.help);
+}
+
+static void print_rules(void) {
+    char name[OPENMETRICS_NAME_SIZE];
+
+    for (size_t id = 0; id < KSM_FIGURES; id++) {
+        const struct ksm_figure *figure = &ksm_figures[id];
+        const int64_t divisor = openmetrics_form(figure, name);
+        if (divisor == 0)
+            continue;
+        const int64_t times = divisor / collectd_types[figure->kind][figure->unit].divisor;
+        printf("      - {record: collectd_ksm_%s%s, labels: {ksm: %s}, expr: %s", type_of(figure),
+               figure->kind == KSM_KIND_COUNTER ? "_total" : "", figure->name, name);
+        if (times != 1)
+            printf(" * %" PRId64, times);
+        puts("}");
+    }
 }
 
 static void print_value(const struct ksm_figure *figure, const struct ksm_value *at,
@@ -86,10 +105,12 @@ int main(int argc, char *argv[]) {
 
     if (argc == 2 && strcmp(what, "options") == 0)
         return print_options(), EXIT_SUCCESS;
+    if (argc == 2 && strcmp(what, "rules") == 0)
+        return print_rules(), EXIT_SUCCESS;
     if (argc == 2 && strcmp(what, "json") == 0)
         return print_json("/");
     if (argc == 4 && strcmp(what, "json") == 0 && strcmp(argv[2], "--root") == 0)
         return print_json(argv[3]);
-    fputs("usage: figures options | json [--root DIR]\n", stderr);
+    fputs("usage: figures options | rules | json [--root DIR]\n", stderr);
     return EXIT_FAILURE;
 }

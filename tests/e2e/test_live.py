@@ -156,6 +156,42 @@ def test_unmerging_sets_full_scans_to_0_and_nothing_is_saved(ksm, start, build):
         assert unmerged["cow"] - merged["cow"] >= 1024, "unmerging copies every page"
 
 
+SLOW = {"pages_to_scan": 2000, "sleep_millisecs": 330}     # some 12 s for a scan of PAGES
+
+
+def ends_of_scans(ksm, count):
+    """Return the times of the next COUNT ends of full scans."""
+    times, last = [], ksm.number("full_scans")
+    while len(times) < count:
+        now = ksm.wait(lambda: ksm.number("full_scans") > last and ksm.number("full_scans"), 60, "a full scan")
+        times.append(time.monotonic())
+        last = now
+    return times
+
+
+def test_the_pace_is_that_of_the_kernel(ksm, start, build, tmp_path):
+    """Pairs are merged in the second of three scans."""
+    ksm.set_all(SLOW)
+    sent = tmp_path / "sent"
+    with start("pairs"), sent.open("w") as file, subprocess.Popen([build / "ksm.plugin", *fixtures.ARGUMENTS, "1"],
+                                                                  stdin=subprocess.PIPE, stdout=file) as running:
+        ksm.set("run", RUNNING)
+        first, _second, third = ends_of_scans(ksm, 3)
+        running.communicate()
+    figures = [{name: value for (_chart, name), value in tick.items()} for tick in Agent(sent.read_text()).ticks]
+    took = (third - first) / 2
+    times = [tick["scan_time"] / 1000 for tick in figures if "scan_time" in tick]
+    assert len(times) >= 2 * took - 3 and times == [pytest.approx(took, rel=0.1)] * len(times)
+    ends = [i for i in range(1, len(figures)) if figures[i]["full_scans"] > figures[i - 1]["full_scans"]]
+    left = {i: tick["scan_left"] / 1000 for i, tick in enumerate(figures) if "scan_left" in tick and i < ends[-1]}
+    assert left.keys() == set(range(ends[0], ends[-1]))
+    for i, seconds in left.items():
+        assert seconds == pytest.approx(min(end for end in ends if end > i) - i, abs=1 + took / 10)
+    merged = [tick["shared"] + tick["sharing"] for tick in figures]
+    assert merged[-1] - merged[0] == PAGES
+    assert sum(tick.get("merge_rate", 0) for tick in figures) / 1000 == pytest.approx(PAGES, rel=0.02)
+
+
 # The tools that these tests stand on.
 
 def test_settings_are_put_back_after_an_error():

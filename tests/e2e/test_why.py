@@ -69,10 +69,10 @@ CASES = {
                      settings={"run": UNMERGED}),
     "no_scan": Case("offered", "It offers its memory, but KSM is set to scan no pages", "echo 100 | sudo tee",
                     settings={"pages_to_scan": 0, "run": RUNNING}),
-    "young": Case("offered", "It, most of its memory or KSM is new", "Look again later", settings=CALM),
+    "young": Case("offered", "The process, most of its memory, or KSM is new", "Look again later", settings=CALM),
     "slow": Case("offered", "ksmd has not scanned it often enough", "echo 10 | sudo tee", settings=CRAWLING),
-    "changing": Case("changing", "Its pages change too fast", "withdraw the offer", settings=SCANNED),
-    "changing_smart": Case("changing", "Its pages change too fast", "withdraw the offer",
+    "changing": Case("changing", "Its pages change too fast", "Start it without merging", settings=SCANNED),
+    "changing_smart": Case("changing", "Its pages change too fast", "Start it without merging",
                            settings={**SCANNED, "smart_scan": 1}),
     "nothing": Case("offered", "ksmd has scanned its pages several times", "the same content", settings=SCANNED),
     "nothing_smart": Case("offered", "ksmd has scanned its pages several times", "the same content",
@@ -163,6 +163,7 @@ def test_cause(name, build, scanned, request):
         assert case.to_do in text.partition(" To do ")[2]
 
 
+@pytest.mark.long
 def test_huge_pages_are_no_cause(build, scanned):
     """Nothing in them is equal; the page says so, and that they would be split."""
     with ExitStack() as stack:
@@ -170,7 +171,7 @@ def test_huge_pages_are_no_cause(build, scanned):
         scanned(CASES["nothing"])
         page = explain(build, pid)
     ((process,), text), = causes(page)
-    assert "in huge pages" in process and text.startswith(CASES["nothing"].why) and "Huge pages are no obstacle" in text
+    assert "in huge pages" in process and text.startswith(CASES["nothing"].why) and "Huge pages are not the cause" in text
 
 
 def test_who_merges_is_not_there(build, scanned, ksm):
@@ -194,6 +195,7 @@ def test_others_may_not_look(build, ksm):
     assert process.startswith("1 large: ") and text.startswith("Its mappings cannot be read here") and "root" in text
 
 
+@pytest.mark.long
 def test_who_holds_its_lock_is_named(build, ksm):
     holders = Holders(build / "tests/lockholder", 2, large.SIZE >> 20)
     holders.argv = [*NAMESPACE, *holders.argv]

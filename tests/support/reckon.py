@@ -52,7 +52,7 @@ def places(page_size):
     add("thp_split", "vmpage_action", 1, "thp_split", "huge pages/s", 1, counter=True)
     add("ksmd_cpu_per_gib", "gauge", 1000, "cpu_cost", "seconds/GiB", 1e-3)
     add("scanned_per_page", "gauge", 1000, "scan_cost", "scans/page", 1e-3)
-    add("scan_time scan_left", "duration", 1000, "scan_time", "seconds", 1e-3)
+    add("scan_time scan_left", "gauge", 1000, "scan_time", "seconds", 1e-3)
     add("full_scans", "total_operations", 1, "full_scans", "scans/s", 1, counter=True)
     add("scanned skipped", "vmpage_action", 1, "scan", "pages/s", 1, counter=True)
     add("cow swpin_copy", "vmpage_action", 1, "cow", "pages/s", 1, counter=True)

@@ -38,12 +38,13 @@ FIELDS = {
     "swap_kb": ("proc/meminfo", r"(SwapFree: +)(\d+)"),
     "cow": ("proc/vmstat", r"(cow_ksm )(\d+)"),
     "swpin_copy": ("proc/vmstat", r"(ksm_swpin_copy )(\d+)"),
+    "thp_split": ("proc/vmstat", r"(thp_split_page )(\d+)"),
 }
 PAGES = ("shared", "sharing", "unshared", "volatile", "zero")
 MEMINFO = "MemTotal: 16777216 kB\nMemFree: 1048576 kB\nMemAvailable: 8388608 kB\nSwapFree: 0 kB\n"
 
 # Counters are told by their growth a second; ksmd is in percent of a core.
-COUNTERS = ("scanned", "skipped", "full_scans", "cow", "swpin_copy", "ksmd")
+COUNTERS = ("scanned", "skipped", "full_scans", "cow", "swpin_copy", "thp_split", "ksmd")
 NS_A_PERCENT = 10_000_000
 
 # 128 GiB of RAM as in the fixture 6.18, 8 GiB of them saved.
@@ -51,7 +52,8 @@ HEALTHY = {"run": 1, "shared": 500_000, "sharing": 2_000_000, "unshared": 300_00
            "profit": 7 << 30, "available_kb": 40 << 20, "swap_kb": 16 << 20,
            "scanned": 20_000, "skipped": 3_000, "full_scans": 2, "cow": 50, "ksmd": 5}
 # A fixture's figures as they are, but that all its counters grow.
-GROWING = {"scanned": 20_000, "skipped": 3_000, "full_scans": 40, "cow": 500, "swpin_copy": 70, "ksmd": 25}
+GROWING = {"scanned": 20_000, "skipped": 3_000, "full_scans": 40, "cow": 500, "swpin_copy": 70, "thp_split": 60,
+           "ksmd": 25}
 
 
 def put(root, path, text):

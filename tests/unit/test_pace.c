@@ -49,7 +49,7 @@ static const struct sequence sequences[] = {
       {13000, 1, 4, 1300, 0, 0, 10000, 0, 100000, 100000},
       {23000, 1, 4, 2300, 0, 0, 10000, 0, 100000, 90000},
       {30000, 1, 4, 3000, 0, 0, 20000, 0, 200000, 183000}, /* more memory: 183 / 200 is left */
-      {40000, 1, 4, 4000, 0, 0, 2700, 0, 27000, 0},        /* less than was scanned */
+      {40000, 1, 4, 4000, 0, 0, 2600, 0, 26000, 0},        /* less than was scanned */
       {41000, 1, 4, 4100, 0, 0, 0, 0, NONE, NONE}}},       /* nothing to scan */
     {"pages that smart_scan skips are as good as scanned",
      0,
@@ -66,6 +66,14 @@ static const struct sequence sequences[] = {
       {31000, 1, 3, 400, 0, 0, 6000, 0, 465000, NONE},
       {59000, 1, 3, 3200, 0, 0, 6000, 0, 110625, NONE}, /* of 59 s; then of 30 s */
       {60000, 1, 3, 3300, 0, 0, 6000, 0, 60000, NONE}}},
+    {"ksmd finds nothing to look at",
+     0,
+     0,
+     {{0, 1, 3, 50, 0, 0, 6000, NONE, NONE, NONE},
+      {1000, 1, 4, 50, 0, 0, 6000, 0, NONE, NONE},
+      {20000, 1, 4, 50, 0, 0, 6000, 0, NONE, NONE},
+      {21000, 1, 4, 40, 0, 0, 6000, 0, NONE, NONE}, /* went back: anew */
+      {31000, 1, 4, 140, 0, 0, 6000, 0, 600000, NONE}}},
     {"the first scan: nobody knows how much there is",
      0,
      0,
@@ -79,7 +87,9 @@ static const struct sequence sequences[] = {
       {9000, 1, 50, 7, 0, 0, 1000, 0, NONE, NONE},
       {10000, 1, 15, 7, 0, 0, 1000, 0, NONE, NONE}, /* went back: anew */
       {20000, 1, 24, 1000, 0, 0, 1000, 0, 10070, NONE},
-      {20900, 1, 25, 1000, 0, 0, 1000, 0, 1090, NONE}}},
+      {20900, 1, 25, 1000, 0, 0, 1000, 0, 1090, NONE},
+      {20950, 1, 26, 1000, 0, 0, 1000, 0, 995, 995}, /* begun within 50 ms: known to a tenth */
+      {20990, 1, 26, 1000, 0, 0, 0, 0, 999, NONE}}},
     {"before 6.6: the time of the last scan, whose ends are known to a tenth",
      LACKS,
      0,
