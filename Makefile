@@ -142,7 +142,7 @@ rpm: deps deps-check deps-package ## Build RPM packages of the same three, and t
 		common/ksm-plugins.spec
 	@mv $(RPM_TOP)/RPMS/*/*.rpm $(RPM_TOP)/SRPMS/*.rpm $(BUILD)
 
-# One package each, in a copy: debhelper wants the directory debian at the top.
+# One package each, in a copy, because debhelper requires the directory debian at the top.
 DEBS = collectd-plugin-ksm netdata-plugin-ksm ksm-explain
 collectd-plugin-ksm_dir = collectd
 netdata-plugin-ksm_dir = netdata

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Who saves: the host's saving by virtual machine, container, service and program.
+ * Savings by consumer: the host's savings divided among virtual machines, containers, services and
+ * programs.
  *
- * A sample may keep its caller waiting: sampler.h makes it in a thread of its own. Shares no state
- * with a ksm_reader: in collectd the two run in different threads.
+ * A sample may block its caller, so sampler.h makes it in a separate thread. This module shares no
+ * state with a ksm_reader, because in collectd the two run in different threads.
  */
 #ifndef KSM_CONSUMERS_H
 #define KSM_CONSUMERS_H
@@ -22,8 +23,8 @@
 /* All that is known of one consumer at one sample. */
 struct ksm_consumer {
     struct ksm_name name;
-    int64_t saved;     /* bytes: the fair share of the host's saving */
-    int64_t real;      /* bytes that it takes, see below; -1 if RSS is not known */
+    int64_t saved;     /* bytes: the fair share of the host's savings */
+    int64_t real;      /* bytes that it uses, see below; -1 if RSS is not known */
     int64_t resident;  /* pages: RSS of all its processes; -1 if not known */
     int64_t mapped;    /* pages: the most of files and shared memory that one of them has mapped */
     int64_t anonymous; /* pages: the rest of RSS of all of them */
@@ -34,24 +35,24 @@ struct ksm_consumer {
                         * was, or KSM is stopped (pace.h) */
     int64_t rmap_items;
     int64_t processes;
-    bool shown; /* one of the top: to be sent by itself. Of newcomers not all, see newcomers.h */
+    bool shown; /* one of the top: to be sent separately. Not all newcomers are, see newcomers.h */
 };
 
 /* real is anonymous + mapped less its share of merged pages, which RSS counts in full. What the
- * processes of one consumer share by mapping the same files or shared memory counts once, as the
- * processes of a server do. So it is too small by what they map apart from each other; and too
- * large by what children inherited from their parent without writing to it, as the kernel tells no
- * more of that without walking all page tables (smaps, Pss). */
+ * processes of one consumer share by mapping the same files or shared memory counts once, as in a
+ * server with worker processes. So it is too small if the processes map different files. It is too
+ * large if children inherited memory from their parent without writing to it. The kernel reports no
+ * more without walking all page tables (smaps, Pss). */
 
-/* Things that somebody should be told of, once when they begin and once when they end. */
+/* Troubles to report once when they begin and once when they end. */
 enum ksm_consumers_trouble {
-    KSM_CONSUMERS_UNKNOWN,  /* this kernel tells nothing of processes */
+    KSM_CONSUMERS_UNKNOWN,  /* this kernel reports nothing by process */
     KSM_CONSUMERS_DENIED,   /* some processes may not be read: it lacks cap_dac_read_search, */
     KSM_CONSUMERS_MODULE,   /* or a security module forbids it, */
     KSM_CONSUMERS_HIDEPID1, /* or /proc does (hidepid=1) */
     KSM_CONSUMERS_HIDDEN,   /* /proc hides other users' processes (hidepid=2) */
     KSM_CONSUMERS_EXCESS,   /* the processes' counts add up to more than the host's */
-    KSM_CONSUMERS_CROWDED,  /* too many come that were not shown before */
+    KSM_CONSUMERS_CROWDED,  /* too many new consumers appear */
     KSM_CONSUMERS_FAILED,   /* /proc, or the host's own figures, cannot be read */
     KSM_CONSUMERS_LATE,     /* a sample takes longer than an interval */
     KSM_CONSUMERS_TROUBLES
@@ -67,22 +68,22 @@ struct ksm_consumer_table {
     struct ksm_consumer other; /* all that are not shown, together; processes 0: there are none.
                                 * Its name is "other", its kind means nothing */
     bool valid;                /* else there are no figures */
-    bool tells_zero;           /* this kernel tells of zero pages (6.6), of rmap items (6.1): */
+    bool tells_zero;           /* this kernel reports zero pages (6.6), rmap items (6.1): */
     bool tells_rmap_items;     /* else those of all consumers are 0 and mean nothing */
 
-    /* Of the last look at all processes. */
+    /* Of the last sweep over all processes. */
     bool swept;       /* there was one; if not, nothing of this is known */
     bool hidden;      /* other users' processes are not even listed (hidepid) */
     int64_t denied;   /* processes that may not be read */
     int64_t aside;    /* processes that keep their readers waiting, and were not read (sampler.h) */
-    int64_t opted_in; /* processes with memory that may be merged; -1: not told (before 6.14) */
-    int64_t recorded; /* processes that KSM has records of; -1: not told (before 6.1), or not all of
-                       * them could be read */
+    int64_t opted_in; /* processes with memory that may be merged; -1: not reported (before 6.14) */
+    int64_t recorded; /* processes that KSM has records of; -1: not reported (before 6.1), or not
+                       * all of them could be read */
 
     bool trouble[KSM_CONSUMERS_TROUBLES];
 
     /* The same at every sample. */
-    bool known;        /* consumers are asked for, and this kernel tells of processes (5.19) */
+    bool known;        /* consumers are wanted, and this kernel reports processes (5.19) */
     int64_t interval;  /* ms between two samples */
     int64_t page_size; /* bytes */
 };

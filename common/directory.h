@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The kernel's directory of KSM, /sys/kernel/mm/ksm, or /sys/kernel/mm/uksm where that stands in
- * its place (UKSM, out of tree): the figures of figures.def whose source is KSM, a file each.
+ * The kernel's directory of KSM, /sys/kernel/mm/ksm, or /sys/kernel/mm/uksm in its
+ * place (UKSM, out of tree): the figures of figures.def whose source is KSM, a file each.
  */
 #ifndef KSM_DIRECTORY_H
 #define KSM_DIRECTORY_H
@@ -20,10 +20,10 @@ struct ksm_directory {
 
 /* Looks which of the two there is below root, which stays the caller's and must live as long. Opens
  * no file yet. Returns 0; -ENOENT if there is neither: no KSM in that kernel; or -errno if that
- * cannot be told. */
+ * is not known. */
 int ksm_directory_init(struct ksm_directory *d, const char *root);
 
-/* Whether it is UKSM's, which has no settings of KSM's and looks at all memory. */
+/* Whether it is UKSM's, which has no settings of KSM's and scans all memory. */
 bool ksm_directory_is_uksm(const struct ksm_directory *d);
 
 /* Reads one figure. now as in pseudofs_read(). */

@@ -26,7 +26,7 @@ int parse_signed(const char *text, size_t len, int64_t *value);
 
 /* A count that the kernel prints signed; -EDOM below 0. On kernels 6.6 to 6.17 ksm_zero_pages gets
  * there: a forked child inherited pages of zeros that were not counted, and its end took them off
- * (ksm_fork() of include/linux/ksm.h, mended in 6.18). Such a count stays wrong. */
+ * (ksm_fork() of include/linux/ksm.h, fixed in 6.18). Such a count stays wrong. */
 int parse_count(const char *text, size_t len, int64_t *value);
 
 /* "N" or UKSM's "N * 2^M". */

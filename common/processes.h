@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * The processes that take part in KSM: found by walking /proc a part at each sample, then read
- * again at every sample through kept descriptors.
+ * The processes that take part in KSM. Each sample walks a part of /proc to find them, and reads
+ * the known ones again through kept descriptors.
  *
- * A process takes part if it has merged pages, zero pages or rmap items: one that merges nothing
- * still costs. Processes end, and their ids are used again, between any two calls; that is no
- * error.
+ * A process takes part if it has merged pages, zero pages or rmap items, because a process that
+ * merges nothing still costs memory. Processes exit, and their ids are used again, between any two
+ * calls. That is no error.
  *
- * Reading a file of a process may wait for as long as that process likes: ksm_stat (Linux 6.14) and
- * cmdline wait for its mmap lock. So every such reading is announced in a guard (guard.h). Where
- * that is given up, the function returns -ECANCELED and has touched nothing since.
+ * Reading a file of a process may block for as long as that process likes: ksm_stat (Linux 6.14)
+ * and cmdline wait for its mmap lock. So every such reading is announced in a guard (guard.h). If
+ * the guard is given up, the function returns -ECANCELED and has touched nothing since.
  */
 #ifndef KSM_PROCESSES_H
 #define KSM_PROCESSES_H
@@ -29,18 +29,18 @@ struct ksm_process {
     int status;      /* of the last reading: 0, or -errno and the counts mean nothing */
     int fd;          /* kept: its ksm_stat (or ksm_merging_pages), or below 0, */
     int statm;       /* and its statm, or below 0 */
-    int64_t started; /* in clock ticks since boot: with the pid, who it is; 0 if fd tells */
+    int64_t started; /* in clock ticks since boot: identifies it together with pid; 0 if fd does */
     int64_t merging; /* ksm_merging_pages */
     int64_t zero;    /* ksm_zero_pages */
     int64_t before;  /* merging + zero as consumers.c counted them last; -1: it did not */
     int64_t rmap_items; /* pages watched, 64 bytes of the kernel's memory each */
     int64_t resident;   /* RSS, which counts merged pages and leaves out zero pages */
     int64_t mapped;     /* the part of it that is pages of files and shared memory */
-    int opted_in;       /* 1, 0, or -1 where the kernel does not tell */
+    int opted_in;       /* 1, 0, or -1 if the kernel does not report it */
     struct ksm_name name;
 };
 
-/* What this kernel tells of a process. */
+/* What this kernel reports about a process. */
 enum ksm_process_source {
     KSM_PROCESS_NOTHING,       /* before 5.19 */
     KSM_PROCESS_MERGING_PAGES, /* 5.19: ksm_merging_pages */
@@ -50,8 +50,8 @@ enum ksm_process_source {
 /* Why some processes may not be read. */
 enum ksm_process_denial {
     KSM_DENIED_NOT,
-    KSM_DENIED_MODE,   /* EACCES: their files are their owner's, which takes cap_dac_read_search */
-    KSM_DENIED_MODULE, /* the same with that capability in force: a security module */
+    KSM_DENIED_MODE, /* EACCES: their files are their owner's, which requires cap_dac_read_search */
+    KSM_DENIED_MODULE,   /* the same with that capability in force: a security module */
     KSM_DENIED_HIDEPID1, /* EPERM: /proc is mounted with hidepid=1 (fs/proc/base.c,
                           * proc_pid_permission) */
 };
@@ -76,7 +76,7 @@ struct ksm_processes {
     enum ksm_process_denial denial;
     int64_t denied;   /* processes that may not be read, in the last whole round */
     int64_t opted_in; /* processes with memory that KSM may merge (madvise, prctl), whether it has
-                       * looked at it yet or not, in the same round; -1: no process tells (6.14) */
+                       * scanned it yet or not, in the same round; -1: not reported (before 6.14) */
     bool swept;       /* a round is over: everybody was met */
     bool all_known;   /* set by who uses this: the list has all pages that KSM has records of, so a
                        * round need not hurry */
@@ -113,16 +113,20 @@ enum {
     * memory each */
 
 /* root stays the caller's and must live as long. may_keep: descriptors that may be kept open, at
- * most KSM_PROCESSES_KEPT. Sees what this kernel tells of processes (source); opens nothing yet. */
+ * most KSM_PROCESSES_KEPT. Finds out what this kernel reports about processes (source). Opens
+ * nothing yet. */
 void ksm_processes_init(struct ksm_processes *p, const char *root, int may_keep);
 
-/* Brings the list up to date: looks at the processes that were started since the last call but one,
- * as some opt in a while after their start, walks over a part of /proc such that all of it was seen
- * within KSM_ROUND_SAMPLES calls (at the first call over all of it; over some hundred entries where
- * all are known), and reads all on the list again. Newcomers are named and added; those on the list
- * are named anew once in KSM_ROUND_SAMPLES calls; those that have ended leave it. Returns 0;
- * -ECANCELED if it was given up in the middle of a reading: the next call goes on there, once
- * ksm_processes_set_aside() was told whose; another -errno if /proc cannot be walked. */
+/* Updates the list in three steps:
+ * - It reads the processes that were started since the last call but one, because some opt in a
+ *   while after their start.
+ * - It walks over a part of /proc, so that all of it is seen within KSM_ROUND_SAMPLES calls. The
+ *   first call walks over all of it. If all are known, it is a few hundred entries.
+ * - It reads all processes on the list again.
+ * New ones are named and added, and those that have exited are removed. Each process is named again
+ * once in KSM_ROUND_SAMPLES calls. Returns 0; -ECANCELED if a reading was given up: after
+ * ksm_processes_set_aside() for that process, the next call continues there; another -errno if
+ * /proc cannot be walked. */
 int ksm_processes_look(struct ksm_processes *p);
 
 enum { KSM_ROUND_SAMPLES = 6 };

@@ -40,7 +40,7 @@ bool pseudofs_is_transient(int status) {
            status == -EAGAIN;
 }
 
-/* Returns 0 for a file of procfs or sysfs, -EPERM for another's, or why that cannot be told. */
+/* Returns 0 for a file of procfs or sysfs, -EPERM for another's, or why that is not known. */
 static int check_kernels(int fd, struct statfs *fs) {
     int status = 0;
 

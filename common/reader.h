@@ -40,7 +40,7 @@ struct ksm_reader {
 /* Gets ready to read below root ("/" for this host), which stays the caller's and must live as long
  * as the reader. settings: whether knobs are read at all. Opens no file yet.
  * Returns 0; -ENOENT if there is neither sys/kernel/mm/ksm nor …/uksm (the out-of-tree UKSM) below
- * root: no KSM in that kernel; or -errno if that cannot be told. */
+ * root: no KSM in that kernel; or -errno if that is not known. */
 int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings);
 
 /* Writes one line for the log that says what a failure of ksm_reader_init means. */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the log gets: when something goes bad and when it has recovered, once each, never at every
- * tick.
+ * Messages for the log: one for each failure and one for each recovery, never one for every tick.
  */
 #ifndef KSM_REPORT_H
 #define KSM_REPORT_H
@@ -15,7 +14,7 @@
  * it has begun; else it is over, or needs no action. */
 typedef void ksm_tell_fn(bool bad, const char *message);
 
-/* What was last told of every figure. All zero bytes: nothing yet. */
+/* What was last reported about every figure. All zero bytes: nothing yet. */
 struct ksm_report {
     int told[KSM_FIGURES]; /* 0: it can be read, or this kernel never had it; else -errno */
     bool seen[KSM_FIGURES];
@@ -27,7 +26,7 @@ struct ksm_report {
 void ksm_report_figures(struct ksm_report *report, const struct ksm_reader *reader,
                         ksm_tell_fn *tell);
 
-/* What was last told of the consumers. All zero bytes: nothing yet. */
+/* What was last reported about the consumers. All zero bytes: nothing yet. */
 struct ksm_consumers_report {
     bool told[KSM_CONSUMERS_TROUBLES];
 };

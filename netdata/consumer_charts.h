@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The consumers as Netdata's charts: ksm.consumers, who saves by kind; and for each consumer that
- * is shown one of context ksm.consumer_memory, with its kind and name as labels.
+ * The consumers as Netdata's charts: ksm.consumers, the savings by kind; and for each consumer that
+ * is shown a chart of context ksm.consumer_memory, with its kind and name as labels.
  */
 #ifndef KSM_CONSUMER_CHARTS_H
 #define KSM_CONSUMER_CHARTS_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The table ksm:consumers: who saves, all of them, as a Function of Netdata: a table that the agent
- * asks for when somebody looks at it (tab Live, or Functions, of the dashboard).
+ * The table ksm:consumers lists all consumers. It is a Function of Netdata: the agent requests it
+ * when somebody opens it (tab Live, or Functions, of the dashboard).
  *
  *   FUNCTION GLOBAL name timeout help tags access priority
  *   FUNCTION_RESULT_BEGIN id status type expires, lines of JSON, FUNCTION_RESULT_END
@@ -16,8 +16,8 @@
 #include "out.h"
 #include "request.h"
 
-/* Appends the line that makes the table known to the agent: once, before anything is asked for.
- * Nothing without consumers, or where the kernel does not tell of them. */
+/* Appends the line that makes the table known to the agent: once, before the first request.
+ * Appends nothing without consumers, or if the kernel does not report them. */
 void function_offer(const struct ksm_consumer_table *table, enum ksm_function_access access,
                     struct out *out);
 

@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the agent says on stdin: lines, taken apart as their bytes come in, in pieces of any size.
+ * The lines that the agent sends on stdin, parsed as their bytes arrive, in pieces of any size.
  * Nothing is read or allocated here.
  *
- *   FUNCTION id timeout "name arguments" …          asks for an answer
+ *   FUNCTION id timeout "name arguments" …          requests an answer
  *   FUNCTION_PAYLOAD id timeout "name arguments" …  the same, with lines of data after it up to
- *   FUNCTION_PAYLOAD_END                            this one; no function here has a use for them
+ *   FUNCTION_PAYLOAD_END                            this one; no function here uses them
  *
- * Every other line is passed over: FUNCTION_CANCEL and FUNCTION_PROGRESS as well, as every answer
- * is given at once. So is what comes after the words above: a newer agent's access and source.
+ * Every other line is ignored. FUNCTION_CANCEL and FUNCTION_PROGRESS are ignored too, because every
+ * answer is immediate. So are the words after those above: a newer agent's access and source.
  *
  * The data are the body of somebody's POST, as it came: the agent (2.x, src/plugins.d/
- * pluginsd_functions.c) neither escapes them nor tells their length, and the last line has no id.
- * So nobody can tell what stands in the data after a line like the last one from what the agent
- * says after the data. That is harmless as long as no line does more than ask for an answer:
- * - Such a request is answered. The agent drops the answer: it waits for none of that id, unless
- *   the author knows another's, 128 random bits. What it asks for, its author may ask for anyway.
- * - QUIT, which 2.x says before it closes stdin, is passed over too: the end of stdin is what
- *   counts, and comes right after it (src/libnetdata/spawn_server: the pipe is closed first,
+ * pluginsd_functions.c) neither escapes them nor gives their length, and the last line has no id.
+ * So a line in the data that looks like the last one ends the data here, and the rest of the data
+ * looks like lines of the agent. That is harmless as long as a line can only request an answer:
+ * - Such a request is answered. The agent drops the answer, because it waits for none of that id,
+ *   unless the author knows another's, 128 random bits. The author may request the same anyway.
+ * - QUIT, which 2.x sends before it closes stdin, is ignored too: only the end of stdin counts,
+ *   which comes right after it (src/libnetdata/spawn_server: the pipe is closed first,
  * SIGTERM follows).
  * - A NUL in the data is where the agent stops sending: their last line is missing then. All of a
  *   request is written in one go, so that what the agent is silent after is over: request_give_up.

@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: MIT
 # Tests, demos and checks; included by ../Makefile.
 #
-# Rooms: unit/ and e2e/ hold the tests, support/ what they share; demo/, docs/, measure/, bench/ what is
-# run by hand; fixtures/, fuzz/, soak/, kernels/ what their names say; runs/ makes
-# whole runs of both plugins for a unit test. tests/unit/*.c are one program
-# each, with the library check; the programs of other rooms are tools. The plugins' objects are those
-# that ship.
+# README.md lists the directories. Each tests/unit/*.c is a program that uses the library check. The
+# programs of the other directories are tools. All are linked with the objects that ship.
 
 TEST_CPPFLAGS = -Itests
 CHECK_LIBS ?= $(shell pkg-config --libs check 2>/dev/null || echo -lcheck)
@@ -89,7 +86,7 @@ SHELL_FILES = $(wildcard tests/*.sh tests/*/*.sh */debian/*inst */debian/*rm) .c
 PYTHON_FILES = $(wildcard tests/*.py tests/*/*.py)
 
 # Every source with both compilers, whatever was built before.
-lint: deps deps-check ## Check sources: both compilers, format, static analysis, shell, Python
+lint: deps deps-check ## Check sources: both compilers, format, static analysis, shell, Python, words
 	@for cc in gcc $(CLANG); do echo "  LINT     $$cc"; \
 		$(MAKE) -s BUILD=$(BUILD)/lint-$$cc CC=$$cc WERROR=1 all tools units benches || exit 1; done
 	@echo "  LINT     clang-format"; clang-format --dry-run -Werror $(C_FILES)
@@ -98,13 +95,20 @@ lint: deps deps-check ## Check sources: both compilers, format, static analysis,
 		-D_GNU_SOURCE -D__SIZEOF_INT128__=16 -Icommon -Icommon/explain -Inetdata -Icollectd -Itests common netdata collectd tests
 	@echo "  LINT     shellcheck"; shellcheck $(SHELL_FILES)
 	@echo "  LINT     pyflakes"; $(PYTHON) -m pyflakes $(PYTHON_FILES)
+	@$(BUILD_ALL) spell
 
-format: ## Format the sources
-	clang-format -i $(C_FILES)
+# What people read, and words in it that leave them guessing.
+MAN_PAGES = $(wildcard */*.[1-8] */*/*.[1-8])
+PROSE = $(MAN_PAGES) $(filter-out tests/e2e/%,$(wildcard README.md $(foreach kind,README.md *.def *.conf *.yml,*/$(kind) */*/$(kind))))
+RIDDLES = who saves|well again|mended|how KSM does|asks? back|to be had|comes and goes|stands in|looked at|by itself|takes Linux|cannot be told
 
-units: $(UNITS)
+spell: ## Check spelling, words and man pages
+	@echo "  LINT     codespell"; codespell --skip '*.png,*.golden,*.pyc,seeds' --ignore-words-list nd,disabl,befores \
+		README.md Makefile collectd common netdata tests
+	@echo "  LINT     words"; ! grep -niE '$(RIDDLES)' $(PROSE)
+	@echo "  LINT     mandoc"; mandoc -T lint -W warning $(MAN_PAGES)
 
-.PHONY: check check-units check-long lint format units
+.PHONY: check check-units check-long lint spell format units
 
 readme: all tools dashboard ## Renew generated tables, the Grafana dashboard and Netdata's metadata
 	@$(TOOL_PYTHON) tests/docs/readme.py $(BUILD)

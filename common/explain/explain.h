@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * ksm-explain: what KSM does on this host, in words, for a person at a terminal.
+ * ksm-explain: explains the state of KSM on this host to a person at a terminal.
  *
  * Facts are gathered from the same figures and the same table of consumers as the charts; a verdict
- * is a function of the facts alone; its words, and all others on the page, stand in explain.def.
+ * is a function of the facts alone. Its words, and all others on the page, are in explain.def.
  */
 #ifndef KSM_EXPLAIN_H
 #define KSM_EXPLAIN_H
@@ -23,11 +23,11 @@ struct explain_facts {
     struct ksm_sample now;
     struct ksm_value ksmd; /* its CPU time, thousandths of a percent of one core */
     struct ksm_value rate; /* pages scanned a second */
-    bool idle; /* no page was scanned or passed over, and no full scan ended; false: not known */
+    bool idle; /* no page was scanned or skipped, and no full scan ended; false: not known */
 
     const struct ksm_consumer_table *consumers; /* who takes part; stays the caller's */
 
-    struct ksm_value passed;                   /* pages a second that smart_scan passed over */
+    struct ksm_value passed;                   /* pages a second that smart_scan skipped */
     const struct explain_processes *processes; /* causes.h; stays the caller's; NULL: no look */
 };
 

@@ -98,9 +98,9 @@ static void write_consumers(const struct ksm_consumer_table *table, FILE *file) 
         const char *help;
         size_t offset;
     } rows[] = {
-        {"ksm_consumer_saved_bytes", "what a consumer saves: its share of ksm_saved_bytes",
+        {"ksm_consumer_saved_bytes", "memory saved by a consumer: its share of ksm_saved_bytes",
          offsetof(struct ksm_consumer, saved)},
-        {"ksm_consumer_real_bytes", "what it takes: RSS less its share of merged pages",
+        {"ksm_consumer_real_bytes", "memory used by a consumer, less its share of merged pages",
          offsetof(struct ksm_consumer, real)},
     };
 
@@ -115,7 +115,8 @@ static void write_consumers(const struct ksm_consumer_table *table, FILE *file) 
                                one, *bytes, file);
         }
     }
-    begin("ksm_unattributed_bytes", true, "what is saved by no consumer that is known", file);
+    begin("ksm_unattributed_bytes", true, "memory saved that is not attributed to a consumer",
+          file);
     fprintf(file, "ksm_unattributed_bytes %" PRId64 "\n", table->unattributed);
 }
 
@@ -143,7 +144,7 @@ int openmetrics_replace(const char *path) {
     if (child > 0 && waitpid(child, &status, 0) == child && status == 0 && fchmod(fd, 0644) == 0 &&
         fsync(fd) == 0 && rename(name, path) == 0)
         exit(EXIT_SUCCESS);
-    fprintf(stderr, "ksm-explain: %s was not renewed\n", path);
+    fprintf(stderr, "ksm-explain: %s is not renewed; the previous file is kept\n", path);
     unlink(name);
     exit(EXIT_FAILURE);
 }

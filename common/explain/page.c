@@ -77,7 +77,7 @@ static void figures(const struct explain_facts *f, FILE *file) {
     }
 }
 
-/* ---- who saves ---- */
+/* ---- savings by consumer ---- */
 
 #define TEXT(id, text) static const char text_##id[] = text;
 #include "explain.def"
@@ -111,7 +111,7 @@ static void row(const struct explain_facts *f, FILE *file, int64_t saved, int64_
     fputs("  ", file);
 }
 
-/* Who saves more; of those who save as much, who costs more; else by name, as they stand. */
+/* Largest savings first; of equal savings, the higher cost first; else by name, as in the table. */
 static bool is_before(const struct ksm_consumer *a, const struct ksm_consumer *b) {
     if (a->saved != b->saved)
         return a->saved > b->saved;

@@ -87,7 +87,7 @@ class Table:
     def markdown(self, machine):
         """Return all rows as a table for tests/README.md."""
         lines = [f"Measured on {machine}; the figures are medians, in brackets the least and the most.", "",
-                 "| | | to be at most |", "|---|---|---|"]
+                 "| | | limit |", "|---|---|---|"]
         section = None
         for name, what, figure, verdict in self.rows:
             if name != section:
@@ -364,7 +364,7 @@ def measure_crowd(build, table, settings, processes, one_of, intervals, targets)
     A ksm.plugin without consumers runs beside: what it has too, the host's figures and whatever else delays a tick on
     this machine, is not the consumers' work.
     """
-    section = "Who saves, at the defaults"
+    section = "Savings by consumer, at the defaults"
     what = f"{processes:,} processes, {processes // one_of:,} merging"
     with Workload(build / "tests/workload", "crowd", processes, one_of, ready_s=60 + processes / 200):
         settings.merge_all()
@@ -385,7 +385,7 @@ def measure_crowd(build, table, settings, processes, one_of, intervals, targets)
     limit = {name: (name, found[name]) for name in targets}
     table.add(section, f"{what}: ksm.plugin, of one core", f"{percent:.3f} %",
               *limit.get("consumers", limit.get("consumers_100k", ())))
-    table.add(section, "  in the first interval, when all are looked at", f"{first / (INTERVAL_S * 1e7):.2f} %")
+    table.add(section, "  in the first interval, when all are read", f"{first / (INTERVAL_S * 1e7):.2f} %")
     table.add(section, "  consumers alone, CPU an interval, a process",
               f"{interval_us:,.0f} µs, {interval_us / processes:.2f} µs")
     table.add(section, "  ÷ the cheapest sweep and re-reading", f"{interval_us / least_us:.2f}")
@@ -400,7 +400,7 @@ def measure_consumers(build, table, settings):
     points = [measure_crowd(build, table, settings, *crowd) for crowd in CROWDS]
     slope, constant = statistics.linear_regression(*zip(*points))
     correlation = statistics.correlation(*zip(*points))
-    section = "Who saves, at the defaults"
+    section = "Savings by consumer, at the defaults"
     table.add(section, "growth with the processes, CPU an interval",
               f"{constant:.0f} µs + {slope:.2f} µs × processes (r² {correlation ** 2:.4f})")
     before = PID_MAX.read_text()

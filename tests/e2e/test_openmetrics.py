@@ -113,7 +113,7 @@ def test_a_file_stays_when_it_fails(build, make_tree, tmp_path):
     path.write_text("old\n")
     argv = [build / "ksm-explain", "--openmetrics", "--root", make_tree("6.18"), "--output", path]
     done = subprocess.run(["prlimit", "--fsize=100", *argv], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1 and "was not renewed" in done.stderr
+    assert done.returncode == 1 and "is not renewed" in done.stderr
     assert path.read_text() == "old\n" and list(path.parent.iterdir()) == [path]
 
 

@@ -90,7 +90,7 @@ static void print(const struct ksm_consumers *consumers) {
 }
 
 static void tell(bool bad, const char *message) {
-    fprintf(stderr, "who: %s%s\n", bad ? "" : "well again: ", message);
+    fprintf(stderr, "who: %s%s\n", bad ? "" : "recovered: ", message);
 }
 
 int main(int argc, char *argv[]) {
