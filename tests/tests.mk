@@ -108,6 +108,11 @@ spell: ## Check spelling, words and man pages
 	@echo "  LINT     words"; ! grep -niE '$(RIDDLES)' $(PROSE)
 	@echo "  LINT     mandoc"; mandoc -T lint -W warning $(MAN_PAGES)
 
+format: ## Format the sources
+	clang-format -i $(C_FILES)
+
+units: $(UNITS)
+
 .PHONY: check check-units check-long lint spell format units
 
 readme: all tools dashboard ## Renew generated tables, the Grafana dashboard and Netdata's metadata
