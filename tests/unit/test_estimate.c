@@ -144,7 +144,7 @@ static const struct {
     {named_in_part, {"16.0 MiB - vm web"}, {"Merged", "Together"}},
     {loss, {"Net -16.0 MiB"}, {0}},
     {sampled, {"give or take 3.0 MiB", "split 10.0 MiB of huge pages or more"}, {0}},
-    {zeros, {"Of this, 100.0 MiB is pages of zeros"}, {"give or take"}},
+    {zeros, {"Of this, 100.0 MiB is in pages of zeros"}, {"give or take"}},
     {changing, {"Changing 7.0 MiB had an equal page"}, {0}},
     {huge, {"Huge 8.0 MiB of what would be saved", "split 10.0 MiB of huge pages."}, {0}},
     {huge_unknown, {"Huge This kernel does not report"}, {"split 0"}},
