@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Who owes what to KSM: a host's saving divided among its consumers. Integer arithmetic without
+ * Divides a host's savings among its consumers. Integer arithmetic without
  * state.
  *
  * The kernel does not say which processes share a page. So the share is an average: a process that

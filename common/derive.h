@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The derived figures: arithmetic over one sample, without clock or state. The formulas stand in
- * figures.def, where they come from in derive.c.
+ * The derived figures: arithmetic over one sample, without clock or state. The formulas are in
+ * figures.def, and their sources in derive.c.
  */
 #ifndef KSM_DERIVE_H
 #define KSM_DERIVE_H
@@ -18,11 +18,12 @@ enum { KSM_RECORD_BYTES = 64 };
  * digits well, and beyond 100 % it does not matter by how much. */
 enum { KSM_EXPOSURE_MOST = 1000 * 1000 * 1000 };
 
-/* Works out every derived figure of the sample from those that were read. A figure that needs one
- * which this kernel lacks is lacking too (only zero counts as 0 then); one that needs a figure
- * that could not be read has that figure's status (but profit: where zero is below 0, -EDOM,
- * general_profit is wrong too, and the estimate takes its place). -ERANGE if a product passes an
- * int64, -ENODATA if there is nothing to divide by or two readings contradict each other. */
+/* Computes every derived figure of the sample from those that were read. If this kernel lacks a
+ * figure that it needs, the derived figure is absent too; only zero counts as 0 then. If a figure
+ * that it needs could not be read, it has that figure's status. The exception is profit: if zero is
+ * below 0
+ * (-EDOM), general_profit is wrong too, and the estimate replaces it. -ERANGE if a product exceeds
+ * an int64, -ENODATA if the divisor is 0 or two readings contradict each other. */
 void ksm_derive(struct ksm_sample *sample);
 
 /* Whether KSM has any page at all: shared + sharing + unshared + volatile + zero is not 0. What

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Who owns what a thread works on while that thread reads a file that may keep it waiting for ever.
+ * Decides who owns the data of a thread that reads a file, because the reading may never end.
  *
- * A thread announces each such reading. Another one that sees it last too long may take over all
- * that it works on: it is then left behind, and finds out when the reading comes back. Which of the
- * two was first is decided by one atomic exchange, so that there is one owner at any time.
+ * A thread announces each such reading. If it lasts too long, another thread may take over all its
+ * data. The first thread is then left behind, and learns so when the reading returns. One atomic
+ * exchange decides which of the two was first, so there is one owner at any time.
  */
 #ifndef KSM_GUARD_H
 #define KSM_GUARD_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * How many consumers may be shown that were not shown before. Each makes charts, or value lists and
- * their files, that the host keeps; and a process that changes its name all the time is a new one
- * each time (prctl PR_SET_NAME, which needs no rights).
+ * Limits how many new consumers are shown. The host keeps charts, value lists and files for each
+ * one. A process that keeps changing its name is a new consumer each time (prctl PR_SET_NAME, which
+ * requires no rights).
  */
 #ifndef KSM_NEWCOMERS_H
 #define KSM_NEWCOMERS_H
@@ -13,11 +13,10 @@
 
 #include "name.h"
 
-/* At once as many as are shown and an hour's worth more; then one a minute. */
+/* At once as many as are shown, and 60 more; then one a minute. */
 enum { KSM_NEWCOMER_MS = 60 * 1000, KSM_NEWCOMERS_HOUR = 60 };
 
-/* It is over when so many could come at once again: as long as they keep coming, the one of each
- * minute does not end it. */
+/* It is over when so many are allowed at once again. So it is not over after each minute's one. */
 enum { KSM_NEWCOMERS_ENOUGH = 10 };
 
 /* How many names are remembered, the last that came: whoever returns is no newcomer. */

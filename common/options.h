@@ -28,9 +28,9 @@ void ksm_options_init(struct ksm_options *options);
  * does. */
 enum ksm_host { KSM_COLLECTD, KSM_NETDATA };
 
-/* Sets one option from text. Returns 0; -ENOENT for an unknown key and -EINVAL for a value that is
- * not allowed: then the option stays as it was and message says, in one line, key, value and what
- * is allowed. */
+/* Sets one option from text. Returns 0; -ENOENT for an unknown key and -EINVAL for an
+ * invalid value. Then the option keeps its value, and message is one line with the key, the value
+ * and what is expected. */
 int ksm_options_set(struct ksm_options *options, enum ksm_host host, const char *key,
                     const char *value, char *message, size_t size);
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Whose process is it: a virtual machine's, a container's, a service's, or just a program. Pure
- * functions over what /proc/PID/{cgroup,cmdline,comm} say; no runtime is asked.
+ * Finds the consumer that a process belongs to: a virtual machine, a container, a service, or just
+ * a program. These are pure functions over /proc/PID/{cgroup,cmdline,comm}; no runtime is
+ * contacted.
  *
- * All of that is text by strangers, of any length and any bytes.
+ * All of that text comes from strangers. It may have any length and any bytes.
  */
 #ifndef KSM_OWNER_H
 #define KSM_OWNER_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The figures that several readings give: rates and times, from how the others have moved. Their
+ * Figures computed from several readings: rates and times, from the growth of other figures. Their
  * rows in figures.def are called PACED. No allocation, no clock of its own.
  */
 #ifndef KSM_PACE_H
@@ -33,13 +33,13 @@ struct ksm_pace {
 /* Before the first reading. */
 void ksm_pace_init(struct ksm_pace *pace);
 
-/* Works out every paced figure of a sample whose other figures, the derived ones too, are there.
+/* Computes every paced figure of a sample. Its other figures, including derived ones, must be set.
  * now is its time, ms of a clock that does not go back.
  *
- * -ENODATA while too little was seen, or KSM is at rest: mm/ksm.c counts a page that changed, or
- * whose program has ended, as merged until ksmd visits it again. A counter that goes back (run=2
- * sets full_scans to 0) begins everything anew. A counter that cannot be read once leaves a gap,
- * and no more. */
+ * A figure is -ENODATA if there are too few readings, or if KSM does not run: mm/ksm.c counts a
+ * page that changed, or whose program has exited, as merged until ksmd visits it again. A counter
+ * that goes back (run=2 sets full_scans to 0) restarts everything. A counter that cannot be read
+ * once leaves a gap, and no more. */
 void ksm_pace(struct ksm_pace *pace, struct ksm_sample *sample, int64_t now);
 
 /* The growth from before to now within so many ms, times scale, per ms. Returns 0; or -ERANGE if it

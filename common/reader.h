@@ -3,7 +3,7 @@
  * The host's KSM figures: reads all sources of figures.def at one tick.
  *
  * A tick where everything is open opens nothing and allocates nothing. Knobs are read once a
- * minute and stand in the sample until the next reading (pages_to_scan at every tick while the
+ * minute and stay in the sample until the next reading (pages_to_scan at every tick while the
  * advisor moves it). A figure that cannot be read is absent, whatever it was before. Beside the
  * kernel's own sysfs the fields of a proc/meminfo that is not the kernel's (lxcfs mounts one over
  * it) are -EXDEV.
@@ -46,12 +46,12 @@ int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings);
 /* Writes one line for the log that says what a failure of ksm_reader_init means. */
 void ksm_reader_why_not(int status, const char *root, char *message, size_t size);
 
-/* Reads every figure that is due and works out the derived ones, into reader->sample. now is a
+/* Reads every figure that is due and computes the derived ones, into reader->sample. now is a
  * clock in ms that does not go back (CLOCK_MONOTONIC).
  * Returns 0 if any figure that is sent could be read, else -errno of the first that could not. */
 int ksm_reader_tick(struct ksm_reader *reader, int64_t now);
 
-/* Whether it is UKSM that is read, which has no settings of KSM's and looks at all memory. */
+/* Whether it is UKSM that is read, which has no settings of KSM's and scans all memory. */
 bool ksm_reader_is_uksm(const struct ksm_reader *reader);
 
 /* Writes where a figure is read from, for messages: a path and, for a field, its name.

@@ -2,11 +2,12 @@
  *
  * Makes the samples of the consumers in threads, so that no process can keep a host waiting.
  *
- * From Linux 6.14 reading ksm_stat waits for the mmap lock of the process, as reading cmdline does
- * on every kernel (fs/proc/base.c: proc_pid_ksm_stat, get_mm_cmdline), and a process can hold that
- * for as long as it likes: by a FUSE file system of its own that does not answer, say. So each
- * sample is made by a thread. One that waits too long is left behind with the process that it waits
- * for, and another goes on with the sample. Both waits end when the process ends or is killed.
+ * Reading cmdline waits for the mmap lock of the process, and since Linux 6.14 reading ksm_stat
+ * does too (fs/proc/base.c: proc_pid_ksm_stat, get_mm_cmdline). A process can hold this lock for as
+ * long as it likes, for example with a FUSE file system of its own that does not answer. So each
+ * sample is made by a thread. A thread that waits too long is left behind with the process that it
+ * waits for, and another thread continues the sample. Both waits end when the process exits or is
+ * killed.
  *
  * One thread of the host calls all of this; none of it waits.
  */
@@ -41,9 +42,9 @@ struct ksm_sampler_thread {
 struct ksm_sampler_aside {
     int pid; /* 0: none */
     char comm[KSM_NAME_SIZE];
-    struct ksm_sampler_thread *thread; /* NULL: it came back */
-    int64_t until;                     /* then it is let alone until that time, ms */
-    bool told;                         /* that it keeps its readers waiting */
+    struct ksm_sampler_thread *thread; /* NULL: it has returned */
+    int64_t until;                     /* then it is not read until that time, ms */
+    bool told;                         /* it was reported that it keeps its readers waiting */
 };
 
 struct ksm_sampler {
@@ -61,26 +62,26 @@ struct ksm_sampler {
  * is made. */
 void ksm_sampler_init(struct ksm_sampler *s, struct ksm_consumers *consumers);
 
-/* Whether the next sample is to begin; never where the kernel does not tell of processes. Times are
+/* Whether the next sample is to begin; never if the kernel does not report processes. Times are
  * in ms of CLOCK_MONOTONIC throughout. */
 bool ksm_sampler_is_due(const struct ksm_sampler *s, int64_t now);
 
 /* Begins a sample, if none is being made. registered: whether KSM has any pages at all. */
 void ksm_sampler_begin(struct ksm_sampler *s, bool registered, int64_t now);
 
-/* Sees how far it is. READY is returned once for each sample. One that is not made when the next is
- * due leaves the table without figures until it is; after two intervals it begins anew, as what it
- * has read is old. */
+/* Returns the state of the sample, READY once for each. If a sample is not complete when the next
+ * is due, the table has no figures until it is. After two intervals it starts again, because what
+ * it has read is old. */
 enum ksm_sampler_result ksm_sampler_look(struct ksm_sampler *s, int64_t now);
 
 /* When to look next; INT64_MAX while no sample is made. */
 int64_t ksm_sampler_next(const struct ksm_sampler *s);
 
-/* Tells of each process that keeps its readers waiting, once when that has begun and once when it
- * is over; and of the consumers' troubles. */
+/* Reports each process that keeps its readers waiting, once when that begins and once when it ends.
+ * Reports the consumers' troubles too. */
 void ksm_sampler_report(struct ksm_sampler *s, ksm_tell_fn *tell);
 
-/* Ends what is going on, within a moment, and closes the consumers. Threads that wait for a process
+/* Stops the sample at once, and closes the consumers. Threads that wait for a process
  * stay behind until it lets them go, or the program ends: s must be there for as long. */
 void ksm_sampler_close(struct ksm_sampler *s);
 

@@ -161,7 +161,7 @@ def show(lines):
         return
     columns, height = shutil.get_terminal_size()
     if len(lines) >= height:
-        lines = lines[:height - 2] + [f"… {len(lines) - height + 2} more lines: make the window higher"]
+        lines = lines[:height - 2] + [f"… {len(lines) - height + 2} more lines: make the window taller"]
     print("\033[H" + "".join(f"{line[:columns]}\033[K\n" for line in lines) + "\033[J", end="", flush=True)
 
 
@@ -273,7 +273,7 @@ def judge(figures, collectd, netdata, seconds):
     for line in wrong:
         print(line)
     if not wrong:
-        print(f"Both hosts delivered all {len(figures)} figures that this machine has, and agree.")
+        print(f"collectd and Netdata both reported all {len(figures)} figures of this machine, and they agree.")
     return len(wrong)
 
 
@@ -300,7 +300,7 @@ class Actors:
         """Kill one of them."""
         os.kill(self.pids[VICTIM], signal.SIGKILL)
         self.killed = time.time()
-        print(f"\n{VICTIM} (process {self.pids[VICTIM]}) is killed now, and must disappear from both hosts.\n",
+        print(f"\n{VICTIM} (process {self.pids[VICTIM]}) is killed now, and must disappear from collectd and Netdata.\n",
               flush=True)
 
     def judge(self, histories, listed, end):
@@ -408,7 +408,7 @@ class Watch:
         start = tick = time.monotonic()
         while self.duration is None or tick <= start + self.duration:
             time.sleep(max(0, tick - time.monotonic()))
-            left = "Ctrl-C ends it" if self.duration is None else f"{start + self.duration - tick:.0f} s left"
+            left = "Ctrl-C stops it" if self.duration is None else f"{start + self.duration - tick:.0f} s left"
             show([f"Dashboard: {self.netdata.url}   ({left})", "", *self.look()])
             if self.actors and self.duration and not self.actors.killed and tick >= start + self.duration / 2:
                 self.actors.kill()
@@ -443,7 +443,7 @@ class Watch:
         for line in wrong:
             print(line)
         if not wrong:
-            print("Both hosts show the consumers, and what these save adds up to what the host saves.")
+            print("collectd and Netdata both show the consumers, and their savings add up to the host's.")
         return len(wrong)
 
     def judge_sum(self, host, parts, saved, reach):
@@ -463,7 +463,7 @@ class Watch:
         wrong = self.actors.judge(histories, self.listed, time.time())
         if not wrong:
             alive = ", ".join(sorted(set(self.actors.pids) - {VICTIM}))
-            print(f"Both hosts show what {alive} save; {VICTIM} has disappeared.")
+            print(f"collectd and Netdata both show the savings of {alive}; {VICTIM} has disappeared.")
         return wrong
 
 
@@ -519,7 +519,7 @@ def demo(arguments):
     """Do the same as watch() with KSM on and memory to merge; return the exit status."""
     reason = why_not()
     if reason:
-        raise LiveError(f"the demo changes KSM's settings: {reason}")
+        raise LiveError(f"the demo must change KSM's settings: {reason}")
     changes = []
     with ExitStack() as stack:
         ksm = lock_settings(stack, changes)
@@ -536,7 +536,7 @@ def demo(arguments):
     for host, most in peak.items():
         print(f"{host} showed {most / 1048576:.2f} MiB saved at the most.")
     rose = all(most > 0 for most in peak.values())
-    print("Saved rose above 0 on both hosts." if rose else "Saved did not rise above 0 on both hosts.")
+    print("saved rose above 0 in both." if rose else "saved did not rise above 0 in both.")
     return status if rose or arguments.duration is None else 1
 
 
