@@ -16,7 +16,7 @@ check='check pkg-config clang clang-format clang-tidy cppcheck shellcheck
 bench='prometheus-node-exporter valgrind strace'
 # Heavy, so that only the slow tests and the picture in the README ask for it.
 browser='chromium chromium-driver python3-selenium fonts-dejavu-core pngquant'
-package='build-essential debhelper lintian debootstrap libcap2-bin rpm rpmlint'
+package='build-essential debhelper lintian debootstrap libcap2-bin rpm rpmlint busybox-static'
 
 # The services among them, whose packages' postinst would start them and enable
 # them at boot.
