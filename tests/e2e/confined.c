@@ -7,6 +7,7 @@
  * confined lacking WHAT PROGRAM [ARGUMENT]...
  *     Runs PROGRAM as on a kernel that lacks or refuses WHAT, one of the ways below.
  */
+#include <dirent.h>
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -233,7 +234,6 @@ static void try_needs(void) {
         CALL(getpid, 0),
         CALL(gettid, 0),
         CALL(capget, AT(&header), AT(data)),
-        {"fcntl F_GETFL", SYS_fcntl, {STDIN_FILENO, F_GETFL}},
         CALL(writev, STDOUT_FILENO, 0, 0),
 #ifdef SYS_open
         CALL(open, AT("/proc/stat"), O_RDONLY),
@@ -241,9 +241,11 @@ static void try_needs(void) {
         CALL(lstat, AT("/proc/stat"), AT(&status)),
 #endif
     };
+    DIR *directory = fdopendir(open("/proc", O_RDONLY | O_DIRECTORY));
     pthread_t thread;
     void *result = NULL;
 
+    print_result("need", "fdopendir", directory && readdir(directory) ? 0 : -1);
     try_all("need", attempts, sizeof(attempts) / sizeof(attempts[0]));
     errno = pthread_create(&thread, NULL, read_own, &header);
     bool made = errno == 0 && pthread_join(thread, &result) == 0 && result;
