@@ -152,11 +152,12 @@ static int restrict_files(const char *root) {
 #define CALL_WITH(name, argument, bit)                                                             \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 4), LOAD_ARGUMENT(argument),                \
         BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bit, 1, 0), REFUSE, ALLOW
-/* Only with that value, or one of two, of an argument. */
+/* Only with that value of an argument. */
 #define CALL_OF(name, argument, value)                                                             \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 4), LOAD_ARGUMENT(argument),                \
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 1, 0), REFUSE, ALLOW
-#define CALL_OF_EITHER(name, argument, value, other)                                               \
+/* Or with another one. */
+#define CALL_EITHER(name, argument, value, other)                                                  \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 5), LOAD_ARGUMENT(argument),                \
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 2, 0),                                          \
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, other, 1, 0), REFUSE, ALLOW
@@ -218,10 +219,16 @@ static int restrict_calls(bool memory) {
         CALL(newfstatat),
         CALL(statx),
         CALL(fstatfs),
+#ifdef SYS_fstatfs64 /* what glibc calls for fstatfs() on ppc64 and s390x */
+        CALL(fstatfs64),
+#endif
         CALL(getdents64),
         CALL(lseek),
-        /* fdopendir. */
-        CALL_OF_EITHER(fcntl, 1, F_GETFL, F_SETFD),
+#ifdef SYS__llseek /* and for lseek() on ppc64 */
+        CALL(_llseek),
+#endif
+        /* fdopendir() */
+        CALL_EITHER(fcntl, 1, F_GETFL, F_SETFD),
     /* The same as musl does it. */
 #ifdef SYS_open
         CALL_WITHOUT(open, 1, WRITING),

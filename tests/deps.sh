@@ -1,10 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# deps.sh run|check|bench|browser|package ...: install the Debian packages that are
-# missing here, for building and `make run` (run), for the tests and lint (check),
-# for what the benchmark compares with (bench), for looking at the dashboard
-# (browser), or for building packages and trying them (package).  It starts
-# no service, and enables none at boot, that was not there before.
+# deps.sh run|check|bench|browser|package|kernels ...: install the Debian packages
+# that are missing here, for building and `make run` (run), for the tests and lint
+# (check), for what the benchmark compares with (bench), for looking at the dashboard
+# (browser), for building packages and trying them (package), or for booting
+# other kernels and architectures (kernels).  It starts no service, and enables none
+# at boot, that was not there before.
 set -eu
 
 run='gcc libc6-dev libxxhash-dev make collectd-core collectd-dev netdata-core netdata-web python3'
@@ -16,6 +17,11 @@ check='check pkg-config clang clang-format clang-tidy cppcheck shellcheck
 bench='prometheus-node-exporter valgrind strace'
 # Heavy, so that only the slow tests and the picture in the README ask for it.
 browser='chromium chromium-driver python3-selenium fonts-dejavu-core pngquant'
+# Other architectures: machines and compilers.
+kernels='qemu-system-x86 qemu-system-arm qemu-system-ppc qemu-system-misc opensbi
+    cpio gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-riscv64-linux-gnu
+    gcc-s390x-linux-gnu libc6-dev-arm64-cross libc6-dev-ppc64el-cross
+    libc6-dev-riscv64-cross libc6-dev-s390x-cross'
 package='build-essential debhelper lintian debootstrap libcap2-bin rpm rpmlint busybox-static'
 
 # The services among them, whose packages' postinst would start them and enable
@@ -91,10 +97,11 @@ for word; do
     bench) wanted="$wanted $bench" ;;
     browser) wanted="$wanted $browser" ;;
     package) wanted="$wanted $package" ;;
+    kernels) wanted="$wanted $kernels" ;;
     *) wanted=; break ;;
     esac
 done
-[ -n "$wanted" ] || { echo "usage: $0 run|check|bench|browser|package ..." >&2; exit 2; }
+[ -n "$wanted" ] || { echo "usage: $0 run|check|bench|browser|package|kernels ..." >&2; exit 2; }
 if ! has apt-get || ! has dpkg-query; then
     # shellcheck disable=SC2086 # a list of words
     fail "no apt-get here; install what Debian calls" $wanted

@@ -2,7 +2,7 @@
 # Tests, demos and checks; included by ../Makefile.
 #
 # Rooms: unit/ and e2e/ hold the tests, support/ what they share; demo/, docs/, measure/, bench/ what is
-# run by hand; fixtures/, fuzz/, soak/ what their names say; runs/ makes
+# run by hand; fixtures/, fuzz/, soak/, kernels/ what their names say; runs/ makes
 # whole runs of both plugins for a unit test. tests/unit/*.c are one program
 # each, with the library check; the programs of other rooms are tools. The plugins' objects are those
 # that ship.
@@ -15,7 +15,7 @@ NETDATA_PARTS = $(filter-out $(BUILD)/netdata/main.o,$(NETDATA))
 EXPLAIN_PARTS = $(filter-out $(BUILD)/common/explain/run.o,$(EXPLAIN))
 PARTS = $(NETDATA_PARTS) $(EXPLAIN_PARTS) $(COMMON)
 
-TOOL_SOURCES = $(wildcard $(addsuffix /*.c,$(addprefix tests/,demo docs measure fixtures))) \
+TOOL_SOURCES = $(wildcard $(addsuffix /*.c,$(addprefix tests/,demo docs measure fixtures kernels))) \
 	tests/e2e/confined.c tests/e2e/lockholder.c
 TOOLS = $(addprefix $(BUILD)/tests/,$(notdir $(TOOL_SOURCES:.c=)))
 # Modules of Python that the rooms have for each other.

@@ -38,6 +38,14 @@ static struct ksm_consumers consumers;
 static struct ksm_sampler sampler;
 static struct large large;
 
+/* Not at all if that is past: to poll() less than nothing is for ever. */
+static void wait_until(int64_t instant) {
+    int64_t ms = instant - clock_ms(CLOCK_MONOTONIC);
+
+    if (ms > 0)
+        poll(NULL, 0, (int)ms);
+}
+
 /* All processes at once, without descriptors to keep for a next time. */
 static void sample_consumers(struct explain_facts *facts) {
     const int64_t start = clock_ms(CLOCK_MONOTONIC);
@@ -48,7 +56,7 @@ static void sample_consumers(struct explain_facts *facts) {
         ksm_sampler_begin(&sampler, true, start);
     while (ksm_sampler_look(&sampler, clock_ms(CLOCK_MONOTONIC)) == KSM_SAMPLER_BUSY &&
            clock_ms(CLOCK_MONOTONIC) - start < MOST_MS)
-        poll(NULL, 0, (int)(ksm_sampler_next(&sampler) - clock_ms(CLOCK_MONOTONIC)));
+        wait_until(ksm_sampler_next(&sampler));
     facts->consumers = &consumers.table;
 }
 
@@ -175,10 +183,6 @@ static int run_estimate(bool on_terminal) {
     int status = estimate_init(&estimate, &wanted);
 
     look_at_host(&facts);
-    if (status == 0 && !estimate.walk.own) {
-        fputs("ksm-explain: --estimate requires the PID namespace that --root shows\n", stderr);
-        return EXIT_FAILURE;
-    }
     if (status == 0)
         status = estimate_run(&estimate, on_terminal ? show_progress : NULL);
     if (on_terminal)

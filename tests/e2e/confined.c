@@ -2,8 +2,8 @@
  *
  * confined try ROOT [read|write|both|create|truncate|list PATH]...
  *     Confines itself as ksm.plugin does, and then tries what it may not do any more: first opens
- *     each PATH, then makes a table of system calls, then what the sampler's threads need. Prints
- *     the sandbox's word, a line an attempt with the error's name or "ok", and "alive" at last.
+ *     each PATH, then makes a table of system calls, then what a sample and its threads need.
+ * Prints the sandbox's word, a line an attempt with the error's name or "ok", and "alive" at last.
  * confined lacking WHAT PROGRAM [ARGUMENT]...
  *     Runs PROGRAM as on a kernel that lacks or refuses WHAT, one of the ways below.
  */
@@ -29,6 +29,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -225,6 +226,35 @@ static void *read_own(void *data) {
     return read_it ? data : NULL;
 }
 
+/* Opens a directory by its descriptor, and reads it twice; returns how many entries were in it the
+ * second time, or -1. */
+static int read_twice(const char *path) {
+    int count = -1, fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+    while (dir && readdir(dir))
+        continue;
+    if (dir)
+        rewinddir(dir);
+    while (dir && readdir(dir))
+        count++;
+    if (dir)
+        closedir(dir);
+    else if (fd >= 0)
+        close(fd);
+    return count;
+}
+
+static int ask_file_system(const char *path) {
+    struct statfs fs;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int status = fd < 0 ? fd : fstatfs(fd, &fs);
+
+    if (fd >= 0)
+        close(fd);
+    return status;
+}
+
 /* What the C libraries, glibc and musl, do for a sample; and threads. */
 static void try_needs(void) {
     static struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -241,15 +271,15 @@ static void try_needs(void) {
         CALL(lstat, AT("/proc/stat"), AT(&status)),
 #endif
     };
-    DIR *directory = fdopendir(open("/proc", O_RDONLY | O_DIRECTORY));
     pthread_t thread;
     void *result = NULL;
 
-    print_result("need", "fdopendir", directory && readdir(directory) ? 0 : -1);
     try_all("need", attempts, sizeof(attempts) / sizeof(attempts[0]));
     errno = pthread_create(&thread, NULL, read_own, &header);
     bool made = errno == 0 && pthread_join(thread, &result) == 0 && result;
     print_result("need", "thread", made ? 0 : -1);
+    print_result("need", "fdopendir", read_twice("/proc/self"));
+    print_result("need", "fstatfs", ask_file_system("/proc/self/stat"));
 }
 
 /* Returns a process that waits for its end. */
@@ -266,7 +296,7 @@ static pid_t start_victim(void) {
     return victim;
 }
 
-static int try(int argc, char *argv[]) {
+static int try(int argc, char *argv[], void (*enter)(const char *, char *, size_t)) {
     char report[512];
     char scratch[] = "/tmp/ksm-confined-XXXXXX";
     pid_t victim = start_victim();
@@ -275,7 +305,7 @@ static int try(int argc, char *argv[]) {
     if (victim < 0 || fd < 0)
         err(EXIT_FAILURE, "%s", scratch);
     unlink(scratch); /* attempts are refused before the file is looked for */
-    sandbox_enter(argv[0], report, sizeof(report));
+    enter(argv[0], report, sizeof(report));
     puts(report);
     for (int i = 1; i + 1 < argc; i += 2)
         try_file(argv[i], argv[i + 1]);
@@ -335,9 +365,11 @@ static int lacking(const char *what, char *argv[]) {
 
 int main(int argc, char *argv[]) {
     if (argc >= 3 && strcmp(argv[1], "try") == 0)
-        return try(argc - 2, argv + 2);
+        return try(argc - 2, argv + 2, sandbox_enter);
+    if (argc >= 3 && strcmp(argv[1], "memory") == 0)
+        return try(argc - 2, argv + 2, sandbox_enter_for_memory);
     if (argc >= 4 && strcmp(argv[1], "lacking") == 0)
         return lacking(argv[2], argv + 3);
     errx(EXIT_FAILURE,
-         "usage: confined try ROOT [HOW PATH]... | lacking WHAT PROGRAM [ARGUMENT]...");
+         "usage: confined try|memory ROOT [HOW PATH]... | lacking WHAT PROGRAM [ARGUMENT]...");
 }

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import fixtures
-from conftest import AS_NOBODY, quiet_ksm
+from conftest import AS_NOBODY, REPOSITORY, quiet_ksm
 from live import RUNNING, STOPPED, UNMERGED, Workload
 from world import Process, Tree, World
 
@@ -138,6 +138,18 @@ def test_ksmd_is_busy_without_a_page(counters, status, build, make_tree):
     check_form(done.stdout)
     assert done.returncode == status, done.stdout
     assert (told(done.stdout, "Verdict") == ["ksmd is busy, but finds no page to look at."]) == (status == 34)
+
+
+def test_is_kept_from_running(build, tmp_path):
+    """When it comes to wait for the processes' figures, the time to look at them has passed."""
+    clock = tmp_path / "clock.so"
+    subprocess.run([os.environ.get("CC", "cc"), "-D_GNU_SOURCE", "-shared", "-fPIC", "-O2", "-o", clock,
+                    REPOSITORY / "tests/e2e/clock.c"], check=True)
+    tree = Tree(tmp_path / "tree", sharing=300, shared=100)
+    tree.process(Process(100, "postgres", merging=400))
+    done = subprocess.run([build / "ksm-explain", "--root", tree.root], env={**os.environ, "LD_PRELOAD": str(clock)},
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=RUN_S, check=False)
+    assert done.returncode == 0 and "program postgres" in done.stdout
 
 
 def test_kernel_that_only_counts_merging_pages(build, tmp_path):

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: MIT
+"""Judges what init.sh printed on one kernel.
+
+What is expected comes from the kernel's own files, by reckon.py, from the patterns of the workload, and from the
+tables below: never from the programs.
+"""
+
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+
+from protocol import ProtocolError
+from reckon import netdata_values, reckon
+from sampling import ConsumerAgent
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+KSM_DIRECTORY = "sys/kernel/mm/ksm/"
+
+# What a pattern of so many pages saves with max_page_sharing=256: reckoned from the workload's description.
+PATTERNS = {
+    "pairs": lambda pages: pages // 2,
+    "triples": lambda pages: pages // 3 * 2,
+    "identical": lambda pages: pages - pages // 256,
+    "zeros": lambda pages: pages - pages // 256,
+    "zeros_used": lambda pages: pages,
+}
+
+# The exit status of ksm-explain in each state, as its man page has it.
+VERDICTS = {"off": 11, "nobody": 20, **dict.fromkeys(PATTERNS, 13), "unmerged_at_rest": 11, "who": 13, "hidepid1": 13,
+            "hidepid2": 13, "namespace": 13, "no_scan": 21, "well": 0, "unmerged": 12, "waiting": 22, "nothing": 23}
+
+# What ksm.plugin may log beside what it is confined to, where processes tell their counts at all.
+COMPLAINTS = {"denied": "processes of other users may not be read", "hidepid1": r"mounted with hidepid=1",
+              "hidepid2": r"mounted with hidepid\)"}
+
+CONSUMERS = {("service", "web"), ("container", "0123456789ab"), ("vm", "guest1"), ("program", "workload")}
+
+# Fields that are known and not used: kept by the kernel for the process itself, and not to be summed.
+UNUSED = {"ksm_process_profit", "ksm_merge_any"}
+
+CHURN_S = 20
+
+
+class Record:
+    """What came of one kernel."""
+
+    def __init__(self, architecture, seconds, size, day):
+        """Begin one of which nothing is known yet."""
+        self.architecture, self.seconds, self.size, self.day = architecture, seconds, size, day
+        self.kernel = self.page_kb = self.sandbox = self.consumers = "?"
+        self.checks = []            # (name, whether it is right, what is wrong)
+
+    def check(self, name, got, want):
+        """Note that GOT of the check NAME is to be WANT."""
+        self.checks.append((name, got == want, f"got {got}, want {want}"))
+
+    @property
+    def passed(self):
+        """How many checks are right."""
+        return sum(ok for _name, ok, _text in self.checks)
+
+
+class Output:
+    """The parts of what init.sh printed: {name: [(text, status)]}."""
+
+    def __init__(self, console):
+        """Take the text of the CONSOLE."""
+        self.parts, self.problems, name, lines = {}, [], None, []
+        self.complete = False
+        for line in console.replace("\r", "").splitlines():
+            begin, end = re.search(r"@begin (\S+)$", line), re.fullmatch(r"(.*)@end (\d+)", line)
+            if begin:               # after what the firmware left in that line
+                name, lines = begin[1], []
+            elif end:
+                text = "".join(f"{line}\n" for line in [*lines, *filter(None, [end[1]])])
+                self.parts.setdefault(name, []).append((text, int(end[2])))
+                name = None
+            elif name:
+                lines.append(line)
+            elif line.startswith("@problem "):
+                self.problems.append(line)
+            self.complete = self.complete or line == "@done"
+
+    def text(self, name, which=0):
+        """Return the text of the part NAME."""
+        return self.parts[name][which][0]
+
+    def files(self, name):
+        """Return {path: text} of the part NAME, which grep -H printed."""
+        found = {}
+        for line in self.text(name).splitlines():
+            path, _, rest = line.partition(":")
+            found[path[1:]] = found.get(path[1:], "") + rest + "\n"
+        return found
+
+
+class Kernel:
+    """One kernel's output, and its checks."""
+
+    def __init__(self, output, record, trees):
+        """Take the OUTPUT; the checks go to RECORD, and files may be put into the directory TREES."""
+        self.output, self.record, self.trees = output, record, trees
+        self.release = output.text("kernel").split()[0]
+        self.version = tuple(int(part) for part in self.release.replace("-", ".").replace("+", ".").split(".")[:2])
+        page_kb, pages = output.text("page").split()
+        self.page_size, self.pages = int(page_kb) * 1024, int(pages)
+        self.tells_processes = self.version >= (5, 19)
+        self.landlock = "landlock" in output.text("lsm")
+        record.kernel, record.page_kb = self.release, page_kb
+        record.sandbox = "seccomp, Landlock" if self.landlock else "seccomp"
+        record.consumers = "yes" if self.tells_processes else "not in this kernel"
+
+    def check(self, *words):
+        """Note one check."""
+        self.record.check(*words)
+
+    # What is new.
+
+    def sentinel(self):
+        """Every file and field of KSM is one that figures.def or the reader of processes knows, and of that release."""
+        rows = re.findall(r'^(?:FIGURE|INPUT)\(\w+, (\w+), "([^"]+)".*?"([\d.]+|UKSM)"',
+                          (REPOSITORY / "common/figures.def").read_text(), re.DOTALL | re.MULTILINE)
+        since = {(source, key.rstrip(":")): release for source, key, release in rows}
+        used = set(re.findall(r'"(ksm_\w+):?"', (REPOSITORY / "common/processes.c").read_text()))
+        files = self.output.files("files")
+        there = {("KSM", Path(path).name) for path in files if path.startswith(KSM_DIRECTORY)}
+        for source, path, pattern in (("VMSTAT", "proc/vmstat", "ksm|cow"), ("MEMINFO", "proc/meminfo", "(?i)ksm"),
+                                      ("STAT", "proc/self/ksm_stat", "")):
+            fields = {line.split()[0].rstrip(":") for line in files.get(path, "").splitlines()}
+            there |= {(source, field) for field in fields
+                      if re.search(pattern, field) or (source, field) in since}
+        news = {(source, name) for source, name in there - since.keys() if source != "STAT" or name not in used | UNUSED}
+        self.check("sentinel", sorted(news), [])
+        expected = {row for row, release in since.items() if row[0] in ("KSM", "VMSTAT") and
+                    tuple(int(part) for part in release.split(".")[:2]) <= self.version}
+        there = {row for row in there if row[0] in ("KSM", "VMSTAT")}
+        numa = {("KSM", "merge_across_nodes")}      # depends on the configuration
+        self.check("since", sorted(((there - news) ^ expected) - numa), [])
+
+    # The plugin.
+
+    def agent(self, name):
+        """Return what a strict agent makes of the plugin's output NAME, or None."""
+        text, status = self.output.parts[f"{name}.out"][0]
+        self.check(f"{name}: exit status", status, 0)
+        agent = ConsumerAgent()
+        try:
+            for line in text.splitlines():
+                agent.take(line)
+        except ProtocolError as error:
+            self.check(f"{name}: protocol", str(error), "")
+            return None
+        if self.tells_processes and name != "off":
+            self.check(f"{name}: samples of consumers", bool(agent.samples), True)
+        return agent
+
+    def log(self, name):
+        """The plugin says how it is confined, and nothing else that the state does not ask for."""
+        lines = [line.split("ksm.plugin ", 1)[1] for line in self.output.text(f"{name}.log").splitlines()]
+        files = "reading /proc and /sys/kernel/mm alone" if self.landlock else "not in this kernel"
+        capabilities = "none" if name == "denied" else "cap_dac_read_search alone"
+        self.check(f"{name}: confined", lines[:1],
+                   [f"INFO : confined: capabilities {capabilities}, no new privileges yes, files (Landlock) {files}, "
+                    "system calls (seccomp) those of a sample alone"])
+        rest = [line for line in lines[1:] if self.tells_processes or "this kernel does not tell" not in line]
+        complaint = COMPLAINTS.get(name) if self.tells_processes else None
+        if complaint and len(rest) == 1 and re.search(complaint, rest[0]):
+            rest = []
+        elif complaint:
+            rest = [f"not {complaint!r} but {rest}"]
+        self.check(f"{name}: log", rest, [])
+
+    def reckoned(self, part):
+        """Return {figure: integer} of the files of PART."""
+        tree = self.trees / part
+        shutil.rmtree(tree, ignore_errors=True)
+        for path, text in self.output.files(part).items():
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            (tree / path).write_text(text)
+        return reckon(tree, self.page_size)
+
+    def sample(self, name):
+        """All figures are those of the kernel's files; what moves lies between the readings before and after."""
+        self.log(name)
+        agent = self.agent(name)
+        if not agent:
+            return
+        before, after = (self.reckoned(f"{name}.{when}") for when in ("before", "after"))
+        low, high = (netdata_values(figures, self.page_size) for figures in (before, after))
+        shown = {}
+        for tick in range(len(agent.host.ticks)):
+            shown.update(agent.host.shown(tick))
+        self.check(f"{name}: which figures", sorted(shown.keys() ^ low.keys()), [])
+        for place in sorted(shown.keys() & low.keys()):
+            least, most = sorted((low[place], high[place]))
+            slack = 0.2 * most + 0.01 if place[0] == "ksm.exposure" else 0      # what is free moves in between
+            right = least - slack <= shown[place] <= most + slack or math.isclose(shown[place], least, rel_tol=1e-12)
+            self.check(f"{name}: {'.'.join(place)}", shown[place] if not right else least, least)
+        if agent.samples:
+            self.check(f"{name}: consumers + unattributed", agent.samples[-1].saved, before["saved"])
+
+    def saved(self, pattern):
+        """What is saved is what the cgroup's charge fell by, to the page."""
+        first, last = (int(self.output.text(f"{pattern}.charge", which)) // self.page_size for which in (0, 1))
+        figures = self.reckoned(f"{pattern}.before")
+        self.check(f"{pattern}: fall of the charge", first - last, figures["saved"] // self.page_size)
+        self.check(f"{pattern}: pages saved", figures["saved"] // self.page_size, PATTERNS[pattern](self.pages))
+
+    def who(self):
+        """The consumers have their names, and together what their counts say; after a restart too."""
+        agents = {name: self.agent(name) for name in ("who", "again", "user", "granted", "denied", "hidepid1",
+                                                       "hidepid2", "namespace")}
+        for name in agents:
+            if name != "who":
+                self.log(name)
+        if not self.tells_processes:
+            return
+        figures = self.reckoned("who.before")
+        samples = {name: agent.samples[-1] for name, agent in agents.items() if agent and agent.samples}
+        groups = {}
+        processes = self.output.files("who.processes")
+        for path, group in processes.items():
+            if path.endswith("/cgroup"):
+                count = processes.get(path.replace("cgroup", "ksm_merging_pages"), "0")
+                groups[group] = groups.get(group, 0) + int(count)
+        uses = figures["sharing"] + figures["shared"]
+        attributed = sum(figures["sharing"] * count // uses * self.page_size for count in groups.values())
+        self.check("who: names", sorted(samples["who"].consumers), sorted(CONSUMERS))
+        self.check("who: attributed", sum(samples["who"].kinds.values()), attributed)
+        for name in ("again", "user", "granted"):
+            self.check(f"{name}: as who", samples[name], samples["who"])
+        for name in ("denied", "hidepid1", "hidepid2", "namespace"):
+            self.check(f"{name}: consumers + unattributed", samples[name].saved, figures["saved"])
+            # Landlock counts as tracing what /proc asks where it hides processes, its user's own too.
+            hidden = name == "namespace" or (name != "denied" and self.landlock)
+            self.check(f"{name}: names", [*samples[name].consumers], [] if hidden else [("service", "web")])
+
+    def churn(self):
+        """Processes that come and go leave the ticks in time and the log empty."""
+        self.log("churn")
+        agent = self.agent("churn")
+        if agent:
+            self.check("churn: ticks", len(agent.host.ticks) >= CHURN_S * 0.8, True)
+
+    def explain(self):
+        """ksm-explain's status tells the state."""
+        for state, status in VERDICTS.items():
+            if f"{state}.explain" in self.output.parts or state != "zeros_used":
+                self.check(f"{state}: ksm-explain", self.output.parts[f"{state}.explain"][0][1], status)
+
+    def estimate(self, pattern):
+        """What ksm-explain foretold for the workload is what then merged, within 2 % of the memory that it read."""
+        text, status = self.output.parts[f"{pattern}.estimate"][0]
+        self.check(f"{pattern}: status of the estimate", status, 0)
+        if status == 0:
+            told = json.loads(text)
+            saved = self.reckoned(f"{pattern}.before")["saved"]
+            error = abs(told["further_bytes"] - saved) / told["read_bytes"]
+            self.check(f"{pattern}: estimate", f"off by {error:.1%}" if error > 0.02 else "", "")
+
+    def all(self):
+        """Make all checks."""
+        self.sentinel()
+        patterns = [name for name in PATTERNS if f"{name}.charge" in self.output.parts]
+        for name in ("off", *patterns, "who", "churned"):
+            self.sample(name)
+        for pattern in patterns:
+            self.saved(pattern)
+            self.estimate(pattern)
+        self.who()
+        self.churn()
+        self.explain()
+
+
+def judge(console, record, trees):
+    """Put into RECORD what the text of a CONSOLE shows; the files that it shows are put into the directory TREES."""
+    output = Output(console)
+    record.check("problems", output.problems, [])
+    try:
+        Kernel(output, record, trees).all()
+    except (KeyError, IndexError, ValueError) as error:
+        record.check("output", f"cut off or garbled: {error!r}", "complete")
+    record.check("done", output.complete, True)

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: MIT
+"""Boots Debian's kernels of several releases and architectures in QEMU, and judges what the programs say there.
+
+    kernels.py --build DIRECTORY [--again] [--readme FILE] [WORD]...
+
+A row of KERNELS is left out unless a WORD is its name or a part of it.  Kernels come by apt's own client from the mirror that
+this machine's apt uses, with a configuration, lists and a cache of their own: nothing is installed.  Everything is
+kept in DIRECTORY; with --again nothing is booted, and the output of the last boot is judged.  The exit status is 1 if
+a check failed.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from judge import Record, judge
+from machine import mirror
+
+ROOMS = Path(__file__).resolve().parent
+REPOSITORY = ROOMS.parents[1]
+BOOT_S = 900                # with a machine that others use as well
+PROGRAMS = ("ksm.plugin", "ksm-explain", "tests/workload", "tests/become")
+
+
+class Architecture(NamedTuple):
+    """How to build for it, and how to boot it."""
+
+    triplet: str
+    qemu: tuple
+    console: str
+
+
+ARCHITECTURES = {
+    "amd64": Architecture("x86_64-linux-gnu", ("x86_64", "-cpu", "max"), "ttyS0"),
+    "arm64": Architecture("aarch64-linux-gnu", ("aarch64", "-machine", "virt", "-cpu", "max,pauth-impdef=on"),
+                          "ttyAMA0"),
+    "ppc64el": Architecture("powerpc64le-linux-gnu", ("ppc64", "-machine", "pseries", "-cpu", "power9"), "hvc0"),
+    "riscv64": Architecture("riscv64-linux-gnu", ("riscv64", "-machine", "virt"), "ttyS0"),
+    "s390x": Architecture("s390x-linux-gnu", ("s390x", "-cpu", "max"), "ttysclp0"),
+}
+
+
+class Kernel(NamedTuple):
+    """One to boot: the newest package of SUITE whose name is PACKAGE, a regular expression."""
+
+    name: str
+    architecture: str
+    suite: str
+    package: str
+
+
+# Debian 13 and later have the kernel itself in a package without its modules.
+KERNELS = [
+    Kernel("amd64-5.10", "amd64", "bullseye", r"linux-image-5\.10\.0-\d+-cloud-amd64"),
+    Kernel("amd64-6.1", "amd64", "bookworm", r"linux-image-6\.1\.0-\d+-cloud-amd64"),
+    Kernel("amd64-6.12", "amd64", "trixie", r"linux-image-6\.12\.[^-]+-cloud-amd64"),
+    Kernel("amd64-6.17", "amd64", "trixie-backports", r"linux-image-6\.17\.[^-]+-cloud-amd64"),
+    Kernel("amd64-newest", "amd64", "trixie-backports", r"linux-binary-[\d.]+[^-]+-amd64"),
+    Kernel("arm64-6.1", "arm64", "bookworm", r"linux-image-6\.1\.0-\d+-cloud-arm64"),
+    Kernel("arm64-16k", "arm64", "sid", r"linux-binary-[\d.]+[^-]+-arm64-16k"),
+    Kernel("ppc64el-64k", "ppc64el", "sid", r"linux-binary-[\d.]+[^-]+-powerpc64le-64k"),
+    Kernel("ppc64el-4k", "ppc64el", "sid", r"linux-binary-[\d.]+[^-]+-powerpc64le"),
+    Kernel("s390x-6.1", "s390x", "bookworm", r"linux-image-6\.1\.0-\d+-s390x"),
+    Kernel("s390x-newest", "s390x", "sid", r"linux-binary-[\d.]+[^-]+-s390x"),
+    Kernel("riscv64-newest", "riscv64", "sid", r"linux-binary-[\d.]+[^-]+-riscv64"),
+]
+
+
+def run(*argv, **options):
+    """Run ARGV and return its standard output; its errors are the user's to read."""
+    return subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True, **options).stdout
+
+
+class Archive:
+    """A suite of Debian for one architecture, by apt with a configuration of its own below DIRECTORY."""
+
+    def __init__(self, directory, architecture, suite):
+        """Make the configuration and get the lists, if they are not there."""
+        self.packages = directory / "packages"
+        self.config = directory / f"{architecture}-{suite}" / "apt.conf"
+        here = self.config.parent
+        if not (here / "fetched").exists():
+            for name in ("state/lists/partial", "cache/archives/partial", "parts"):
+                (here / name).mkdir(parents=True, exist_ok=True)
+            (here / "status").touch()
+            keys = "/usr/share/keyrings/debian-archive-keyring.gpg"
+            (here / "sources.list").write_text(f"deb [signed-by={keys}] {mirror()[0]} {suite} main\n")
+            self.config.write_text(f"""
+                Dir::State "{here}/state"; Dir::State::status "{here}/status"; Dir::Cache "{here}/cache";
+                Dir::Etc::sourcelist "{here}/sources.list"; Dir::Etc::sourceparts "{here}/parts";
+                Dir::Etc::preferences "/dev/null"; Dir::Etc::preferencesparts "{here}/parts";
+                APT::Architecture "{architecture}"; #clear APT::Architectures; APT::Architectures:: "{architecture}";
+                Acquire::Languages "none"; APT::Sandbox::User "root";
+                """)
+            self.apt("apt-get", "-q", "update")
+            (here / "fetched").touch()
+
+    def apt(self, program, *words, **options):
+        """Return what a PROGRAM of apt says."""
+        return run(program, *words, env={**os.environ, "APT_CONFIG": str(self.config)}, **options)
+
+    def newest(self, pattern):
+        """Return the name of the newest package whose name is PATTERN."""
+        names = [name for name in self.apt("apt-cache", "pkgnames", "linux-").split() if re.fullmatch(pattern, name)]
+        if not names:
+            sys.exit(f"kernels.py: {self.config.parent.name} has no package {pattern}")
+        return max(names, key=lambda name: [int(part) for part in re.findall(r"\d+", name)])
+
+    def unpacked(self, package):
+        """Return the directory that has the files of PACKAGE, and the bytes that were fetched for it, now or before."""
+        kept = self.packages / f"{package}_{self.config.parent.name}"
+        size = kept / "bytes"
+        if not size.exists():
+            shutil.rmtree(kept, ignore_errors=True)
+            kept.mkdir(parents=True)
+            self.apt("apt-get", "-q", "download", package, cwd=kept)
+            (deb,) = kept.glob("*.deb")
+            # Of a kernel only itself: its modules are ten times as much.
+            files = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE)
+            run("tar", "-x", "-C", kept, "--wildcards", "*/vmlinu[xz]*" if package.startswith("linux-") else "./*",
+                stdin=files.stdout)
+            size.write_text(str(deb.stat().st_size))
+            deb.unlink()
+        return kept, int(size.read_text())
+
+
+def build_programs(build, architecture, xxhash):
+    """Build the programs for ARCHITECTURE, with the library in the directory XXHASH.
+
+    Return {path in the machine: file} of them, their interpreter and their libraries.
+    """
+    triplet = ARCHITECTURES[architecture].triplet
+    out = build / architecture
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    run("make", "-s", "-C", REPOSITORY, f"BUILD={out}", f"CC={triplet}-gcc", f"AR={triplet}-ar", "WERROR=1",
+        f"CPPFLAGS=-isystem {xxhash}/usr/include", f"EXPLAIN_LIBS={next(xxhash.glob('**/libxxhash.a'))} -lm",
+        *(str(out / name) for name in PROGRAMS), env=clean)
+    files = {f"bin/{Path(name).name}": out / name for name in PROGRAMS}
+    for program in PROGRAMS:
+        headers = run(f"{triplet}-readelf", "-ld", out / program)
+        interpreter = re.search(r"interpreter: /(.*)\]", headers)[1]
+        libraries = re.findall(r"NEEDED.*\[(.*)\]", headers)
+        for path in (interpreter, *(f"lib/{name}" for name in libraries)):
+            files[path] = run(f"{triplet}-gcc", f"-print-file-name={Path(path).name}").strip()
+    return files
+
+
+def make_image(directory, files, busybox):
+    """Make DIRECTORY/initrd of FILES and BUSYBOX; return its path."""
+    root = directory / "root"
+    shutil.rmtree(root, ignore_errors=True)
+    for name in ("bin", "proc", "sys", "dev", "tmp", "lib"):
+        (root / name).mkdir(parents=True)
+    files = {**files, "bin/busybox": busybox, "init": ROOMS / "init.sh"}
+    for path, file in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, root / path, follow_symlinks=True)
+        (root / path).chmod(0o755)
+    for name in "sh awk cat cp echo grep kill mkdir mkfifo mount poweroff seq sleep tr uname unshare".split():
+        (root / "bin" / name).symlink_to("busybox")
+    names = "\n".join(str(path.relative_to(root)) for path in [root, *sorted(root.rglob("*"))])
+    image = directory / "initrd"
+    with image.open("wb") as out:
+        subprocess.run(["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"], cwd=root, input=names.encode(), stdout=out,
+                       check=True)
+    return image
+
+
+def boot(architecture, kernel, image, console):
+    """Boot KERNEL with IMAGE; its output goes to the file CONSOLE. Return the seconds it took.
+
+    The machine's memory is kept from the KSM of this host, which live tests may be using.
+    """
+    how = ARCHITECTURES[architecture]
+    started = time.monotonic()
+    with console.open("wb") as out:
+        machine = subprocess.Popen(
+            ["nice", "-n", "19", f"qemu-system-{how.qemu[0]}", *how.qemu[1:], "-machine", "mem-merge=off", "-smp", "2",
+             "-m", "1024", "-nographic", "-nodefaults", "-no-reboot", "-serial", "stdio", "-kernel", kernel,
+             "-initrd", image, "-append", f"console={how.console} loglevel=1 panic=-1"],
+            stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+        try:
+            while machine.poll() is None and time.monotonic() - started < BOOT_S:
+                time.sleep(1)
+                if b"@done" in console.read_bytes()[-200:]:
+                    break
+        finally:
+            machine.kill()
+            machine.wait()
+    return time.monotonic() - started
+
+
+def check(build, kernel, again):
+    """Boot KERNEL, unless AGAIN, and print what was checked there; return its record."""
+    home = build / kernel.name
+    home.mkdir(parents=True, exist_ok=True)
+    console, about = home / "console", home / "about"
+    if not again:
+        print(f"{kernel.name}: builds, downloads", flush=True)
+        archive = Archive(build / "apt", kernel.architecture, kernel.suite)
+        package, size = archive.unpacked(archive.newest(kernel.package))
+        release = Archive(build / "apt", kernel.architecture, kernel.suite.removesuffix("-backports"))
+        busybox, more = release.unpacked("busybox-static")
+        xxhash, most = release.unpacked("libxxhash-dev")
+        files = build_programs(build, kernel.architecture, xxhash)
+        image = make_image(home, files, next(busybox.glob("**/bin/busybox")))
+        seconds = boot(kernel.architecture, next(package.glob("**/vmlinu[xz]*")), image, console)
+        about.write_text(f"{seconds:.0f} {size + more + most} {time.strftime('%Y-%m-%d')}\n")
+    seconds, size, day = about.read_text().split()
+    record = Record(kernel.architecture, int(seconds), int(size), day)
+    judge(console.read_text(errors="replace"), record, home / "trees")
+    for name, ok, text in record.checks:
+        if not ok:
+            print(f"  FAIL {name}: {text}")
+    print(f"  {record.kernel}: {record.passed} of {len(record.checks)} checks, {seconds} s, "
+          f"{int(size) / 1e6:.0f} MB downloaded", flush=True)
+    return record
+
+
+def table(records):
+    """Return RECORDS as a Markdown table."""
+    rows = ["| kernel | architecture | pages | sandbox | savings by consumer | checks | boot | tried |",
+            "|---|---|---|---|---|---|---|---|"]
+    for one in records:
+        rows.append(f"| {one.kernel} | {one.architecture} | {one.page_kb} kB | {one.sandbox} | {one.consumers} | "
+                    f"{one.passed} of {len(one.checks)} | {one.seconds} s | {one.day} |")
+    return "\n".join(rows) + "\n"
+
+
+def put_into(readme, text):
+    """Put TEXT between the markers "kernels" of the file README."""
+    new, count = re.subn("(<!-- kernels -->\n).*?(<!-- /kernels -->)", lambda found: found[1] + text + found[2],
+                         readme.read_text(), flags=re.DOTALL)
+    if count != 1:
+        sys.exit(f"kernels.py: {readme}: {count} pairs of markers <!-- kernels -->, not one")
+    readme.write_text(new)
+
+
+def main():
+    """See above."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", type=Path, required=True, help="where everything is kept")
+    parser.add_argument("--again", action="store_true", help="judge the output of the last boots")
+    parser.add_argument("--readme", type=Path, help="put the table into this file")
+    parser.add_argument("words", nargs="*", help="parts of the names of the kernels that are wanted")
+    options = parser.parse_args()
+    chosen = [one for one in KERNELS if not options.words or {one.name, *one.name.split("-")} & {*options.words}]
+    records = [check(options.build.resolve(), one, options.again) for one in chosen]
+    print(f"\n{table(records)}")
+    if options.readme:
+        put_into(options.readme, table(records))
+    failed = [one for one in records if one.passed < len(one.checks)]
+    print(f"{len(records) - len(failed)} of {len(records)} kernels passed")
+    return 1 if failed or not records else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
