@@ -227,8 +227,9 @@ static int restrict_calls(bool memory) {
 #ifdef SYS__llseek /* and for lseek() on ppc64 */
         CALL(_llseek),
 #endif
-        CALL_EITHER(fcntl, 1, F_GETFL, F_SETFD), /* fdopendir() */
-                                                 /* The same as musl does it. */
+        /* fdopendir() */
+        CALL_EITHER(fcntl, 1, F_GETFL, F_SETFD),
+    /* The same as musl does it. */
 #ifdef SYS_open
         CALL_WITHOUT(open, 1, WRITING),
         CALL(stat),

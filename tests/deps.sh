@@ -22,7 +22,7 @@ kernels='qemu-system-x86 qemu-system-arm qemu-system-ppc qemu-system-misc opensb
     cpio gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-riscv64-linux-gnu
     gcc-s390x-linux-gnu libc6-dev-arm64-cross libc6-dev-ppc64el-cross
     libc6-dev-riscv64-cross libc6-dev-s390x-cross'
-package='build-essential debhelper lintian debootstrap libcap2-bin rpm rpmlint'
+package='build-essential debhelper lintian debootstrap libcap2-bin rpm rpmlint busybox-static'
 
 # The services among them, whose packages' postinst would start them and enable
 # them at boot.

@@ -365,19 +365,20 @@ static struct reader *leave_behind(struct estimate *e) {
     return start(e);
 }
 
-/* Its own pid as that procfs has it, 0 if it is not in there. */
-static int own_pid(const char *root) {
+/* The number that a file begins with, 0 if there is none. */
+static int64_t number_in(const char *root, const char *dir, const char *name) {
     struct pseudofs_file file;
     char text[32] = "";
 
-    pseudofs_init(&file, root, "proc/self", "stat");
-    pseudofs_read(&file, 0, false, text, sizeof(text) - 1); /* the start of it: -EFBIG */
+    pseudofs_init(&file, root, dir, name);
+    pseudofs_read(&file, 0, false, text, sizeof(text) - 1); /* -EFBIG: the start is there */
     pseudofs_close(&file);
-    return (int)strtol(text, NULL, 10);
+    return strtoll(text, NULL, 10);
 }
 
 int estimate_init(struct estimate *e, const struct estimate_options *options) {
-    enum { ENTRY = 8 }; /* bytes: a huge page is what one page of a page table maps */
+    const int64_t huge =
+        number_in(options->root, "sys/kernel/mm/transparent_hugepage", "hpage_pmd_size");
 
     memset(e, 0, sizeof(*e));
     e->options = *options;
@@ -387,14 +388,15 @@ int estimate_init(struct estimate *e, const struct estimate_options *options) {
     if (!zeros || !e->fits)
         return -ENOMEM;
     int status = contents_init(&e->contents, options->bytes, XXH3_64bits(zeros, e->page_size),
-                               e->page_size / ENTRY);
+                               huge > 0 ? (size_t)huge / e->page_size : 1);
     free(zeros);
     e->only_pids = options->name_count > 0;
     for (size_t i = 0; i < options->name_count; i++)
         e->only_pids =
             e->only_pids && options->names[i][strspn(options->names[i], "0123456789")] == '\0';
     ksm_processes_init(&e->walk, options->root, 0);
-    e->self = own_pid(options->root);
+    /* As that procfs has it; 0 if it is not in there. */
+    e->self = (int)number_in(options->root, "proc/self", "stat");
     return status;
 }
 
