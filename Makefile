@@ -48,8 +48,7 @@ objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)/*.c))
 COLLECTD = $(call objects,collectd)
 NETDATA = $(call objects,netdata)
 EXPLAIN = $(call objects,common/explain)
-# ksm-explain alone links more than libc.
-EXPLAIN_LIBS = -lxxhash -lm
+EXPLAIN_LIBS = -lm
 # Of an archive each program takes what it needs.
 COMMON = $(BUILD)/libksm.a
 

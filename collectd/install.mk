@@ -7,7 +7,7 @@ COLLECTD_DIRS = $(LIBDIR)/collectd /usr/lib/collectd /usr/lib64/collectd \
 	/usr/lib/$(shell $(CC) -print-multiarch 2>/dev/null)/collectd \
 	/usr/local/lib/collectd /opt/collectd/lib/collectd
 COLLECTD_PLUGINDIR ?= $(call found,$(COLLECTD_DIRS))
-COLLECTD_EXAMPLES = $(wildcard collectd/*.conf collectd/*.yml collectd/*.json)
+COLLECTD_EXAMPLES = $(wildcard collectd/*.conf collectd/*.yml collectd/*.json collectd/*.libsonnet)
 
 install-collectd: $(BUILD)/ksm.so ## Install collectd's plugin alone
 	$(call put,0644,$(BUILD)/ksm.so,$(COLLECTD_PLUGINDIR))

@@ -276,18 +276,6 @@ void ksm_processes_comm(const struct ksm_processes *p, int pid, char text[static
         snprintf(text, KSM_NAME_SIZE, "?");
 }
 
-int ksm_processes_name(const struct ksm_processes *p, int pid, struct ksm_name *name) {
-    const struct ksm_process process = {.pid = pid, .task = pid};
-
-    return read_name(p, &process, name);
-}
-
-int64_t ksm_processes_started(const struct ksm_processes *p, int pid) {
-    const struct ksm_process process = {.pid = pid, .task = pid};
-
-    return read_started(p, &process);
-}
-
 /* ---- the list ---- */
 
 /* The index of the first process whose pid is not below pid. */
@@ -547,6 +535,20 @@ int ksm_processes_next(struct ksm_processes *p, int *pid) {
     for (*pid = 0; status == 0 && *pid == 0 && !end;)
         status = next_entry(&p->round, pid, &end);
     return status;
+}
+
+int ksm_processes_name(struct ksm_processes *p, int pid, struct ksm_name *name) {
+    const struct ksm_process process = {.pid = pid, .task = pid};
+    int status = p->round.dir ? 0 : open_round(p);
+
+    return status == 0 ? read_name(p, &process, name) : status;
+}
+
+int64_t ksm_processes_started(struct ksm_processes *p, int pid) {
+    const struct ksm_process process = {.pid = pid, .task = pid};
+    int status = p->round.dir ? 0 : open_round(p);
+
+    return status == 0 ? read_started(p, &process) : status;
 }
 
 static int begin_round(struct ksm_processes *p) {

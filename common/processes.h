@@ -140,8 +140,8 @@ void ksm_processes_comm(const struct ksm_processes *p, int pid, char text[static
  * of /proc, 0 at the end; and of one of these, names the consumer that it belongs to, or returns
  * when it was started (0: not known). They return -errno, -ECANCELED as ksm_processes_look(). */
 int ksm_processes_next(struct ksm_processes *p, int *pid);
-int ksm_processes_name(const struct ksm_processes *p, int pid, struct ksm_name *name);
-int64_t ksm_processes_started(const struct ksm_processes *p, int pid);
+int ksm_processes_name(struct ksm_processes *p, int pid, struct ksm_name *name);
+int64_t ksm_processes_started(struct ksm_processes *p, int pid);
 
 /* Whether a process on the list takes part, as above. */
 bool ksm_process_takes_part(const struct ksm_process *process);

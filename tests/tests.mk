@@ -151,7 +151,8 @@ check-valgrind: deps deps-check ## The unit tests under valgrind
 
 check-musl: deps deps-check ## Build with musl, and run the unit tests so
 	@tests/support/musl.sh $(BUILD)/musl/root
-	@$(BUILD_ALL) BUILD=$(BUILD)/musl CC=musl-gcc CPPFLAGS="-isystem $(abspath $(BUILD)/musl/root/include) -include lacking.h" \
+	@$(BUILD_ALL) BUILD=$(BUILD)/musl CC=musl-gcc CPPFLAGS="-isystem $(abspath $(BUILD)/musl/root/include) -include lacking.h -DXXH_INLINE_ALL" \
+		EXPLAIN_LIBS=-lm \
 		CHECK_LIBS=$(abspath $(BUILD)/musl/root/libcheck.a) all check-units
 
 # Programs that run as another user write their counts too, where they may; what fails for want of

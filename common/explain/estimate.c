@@ -2,6 +2,7 @@
 #include "estimate.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/kcmp.h>
 #include <poll.h>
 #include <pthread.h>
@@ -9,6 +10,8 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#define XXH_INLINE_ALL /* nothing to link: its header is all that is needed, to build */
 #include <xxhash.h>
 
 #include "clock.h"
@@ -21,7 +24,6 @@ enum { PATIENCE_MS = 2000, SHORT_PATIENCE_MS = 200, SETTLE_MS = 2000, LOOK_MS = 
 
 /* A thread, and what is left with it if it is left behind. */
 struct reader {
-    pthread_t id;
     struct estimate *e;
     struct ksm_guard guard;
     struct memory memory;
@@ -35,12 +37,12 @@ static bool is_stopped(const struct estimate *e) {
 /* Rests until its share of CPU time is kept; what was not used before is no credit. */
 static void pace(struct estimate *e) {
     const int64_t due = (clock_ms(CLOCK_PROCESS_CPUTIME_ID) - e->spent) * 100 / e->options.cpu;
-    const int64_t spent = clock_ms(CLOCK_MONOTONIC) - e->paced;
+    int64_t passed = clock_ms(CLOCK_MONOTONIC) - e->paced;
 
-    if (spent >= due)
-        e->paced += spent - due;
-    else if (due - spent > 1)
-        poll(NULL, 0, (int)(due - spent));
+    if (passed > due)
+        e->paced += passed - due;
+    for (; passed + 1 < due && !is_stopped(e); passed = clock_ms(CLOCK_MONOTONIC) - e->paced)
+        poll(NULL, 0, (int)(due - passed < LOOK_MS ? due - passed : LOOK_MS));
 }
 
 /* ---- the list ---- */
@@ -79,7 +81,8 @@ static bool is_wanted(struct estimate *e, const struct estimate_process *process
     char comm[KSM_NAME_SIZE];
     bool wanted = e->options.name_count == 0;
 
-    ksm_processes_comm(&e->walk, process->pid, comm);
+    if (!wanted)
+        ksm_processes_comm(&e->walk, process->pid, comm);
     for (size_t i = 0; i < e->options.name_count; i++)
         if (fits(e->options.names[i], process, comm))
             wanted = e->fits[i] = true;
@@ -99,32 +102,71 @@ static int add_process(struct estimate *e, const struct estimate_process *proces
     return 0;
 }
 
+static const char *unknown_name(const struct estimate *e) {
+    for (size_t i = 0; i < e->options.name_count; i++)
+        if (!e->fits[i])
+            return e->options.names[i];
+    return NULL;
+}
+
+/* Where only pids were asked for, nobody else is looked at. */
+static int next_pid(struct estimate *e, int *pid) {
+    int64_t number = 0;
+
+    if (!e->only_pids)
+        return ksm_processes_next(&e->walk, pid);
+    for (*pid = 0; *pid == 0 && e->at < e->options.name_count; e->at++) {
+        const char *word = e->options.names[e->at];
+        if (parse_number(word, strlen(word), &number) == 0 && number <= INT_MAX)
+            *pid = (int)number;
+    }
+    return 0;
+}
+
+static bool is_listed(const struct estimate *e, int pid) {
+    for (size_t i = 0; i < e->count; i++)
+        if (e->list[i].pid == pid)
+            return true;
+    return false;
+}
+
+/* Sets what is known of a process; false if it has no memory of its own, or is a thread. */
+static bool set_process(struct estimate *e, struct estimate_process *process, int *status) {
+    char text[16384];
+
+    if (read_status(e, process->pid, text, sizeof(text)) <= 0 || !strstr(text, "\nVmRSS:") ||
+        field(text, "\nTgid:\t") != (uint64_t)process->pid)
+        return false;
+    process->parent = (int)field(text, "\nPPid:\t");
+    process->hugetlb = field(text, "\nHugetlbPages:\t") != 0;
+    process->swapped = field(text, "\nVmSwap:\t");
+    process->anonymous = field(text, "\nRssAnon:\t");
+    *status = ksm_processes_name(&e->walk, process->pid, &process->name);
+    if (*status == 0)
+        process->started = ksm_processes_started(&e->walk, process->pid);
+    if (process->started == -ECANCELED)
+        *status = -ECANCELED;
+    return *status == 0;
+}
+
 /* Returns 0; 1 at the end; -ECANCELED, or -errno if the list cannot be made. */
 static int list_next(struct estimate *e, struct reader *r) {
     struct estimate_process process = {.pid = 0};
-    char text[16384];
-    int status = ksm_processes_next(&e->walk, &process.pid);
+    int status = next_pid(e, &process.pid);
 
     (void)r;
-    if (status != 0 || process.pid == 0)
+    if (status != 0 || process.pid == 0) {
+        e->unknown = unknown_name(e);
         return status != 0 ? status : 1;
-    if (process.pid == getpid() || e->count == CONTENTS_PROCESSES ||
-        read_status(e, process.pid, text, sizeof(text)) <= 0 || !strstr(text, "\nVmRSS:"))
-        return 0;
-    status = ksm_processes_name(&e->walk, process.pid, &process.name);
-    if (status == 0)
-        process.started = ksm_processes_started(&e->walk, process.pid);
-    if (status == -ECANCELED || process.started == -ECANCELED)
-        return -ECANCELED;
-    if (status != 0)
-        return 0;
+    }
+    if (process.pid == e->self || e->count == CONTENTS_PROCESSES ||
+        (e->only_pids && is_listed(e, process.pid)) || !set_process(e, &process, &status))
+        return status == -ECANCELED ? status : 0;
     process.wanted = is_wanted(e, &process);
-    if (!process.wanted)
-        return add_process(e, &process);
-    process.parent = (int)field(text, "\nPPid:\t");
-    process.hugetlb = field(text, "\nHugetlbPages:\t") != 0;
-    e->swapped += field(text, "\nVmSwap:\t");
-    e->expected += field(text, "\nRssAnon:\t") * 1024 / e->page_size;
+    if (process.wanted) {
+        e->swapped += process.swapped;
+        e->expected += process.anonymous * 1024 / e->page_size;
+    }
     return add_process(e, &process);
 }
 
@@ -170,7 +212,7 @@ static int read_next(struct estimate *e, struct reader *r) {
         return 1;
     e->current = i;
     e->at++;
-    if (!e->list[i].wanted || is_parents(&e->list[i]))
+    if (!e->list[i].wanted || (e->walk.own && is_parents(&e->list[i])))
         return 0;
     int status = memory_open(&r->memory, e->options.root, e->list[i].pid, e->list[i].hugetlb);
     while (status >= 0 && !is_stopped(e) && (status = memory_next(&r->memory)) > 0) {
@@ -191,7 +233,6 @@ static int settle(struct estimate *e, struct reader *r) {
     e->done = 0;
     e->own = contents_settle(&e->contents);
     e->expected = e->own;
-    e->at = 0;
     for (int64_t end = clock_ms(CLOCK_MONOTONIC) + SETTLE_MS;
          !is_stopped(e) && clock_ms(CLOCK_MONOTONIC) < end;)
         poll(NULL, 0, LOOK_MS);
@@ -202,14 +243,9 @@ static uint64_t place_at(const struct estimate *e, size_t i) {
     return e->contents.records[i].place;
 }
 
-/* The records from first on that are of the same process: most at most. */
-static size_t same_process(const struct estimate *e, size_t first, size_t most) {
-    size_t n = 1;
-
-    while (n < most && first + n < e->own &&
-           contents_process(place_at(e, first + n)) == contents_process(place_at(e, first)))
-        n++;
-    return n;
+/* Whether the next record is of the process that is being read. */
+static bool is_current(const struct estimate *e, size_t i) {
+    return i < e->own && contents_process(place_at(e, i)) == e->current;
 }
 
 /* Compares the next records with what was read of their pages now; those that are not there any
@@ -237,29 +273,35 @@ static int open_again(struct estimate *e, struct reader *r,
                : -ESRCH;
 }
 
-static int again_next(struct estimate *e, struct reader *r) {
+/* Reads the next block of the current process again, unless it cannot be read (status). */
+static int read_block_again(struct estimate *e, struct reader *r, int status) {
     uint64_t numbers[MEMORY_BLOCK];
+    size_t n = 0;
 
+    for (; n < MEMORY_BLOCK && is_current(e, e->at + n); n++)
+        numbers[n] = contents_page(place_at(e, e->at + n));
+    if (status == 0)
+        status = memory_again(&r->memory, numbers, n);
+    if (status == -ECANCELED)
+        return status;
+    if (status < 0)
+        r->memory.count = 0;
+    compare(e, &r->memory, n);
+    pace(e);
+    return status;
+}
+
+static int again_next(struct estimate *e, struct reader *r) {
     if (e->at == e->own)
         return 1;
     e->current = contents_process(place_at(e, e->at));
     int status = open_again(e, r, &e->list[e->current]);
-    while (status != -ECANCELED && !is_stopped(e) && e->at < e->own &&
-           contents_process(place_at(e, e->at)) == e->current) {
-        const size_t n = same_process(e, e->at, MEMORY_BLOCK);
-        for (size_t i = 0; i < n; i++)
-            numbers[i] = contents_page(place_at(e, e->at + i));
-        if (status >= 0)
-            status = memory_again(&r->memory, numbers, n);
-        if (status < 0)
-            r->memory.count = 0;
-        if (status != -ECANCELED)
-            compare(e, &r->memory, n);
-        pace(e);
-    }
-    if (status != -ECANCELED)
-        memory_close(&r->memory);
-    return status == -ECANCELED ? status : 0;
+    while (status != -ECANCELED && !is_stopped(e) && is_current(e, e->at))
+        status = read_block_again(e, r, status);
+    if (status == -ECANCELED)
+        return status;
+    memory_close(&r->memory);
+    return 0;
 }
 
 /* ---- threads ---- */
@@ -271,28 +313,36 @@ static int (*const steps[])(struct estimate *e, struct reader *r) = {
     [ESTIMATE_AGAIN] = again_next,
 };
 
+/* What is left of a reader when the rest is another's. */
+static void end_reader(struct reader *r) {
+    memory_free(&r->memory);
+    free(r);
+}
+
 static void *work(void *data) {
     struct reader *r = data;
     struct estimate *e = r->e;
-    int status = 0;
 
-    while (e->step != ESTIMATE_DONE && !is_stopped(e)) {
-        status = steps[e->step](e, r);
-        if (status == -ECANCELED)
+    pthread_detach(pthread_self());
+    while (e->step != ESTIMATE_DONE && !e->unknown && !is_stopped(e)) {
+        const int status = steps[e->step](e, r);
+        if (status == -ECANCELED) {
+            end_reader(r);
             return NULL;
+        }
         pace(e);
         if (status != 0) {
             e->step++;
             e->at = 0;
         }
     }
-    memory_free(&r->memory);
     atomic_store(&r->ended, true);
     return NULL;
 }
 
 static struct reader *start(struct estimate *e) {
     struct reader *r = calloc(1, sizeof(*r));
+    pthread_t id;
 
     if (!r || memory_init(&r->memory, &r->guard) != 0) {
         free(r);
@@ -300,21 +350,30 @@ static struct reader *start(struct estimate *e) {
     }
     r->e = e;
     e->walk.guard = &r->guard;
-    if (pthread_create(&r->id, NULL, work, r) != 0) {
-        memory_free(&r->memory);
-        free(r);
+    if (pthread_create(&id, NULL, work, r) != 0) {
+        end_reader(r);
         return NULL;
     }
     return r;
 }
 
-/* Everything but the reader itself is the caller's again. */
-static struct reader *leave_behind(struct estimate *e, struct reader *r) {
-    pthread_detach(r->id);
+/* The reader itself is the thread's; everything else is the caller's again. */
+static struct reader *leave_behind(struct estimate *e) {
     e->waiting++;
     if (e->step == ESTIMATE_READ || e->step == ESTIMATE_AGAIN)
         e->list[e->current].waiting = true;
     return start(e);
+}
+
+/* Its own pid as that procfs has it, 0 if it is not in there. */
+static int own_pid(const char *root) {
+    struct pseudofs_file file;
+    char text[32] = "";
+
+    pseudofs_init(&file, root, "proc/self", "stat");
+    pseudofs_read(&file, 0, false, text, sizeof(text) - 1); /* the start of it: -EFBIG */
+    pseudofs_close(&file);
+    return (int)strtol(text, NULL, 10);
 }
 
 int estimate_init(struct estimate *e, const struct estimate_options *options) {
@@ -330,7 +389,12 @@ int estimate_init(struct estimate *e, const struct estimate_options *options) {
     int status = contents_init(&e->contents, options->bytes, XXH3_64bits(zeros, e->page_size),
                                e->page_size / ENTRY);
     free(zeros);
+    e->only_pids = options->name_count > 0;
+    for (size_t i = 0; i < options->name_count; i++)
+        e->only_pids =
+            e->only_pids && options->names[i][strspn(options->names[i], "0123456789")] == '\0';
     ksm_processes_init(&e->walk, options->root, 0);
+    e->self = own_pid(options->root);
     return status;
 }
 
@@ -344,19 +408,15 @@ int estimate_run(struct estimate *e, estimate_progress_fn *progress) {
         const int64_t patience = e->waiting < KSM_ASIDE ? PATIENCE_MS : SHORT_PATIENCE_MS;
         poll(NULL, 0, LOOK_MS);
         if (ksm_guard_take_over(&r->guard, clock_ms(CLOCK_MONOTONIC) - patience))
-            r = leave_behind(e, r);
+            r = leave_behind(e);
         if (progress)
             progress(e);
     }
     if (!r)
         return -ENOMEM;
-    pthread_join(r->id, NULL);
-    free(r);
+    end_reader(r);
     e->partial = e->step != ESTIMATE_DONE;
     e->ms = clock_ms(CLOCK_MONOTONIC) - e->begun;
-    for (size_t i = 0; !e->partial && i < e->options.name_count; i++)
-        if (!e->fits[i])
-            e->unknown = e->options.names[i];
     return 0;
 }
 
@@ -403,7 +463,7 @@ static size_t add_consumer(struct estimate *e, size_t i, const struct ksm_consum
     for (; i < e->count && compare_names(&e->list[i].name, &one.name) == 0; i++) {
         one.processes += e->list[i].sum.pages > 0;
         add_sum(&one.sum, &e->list[i].sum);
-        if (!e->list[i].wanted)
+        if (!e->list[i].wanted || e->only_pids)
             one.merged = -1;
     }
     add_sum(&e->sum, &one.sum);

@@ -42,7 +42,8 @@ struct estimate_process {
     int64_t started; /* as in processes.h */
     bool wanted;     /* to be read */
     bool hugetlb;
-    bool waiting; /* left out: it kept a reader waiting */
+    uint64_t swapped, anonymous; /* kB */
+    bool waiting;                /* left out: it kept a reader waiting */
     struct ksm_name name;
     struct estimate_sum sum;
 };
@@ -87,6 +88,8 @@ struct estimate {
     size_t at;            /* the next process, or record of those that are read again; */
     size_t own;           /* their number */
     size_t current;       /* the process that is read */
+    int self;             /* its own pid */
+    bool only_pids;       /* nobody else is looked at */
     int64_t begun, paced; /* ms */
     int64_t spent;        /* ms of CPU time before it began */
 };

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: MIT
 # Installing ksm-explain; included by ../../Makefile.
 
+EXPLAIN_EXAMPLES = $(wildcard common/explain/*.service common/explain/*.timer common/explain/*.yml)
+
 install-explain: $(BUILD)/ksm-explain ## Install ksm-explain alone
 	$(call put,0755,$(BUILD)/ksm-explain,$(BINDIR))
 	$(call put,0644,common/explain/ksm-explain.1,$(MANDIR)/man1)
+	$(call put,0644,$(EXPLAIN_EXAMPLES),$(DOCDIR)/examples)
 
 uninstall-explain:
 	rm -f $(DESTDIR)$(BINDIR)/ksm-explain $(DESTDIR)$(MANDIR)/man1/ksm-explain.1
-	$(call drop,$(BINDIR) $(MANDIR)/man1)
+	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/examples/,$(notdir $(EXPLAIN_EXAMPLES)))
+	$(call drop,$(BINDIR) $(MANDIR)/man1 $(DOCDIR)/examples $(DOCDIR))
 
 .PHONY: install-explain uninstall-explain

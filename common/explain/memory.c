@@ -233,6 +233,8 @@ static ssize_t copy(struct memory *m, size_t done) {
     const int error = errno;
     if (!ksm_guard_leave(m->guard))
         return -ECANCELED;
+    if (got == 0) /* as above */
+        return -ESRCH;
     return got < 0 ? -error : got / (ssize_t)m->page_size;
 }
 

@@ -209,9 +209,9 @@ static void cause(const struct explain_facts *f, FILE *file, const enum explain_
         huge = huge || f->processes->list[i].huge > f->processes->list[i].mergeable / 2;
     }
     expanded(f, file, "Why", explain_cause_words[of[first]].sentence);
-    expanded(f, file, "To do", explain_cause_words[of[first]].advice);
     if (huge)
-        block(file, "Note", text_causes_huge);
+        block(file, "", text_causes_huge);
+    expanded(f, file, "To do", explain_cause_words[of[first]].advice);
 }
 
 static void causes(const struct explain_facts *f, FILE *file) {

@@ -19,6 +19,7 @@
 #include "explain.h"
 #include "human.h"
 #include "large.h"
+#include "openmetrics.h"
 #include "options.h"
 #include "parse.h"
 #include "reader.h"
@@ -75,7 +76,7 @@ static void look(struct explain_facts *facts) {
         large_read(&large, facts);
 }
 
-static int explain(void) {
+static int explain(bool openmetrics) {
     static struct explain_facts facts;
     char message[PATH_MAX + 256];
     int status = ksm_reader_init(&reader, options.root, true);
@@ -87,8 +88,8 @@ static int explain(void) {
     }
     if (status == 0)
         look(&facts);
-    explain_page(&facts, stdout);
-    status = explain_words[explain_verdict(&facts)].status;
+    (openmetrics ? openmetrics_write : explain_page)(&facts, stdout);
+    status = openmetrics ? EXIT_SUCCESS : explain_words[explain_verdict(&facts)].status;
     if (facts.in_kernel) {
         ksm_sampler_close(&sampler);
         ksm_reader_close(&reader);
@@ -182,10 +183,6 @@ static int run_estimate(bool on_terminal) {
     int status = estimate_init(&estimate, &wanted);
 
     look_at_host(&facts);
-    if (status == 0 && !estimate.walk.own) {
-        fputs("ksm-explain: --estimate requires the PID namespace that --root shows\n", stderr);
-        return EXIT_FAILURE;
-    }
     if (status == 0)
         status = estimate_run(&estimate, on_terminal ? show_progress : NULL);
     if (on_terminal)
@@ -207,6 +204,7 @@ static void print_usage(void) {
     puts(
         "usage: ksm-explain [--root DIRECTORY]\n"
         "       ksm-explain --estimate [--json] [--cpu PERCENT] [--memory MIB] [PID|NAME ...]\n"
+        "       ksm-explain --openmetrics [--output FILE]\n"
         "Says in words what Kernel Samepage Merging (KSM) does on this host, and what to do about\n"
         "it. Looks for a second, and changes nothing. As root it sees everybody's processes.\n"
         "With --estimate it reads the memory of all processes, or of those named, and prints what\n"
@@ -217,6 +215,8 @@ static void print_usage(void) {
         "  --json             print the estimate as JSON\n"
         "  --cpu PERCENT      use at most so much of one CPU core; default 20, 1 to 100\n"
         "  --memory MIB       use so much memory for the estimate; default 64, 1 to 65536\n"
+        "  --openmetrics      print all figures and consumers for Prometheus\n"
+        "  --output FILE      write them to FILE, which is replaced once they are complete\n"
         "  --help, --version\n"
         "\n"
         "The exit status tells the verdict to scripts: see ksm-explain(1).");
@@ -248,11 +248,13 @@ int main(int argc, char *argv[]) {
     enum { CPU_MOST = 100, MEMORY_MOST = 65536 };
     static const struct option words[] = {
         {"root", required_argument, NULL, 'r'},   {"estimate", no_argument, NULL, 'e'},
+        {"openmetrics", no_argument, NULL, 'o'},  {"output", required_argument, NULL, 'f'},
         {"json", no_argument, NULL, 'j'},         {"cpu", required_argument, NULL, 'c'},
         {"memory", required_argument, NULL, 'm'}, {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'v'},      {NULL, 0, NULL, 0}};
     char message[1024];
-    bool estimating = false;
+    bool estimating = false, openmetrics = false;
+    const char *output = NULL;
     long cpu = 20, memory = 64;
 
     ksm_options_init(&options);
@@ -267,6 +269,12 @@ int main(int argc, char *argv[]) {
             return EXIT_SUCCESS;
         case 'e':
             estimating = true;
+            break;
+        case 'o':
+            openmetrics = true;
+            break;
+        case 'f':
+            output = optarg;
             break;
         case 'j':
             as_json = true;
@@ -291,10 +299,19 @@ int main(int argc, char *argv[]) {
         snprintf(message, sizeof(message), "unexpected argument \"%.200s\"", argv[optind]);
         return misunderstood(message);
     }
+    if (output && !openmetrics)
+        return misunderstood("--output requires --openmetrics");
+    if (openmetrics && estimating)
+        return misunderstood("--openmetrics and --estimate exclude each other");
+    if (output && (errno = -openmetrics_replace(output)) != 0) {
+        fprintf(stderr, "ksm-explain: %s: %s\n", output, strerror(errno));
+        return EXIT_FAILURE;
+    }
     if (!estimating) {
-        large_open(&large, options.root);
+        if (!openmetrics)
+            large_open(&large, options.root);
         sandbox_enter(options.root, message, sizeof(message));
-        return explain();
+        return explain(openmetrics);
     }
     wanted = (struct estimate_options){.root = options.root,
                                        .names = argv + optind,

@@ -5,6 +5,7 @@
  *   figures table              the figures as a Markdown table
  *   figures options            the options as a Markdown table
  *   figures statuses           what the exit statuses of ksm-explain mean, likewise
+ *   figures rules              rules for Prometheus: series of ksm-explain under collectd's names
  *   figures json [--root DIR]  the figures as JSON, with what each reads now
  */
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include "charts.h"
 #include "clock.h"
 #include "explain.h"
+#include "openmetrics.h"
 #include "options.h"
 #include "reader.h"
 #include "types.h"
@@ -95,6 +97,23 @@ static void print_statuses(void) {
     }
 }
 
+static void print_rules(void) {
+    char name[OPENMETRICS_NAME_SIZE];
+
+    for (size_t id = 0; id < KSM_FIGURES; id++) {
+        const struct ksm_figure *figure = &ksm_figures[id];
+        const int64_t divisor = openmetrics_form(figure, name);
+        if (divisor == 0)
+            continue;
+        const int64_t times = divisor / collectd_types[figure->kind][figure->unit].divisor;
+        printf("      - {record: collectd_ksm_%s%s, labels: {ksm: %s}, expr: %s", type_of(figure),
+               figure->kind == KSM_KIND_COUNTER ? "_total" : "", figure->name, name);
+        if (times != 1)
+            printf(" * %" PRId64, times);
+        puts("}");
+    }
+}
+
 static void print_value(const struct ksm_figure *figure, const struct ksm_value *at,
                         int64_t page_size) {
     struct charts_scale scale = charts_scale(figure, page_size);
@@ -148,10 +167,12 @@ int main(int argc, char *argv[]) {
         return print_options(), EXIT_SUCCESS;
     if (argc == 2 && strcmp(what, "statuses") == 0)
         return print_statuses(), EXIT_SUCCESS;
+    if (argc == 2 && strcmp(what, "rules") == 0)
+        return print_rules(), EXIT_SUCCESS;
     if (argc == 2 && strcmp(what, "json") == 0)
         return print_json("/");
     if (argc == 4 && strcmp(what, "json") == 0 && strcmp(argv[2], "--root") == 0)
         return print_json(argv[3]);
-    fputs("usage: figures table | options | statuses | json [--root DIR]\n", stderr);
+    fputs("usage: figures table | options | statuses | rules | json [--root DIR]\n", stderr);
     return EXIT_FAILURE;
 }

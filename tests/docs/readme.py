@@ -19,6 +19,7 @@ TABLES = {
     "collectd/collectd-ksm.5": {name: ["manual", name, "collectd"] for name in ("figures", "options")},
     "netdata/ksm.plugin.1": {name: ["manual", name, "netdata"] for name in ("figures", "options")},
     "common/explain/ksm-explain.1": {"statuses": ["manual", "statuses", "explain"]},
+    "common/explain/prometheus-openmetrics.yml": {"rules": ["figures", "rules"]},
 }
 
 
@@ -26,6 +27,8 @@ def markers(file, name):
     """Return the lines before and after the table NAME of FILE."""
     if file.endswith(".md"):
         return f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
+    if file.endswith(".yml"):
+        return f"# {name}\n", f"# /{name}\n"
     return f'.\\" {name}\n', f'.\\" /{name}\n'
 
 

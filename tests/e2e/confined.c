@@ -296,7 +296,7 @@ static pid_t start_victim(void) {
     return victim;
 }
 
-static int try(int argc, char *argv[]) {
+static int try(int argc, char *argv[], void (*enter)(const char *, char *, size_t)) {
     char report[512];
     char scratch[] = "/tmp/ksm-confined-XXXXXX";
     pid_t victim = start_victim();
@@ -305,7 +305,7 @@ static int try(int argc, char *argv[]) {
     if (victim < 0 || fd < 0)
         err(EXIT_FAILURE, "%s", scratch);
     unlink(scratch); /* attempts are refused before the file is looked for */
-    sandbox_enter(argv[0], report, sizeof(report));
+    enter(argv[0], report, sizeof(report));
     puts(report);
     for (int i = 1; i + 1 < argc; i += 2)
         try_file(argv[i], argv[i + 1]);
@@ -365,9 +365,11 @@ static int lacking(const char *what, char *argv[]) {
 
 int main(int argc, char *argv[]) {
     if (argc >= 3 && strcmp(argv[1], "try") == 0)
-        return try(argc - 2, argv + 2);
+        return try(argc - 2, argv + 2, sandbox_enter);
+    if (argc >= 3 && strcmp(argv[1], "memory") == 0)
+        return try(argc - 2, argv + 2, sandbox_enter_for_memory);
     if (argc >= 4 && strcmp(argv[1], "lacking") == 0)
         return lacking(argv[2], argv + 3);
     errx(EXIT_FAILURE,
-         "usage: confined try ROOT [HOW PATH]... | lacking WHAT PROGRAM [ARGUMENT]...");
+         "usage: confined try|memory ROOT [HOW PATH]... | lacking WHAT PROGRAM [ARGUMENT]...");
 }

@@ -5,7 +5,9 @@ The daemons run a copy of the example that ships, in which only the durations ar
 alerts, Netdata's is the third, mean the same.
 """
 
+import json
 import re
+import shutil
 import subprocess
 import time
 import urllib.request
@@ -139,6 +141,20 @@ def test_promtool_takes_the_rules():
     assert "10 rules found" in promtool("check", "rules", RULES)
 
 
+def test_the_mixin_is_the_rules_and_the_dashboard(tmp_path):
+    """As jsonnet makes files of it; what promtool says of them is what it says of the rules."""
+    def part(name):
+        argv = ["jsonnet", "-e", f"(import '{RULES.with_name('mixin.libsonnet')}').{name}"]
+        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    if not shutil.which("jsonnet"):
+        pytest.skip("jsonnet is not installed")
+    assert json.loads(part("grafanaDashboards")) == {
+        "collectd-ksm.json": json.loads(RULES.with_name("grafana-dashboard.json").read_text())}
+    for name, count in (("prometheusAlerts", 7), ("prometheusRules", 3)):
+        (tmp_path / name).write_text(part(name))
+        assert f"{count} rules found" in promtool("check", "rules", tmp_path / name)
+
+
 def test_rules_raise_and_clear_and_stay_quiet():
     assert "SUCCESS" in promtool("test", "rules", RULES_TEST)
 
@@ -227,7 +243,7 @@ def test_collectd_says_what_it_cannot_tell():
 def test_every_rule_says_what_to_do():
     rules = RULES.read_text()
     descriptions = re.findall(r"description: >-\n((?: {12}.*\n)+)", rules)
-    assert len(descriptions) == len(MEANING)
+    assert len(set(descriptions)) == len(MEANING)
     for description in descriptions:
         assert re.search(r"[.:] (Let|Lower|Add|See|Look) ", " ".join(description.split())), description
     assert len(re.findall("annotations:", rules)) == len(re.findall("- alert:", rules))

@@ -22,10 +22,11 @@ PAGES = ["collectd/collectd-ksm.5", "common/explain/ksm-explain.1", "netdata/ksm
 DOC = "usr/share/doc/ksm-plugins"
 # Files of each plugin that are installed where they are in the repository, and may come or go there.
 HEALTH = sorted(path.name for path in REPOSITORY.glob("netdata/health.d/*.conf"))
-EXAMPLES = sorted(path.name for pattern in ("*.conf", "*.yml", "*.json")
+EXAMPLES = sorted(path.name for pattern in ("*.conf", "*.yml", "*.json", "*.libsonnet")
                   for path in REPOSITORY.glob(f"collectd/{pattern}"))
+OF_EXPLAIN = ["ksm-openmetrics.service", "ksm-openmetrics.timer", "prometheus-openmetrics.yml"]
 FOR_ALL = [f"{DOC}/README.md", f"{DOC}/LICENSE", "usr/bin/ksm-explain", "usr/share/man/man1/ksm-explain.1",
-           "usr/share/man/man1/ksm.plugin.1", "usr/share/man/man5/collectd-ksm.5", *(f"{DOC}/examples/{name}" for name in EXAMPLES)]
+           "usr/share/man/man1/ksm.plugin.1", "usr/share/man/man5/collectd-ksm.5", *(f"{DOC}/examples/{name}" for name in [*EXAMPLES, *OF_EXPLAIN])]
 
 
 AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]

@@ -21,7 +21,7 @@ import pytest
 from conftest import REPOSITORY
 from hosts import until
 from machine import ALLOW, DENY, Machine, NoMirror, why_not
-from test_install import EXAMPLES, HEALTH
+from test_install import EXAMPLES, HEALTH, OF_EXPLAIN
 
 pytestmark = [pytest.mark.long, pytest.mark.shipped]
 
@@ -90,14 +90,14 @@ PLAIN, PROGRAM = "-rw-r--r-- root/root", "-rwxr-xr-x root/root"
                  **{f"usr/lib/netdata/conf.d/health.d/{name}": PLAIN for name in HEALTH}},
      r"libcap2-bin, netdata-core \(>= 1.37\), libc6 \(>= [.\d]+\)"),
     ("explain", {"usr/bin/ksm-explain": PROGRAM, "usr/share/man/man1/ksm-explain.1.gz": PLAIN},
-     r"libc6 \(>= [.\d]+\)"),
+     r"libc6 \(>= [.\d]+\), libxxhash0 \(>= [.\d]+\)"),
 ])
 def test_what_a_package_is(host, expected, depends, debs):
     doc = f"usr/share/doc/{PACKAGES[host]}/"
     found = contents(debs[host])
     assert {path: how for path, how in found.items() if not path.startswith(doc)} == expected
     names = {path.removeprefix(doc).removesuffix(".gz") for path in found if path.startswith(doc)}
-    assert names == {"changelog", "copyright", *(f"examples/{name}" for name in EXAMPLES if host == "collectd")}
+    assert names == {"changelog", "copyright", *(f"examples/{name}" for name in {"collectd": EXAMPLES, "explain": OF_EXPLAIN}.get(host, []))}
     assert re.fullmatch(depends, field(debs[host], "Depends"))
     assert field(debs[host], "Recommends") == ("" if host == "explain" else PACKAGES["explain"])
     version = re.search(r"^VERSION = (.*)$", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE)[1]

@@ -242,6 +242,16 @@ def test_does_what_a_sample_needs(confined):
     assert len(needs) >= 6 and set(needs.values()) == {"ok"}, needs
 
 
+def test_reading_memory_takes_little_more(build):
+    """What ksm-explain --estimate keeps: it opens nothing for writing, and starts nothing either."""
+    writes = {what: result for what, result in FILES.items() if result == "EPERM"}
+    _word, results = attempts(build / "tests/confined", "memory", "/", *" ".join(writes).split())
+    assert {name: results[name] for name in writes} == writes
+    calls = {name: result for name, result in results.items() if name.startswith("call ") and result != "EPERM"}
+    assert calls == {"call clone3": "ENOSYS"}
+    assert results["need thread"] == "ok"
+
+
 # For whom.
 
 def run_as_nobody(program, *words, env=None, wrapper=(), seconds=0):

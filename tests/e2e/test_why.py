@@ -163,6 +163,7 @@ def test_cause(name, build, scanned, request):
         assert case.to_do in text.partition(" To do ")[2]
 
 
+@pytest.mark.long
 def test_huge_pages_are_no_cause(build, scanned):
     """Nothing in them is equal; the page says so, and that they would be split."""
     with ExitStack() as stack:
@@ -194,6 +195,7 @@ def test_others_may_not_look(build, ksm):
     assert process.startswith("1 large: ") and text.startswith("Its mappings may not be looked at") and "root" in text
 
 
+@pytest.mark.long
 def test_who_holds_its_lock_is_named(build, ksm):
     holders = Holders(build / "tests/lockholder", 2, large.SIZE >> 20)
     holders.argv = [*NAMESPACE, *holders.argv]

@@ -26,7 +26,7 @@ SOAK_OBJECTS = $(addprefix $(BUILD)/tests/,soak/soak.o soak/weather.o runs/plugi
 $(BUILD)/tests/soak/soak: $(SOAK_OBJECTS) $(WHOLE_PLUGINS) $(NETDATA_PARTS) $(COMMON)
 	$(call say,LD,$@)
 	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(WRAPPED) sandbox_enter) \
-		-o $@ $^
+		-o $@ $^ $(EXPLAIN_LIBS)
 
 soak: deps deps-check ## Let both plugins take SOAK_SAMPLES samples: memory and descriptors stay as they are
 	@$(BUILD_ALL) $(BUILD)/tests/soak/soak

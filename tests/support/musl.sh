@@ -11,12 +11,13 @@ cd "$1"
 [ ! -e libcheck.a ] || exit 0
 
 mkdir -p include apt/lists/partial
-for headers in /usr/include/linux /usr/include/asm-generic /usr/include/collectd \
+for headers in /usr/include/linux /usr/include/asm-generic /usr/include/collectd /usr/include/xxhash.h \
     "/usr/include/$(gcc -print-multiarch)/asm"; do
     ln -sfn "$headers" "include/$(basename "$headers")"
 done
 
 {
+    echo '#include <alloca.h>'
     echo '#include <errno.h>'
     echo '#include <sys/stat.h>'
     echo '#include <sys/syscall.h>'
@@ -24,6 +25,7 @@ done
     echo '#include <linux/stat.h>'
     echo '#define statx(...) syscall(SYS_statx, __VA_ARGS__)'
     echo 'static inline const char *strerrorname_np(int error) { switch (error) {'
+    echo '#include <alloca.h>'
     echo '#include <errno.h>' | musl-gcc -E -dM - | sed -n 's/^#define \(E[A-Z0-9]*\) [0-9]*$/case \1: return "\1";/p'
     echo '} return 0; }'
 } >include/lacking.h

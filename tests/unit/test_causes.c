@@ -361,8 +361,8 @@ TEST(processes_of_one_cause_stand_together) {
                                  "merged\n  Process   3 some: 100.0 MiB, 0 "
                                  "bytes on offer, 0 bytes merged, 100.0 MiB in\n            huge "
                                  "pages\n  Why       It does not",
+                                 "\n            Huge pages are",
                                  "\n  To do     ",
-                                 "\n  Note      Huge pages",
                                  "\n\n  Process   2 some: 100.0 MiB, 100.0 MiB on offer",
                                  "\n  Why       ",
                                  "\n\n  Process   4 some: 100.0 MiB\n  Why       "};

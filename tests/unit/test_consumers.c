@@ -338,29 +338,27 @@ static const struct {
 
 TEST(growth) {
     begin();
-    for (int i = 0; i < ROWS(growths); i++) {
-        crowd_host(dir, 9000, growths[i].bad_host ? -1 : 9000, 100);
-        tree_write(dir, "sys/kernel/mm/ksm/run", growths[i].run, strlen(growths[i].run));
-        crowd_write(dir, &(const struct crowd_process){.pid = 10,
-                                                       .merging = growths[i].first,
-                                                       .zero = growths[i].zero_of_first,
-                                                       .comm = "x"});
-        if (growths[i].second < 0 && i > 0 && growths[i - 1].second >= 0)
+    for (__typeof__(&growths[0]) row = growths; row < growths + ROWS(growths); row++) {
+        crowd_host(dir, 9000, row->bad_host ? -1 : 9000, 100);
+        tree_print(dir, "sys/kernel/mm/ksm/run", "%s", row->run);
+        crowd_write(dir,
+                    &(const struct crowd_process){
+                        .pid = 10, .merging = row->first, .zero = row->zero_of_first, .comm = "x"});
+        if (row->second < 0 && row > growths && row[-1].second >= 0)
             crowd_remove(dir, 11);
-        if (growths[i].second >= 0)
-            crowd_write(dir, &(const struct crowd_process){
-                                 .pid = 11, .merging = growths[i].second, .comm = "x"});
-        if (growths[i].unreadable)
+        if (row->second >= 0)
+            crowd_write(
+                dir, &(const struct crowd_process){.pid = 11, .merging = row->second, .comm = "x"});
+        if (row->unreadable)
             faults_fail(FAULTS_PREAD, "/10/ksm_stat", 0, EIO);
         make_table(true);
         faults_clear();
-        must(c.table.valid == !growths[i].bad_host, "%s: got a table or none", growths[i].what);
-        if (growths[i].bad_host)
+        must(c.table.valid == !row->bad_host, "%s: got a table or none", row->what);
+        if (row->bad_host)
             continue;
-        check_table(growths[i].what);
-        must(c.table.count == 1 && c.table.list[0].growth == growths[i].want,
-             "%s: got %" PRId64 ", want %" PRId64, growths[i].what, c.table.list[0].growth,
-             growths[i].want);
+        check_table(row->what);
+        must(c.table.count == 1 && c.table.list[0].growth == row->want,
+             "%s: got %" PRId64 ", want %" PRId64, row->what, c.table.list[0].growth, row->want);
     }
 }
 

@@ -31,37 +31,25 @@ struct row {
     int locked, held; /* VmLck, and what smaps has locked */
 };
 
-static void write_file(int pid, const char *name, const char *text) {
-    char path[64];
-
-    snprintf(path, sizeof(path), "proc/%d/%s", pid, name);
-    tree_write(dir, path, text, strlen(text));
-}
-
 static void write_process(const struct row *row) {
     const long pages = (1 << 20) / sysconf(_SC_PAGESIZE);
-    char text[1024];
+    const char *own = strdupa(tree_path(dir, "proc/%d", row->pid));
 
-    snprintf(text, sizeof(text),
-             "Name:\t%s\nVmLck:\t%8d kB\nRssAnon:\t%8d kB\nRssFile:\t%8d kB\nRssShmem:\t%8d kB\n"
-             "HugetlbPages:\t%8d kB\n",
-             row->comm, row->locked << 10, row->anonymous << 10, row->file << 10, row->shared << 10,
-             row->hugetlb << 10);
-    write_file(row->pid, "status", text);
-    snprintf(text, sizeof(text), "%s\n", row->comm);
-    write_file(row->pid, "comm", text);
-    snprintf(text, sizeof(text),
-             "ksm_rmap_items 7\nksm_zero_pages 0\nksm_merging_pages %ld\nksm_mergeable: yes\n",
-             row->merged * pages);
-    write_file(row->pid, "ksm_stat", text);
-    snprintf(text, sizeof(text), "%ld\n", row->merged * pages);
-    write_file(row->pid, "ksm_merging_pages", text);
-    snprintf(text, sizeof(text),
-             "1000-2000 rw-p\nSize: %d kB\nAnonymous: %d kB\nVmFlags: rd mg lo\n"
-             "2000-3000 rw-p\nAnonymous: %d kB\nVmFlags: rd\n",
-             row->held * 1024, row->offered * 1024, (row->anonymous - row->offered) * 1024);
+    tree_print(own, "status",
+               "Name:\t%s\nVmLck:\t%8d kB\nRssAnon:\t%8d kB\nRssFile:\t%8d kB\nRssShmem:\t%8d kB\n"
+               "HugetlbPages:\t%8d kB\n",
+               row->comm, row->locked << 10, row->anonymous << 10, row->file << 10,
+               row->shared << 10, row->hugetlb << 10);
+    tree_print(own, "comm", "%s\n", row->comm);
+    tree_print(own, "ksm_stat",
+               "ksm_rmap_items 7\nksm_zero_pages 0\nksm_merging_pages %ld\nksm_mergeable: yes\n",
+               row->merged * pages);
+    tree_print(own, "ksm_merging_pages", "%ld\n", row->merged * pages);
     if (row->offered >= 0)
-        write_file(row->pid, "smaps", text);
+        tree_print(own, "smaps",
+                   "1000-2000 rw-p\nSize: %d kB\nAnonymous: %d kB\nVmFlags: rd mg lo\n"
+                   "2000-3000 rw-p\nAnonymous: %d kB\nVmFlags: rd\n",
+                   row->held * 1024, row->offered * 1024, (row->anonymous - row->offered) * 1024);
 }
 
 /* The list as a text: "PID:MEMORY:ON OFFER:PINNED ", in MiB, -1 of what is not known. */

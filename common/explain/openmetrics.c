@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+#include "openmetrics.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* How a figure is called and written, by its kind and unit. */
+static const struct form {
+    const char *ending; /* of its name, in place of drop */
+    int64_t divisor;    /* a power of ten */
+    const char *drop;
+} forms[KSM_KINDS][KSM_UNITS] = {
+    [KSM_KIND_GAUGE] = {[KSM_UNIT_PAGES] = {"_pages", 1, ""},
+                        [KSM_UNIT_BYTES] = {"_bytes", 1, ""},
+                        [KSM_UNIT_SIGNED_BYTES] = {"_bytes", 1, ""},
+                        [KSM_UNIT_PERCENT] = {"_ratio", 100000, ""},
+                        [KSM_UNIT_PERCENT_OPEN] = {"_ratio", 100000, ""},
+                        [KSM_UNIT_SIGNED_PERCENT] = {"_ratio", 100000, ""},
+                        [KSM_UNIT_RATIO] = {"", 1000, ""},
+                        [KSM_UNIT_DURATION] = {"_seconds", 1000, ""},
+                        [KSM_UNIT_SECONDS_PER_GIB] = {"_seconds", 1000, ""},
+                        [KSM_UNIT_PAGE_RATE] = {"_pages_per_second", 1000, ""},
+                        [KSM_UNIT_NODES] = {"_nodes", 1, ""}},
+    [KSM_KIND_COUNTER] = {[KSM_UNIT_SCANS] = {"_total", 1, ""},
+                          [KSM_UNIT_PAGES] = {"_pages_total", 1, ""},
+                          [KSM_UNIT_HUGE_PAGES] = {"_pages_total", 1, ""},
+                          [KSM_UNIT_NS] = {"_seconds_total", 1000000000, ""}},
+    [KSM_KIND_STATE] = {[KSM_UNIT_RUN] = {"", 1, ""}},
+    [KSM_KIND_KNOB] = {[KSM_UNIT_PAGES] = {"", 1, ""},
+                       [KSM_UNIT_MS] = {"_seconds", 1000, "_millisecs"},
+                       [KSM_UNIT_SECONDS] = {"_seconds", 1, ""},
+                       [KSM_UNIT_WHOLE_PERCENT] = {"_ratio", 100, ""},
+                       [KSM_UNIT_FLAG] = {"", 1, ""}},
+};
+
+static void begin(const char *name, bool gauge, const char *help, FILE *file) {
+    fprintf(file, "# HELP %s %s\n", name, help);
+    if (gauge)
+        fprintf(file, "# TYPE %s gauge\n", name);
+}
+
+/* All digits, as a double would not hold them. */
+static void write_number(int64_t value, int64_t divisor, FILE *file) {
+    const uint64_t magnitude = value < 0 ? -(uint64_t)value : (uint64_t)value;
+    const uint64_t unit = (uint64_t)divisor;
+    int digits = 0;
+
+    for (uint64_t rest = unit; rest > 1; rest /= 10)
+        digits++;
+    fprintf(file, "%s%" PRIu64, value < 0 ? "-" : "", magnitude / unit);
+    if (digits > 0)
+        fprintf(file, ".%0*" PRIu64, digits, magnitude % unit);
+    fputs("\n", file);
+}
+
+int64_t openmetrics_form(const struct ksm_figure *figure, char name[static OPENMETRICS_NAME_SIZE]) {
+    const struct form *form = &forms[figure->kind][figure->unit];
+    size_t len = strlen(figure->name);
+
+    if (form->divisor == 0)
+        return 0;
+    const size_t drop = strlen(form->drop);
+    if (drop < len && strcmp(figure->name + len - drop, form->drop) == 0)
+        len -= drop;
+    snprintf(name, OPENMETRICS_NAME_SIZE, "ksm_%.*s%s", (int)len, figure->name, form->ending);
+    return form->divisor;
+}
+
+static void write_figure(const struct ksm_figure *figure, int64_t value, FILE *file) {
+    char name[OPENMETRICS_NAME_SIZE];
+    const int64_t divisor = openmetrics_form(figure, name);
+
+    if (divisor == 0)
+        return;
+    begin(name, figure->kind != KSM_KIND_COUNTER, figure->help, file);
+    fprintf(file, "%s ", name);
+    write_number(value, divisor, file);
+}
+
+/* Nothing in a name needs escaping: name.h. */
+static void write_consumer(const char *name, const char *kind, const struct ksm_consumer *one,
+                           int64_t bytes, FILE *file) {
+    if (bytes >= 0)
+        fprintf(file, "%s{kind=\"%s\",name=\"%s\"} %" PRId64 "\n", name, kind, one->name.text,
+                bytes);
+}
+
+static void write_consumers(const struct ksm_consumer_table *table, FILE *file) {
+    static const struct {
+        const char *name;
+        const char *help;
+        size_t offset;
+    } rows[] = {
+        {"ksm_consumer_saved_bytes", "what a consumer saves: its share of ksm_saved_bytes",
+         offsetof(struct ksm_consumer, saved)},
+        {"ksm_consumer_real_bytes", "what it takes: RSS less its share of merged pages",
+         offsetof(struct ksm_consumer, real)},
+    };
+
+    for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+        begin(rows[row].name, true, rows[row].help, file);
+        for (size_t i = 0; i <= table->count; i++) {
+            const bool rest = i == table->count;
+            const struct ksm_consumer *one = rest ? &table->other : &table->list[i];
+            const int64_t *bytes = (const void *)((const char *)one + rows[row].offset);
+            if (rest ? one->processes > 0 : one->shown)
+                write_consumer(rows[row].name, rest ? "other" : ksm_consumer_kinds[one->name.kind],
+                               one, *bytes, file);
+        }
+    }
+    begin("ksm_unattributed_bytes", true, "what is saved by no consumer that is known", file);
+    fprintf(file, "ksm_unattributed_bytes %" PRId64 "\n", table->unattributed);
+}
+
+void openmetrics_write(const struct explain_facts *facts, FILE *file) {
+    for (size_t id = 0; facts->in_kernel && id < KSM_FIGURES; id++)
+        if (facts->now.at[id].status == 0)
+            write_figure(&ksm_figures[id], facts->now.at[id].value, file);
+    if (facts->in_kernel && facts->consumers->valid)
+        write_consumers(facts->consumers, file);
+    fputs("# EOF\n", file);
+}
+
+int openmetrics_replace(const char *path) {
+    char name[PATH_MAX];
+    int status = EXIT_FAILURE;
+
+    if ((size_t)snprintf(name, sizeof(name), "%s.XXXXXX", path) >= sizeof(name))
+        return -ENAMETOOLONG;
+    int fd = mkostemp(name, O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    pid_t child = fork();
+    if (child == 0)
+        return dup2(fd, STDOUT_FILENO) < 0 ? -errno : 0;
+    if (child > 0 && waitpid(child, &status, 0) == child && status == 0 && fchmod(fd, 0644) == 0 &&
+        fsync(fd) == 0 && rename(name, path) == 0)
+        exit(EXIT_SUCCESS);
+    fprintf(stderr, "ksm-explain: %s was not renewed\n", path);
+    unlink(name);
+    exit(EXIT_FAILURE);
+}
