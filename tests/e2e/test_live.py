@@ -156,7 +156,7 @@ def test_unmerging_sets_full_scans_to_0_and_nothing_is_saved(ksm, start, build):
         assert unmerged["cow"] - merged["cow"] >= 1024, "unmerging copies every page"
 
 
-SLOW = {"pages_to_scan": 2000, "sleep_millisecs": 330}     # some 12 s for a scan of PAGES
+SLOW = {"pages_to_scan": 500, "sleep_millisecs": 330}      # some 12 s for a scan of PAGES
 
 
 def ends_of_scans(ksm, count):
@@ -169,6 +169,7 @@ def ends_of_scans(ksm, count):
     return times
 
 
+@pytest.mark.long
 def test_the_pace_is_that_of_the_kernel(ksm, start, build, tmp_path):
     """Pairs are merged in the second of three scans."""
     ksm.set_all(SLOW)
