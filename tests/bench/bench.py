@@ -350,7 +350,7 @@ def measure_idle(build, table, settings, directory):
     table.add(section, "resident memory, nothing registered", f"{resident:.2f} MB", "memory_idle", resident)
 
 
-# Who saves.
+# Savings by consumer.
 
 def later_ms(plugin, beside):
     """Return by how many ms each tick of PLUGIN came later than that of BESIDE in the same second."""

@@ -277,7 +277,7 @@ def judge(figures, collectd, netdata, seconds):
     return len(wrong)
 
 
-# Who saves.
+# Savings by consumer.
 
 class Actors:
     """The demo's programs: what each saves by the kernel's files, and the one that is killed."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Who saves, on trees with processes made here: through a real collectd and a real Netdata, and in ksm.plugin's output.
+"""Savings by consumer, on trees with processes made here: through a real collectd and a real Netdata, and in ksm.plugin's output.
 
 What is expected is reckoned here, without a line of the plugins' code.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Who saves, on the live kernel: processes of several users in several cgroups, beside what their page tables say.
+"""Savings by consumer, on the live kernel: processes of several users in several cgroups, beside what their page tables say.
 
 As root, on a kernel with KSM where nothing is merged now.  Settings are put back (tests/support/live.py), cgroups are removed.
 """

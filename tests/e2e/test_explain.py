@@ -153,7 +153,7 @@ def test_is_kept_from_running(build, tmp_path):
 
 
 def test_kernel_that_only_counts_merging_pages(build, tmp_path):
-    """5.19: who saves is told, what the records take and who opted in is not."""
+    """5.19 reports savings by consumer, but neither the records nor who opted in."""
     tree = Tree(tmp_path / "tree", kernel="ksm_merging_pages", sharing=300, shared=100)
     tree.process(Process(100, "one", merging=400, resident=500))
     page = fixtures.run_once(build / "ksm-explain", "--root", tree.root).stdout

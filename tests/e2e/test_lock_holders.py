@@ -313,7 +313,7 @@ def test_ksm_explain_ends(number, build, tree, start):
     assert ("not all processes could be read" in page) == (number > MOST)
 
 
-# Who saves.  Here pages are merged, then ksmd stands still: it would wait for the holders as well.
+# Savings by consumer.  Here pages are merged, then ksmd stands still: it would wait for the holders as well.
 
 OTHERS = [f"program-ksmtest-{number}" for number in (1, 2, 3)]
 PAGES = 2000            # more than a holder has: they are among those who save most

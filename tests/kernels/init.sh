@@ -161,7 +161,7 @@ for pattern in pairs triples identical zeros zeros_used; do
 done
 explain unmerged_at_rest
 
-# ---- who saves ----
+# ---- savings by consumer ----
 container=system.slice/docker-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.scope
 vm='machine.slice/machine-qemu\x2d1\x2dguest1.scope'
 make_cgroup $container

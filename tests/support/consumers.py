@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Who saves, as collectd and Netdata show it side by side: read, laid out as a table, and judged after a run.
+"""Savings by consumer, as collectd and Netdata show it side by side: read, laid out as a table, and judged after a run.
 
 A consumer is (kind, name); what is left over is ("unattributed", "").  Figures are bytes here.
 """

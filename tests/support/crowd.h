@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A made-up crowd of processes for tests of who saves, and what a name may look like.
+ * A made-up crowd of processes for tests of consumers, and what a name may look like.
  */
 #ifndef KSM_TESTS_CROWD_H
 #define KSM_TESTS_CROWD_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The lines that tell Netdata who saves: exactly, and as a strict reader of them understands them.
+ * The lines that send the savings by consumer to Netdata: exactly, and as a strict reader of them
+ * understands them.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Who saves: the table of a sample, and what is told of troubles.
+ * The table of consumers of a sample, and the messages about troubles.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -682,7 +682,7 @@ TEST(any_facts) {
     }
 }
 
-/* ---- who saves ---- */
+/* ---- savings by consumer ---- */
 
 static const struct {
     int64_t saved[4]; /* in MiB; 0 ends them */
