@@ -32,7 +32,7 @@ VERDICTS = {"off": 11, "nobody": 20, **dict.fromkeys(PATTERNS, 13), "unmerged_at
             "hidepid2": 13, "namespace": 13, "no_scan": 21, "well": 0, "unmerged": 12, "waiting": 22, "nothing": 23}
 
 # What ksm.plugin may log beside what it is confined to, where processes tell their counts at all.
-COMPLAINTS = {"denied": "processes of other users may not be read", "hidepid1": r"mounted with hidepid=1",
+COMPLAINTS = {"denied": "processes of other users cannot be read", "hidepid1": r"mounted with hidepid=1",
               "hidepid2": r"mounted with hidepid\)"}
 
 CONSUMERS = {("service", "web"), ("container", "0123456789ab"), ("vm", "guest1"), ("program", "workload")}
@@ -110,7 +110,7 @@ class Kernel:
         self.landlock = "landlock" in output.text("lsm")
         record.kernel, record.page_kb = self.release, page_kb
         record.sandbox = "seccomp, Landlock" if self.landlock else "seccomp"
-        record.consumers = "yes" if self.tells_processes else "not in this kernel"
+        record.consumers = "yes" if self.tells_processes else "not reported"
 
     def check(self, *words):
         """Note one check."""
@@ -159,14 +159,14 @@ class Kernel:
     def log(self, name):
         """The plugin says how it is confined, and nothing else that the state does not ask for."""
         lines = [line.split("ksm.plugin ", 1)[1] for line in self.output.text(f"{name}.log").splitlines()]
-        files = "reading /proc and /sys/kernel/mm alone" if self.landlock else "not in this kernel"
-        capabilities = "none" if name == "denied" else "cap_dac_read_search alone"
+        files = "only reading /proc and /sys/kernel/mm" if self.landlock else "not supported by this kernel"
+        capabilities = "none" if name == "denied" else "cap_dac_read_search only"
         self.check(f"{name}: confined", lines[:1],
                    [f"INFO : confined: capabilities {capabilities}, no new privileges yes, files (Landlock) {files}, "
-                    "system calls (seccomp) those of a sample alone"])
-        rest = [line for line in lines[1:] if self.tells_processes or "this kernel does not tell" not in line]
+                    "system calls (seccomp) only those that a sample needs"])
+        rest = [line for line in lines[1:] if self.tells_processes or "they require Linux 5.19" not in line]
         if name == "churn":     # on an emulated machine the end of a process may take longer than the plugin's patience
-            rest = [line for line in rest if not re.search("keeps (its readers|no reader) waiting", line)]
+            rest = [line for line in rest if not re.search("keeps its readers waiting", line)]
         complaint = COMPLAINTS.get(name) if self.tells_processes else None
         if complaint and len(rest) == 1 and re.search(complaint, rest[0]):
             rest = []
