@@ -98,8 +98,9 @@ lint: deps deps-check ## Check sources: both compilers, format, static analysis,
 	@$(BUILD_ALL) spell
 
 # What people read, and words in it that leave them guessing.
-MAN_PAGES = $(wildcard */*.[1-8] */*/*.[1-8])
-PROSE = $(MAN_PAGES) $(filter-out tests/e2e/%,$(wildcard README.md $(foreach kind,README.md *.def *.conf *.yml,*/$(kind) */*/$(kind))))
+MAN_PAGES = $(wildcard collectd/*.[1-8] netdata/*.[1-8] common/explain/*.[1-8])
+PROSE = README.md tests/README.md $(MAN_PAGES) $(foreach room,collectd netdata netdata/health.d common common/explain, \
+	$(wildcard $(addprefix $(room)/,*.md *.def *.conf *.yml)))
 RIDDLES = who saves|well again|mended|how KSM does|asks? back|to be had|comes and goes|stands in|looked at|by itself|takes Linux|cannot be told
 
 spell: ## Check spelling, words and man pages
