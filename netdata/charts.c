@@ -128,12 +128,6 @@ static void draw_chart(struct charts *charts, enum ksm_group group, const struct
     }
 }
 
-static void send_value(const char *set, int64_t value, struct out *out) {
-    out_text(out, set);
-    out_number(out, value);
-    out_text(out, "\n");
-}
-
 /* The number to send of a counter. */
 static int64_t without_gaps(struct charts_counter *counter, int64_t value, int64_t tick) {
     int64_t growth = 0;
@@ -154,17 +148,16 @@ static void set_figure(struct charts *charts, enum ksm_id id, const struct ksm_v
     if (at->status != 0)
         return;
     if (figure->kind == KSM_KIND_COUNTER) {
-        send_value(set_lines[id], without_gaps(&charts->counters[id], at->value, charts->ticks),
-                   out);
+        out_line(out, set_lines[id], without_gaps(&charts->counters[id], at->value, charts->ticks));
         return;
     }
     if (figure->kind != KSM_KIND_STATE) {
-        send_value(set_lines[id], at->value, out);
+        out_line(out, set_lines[id], at->value);
         return;
     }
     for (int64_t state = 0; state < KSM_STATES; state++) {
         OUT_TEXTS(out, "SET ", ksm_states[state]);
-        send_value(" = ", at->value == state, out);
+        out_line(out, " = ", at->value == state);
     }
 }
 

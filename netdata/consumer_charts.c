@@ -33,9 +33,8 @@ static void dimension(const char *id, struct out *out) {
 }
 
 static void send_bytes(const char *id, int64_t bytes, struct out *out) {
-    OUT_TEXTS(out, "SET ", id, " = ");
-    out_number(out, bytes);
-    out_text(out, "\n");
+    OUT_TEXTS(out, "SET ", id);
+    out_line(out, " = ", bytes);
 }
 
 /* type.id of a consumer's chart. Names are clean: they need no quotes. */

@@ -80,9 +80,11 @@ void out_texts(struct out *out, const char *const *texts) {
         out_text(out, *texts);
 }
 
-void out_number(struct out *out, int64_t number) {
-    char digits[24];
-    char *at = digits + sizeof(digits);
+enum { DIGITS = 24 };
+
+/* Writes the digits that end before end, and returns where they begin. */
+static char *write_digits(char *end, int64_t number) {
+    char *at = end;
     /* The magnitude as unsigned: -INT64_MIN is no int64. */
     uint64_t rest = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
 
@@ -92,5 +94,21 @@ void out_number(struct out *out, int64_t number) {
     } while (rest > 0);
     if (number < 0)
         *--at = '-';
+    return at;
+}
+
+void out_number(struct out *out, int64_t number) {
+    char digits[DIGITS];
+    const char *at = write_digits(digits + DIGITS, number);
+
+    out_bytes(out, at, (size_t)(digits + DIGITS - at));
+}
+
+void out_line(struct out *out, const char *text, int64_t number) {
+    char digits[DIGITS + 1];
+    const char *at = write_digits(digits + DIGITS, number);
+
+    digits[DIGITS] = '\n';
+    out_text(out, text);
     out_bytes(out, at, (size_t)(digits + sizeof(digits) - at));
 }

@@ -25,6 +25,7 @@ void out_init(struct out *out, int fd);
 void out_bytes(struct out *out, const char *text, size_t len);
 void out_texts(struct out *out, const char *const *texts); /* NULL after the last */
 void out_number(struct out *out, int64_t number);
+void out_line(struct out *out, const char *text, int64_t number); /* text, number and a newline */
 
 /* The compiler knows how long most texts are. */
 static inline void out_text(struct out *out, const char *text) {

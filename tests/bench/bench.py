@@ -253,6 +253,7 @@ def measure_programs(build, table, rounds, directory):
         enter = stack.enter_context
         ours, without = (enter(collectd(directory / plugin.stem, plugin, **options)) for plugin, options in
                          ((build / "ksm.so", {"Consumers": 0}), (Path("/usr/lib/collectd/target_set.so"), {})))
+        time.sleep(WARM_S)      # until it has sent all
         constant = enter(collectd(directory / "constant", build / "tests/bench/constant.so", Lists=ours.figures))
         pairs = {OURS: Single(enter(Plugin(build, "--consumers=0"))),
                  KSM_SO: Difference(ours, without), CONSTANT: Difference(constant, without),

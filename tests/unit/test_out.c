@@ -66,6 +66,10 @@ static void expect_number(int64_t n) {
     out_number(&out, n);
     must(out.len == len && memcmp(out.buf, want, len) == 0, "%s: got %s", want,
          suite_quote(out.buf, out.len));
+    out.len = 0;
+    out_line(&out, "", n);
+    must(out.len == len + 1 && memcmp(out.buf, want, len) == 0 && out.buf[len] == '\n',
+         "line of %s: got %s", want, suite_quote(out.buf, out.len));
 }
 
 TEST(numbers) {
