@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """ksm-explain --estimate: what it says before is what KSM frees after, and it leaves no trace in what it reads.
 
-Live, as root.  The counting itself is in tests/unit/test_contents.c.
+Live, as root.  The counting itself is in tests/unit/test_contents.c.  Who has memory registered with KSM is marked live: it
+would be in the way of others.
 """
 
 import json
@@ -195,6 +196,7 @@ def test_reads_any_process(children, build):
     assert sum(part["processes"] for part in found["consumers"]) == len(children)
 
 
+@pytest.mark.live
 def test_processes_come_and_go(build):
     with Workload(build / "tests/workload", "churn", 300), Workload(build / "tests/workload", "crowd", 500):
         found = estimate(build)
@@ -218,6 +220,7 @@ def test_another_program_is_not_read(build):
     assert found["ended"] == 1 and 0 < found["read_bytes"] < 64 << 20
 
 
+@pytest.mark.live
 def test_who_holds_its_lock_is_left_out(build):
     with Holders(build / "tests/lockholder", 2, 1) as holders:
         holders.hold()
@@ -261,6 +264,7 @@ def slow(build):
         yield start_slow
 
 
+@pytest.mark.live
 def test_interrupted_it_says_what_it_knows(slow):
     with slow("--json") as running:
         time.sleep(2)
@@ -269,6 +273,7 @@ def test_interrupted_it_says_what_it_knows(slow):
     assert running.returncode == PARTIAL and found["partial"] and 0 < found["read_bytes"] < 4 * PAGES * 4096
 
 
+@pytest.mark.live
 def test_it_is_confined_and_rests(slow):
     """One percent of a core, capabilities for reading alone, a filter of system calls."""
     with slow() as running:
@@ -282,6 +287,7 @@ def test_it_is_confined_and_rests(slow):
     assert spent <= 0.2 * os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.live
 def test_progress_on_a_terminal(slow):
     ours, theirs = pty.openpty()
     with slow(stderr=theirs) as running:
