@@ -147,15 +147,18 @@ DEBS = collectd-plugin-ksm netdata-plugin-ksm ksm-explain
 collectd-plugin-ksm_dir = collectd
 netdata-plugin-ksm_dir = netdata
 ksm-explain_dir = common/explain
-deb: deps deps-package ## Build the Debian packages of both plugins and of ksm-explain
+deb: ## Build the Debian packages of both plugins and of ksm-explain
+	@tests/deps.sh deb
 	@$(foreach package,$(DEBS),$(call build_deb,$(package),$($(package)_dir),$(BUILD)/deb/$(package)) &&) :
+	@ls $(DEBS:%=$(BUILD)/%_*.deb)
 
 # Variables of this make are not those of the packages.
 define build_deb
 rm -rf $(3) $(BUILD)/$(1)_*.deb && mkdir -p $(3)/source && \
 cp -a Makefile README.md LICENSE collectd netdata common tests $(3)/source && \
 mv $(3)/source/$(2)/debian $(3)/source/debian && \
-(cd $(3)/source && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL dpkg-buildpackage -b -nc -us -uc) && \
+(cd $(3)/source && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL dpkg-buildpackage -b -nc -us -uc >../log 2>&1) || \
+{ cat $(3)/log >&2; exit 1; } && \
 mv $(3)/*.deb $(BUILD)
 endef
 

@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# deps.sh run|check|bench|browser|package|kernels ...: install the Debian packages
+# deps.sh run|check|bench|browser|deb|package|kernels ...: install the Debian packages
 # that are missing here, for building and `make run` (run), for the tests and lint
 # (check), for what the benchmark compares with (bench), for looking at the dashboard
-# (browser), for building packages and trying them (package), or for booting
-# other kernels and architectures (kernels).  It starts no service, and enables none
+# (browser), for building Debian packages (deb), for building all packages and
+# trying them (package), or for booting other kernels and architectures (kernels).  It starts no service, and enables none
 # at boot, that was not there before.
 set -eu
 
@@ -22,6 +22,7 @@ kernels='qemu-system-x86 qemu-system-arm qemu-system-ppc qemu-system-misc opensb
     cpio gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-riscv64-linux-gnu
     gcc-s390x-linux-gnu libc6-dev-arm64-cross libc6-dev-ppc64el-cross
     libc6-dev-riscv64-cross libc6-dev-s390x-cross'
+deb='build-essential debhelper collectd-dev libxxhash-dev'
 package='build-essential debhelper lintian debootstrap libcap2-bin rpm rpmlint busybox-static'
 
 # The services among them, whose packages' postinst would start them and enable
@@ -96,12 +97,13 @@ for word; do
     check) wanted="$wanted $check" ;;
     bench) wanted="$wanted $bench" ;;
     browser) wanted="$wanted $browser" ;;
+    deb) wanted="$wanted $deb" ;;
     package) wanted="$wanted $package" ;;
     kernels) wanted="$wanted $kernels" ;;
     *) wanted=; break ;;
     esac
 done
-[ -n "$wanted" ] || { echo "usage: $0 run|check|bench|browser|package|kernels ..." >&2; exit 2; }
+[ -n "$wanted" ] || { echo "usage: $0 run|check|bench|browser|deb|package|kernels ..." >&2; exit 2; }
 if ! has apt-get || ! has dpkg-query; then
     # shellcheck disable=SC2086 # a list of words
     fail "no apt-get here; install what Debian calls" $wanted
@@ -155,5 +157,6 @@ if ! install; then
     # which by hand would start the services.
     dpkg --configure -a || :
     if [ -z "$updated" ]; then apt update || :; fi
-    install || fail "apt-get could not install$need"
+    install || fail "apt-get could not install$need" \
+        "(a Netdata from elsewhere conflicts with Debian's: then \`make\`, \`sudo make install-netdata\`)"
 fi

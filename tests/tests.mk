@@ -16,7 +16,7 @@ TOOL_SOURCES = $(wildcard $(addsuffix /*.c,$(addprefix tests/,demo docs measure 
 	tests/e2e/confined.c tests/e2e/lockholder.c
 TOOLS = $(addprefix $(BUILD)/tests/,$(notdir $(TOOL_SOURCES:.c=)))
 # Modules of Python that the rooms have for each other.
-TOOL_PYTHON = PYTHONPATH=tests/support:tests/demo:tests/docs:tests/measure:tests/bench $(PYTHON)
+TOOL_PYTHON = PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=tests/support:tests/demo:tests/docs:tests/measure:tests/bench $(PYTHON)
 UNITS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*.c))
 SUPPORT = $(BUILD)/tests/support/tree.o
 UNIT_SUPPORT = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/support/*.c))
