@@ -4,8 +4,8 @@
 # that are missing here, for building and `make run` (run), for the tests and lint
 # (check), for what the benchmark compares with (bench), for looking at the dashboard
 # (browser), for building Debian packages (deb), for building all packages and
-# trying them (package), or for booting other kernels and architectures (kernels).  It starts no service, and enables none
-# at boot, that was not there before.
+# trying them (package), or for booting other kernels and architectures (kernels).
+# It starts no service, and enables none at boot, that was not there before.
 set -eu
 
 run='gcc libc6-dev libxxhash-dev make collectd-core collectd-dev netdata-core netdata-web python3'
