@@ -421,7 +421,7 @@ def first_merged(pid):
 
 def measure_newcomers(build, table, settings, directory):
     """How long a program that starts after the plugin waits for its first figure, and what comers and goers cost."""
-    section, interval = "Who comes and goes", 1
+    section, interval = "Processes that start and exit", 1
     settings.set("run", RUNNING)
     waits = []
     with ExitStack() as stack:
