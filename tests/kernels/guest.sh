@@ -37,7 +37,7 @@ labels() {
     done
 }
 
-# figures NAME: of both hosts and in ksm-explain's file, while KSM stands still, between two readings of the kernel's files.
+# figures NAME: of both hosts and in ksm-explain's file, while KSM stands still, between two readings of the kernel's.
 figures() {
     emit "$1.before" host
     sleep 25 # two intervals of collectd, and of the consumers
@@ -77,7 +77,8 @@ rights() {
 journal() {
     emit "$1.journal" sh -c 'journalctl -q -b -o short --no-pager --cursor-file=/run/check.cursor | grep -i ksm'
     emit "$1.netdata_log" sh -c 'grep -i ksm /var/log/netdata/error.log'
-    emit "$1.kernel" sh -c 'journalctl -q -b -k --no-pager | grep -E "apparmor=.(DENIED|ALLOWED)|type=1326|seccomp=|Oops|oom-kill|ksm"'
+    emit "$1.kernel" sh -c 'journalctl -q -b -k --no-pager |
+        grep -E "apparmor=.(DENIED|ALLOWED)|type=1326|seccomp=|Oops|oom-kill|ksm"'
 }
 
 # The admin's KSM: fast, and so at each boot.
@@ -117,14 +118,22 @@ start_containers() {
     podman run -d -i --network=none --name=till --rootfs /srv/box /workload identical 4096
     cp -r /mnt/box /srv/tent
     mkdir -p /srv/tent/usr /srv/tent/etc
-    systemd-run --unit=tent-starter sh -c 'sleep infinity | systemd-nspawn -q --register=yes -M tent -D /srv/tent --pipe /workload identical 4096'
+    systemd-run --unit=tent-starter sh -c 'sleep infinity |
+        systemd-nspawn -q --register=yes -M tent -D /srv/tent --pipe /workload identical 4096'
 }
 
 # As the file ksm-openmetrics.service says.
 start_openmetrics() {
-    cp /usr/share/doc/ksm-explain/examples/ksm-openmetrics.service /usr/share/doc/ksm-explain/examples/ksm-openmetrics.timer \
-        /etc/systemd/system
+    cp /usr/share/doc/ksm-explain/examples/ksm-openmetrics.* /etc/systemd/system
     systemctl enable --now ksm-openmetrics.timer
+}
+
+# collectd without any capability, as some releases of it come; until the machine is booted again.
+confine() {
+    mkdir -p /run/systemd/system/collectd.service.d
+    printf '[Service]\nCapabilityBoundingSet=\nNoNewPrivileges=yes\nProtectSystem=full\nProtectHome=yes\n' \
+        >/run/systemd/system/collectd.service.d/confined.conf
+    systemctl daemon-reload && systemctl restart collectd
 }
 
 edit_configurations() {
@@ -151,7 +160,6 @@ first_boot() {
     emit version dpkg-deb -f /mnt/old/ksm-explain_*.deb Version
     emit netdata dpkg-query -W -f '${Version}' netdata-core
     emit collectd dpkg-query -W -f '${Version}' collectd-core
-    emit confinement systemctl show collectd netdata -p Id -p User -p CapabilityBoundingSet -p ProtectSystem -p NoNewPrivileges
     printf 'LoadPlugin csv\n<Plugin csv>\n  DataDir "%s"\n</Plugin>\n' $csv >/etc/collectd/collectd.conf.d/csv.conf
     systemctl restart collectd
     paths >$kept/before
@@ -179,6 +187,12 @@ first_boot() {
     rights upgraded
     emit upgraded.conf cat /etc/collectd/collectd.conf.d/ksm.conf
     journal upgraded
+    emit confine confine
+    sleep 30
+    emit confined.before host
+    emit confined.collectd collectd_values
+    emit confined.after host
+    journal confined
 }
 
 second_boot() {
@@ -210,7 +224,13 @@ mkdir -p $kept
 turn=$(cat $kept/turn 2>/dev/null || echo 0)
 echo $((turn + 1)) >$kept/turn
 emit up systemctl is-system-running --wait
-if [ "$turn" = 0 ]; then first_boot; elif [ -e $kept/asked ]; then second_boot; else echo "@problem it restarted by itself"; fi
+if [ "$turn" = 0 ]; then
+    first_boot
+elif [ -e $kept/asked ]; then
+    second_boot
+else
+    echo "@problem the machine restarted by itself"
+fi
 emit failed systemctl --failed --plain --no-legend
 [ "$turn" = 0 ] || echo "@done"
 touch $kept/asked

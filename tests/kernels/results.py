@@ -37,13 +37,13 @@ class Record:
 def table(records, columns):
     """Return RECORDS as a Markdown table with these COLUMNS of facts, and what came of each."""
     rows = [[*columns, "checks", "boot", "tried"], ["---"] * (len(columns) + 3)]
-    rows += [[*(one.facts.get(column, "?") for column in columns), f"{one.passed} of {len(one.checks)}", f"{one.seconds} s",
-              one.day] for one in records]
+    rows += [[*(one.facts.get(column, "?") for column in columns), f"{one.passed} of {len(one.checks)}",
+              f"{one.seconds} s", one.day] for one in records]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows).replace(" --- ", "---")
 
 
 def conclude(records, columns, readme, name):
-    """Print the table of RECORDS, put it into the file README, if any, between the markers NAME; return the exit status."""
+    """Print the table of RECORDS, put it into the file README between the markers NAME; return the exit status."""
     print(f"\n{table(records, columns)}")
     if readme:
         put_into(readme, name, table(records, columns))

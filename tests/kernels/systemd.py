@@ -5,14 +5,15 @@
 
 A row of RELEASES is left out unless a WORD is its name or its number.  mmdebstrap makes the images from the mirror that
 this machine's apt uses, with lists and a cache of their own: nothing is installed here.  The images are kept in
-DIRECTORY, and never written to; with --again nothing is booted, and the output of the last boot is judged.  The exit
-status is 1 if a check failed.
+DIRECTORY for a week, and never written to.  With --again nothing is booted, and the output of the last boot is judged.
+The exit status is 1 if a check failed.
 """
 
 import argparse
 import os
 import shutil
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import NamedTuple
 
 from kernels import REPOSITORY, ROOMS, emulate, run
 from life import Life
-from machine import mirror, newer
+from machine import FRESH_DAYS, mirror, newer
 from results import Record, conclude, judge
 
 PACKAGES = ("collectd-plugin-ksm", "netdata-plugin-ksm", "ksm-explain")
@@ -57,8 +58,9 @@ RELEASES = [Release("bookworm", "12", "bookworm"), Release("trixie", "13", "book
 
 
 def make_image(home, release):
-    """Make the files disk, vmlinuz, initrd and size of RELEASE in HOME, if they are not there."""
-    if (home / "size").exists():
+    """Make the files disk, vmlinuz, initrd and size of RELEASE in HOME, if they are not there, or old."""
+    size = home / "size"
+    if size.exists() and time.time() - size.stat().st_mtime < FRESH_DAYS * 86400:
         return
     root, address = home / "root", mirror()[0]
     shutil.rmtree(root, ignore_errors=True)
@@ -71,16 +73,16 @@ def make_image(home, release):
         shutil.copy(root / f"{name}.img" if name == "initrd" else root / name, home / name)
     (home / "disk").unlink(missing_ok=True)
     run("mke2fs", "-q", "-t", "ext4", "-d", root, home / "disk", "3G")
-    size = (root / "size").read_text()
+    bytes_fetched = (root / "size").read_text()
     shutil.rmtree(root)
-    (home / "size").write_text(size)
+    size.write_text(bytes_fetched)
 
 
 def make_programs(build):
     """Build the workload for a container that holds nothing else."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    run("make", "-s", "-C", REPOSITORY, f"BUILD={build}/static", "LDFLAGS=-static-pie", f"{build}/static/tests/workload",
-        env=clean)
+    run("make", "-s", "-C", REPOSITORY, f"BUILD={build}/static", "LDFLAGS=-static-pie",
+        f"{build}/static/tests/workload", env=clean)
 
 
 def make_second(home, packages):
@@ -89,10 +91,11 @@ def make_second(home, packages):
     shutil.rmtree(tree, ignore_errors=True)
     for name in ("old", "new", "box"):
         (tree / name).mkdir(parents=True)
-    for package in PACKAGES:
-        (deb,) = packages.glob(f"{package}_*.deb")
-        shutil.copy(deb, tree / "old")
-        shutil.move(newer(deb, home), tree / "new")
+    with tempfile.TemporaryDirectory() as scratch:
+        for package in PACKAGES:
+            (deb,) = packages.glob(f"{package}_*.deb")
+            shutil.copy(deb, tree / "old")
+            shutil.copy(newer(deb, scratch), tree / "new")
     shutil.copy(home.parent / "static/tests/workload", tree / "box")
     for name in ("guest.sh", "common.sh"):
         shutil.copy(ROOMS / name, tree)
@@ -128,7 +131,8 @@ def check(home, release):
     """Print what was checked in the machine of HOME; return its record."""
     seconds, size, day = (home / "about").read_text().split()
     record = Record(int(seconds), int(size), day, Debian=release.number, downloaded=f"{int(size) / 1e6:.0f} MB")
-    judge((home / "results").read_text(errors="replace"), record, lambda output: Life(output, record, home / "trees").all())
+    judge((home / "results").read_text(errors="replace"), record,
+          lambda output: Life(output, record, home / "trees").all())
     record.print()
     return record
 
