@@ -77,6 +77,7 @@ rights() {
 journal() {
     emit "$1.journal" sh -c 'journalctl -q -b -o short --no-pager --cursor-file=/run/check.cursor | grep -i ksm'
     emit "$1.netdata_log" sh -c 'grep -i ksm /var/log/netdata/error.log'
+    : >/var/log/netdata/error.log # opened for appending
     emit "$1.kernel" sh -c 'journalctl -q -b -k --no-pager |
         grep -E "apparmor=.(DENIED|ALLOWED)|type=1326|seccomp=|Oops|oom-kill|ksm"'
 }
@@ -144,10 +145,11 @@ edit_configurations() {
 # What the admin added without the packages goes without them.
 undo() {
     systemctl disable --now ksm-openmetrics.timer shop.service
+    systemctl stop ksm-openmetrics.service
     as_tess systemctl --user disable --now notes.service
     loginctl disable-linger tess
     rm -r /etc/systemd/system/ksm-openmetrics.* /etc/systemd/system/shop.service /etc/tmpfiles.d/ksm.conf \
-        /var/lib/prometheus/node-exporter/ksm.prom /usr/local/bin/workload /srv/box /srv/tent
+        /var/lib/prometheus/node-exporter/ksm.prom /usr/local/bin/workload /srv/box /srv/tent /home/tess/.config
 }
 
 first_boot() {

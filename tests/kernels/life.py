@@ -12,6 +12,9 @@ LATE = {"merge_rate", "scan_time", "scan_left"}     # not while KSM stands still
 PLUGIN = "/usr/lib/netdata/plugins.d/ksm.plugin"
 EXPOSURE = 2.0          # of ksm-openmetrics.service, as systemd-analyze security has it: below 4.2 is "OK"
 
+STAMP = r"^(\w+ \d+ [\d:]+ debian|[\d-]+ [\d:]+:) "
+# What Netdata may say of a plugin that it stops.
+STOPPED = r"netdata INFO +: PLUGINSD : stopping plugin thread: plugin:ksm\n(netdata ERROR .* disconnected after .*\n)?"
 UNREADABLE = "processes of other users cannot be read"
 
 # What may be said of us, after who says it; of systemd only when an admin starts and stops something.
@@ -21,7 +24,6 @@ EXPECTED = [
     r"systemd\[1\]: ksm-openmetrics\.timer: Deactivated successfully\.",
     r"netdata INFO +: PLUGINSD\[ksm\] : (thread created|set name of|connected to|data collection thread exiting|"
     r"killing child|waiting for child|thread with task id \d+ finished).*",
-    r"netdata INFO +: PLUGINSD : stopping plugin thread: plugin:ksm",
     # What Netdata 1.37 says of any chart that was ended.
     r"netdata (INFO +: MAIN : Deleting chart|ERROR : MAIN : Cannot read left-over chart directory to be deleted) '.*",
     r"ksm\.plugin INFO : confined: capabilities cap_dac_read_search only, no new privileges yes, files \(Landlock\) "
@@ -94,8 +96,7 @@ class Life:
         self.check(f"{name}: Netdata's consumers + unattributed", round(sum(kinds.values()) * 2 ** 20), before["saved"])
         unattributed = kinds["ksm.consumers", "unattributed"] * 2 ** 20
         self.check(f"{name}: at most a hundredth is unattributed", unattributed <= before["saved"] / 100, True)
-        labels = [json.loads(line.partition('"chart_labels":')[2]) for line in self.lines(f"{name}.labels")]
-        found = {(one["kind"], one["name"]) for one in labels}
+        found = set(re.findall(r'"kind": *"([^"]*)".*?"name": *"([^"]*)"', self.output.text(f"{name}.labels")))
         self.check(f"{name}: Netdata's consumers", sorted(found), sorted(consumers))
 
     def collectd(self, name, before, after, consumers):
@@ -154,8 +155,8 @@ class Life:
     def journal(self, name):
         """Nothing is logged but what is expected."""
         for part in ("journal", "netdata_log"):
-            lines = [re.sub(r"^(\w+ \d+ [\d:]+ debian|[\d-]+ [\d:]+:) ", "", line)
-                     for line in self.lines(f"{name}.{part}")]
+            text = re.sub(STAMP, "", self.output.text(f"{name}.{part}"), flags=re.MULTILINE)
+            lines = re.sub(STOPPED, "", text).splitlines()
             lines = [line for line in lines if not any(re.fullmatch(one, line) for one in EXPECTED)]
             if name == "confined" and len(lines) == 1 and UNREADABLE in lines[0]:
                 lines = []
