@@ -1,10 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# deps.sh run|check|bench|browser|deb|package|kernels ...: install the Debian packages
+# deps.sh run|check|bench|browser|deb|package|kernels|systemd ...: install the Debian packages
 # that are missing here, for building and `make run` (run), for the tests and lint
 # (check), for what the benchmark compares with (bench), for looking at the dashboard
 # (browser), for building Debian packages (deb), for building all packages and
-# trying them (package), or for booting other kernels and architectures (kernels).
+# trying them (package), or for booting other kernels and architectures (kernels)
+# and other releases of Debian (systemd).
 # It starts no service, and enables none at boot, that was not there before.
 set -eu
 
@@ -22,6 +23,7 @@ kernels='qemu-system-x86 qemu-system-arm qemu-system-ppc qemu-system-misc opensb
     cpio gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-riscv64-linux-gnu
     gcc-s390x-linux-gnu libc6-dev-arm64-cross libc6-dev-ppc64el-cross
     libc6-dev-riscv64-cross libc6-dev-s390x-cross'
+systemd='qemu-system-x86 mmdebstrap e2fsprogs'
 deb='build-essential debhelper collectd-dev libxxhash-dev'
 package='build-essential debhelper lintian debootstrap libcap2-bin rpm rpmlint busybox-static'
 
@@ -100,10 +102,11 @@ for word; do
     deb) wanted="$wanted $deb" ;;
     package) wanted="$wanted $package" ;;
     kernels) wanted="$wanted $kernels" ;;
+    systemd) wanted="$wanted $systemd" ;;
     *) wanted=; break ;;
     esac
 done
-[ -n "$wanted" ] || { echo "usage: $0 run|check|bench|browser|deb|package|kernels ..." >&2; exit 2; }
+[ -n "$wanted" ] || { echo "usage: $0 run|check|bench|browser|deb|package|kernels|systemd ..." >&2; exit 2; }
 if ! has apt-get || ! has dpkg-query; then
     # shellcheck disable=SC2086 # a list of words
     fail "no apt-get here; install what Debian calls" $wanted

@@ -28,6 +28,7 @@ from operator import sub
 from pathlib import Path
 
 from live import FAST, RUNNING, STOPPED, KsmSettings, Workload
+from markers import put_into
 from meters import EXPORTER, NodeExporter, Plugin, collectd, netdata, resident_mb, shell_loop, spent
 
 SLOW_S = 10                 # of samples in one process, one a second
@@ -491,15 +492,6 @@ def measure_estimate(build, table, rounds):
               max(peak))
 
 
-def put_into(readme, text):
-    """Put TEXT between the markers of the file README."""
-    new, count = re.subn("(<!-- cost -->\n).*?(<!-- /cost -->)", lambda found: found[1] + text + found[2],
-                         readme.read_text(), flags=re.DOTALL)
-    if count != 1:
-        sys.exit(f"bench.py: {readme}: {count} pairs of markers <!-- cost -->, not one")
-    readme.write_text(new)
-
-
 def main():
     """See above."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -524,7 +516,7 @@ def main():
         measure_consumers(build, table, settings)
         measure_newcomers(build, table, settings, work)
     if options.readme:
-        put_into(options.readme, table.markdown(name))
+        put_into(options.readme, "cost", table.markdown(name))
     return conclude(table)
 
 

@@ -184,6 +184,14 @@ def test_rules_have_every_figure(build):
     assert re.findall(r"labels: \{ksm: (\w+)\}", RULES.read_text()) == [figure["name"] for figure in json.loads(figures)]
 
 
+def test_the_service_is_confined():
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not installed")
+    done = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager",
+                           RULES.parent / "ksm-openmetrics.service"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_systemd_takes_the_units(build, tmp_path):
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd-analyze is not installed")

@@ -20,7 +20,7 @@ import pytest
 
 from conftest import REPOSITORY
 from hosts import until
-from machine import ALLOW, DENY, Machine, NoMirror, why_not
+from machine import ALLOW, CONF, DENY, Machine, NoMirror, newer, why_not
 from test_install import EXAMPLES, HEALTH, OF_EXPLAIN
 
 pytestmark = [pytest.mark.long, pytest.mark.shipped]
@@ -28,7 +28,6 @@ pytestmark = [pytest.mark.long, pytest.mark.shipped]
 PACKAGES = {"collectd": "collectd-plugin-ksm", "netdata": "netdata-plugin-ksm", "explain": "ksm-explain"}
 PLUGIN = "/usr/lib/netdata/plugins.d/ksm.plugin"
 INSTALLED = ["collectd", "netdata", "man-db", "procps"]     # ps: for /etc/init.d/netdata status
-CONF = "etc/collectd/collectd.conf.d/ksm.conf"
 CSV = "var/lib/collectd/csv"
 INTERVAL_S = 10     # Debian's collectd's
 START_S = 20        # a host has started, its first interval not counted
@@ -200,19 +199,6 @@ def test_the_life_of_the_rpms(rpms, tmp_path):
 
 
 # Their life.
-
-def newer(deb, directory):
-    """Return a copy of DEB in DIRECTORY that differs in its version and, if it has any, a comment in its configuration."""
-    tree = Path(directory, f"{deb.stem}.tree")
-    subprocess.run(["dpkg-deb", "-R", deb, tree], check=True)
-    control = tree / "DEBIAN/control"
-    control.write_text(re.sub(r"^(Version: .*)$", r"\1+new", control.read_text(), flags=re.MULTILINE))
-    if (tree / CONF).exists():
-        (tree / CONF).write_text((tree / CONF).read_text() + "# new\n")
-    path = Path(directory, f"{deb.stem}+new.deb")
-    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", tree, path], check=True, stdout=subprocess.DEVNULL)
-    return path
-
 
 @pytest.fixture(scope="module")
 def machine(build, debs):

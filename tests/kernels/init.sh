@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# shellcheck shell=dash disable=SC2317
+# shellcheck shell=dash disable=SC1091,SC2086,SC2154,SC2317
 #
 # The first process of a machine that kernels.py boots: it puts KSM into one state after the other and
 # prints what the kernel, ksm.plugin and ksm-explain say of it, for judge.py. It judges nothing itself.
 # What belongs together stands between "@begin NAME" and "@end STATUS".
 export PATH=/bin
-ksm=/sys/kernel/mm/ksm
+. /common.sh
 cgroups=/sys/fs/cgroup
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -19,18 +19,7 @@ exec 9<>/tmp/hold # an input that does not end
 page_kb=$(awk '/KernelPageSize/ { print $2; exit }' /proc/self/smaps)
 pages=$((49152 / page_kb)) # so many fill 48 MiB
 [ $pages -ge 1536 ] || pages=1536
-ksmd=
-for stat in /proc/[0-9]*/stat; do
-    read -r pid comm _ <"$stat" && [ "$comm" = "(ksmd)" ] && ksmd=$pid
-done
-
-# emit NAME COMMAND...
-emit() {
-    echo "@begin $1"
-    shift
-    "$@" 2>&1
-    echo "@end $?"
-}
+find_ksmd
 
 # For so many seconds, and on a slow machine until there is a sample of the consumers, if there can be one.
 hold() {
@@ -55,8 +44,6 @@ plugin() {
     echo "@end $status"
 }
 
-set_knob() { [ ! -e "$ksm/$1" ] || echo "$2" >"$ksm/$1"; }
-host() { grep -H . $ksm/* /proc/meminfo /proc/vmstat "/proc/$ksmd/stat" "/proc/$ksmd/schedstat" /proc/2/stat; }
 processes() { grep -H . /proc/[0-9]*/ksm_stat /proc/[0-9]*/ksm_merging_pages /proc/[0-9]*/cgroup 2>/dev/null; }
 
 # sample NAME: with KSM stopped, so that all figures hold still: the kernel's files, the plugin, the files again.
@@ -94,22 +81,6 @@ start() {
 stop() {
     kill -9 "$@"
     wait "$@"
-}
-
-# settle: KSM has gone through all memory, and then again twice without finding more; then it is stopped.
-settle() {
-    last='' same=0
-    echo 1 >$ksm/run
-    read -r begun <$ksm/full_scans
-    for _ in $(seq 300); do
-        sleep 0.5
-        read -r scans <$ksm/full_scans
-        now=$(cat $ksm/pages_shar* $ksm/ksm_zero_pages 2>/dev/null)
-        if [ "$now" = "$last" ]; then same=$((same + 1)); else same=0; fi
-        last=$now
-        [ $((scans - begun)) -ge 4 ] && [ $same -ge 3 ] && break
-    done
-    echo 0 >$ksm/run
 }
 
 unmerge() {
@@ -206,7 +177,6 @@ set_knob pages_to_scan 100
 set_knob sleep_millisecs 200
 echo 1 >$ksm/run
 explain well
-# shellcheck disable=SC2086 # a list of words
 stop $all
 echo 2 >$ksm/run
 explain unmerged

@@ -8,11 +8,10 @@ tables below: never from the programs.
 import json
 import math
 import re
-import shutil
 from pathlib import Path
 
 from protocol import ProtocolError
-from reckon import netdata_values, reckon
+from reckon import netdata_values
 from sampling import ConsumerAgent
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -43,59 +42,6 @@ UNUSED = {"ksm_process_profit", "ksm_merge_any"}
 CHURN_S = 20
 
 
-class Record:
-    """What came of one kernel."""
-
-    def __init__(self, architecture, seconds, size, day):
-        """Begin one of which nothing is known yet."""
-        self.architecture, self.seconds, self.size, self.day = architecture, seconds, size, day
-        self.kernel = self.page_kb = self.sandbox = self.consumers = "?"
-        self.checks = []            # (name, whether it is right, what is wrong)
-
-    def check(self, name, got, want):
-        """Note that GOT of the check NAME is to be WANT."""
-        self.checks.append((name, got == want, f"got {got}, want {want}"))
-
-    @property
-    def passed(self):
-        """How many checks are right."""
-        return sum(ok for _name, ok, _text in self.checks)
-
-
-class Output:
-    """The parts of what init.sh printed: {name: [(text, status)]}."""
-
-    def __init__(self, console):
-        """Take the text of the CONSOLE."""
-        self.parts, self.problems, name, lines = {}, [], None, []
-        self.complete = False
-        for line in console.replace("\r", "").splitlines():
-            begin, end = re.search(r"@begin (\S+)$", line), re.fullmatch(r"(.*)@end (\d+)", line)
-            if begin:               # after what the firmware left in that line
-                name, lines = begin[1], []
-            elif end:
-                text = "".join(f"{line}\n" for line in [*lines, *filter(None, [end[1]])])
-                self.parts.setdefault(name, []).append((text, int(end[2])))
-                name = None
-            elif name:
-                lines.append(line)
-            elif line.startswith("@problem "):
-                self.problems.append(line)
-            self.complete = self.complete or line == "@done"
-
-    def text(self, name, which=0):
-        """Return the text of the part NAME."""
-        return self.parts[name][which][0]
-
-    def files(self, name):
-        """Return {path: text} of the part NAME, which grep -H printed."""
-        found = {}
-        for line in self.text(name).splitlines():
-            path, _, rest = line.partition(":")
-            found[path[1:]] = found.get(path[1:], "") + rest + "\n"
-        return found
-
-
 class Kernel:
     """One kernel's output, and its checks."""
 
@@ -108,9 +54,9 @@ class Kernel:
         self.page_size, self.pages = int(page_kb) * 1024, int(pages)
         self.tells_processes = self.version >= (5, 19)
         self.landlock = "landlock" in output.text("lsm")
-        record.kernel, record.page_kb = self.release, page_kb
-        record.sandbox = "seccomp, Landlock" if self.landlock else "seccomp"
-        record.consumers = "yes" if self.tells_processes else "not reported"
+        record.facts.update({"kernel": self.release, "pages": f"{page_kb} kB",
+                             "sandbox": "seccomp, Landlock" if self.landlock else "seccomp",
+                             "savings by consumer": "yes" if self.tells_processes else "not reported"})
 
     def check(self, *words):
         """Note one check."""
@@ -176,12 +122,7 @@ class Kernel:
 
     def reckoned(self, part):
         """Return {figure: integer} of the files of PART."""
-        tree = self.trees / part
-        shutil.rmtree(tree, ignore_errors=True)
-        for path, text in self.output.files(part).items():
-            (tree / path).parent.mkdir(parents=True, exist_ok=True)
-            (tree / path).write_text(text)
-        return reckon(tree, self.page_size)
+        return self.output.reckoned(part, self.trees, self.page_size)
 
     def sample(self, name):
         """All figures are those of the kernel's files; what moves lies between the readings before and after."""
@@ -274,14 +215,3 @@ class Kernel:
         self.who()
         self.churn()
         self.explain()
-
-
-def judge(console, record, trees):
-    """Put into RECORD what the text of a CONSOLE shows; the files that it shows are put into the directory TREES."""
-    output = Output(console)
-    record.check("problems", output.problems, [])
-    try:
-        Kernel(output, record, trees).all()
-    except (KeyError, IndexError, ValueError) as error:
-        record.check("output", f"cut off or garbled: {error!r}", "complete")
-    record.check("done", output.complete, True)

@@ -11,4 +11,14 @@ check-kernels: deps ## Test on other kernels and architectures in QEMU (half an 
 kernels-readme: KERNELS_OPTIONS = --readme tests/README.md
 kernels-readme: check-kernels ## Run check-kernels, and renew the table in tests/README.md
 
-.PHONY: check-kernels kernels-readme
+# Releases of Debian: DEBIAN="13"; empty: all of them.
+DEBIAN ?=
+
+check-systemd: deps deb ## Test the packages on Debian 12 and 13 in QEMU, under systemd (as root, a quarter of an hour); DEBIAN=13
+	@tests/deps.sh systemd
+	@$(TOOL_PYTHON) tests/kernels/systemd.py --build $(BUILD)/kernels/systemd --packages $(BUILD) $(SYSTEMD_OPTIONS) $(DEBIAN)
+
+systemd-readme: SYSTEMD_OPTIONS = --readme tests/README.md
+systemd-readme: check-systemd ## Run check-systemd, and renew the table in tests/README.md
+
+.PHONY: check-kernels kernels-readme check-systemd systemd-readme

@@ -19,12 +19,14 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from judge import Record, judge
+from judge import Kernel as Judge
 from machine import mirror
+from results import Record, conclude, judge
 
 ROOMS = Path(__file__).resolve().parent
 REPOSITORY = ROOMS.parents[1]
 BOOT_S = 900                # with a machine that others use as well
+COLUMNS = ["kernel", "architecture", "pages", "sandbox", "savings by consumer"]
 PROGRAMS = ("ksm.plugin", "ksm-explain", "tests/workload", "tests/become")
 
 
@@ -157,7 +159,7 @@ def make_image(directory, files, busybox):
     shutil.rmtree(root, ignore_errors=True)
     for name in ("bin", "proc", "sys", "dev", "tmp", "lib"):
         (root / name).mkdir(parents=True)
-    files = {**files, "bin/busybox": busybox, "init": ROOMS / "init.sh"}
+    files = {**files, "bin/busybox": busybox, "init": ROOMS / "init.sh", "common.sh": ROOMS / "common.sh"}
     for path, file in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, root / path, follow_symlinks=True)
@@ -172,28 +174,31 @@ def make_image(directory, files, busybox):
     return image
 
 
-def boot(architecture, kernel, image, console):
-    """Boot KERNEL with IMAGE; its output goes to the file CONSOLE. Return the seconds it took.
+def emulate(system, options, output, seconds):
+    """Run qemu-system-SYSTEM with OPTIONS until the file OUTPUT ends with @done, or it ends, or for SECONDS.
 
-    The machine's memory is kept from the KSM of this host, which live tests may be using.
+    Return the seconds it took.  The machine's memory is kept from the KSM of this host, which live tests may be using.
     """
-    how = ARCHITECTURES[architecture]
     started = time.monotonic()
-    with console.open("wb") as out:
-        machine = subprocess.Popen(
-            ["nice", "-n", "19", f"qemu-system-{how.qemu[0]}", *how.qemu[1:], "-machine", "mem-merge=off", "-smp", "2",
-             "-m", "1024", "-nographic", "-nodefaults", "-no-reboot", "-serial", "stdio", "-kernel", kernel,
-             "-initrd", image, "-append", f"console={how.console} loglevel=1 panic=-1"],
-            stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
-        try:
-            while machine.poll() is None and time.monotonic() - started < BOOT_S:
-                time.sleep(1)
-                if b"@done" in console.read_bytes()[-200:]:
-                    break
-        finally:
-            machine.kill()
-            machine.wait()
+    output.write_bytes(b"")
+    machine = subprocess.Popen(["nice", "-n", "19", f"qemu-system-{system}", *options, "-machine", "mem-merge=off",
+                                "-smp", "2", "-nodefaults", "-display", "none"], stdin=subprocess.DEVNULL)
+    try:
+        while machine.poll() is None and time.monotonic() - started < seconds:
+            time.sleep(1)
+            if b"@done" in output.read_bytes()[-200:]:
+                break
+    finally:
+        machine.kill()
+        machine.wait()
     return time.monotonic() - started
+
+
+def boot(architecture, kernel, image, console):
+    """Boot KERNEL with IMAGE; its output goes to the file CONSOLE. Return the seconds it took."""
+    how = ARCHITECTURES[architecture]
+    return emulate(how.qemu[0], [*how.qemu[1:], "-m", "1024", "-no-reboot", "-serial", f"file:{console}", "-kernel", kernel,
+                                 "-initrd", image, "-append", f"console={how.console} loglevel=1 panic=-1"], console, BOOT_S)
 
 
 def check(build, kernel, again):
@@ -212,33 +217,10 @@ def check(build, kernel, again):
         seconds = boot(kernel.architecture, next(package.glob("**/vmlinu[xz]*")), image, console)
         about.write_text(f"{seconds:.0f} {size + more} {time.strftime('%Y-%m-%d')}\n")
     seconds, size, day = about.read_text().split()
-    record = Record(kernel.architecture, int(seconds), int(size), day)
-    judge(console.read_text(errors="replace"), record, home / "trees")
-    for name, ok, text in record.checks:
-        if not ok:
-            print(f"  FAIL {name}: {text}")
-    print(f"  {record.kernel}: {record.passed} of {len(record.checks)} checks, {seconds} s, "
-          f"{int(size) / 1e6:.0f} MB downloaded", flush=True)
+    record = Record(int(seconds), int(size), day, architecture=kernel.architecture)
+    judge(console.read_text(errors="replace"), record, lambda output: Judge(output, record, home / "trees").all())
+    record.print()
     return record
-
-
-def table(records):
-    """Return RECORDS as a Markdown table."""
-    rows = ["| kernel | architecture | pages | sandbox | savings by consumer | checks | boot | tried |",
-            "|---|---|---|---|---|---|---|---|"]
-    for one in records:
-        rows.append(f"| {one.kernel} | {one.architecture} | {one.page_kb} kB | {one.sandbox} | {one.consumers} | "
-                    f"{one.passed} of {len(one.checks)} | {one.seconds} s | {one.day} |")
-    return "\n".join(rows) + "\n"
-
-
-def put_into(readme, text):
-    """Put TEXT between the markers "kernels" of the file README."""
-    new, count = re.subn("(<!-- kernels -->\n).*?(<!-- /kernels -->)", lambda found: found[1] + text + found[2],
-                         readme.read_text(), flags=re.DOTALL)
-    if count != 1:
-        sys.exit(f"kernels.py: {readme}: {count} pairs of markers <!-- kernels -->, not one")
-    readme.write_text(new)
 
 
 def main():
@@ -251,12 +233,7 @@ def main():
     options = parser.parse_args()
     chosen = [one for one in KERNELS if not options.words or {one.name, *one.name.split("-")} & {*options.words}]
     records = [check(options.build.resolve(), one, options.again) for one in chosen]
-    print(f"\n{table(records)}")
-    if options.readme:
-        put_into(options.readme, table(records))
-    failed = [one for one in records if one.passed < len(one.checks)]
-    print(f"{len(records) - len(failed)} of {len(records)} kernels passed")
-    return 1 if failed or not records else 0
+    return conclude(records, COLUMNS, options.readme, "kernels")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ It has no init: services are started by Debian's own scripts in /etc/init.d.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ KEEP_PROXY = ("http_proxy", "https_proxy", "no_proxy")
 NAME = "machine"
 POLICY = "usr/sbin/policy-rc.d"
 DENY, ALLOW = 101, 0
+CONF = "etc/collectd/collectd.conf.d/ksm.conf"     # of collectd-plugin-ksm
 FRESH_DAYS = 7
 
 # Process 1: mounts what programs expect, says so, and leaves no zombies.
@@ -79,6 +81,19 @@ def check_reachable(address, release, scratch):
                           capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise NoMirror(f"the mirror {address} cannot be reached")
+
+
+def newer(deb, directory):
+    """Return a copy of DEB in DIRECTORY that differs in its version and, if it has any, a comment in its configuration."""
+    tree = Path(directory, f"{deb.stem}.tree")
+    subprocess.run(["dpkg-deb", "-R", deb, tree], check=True)
+    control = tree / "DEBIAN/control"
+    control.write_text(re.sub(r"^(Version: .*)$", r"\1+new", control.read_text(), flags=re.MULTILINE))
+    if (tree / CONF).exists():
+        (tree / CONF).write_text((tree / CONF).read_text() + "# new\n")
+    path = Path(directory, f"{deb.stem}+new.deb")
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", tree, path], check=True, stdout=subprocess.DEVNULL)
+    return path
 
 
 class Machine:
