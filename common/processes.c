@@ -519,7 +519,10 @@ static int next_entry(struct ksm_walk *walk, int *pid, bool *end) {
 
 /* ---- the round: everybody, in some samples ---- */
 
-enum { ROUND_AT_LEAST = 256, ROUND_UNHURRIED = 128 }; /* entries at a sample: a small host is seen as a whole */
+enum {
+    ROUND_AT_LEAST = 256,
+    ROUND_UNHURRIED = 128
+}; /* entries at a sample: a small host is seen as a whole */
 
 static int open_round(struct ksm_processes *p) {
     if (!p->round.dir)
