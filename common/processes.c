@@ -519,7 +519,10 @@ static int next_entry(struct ksm_walk *walk, int *pid, bool *end) {
 
 /* ---- the round: everybody, in some samples ---- */
 
-enum { ROUND_AT_LEAST = 256 }; /* entries at a sample: a small host is seen as a whole */
+enum {
+    ROUND_AT_LEAST = 256,
+    ROUND_UNHURRIED = 128
+}; /* entries at a sample: a small host is seen as a whole */
 
 static int open_round(struct ksm_processes *p) {
     if (!p->round.dir)
@@ -580,9 +583,12 @@ static void end_round(struct ksm_processes *p) {
 }
 
 static int64_t round_part(const struct ksm_processes *p) {
-    int64_t part = p->all_known ? 0 : p->expected / KSM_ROUND_SAMPLES + 1;
+    const int64_t part = p->expected / KSM_ROUND_SAMPLES + 1;
 
-    return !p->swept ? INT64_MAX : part > ROUND_AT_LEAST ? part : ROUND_AT_LEAST;
+    return !p->swept                                ? INT64_MAX
+           : p->all_known && part > ROUND_UNHURRIED ? ROUND_UNHURRIED
+           : part > ROUND_AT_LEAST                  ? part
+                                                    : ROUND_AT_LEAST;
 }
 
 /* procfs lists processes by ascending pid, at positions that are a pid and a number that differs
@@ -672,16 +678,22 @@ static int walk_fresh(struct ksm_processes *p) {
 /* ---- reading again ---- */
 
 /* Names a process anew when it is its turn: it may run another program by now, or have been moved.
- */
+ * Its comm tells whether it is worth reading the rest before that is due anyway. */
 static int rename_in_turn(const struct ksm_processes *p, struct ksm_process *process) {
+    const unsigned turn = (unsigned)process->pid + p->looks;
+    char comm[sizeof(process->comm)] = "";
     struct ksm_name name;
-    int status = 0;
 
-    if (((unsigned)process->pid + p->looks) % KSM_ROUND_SAMPLES != 0)
+    if (turn % KSM_ROUND_SAMPLES != 0)
         return 0;
-    status = read_name(p, process, &name);
-    if (status == 0)
+    ssize_t n = read_file(p, process, "comm", false, comm, sizeof(comm));
+    if (n >= 0 && memcmp(comm, process->comm, sizeof(comm)) == 0 && turn % KSM_NAME_SAMPLES != 0)
+        return 0;
+    int status = n < 0 ? (int)n : read_name(p, process, &name);
+    if (status == 0) {
+        memcpy(process->comm, comm, sizeof(comm));
         process->name = name;
+    }
     return status == -ECANCELED ? status : 0;
 }
 

@@ -38,6 +38,8 @@ struct ksm_process {
     int64_t mapped;     /* the part of it that is pages of files and shared memory */
     int opted_in;       /* 1, 0, or -1 if the kernel does not report it */
     struct ksm_name name;
+    char
+        comm[16]; /* when it was named anew last, with its newline, padded with NULs; "": not yet */
 };
 
 /* What this kernel reports about a process. */
@@ -124,12 +126,13 @@ void ksm_processes_init(struct ksm_processes *p, const char *root, int may_keep)
  *   first call walks over all of it. If all are known, it is a few hundred entries.
  * - It reads all processes on the list again.
  * New ones are named and added, and those that have exited are removed. Each process is named again
- * once in KSM_ROUND_SAMPLES calls. Returns 0; -ECANCELED if a reading was given up: after
- * ksm_processes_set_aside() for that process, the next call continues there; another -errno if
- * /proc cannot be walked. */
+ * within KSM_ROUND_SAMPLES calls after it was found or has another comm (it runs another program),
+ * and once in KSM_NAME_SAMPLES calls anyway (it may have been moved to another cgroup). Returns 0;
+ * -ECANCELED if a reading was given up: after ksm_processes_set_aside() for that process, the next
+ * call continues there; another -errno if /proc cannot be walked. */
 int ksm_processes_look(struct ksm_processes *p);
 
-enum { KSM_ROUND_SAMPLES = 6 };
+enum { KSM_ROUND_SAMPLES = 6, KSM_NAME_SAMPLES = 6 * KSM_ROUND_SAMPLES };
 
 /* Takes a process off the list, and leaves it alone until ksm_processes_take_back(). fd, which is
  * being read, stays open: who reads it closes it. At most KSM_ASIDE processes. */

@@ -9,15 +9,18 @@ shift
 log=$build/check.log
 : >"$log"
 
-# As many unit tests at once as there are processors; what each says stays together.
+# The end-to-end tests wait most of their time: meanwhile as many unit tests run at once as there are
+# processors, politely; what each says stays together.
 export WRAPPER="${WRAPPER-}"
 # shellcheck disable=SC2016 # the inner shell expands them
-find "$build"/tests/unit -maxdepth 1 -type f -perm -u+x | sort | xargs -P "$(nproc)" -I '{}' \
-    sh -c '$WRAPPER "$1" >"$1.log" 2>&1; cat "$1.log"' sh '{}' 2>&1 | tee -a "$log"
-# Most of their time the end-to-end tests wait, so that several files can run at once; those that
-# change KSM's settings, which they would wait for, are one of them (tests/e2e/conftest.py).
+find "$build"/tests/unit -maxdepth 1 -type f -perm -u+x | sort | nice xargs -P "$(nproc)" -I '{}' \
+    sh -c '$WRAPPER "$1" >"$1.log" 2>&1; cat "$1.log"' sh '{}' >"$log.units" 2>&1 &
+# Several files of tests run at once as well; those that change KSM's settings, which they would wait for, are
+# one of them (tests/e2e/conftest.py).
 KSM_BUILD=$build ${PYTHON:-/usr/bin/python3} -m pytest -q -rsfE -p no:cacheprovider \
     -n 4 --dist loadgroup tests/e2e "$@" 2>&1 | tee -a "$log"
+wait
+tee -a "$log" <"$log.units"
 
 # check says "98%: Checks: 50, Failures: 1, Errors: 0", pytest "1 failed, 20 passed, 2 skipped in 3s";
 # a program that crashed says neither, which is why the number of programs is counted as well.

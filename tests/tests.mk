@@ -46,8 +46,9 @@ $(BUILD)/tests/unit/test_collectd: | $(BUILD)/ksm.so
 
 tools: $(TOOLS)
 
-# What is missing is installed before anything is built, also with -j: hence the second make.
-BUILD_ALL = $(MAKE) --no-print-directory
+# What is missing is installed before anything is built, also with -j: hence the second make, which builds on all
+# processors unless told how many.
+BUILD_ALL = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 RUN = $(TOOL_PYTHON) tests/demo/run.py --build $(BUILD) --figures $(BUILD)/tests/figures --port $(PORT) \
 	$(if $(DURATION),--duration $(DURATION))
 

@@ -5,14 +5,15 @@ BUILD/tests has the tools that print them.  All of TABLES below is renewed.
 With --check nothing is written, and the exit status is 1 if a table is stale.
 """
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 
+from markers import replaced
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-# {file: {marker: tool and what it is asked for}}. A marker is a comment of the file's own language.
+# {file: {marker: tool and what it is asked for}}.
 TABLES = {
     "README.md": {"options": ["figures", "options"]},
     "collectd/collectd-ksm.5": {name: ["manual", name, "collectd"] for name in ("figures", "options")},
@@ -20,15 +21,6 @@ TABLES = {
     "common/explain/ksm-explain.1": {"statuses": ["manual", "statuses", "explain"]},
     "common/explain/prometheus-openmetrics.yml": {"rules": ["figures", "rules"]},
 }
-
-
-def markers(file, name):
-    """Return the lines before and after the table NAME of FILE."""
-    if file.endswith(".md"):
-        return f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
-    if file.endswith(".yml"):
-        return f"# {name}\n", f"# /{name}\n"
-    return f'.\\" {name}\n', f'.\\" /{name}\n'
 
 
 def printed(build, tool, *words):
@@ -39,12 +31,7 @@ def printed(build, tool, *words):
 def renewed(build, file, text):
     """Return TEXT, that of FILE, with its tables as the code prints them now."""
     for name, words in TABLES[file].items():
-        before, after = markers(file, name)
-        pattern = f"(?<={re.escape(before)}).*?(?={re.escape(after)})"
-        table = printed(build, *words)
-        text, count = re.subn(pattern, lambda _match, table=table: table, text, flags=re.DOTALL)
-        if count != 1:
-            sys.exit(f"readme.py: {file}: markers {name}: {count} pairs, not one")
+        text = replaced(Path(file), name, text, printed(build, *words))
     return text
 
 

@@ -83,11 +83,12 @@ def merge(ksm):
     ksm.set("run", STOPPED)
 
 
-LONG = [pytest.param(pattern, KEPT, marks=pytest.mark.long) for pattern in ("triples", "identical", "unique", "zeros")]
+LONG = [pytest.param(pattern, KEPT, marks=pytest.mark.long)
+        for pattern in ("triples", "identical", "unique", "zeros", "forked", "demo")]
 
 
 @pytest.mark.parametrize("pattern, zero_pages", [
-    ("pairs", KEPT), ("zeros", FREE), ("forked", KEPT), ("huge", KEPT), ("demo", KEPT), *LONG,
+    ("pairs", KEPT), ("zeros", FREE), ("huge", KEPT), *LONG,
 ])
 def test_says_before_what_is_free_after(pattern, zero_pages, ksm, start, build, page_size):
     group, workload = start
@@ -203,21 +204,37 @@ def test_processes_come_and_go(build):
     assert found["processes"] > 500 and not found["partial"]
 
 
-BECOMES = "import os; block = os.urandom(128 << 20); print('ready', flush=True); input(); os.execv('/bin/sleep', ['sleep', '9'])"
+SLOW_MIB = 128
+SLOW = (f"import os; block = os.urandom({SLOW_MIB} << 20); print('ready', flush=True); input();"
+        "os.execv('/bin/sleep', ['sleep', '9'])")
 
 
-def test_another_program_is_not_read(build):
+@pytest.fixture
+def target():
+    """A process that becomes another program after a line."""
+    with subprocess.Popen([sys.executable, "-c", SLOW], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def slow(build, target):
+    """A function that starts an estimate of it which takes many seconds, on a terminal or not."""
+    def start_slow(*words, **options):
+        argv = [build / "ksm-explain", "--estimate", "--cpu=1", *words, str(target.pid)]
+        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **options)
+    return start_slow
+
+
+def test_another_program_is_not_read(slow, target):
     """A process that starts another program meanwhile counts as ended."""
-    with subprocess.Popen([sys.executable, "-c", BECOMES], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-        assert child.stdout.readline() == b"ready\n"
-        with subprocess.Popen([build / "ksm-explain", "--estimate", "--json", "--cpu=1", str(child.pid)],
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as running:
-            time.sleep(1)
-            child.stdin.write(b"\n")
-            child.stdin.flush()
-            found = json.loads(running.communicate(timeout=RUN_S)[0])
-        child.kill()
-    assert found["ended"] == 1 and 0 < found["read_bytes"] < 128 << 20
+    with slow("--json") as running:
+        time.sleep(1)
+        target.stdin.write(b"\n")
+        target.stdin.flush()
+        found = json.loads(running.communicate(timeout=RUN_S)[0])
+    assert found["ended"] == 1 and 0 < found["read_bytes"] < SLOW_MIB << 20
 
 
 @pytest.mark.live
@@ -254,26 +271,14 @@ def test_what_is_misunderstood_gets_no_estimate(words, says, build):
     assert (done.returncode, done.stdout) == (FAILED, "") and says in done.stderr
 
 
-@pytest.fixture
-def slow(build):
-    """A function that starts an estimate which takes many seconds, on a terminal or not."""
-    with Workload(build / "tests/workload", "pairs", 4 * PAGES) as target:
-        def start_slow(*words, **options):
-            argv = [build / "ksm-explain", "--estimate", "--cpu=1", *words, str(target.pid)]
-            return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **options)
-        yield start_slow
-
-
-@pytest.mark.live
 def test_interrupted_it_says_what_it_knows(slow):
     with slow("--json") as running:
         time.sleep(2)
         running.send_signal(signal.SIGINT)
         found = json.loads(running.stdout.read())
-    assert running.returncode == PARTIAL and found["partial"] and 0 < found["read_bytes"] < 4 * PAGES * 4096
+    assert running.returncode == PARTIAL and found["partial"] and 0 < found["read_bytes"] < SLOW_MIB << 20
 
 
-@pytest.mark.live
 def test_it_is_confined_and_rests(slow):
     """One percent of a core, capabilities for reading alone, a filter of system calls."""
     with slow() as running:
@@ -287,7 +292,6 @@ def test_it_is_confined_and_rests(slow):
     assert spent <= 0.2 * os.sysconf("SC_CLK_TCK")
 
 
-@pytest.mark.live
 def test_progress_on_a_terminal(slow):
     ours, theirs = pty.openpty()
     with slow(stderr=theirs) as running:

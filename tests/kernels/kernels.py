@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from judge import Kernel as Judge
 from machine import mirror
+from markers import put_into
 from results import Record, conclude, judge
 
 ROOMS = Path(__file__).resolve().parent
@@ -66,8 +67,8 @@ KERNELS = [
     Kernel("amd64-newest", "amd64", "trixie-backports", r"linux-binary-[\d.]+[^-]+-amd64"),
     Kernel("arm64-6.1", "arm64", "bookworm", r"linux-image-6\.1\.0-\d+-cloud-arm64"),
     Kernel("arm64-16k", "arm64", "sid", r"linux-binary-[\d.]+[^-]+-arm64-16k"),
-    Kernel("ppc64el-64k", "ppc64el", "sid", r"linux-binary-[\d.]+[^-]+-powerpc64le-64k"),
     Kernel("ppc64el-4k", "ppc64el", "sid", r"linux-binary-[\d.]+[^-]+-powerpc64le"),
+    Kernel("ppc64el-64k", "ppc64el", "sid", r"linux-binary-[\d.]+[^-]+-powerpc64le-64k"),
     Kernel("s390x-6.1", "s390x", "bookworm", r"linux-image-6\.1\.0-\d+-s390x"),
     Kernel("s390x-newest", "s390x", "sid", r"linux-binary-[\d.]+[^-]+-s390x"),
     Kernel("riscv64-newest", "riscv64", "sid", r"linux-binary-[\d.]+[^-]+-riscv64"),
@@ -223,16 +224,36 @@ def check(build, kernel, again):
     return record
 
 
+def tried(records):
+    """Return {architecture: the kernels that passed there, as words} of RECORDS."""
+    found = {}
+    for facts in (one.facts for one in records if one.passed == len(one.checks)):
+        release = ".".join(facts["kernel"].split(".")[:2])
+        pages = "" if facts["pages"] == "4 kB" else f" ({facts['pages']} pages)"
+        found.setdefault(facts["architecture"], []).append(release + pages)
+    return {architecture: ", ".join(found[architecture]) for architecture in sorted(found)}
+
+
+def put_tried(kernels):
+    """Put KERNELS, which tried() returned, into the documents that users read."""
+    rows = [kernels, ["---"] * len(kernels), kernels.values()]
+    put_into(REPOSITORY / "README.md", "tried", "".join(f"| {' | '.join(row)} |\n" for row in rows).replace(" --- ", "---"))
+    put_into(REPOSITORY / "netdata/ksm.plugin.1", "tried",
+             "".join(f".It {architecture}\n{words}\n" for architecture, words in kernels.items()))
+
+
 def main():
     """See above."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", type=Path, required=True, help="where everything is kept")
     parser.add_argument("--again", action="store_true", help="judge the output of the last boots")
-    parser.add_argument("--readme", type=Path, help="put the table into this file")
+    parser.add_argument("--readme", type=Path, help="put the table into this file, and what it says in short into others")
     parser.add_argument("words", nargs="*", help="parts of the names of the kernels that are wanted")
     options = parser.parse_args()
     chosen = [one for one in KERNELS if not options.words or {one.name, *one.name.split("-")} & {*options.words}]
     records = [check(options.build.resolve(), one, options.again) for one in chosen]
+    if options.readme:
+        put_tried(tried(records))
     return conclude(records, COLUMNS, options.readme, "kernels")
 
 

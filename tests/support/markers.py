@@ -1,14 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""Results of a run in a README, between two markers."""
+"""Tables that programs put into documents, each between two markers: comments of the document's own language."""
 
 import re
 import sys
 
+COMMENTS = {".md": "<!-- {} -->\n", ".yml": "# {}\n"}
+OF_MANUALS = '.\\" {}\n'
 
-def put_into(readme, name, text):
-    """Put TEXT between the markers NAME of the file README."""
-    new, count = re.subn(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda found: found[1] + text + found[2],
-                         readme.read_text(), flags=re.DOTALL)
+
+def replaced(path, name, text, table):
+    """Return TEXT, that of the document PATH, with TABLE between its markers NAME."""
+    comment = COMMENTS.get(path.suffix, OF_MANUALS)
+    before, after = (re.escape(comment.format(word)) for word in (name, f"/{name}"))
+    text, count = re.subn(f"(?<={before}).*?(?={after})", lambda _match: table, text, flags=re.DOTALL)
     if count != 1:
-        sys.exit(f"{readme}: {count} pairs of markers <!-- {name} -->, not one")
-    readme.write_text(new)
+        sys.exit(f"{path}: markers {name}: {count} pairs, not one")
+    return text
+
+
+def put_into(path, name, table):
+    """Put TABLE between the markers NAME of the document PATH."""
+    path.write_text(replaced(path, name, path.read_text(encoding="utf-8"), table), encoding="utf-8")
