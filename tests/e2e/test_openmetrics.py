@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 
@@ -12,7 +13,7 @@ import pytest
 
 import fixtures
 from conftest import REPOSITORY
-from hosts import Daemon, Prometheus, fetch, free_port
+from hosts import Daemon, Prometheus, fetch, free_port, until
 from reckon import collectd_values, reckon
 from world import Process, Tree
 
@@ -115,6 +116,20 @@ def test_a_file_stays_when_it_fails(build, make_tree, tmp_path):
     done = subprocess.run(["prlimit", "--fsize=100", *argv], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1 and "is not renewed" in done.stderr
     assert path.read_text() == "old\n" and list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("end", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_nothing_stays_when_it_is_stopped(end, build, make_tree, tmp_path):
+    """As systemd stops it, at a reboot for example: all its processes at once."""
+    path = tmp_path / "out/ksm.prom"
+    path.parent.mkdir()
+    path.write_text("old\n")
+    argv = [build / "ksm-explain", "--openmetrics", "--root", make_tree("6.18"), "--output", path]
+    with subprocess.Popen(argv, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: len([*path.parent.iterdir()]) == 2, SEEN_S, "the unfinished file")
+        os.killpg(process.pid, end)
+        assert process.wait(SEEN_S) == -end and process.stderr.read() == ""
+    assert path.read_text() == "old\n" and [*path.parent.iterdir()] == [path]
 
 
 @pytest.mark.parametrize("words, said", [

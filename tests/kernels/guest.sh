@@ -175,6 +175,8 @@ first_boot() {
     seen service_shop service_user-1000:notes container_tent container_"$(podman ps --format '{{.ID}}')"
     settle
     figures first
+    emit explain ksm-explain
+    emit shop systemctl show shop.service -p MemoryKSM
     rights first
     emit security systemd-analyze security --no-pager ksm-openmetrics.service
     journal first

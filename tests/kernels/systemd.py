@@ -26,7 +26,7 @@ from results import Record, conclude, judge
 
 PACKAGES = ("collectd-plugin-ksm", "netdata-plugin-ksm", "ksm-explain")
 BOOT_S = 1200               # with a machine that others use as well
-COLUMNS = ["Debian", "kernel", "systemd", "cgroups", "collectd", "Netdata", "downloaded"]
+COLUMNS = ["Debian", "kernel", "systemd", "cgroups", "collectd", "Netdata", "a service merges by", "downloaded"]
 
 # The system, both hosts, what reads ksm-explain's file, and two kinds of containers.
 INSTALLED = """systemd-sysv dbus libpam-systemd apparmor collectd netdata prometheus-node-exporter curl procps
