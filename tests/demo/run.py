@@ -12,6 +12,7 @@ the programs is killed in mid-run and must disappear; of the others both hosts m
 """
 
 import argparse
+import errno
 import json
 import math
 import os
@@ -138,9 +139,14 @@ def cells(figure, rates, values):
     return shown(figure, collectd_raw(figure, here)), shown(figure, netdata_raw(figure, there[0]))
 
 
+ABSENT = {0: "", errno.ENOENT: "not in this kernel", errno.EDOM: "the kernel counted below 0",
+          errno.ENODATA: "no value yet, or KSM is idle"}
+
+
 def why_absent(figure):
     """Return why FIGURE has no value now, or "" if it has one."""
-    return os.strerror(-figure["status"]) if figure["status"] else ""
+    error = -figure["status"]
+    return ABSENT.get(error, os.strerror(error))
 
 
 def table(figures, rates, values):

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ from results import Record, conclude, judge
 ROOMS = Path(__file__).resolve().parent
 REPOSITORY = ROOMS.parents[1]
 BOOT_S = 900                # with a machine that others use as well
+PROCESSORS = os.cpu_count() or 1      # so many boot at once
 COLUMNS = ["kernel", "architecture", "pages", "sandbox", "savings by consumer"]
 PROGRAMS = ("ksm.plugin", "ksm-explain", "tests/workload", "tests/become")
 
@@ -195,31 +197,47 @@ def emulate(system, options, output, seconds):
     return time.monotonic() - started
 
 
-def boot(architecture, kernel, image, console):
-    """Boot KERNEL with IMAGE; its output goes to the file CONSOLE. Return the seconds it took."""
-    how = ARCHITECTURES[architecture]
-    return emulate(how.qemu[0], [*how.qemu[1:], "-m", "1024", "-no-reboot", "-serial", f"file:{console}", "-kernel", kernel,
-                                 "-initrd", image, "-append", f"console={how.console} loglevel=1 panic=-1"], console, BOOT_S)
+class Machine(NamedTuple):
+    """All that it takes to boot KERNEL, and where what it does is kept; size is that of what was fetched, in bytes."""
+
+    kernel: Kernel
+    home: Path
+    file: Path
+    image: Path
+    size: int
 
 
-def check(build, kernel, again):
-    """Boot KERNEL, unless AGAIN, and print what was checked there; return its record."""
+def prepare(build, kernel):
+    """Fetch and build what it takes to boot KERNEL; return the Machine."""
+    print(f"{kernel.name}: builds, downloads", flush=True)
     home = build / kernel.name
     home.mkdir(parents=True, exist_ok=True)
-    console, about = home / "console", home / "about"
-    if not again:
-        print(f"{kernel.name}: builds, downloads", flush=True)
-        archive = Archive(build / "apt", kernel.architecture, kernel.suite)
-        package, size = archive.unpacked(archive.newest(kernel.package))
-        release = Archive(build / "apt", kernel.architecture, kernel.suite.removesuffix("-backports"))
-        busybox, more = release.unpacked("busybox-static")
-        files = build_programs(build, kernel.architecture)
-        image = make_image(home, files, next(busybox.glob("**/bin/busybox")))
-        seconds = boot(kernel.architecture, next(package.glob("**/vmlinu[xz]*")), image, console)
-        about.write_text(f"{seconds:.0f} {size + more} {time.strftime('%Y-%m-%d')}\n")
-    seconds, size, day = about.read_text().split()
+    archive = Archive(build / "apt", kernel.architecture, kernel.suite)
+    package, size = archive.unpacked(archive.newest(kernel.package))
+    release = Archive(build / "apt", kernel.architecture, kernel.suite.removesuffix("-backports"))
+    busybox, more = release.unpacked("busybox-static")
+    files = build_programs(build, kernel.architecture)
+    image = make_image(home, files, next(busybox.glob("**/bin/busybox")))
+    return Machine(kernel, home, next(package.glob("**/vmlinu[xz]*")), image, size + more)
+
+
+def boot(machine):
+    """Boot MACHINE, and return its record; its output is kept, and when that was and how long it took."""
+    architecture, home = machine.kernel.architecture, machine.home
+    how = ARCHITECTURES[architecture]
+    seconds = emulate(how.qemu[0], [*how.qemu[1:], "-m", "1024", "-no-reboot", "-serial", f"file:{home}/console",
+                                    "-kernel", machine.file, "-initrd", machine.image,
+                                    "-append", f"console={how.console} loglevel=1 panic=-1"], home / "console", BOOT_S)
+    (home / "about").write_text(f"{seconds:.0f} {machine.size} {time.strftime('%Y-%m-%d')}\n")
+    return check(home, machine.kernel)
+
+
+def check(home, kernel):
+    """Print what was checked on KERNEL, whose output is in HOME; return its record."""
+    seconds, size, day = (home / "about").read_text().split()
     record = Record(int(seconds), int(size), day, architecture=kernel.architecture)
-    judge(console.read_text(errors="replace"), record, lambda output: Judge(output, record, home / "trees").all())
+    judge((home / "console").read_text(errors="replace"), record,
+          lambda output: Judge(output, record, home / "trees").all())
     record.print()
     return record
 
@@ -251,7 +269,13 @@ def main():
     parser.add_argument("words", nargs="*", help="parts of the names of the kernels that are wanted")
     options = parser.parse_args()
     chosen = [one for one in KERNELS if not options.words or {one.name, *one.name.split("-")} & {*options.words}]
-    records = [check(options.build.resolve(), one, options.again) for one in chosen]
+    build = options.build.resolve()
+    if options.again:
+        records = [check(build / one.name, one) for one in chosen]
+    else:
+        machines = [prepare(build, one) for one in chosen]
+        with ThreadPoolExecutor(PROCESSORS) as pool:
+            records = list(pool.map(boot, machines))
     if options.readme:
         put_tried(tried(records))
     return conclude(records, COLUMNS, options.readme, "kernels")
