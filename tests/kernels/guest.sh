@@ -3,8 +3,8 @@
 # shellcheck shell=dash disable=SC1091,SC2016,SC2086,SC2154
 #
 # Runs in the machines that systemd.py boots, as the service check.service, once a boot: it does what an admin does with
-# the packages, and prints what the kernel, systemd and both hosts say of it, for inhabitants.py.  It judges nothing
-# itself.  On /mnt are the packages (old and, of a higher version, new) and a container's root with the workload (box).
+# the packages, and prints what the kernel, systemd and both hosts say of it, for life.py.  It judges nothing itself.
+# On /mnt are the packages (old and, of a higher version, new) and a container's root with the workload (box).
 exec >/dev/ttyS1 2>&1 </dev/null
 export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive HOME=/root
 . /mnt/common.sh
@@ -73,9 +73,9 @@ rights() {
     emit "$1.versions" dpkg-query -W -f '${Package} ${Version} ${Status}\n' '*ksm*'
 }
 
-# journal NAME: what was logged of us, and what any security module or filter had to say, since the last time.
+# journal NAME: what was logged of us since the last time, and what any security module or filter had to say.
 journal() {
-    emit "$1.journal" sh -c 'journalctl -q -b -o short --no-pager --cursor-file=/run/check.cursor | grep -i ksm'
+    emit "$1.journal" sh -c 'journalctl -q -o short --no-pager --cursor-file=/var/lib/check/cursor | grep -i ksm'
     emit "$1.netdata_log" sh -c 'grep -i ksm /var/log/netdata/error.log'
     : >/var/log/netdata/error.log # opened for appending
     emit "$1.kernel" sh -c 'journalctl -q -b -k --no-pager |
@@ -171,7 +171,6 @@ first_boot() {
     emit start_services start_services
     emit start_containers start_containers
     emit container podman ps --no-trunc --format '{{.ID}}'
-    emit groups sh -c 'grep -h -E "shop|notes|libpod|machine|tent" /proc/[0-9]*/cgroup | sort -u'
     seen service_shop service_user-1000:notes container_tent container_"$(podman ps --format '{{.ID}}')"
     settle
     figures first
