@@ -16,7 +16,8 @@ PLUGIN = "/usr/lib/netdata/plugins.d/ksm.plugin"
 STOPPED_AND_SAVING = 13 # the exit status of ksm-explain
 EXPOSURE = 2.0          # of ksm-openmetrics.service, as systemd-analyze security has it: below 4.2 is "OK"
 
-STAMP = r"^(\w+ \d+ [\d:]+ debian|[\d-]+ [\d:]+:) "
+# Another plugin's line may have no end yet.
+STAMP = r"^(\w+ \d+ [\d:]+ debian|.*\d+-\d+-\d+ [\d:]+:) "
 # What Netdata may say of a plugin that it stops.
 STOPPED = r"netdata INFO +: PLUGINSD : stopping plugin thread: plugin:ksm\n(netdata ERROR .* disconnected after .*\n)?"
 UNREADABLE = "processes of other users cannot be read"
