@@ -513,8 +513,8 @@ def main():
         with Workload(build / "tests/workload", "pairs", 4096):
             settings.merge_all()
             measure_programs(build, table, options.rounds, work)
-        measure_consumers(build, table, settings)
         measure_newcomers(build, table, settings, work)
+        measure_consumers(build, table, settings)       # last: the end of so many processes takes its time
     if options.readme:
         put_into(options.readme, "cost", table.markdown(name))
     return conclude(table)
