@@ -38,8 +38,8 @@ struct ksm_process {
     int64_t mapped;     /* the part of it that is pages of files and shared memory */
     int opted_in;       /* 1, 0, or -1 if the kernel does not report it */
     struct ksm_name name;
-    char
-        comm[16]; /* when it was named anew last, with its newline, padded with NULs; "": not yet */
+    char comm[24]; /* as it was when the name was read last; "": not read again yet. The kernel has
+                    * 16 bytes at most, with the newline (TASK_COMM_LEN) */
 };
 
 /* What this kernel reports about a process. */
