@@ -191,7 +191,7 @@ first_boot() {
     emit upgraded.conf cat /etc/collectd/collectd.conf.d/ksm.conf
     journal upgraded
     emit confine confine
-    sleep 30
+    sleep 40
     emit confined.before host
     emit confined.collectd collectd_values
     emit confined.after host

@@ -13,13 +13,15 @@ SERVICES = {("service", "shop"), ("service", "user-1000:notes")}
 MOVES = {"exposure", "anon_huge"}                   # with other programs' memory
 LATE = {"merge_rate", "scan_time", "scan_left"}     # not while KSM stands still
 PLUGIN = "/usr/lib/netdata/plugins.d/ksm.plugin"
+RECENT_S = 15           # collectd's interval, and half of one for an emulated machine; what has gone is older
 STOPPED_AND_SAVING = 13 # the exit status of ksm-explain
 EXPOSURE = 2.0          # of ksm-openmetrics.service, as systemd-analyze security has it: below 4.2 is "OK"
 
 # Another plugin's line may have no end yet.
 STAMP = r"^(\w+ \d+ [\d:]+ debian|.*\d+-\d+-\d+ [\d:]+:) "
-# What Netdata may say of a plugin that it stops.
-STOPPED = r"netdata INFO +: PLUGINSD : stopping plugin thread: plugin:ksm\n(netdata ERROR .* disconnected after .*\n)?"
+# What Netdata says of a plugin that it stops, and may say just before or after that.
+ENDED = r"(netdata ERROR : PLUGINSD\[ksm\] : .* disconnected after .*\n)?"
+STOPPED = rf"{ENDED}netdata INFO +: PLUGINSD : stopping plugin thread: plugin:ksm\n{ENDED}"
 UNREADABLE = "processes of other users cannot be read"
 
 # What may be said of us, after who says it; of systemd only when an admin starts and stops something.
@@ -116,7 +118,7 @@ class Life:
             series, when, value = re.fullmatch(r".*/csv/[^/]+/(.*)-\d{4}-\d\d-\d\d:(.*),(.*)", line).groups()
             newest[series] = float(when), float(value)
         last = max(when for when, _value in newest.values())
-        shown = {series: value for series, (when, value) in newest.items() if when > last - 11}
+        shown = {series: value for series, (when, value) in newest.items() if when > last - RECENT_S}
         host = {series: value for series, value in shown.items() if series.startswith("ksm/")}
         saved = {series: value for series, value in shown.items()
                  if series.endswith("/bytes-saved") and series not in host}
