@@ -4,7 +4,7 @@
 # Rows of the table in kernels.py whose name has one of these words; empty: all of them.
 KERNELS ?=
 
-check-kernels: deps ## Test on other kernels and architectures in QEMU (half an hour); KERNELS="6.1 s390x"
+check-kernels: deps ## Test on other kernels and architectures in QEMU (twenty minutes); KERNELS="6.1 s390x"
 	@tests/deps.sh kernels
 	@$(TOOL_PYTHON) tests/kernels/kernels.py --build $(BUILD)/kernels $(KERNELS_OPTIONS) $(KERNELS)
 
