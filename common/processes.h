@@ -123,7 +123,7 @@ void ksm_processes_init(struct ksm_processes *p, const char *root, int may_keep)
  * - It reads the processes that were started since the last call but one, because some opt in a
  *   while after their start.
  * - It walks over a part of /proc, so that all of it is seen within KSM_ROUND_SAMPLES calls. The
- *   first call walks over all of it. If all are known, it is a few hundred entries.
+ *   first call walks over all of it. If all are known, it is 128 entries at most.
  * - It reads all processes on the list again.
  * New ones are named and added, and those that have exited are removed. Each process is named again
  * within KSM_ROUND_SAMPLES calls after it was found or has another comm (it runs another program),
