@@ -319,7 +319,7 @@ def test_the_first_table_comes_after_the_first_tick(build, tmp_path):
     tree = Tree(tmp_path / "tree", sharing=3000, shared=1000)
     tree.process(Process(100, "one", 4000))
     with Plugin(build / "ksm.plugin", f"--root={tree.root}", "--consumers-interval=60") as plugin:
-        assert set(plugin.samples(1)[0].consumers) == {("program", "one")}
+        assert set(plugin.first_sample().consumers) == {("program", "one")}
         assert plugin.arrived[0] - plugin.ticks[0] < 1
         time.sleep(1.2)
         assert len(plugin.arrived) == 1

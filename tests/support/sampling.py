@@ -187,8 +187,13 @@ class Plugin:
         self.wait(lambda: len(self.chunks) >= count, seconds, f"{count} writes")
         return [when for when, _chunk in self.chunks[:count]]
 
+    def first_sample(self):
+        """Return the first sample, whole, which may have come before anybody asked."""
+        self.wait(lambda: self.agent.samples and not self.rest, SAMPLE_S, "the first sample")
+        return self.agent.samples[0]
+
     def samples(self, count):
-        """Return the next COUNT samples, each whole."""
+        """Return the next COUNT samples from now on, each whole."""
         first = len(self.agent.samples)
         self.wait(lambda: len(self.agent.samples) >= first + count and not self.rest, count * SAMPLE_S, "samples")
         return self.agent.samples[first:first + count]
