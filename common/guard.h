@@ -45,8 +45,15 @@ static inline bool ksm_guard_leave(struct ksm_guard *guard) {
     return !guard || (since > 0 && atomic_compare_exchange_strong(&guard->reading, &since, 0));
 }
 
-/* Takes over from a thread that has been reading since a time or longer: pid and fd of the guard
- * say what. Returns false if it is not reading, or not for so long. */
+/* Whether a thread has been reading since a time or longer. */
+static inline bool ksm_guard_lasts(struct ksm_guard *guard, int64_t since) {
+    int64_t reading = atomic_load(&guard->reading);
+
+    return reading > 0 && reading <= since;
+}
+
+/* Takes over from such a thread: pid and fd of the guard say what it reads. Returns false if it is
+ * none. */
 static inline bool ksm_guard_take_over(struct ksm_guard *guard, int64_t since) {
     int64_t reading = atomic_load(&guard->reading);
 

@@ -219,7 +219,7 @@ int parse_stat(const char *text, size_t len, struct parse_stat *stat) {
     struct cursor c = {close + 1, text + len};
     if (!take(&c, " ") || at_end(&c))
         return -EINVAL;
-    c.at++; /* field 3, the state, is a letter */
+    got.state = *c.at++;
     for (int field = PPID; field <= STARTED; field++) {
         int64_t n = 0;
         if (field > STIME && (at_end(&c) || *c.at == '\n'))

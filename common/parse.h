@@ -57,6 +57,7 @@ int parse_field(const char *text, size_t len, const char *key, const char **fiel
  * boot, 0 if the line ends before it. */
 struct parse_stat {
     char comm[65];
+    char state; /* R: it runs or waits for a processor; else it waits for something, or has ended */
     int64_t ppid;
     int64_t flags;
     int64_t utime;

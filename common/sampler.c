@@ -5,8 +5,12 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "clock.h"
+#include "parse.h"
+#include "pseudofs.h"
 
 /* A reading that lasts longer is given up: eight of them one after another still leave time for the
  * others within two intervals. */
@@ -36,6 +40,7 @@ void ksm_sampler_init(struct ksm_sampler *s, struct ksm_consumers *consumers) {
 static void *make_sample(void *data) {
     struct ksm_sampler_thread *thread = data;
 
+    atomic_store(&thread->tid, (int)syscall(SYS_gettid));
     ksm_consumers_sample(thread->consumers, thread->registered, thread->now);
     atomic_store(&thread->ended, true);
     return NULL;
@@ -134,13 +139,32 @@ static void set_pause(struct ksm_sampler *s, int64_t now) {
     s->next = now + s->pause;
 }
 
+/* Whether it is only a processor that the thread waits for, which is nobody's fault. */
+static bool is_runnable(const struct ksm_sampler *s, struct ksm_sampler_thread *thread) {
+    const struct ksm_processes *processes = &s->consumers->processes;
+    struct pseudofs_file file;
+    struct parse_stat stat;
+    char name[32];
+    char buf[1024];
+
+    if (!processes->own) /* there the thread has another number */
+        return false;
+    snprintf(name, sizeof(name), "%d/stat", atomic_load(&thread->tid));
+    pseudofs_init(&file, processes->root, "proc/self/task", name);
+    ssize_t n = pseudofs_read(&file, 0, true, buf, sizeof(buf));
+    pseudofs_close(&file);
+    return n > 0 && parse_stat(buf, (size_t)n, &stat) == 0 && stat.state == 'R';
+}
+
 /* Leaves the thread behind that makes the sample, if it waits for too long. */
 static void leave_behind(struct ksm_sampler *s, int64_t now) {
     struct ksm_sampler_thread *thread = s->current;
     struct ksm_processes *processes = &s->consumers->processes;
     struct ksm_sampler_aside *place = find_place(s);
+    const int64_t since = now - patience(s);
 
-    if (!place || !ksm_guard_take_over(&thread->guard, now - patience(s)))
+    if (!place || !ksm_guard_lasts(&thread->guard, since) || is_runnable(s, thread) ||
+        !ksm_guard_take_over(&thread->guard, since))
         return;
     if (place->pid != 0)
         take_back(s, place);

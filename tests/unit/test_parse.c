@@ -216,7 +216,7 @@ TEST_ROWS(fields, field_rows) {
 #define REST "S 2 0 0 0 -1 2129984 0 0 0 0 14 15 0 0 25 5 1 0 29\n"
 #define LETTERS_64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 static const struct parse_stat of_rest = {
-    .ppid = 2, .flags = 2129984, .utime = 14, .stime = 15, .started = 29};
+    .state = 'S', .ppid = 2, .flags = 2129984, .utime = 14, .stime = 15, .started = 29};
 
 static const struct stat_row {
     const char *text;
@@ -246,8 +246,8 @@ static const struct stat_row {
     LARGE("37 (ksmd) S 2 0 0 0 -1 2129984 0 0 0 0 14 9223372036854775808 0 0\n")};
 
 static bool same_stat(const struct parse_stat *got, const struct parse_stat *want) {
-    return got->ppid == want->ppid && got->flags == want->flags && got->utime == want->utime &&
-           got->stime == want->stime && got->started == want->started;
+    return got->state == want->state && got->ppid == want->ppid && got->flags == want->flags &&
+           got->utime == want->utime && got->stime == want->stime && got->started == want->started;
 }
 
 TEST_ROWS(stats, stat_rows) {
@@ -275,7 +275,7 @@ TEST(stat_cut_off) {
         "37 (ksmd) S 2 0 0 0 -1 2129984 0 0 0 0 1234 5678 0 0 25 5 1 0 777 0\n";
     static const char old[] = "37 (ksmd) S 2 0 0 0 -1 2129984 0 0 0 0 1234 5678 0 0\n";
     struct parse_stat want = {
-        .ppid = 2, .flags = 2129984, .utime = 1234, .stime = 5678, .started = 777};
+        .state = 'S', .ppid = 2, .flags = 2129984, .utime = 1234, .stime = 5678, .started = 777};
     struct parse_stat got;
 
     for (size_t len = 0; len < sizeof(line); len++)

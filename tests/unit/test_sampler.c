@@ -217,6 +217,33 @@ TEST_ROWS(one_blocked, one_rows) {
     expect_silence("taken back");
 }
 
+/* A thread that only waits for a processor (R) is no sign that the process keeps it waiting. */
+static void set_state(char state) {
+    const int tid = atomic_load(&s.current->tid);
+    tree_print(dir, tree_path("", "proc/self/task/%d/stat", tid),
+               "%d (ksm.plugin) %c 1 0 0 0 -1 64 0 0 0 0 1 2 0 0 20 0 2 0 777\n", tid, state);
+}
+
+TEST(busy_machine) {
+    make_fixture();
+    faults_block("/100/ksm_stat");
+    begin_next();
+    ck_assert_int_eq(faults_await_blocked(1), 1);
+    c.processes.own = true;
+    set_state('R');
+    for (int i = 1; i <= 5; i++) {
+        let_go_by(PATIENCE);
+        ck_assert_int_eq(ksm_sampler_look(&s, now), KSM_SAMPLER_BUSY);
+        ck_assert_int_eq((int)(ksm_sampler_next(&s) - now), PATIENCE);
+        expect_silence("runnable");
+    }
+    set_state('D');
+    ck_assert_int_eq(ksm_sampler_look(&s, now), KSM_SAMPLER_BUSY);
+    expect_told("blocked", "-process 100 (qemu-system-x86) keeps its readers waiting");
+    finish("blocked");
+    expect_aside("blocked");
+}
+
 /* What the process is called is its own choice, and goes to the log. */
 TEST(hostile_comm) {
     make_fixture();
