@@ -26,7 +26,7 @@ void ksm_consumers_init(struct ksm_consumers *c, const struct ksm_options *optio
     c->top = (size_t)options->consumers;
     c->pages = -1;
     c->counted = -1;
-    const bool unknown = c->processes.source == KSM_PROCESS_NOTHING;
+    const bool unknown = c->processes.reader.source == KSM_PROCESS_NOTHING;
     c->table = (struct ksm_consumer_table){.trouble[KSM_CONSUMERS_UNKNOWN] = unknown,
                                            .known = !unknown && c->top > 0,
                                            .opted_in = -1,
@@ -223,7 +223,7 @@ static void divide(struct ksm_consumers *c, struct ksm_attribution *d) {
     for (size_t i = 0; i < table->count; i++)
         ksm_attribution_claim(d, table->list[i].merging, table->list[i].zero);
     table->unattributed = table->saved;
-    table->tells_rmap_items = c->processes.source == KSM_PROCESS_STAT;
+    table->tells_rmap_items = c->processes.reader.source == KSM_PROCESS_STAT;
     memset(table->by_kind, 0, sizeof(table->by_kind));
     for (size_t i = 0; i < table->count; i++) {
         struct ksm_consumer *consumer = &table->list[i];
@@ -295,7 +295,7 @@ static bool are_all_known(struct ksm_consumers *c) {
     int64_t known = 0;
     int64_t now = 0;
 
-    if (c->processes.source != KSM_PROCESS_STAT || ksm_registered_pages(&c->host, &now) != 0)
+    if (c->processes.reader.source != KSM_PROCESS_STAT || ksm_registered_pages(&c->host, &now) != 0)
         return false;
     now = add(now, c->next.tells_zero ? c->host.at[KSM_zero].value : 0);
     c->pages = now;
@@ -369,7 +369,7 @@ int ksm_consumers_sample(struct ksm_consumers *c, bool registered, int64_t now) 
 static int64_t count_recorded(const struct ksm_consumers *c) {
     int64_t recorded = 0;
 
-    if (c->status != 0 || c->processes.source != KSM_PROCESS_STAT)
+    if (c->status != 0 || c->processes.reader.source != KSM_PROCESS_STAT)
         return -1;
     for (size_t i = 0; i < c->processes.count; i++)
         recorded += c->processes.list[i].rmap_items > 0;

@@ -21,7 +21,13 @@ struct ksm_guard {
     atomic_bool cancelled;   /* no further reading is to begin */
     int pid;                 /* whose file it is, */
     int fd;                  /* and its descriptor */
+    atomic_int thread;       /* which one it is at the kernel, and where /proc is */
+    const char *root;
 };
+
+/* By the thread, before its first reading. root/proc is asked what the thread waits for; root must
+ * live as long as the guard. */
+void ksm_guard_begin(struct ksm_guard *guard, const char *root);
 
 /* Before a reading. Returns false if it must not begin. guard NULL: nobody watches. */
 static inline bool ksm_guard_enter(struct ksm_guard *guard, int pid, int fd) {
@@ -45,20 +51,9 @@ static inline bool ksm_guard_leave(struct ksm_guard *guard) {
     return !guard || (since > 0 && atomic_compare_exchange_strong(&guard->reading, &since, 0));
 }
 
-/* Whether a thread has been reading since a time or longer. */
-static inline bool ksm_guard_lasts(struct ksm_guard *guard, int64_t since) {
-    int64_t reading = atomic_load(&guard->reading);
-
-    return reading > 0 && reading <= since;
-}
-
-/* Takes over from such a thread: pid and fd of the guard say what it reads. Returns false if it is
- * none. */
-static inline bool ksm_guard_take_over(struct ksm_guard *guard, int64_t since) {
-    int64_t reading = atomic_load(&guard->reading);
-
-    return reading > 0 && reading <= since &&
-           atomic_compare_exchange_strong(&guard->reading, &reading, -1);
-}
+/* Takes over from a thread that has been reading since a time or longer: pid and fd of the guard
+ * say what. Returns false if it is not reading, or not for so long, or if it only waits for a
+ * processor, as on a busy or paused machine: then it is not the file that keeps it waiting. */
+bool ksm_guard_take_over(struct ksm_guard *guard, int64_t since);
 
 #endif

@@ -2,14 +2,6 @@
  *
  * The processes that take part in KSM. Each sample walks a part of /proc to find them, and reads
  * the known ones again through kept descriptors.
- *
- * A process takes part if it has merged pages, zero pages or rmap items, because a process that
- * merges nothing still costs memory. Processes exit, and their ids are used again, between any two
- * calls. That is no error.
- *
- * Reading a file of a process may block for as long as that process likes: ksm_stat (Linux 6.14)
- * and cmdline wait for its mmap lock. So every such reading is announced in a guard (guard.h). If
- * the guard is given up, the function returns -ECANCELED and has touched nothing since.
  */
 #ifndef KSM_PROCESSES_H
 #define KSM_PROCESSES_H
@@ -18,36 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "guard.h"
-#include "name.h"
-
-/* One process that takes part, or has opted in to do so. Counts are pages; resident and mapped are
- * -1 where they could not be read. */
-struct ksm_process {
-    int pid;
-    int task;        /* the thread whose files are read: pid, unless the first thread has ended */
-    int status;      /* of the last reading: 0, or -errno and the counts mean nothing */
-    int fd;          /* kept: its ksm_stat (or ksm_merging_pages), or below 0, */
-    int statm;       /* and its statm, or below 0 */
-    int64_t started; /* in clock ticks since boot: identifies it together with pid; 0 if fd does */
-    int64_t merging; /* ksm_merging_pages */
-    int64_t zero;    /* ksm_zero_pages */
-    int64_t before;  /* merging + zero as consumers.c counted them last; -1: it did not */
-    int64_t rmap_items; /* pages watched, 64 bytes of the kernel's memory each */
-    int64_t resident;   /* RSS, which counts merged pages and leaves out zero pages */
-    int64_t mapped;     /* the part of it that is pages of files and shared memory */
-    int opted_in;       /* 1, 0, or -1 if the kernel does not report it */
-    struct ksm_name name;
-    char comm[24]; /* as it was when the name was read last; "": not read again yet. The kernel has
-                    * 16 bytes at most, with the newline (TASK_COMM_LEN) */
-};
-
-/* What this kernel reports about a process. */
-enum ksm_process_source {
-    KSM_PROCESS_NOTHING,       /* before 5.19 */
-    KSM_PROCESS_MERGING_PAGES, /* 5.19: ksm_merging_pages */
-    KSM_PROCESS_STAT,          /* 6.1: ksm_stat, its fields growing since */
-};
+#include "process.h"
 
 /* Why some processes may not be read. */
 enum ksm_process_denial {
@@ -73,7 +36,6 @@ struct ksm_processes {
     struct ksm_process *list;
     size_t count;
 
-    enum ksm_process_source source;
     bool hidden; /* hidepid=2: other users' processes are not even listed */
     enum ksm_process_denial denial;
     int64_t denied;   /* processes that may not be read, in the last whole round */
@@ -84,11 +46,10 @@ struct ksm_processes {
                        * round need not hurry */
 
     const char *root;
-    struct ksm_guard *guard; /* of who reads; NULL: nobody watches */
-    int aside[KSM_ASIDE];    /* pids, 0: a free place */
-    bool capable;            /* cap_dac_read_search is in force */
-    bool own;                /* /proc shows the pids of the namespace that this program is in */
-    bool whole;              /* one read of ksm_stat does not give all that is wanted of it */
+    struct ksm_process_reader reader;
+    int aside[KSM_ASIDE]; /* pids, 0: a free place */
+    bool capable;         /* cap_dac_read_search is in force */
+    bool own;             /* /proc shows the pids of the namespace that this program is in */
     size_t size;
     size_t refreshed; /* how far the running refresh is in list */
     int kept;         /* descriptors kept, */
@@ -115,8 +76,8 @@ enum {
     * memory each */
 
 /* root stays the caller's and must live as long. may_keep: descriptors that may be kept open, at
- * most KSM_PROCESSES_KEPT. Finds out what this kernel reports about processes (source). Opens
- * nothing yet. */
+ * most KSM_PROCESSES_KEPT. Finds out what this kernel reports about processes (reader.source).
+ * Opens nothing yet. */
 void ksm_processes_init(struct ksm_processes *p, const char *root, int may_keep);
 
 /* Updates the list in three steps:
@@ -138,20 +99,6 @@ enum { KSM_ROUND_SAMPLES = 6, KSM_NAME_SAMPLES = 6 * KSM_ROUND_SAMPLES };
  * being read, stays open: who reads it closes it. At most KSM_ASIDE processes. */
 void ksm_processes_set_aside(struct ksm_processes *p, int pid, int fd);
 void ksm_processes_take_back(struct ksm_processes *p, int pid);
-
-/* The comm of a process, for messages; its file takes no lock of the process (fs/proc/base.c,
- * comm_show). "?" if there is none. */
-void ksm_processes_comm(const struct ksm_processes *p, int pid, char text[static KSM_NAME_SIZE]);
-
-/* For callers with a walk of their own, who make no use of the list: sets *pid to the next process
- * of /proc, 0 at the end; and of one of these, names the consumer that it belongs to, or returns
- * when it was started (0: not known). They return -errno, -ECANCELED as ksm_processes_look(). */
-int ksm_processes_next(struct ksm_processes *p, int *pid);
-int ksm_processes_name(struct ksm_processes *p, int pid, struct ksm_name *name);
-int64_t ksm_processes_started(struct ksm_processes *p, int pid);
-
-/* Whether a process on the list takes part, as above. */
-bool ksm_process_takes_part(const struct ksm_process *process);
 
 /* Forgets all processes and closes everything. Who is set aside stays so. */
 void ksm_processes_clear(struct ksm_processes *p);

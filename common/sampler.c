@@ -5,12 +5,8 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "clock.h"
-#include "parse.h"
-#include "pseudofs.h"
 
 /* A reading that lasts longer is given up: eight of them one after another still leave time for the
  * others within two intervals. */
@@ -40,7 +36,7 @@ void ksm_sampler_init(struct ksm_sampler *s, struct ksm_consumers *consumers) {
 static void *make_sample(void *data) {
     struct ksm_sampler_thread *thread = data;
 
-    atomic_store(&thread->tid, (int)syscall(SYS_gettid));
+    ksm_guard_begin(&thread->guard, thread->consumers->processes.root);
     ksm_consumers_sample(thread->consumers, thread->registered, thread->now);
     atomic_store(&thread->ended, true);
     return NULL;
@@ -69,7 +65,7 @@ static void start(struct ksm_sampler *s, bool registered, int64_t now) {
     thread->consumers = s->consumers;
     thread->registered = registered;
     thread->now = now;
-    s->consumers->processes.guard = &thread->guard;
+    s->consumers->processes.reader.guard = &thread->guard;
     s->current = thread;
     if (registered) {
         int status = start_thread(thread);
@@ -139,37 +135,18 @@ static void set_pause(struct ksm_sampler *s, int64_t now) {
     s->next = now + s->pause;
 }
 
-/* Whether it is only a processor that the thread waits for, which is nobody's fault. */
-static bool is_runnable(const struct ksm_sampler *s, struct ksm_sampler_thread *thread) {
-    const struct ksm_processes *processes = &s->consumers->processes;
-    struct pseudofs_file file;
-    struct parse_stat stat;
-    char name[32];
-    char buf[1024];
-
-    if (!processes->own) /* there the thread has another number */
-        return false;
-    snprintf(name, sizeof(name), "%d/stat", atomic_load(&thread->tid));
-    pseudofs_init(&file, processes->root, "proc/self/task", name);
-    ssize_t n = pseudofs_read(&file, 0, true, buf, sizeof(buf));
-    pseudofs_close(&file);
-    return n > 0 && parse_stat(buf, (size_t)n, &stat) == 0 && stat.state == 'R';
-}
-
 /* Leaves the thread behind that makes the sample, if it waits for too long. */
 static void leave_behind(struct ksm_sampler *s, int64_t now) {
     struct ksm_sampler_thread *thread = s->current;
     struct ksm_processes *processes = &s->consumers->processes;
     struct ksm_sampler_aside *place = find_place(s);
-    const int64_t since = now - patience(s);
 
-    if (!place || !ksm_guard_lasts(&thread->guard, since) || is_runnable(s, thread) ||
-        !ksm_guard_take_over(&thread->guard, since))
+    if (!place || !ksm_guard_take_over(&thread->guard, now - patience(s)))
         return;
     if (place->pid != 0)
         take_back(s, place);
     *place = (struct ksm_sampler_aside){.pid = thread->guard.pid, .thread = thread};
-    ksm_processes_comm(processes, place->pid, place->comm);
+    ksm_process_comm(&processes->reader, place->pid, place->comm);
     ksm_processes_set_aside(processes, thread->guard.pid, thread->guard.fd);
     start(s, thread->registered, thread->now);
 }
@@ -236,7 +213,7 @@ enum ksm_sampler_result ksm_sampler_look(struct ksm_sampler *s, int64_t now) {
         return KSM_SAMPLER_BUSY;
     }
     s->current = NULL;
-    s->consumers->processes.guard = NULL;
+    s->consumers->processes.reader.guard = NULL;
     ksm_consumers_publish(s->consumers);
     s->consumers->table.aside = count_aside(s);
     return KSM_SAMPLER_READY;

@@ -7,7 +7,8 @@
  * long as it likes, for example with a FUSE file system of its own that does not answer. So each
  * sample is made by a thread. A thread that waits too long is left behind with the process that it
  * waits for, and another thread continues the sample. Both waits end when the process exits or is
- * killed. A thread that only waits for a processor, on a busy or paused machine, is not left behind.
+ * killed. A thread that only waits for a processor, on a busy or paused machine, is not left
+ * behind.
  *
  * One thread of the host calls all of this; none of it waits.
  */
@@ -30,7 +31,6 @@ enum ksm_sampler_result {
 
 struct ksm_sampler_thread {
     pthread_t id;
-    atomic_int tid; /* of the kernel */
     struct ksm_consumers *consumers;
     struct ksm_guard guard;
     bool registered;

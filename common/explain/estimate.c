@@ -19,8 +19,8 @@
 #include "parse.h"
 #include "pseudofs.h"
 
-/* With more who keep their readers waiting than KSM_ASIDE, patience ends. */
-enum { PATIENCE_MS = 2000, SHORT_PATIENCE_MS = 200, SETTLE_MS = 2000, LOOK_MS = 20 };
+/* With more who keep their readers waiting than MANY, patience ends. */
+enum { MANY = 8, PATIENCE_MS = 2000, SHORT_PATIENCE_MS = 200, SETTLE_MS = 2000, LOOK_MS = 20 };
 
 /* A thread, and what is left with it if it is left behind. */
 struct reader {
@@ -82,7 +82,7 @@ static bool is_wanted(struct estimate *e, const struct estimate_process *process
     bool wanted = e->options.name_count == 0;
 
     if (!wanted)
-        ksm_processes_comm(&e->walk, process->pid, comm);
+        ksm_process_comm(&e->reader, process->pid, comm);
     for (size_t i = 0; i < e->options.name_count; i++)
         if (fits(e->options.names[i], process, comm))
             wanted = e->fits[i] = true;
@@ -111,11 +111,17 @@ static const char *unknown_name(const struct estimate *e) {
 
 /* Where only pids were asked for, nobody else is looked at. */
 static int next_pid(struct estimate *e, int *pid) {
+    const struct dirent *entry = NULL;
     int64_t number = 0;
+    int status = 0;
 
-    if (!e->only_pids)
-        return ksm_processes_next(&e->walk, pid);
-    for (*pid = 0; *pid == 0 && e->at < e->options.name_count; e->at++) {
+    *pid = 0;
+    if (!e->only_pids) {
+        while (*pid == 0 && (status = pseudofs_readdir(e->proc, &entry)) == 0 && entry)
+            *pid = ksm_process_pid(entry->d_name);
+        return status;
+    }
+    for (; *pid == 0 && e->at < e->options.name_count; e->at++) {
         const char *word = e->options.names[e->at];
         if (parse_number(word, strlen(word), &number) == 0 && number <= INT_MAX)
             *pid = (int)number;
@@ -141,9 +147,10 @@ static bool set_process(struct estimate *e, struct estimate_process *process, in
     process->hugetlb = field(text, "\nHugetlbPages:\t") != 0;
     process->swapped = field(text, "\nVmSwap:\t");
     process->anonymous = field(text, "\nRssAnon:\t");
-    *status = ksm_processes_name(&e->walk, process->pid, &process->name);
+    const struct ksm_process of = ksm_process_of(process->pid);
+    *status = ksm_process_read_name(&e->reader, &of, &process->name);
     if (*status == 0)
-        process->started = ksm_processes_started(&e->walk, process->pid);
+        process->started = ksm_process_started(&e->reader, &of);
     if (process->started == -ECANCELED)
         *status = -ECANCELED;
     return *status == 0;
@@ -212,7 +219,7 @@ static int read_next(struct estimate *e, struct reader *r) {
         return 1;
     e->current = i;
     e->at++;
-    if (!e->list[i].wanted || (e->walk.own && is_parents(&e->list[i])))
+    if (!e->list[i].wanted || (e->sees_own && is_parents(&e->list[i])))
         return 0;
     int status = memory_open(&r->memory, e->options.root, e->list[i].pid, e->list[i].hugetlb);
     while (status >= 0 && !is_stopped(e) && (status = memory_next(&r->memory)) > 0) {
@@ -265,7 +272,8 @@ static int open_again(struct estimate *e, struct reader *r,
                       const struct estimate_process *process) {
     if (process->waiting)
         return -ETIMEDOUT;
-    const int64_t started = ksm_processes_started(&e->walk, process->pid);
+    const struct ksm_process of = ksm_process_of(process->pid);
+    const int64_t started = ksm_process_started(&e->reader, &of);
     if (started == -ECANCELED)
         return -ECANCELED;
     return started == process->started
@@ -323,6 +331,7 @@ static void *work(void *data) {
     struct reader *r = data;
     struct estimate *e = r->e;
 
+    ksm_guard_begin(&r->guard, e->options.root);
     pthread_detach(pthread_self());
     while (e->step != ESTIMATE_DONE && !e->unknown && !is_stopped(e)) {
         const int status = steps[e->step](e, r);
@@ -349,7 +358,7 @@ static struct reader *start(struct estimate *e) {
         return NULL;
     }
     r->e = e;
-    e->walk.guard = &r->guard;
+    e->reader.guard = &r->guard;
     if (pthread_create(&id, NULL, work, r) != 0) {
         end_reader(r);
         return NULL;
@@ -394,20 +403,24 @@ int estimate_init(struct estimate *e, const struct estimate_options *options) {
     for (size_t i = 0; i < options->name_count; i++)
         e->only_pids =
             e->only_pids && options->names[i][strspn(options->names[i], "0123456789")] == '\0';
-    ksm_processes_init(&e->walk, options->root, 0);
+    e->sees_own = ksm_process_sees_own(options->root);
     /* As that procfs has it; 0 if it is not in there. */
     e->self = (int)number_in(options->root, "proc/self", "stat");
     return status;
 }
 
 int estimate_run(struct estimate *e, estimate_progress_fn *progress) {
+    int status = pseudofs_opendir(e->options.root, "proc", &e->proc);
     struct reader *r;
 
+    if (status != 0)
+        return status;
+    e->reader.proc = dirfd(e->proc);
     e->begun = e->paced = clock_ms(CLOCK_MONOTONIC);
     e->spent = clock_ms(CLOCK_PROCESS_CPUTIME_ID);
     r = start(e);
     while (r && !atomic_load(&r->ended)) {
-        const int64_t patience = e->waiting < KSM_ASIDE ? PATIENCE_MS : SHORT_PATIENCE_MS;
+        const int64_t patience = e->waiting < MANY ? PATIENCE_MS : SHORT_PATIENCE_MS;
         poll(NULL, 0, LOOK_MS);
         if (ksm_guard_take_over(&r->guard, clock_ms(CLOCK_MONOTONIC) - patience))
             r = leave_behind(e);

@@ -10,6 +10,7 @@
 #ifndef KSM_ESTIMATE_H
 #define KSM_ESTIMATE_H
 
+#include <dirent.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -19,7 +20,7 @@
 
 #include "consumers.h"
 #include "contents.h"
-#include "processes.h"
+#include "process.h"
 
 struct estimate_options {
     const char *root;
@@ -39,7 +40,7 @@ struct estimate_sum {
 struct estimate_process {
     int pid;
     int parent;
-    int64_t started; /* as in processes.h */
+    int64_t started; /* as in process.h */
     bool wanted;     /* to be read */
     bool hugetlb;
     uint64_t swapped, anonymous; /* kB */
@@ -80,7 +81,8 @@ struct estimate {
     _Atomic uint64_t done, expected;
 
     struct estimate_options options;
-    struct ksm_processes walk;
+    DIR *proc;
+    struct ksm_process_reader reader;
     struct contents contents;
     struct estimate_process *list;
     size_t count, size;
@@ -89,6 +91,7 @@ struct estimate {
     size_t own;           /* their number */
     size_t current;       /* the process that is read */
     int self;             /* its own pid */
+    bool sees_own;        /* /proc is that of this program's PID namespace */
     bool only_pids;       /* nobody else is looked at */
     int64_t begun, paced; /* ms */
     int64_t spent;        /* ms of CPU time before it began */
@@ -98,7 +101,7 @@ struct estimate {
 int estimate_init(struct estimate *e, const struct estimate_options *options);
 
 /* Works until all is done, or to be ended; calls progress (or NULL) some times a second. Returns 0,
- * or -errno if nothing could be done. */
+ * -ENOMEM, or another -errno if root/proc cannot be opened. */
 typedef void estimate_progress_fn(const struct estimate *e);
 int estimate_run(struct estimate *e, estimate_progress_fn *progress);
 

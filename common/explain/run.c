@@ -190,7 +190,8 @@ static int run_estimate(bool on_terminal) {
     if (status == 0)
         status = estimate_finish(&estimate, &facts.now, facts.consumers);
     if (status != 0) {
-        fprintf(stderr, "ksm-explain: %s\n", strerror(-status));
+        fprintf(stderr, "ksm-explain: %s%s%s\n", status == -ENOMEM ? "" : wanted.root,
+                status == -ENOMEM ? "" : "/proc: ", strerror(-status));
         return EXIT_FAILURE;
     }
     status = judge_estimate();

@@ -69,7 +69,7 @@ class Kernel:
         rows = re.findall(r'^(?:FIGURE|INPUT)\(\w+, (\w+), "([^"]+)".*?"([\d.]+|UKSM)"',
                           (REPOSITORY / "common/figures.def").read_text(), re.DOTALL | re.MULTILINE)
         since = {(source, key.rstrip(":")): release for source, key, release in rows}
-        used = set(re.findall(r'"(ksm_\w+):?"', (REPOSITORY / "common/processes.c").read_text()))
+        used = set(re.findall(r'"(ksm_\w+):?"', (REPOSITORY / "common/process.c").read_text()))
         files = self.output.files("files")
         there = {("KSM", Path(path).name) for path in files if path.startswith(KSM_DIRECTORY)}
         for source, path, pattern in (("VMSTAT", "proc/vmstat", "ksm|cow"), ("MEMINFO", "proc/meminfo", "(?i)ksm"),

@@ -157,7 +157,8 @@ TEST_ROWS(kernels, kernel_rows) {
     }
     tree_print(dir, "proc/42/statm", "5000 700 30 1 0 2000 0\n");
     init(0);
-    ck_assert_msg(p.source == row->source, "%s: got source %u", row->kernel, (unsigned)p.source);
+    ck_assert_msg(p.reader.source == row->source, "%s: got source %u", row->kernel,
+                  (unsigned)p.reader.source);
     for (int round = 0; round < 3; round++) {
         see(row->kernel, row->listed ? "42 " : "");
         if (!row->listed)
@@ -217,13 +218,13 @@ TEST(source_by_process_1) {
     tree_unlink(dir, "proc/self/ksm_stat");
     tree_unlink(dir, "proc/self");
     init(0);
-    ck_assert_int_eq(p.source, KSM_PROCESS_STAT);
+    ck_assert_int_eq(p.reader.source, KSM_PROCESS_STAT);
     crowd_remove_file(dir, 1, "ksm_stat");
     init(0);
-    ck_assert_int_eq(p.source, KSM_PROCESS_MERGING_PAGES);
+    ck_assert_int_eq(p.reader.source, KSM_PROCESS_MERGING_PAGES);
     crowd_remove_file(dir, 1, "ksm_merging_pages");
     init(0);
-    ck_assert_int_eq(p.source, KSM_PROCESS_NOTHING);
+    ck_assert_int_eq(p.reader.source, KSM_PROCESS_NOTHING);
 }
 
 TEST(init_opens_nothing) {
@@ -647,7 +648,7 @@ TEST(hidden) {
 
 TEST(no_proc) {
     ksm_processes_init(&p, "/nonexistent", 0);
-    ck_assert_int_eq(p.source, KSM_PROCESS_NOTHING);
+    ck_assert_int_eq(p.reader.source, KSM_PROCESS_NOTHING);
     ck_assert_int_eq(ksm_processes_look(&p), -ENOENT);
     ck_assert_int_eq(ksm_processes_look(&p), -ENOENT);
     ksm_processes_clear(&p);
@@ -759,7 +760,7 @@ TEST(cancelled) {
 
     add_somebody(42);
     init(0);
-    p.guard = &guard;
+    p.reader.guard = &guard;
     ck_assert_int_eq(ksm_processes_look(&p), -EINTR);
     ck_assert_int_eq(faults_count(FAULTS_PREAD), 0);
     guard.cancelled = false;
@@ -887,7 +888,7 @@ TEST(live_walk) {
 
     for (int may_keep = 0; may_keep < 4; may_keep++) {
         ksm_processes_init(&p, "/", may_keep);
-        if (p.source == KSM_PROCESS_NOTHING) {
+        if (p.reader.source == KSM_PROCESS_NOTHING) {
             suite_skip("live_walk", "this kernel tells nothing of processes");
             return;
         }

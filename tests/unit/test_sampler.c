@@ -219,7 +219,7 @@ TEST_ROWS(one_blocked, one_rows) {
 
 /* A thread that only waits for a processor (R) is no sign that the process keeps it waiting. */
 static void set_state(char state) {
-    const int tid = atomic_load(&s.current->tid);
+    const int tid = atomic_load(&s.current->guard.thread);
     tree_print(dir, tree_path("", "proc/self/task/%d/stat", tid),
                "%d (ksm.plugin) %c 1 0 0 0 -1 64 0 0 0 0 1 2 0 0 20 0 2 0 777\n", tid, state);
 }
@@ -229,7 +229,6 @@ TEST(busy_machine) {
     faults_block("/100/ksm_stat");
     begin_next();
     ck_assert_int_eq(faults_await_blocked(1), 1);
-    c.processes.own = true;
     set_state('R');
     for (int i = 1; i <= 5; i++) {
         let_go_by(PATIENCE);

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+#include "guard.h"
+
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "parse.h"
+#include "pseudofs.h"
+
+void ksm_guard_begin(struct ksm_guard *guard, const char *root) {
+    guard->root = root;
+    atomic_store(&guard->thread, (int)syscall(SYS_gettid));
+}
+
+/* Where /proc is of another PID namespace, the thread has another number and is not found. */
+static bool is_runnable(struct ksm_guard *guard) {
+    const int thread = atomic_load(&guard->thread);
+    struct pseudofs_file file;
+    struct parse_stat stat;
+    char name[32];
+    char buf[1024];
+
+    if (thread == 0)
+        return false;
+    snprintf(name, sizeof(name), "%d/stat", thread);
+    pseudofs_init(&file, guard->root, "proc/self/task", name);
+    ssize_t n = pseudofs_read(&file, 0, true, buf, sizeof(buf));
+    pseudofs_close(&file);
+    return n > 0 && parse_stat(buf, (size_t)n, &stat) == 0 && stat.state == 'R';
+}
+
+bool ksm_guard_take_over(struct ksm_guard *guard, int64_t since) {
+    int64_t reading = atomic_load(&guard->reading);
+
+    return reading > 0 && reading <= since && !is_runnable(guard) &&
+           atomic_compare_exchange_strong(&guard->reading, &reading, -1);
+}
