@@ -351,7 +351,7 @@ static void mark_user(const struct user *user, enum ksm_consumer_kind kind, stru
 }
 
 void ksm_owner_of(const struct ksm_identity *identity, struct ksm_name *name) {
-    char guest_buf[8192]; /* for any name that processes.c reads: a cut would make two one */
+    char guest_buf[8192]; /* for any name that process.c reads: a cut would make two one */
     char group_buf[256];
     char mark[MARK_SIZE];
     bool is_vm = false;
