@@ -624,9 +624,13 @@ TEST(opted_in_without_pages) {
     begin();
     sample("opted in");
     ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
+    const int recorded = (int)c.table.recorded;
     crowd_write(dir, &(const struct crowd_process){.pid = 7, .rmap_items = 1, .comm = "eager"});
     sample("first pages");
     ck_assert_int_eq((int)c.table.count, ROWS(by_hand) + 1);
+    ck_assert_msg(recorded > 0 && c.table.recorded == recorded + 1,
+                  "got %d processes that KSM has records of, then %" PRId64, recorded,
+                  c.table.recorded);
 }
 
 /* Whether all who have pages are on the list, by the host's pages at two samples and theirs. */

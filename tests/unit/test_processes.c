@@ -990,6 +990,9 @@ TEST(live_newcomers) {
     for (int i = 0; i < 20; i++) {
         pid_t later = start_process(false);
         pid_t first = start_process(true);
+        pid_t zombie = fork(); /* which cannot be read, and is no reason to stop there */
+        if (zombie == 0)
+            _exit(0);
         pid_t second = start_process(true);
         put_round_elsewhere();
         look_in_thread();
@@ -1005,6 +1008,7 @@ TEST(live_newcomers) {
         ck_assert_msg(find(later), "%d: one that opted in later is not found", i);
         suite_end(second);
         suite_end(later);
+        waitpid(zombie, NULL, 0);
     }
 }
 
