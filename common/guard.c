@@ -8,12 +8,10 @@
 #include "parse.h"
 #include "pseudofs.h"
 
-void ksm_guard_begin(struct ksm_guard *guard, const char *root) {
-    guard->root = root;
+void ksm_guard_begin(struct ksm_guard *guard) {
     atomic_store(&guard->thread, (int)syscall(SYS_gettid));
 }
 
-/* Where /proc is of another PID namespace, the thread has another number and is not found. */
 static bool is_runnable(struct ksm_guard *guard) {
     const int thread = atomic_load(&guard->thread);
     struct pseudofs_file file;
@@ -21,10 +19,8 @@ static bool is_runnable(struct ksm_guard *guard) {
     char name[32];
     char buf[1024];
 
-    if (thread == 0)
-        return false;
     snprintf(name, sizeof(name), "%d/stat", thread);
-    pseudofs_init(&file, guard->root, "proc/self/task", name);
+    pseudofs_init(&file, "", "proc/self/task", name);
     ssize_t n = pseudofs_read(&file, 0, true, buf, sizeof(buf));
     pseudofs_close(&file);
     return n > 0 && parse_stat(buf, (size_t)n, &stat) == 0 && stat.state == 'R';

@@ -21,13 +21,11 @@ struct ksm_guard {
     atomic_bool cancelled;   /* no further reading is to begin */
     int pid;                 /* whose file it is, */
     int fd;                  /* and its descriptor */
-    atomic_int thread;       /* which one it is at the kernel, and where /proc is */
-    const char *root;
+    atomic_int thread;       /* as the kernel knows it; 0: it has not begun */
 };
 
-/* By the thread, before its first reading. root/proc is asked what the thread waits for; root must
- * live as long as the guard. */
-void ksm_guard_begin(struct ksm_guard *guard, const char *root);
+/* By the thread, before its first reading. */
+void ksm_guard_begin(struct ksm_guard *guard);
 
 /* Before a reading. Returns false if it must not begin. guard NULL: nobody watches. */
 static inline bool ksm_guard_enter(struct ksm_guard *guard, int pid, int fd) {
@@ -52,8 +50,9 @@ static inline bool ksm_guard_leave(struct ksm_guard *guard) {
 }
 
 /* Takes over from a thread that has been reading since a time or longer: pid and fd of the guard
- * say what. Returns false if it is not reading, or not for so long, or if it only waits for a
- * processor, as on a busy or paused machine: then it is not the file that keeps it waiting. */
+ * say what. Returns false if it is not reading, or not for so long, or if it runs or waits for a
+ * processor, as on a busy or paused machine: then it is not the file that keeps it waiting. The
+ * thread's state is read from /proc/self/task, of the program's own /proc. */
 bool ksm_guard_take_over(struct ksm_guard *guard, int64_t since);
 
 #endif

@@ -36,7 +36,7 @@ void ksm_sampler_init(struct ksm_sampler *s, struct ksm_consumers *consumers) {
 static void *make_sample(void *data) {
     struct ksm_sampler_thread *thread = data;
 
-    ksm_guard_begin(&thread->guard, thread->consumers->processes.root);
+    ksm_guard_begin(&thread->guard);
     ksm_consumers_sample(thread->consumers, thread->registered, thread->now);
     atomic_store(&thread->ended, true);
     return NULL;

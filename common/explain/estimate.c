@@ -331,7 +331,7 @@ static void *work(void *data) {
     struct reader *r = data;
     struct estimate *e = r->e;
 
-    ksm_guard_begin(&r->guard, e->options.root);
+    ksm_guard_begin(&r->guard);
     pthread_detach(pthread_self());
     while (e->step != ESTIMATE_DONE && !e->unknown && !is_stopped(e)) {
         const int status = steps[e->step](e, r);

@@ -81,7 +81,7 @@ static void *work(void *data) {
     struct large_thread *thread = data;
     struct large *l = thread->large;
 
-    ksm_guard_begin(&thread->guard, l->root);
+    ksm_guard_begin(&thread->guard);
     while (l->at < l->count && l->step(l, &l->list[l->at], &thread->guard))
         l->at++;
     atomic_store(&thread->ended, true);
@@ -159,7 +159,6 @@ void large_open(struct large *large, const char *root) {
     DIR *dir = NULL;
     int64_t pid = 0;
 
-    large->root = root;
     large->page_size = sysconf(_SC_PAGESIZE);
     if (getauxval(AT_SECURE) != 0 || pseudofs_opendir(root, "proc", &dir) != 0)
         return;

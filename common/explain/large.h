@@ -30,7 +30,6 @@ struct large_thread {
 };
 
 struct large {
-    const char *root;
     int64_t page_size;
     struct inspected list[LARGE_CANDIDATES]; /* by descending bound */
     int count;
@@ -43,9 +42,9 @@ struct large {
     struct large_thread threads[LARGE_ASIDE + 1];
 };
 
-/* Finds the candidates below root, which must live as long, and opens their files: before the
- * sandbox. A program with more rights than who started it finds none. Before Linux 4.5, which tells
- * no kinds of memory, there are none. */
+/* Finds the candidates below root and opens their files: before the sandbox. A program with more
+ * rights than who started it finds none. Before Linux 4.5, which tells no kinds of memory, there
+ * are none. */
 void large_open(struct large *large, const char *root);
 
 /* Reads them, and sets facts->processes. Takes some ms, and a second more if pages are read twice.

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -52,6 +53,7 @@ static void (*on_wait)(void);
 static char blocks[MOST_BLOCKS][64]; /* suffixes of files */
 static size_t block_count;
 static int blocked;
+static atomic_bool spinning;
 static int bad_closes;
 
 enum { MOST_CALLS = 20000 };
@@ -171,6 +173,10 @@ void faults_block(const char *suffix) {
     pthread_mutex_unlock(&lock);
 }
 
+void faults_spin(bool on) {
+    atomic_store(&spinning, on);
+}
+
 void faults_release(const char *suffix) {
     size_t kept = 0;
 
@@ -262,6 +268,10 @@ static void wait_while_blocked(const char *path) {
         return;
     blocked++;
     pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+    while (atomic_load(&spinning))
+        continue;
+    pthread_mutex_lock(&lock);
     while (is_blocked(path))
         pthread_cond_wait(&changed, &lock);
     blocked--;

@@ -64,6 +64,9 @@ void faults_block(const char *suffix);
 void faults_release(const char *suffix);
 int faults_await_blocked(int count);
 
+/* Whoever begins to wait so keeps a processor busy until this is off again. */
+void faults_spin(bool on);
+
 /* How many calls of close() were of no descriptor that is open. */
 int faults_bad_closes(void);
 
