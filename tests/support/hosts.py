@@ -756,6 +756,16 @@ global:
         return {frozenset((label, text) for label, text in one["metric"].items() if label != "__name__"):
                 float(one["value"][1]) for one in found["result"]}
 
+    def wait_numbers(self, expression, numbers, rel, least=0):
+        """Wait until the series of EXPRESSION have these NUMBERS, but for REL or LEAST: after a scrape that failed it has none."""
+        found = []
+
+        def as_wanted():
+            found[:] = self.query(expression).values()
+            return len(found) == len(numbers) and all(
+                abs(one - number) <= max(rel * abs(number), least) for one, number in zip(found, numbers))
+        self.wait(as_wanted, SEEN_S, f"{numbers} of {expression}")
+
     def label_values(self, label, selector):
         """Return the sorted values of LABEL in the series that SELECTOR chooses."""
         return self.api(f"label/{label}/values", **{"match[]": selector})

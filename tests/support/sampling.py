@@ -171,15 +171,17 @@ class Plugin:
         """The same, less how it is confined."""
         return "".join(f"{line}\n" for line in complaints(self.log))
 
-    def wait(self, condition, seconds, what):
+    def wait(self, condition, seconds, what, poll_s=POLL_S):
         """Wait at most SECONDS until CONDITION() is true; return its value."""
         deadline = time.monotonic() + seconds
+        over = False
         while not (value := condition()):
             if self.process.poll() is not None:
                 self.finish()
                 assert condition(), f"ksm.plugin has ended: {self.log}"
-            assert time.monotonic() < deadline, f"waited {seconds} s for {what}: {self.log}"
-            self.came.wait(POLL_S)
+            assert not over, f"waited {seconds} s for {what}: {self.log}"
+            over = time.monotonic() > deadline          # one more look: this process may have been paused
+            self.came.wait(poll_s)
             self.came.clear()
         return value
 
