@@ -346,9 +346,9 @@ def test_after_a_suspend_it_goes_on_as_if_nothing_had_been(moving, build):
         suspend([*pids, running.process.pid], GAP_S)
         end = time.time()
         running.wait_punctual(3, LATE_S, since=end)
-        ticks, seconds = [when for when in running.ticks if when > end - 0.05], time.time() - end
+        ticks, seconds = [when for when in running.ticks if when > end], int(time.time()) - int(end)
         assert running.end_input()[0] == 0
-    assert len(ticks) <= seconds + 2, "the one that is overdue, and the multiples since"
+    assert len(ticks) <= seconds + 1, "the one that is overdue, and the multiples since"
     assert plugins_of(host) == pids, "it was not started anew"
     read_on(moving.hosts, end, *RATES, count=3)
     history = host.history(time.time() - start + 2)

@@ -126,7 +126,8 @@ def test_nothing_stays_when_it_is_stopped(end, build, make_tree, tmp_path):
 
     def stop():
         path.write_text("old\n")
-        with subprocess.Popen(argv, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(argv, start_new_session=True, stderr=subprocess.PIPE, text=True,
+                              preexec_fn=lambda: signal.signal(end, signal.SIG_DFL)) as process:   # as for systemd
             until(lambda: len([*path.parent.iterdir()]) == 2 or process.poll() is not None, SEEN_S, "the unfinished file")
             os.killpg(process.pid, end)
             assert process.wait(SEEN_S) in (-end, 0) and process.stderr.read() == ""
