@@ -10,14 +10,14 @@ import re
 import shutil
 import subprocess
 import time
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 import fixtures
-from hosts import Collectd, free_port
+from hosts import Collectd, fetch, free_port
 from world import World
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -26,7 +26,8 @@ RULES = REPOSITORY / "collectd/prometheus-rules.yml"
 RULES_TEST = REPOSITORY / "tests/e2e/prometheus-rules.test.yml"
 HEALTH = REPOSITORY / "netdata/health.d/ksm.conf"
 
-CHANGE_S = 20       # a notification that is due comes within this time
+CHANGE_S = 90       # a notification that is due comes within this time
+HITS = 4            # one that is due for 10 minutes in the file needs so many readings
 EXPOSURE_MOST = 10 ** 6
 
 
@@ -34,15 +35,19 @@ EXPOSURE_MOST = 10 ** 6
 
 def shorter(text):
     """Return TEXT with shorter durations; every one must be found."""
-    for hits, fewer in (("60", "4"), ("6", "2")):
+    for hits, fewer in (("60", HITS), ("6", 2)):
         text, times = re.subn(f"\\bHits {hits}\n", f"Hits {fewer}\n", text)
         assert times == 1, f"Hits {hits} stands {times} times in {THRESHOLDS}, want 1"
     return text
 
 
 def told(log, figure=r"\w+"):
-    """Return [severity] of the notifications of FIGURE in LOG, oldest first."""
-    return re.findall(rf"Notification: severity = (\w+), .*plugin = ksm, type = gauge, type_instance = {figure}, ", log)
+    """Return [severity] of the notifications of FIGURE in LOG, oldest first.
+
+    Of some in a row that are alike only one: collectd repeats the last one if a busy machine made a value late.
+    """
+    found = re.findall(rf"Notification: severity = (\w+), .*plugin = ksm, type = gauge, type_instance = {figure}, ", log)
+    return [severity for severity, _alike in groupby(found)]
 
 
 def raised_and_cleared(host, world):
@@ -64,6 +69,10 @@ def raised_and_cleared(host, world):
     wait("exposure", "WARNING", "FAILURE", "OKAY")
 
 
+class TooLong(Exception):
+    """This machine was so busy that it did something else than was meant."""
+
+
 def for_a_moment(host, world):
     """A net loss that passes, soon enough and again."""
     for _ in range(3):
@@ -71,6 +80,9 @@ def for_a_moment(host, world):
         time.sleep(1.5)
         world.set(profit=7 << 30)
         time.sleep(2)
+    signs = "".join("-" if number < 0 else "+" for _when, number in host.history()["ksm/gauge-net"])
+    if "-" * HITS in signs:
+        raise TooLong(f"the moment was too long on this machine: {signs}")
 
 
 def lost(host, world):
@@ -109,7 +121,10 @@ def played(build, tmp_path_factory):
         with World(tree) as world, Collectd(directory / "collectd", build / "ksm.so", options, extra=extra) as host:
             host.wait_for("ksm/gauge-net", "ksm/gauge-exposure")
             time.sleep(4)
-            scenario(host, world)
+            try:
+                scenario(host, world)
+            except TooLong as reason:
+                return reason
             return host.log()
     with ThreadPoolExecutor(len(SCENARIOS)) as pool:
         return dict(zip(SCENARIOS, pool.map(one, SCENARIOS)))
@@ -125,6 +140,8 @@ def test_thresholds_are_passed_and_kept(figure, severities, played):
 
 @pytest.mark.parametrize("scenario", QUIET, ids=lambda scenario: scenario.__name__)
 def test_no_alarm(scenario, played):
+    if isinstance(played[scenario], TooLong):
+        pytest.skip(str(played[scenario]))
     assert set(told(played[scenario])) == {"OKAY"}, scenario.__doc__
 
 
@@ -160,19 +177,18 @@ def test_rules_raise_and_clear_and_stay_quiet():
 
 
 def test_rules_ask_for_what_write_prometheus_exports(build, make_tree, tmp_path):
-    port = free_port()
+    asked = {(metric, figure) for metric, figures in re.findall(r'(collectd_\w+)\{ksm=~?"([\w|]+)"', RULES.read_text())
+             for figure in figures.split("|")}
+    port, lines = free_port(), ""
     extra = f'LoadPlugin write_prometheus\n<Plugin write_prometheus>\nHost "127.0.0.1"\nPort "{port}"\n</Plugin>'
     options = {"Root": make_tree("6.18"), **fixtures.OPTIONS}
     with Collectd(tmp_path / "collectd", build / "ksm.so", options, extra=extra) as host:
-        host.wait_for("ksm/vmpage_number-zero")
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-            lines = answer.read().decode()
-    exported = set(re.findall(r'^(\w+)\{ksm="(\w+)",instance="localhost"\}', lines, re.MULTILINE))
-    asked = {(metric, figure) for metric, figures in re.findall(r'(collectd_\w+)\{ksm=~?"([\w|]+)"', RULES.read_text())
-             for figure in figures.split("|")}
+        def exported():
+            nonlocal lines
+            lines = fetch(f"http://127.0.0.1:{port}/metrics").decode()
+            return set(re.findall(r'^(\w+)\{ksm="(\w+)",instance="localhost"\}', lines, re.MULTILINE))
+        host.wait(lambda: asked <= exported(), CHANGE_S, asked)
     assert len(asked) > 10
-    assert asked <= exported
     scans = (options["Root"] / "sys/kernel/mm/ksm/full_scans").read_text().strip()
     assert f'\ncollectd_ksm_total_operations_total{{ksm="full_scans",instance="localhost"}} {scans} ' in lines, \
         "as the kernel counts: the rules wait for the third"

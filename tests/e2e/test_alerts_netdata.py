@@ -27,7 +27,7 @@ SHORTER = [("lookup: (\\w+) -10m ", r"lookup: \1 -5s ", 12), ("lookup: (\\w+) -1
            ("at -10m ", "at -5s ", 1), (r"\* 600\b", "* 5", 1), ("every: 10s", "every: 1s", 13), (">= 540\\b", ">= 3", 8)]
 WINDOW_S = 5        # what is 10 minutes in the file
 FULL_S = 10         # windows are full of what came, and looked at, with some time to spare
-CHANGE_S = 30       # an alert that is due comes within this time
+CHANGE_S = 90       # an alert that is due comes within this time
 
 # The keys that both 1.37 and 2.x know.
 KEYS = set("template on class type component os hosts lookup calc units every warn crit delay info to".split())
@@ -372,6 +372,7 @@ ON_2_X = [
     ("ksm_unmerging", False, {**PARTED, "ksm_cow": 0}),
     ("ksm_unmerging", False, {**PARTED, "ksm_parted": 9}),
     ("ksm_unmerging", False, {**PARTED, "ksm_parted": 0}),
+    ("ksm_unmerging", False, {**PARTED, "ksm_parted": 0, "saved": 0}),
     ("ksm_unmerging", False, {**PARTED, "ksm_parted": 11, "ksm_cow": 11, "saved": 11}),
     ("ksm_unmerging", False, {**PARTED, "this": 0, "saved": 0}),
     ("ksm_unmerging", False, {**PARTED, "ksm_stopped": 1}),

@@ -15,12 +15,11 @@ from typing import NamedTuple
 
 import pytest
 
-from hosts import die_with_parent
+from hosts import SEEN_S, die_with_parent
 from live import FAST, RUNNING, UNMERGED, Workload
 from sampling import Plugin
 
-GONE_S = 8              # a cgroup can be removed within this time after the end of its processes
-SEEN_S = 10             # a process is a consumer within this time, at an interval of 1 s
+GONE_S = 60             # a cgroup can be removed within this time after the end of its processes
 GRANT = "cap_dac_read_search"
 CGROUP = Path("/sys/fs/cgroup")
 CONTAINER_ID = "5eed" * 16
@@ -137,7 +136,7 @@ def host_saved(ksm, page_size):
 def sampled(plugin_path, user=None):
     """Return the first sample of the plugin, run as USER, and what it said."""
     with Plugin(plugin_path, "--consumers-interval=1", user=user) as plugin:
-        sample = plugin.samples(1)[0]
+        sample = plugin.first_sample()
     return sample, plugin.errors
 
 

@@ -22,7 +22,7 @@ import fixtures
 from central import replaced
 from conftest import REPOSITORY
 from reckon import collectd_values, reckon
-from hosts import COLLECTD_PLUGINS, Collectd, Prometheus, free_port
+from hosts import COLLECTD_PLUGINS, SEEN_S, Collectd, Prometheus, free_port
 from world import GROWING as GROWTH, World
 
 DASHBOARD = REPOSITORY / "collectd/grafana-dashboard.json"
@@ -37,7 +37,6 @@ KINDS = {"stat", "timeseries", "table", "barchart"}
 WIDTH = 24
 LEFT_OUT = set()            # figures of the host that no panel shows
 
-SEEN_S = 10                 # what changes at a host is seen in Prometheus within this time
 RATE_INTERVAL = "4s"        # Grafana's, at a scrape a second: four of them
 FIGURE = re.compile(r'collectd_ksm_\w+\{ksm="(\w+)"')
 
@@ -45,7 +44,6 @@ FIGURE = re.compile(r'collectd_ksm_\w+\{ksm="(\w+)"')
 GROWING = {**GROWTH, "ksmd_cpu": GROWTH["ksmd"], "full_scans": GROWTH["full_scans"] * 60, "scan_time": 1 / 40}
 DRIFTING = {"ksmd_cpu_per_gib", "scanned_per_page"}     # with those, a little
 UNKNOWN = {"scan_left"}     # of scans as short as those
-PACE_S = 20                 # a figure that takes 10 s of readings is seen within this time
 
 
 QUERIES = [(f"{panel['title']}-{target['refId']}", panel, target) for panel in PANELS for target in panel["targets"]]
@@ -205,7 +203,7 @@ def both_ways(build, page_size, tmp_path_factory):
             way.prometheus = stack.enter_context(Prometheus(work / f"prometheus-{name}", way.config))
         for way in ways.values():
             way.prometheus.wait(lambda: has_come(way.prometheus, way.hosts), SEEN_S, "both hosts")
-            way.prometheus.wait(lambda: way.prometheus.query('collectd_ksm_gauge{ksm="scan_time"}'), PACE_S, "the time of a scan")
+            way.prometheus.wait(lambda: way.prometheus.query('collectd_ksm_gauge{ksm="scan_time"}'), SEEN_S, "the time of a scan")
         yield ways
 
 
@@ -223,11 +221,11 @@ def value_of(values, figure):
 
 @pytest.mark.parametrize("name, panel, target", QUERIES, ids=IDS)
 def test_a_query_finds_data(name, panel, target, way):
-    found = way.prometheus.query(filled_in(target["expr"]))
+    query = filled_in(target["expr"])
     if UNKNOWN & set(FIGURE.findall(target["expr"])):
-        assert not found
+        assert not way.prometheus.query(query)
         return
-    assert found, f"nothing for {name}"
+    found = way.prometheus.wait(lambda: way.prometheus.query(query), SEEN_S, f"data for {name}")
     assert all(math.isfinite(number) for number in found.values())
     for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]):
         assert all(label in dict(series) for series in found), f"no label {label} for the legend"
@@ -260,6 +258,11 @@ def shown(way, title, letter="A", hosts=()):
     return {tuple(text for _label, text in sorted(series)): number for series, number in found.items()}
 
 
+def wait_shown(way, wanted, *panel, what=dict, **hosts):
+    """Wait until WHAT of that which the query of PANEL finds is as WANTED: after a scrape that failed there is nothing."""
+    way.prometheus.wait(lambda: what(shown(way, *panel, **hosts)) == wanted, SEEN_S, f"{wanted} in {panel}")
+
+
 # Panel, figure, how several hosts are put together.
 TOGETHER = [
     ("Saved", "saved", sum),
@@ -275,7 +278,7 @@ TOGETHER = [
 def test_several_hosts(title, figure, together, way):
     expected = together([value_of(values, figure) for values in way.expected])
     for hosts in ([], way.hosts):
-        assert list(shown(way, title, hosts=hosts).values()) == pytest.approx([expected], rel=1e-9)
+        wait_shown(way, pytest.approx([expected], rel=1e-9), title, hosts=hosts, what=lambda found: list(found.values()))
 
 
 def test_the_variable_lists_the_hosts(way):
@@ -288,24 +291,26 @@ def test_the_variable_lists_the_hosts(way):
 def test_a_row_of_the_table_is_a_host(way):
     for title, _panel, target in QUERIES:
         if title.startswith("Hosts-"):
-            assert set(shown(way, "Hosts", target["refId"])) == {(host,) for host in way.hosts}
+            wait_shown(way, {(host,) for host in way.hosts}, "Hosts", target["refId"], what=set)
 
 
 def test_states_are_words(way):
     states = [value_of(values, "run") for values in way.expected]
     expected = {(word,): states.count(i) for i, word in enumerate(("stopped", "running", "unmerged")) if i in states}
-    assert shown(way, "State") == expected
+    wait_shown(way, expected, "State")
 
 
 def test_consumers_add_up_to_what_their_host_saves(way):
     saved = value_of(way.expected[0], "saved")
     for title in ("Saved, by kind", "Saved, by consumer"):
-        assert sum(shown(way, title, hosts=[way.hosts[0]]).values()) == saved, title
-    assert {kind for kind, in shown(way, "Saved, by kind")} == {"vm", "container", "service", "program", "unattributed"}
+        wait_shown(way, saved, title, hosts=[way.hosts[0]], what=lambda found: sum(found.values()))
+    wait_shown(way, {(kind,) for kind in ("vm", "container", "service", "program", "unattributed")}, "Saved, by kind",
+               what=set)
 
 
 def test_who_saves_most(way, page_size):
-    saved, real = (shown(way, "Largest savings", letter) for letter in "AB")
+    saved, real = (way.prometheus.wait(lambda letter=letter: shown(way, "Largest savings", letter), SEEN_S, "savings")
+                   for letter in "AB")
     row = (way.hosts[0], "vm-web-01")
     assert max(saved, key=saved.get) == row
     sharing, shared, zero = (value_of(way.expected[0], name) for name in ("sharing", "shared", "zero"))
@@ -315,7 +320,7 @@ def test_who_saves_most(way, page_size):
     assert real[row] == (resident - share) * page_size
     assert set(real) <= set(saved)
     for letter, table in zip("AB", (saved, real)):
-        assert shown(way, "Saved and real", letter) == {(name,): number for (_host, name), number in table.items()}
+        wait_shown(way, {(name,): number for (_host, name), number in table.items()}, "Saved and real", letter)
 
 
 def vm_web(tree):
@@ -332,5 +337,5 @@ def test_a_consumer_that_ended_is_gone(both_ways):
     (trees["one"] / "proc/300").rename(trees["one"] / "ended-300")
     (trees["one"] / "proc/301").rename(trees["one"] / "ended-301")
     for way in both_ways.values():
-        way.prometheus.wait(lambda: ("service-nginx",) not in shown(way, "Saved, by consumer"), SEEN_S, "its end")
-        assert ("vm-web-01",) in shown(way, "Saved, by consumer")
+        wait_shown(way, (False, True), "Saved, by consumer",
+                   what=lambda found: tuple((name,) in found for name in ("service-nginx", "vm-web-01")))

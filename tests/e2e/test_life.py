@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 import fixtures
-from hosts import Collectd, session_members
+from hosts import SEEN_S, Collectd, session_members, until
 from protocol import Agent
 from sampling import Plugin
-from test_plugin import END_S, offset
+from test_plugin import END_S
 from world import Process, Tree, World
 
 LATE_S = 0.3            # a tick on a busy machine
@@ -27,14 +27,13 @@ PAGE = os.sysconf("SC_PAGESIZE")
 
 # An agent that does not read.
 
-AGE = ("ksm.scan", "scanned")
-AGES = 100              # a second
+AGE = ("ksm.memory", "unshared")
 
 
 @pytest.fixture
 def aging(build, make_tree):
-    """(A world whose figure `scanned` tells its age in hundredths of a second, ksm.plugin on it that nobody reads yet.)"""
-    with World(make_tree("6.18"), {}, 0.01, scanned=AGES) as world, \
+    """(A tree whose figure `unshared` tells its age, ksm.plugin on it that nobody reads yet.)"""
+    with World(make_tree("6.18"), {}, unshared=0) as world, \
             Plugin(build / "ksm.plugin", f"--root={world.root}", *fixtures.ARGUMENTS, pipe_size=PAGE,
                    listen=False) as plugin:
         yield world, plugin
@@ -46,33 +45,40 @@ def cpu_time(pid):
 
 
 def check_waiting(plugin):
-    """Check that PLUGIN, whose pipe is full, waits, and not busily."""
-    def waiting():
+    """Check that PLUGIN, whose pipe is full or will soon be, waits, and not busily."""
+    def state():
         return struct.unpack("i", fcntl.ioctl(plugin.output, termios.FIONREAD, bytes(4)))[0], cpu_time(plugin.process.pid)
-    before = waiting()
-    time.sleep(0.2)
-    assert waiting() == before and before[0] > 0
+
+    def waiting():
+        before = state()
+        time.sleep(0.2)
+        return state() == before and before[0] > 0
+    until(waiting, SEEN_S, "a plugin that waits")
 
 
 @pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.long)])
 def test_a_reader_that_stops_and_goes_on(seconds, aging):
     world, plugin = aging
+
+    def of_age(age):
+        return [tick for tick in plugin.agent.host.ticks if tick.get(AGE) == age]
     plugin.listening.set()
-    plugin.wait_chunks(2, 3)
+    plugin.wait_ticks(2)
     before = len(plugin.ticks)
     with plugin.deaf():
+        world.set(unshared=1)
         time.sleep(seconds)
         check_waiting(plugin)
-        resumed = world.read("scanned")
-    time.sleep(2.5)
+        world.set(unshared=2)
+        resumed = time.time()
+    plugin.wait(lambda: len(of_age(2)) >= 3, SEEN_S, "fresh ticks")
+    fresh, seconds = len(of_age(2)), int(time.time()) - int(resumed)
     assert plugin.end_input()[0] == 0 and plugin.errors == ""
     ages = [tick[AGE] for tick in plugin.agent.host.ticks]
-    old = [age for age in ages[before:] if age < resumed]
-    fresh = [age for age in ages if age >= resumed]
-    print(f"{seconds} s: {len(old)} ticks were in the pipe or on their way, {len(fresh)} came after")
+    old = [age for age in ages[before:] if age < 2]
+    print(f"{seconds} s: {len(old)} ticks were in the pipe or on their way, {fresh} came within {seconds} seconds after")
     assert len(old) <= PAGE / (len(plugin.text) / len(ages)) + 2
-    assert 2 <= len(fresh) <= 4
-    assert all(after - before > AGES * 0.9 for before, after in zip(fresh[1:], fresh[2:])), "no burst"
+    assert fresh <= seconds + 1, "one that is overdue, and one a second: no burst"
     assert ages == sorted(ages)
 
 
@@ -89,7 +95,7 @@ def test_ends_while_nobody_reads(end, status, ticks, seconds, aging):
     _world, plugin = aging
     if ticks:
         plugin.listening.set()
-        plugin.wait_chunks(ticks, 3)
+        plugin.wait_ticks(ticks)
     with plugin.deaf():
         time.sleep(seconds)
         check_waiting(plugin)
@@ -130,8 +136,7 @@ def test_sigterm_ends_it_at_any_time(after_ms, build, crowd):
     with Plugin(build / "ksm.plugin", "--root", crowd, "--consumers-interval=1") as running:
         time.sleep(after_ms / 1000)
         running.process.terminate()
-        status, seconds = running.finish()
-    assert status == -signal.SIGTERM and seconds < 1
+        assert running.finish()[0] == -signal.SIGTERM
 
 
 # Seldom.
@@ -151,7 +156,7 @@ def test_from_often_to_seldom(build, make_tree):
             due = int(end / every) - int(running.started / every)
             print(f"every {every} s: {len(ticks)} ticks of {due} after the first, {len(running.chunks)} writes")
             assert abs(len(ticks) - due) <= 1
-            assert [offset(tick, every) < LATE_S for tick in ticks] == [True] * len(ticks)
+            assert [tick % every < LATE_S for tick in ticks] == [True] * len(ticks)
             signs = [when for when, _chunk in running.chunks] + [end]
             assert max(after - before for before, after in zip(signs, signs[1:])) < 62
 
@@ -160,16 +165,21 @@ def test_from_often_to_seldom(build, make_tree):
 
 @pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.long)])
 def test_many_starts_and_stops(count, build, make_tree):
-    argv = ["nice", "-n", "19", build / "ksm.plugin", "1", "--root", make_tree("6.18"), *fixtures.ARGUMENTS]
-    start = time.monotonic()
-    outputs = {(done.returncode, done.stdout) for done in (fixtures.run_once(*argv) for _ in range(count))}
-    seconds = time.monotonic() - start
-    print(f"{count} starts and stops in {seconds:.1f} s")
+    """Most of them are over at once: a busy machine delays some, who waits for the next second delays half of them."""
+    argv = [build / "ksm.plugin", "1", "--root", make_tree("6.18"), *fixtures.ARGUMENTS]
+    outputs, seconds = set(), []
+    for _ in range(count):
+        start = time.monotonic()
+        done = fixtures.run_once(*argv)
+        seconds.append(time.monotonic() - start)
+        outputs.add((done.returncode, done.stdout))
+    median = sorted(seconds)[count // 2]
+    print(f"{count} starts and stops in {sum(seconds):.1f} s, median {median * 1000:.1f} ms")
     assert {status for status, _output in outputs} == {0}
     sample, *more = sorted((output for _status, output in outputs), key=len)
     assert len(Agent(sample).ticks) == 1
     assert all(output.startswith(sample) for output in more), "one more, where a second began meanwhile"
-    assert seconds < count * 0.1
+    assert median < 0.2
 
 
 # collectd.
@@ -181,31 +191,31 @@ class Hasty(Collectd):
         return True
 
 
-def ended(build, work, after, options=None, interval=1):
-    """Start a collectd that reads every INTERVAL, stop it AFTER so many seconds; return (status, seconds, log)."""
-    with Hasty(work, build / "ksm.so", options, interval=interval, history=False) as host:
+def ended(kind, build, work, after, options=None, interval=1):
+    """Start a collectd of the class KIND that reads every INTERVAL, stop it AFTER so many seconds; return (status, log).
+
+    One that does not end is killed, which is its status.
+    """
+    with kind(work, build / "ksm.so", options, interval=interval, history=False) as host:
         process, session = host.process, host.process.pid
         time.sleep(after)
-        start = time.monotonic()
         host.stop()
-        seconds = time.monotonic() - start
         assert session_members(session) == []
-        return process.returncode, seconds, host.log()
+        return process.returncode, host.log()
 
 
 @pytest.mark.parametrize("after", [0, 0.01, 0.03, 0.06, 0.1, 0.2])
 def test_collectd_is_stopped_right_after_its_start(after, build, tmp_path):
-    status, seconds, _log = ended(build, tmp_path, after)
-    assert status in (0, -signal.SIGTERM) and seconds < END_S, "before it listens to signals, one ends it"
+    status, _log = ended(Hasty, build, tmp_path, after)
+    assert status in (0, -signal.SIGTERM), "before it listens to signals, one ends it"
 
 
 def test_collectd_is_stopped_while_it_reads(build, tmp_path, crowd):
     """Again and again, with both callbacks always at it."""
     options = {"Root": crowd, "ConsumersInterval": 1}
     for i in range(10):
-        status, seconds, log = ended(build, tmp_path / str(i), 0.3 + i * 0.013, options, interval=0.02)
-        assert (status, seconds < END_S) == (0, True)
-        assert "Exiting normally" in log and "ksm plugin:" not in log
+        status, log = ended(Collectd, build, tmp_path / str(i), 0.2 + i * 0.013, options, interval=0.02)
+        assert status == 0 and "Exiting normally" in log and "ksm plugin:" not in log
 
 
 @pytest.mark.parametrize("times_over", range(3))

@@ -13,14 +13,13 @@ import pytest
 
 import fixtures
 from conftest import REPOSITORY
-from hosts import Daemon, Prometheus, fetch, free_port, until
+from hosts import SEEN_S, Daemon, Prometheus, fetch, free_port, until
 from reckon import collectd_values, reckon
 from world import Process, Tree
 
 EXPORTER = "/usr/bin/prometheus-node-exporter"
 RULES = REPOSITORY / "common/explain/prometheus-openmetrics.yml"
 RULES_OF_COLLECTD = REPOSITORY / "collectd/prometheus-rules.yml"
-SEEN_S = 15
 
 # {series: (figure, what its integer is divided by)}
 SERIES = {series.format(name): (name, divisor) for names, series, divisor in [
@@ -123,12 +122,17 @@ def test_nothing_stays_when_it_is_stopped(end, build, make_tree, tmp_path):
     """As systemd stops it, at a reboot for example: all its processes at once."""
     path = tmp_path / "out/ksm.prom"
     path.parent.mkdir()
-    path.write_text("old\n")
     argv = [build / "ksm-explain", "--openmetrics", "--root", make_tree("6.18"), "--output", path]
-    with subprocess.Popen(argv, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
-        until(lambda: len([*path.parent.iterdir()]) == 2, SEEN_S, "the unfinished file")
-        os.killpg(process.pid, end)
-        assert process.wait(SEEN_S) == -end and process.stderr.read() == ""
+
+    def stop():
+        path.write_text("old\n")
+        with subprocess.Popen(argv, start_new_session=True, stderr=subprocess.PIPE, text=True,
+                              preexec_fn=lambda: signal.signal(end, signal.SIG_DFL)) as process:   # as for systemd
+            until(lambda: len([*path.parent.iterdir()]) == 2 or process.poll() is not None, SEEN_S, "the unfinished file")
+            os.killpg(process.pid, end)
+            assert process.wait(SEEN_S) in (-end, 0) and process.stderr.read() == ""
+            return process.returncode == -end
+    until(stop, SEEN_S, "one that is stopped before it has ended")
     assert path.read_text() == "old\n" and [*path.parent.iterdir()] == [path]
 
 
@@ -177,18 +181,17 @@ def prometheus(build, tmp_path_factory):
 
 
 def test_node_exporter_and_prometheus_read_it(prometheus):
-    assert list(prometheus.query("node_textfile_scrape_error").values()) == [0]
-    for series, number in samples(prometheus.text).items():
-        assert list(prometheus.query(series).values()) == pytest.approx([number], rel=1e-12), series
+    for series, number in {"node_textfile_scrape_error": 0, **samples(prometheus.text)}.items():
+        prometheus.wait_numbers(series, [number], rel=1e-12)
 
 
 def test_rules_give_the_names_that_collectd_gives(prometheus, page_size):
     figures = reckon(prometheus.tree, page_size)
     for series, number in collectd_values(figures, page_size).items():
         kind, _dash, name = series.removeprefix("ksm/").partition("-")
-        found = prometheus.query(f'{{__name__=~"collectd_ksm_{kind}(_total)?",ksm="{name}"}}')
-        assert list(found.values()) == pytest.approx([number], rel=1e-9, abs=1), series
-    consumers = prometheus.query('collectd_ksm_consumer_bytes{type="saved"}')
+        prometheus.wait_numbers(f'{{__name__=~"collectd_ksm_{kind}(_total)?",ksm="{name}"}}', [number], rel=1e-9, least=1)
+    consumers = prometheus.wait(lambda: prometheus.query('collectd_ksm_consumer_bytes{type="saved"}'), SEEN_S,
+                                "consumers")
     assert {dict(series)["ksm_consumer"] for series in consumers} > {"unattributed", "vm-web-01"}
     assert all(dict(series).keys() == {"ksm_consumer", "type", "instance", "job"} for series in consumers)
     assert sum(consumers.values()) == figures["saved"]

@@ -6,13 +6,11 @@ What its words and its environment mean is in tests/unit/test_args.c, its life w
 
 import ctypes
 import errno
-import math
 import os
 import re
 import shutil
 import subprocess
 from collections import Counter
-from contextlib import ExitStack
 
 import pytest
 
@@ -22,8 +20,9 @@ from protocol import Agent
 from sampling import Plugin, complaints
 
 FIRST_S = 0.1           # the first sample is there, generously
+STARTS = 10             # of which the fastest counts
 TICK_S = 0.08           # a tick is so near to its second, on a busy machine
-END_S = 3               # the agent kills what has not left by then
+END_S = 30              # it has ended by then, on a machine however slow
 
 
 def run(build, tree, *words, **how):
@@ -31,34 +30,27 @@ def run(build, tree, *words, **how):
     return fixtures.run_once(build / "ksm.plugin", "--root", tree, *fixtures.ARGUMENTS, *words, **how)
 
 
-def offset(when, every):
-    """Return by how much the time WHEN is later than the last multiple of EVERY."""
-    return when - math.floor(when / every) * every
-
-
 # When it writes.
 
 def test_first_sample_is_sent_at_once(build, make_tree):
-    """The fastest of three starts counts: this machine may be busy with other tests."""
-    tree = make_tree("6.18")
-    with ExitStack() as stack:
-        starts = [stack.enter_context(Plugin(build / "ksm.plugin", "--root", tree, *fixtures.ARGUMENTS))
-                  for _ in range(3)]
-        assert min(running.wait_chunks(1, 1)[0] - running.started for running in starts) < FIRST_S
+    """Not at a multiple of update_every.  The fastest start counts: this machine may be busy with other tests."""
+    argv = build / "ksm.plugin", "--root", make_tree("6.18"), *fixtures.ARGUMENTS
+
+    def start():
+        with Plugin(*argv, every=3600) as running:
+            return running.wait_ticks(1)[0] - running.started
+    assert min(start() for _ in range(STARTS)) < FIRST_S
 
 
 def test_samples_follow_at_multiples_of_update_every(build, make_tree):
-    """Each is one write, and charts are drawn once.  The end of stdin, for which the agent waits, ends them at once."""
+    """Each is one write, and charts are drawn once.  The end of stdin, for which the agent waits, ends them."""
     argv = build / "ksm.plugin", "--root", make_tree("6.18"), *fixtures.ARGUMENTS
     with Plugin(*argv) as often, Plugin(*argv, every=2) as seldom:
         for every, running in ((2, seldom), (1, often)):
-            _first, *rest = running.wait_chunks(3, every * 3 + 1)
-            assert [offset(when, every) < TICK_S for when in rest] == [True] * 2
-            assert round(rest[1] - rest[0]) == every
-            status, seconds = running.end_input()
-            assert status == 0 and seconds < FIRST_S * 2 and running.errors == ""
+            running.wait_punctual(2, TICK_S, every)
+            assert running.end_input()[0] == 0 and running.errors == ""
             charts = running.agent.host.charts
-            assert len(running.ticks) == len(running.chunks)
+            assert len(running.chunks) <= len(running.ticks), "a reader that is late may get two writes at once"
             assert len(re.findall("^CHART ", running.text, re.MULTILINE)) == len(charts)
             assert {look["update_every"] for look in charts.values()} == {every}
 
@@ -69,6 +61,19 @@ def test_the_agent_may_set_the_least_update_every(build, make_tree):
 
 
 # When it ends.
+
+def test_the_end_of_stdin_ends_it_at_once(build, make_tree):
+    """Not at the next tick.  The fastest end counts, as above."""
+    argv = build / "ksm.plugin", "--root", make_tree("6.18"), *fixtures.ARGUMENTS
+
+    def end():
+        with Plugin(*argv, every=3600) as running:
+            running.wait_ticks(1)
+            status, seconds = running.end_input()
+            assert status == 0
+            return seconds
+    assert min(end() for _ in range(STARTS)) < FIRST_S
+
 
 @pytest.mark.parametrize("closed, status", [("<&-", 0), (">&-", 1)])
 def test_ends_when_a_descriptor_is_closed(closed, status, build, make_tree):
@@ -115,7 +120,7 @@ def test_one_file_that_may_not_be_read_costs_one_figure(copy_of, public_path, bu
     whole = Agent(run(build, tree).stdout).ticks[0]
     (tree / "sys/kernel/mm/ksm/pages_skipped").chmod(0)
     with Plugin(copy_of("ksm.plugin"), "--root", tree, *fixtures.ARGUMENTS, user="nobody") as running:
-        running.wait_chunks(2, 3)
+        running.wait_ticks(2)
         running.end_input()
     del whole["ksm.scan", "skipped"]
     first, *others = running.agent.host.ticks
@@ -149,7 +154,7 @@ def trace(build, ticks, tmp_path):
     strace = ["strace", "-ttt", "-y", "-s", "64", "-o", log]
     with Plugin(build / "ksm.plugin", *fixtures.ARGUMENTS, before=strace) as running:
         try:
-            running.wait_chunks(ticks, ticks + 5)
+            running.wait_ticks(ticks)
         except AssertionError:
             if "ptrace" in running.errors.lower():
                 pytest.skip(f"strace may not trace here: {running.errors}")
@@ -160,12 +165,12 @@ def trace(build, ticks, tmp_path):
 
 
 def by_tick(calls):
-    """Return CALLS in lists, each up to a tick's write and the wait that follows it."""
+    """Return CALLS in lists, each up to a tick's write and the wait that follows it, if the next is not overdue."""
     found = [[]]
     for call in calls:
-        found[-1].append(call)
-        if call[0] == "poll":
+        if call[0] != "poll" and any(name == "write" and to.startswith("1<") for name, to, _result in found[-1]):
             found.append([])
+        found[-1].append(call)
     return found
 
 
@@ -190,7 +195,7 @@ def check_steady_tick(calls, reads_knobs):
     """Check the CALLS of a tick where everything is open: reads, one write, one wait, nothing else."""
     names = Counter(name for name, _arguments, _result in calls)
     assert set(names) <= {"pread64", "write", "poll"}, "more than reading, writing and waiting"
-    assert (names["write"], names["poll"]) == (1, 1)
+    assert names["write"] == 1 and names["poll"] <= 1
     preads = Counter(path_of(arguments) for name, arguments, _result in calls if name == "pread64")
     vmstat = [int(result) for name, arguments, result in calls if name == "pread64" and "/vmstat>" in arguments]
     if one_read_gives_all():
@@ -262,7 +267,7 @@ def test_a_meminfo_that_is_not_the_kernels_is_absent(served, build, tmp_path):
     try:
         with Plugin(build / "ksm.plugin", *fixtures.ARGUMENTS,
                     preexec_fn=lambda: cover_meminfo(meminfo, fuse)) as running:
-            running.wait_chunks(1, END_S)
+            running.wait_ticks(1)
             assert running.end_input()[0] == 0
     except subprocess.SubprocessError:
         pytest.skip("no mounts here")

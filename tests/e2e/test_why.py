@@ -26,8 +26,8 @@ from test_lock_holders import Holders
 
 pytestmark = pytest.mark.shipped
 
-RUN_S = 30
-READY_S = 20
+RUN_S = 60
+READY_S = 60
 SCANS = 5               # full scans: enough for all that can be merged
 NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 TITLE = "\nWhy large processes merge little\n"

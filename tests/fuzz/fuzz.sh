@@ -15,7 +15,7 @@ for target in "$dir"/fuzz_*; do
     corpus=$dir/corpus/$name
     mkdir -p "$corpus"
     log=$dir/$name.log
-    if "$target" -max_total_time="$seconds" -max_len=8192 -timeout=5 -print_final_stats=1 \
+    if "$target" -max_total_time="$seconds" -max_len=8192 -timeout=60 -print_final_stats=1 \
         -artifact_prefix="$dir/findings/$name-" "$corpus" "tests/fuzz/seeds/$name" >"$log" 2>&1; then
         verdict='no finding'
     else

@@ -32,7 +32,7 @@ int stub_await_tables(int count) {
     struct timespec end;
 
     clock_gettime(CLOCK_REALTIME, &end);
-    end.tv_sec += 10;
+    end.tv_sec += 60;
     pthread_mutex_lock(&lock);
     while (stub.tables < count && pthread_cond_timedwait(&changed, &lock, &end) == 0)
         continue;

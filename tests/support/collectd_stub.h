@@ -61,7 +61,7 @@ int stub_configure(const char *key, int count, oconfig_value_t value);
 void *stub_handle(void);
 
 /* Forgets values and messages. While the plugin's own thread runs, after the first read until
- * shutdown, nothing else may be looked at but this: waits until so many tables were sent, for 10 s
+ * shutdown, nothing else may be looked at but this: waits until so many tables were sent, for 60 s
  * at most; returns how many were. */
 void stub_clear(void);
 int stub_await_tables(int count);

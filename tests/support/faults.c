@@ -193,7 +193,7 @@ int faults_await_blocked(int count) {
     struct timespec end;
 
     __real_clock_gettime(CLOCK_REALTIME, &end);
-    end.tv_sec += 10;
+    end.tv_sec += 60;
     pthread_mutex_lock(&lock);
     while (blocked != count && pthread_cond_timedwait(&changed, &lock, &end) == 0)
         continue;

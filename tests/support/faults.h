@@ -58,7 +58,7 @@ void faults_on_wait(void (*waited)(void));
 /* ---- threads: all of this may be called in any of them ---- */
 
 /* pread() of files whose path ends in suffix waits from now on, until they are released, all of
- * them where that is NULL. faults_await_blocked() waits until so many wait, for 10 s at most;
+ * them where that is NULL. faults_await_blocked() waits until so many wait, for 60 s at most;
  * returns how many do. */
 void faults_block(const char *suffix);
 void faults_release(const char *suffix);

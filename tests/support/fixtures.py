@@ -20,7 +20,7 @@ ERAS = ["article", "2.6.32", "3.10", "5.15", "6.1", "6.6", "6.12", "6.18", "misc
 EXPLAINED = [*ERAS, "consumers"]        # fixtures with a page of ksm-explain
 PAGE_SIZE = 4096
 NO_KSM = "this kernel has no KSM"        # the plugins' word for it
-RUN_S = 20
+RUN_S = 60
 
 # The host's figures alone, as ksm.plugin's arguments and as collectd's options.
 ARGUMENTS = ["--consumers=0"]

@@ -38,10 +38,12 @@ NETDATA_WEB = "/usr/share/netdata/web"
 NETDATA_SYSTEM_INFO = "/usr/lib/netdata/plugins.d/system-info.sh"
 PROMETHEUS = "/usr/bin/prometheus"
 
-START_S = 20        # a host answers within this time
-STOP_S = 10         # and is gone this long after SIGTERM, else SIGKILL
-ORPHAN_S = 3        # what its plugins have for noticing that the daemon is gone
-ANSWER_S = 5        # one answer of a running host
+# Generous: a busy or paused machine may keep a program from running for seconds.
+START_S = 60        # a host answers within this time
+STOP_S = 30         # and is gone this long after SIGTERM, else SIGKILL
+ORPHAN_S = 10       # what its plugins have for noticing that the daemon is gone
+ANSWER_S = 30       # one answer of a running host
+SEEN_S = 60         # what has changed is seen in a host that reads every second
 POLL_S = 0.05       # between two looks at something that offers no event
 LOG_TAIL = 30       # lines of a log in an error message
 
@@ -60,9 +62,11 @@ class PortTaken(HostError):
 def until(condition, seconds, what, failed=AssertionError, poll_s=POLL_S):
     """Wait at most SECONDS until CONDITION() is true and return its value; else raise FAILED, which says WHAT."""
     deadline = time.monotonic() + seconds
+    over = False
     while not (value := condition()):
-        if time.monotonic() > deadline:
+        if over:
             raise failed(f"waited {seconds} s for {what}")
+        over = time.monotonic() > deadline      # one more look: this process may have been paused
         time.sleep(poll_s)
     return value
 
@@ -110,8 +114,12 @@ def wait_gone(pids, seconds):
 
 def plugins_of(host):
     """Return the pids of the plugins that HOST, a Netdata, has started."""
-    return [pid for pid in session_members(host.process.pid)
-            if Path(f"/proc/{pid}/comm").read_text() == "ksm.plugin\n"]
+    def is_plugin(pid):
+        try:
+            return Path(f"/proc/{pid}/comm").read_text() == "ksm.plugin\n"
+        except OSError:                 # another child of the agent, which has ended meanwhile
+            return False
+    return [pid for pid in session_members(host.process.pid) if is_plugin(pid)]
 
 
 def user_name(uid):
@@ -441,11 +449,19 @@ def read_csv(path, last_bytes=None):
 
 # Ports and pages of 127.0.0.1
 
+RESERVED = []       # sockets
+
+
 def free_port():
-    """Return a TCP port of 127.0.0.1 that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a TCP port of 127.0.0.1 that nobody else gets until this process ends.
+
+    It is bound here.  A daemon can listen on it all the same, as it sets SO_REUSEADDR.
+    """
+    probe = socket.socket()
+    probe.bind(("127.0.0.1", 0))
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)     # only now: this port was nobody's
+    RESERVED.append(probe)
+    return probe.getsockname()[1]
 
 
 def port_is_free(port):
@@ -739,6 +755,16 @@ global:
         found = self.api("query", query=expression, **({} if when is None else {"time": when}))
         return {frozenset((label, text) for label, text in one["metric"].items() if label != "__name__"):
                 float(one["value"][1]) for one in found["result"]}
+
+    def wait_numbers(self, expression, numbers, rel, least=0):
+        """Wait until the series of EXPRESSION have these NUMBERS, but for REL or LEAST: after a scrape that failed it has none."""
+        found = []
+
+        def as_wanted():
+            found[:] = self.query(expression).values()
+            return len(found) == len(numbers) and all(
+                abs(one - number) <= max(rel * abs(number), least) for one, number in zip(found, numbers))
+        self.wait(as_wanted, SEEN_S, f"{numbers} of {expression}")
 
     def label_values(self, label, selector):
         """Return the sorted values of LABEL in the series that SELECTOR chooses."""

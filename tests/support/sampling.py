@@ -21,8 +21,9 @@ from world import Process, Tree
 
 __all__ = ["Plugin", "Process", "Tree", "complaints"]
 
-SAMPLE_S = 15           # one more sample of the plugin is there within this time
-END_S = 5               # it is gone so long after the end of its input, or is killed
+# Generous: a busy or paused machine may keep the plugin from running for seconds.
+SAMPLE_S = 60           # one more tick or sample of the plugin is there within this time
+END_S = 30              # it is gone so long after the end of its input, or is killed
 POLL_S = 0.02           # between two looks at what offers no event
 
 
@@ -112,7 +113,7 @@ class Plugin:
     def finish(self):
         """Wait for its end, of which there is a cause; return (status, seconds)."""
         start = time.monotonic()
-        status = self.process.wait(END_S * 2)
+        status = self.process.wait(END_S)
         seconds = time.monotonic() - start
         self.listening.set()
         for reader in self.readers:
@@ -170,22 +171,42 @@ class Plugin:
         """The same, less how it is confined."""
         return "".join(f"{line}\n" for line in complaints(self.log))
 
-    def wait(self, condition, seconds, what):
+    def wait(self, condition, seconds, what, poll_s=POLL_S):
         """Wait at most SECONDS until CONDITION() is true; return its value."""
         deadline = time.monotonic() + seconds
+        over = False
         while not (value := condition()):
             if self.process.poll() is not None:
                 self.finish()
                 assert condition(), f"ksm.plugin has ended: {self.log}"
-            assert time.monotonic() < deadline, f"waited {seconds} s for {what}: {self.log}"
-            self.came.wait(POLL_S)
+            assert not over, f"waited {seconds} s for {what}: {self.log}"
+            over = time.monotonic() > deadline          # one more look: this process may have been paused
+            self.came.wait(poll_s)
             self.came.clear()
         return value
 
-    def wait_chunks(self, count, seconds):
-        """Wait until COUNT writes have come, and return their times."""
-        self.wait(lambda: len(self.chunks) >= count, seconds, f"{count} writes")
-        return [when for when, _chunk in self.chunks[:count]]
+    def wait_ticks(self, count):
+        """Wait until COUNT ticks have come, each whole, and return their times."""
+        self.wait(lambda: len(self.ticks) >= count and not self.rest, SAMPLE_S, f"{count} ticks")
+        return self.ticks[:count]
+
+    def more_ticks(self, count):
+        """Wait until COUNT more ticks have come."""
+        self.wait_ticks(len(self.ticks) + count)
+
+    def wait_punctual(self, count, within, every=1, since=0):
+        """Wait until COUNT ticks in a row, SINCE then, are each WITHIN so many seconds of a multiple of EVERY.
+
+        A busy machine delays one or another; a plugin that ticks at other times never has such a row.
+        """
+        def row():
+            ticks = [when for when in self.ticks[1:] if when > since]           # the first comes at once
+            for i in range(len(ticks) - count + 1):
+                some = ticks[i:i + count]
+                if all(when % every < within for when in some) and round(some[-1] - some[0]) == every * (count - 1):
+                    return some
+            return None
+        return self.wait(row, SAMPLE_S, f"{count} punctual ticks")
 
     def first_sample(self):
         """Return the first sample, whole, which may have come before anybody asked."""

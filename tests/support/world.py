@@ -46,6 +46,7 @@ MEMINFO = "MemTotal: 16777216 kB\nMemFree: 1048576 kB\nMemAvailable: 8388608 kB\
 # Counters are told by their growth a second; ksmd is in percent of a core.
 COUNTERS = ("scanned", "skipped", "full_scans", "cow", "swpin_copy", "thp_split", "ksmd")
 NS_A_PERCENT = 10_000_000
+STILL_S = 0.5       # counters that have not grown for longer have stood still
 
 # 128 GiB of RAM as in the fixture 6.18, 8 GiB of them saved.
 HEALTHY = {"run": 1, "shared": 500_000, "sharing": 2_000_000, "unshared": 300_000, "volatile": 50_000, "zero": 1_000,
@@ -162,6 +163,7 @@ class World(Host):
         self.rates = dict.fromkeys(COUNTERS, 0)
         self.counts = {name: self.read(name) for name in COUNTERS}
         self.last = time.monotonic()
+        self.stood = []         # when it stood still for a moment
         self.set(**{**begin, **figures})
 
     def __enter__(self):
@@ -173,13 +175,16 @@ class World(Host):
         self.thread.join()
 
     def live(self):
-        """Let the counters grow."""
+        """Let the counters grow.  If this thread was kept from running, they stand still meanwhile, and do not jump."""
         while not self.ended.wait(self.step_s):
             with self.lock:
                 now = time.monotonic()
+                seconds = now - self.last
+                if seconds > STILL_S:
+                    self.stood.append(time.time())
                 for name, rate in self.rates.items():
                     if rate:
-                        self.counts[name] += rate * (now - self.last)
+                        self.counts[name] += rate * min(seconds, STILL_S)
                         self.show(name, int(self.counts[name]))
                 self.last = now
 

@@ -199,7 +199,7 @@ TEST_TIMES(full_pipe, 3) {
             _exit(1);
         slow_reader(text, len);
     }
-    alarm(20);
+    alarm(60);
     out_text(&out, text);
     expect_flush(0);
     close(ends[1]);
@@ -221,7 +221,7 @@ TEST(reader_goes_while_the_pipe_is_full) {
         _exit(0);
     }
     close(ends[0]);
-    alarm(10);
+    alarm(60);
     out_text(&out, some_text(300000));
     expect_flush(-EPIPE);
     waitpid(reader, NULL, 0);

@@ -941,7 +941,7 @@ static void opt_in_now(pid_t pid) {
     char text[512] = "";
 
     kill(pid, SIGUSR1);
-    for (int ms = 0; !strstr(text, "ksm_mergeable: yes") && ms < 10000; ms++) {
+    for (int ms = 0; !strstr(text, "ksm_mergeable: yes") && ms < 60000; ms++) {
         FILE *file = fopen(path, "r");
         ck_assert_ptr_nonnull(file);
         text[fread(text, 1, sizeof(text) - 1, file)] = '\0';

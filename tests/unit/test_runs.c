@@ -250,7 +250,7 @@ static void complain(struct worker *worker, const struct run_kind *kind, const c
 }
 
 static void try_one(struct worker *worker, const struct run_kind *kind) {
-    enum { HANGS_SECONDS = 20 };
+    enum { HANGS_SECONDS = 120 };
     static struct run run;
     enum faults_call call = calls[worker->nth - 1];
 

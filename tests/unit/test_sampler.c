@@ -61,7 +61,7 @@ void after_each(void) {
     faults_release(NULL);
     faults_await_blocked(0);
     ksm_sampler_close(&s);
-    for (int ms = 0; suite_open_files() != files && ms < 1000; ms++)
+    for (int ms = 0; suite_open_files() != files && ms < 60000; ms++)
         usleep(1000);
     ck_assert_msg(suite_open_files() == files, "%d descriptors are left",
                   suite_open_files() - files);
@@ -85,7 +85,7 @@ static void begin(void) {
 static void finish(const char *when) {
     enum ksm_sampler_result result = KSM_SAMPLER_BUSY;
 
-    for (int ms = 0; result == KSM_SAMPLER_BUSY && ms < 10000; ms++) {
+    for (int ms = 0; result == KSM_SAMPLER_BUSY && ms < 60000; ms++) {
         result = ksm_sampler_look(&s, now);
         if (result == KSM_SAMPLER_BUSY)
             usleep(1000);
@@ -169,7 +169,7 @@ static void hear_one_is_back(bool bad, const char *message) {
 /* Sees so many come back; each is told of. */
 static void await_return(const char *when, int count) {
     back = 0;
-    for (int ms = 0; back < count && ms < 10000; ms++) {
+    for (int ms = 0; back < count && ms < 60000; ms++) {
         ksm_sampler_look(&s, now);
         ksm_sampler_report(&s, hear_one_is_back);
         usleep(1000);
