@@ -209,6 +209,8 @@ TEST(nobody) {
 /* What is not known is null, and never 0. */
 TEST(not_known) {
     struct ksm_consumer *one = add(KSM_CONSUMER_program, "x");
+    answer();
+    expect("[\"program/x\",\"program\",\"x\",1,0,0,0,0,0,0,0]");
     static const char *const without[] = {
         "[\"program/x\",\"program\",\"x\",2,3,null,null,2,0.00390625,1,-0.25]",
         "[\"program/x\",\"program\",\"x\",2,3,7,9,2,null,1,-0.25]",
