@@ -3,7 +3,7 @@
 # shellcheck shell=dash disable=SC1091,SC2086,SC2154,SC2317
 #
 # The first process of a machine that kernels.py boots: it puts KSM into one state after the other and
-# prints what the kernel, ksm.plugin and ksm-explain say of it, for judge.py. It judges nothing itself.
+# prints what the kernel, ksm.plugin, collectd and ksm-explain say of it, for judge.py. It judges nothing itself.
 # What belongs together stands between "@begin NAME" and "@end STATUS".
 export PATH=/bin
 . /common.sh
@@ -26,7 +26,7 @@ hold() {
     sleep "$1"
     for _ in $(seq 40); do
         [ -e /proc/self/ksm_merging_pages ] && [ "$name" != off ] || return
-        grep -q "^BEGIN ksm.consumers$" /tmp/out && return
+        grep -q "^BEGIN ksm.consumers$\|ksm_consumer-unattributed" /tmp/out && return
         sleep 0.5
     done
 }
@@ -51,6 +51,20 @@ sample() {
     emit "$1.before" host
     plugin "$1" 2 ksm.plugin
     emit "$1.after" host
+}
+
+# The same of collectd with ksm.so, in three intervals; its own memory may be in huge pages while it runs.
+sample_collectd() {
+    name=collectd
+    emit collectd.before host
+    collectd -f -C /collectd.conf >/tmp/out 2>&1 &
+    hold 3
+    emit collectd.after host
+    kill $! && wait $!
+    status=$?
+    echo "@begin collectd.out"
+    cat /tmp/out
+    echo "@end $status"
 }
 
 explain() { emit "$1.explain" ksm-explain; }
@@ -145,6 +159,7 @@ start $web become 1000 - workload pairs 256 5 && all="$all $started"
 settle
 emit who.processes processes
 sample who
+sample_collectd
 explain who
 plugin again 2 ksm.plugin
 plugin user 2 become 1000 dac_read_search ksm.plugin

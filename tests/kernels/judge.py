@@ -10,8 +10,9 @@ import math
 import re
 from pathlib import Path
 
+from consumers import UNATTRIBUTED, of_collectd
 from protocol import ProtocolError
-from reckon import netdata_values
+from reckon import collectd_values, netdata_values
 from sampling import ConsumerAgent
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -38,6 +39,11 @@ CONSUMERS = {("service", "web"), ("container", "0123456789ab"), ("vm", "guest1")
 
 # Fields that are known and not used: kept by the kernel for the process itself, and not to be summed.
 UNUSED = {"ksm_process_profit", "ksm_merge_any"}
+
+# All that collectd logs, but for what an emulated machine may leave unwritten at the end.
+COLLECTD_LOG = ['plugin_load: plugin "csv" successfully loaded.', 'plugin_load: plugin "ksm" successfully loaded.',
+                "Initialization complete, entering read-loop.", "Exiting normally.",
+                "collectd: Stopping 5 read threads.", "collectd: Stopping 1 write threads."]
 
 CHURN_S = 20
 
@@ -124,25 +130,44 @@ class Kernel:
         """Return {figure: integer} of the files of PART."""
         return self.output.reckoned(part, self.trees, self.page_size)
 
+    def figures(self, name, shown, expected):
+        """Each figure SHOWN lies between those EXPECTED of the kernel's files before and after."""
+        low, high = (expected(self.reckoned(f"{name}.{when}"), self.page_size) for when in ("before", "after"))
+        self.check(f"{name}: which figures", sorted(shown.keys() ^ low.keys()), [])
+        for place in sorted(shown.keys() & low.keys()):
+            words = place if isinstance(place, str) else ".".join(place)
+            least, most = sorted((low[place], high[place]))
+            slack = 0.2 * most + 0.01 if words.endswith("exposure") else 0      # what is free moves in between
+            right = least - slack <= shown[place] <= most + slack or math.isclose(shown[place], least, rel_tol=1e-12)
+            self.check(f"{name}: {words}", shown[place] if not right else least, least)
+
     def sample(self, name):
-        """All figures are those of the kernel's files; what moves lies between the readings before and after."""
+        """The plugin has the kernel's figures."""
         self.log(name)
         agent = self.agent(name)
         if not agent:
             return
-        before, after = (self.reckoned(f"{name}.{when}") for when in ("before", "after"))
-        low, high = (netdata_values(figures, self.page_size) for figures in (before, after))
         shown = {}
         for tick in range(len(agent.host.ticks)):
             shown.update(agent.host.shown(tick))
-        self.check(f"{name}: which figures", sorted(shown.keys() ^ low.keys()), [])
-        for place in sorted(shown.keys() & low.keys()):
-            least, most = sorted((low[place], high[place]))
-            slack = 0.2 * most + 0.01 if place[0] == "ksm.exposure" else 0      # what is free moves in between
-            right = least - slack <= shown[place] <= most + slack or math.isclose(shown[place], least, rel_tol=1e-12)
-            self.check(f"{name}: {'.'.join(place)}", shown[place] if not right else least, least)
+        self.figures(name, shown, netdata_values)
         if agent.samples:
-            self.check(f"{name}: consumers + unattributed", agent.samples[-1].saved, before["saved"])
+            self.check(f"{name}: consumers + unattributed", agent.samples[-1].saved,
+                       self.reckoned(f"{name}.before")["saved"])
+
+    def collectd(self):
+        """So has collectd, which logs what is expected.  Return its consumers."""
+        text, status = self.output.parts["collectd.out"][0]
+        self.check("collectd: exit status", status, 0)
+        values = re.compile(r"PUTVAL guest/(\S+) interval=1\.000 \d+\.\d+:(\S+)\n")
+        log = [line for line in values.sub("", text).splitlines()
+               if (self.tells_processes or "they require Linux 5.19" not in line)
+               and not re.fullmatch(r"plugin: \d+ value lists? left after shutting down the write threads\.", line)]
+        self.check("collectd: log", log, COLLECTD_LOG)
+        shown = {series: float(number) for series, number in values.findall(text)}
+        host = {series: number for series, number in shown.items() if series.startswith("ksm/")}
+        self.figures("collectd", host, collectd_values)
+        return of_collectd(shown)
 
     def saved(self, pattern):
         """What is saved is what the cgroup's charge fell by, to the page."""
@@ -158,7 +183,9 @@ class Kernel:
         for name in agents:
             if name != "who":
                 self.log(name)
+        collectd = self.collectd()
         if not self.tells_processes:
+            self.check("collectd: as who", collectd, {})
             return
         figures = self.reckoned("who.before")
         samples = {name: agent.samples[-1] for name, agent in agents.items() if agent and agent.samples}
@@ -174,6 +201,9 @@ class Kernel:
         self.check("who: attributed", sum(samples["who"].kinds.values()), attributed)
         for name in ("again", "user", "granted"):
             self.check(f"{name}: as who", samples[name], samples["who"])
+        expected = {consumer: {"saved": saved, "real": real}
+                    for consumer, (saved, real) in samples["who"].consumers.items()}
+        self.check("collectd: as who", collectd, {**expected, UNATTRIBUTED: {"saved": samples["who"].unattributed}})
         for name in ("denied", "hidepid1", "hidepid2", "namespace"):
             self.check(f"{name}: consumers + unattributed", samples[name].saved, figures["saved"])
             # Landlock counts as tracing what /proc asks where it hides processes, its user's own too.
