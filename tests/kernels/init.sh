@@ -102,10 +102,12 @@ unmerge() {
     echo 0 >$ksm/run
 }
 
-# What the cgroup is charged: pages wait in lists of each CPU to be freed, and charges in stocks of each CPU.
+# What the cgroup is charged: pages wait in lists of each CPU to be freed, and charges in stocks of each CPU. Those of
+# other CPUs are emptied later (drain_all_stock).
 charge() {
     echo 1 >/proc/sys/vm/compact_memory
     echo 0 >"$cgroups/$1/memory.high"
+    sleep 1
     cat "$cgroups/$1/memory.current"
     echo max >"$cgroups/$1/memory.high"
 }
