@@ -33,8 +33,6 @@ EXPECTED = [
     r"killing child|waiting for child|thread with task id \d+ finished).*",
     # What Netdata 1.37 says of any chart that was ended.
     r"netdata (INFO +: \w+ : Deleting chart|ERROR : \w+ : Cannot read left-over chart directory to be deleted) '.*",
-    # A process that begins or ends may take longer on an emulated machine than the plugin's patience.
-    r"ksm\.plugin (ERROR: .* keeps its readers waiting: .*|INFO : .* no longer keeps its readers waiting)",
     r"ksm\.plugin INFO : confined: capabilities cap_dac_read_search only, no new privileges yes, files \(Landlock\) "
     r"only reading /proc and /sys/kernel/mm, system calls \(seccomp\) only those that a sample needs",
 ]
