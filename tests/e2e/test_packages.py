@@ -328,7 +328,8 @@ def test_the_rights_are_given_again_when_the_agent_was_upgraded(machine):
     machine.run("dpkg -i /var/cache/apt/archives/netdata-core_*.deb")
     assert machine.run(f"getcap {PLUGIN}").strip() == GRANTED
     delivering(machine, since)
-    status = machine.run("grep CapEff /proc/$(pidof ksm.plugin)/status")
+    plugin = until(lambda: pid(machine, "ksm.plugin"), START_S, "ksm.plugin, while the agent starts again")
+    status = machine.run(f"grep CapEff /proc/{plugin}/status")
     assert int(status.split()[1], 16) == 1 << 2, "the agent runs a plugin that was started before"
 
 
