@@ -144,6 +144,7 @@ def test_ksmd_is_busy_without_a_page(counters, status, build, make_tree):
     assert (told(done.stdout, "Verdict") == ["ksmd is busy, but finds no page to scan."]) == (status == 34)
 
 
+@pytest.mark.shipped       # a library before the runtime of AddressSanitizer is refused
 def test_is_kept_from_running(build, tmp_path):
     """When it comes to wait for the processes' figures, the time to look at them has passed."""
     clock = tmp_path / "clock.so"
