@@ -10,7 +10,8 @@
 
 /* Gives up, for good:
  *  - capabilities: all but cap_dac_read_search, if it is there, in every set; no_new_privs;
- *  - files (Landlock, Linux 5.13): all but reading below root/proc and root/sys/kernel/mm;
+ *  - files (Landlock, Linux 5.13): all but reading below root/proc and root/sys/kernel/mm, and what
+ *    the program's own threads do (/proc/self/task);
  *  - system calls (seccomp): all but those that a sample takes, which fail with EPERM. They never
  *    kill: a libc that comes to use another call must not end the monitoring. Memory cannot be made
  *    executable (on s390x it can by mmap, whose arguments no filter sees there). Threads can be
