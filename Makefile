@@ -34,7 +34,7 @@ HARDEN_CFLAGS ?= -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 
 HARDEN_LDFLAGS ?= -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack
 
 CFLAGS ?= -O2 -g
-KSM_CPPFLAGS = -D_GNU_SOURCE -DKSM_VERSION='"$(VERSION)"' -Icommon -Icommon/explain -Inetdata -Icollectd \
+KSM_CPPFLAGS = -D_GNU_SOURCE -DKSM_VERSION='"$(VERSION)"' -Icommon -Inetdata -Icollectd \
 	$(CPPFLAGS)
 KSM_CFLAGS = -std=c11 -pthread -fPIC -fvisibility=hidden $(WARNINGS) $(HARDEN_CFLAGS) $(CFLAGS)
 KSM_LDFLAGS = $(HARDEN_LDFLAGS) -Wl,--as-needed $(LDFLAGS)
@@ -44,7 +44,7 @@ COLLECTD_CPPFLAGS = -DHAVE_CONFIG_H -isystem $(COLLECTD_INCLUDEDIR) \
 Q = $(if $(V),,@)
 say = $(if $(V),,@printf '  %-8s %s\n' $(1) $(2))
 
-objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)/*.c))
+objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(addsuffix /*.c,$(1))))
 COLLECTD = $(call objects,collectd)
 NETDATA = $(call objects,netdata)
 EXPLAIN = $(call objects,common/explain)
@@ -65,7 +65,7 @@ $(BUILD)/ksm.plugin $(BUILD)/ksm-explain:
 	$(call say,LD,$@)
 	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^ $(KSM_LIBS)
 
-$(COMMON): $(call objects,common)
+$(COMMON): $(call objects,common common/system common/metrics common/consumers)
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
@@ -172,4 +172,4 @@ help: ## Show this list
 .PHONY: all deps deps-check deps-browser deps-package install uninstall dist rpm deb clean help
 .DELETE_ON_ERROR:
 
--include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d)
+-include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d $(BUILD)/*/*/*/*.d)

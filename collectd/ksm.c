@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * The collectd plugin "ksm". At each interval it reads the host's figures and dispatches each as a
- * value list ksm/TYPE-NAME: what the figures are is in common/figures.def, which type each has in
- * types.def. A thread of its own does the same for the consumers, with an interval of its own:
- * ksm_consumer-KIND-NAME/bytes-{saved,real} and gauge-merge_rate. The two share nothing but the
- * options.
+ * The collectd plugin "ksm". At each interval it reads the host's metrics and dispatches each as a
+ * value list ksm/TYPE-NAME: what the metrics are is in common/metrics/metrics.def, which type each
+ * has in types.def. A thread of its own does the same for the consumers, with an interval of its
+ * own: ksm_consumer-KIND-NAME/bytes-{saved,real} and gauge-merge_rate. The two share nothing but
+ * the options.
  */
 #include "collectd.h"
 
@@ -15,17 +15,17 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 
-#include "clock.h"
-#include "consumers.h"
+#include "consumers/consumers.h"
+#include "consumers/sampler.h"
+#include "log_state.h"
+#include "metrics/reader.h"
 #include "options.h"
-#include "reader.h"
-#include "report.h"
-#include "sampler.h"
+#include "system/clock.h"
 #include "types.h"
 
 static struct ksm_options options;
 static struct ksm_reader reader;
-static struct ksm_report report;
+static struct ksm_log_state report;
 static struct ksm_consumers consumers;
 static struct ksm_sampler sampler;
 static pthread_t consumers_thread;
@@ -46,18 +46,18 @@ static void submit(value_list_t *vl, value_t value, const char *type, const char
     plugin_dispatch_values(vl);
 }
 
-static void submit_figure(const struct ksm_figure *figure, int64_t value, cdtime_t time) {
-    const struct collectd_type *type = &collectd_types[figure->kind][figure->unit];
+static void submit_metric(const struct ksm_metric *metric, int64_t value, cdtime_t time) {
+    const struct collectd_type *type = &collectd_types[metric->kind][metric->unit];
     value_list_t vl = VALUE_LIST_INIT;
     value_t v;
 
-    if (figure->kind == KSM_KIND_COUNTER)
+    if (metric->kind == KSM_KIND_COUNTER)
         v.derive = value / type->divisor;
     else
         v.gauge = (gauge_t)value / type->divisor;
     vl.time = time;
     sstrncpy(vl.plugin, "ksm", sizeof(vl.plugin));
-    submit(&vl, v, type->type, figure->name);
+    submit(&vl, v, type->type, metric->name);
 }
 
 static void submit_consumer(const char *kind, const struct ksm_consumer *c, cdtime_t time) {
@@ -98,9 +98,9 @@ static int64_t read_consumers(int64_t now) {
     if (ksm_sampler_is_due(&sampler, now))
         ksm_sampler_begin(&sampler, sampler.current || ksm_consumers_registered(&consumers, now),
                           now);
-    if (ksm_sampler_look(&sampler, now) == KSM_SAMPLER_READY && consumers.table.valid)
+    if (ksm_sampler_poll(&sampler, now) == KSM_SAMPLER_READY && consumers.table.valid)
         submit_table(&consumers.table);
-    ksm_sampler_report(&sampler, log_news);
+    ksm_sampler_log(&sampler, log_news);
     int64_t next = ksm_sampler_next(&sampler);
     return next < sampler.due ? next : sampler.due;
 }
@@ -122,7 +122,8 @@ static int descriptors(void) {
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return 0;
-    return limit.rlim_cur / 4 < KSM_PROCESSES_KEPT ? (int)(limit.rlim_cur / 4) : KSM_PROCESSES_KEPT;
+    return limit.rlim_cur / 4 < KSM_KEPT_DESCRIPTORS_MAX ? (int)(limit.rlim_cur / 4)
+                                                         : KSM_KEPT_DESCRIPTORS_MAX;
 }
 
 static void prepare_consumers(void) {
@@ -132,7 +133,7 @@ static void prepare_consumers(void) {
         interval = (int64_t)CDTIME_T_TO_MS(plugin_get_interval());
     ksm_consumers_init(&consumers, &options, interval, descriptors());
     ksm_sampler_init(&sampler, &consumers);
-    ksm_sampler_report(&sampler, log_news); /* this kernel may tell nothing of processes */
+    ksm_sampler_log(&sampler, log_news); /* this kernel may tell nothing of processes */
 }
 
 /* All signals are for the daemon's own threads. */
@@ -173,10 +174,10 @@ static int ksm_read(void) {
     int status = ksm_reader_tick(&reader, clock_ms(CLOCK_MONOTONIC));
     cdtime_t now = cdtime();
 
-    ksm_report_figures(&report, &reader, log_news);
-    for (size_t id = 0; id < KSM_FIGURES; id++)
-        if (ksm_figures[id].kind != KSM_KIND_INPUT && reader.sample.at[id].status == 0)
-            submit_figure(&ksm_figures[id], reader.sample.at[id].value, now);
+    ksm_log_metrics(&report, &reader, log_news);
+    for (size_t id = 0; id < KSM_METRICS; id++)
+        if (ksm_metrics[id].kind != KSM_KIND_INPUT && reader.sample.at[id].status == 0)
+            submit_metric(&ksm_metrics[id], reader.sample.at[id].value, now);
     start_consumers();
     return status;
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * types.def as a table: which of collectd's types a figure has.
+ * types.def as a table: which of collectd's types a metric has.
  */
 #ifndef KSM_TYPES_H
 #define KSM_TYPES_H
 
-#include "figures.h"
+#include "metrics/metrics.h"
 
-/* type NULL: no figure of that kind and unit. */
+/* type NULL: no metric of that kind and unit. */
 struct collectd_type {
     const char *type;
     int divisor;

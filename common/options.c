@@ -6,13 +6,13 @@
 #include <string.h>
 #include <strings.h>
 
-#include "name.h"
-#include "parse.h"
+#include "consumers/consumer_name.h"
+#include "system/parse.h"
 
 enum type { TYPE_TEXT, TYPE_FLAG, TYPE_NUMBER, TYPE_KINDS, TYPE_CHOICE, TYPES };
 
 static const struct row {
-    const char *names[2]; /* by enum ksm_host; NULL: not there */
+    const char *names[2]; /* by enum ksm_daemon; NULL: not there */
     const char *standard;
     const char *help;
     size_t offset;
@@ -148,7 +148,7 @@ void ksm_options_init(struct ksm_options *options) {
         set_row(options, &rows[i], rows[i].standard);
 }
 
-static void list_keys(enum ksm_host host, char *text, size_t size) {
+static void list_keys(enum ksm_daemon host, char *text, size_t size) {
     size_t len = 0;
 
     for (size_t i = 0; i < ROWS && len < size; i++)
@@ -157,7 +157,7 @@ static void list_keys(enum ksm_host host, char *text, size_t size) {
                                     host == KSM_NETDATA ? "--" : "", rows[i].names[host]);
 }
 
-int ksm_options_set(struct ksm_options *options, enum ksm_host host, const char *key,
+int ksm_options_set(struct ksm_options *options, enum ksm_daemon host, const char *key,
                     const char *value, char *message, size_t size) {
     const char *dashes = host == KSM_NETDATA ? "--" : "";
     char keys[256];

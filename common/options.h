@@ -26,12 +26,12 @@ void ksm_options_init(struct ksm_options *options);
 
 /* The names of an option in the two hosts. Keys are compared without regard to case, as collectd
  * does. */
-enum ksm_host { KSM_COLLECTD, KSM_NETDATA };
+enum ksm_daemon { KSM_COLLECTD, KSM_NETDATA };
 
 /* Sets one option from text. Returns 0; -ENOENT for an unknown key and -EINVAL for an
  * invalid value. Then the option keeps its value, and message is one line with the key, the value
  * and what is expected. */
-int ksm_options_set(struct ksm_options *options, enum ksm_host host, const char *key,
+int ksm_options_set(struct ksm_options *options, enum ksm_daemon host, const char *key,
                     const char *value, char *message, size_t size);
 
 /* One option for the documentation: option i, from 0. Returns 0, or -ENOENT past the last. */

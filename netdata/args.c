@@ -11,7 +11,7 @@ static void print_help(void) {
     struct ksm_option_text text;
 
     puts("usage: ksm.plugin [SECONDS] [OPTION]...\n"
-         "Sends the figures of Kernel Samepage Merging to Netdata, every SECONDS (default 1).\n"
+         "Sends the metrics of Kernel Samepage Merging to Netdata, every SECONDS (default 1).\n"
          "The agent starts it automatically. In a terminal, it shows what the agent would get.\n");
     for (size_t i = 0; ksm_options_text(i, &text) == 0; i++)
         printf("  --%s=VALUE\n      %s\n      (%s; default %s)\n", text.word, text.help,

@@ -31,16 +31,16 @@ static const char *const begin_lines[KSM_GROUPS] = {
 #undef X
 };
 
-static const char *const set_lines[KSM_FIGURES] = {
-#define FIGURE(name, source, key, form, kind, unit, group, since, help)                            \
+static const char *const set_lines[KSM_METRICS] = {
+#define METRIC(name, source, key, form, kind, unit, group, since, help)                            \
     [KSM_##name] = "SET " #name " = ",
 #define DERIVED(name, formula, kind, unit, group, since, help) [KSM_##name] = "SET " #name " = ",
-#define PACED(name, formula, kind, unit, group, since, help) [KSM_##name] = "SET " #name " = ",
-#include "figures.def"
+#define RATE(name, formula, kind, unit, group, since, help) [KSM_##name] = "SET " #name " = ",
+#include "metrics/metrics.def"
 };
 
-struct charts_scale charts_scale(const struct ksm_figure *figure, int64_t page_size) {
-    struct charts_scale scale = scales[figure->kind][figure->unit];
+struct charts_scale charts_scale(const struct ksm_metric *metric, int64_t page_size) {
+    struct charts_scale scale = scales[metric->kind][metric->unit];
 
     if (scale.multiplier == PAGE_SIZE)
         scale.multiplier = page_size;
@@ -54,8 +54,8 @@ const char *charts_units(enum ksm_group group) {
 void charts_init(struct charts *charts, int update_every) {
     memset(charts, 0, sizeof(*charts));
     charts->update_every = update_every;
-    for (size_t id = KSM_FIGURES; id-- > 0;) {
-        enum ksm_group group = ksm_figures[id].group;
+    for (size_t id = KSM_METRICS; id-- > 0;) {
+        enum ksm_group group = ksm_metrics[id].group;
         if (group == KSM_GROUP_none)
             continue;
         charts->first[group] = id;
@@ -64,14 +64,14 @@ void charts_init(struct charts *charts, int update_every) {
     }
 }
 
-static void draw_dimension(const char *id, const struct ksm_figure *figure, int64_t page_size,
+static void draw_dimension(const char *id, const struct ksm_metric *metric, int64_t page_size,
                            struct out *out) {
-    struct charts_scale scale = charts_scale(figure, page_size);
+    struct charts_scale scale = charts_scale(metric, page_size);
 
     out_text(out, "DIMENSION ");
     out_text(out, id);
     out_text(out, " ''");
-    out_text(out, figure->kind == KSM_KIND_COUNTER ? " incremental " : " absolute ");
+    out_text(out, metric->kind == KSM_KIND_COUNTER ? " incremental " : " absolute ");
     out_number(out, scale.multiplier);
     out_text(out, " ");
     out_number(out, scale.divisor);
@@ -81,11 +81,11 @@ static void draw_dimension(const char *id, const struct ksm_figure *figure, int6
 /* Whether a chart of the group counts in pages, so that who compares it with MiB needs
  * their size. */
 static bool counts_pages(enum ksm_group group) {
-    for (size_t id = 0; id < KSM_FIGURES; id++) {
-        const struct ksm_figure *figure = &ksm_figures[id];
-        if (figure->group == group &&
-            (figure->unit == KSM_UNIT_PAGES || figure->unit == KSM_UNIT_PAGE_RATE) &&
-            scales[figure->kind][figure->unit].multiplier != PAGE_SIZE)
+    for (size_t id = 0; id < KSM_METRICS; id++) {
+        const struct ksm_metric *metric = &ksm_metrics[id];
+        if (metric->group == group &&
+            (metric->unit == KSM_UNIT_PAGES || metric->unit == KSM_UNIT_PAGE_RATE) &&
+            scales[metric->kind][metric->unit].multiplier != PAGE_SIZE)
             return true;
     }
     return false;
@@ -116,15 +116,15 @@ static void draw_chart(struct charts *charts, enum ksm_group group, const struct
         out_text(out, "\n");
     }
 
-    for (size_t id = 0; id < KSM_FIGURES; id++) {
-        const struct ksm_figure *figure = &ksm_figures[id];
-        if (figure->group != group || !charts->drawn[id])
+    for (size_t id = 0; id < KSM_METRICS; id++) {
+        const struct ksm_metric *metric = &ksm_metrics[id];
+        if (metric->group != group || !charts->drawn[id])
             continue;
-        if (figure->kind == KSM_KIND_STATE)
+        if (metric->kind == KSM_KIND_STATE)
             for (size_t state = 0; state < KSM_STATES; state++)
-                draw_dimension(ksm_states[state], figure, sample->page_size, out);
+                draw_dimension(ksm_states[state], metric, sample->page_size, out);
         else
-            draw_dimension(figure->name, figure, sample->page_size, out);
+            draw_dimension(metric->name, metric, sample->page_size, out);
     }
 }
 
@@ -141,17 +141,17 @@ static int64_t without_gaps(struct charts_counter *counter, int64_t value, int64
     return value - counter->left_out;
 }
 
-static void set_figure(struct charts *charts, enum ksm_id id, const struct ksm_value *at,
+static void set_metric(struct charts *charts, enum ksm_id id, const struct ksm_value *at,
                        struct out *out) {
-    const struct ksm_figure *figure = &ksm_figures[id];
+    const struct ksm_metric *metric = &ksm_metrics[id];
 
     if (at->status != 0)
         return;
-    if (figure->kind == KSM_KIND_COUNTER) {
+    if (metric->kind == KSM_KIND_COUNTER) {
         out_line(out, set_lines[id], without_gaps(&charts->counters[id], at->value, charts->ticks));
         return;
     }
-    if (figure->kind != KSM_KIND_STATE) {
+    if (metric->kind != KSM_KIND_STATE) {
         out_line(out, set_lines[id], at->value);
         return;
     }
@@ -174,7 +174,7 @@ static void send_chart(struct charts *charts, enum ksm_group group, const struct
     bool more = false;
 
     for (size_t id = charts->first[group]; id < charts->end[group]; id++) {
-        if (ksm_figures[id].group != group)
+        if (ksm_metrics[id].group != group)
             continue;
         if (!charts->drawn[id] && sample->at[id].status != -ENOENT)
             charts->drawn[id] = more = true;
@@ -188,8 +188,8 @@ static void send_chart(struct charts *charts, enum ksm_group group, const struct
         return;
     out_text(out, begin_lines[group]);
     for (size_t id = charts->first[group]; id < charts->end[group]; id++)
-        if (ksm_figures[id].group == group)
-            set_figure(charts, (enum ksm_id)id, &sample->at[id], out);
+        if (ksm_metrics[id].group == group)
+            set_metric(charts, (enum ksm_id)id, &sample->at[id], out);
     out_text(out, "END\n");
 }
 

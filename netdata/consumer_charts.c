@@ -63,7 +63,7 @@ static void draw_consumer(const struct consumer_charts *charts, const struct con
 }
 
 static struct consumer_chart *find_chart(struct consumer_charts *charts,
-                                         const struct ksm_name *name, bool is_other) {
+                                         const struct ksm_consumer_name *name, bool is_other) {
     for (size_t i = 0; i < charts->count; i++) {
         struct consumer_chart *chart = &charts->list[i];
         if (chart->is_other == is_other && chart->name.kind == name->kind &&

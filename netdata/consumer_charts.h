@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "consumers.h"
+#include "consumers/consumers.h"
 #include "out.h"
 
 enum { CONSUMER_CHARTS = 200 + 1 }; /* the most that option consumers allows, and other */
@@ -21,7 +21,7 @@ struct consumer_charts {
     bool drawn;        /* ksm.consumers */
     size_t count;
     struct consumer_chart {
-        struct ksm_name name;
+        struct ksm_consumer_name name;
         bool is_other;
         bool alive; /* in the table of this sample */
     } list[CONSUMER_CHARTS];

@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-#include "consumers.h"
+#include "consumers/consumers.h"
 #include "options.h"
 #include "out.h"
 #include "request.h"

@@ -4,8 +4,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "derive.h"
 #include "json.h"
+#include "metrics/derive.h"
 
 /* ---- rows ---- */
 
@@ -15,7 +15,7 @@ struct row {
     const struct ksm_consumer *consumer;
 };
 
-/* Figures of a row: processes, or bytes; -1: not known. */
+/* Metrics of a row: processes, or bytes; -1: not known. */
 
 static int64_t in_bytes(int64_t count, int64_t size) {
     int64_t bytes = 0;
@@ -93,7 +93,7 @@ static const struct column {
     const char *id;
     const char *name;
     enum type type;
-    int64_t (*figure)(const struct ksm_consumer_table *table, const struct ksm_consumer *one);
+    int64_t (*metric)(const struct ksm_consumer_table *table, const struct ksm_consumer *one);
 } columns[] = {
     {"Id", "Kind and name", KEY, NULL},
     {"Kind", "Kind", KIND, NULL},
@@ -126,10 +126,10 @@ static struct ksm_consumer unattributed(const struct ksm_consumer_table *table) 
 /* What a bar is drawn against: the largest value of its column. */
 static int64_t largest(const struct ksm_consumer_table *table, const struct column *column) {
     const struct ksm_consumer last = unattributed(table);
-    int64_t most = column->figure(table, &last);
+    int64_t most = column->metric(table, &last);
 
     for (size_t i = 0; i < table->count; i++) {
-        int64_t value = column->figure(table, &table->list[i]);
+        int64_t value = column->metric(table, &table->list[i]);
         most = value > most ? value : most;
     }
     return most > 0 ? most : 0;
@@ -173,7 +173,7 @@ static void write_columns(const struct ksm_consumer_table *table, struct out *ou
 
 static void write_value(const struct ksm_consumer_table *table, const struct column *column,
                         const struct row *row, struct out *out) {
-    int64_t value = column->figure ? column->figure(table, row->consumer) : 0;
+    int64_t value = column->metric ? column->metric(table, row->consumer) : 0;
 
     if (column->type == KEY) {
         /* No kind holds a slash: what differs in kind or name differs here. */

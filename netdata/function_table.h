@@ -6,7 +6,7 @@
 #ifndef KSM_FUNCTION_TABLE_H
 #define KSM_FUNCTION_TABLE_H
 
-#include "consumers.h"
+#include "consumers/consumers.h"
 #include "out.h"
 
 /* Rows at most, less than 10 MB in any case: an agent gives up a plugin that sends more. Those that
@@ -14,7 +14,7 @@
 enum { FUNCTION_TABLE_ROWS = 4096 };
 
 /* Appends the members of the answer's JSON object that make the table, in lines of less than 2 kB.
- * The rows' values are in the order of the columns, sizes in MiB, null where a figure is not known.
+ * The rows' values are in the order of the columns, sizes in MiB, null where a metric is not known.
  */
 void function_table_write(const struct ksm_consumer_table *table, struct out *out);
 

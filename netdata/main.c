@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * ksm.plugin, Netdata's external plugin: every update_every seconds it reads the figures and writes
+ * ksm.plugin, Netdata's external plugin: every update_every seconds it reads the metrics and writes
  * them to stdout in the plugins.d protocol, until its stdin ends.
  */
 #include <errno.h>
@@ -14,22 +14,22 @@
 
 #include "args.h"
 #include "charts.h"
-#include "clock.h"
 #include "consumer_charts.h"
-#include "consumers.h"
-#include "derive.h"
+#include "consumers/consumers.h"
+#include "consumers/sampler.h"
 #include "function.h"
+#include "log_state.h"
+#include "metrics/derive.h"
+#include "metrics/reader.h"
 #include "out.h"
-#include "reader.h"
-#include "report.h"
-#include "sampler.h"
-#include "sandbox.h"
 #include "startup.h"
+#include "system/clock.h"
+#include "system/sandbox.h"
 #include "ticker.h"
 
 static struct args args;
 static struct ksm_reader reader;
-static struct ksm_report report;
+static struct ksm_log_state report;
 static struct charts charts;
 static struct ksm_consumers consumers;
 static struct ksm_sampler sampler;
@@ -56,7 +56,7 @@ static void tell(bool bad, const char *message) {
     say(bad ? "ERROR" : "INFO", message);
 }
 
-/* Without KSM there is no figure to send, and none to come before the next boot: say why, and keep
+/* Without KSM there is no metric to send, and none to come before the next boot: say why, and keep
  * the agent from starting us again and again. */
 static int give_up(int status) {
     char message[PATH_MAX + 256];
@@ -67,14 +67,14 @@ static int give_up(int status) {
     return EXIT_FAILURE;
 }
 
-/* The host's figures, written before any consumer is looked at. Where there can be none, what is to
+/* The host's metrics, written before any consumer is looked at. Where there can be none, what is to
  * be said of consumers goes out with them. */
 static void tick(void) {
     ksm_reader_tick(&reader, clock_ms(CLOCK_MONOTONIC));
     charts_send(&charts, &reader.sample, &out);
     if (ksm_registered(&reader.sample))
         out_flush(&out);
-    ksm_report_figures(&report, &reader, tell);
+    ksm_log_metrics(&report, &reader, tell);
 }
 
 /* Begins a sample of the consumers if one is due, which is only after a tick, and sends one that is
@@ -84,9 +84,9 @@ static void look_at_consumers(bool after_tick) {
 
     if (after_tick && ksm_sampler_is_due(&sampler, now))
         ksm_sampler_begin(&sampler, ksm_registered(&reader.sample), now);
-    if (ksm_sampler_look(&sampler, now) == KSM_SAMPLER_READY)
+    if (ksm_sampler_poll(&sampler, now) == KSM_SAMPLER_READY)
         consumer_charts_send(&consumer_charts, &consumers.table, &out);
-    ksm_sampler_report(&sampler, tell);
+    ksm_sampler_log(&sampler, tell);
 }
 
 /* Out of the last sample: nothing is read for it. */

@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "processes.h"
+#include "consumers/process_list.h"
 
-enum { SPARE_DESCRIPTORS = 128 }; /* for the host's figures */
+enum { SPARE_DESCRIPTORS = 128 }; /* for the host's metrics */
 
 /* Opened the wrong way round, a descriptor is one at its end, or one that fails. */
 void startup_descriptors(void) {
@@ -38,7 +38,7 @@ static void never_block(int fd) {
 
 /* As many as this process may have at most, less the spare ones. */
 static int raise_limit(void) {
-    const rlim_t wanted = KSM_PROCESSES_KEPT + SPARE_DESCRIPTORS;
+    const rlim_t wanted = KSM_KEPT_DESCRIPTORS_MAX + SPARE_DESCRIPTORS;
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "clock.h"
+#include "system/clock.h"
 
 /* Reads what there is; false at the end of stdin or if there is none. */
 static bool fill(struct ticker *wait) {

@@ -13,7 +13,7 @@ log=$build/check.log
 # processors, politely; what each says stays together.
 export WRAPPER="${WRAPPER-}"
 # shellcheck disable=SC2016 # the inner shell expands them
-find "$build"/tests/unit -maxdepth 1 -type f -perm -u+x | sort | nice xargs -P "$(nproc)" -I '{}' \
+find "$build"/tests/unit -type f -perm -u+x | sort | nice xargs -P "$(nproc)" -I '{}' \
     sh -c '$WRAPPER "$1" >"$1.log" 2>&1; cat "$1.log"' sh '{}' >"$log.units" 2>&1 &
 # Several files of tests run at once as well; those that change KSM's settings, which they would wait for, are
 # one of them (tests/e2e/conftest.py).
@@ -24,7 +24,7 @@ tee -a "$log" <"$log.units"
 
 # check says "98%: Checks: 50, Failures: 1, Errors: 0", pytest "1 failed, 20 passed, 2 skipped in 3s";
 # a program that crashed says neither, which is why the number of programs is counted as well.
-awk -v programs="$(find "$build"/tests/unit -maxdepth 1 -type f -perm -u+x | wc -l)" '
+awk -v programs="$(find "$build"/tests/unit -type f -perm -u+x | wc -l)" '
     /^[0-9]+%: Checks: / {
         gsub(/[,:]/, "")
         summaries++; failed += $5 + $7; passed += $3 - $5 - $7

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Tests, demos and checks; included by ../Makefile.
 #
-# README.md lists the directories. Each tests/unit/*.c is a program that uses the library check. The
+# README.md lists the directories. Each tests/unit/*/*.c is a program that uses the library check. The
 # programs of the other directories are tools. All are linked with the objects that ship.
 
 TEST_CPPFLAGS = -Itests
@@ -9,7 +9,7 @@ CHECK_LIBS ?= $(shell pkg-config --libs check 2>/dev/null || echo -lcheck)
 
 # What tests use of the programs: everything but their main().
 NETDATA_PARTS = $(filter-out $(BUILD)/netdata/main.o,$(NETDATA))
-EXPLAIN_PARTS = $(filter-out $(BUILD)/common/explain/run.o,$(EXPLAIN))
+EXPLAIN_PARTS = $(filter-out $(BUILD)/common/explain/main.o,$(EXPLAIN))
 PARTS = $(NETDATA_PARTS) $(EXPLAIN_PARTS) $(COMMON)
 
 TOOL_SOURCES = $(wildcard $(addsuffix /*.c,$(addprefix tests/,demo docs measure fixtures kernels))) \
@@ -17,7 +17,7 @@ TOOL_SOURCES = $(wildcard $(addsuffix /*.c,$(addprefix tests/,demo docs measure 
 TOOLS = $(addprefix $(BUILD)/tests/,$(notdir $(TOOL_SOURCES:.c=)))
 # Modules of Python that the rooms have for each other.
 TOOL_PYTHON = PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=tests/support:tests/demo:tests/docs:tests/measure:tests/bench $(PYTHON)
-UNITS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*.c))
+UNITS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*.c tests/unit/*/*.c))
 SUPPORT = $(BUILD)/tests/support/tree.o
 UNIT_SUPPORT = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/support/*.c))
 
@@ -38,18 +38,18 @@ $(UNITS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(UNIT_SUPPORT) $(PARTS)
 comma = ,
 
 # This one loads the ksm.so that ships, which finds its collectd in the program itself.
-COLLECTD_STUBS = $(addprefix $(BUILD)/tests/,support/collectd_stub.o unit/test_collectd.o)
+COLLECTD_STUBS = $(addprefix $(BUILD)/tests/,support/collectd_stub.o unit/collectd/test_collectd.o)
 $(COLLECTD_STUBS): KSM_CPPFLAGS += $(COLLECTD_CPPFLAGS)
 $(COLLECTD_STUBS): | $(BUILD)/collectd-headers
-$(BUILD)/tests/unit/test_collectd: private KSM_LDFLAGS += -rdynamic
-$(BUILD)/tests/unit/test_collectd: | $(BUILD)/ksm.so
+$(BUILD)/tests/unit/collectd/test_collectd: private KSM_LDFLAGS += -rdynamic
+$(BUILD)/tests/unit/collectd/test_collectd: | $(BUILD)/ksm.so
 
 tools: $(TOOLS)
 
 # What is missing is installed before anything is built, also with -j: hence the second make, which builds on all
 # processors unless told how many.
 BUILD_ALL = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
-RUN = $(TOOL_PYTHON) tests/demo/run.py --build $(BUILD) --figures $(BUILD)/tests/figures --port $(PORT) \
+RUN = $(TOOL_PYTHON) tests/demo/run.py --build $(BUILD) --metrics $(BUILD)/tests/metrics --port $(PORT) \
 	$(if $(DURATION),--duration $(DURATION))
 
 run: deps ## Run private collectd and Netdata with the plugins; DURATION=, PORT=
@@ -82,7 +82,7 @@ check-long: deps deps-check deps-browser deps-package ## Run the slow tests (und
 	@$(BUILD_ALL) all tools units benches
 	@KSM_FAULTS=all PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m long
 
-C_FILES = $(wildcard common/*.[ch] common/*/*.[ch] collectd/*.[ch] netdata/*.[ch] tests/*.[ch] tests/*/*.[ch])
+C_FILES = $(wildcard common/*.[ch] common/*/*.[ch] collectd/*.[ch] netdata/*.[ch] tests/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
 SHELL_FILES = $(wildcard tests/*.sh tests/*/*.sh */debian/*inst */debian/*rm) .ci/run
 PYTHON_FILES = $(wildcard tests/*.py tests/*/*.py)
 
@@ -93,7 +93,7 @@ lint: deps deps-check ## Check sources: both compilers, format, static analysis,
 	@echo "  LINT     clang-format"; clang-format --dry-run -Werror $(C_FILES)
 	@echo "  LINT     cppcheck"; cppcheck --quiet --std=c11 --enable=warning,performance,portability \
 		--inline-suppr --error-exitcode=1 --suppress=missingInclude --suppress=unknownMacro \
-		-D_GNU_SOURCE -D__SIZEOF_INT128__=16 -Icommon -Icommon/explain -Inetdata -Icollectd -Itests common netdata collectd tests
+		-D_GNU_SOURCE -D__SIZEOF_INT128__=16 -Icommon -Inetdata -Icollectd -Itests common netdata collectd tests
 	@echo "  LINT     shellcheck"; shellcheck $(SHELL_FILES)
 	@echo "  LINT     pyflakes"; $(PYTHON) -m pyflakes $(PYTHON_FILES)
 	@$(BUILD_ALL) spell

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#include "causes.h"
+#include "explain/causes.h"
 
 #include <errno.h>
 
 const struct explain_cause_words explain_cause_words[EXPLAIN_CAUSES] = {
 #define CAUSE(id, sentence, advice) [EXPLAIN_CAUSE_##id] = {#id, sentence, advice},
-#include "explain.def"
+#include "explain/explain.def"
 };
 
 typedef struct explain_facts facts_t;
@@ -204,7 +204,7 @@ typedef bool cause_fn(const facts_t *f, const process_t *p);
 
 static cause_fn *const causes[EXPLAIN_CAUSES] = {
 #define CAUSE(id, sentence, advice) [EXPLAIN_CAUSE_##id] = cause_##id,
-#include "explain.def"
+#include "explain/explain.def"
 };
 
 enum explain_cause explain_cause_of(const facts_t *facts, const process_t *process) {

@@ -15,8 +15,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "explain.h"
-#include "name.h"
+#include "consumers/consumer_name.h"
+#include "explain/explain.h"
 
 /* What runs in it, as far as the advice differs. Known by comm, which anybody may choose. */
 enum explain_program {
@@ -29,8 +29,8 @@ enum explain_program {
 /* All that is known of one process. -1 is not known, of every count. */
 struct explain_process {
     int pid;
-    struct ksm_name name; /* of its consumer */
-    char comm[KSM_NAME_SIZE];
+    struct ksm_consumer_name name; /* of its consumer */
+    char comm[KSM_CONSUMER_NAME_SIZE];
     enum explain_program program;
     bool waits;  /* it keeps its readers waiting */
     bool denied; /* its mappings may not be looked at: all that comes from smaps is -1 */
@@ -66,7 +66,7 @@ struct explain_processes {
 /* EXPLAIN_CAUSE_waits …: in order of precedence. */
 enum explain_cause {
 #define CAUSE(id, sentence, advice) EXPLAIN_CAUSE_##id,
-#include "explain.def"
+#include "explain/explain.def"
     EXPLAIN_CAUSES
 };
 

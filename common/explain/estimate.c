@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "estimate.h"
+#include "explain/estimate.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -14,10 +14,10 @@
 #define XXH_INLINE_ALL /* nothing to link: its header is all that is needed, to build */
 #include <xxhash.h>
 
-#include "clock.h"
-#include "memory.h"
-#include "parse.h"
-#include "pseudofs.h"
+#include "explain/page_reader.h"
+#include "system/clock.h"
+#include "system/parse.h"
+#include "system/pseudofs.h"
 
 /* With more who keep their readers waiting than MANY, patience ends. */
 enum { MANY = 8, PATIENCE_MS = 2000, SHORT_PATIENCE_MS = 200, SETTLE_MS = 2000, LOOK_MS = 20 };
@@ -25,8 +25,8 @@ enum { MANY = 8, PATIENCE_MS = 2000, SHORT_PATIENCE_MS = 200, SETTLE_MS = 2000, 
 /* A thread, and what is left with it if it is left behind. */
 struct reader {
     struct estimate *e;
-    struct ksm_guard guard;
-    struct memory memory;
+    struct blocking_call guard;
+    struct page_reader memory;
     atomic_bool ended;
 };
 
@@ -78,7 +78,7 @@ static bool fits(const char *word, const struct estimate_process *process, const
 }
 
 static bool is_wanted(struct estimate *e, const struct estimate_process *process) {
-    char comm[KSM_NAME_SIZE];
+    char comm[KSM_CONSUMER_NAME_SIZE];
     bool wanted = e->options.name_count == 0;
 
     if (!wanted)
@@ -166,7 +166,7 @@ static int list_next(struct estimate *e, struct reader *r) {
         e->unknown = unknown_name(e);
         return status != 0 ? status : 1;
     }
-    if (process.pid == e->self || e->count == CONTENTS_PROCESSES ||
+    if (process.pid == e->self || e->count == CONTENT_INDEX_PROCESSES ||
         (e->only_pids && is_listed(e, process.pid)) || !set_process(e, &process, &status))
         return status == -ECANCELED ? status : 0;
     process.wanted = is_wanted(e, &process);
@@ -179,27 +179,27 @@ static int list_next(struct estimate *e, struct reader *r) {
 
 /* ---- the first reading ---- */
 
-static uint64_t hash_at(const struct memory *m, size_t i) {
+static uint64_t hash_at(const struct page_reader *m, size_t i) {
     return XXH3_64bits(m->bytes + i * m->page_size, m->page_size);
 }
 
 /* A page of zeros that is not exclusive may be the kernel's zero page, which takes no memory: where
  * the kernel does not tell it apart it is taken for that. */
-static void add_block(struct estimate *e, const struct memory *m, uint32_t process) {
+static void add_block(struct estimate *e, const struct page_reader *m, uint32_t process) {
     for (size_t i = 0; i < m->count; i++) {
-        const struct memory_page *page = &m->pages[i];
+        const struct page_reader_page *page = &m->pages[i];
         const uint64_t hash = hash_at(m, i);
         if (page->shared && !m->scans && hash == e->contents.zeros)
             continue;
-        contents_add(&e->contents, hash,
-                     page->shared ? contents_shared(process, page->frame)
-                                  : contents_own(process, page->number, page->huge));
+        content_index_add(&e->contents, hash,
+                          page->shared ? content_index_shared(process, page->frame)
+                                       : content_index_own(process, page->number, page->huge));
         e->list[process].sum.pages++;
     }
     e->done += m->count;
 }
 
-static void count_end(struct estimate *e, const struct memory *m, int status) {
+static void count_end(struct estimate *e, const struct page_reader *m, int status) {
     e->denied += status == -EACCES || status == -EPERM;
     e->ended += status == -ESRCH;
     e->processes += status >= 0;
@@ -221,15 +221,15 @@ static int read_next(struct estimate *e, struct reader *r) {
     e->at++;
     if (!e->list[i].wanted || (e->sees_own && is_parents(&e->list[i])))
         return 0;
-    int status = memory_open(&r->memory, e->options.root, e->list[i].pid, e->list[i].hugetlb);
-    while (status >= 0 && !is_stopped(e) && (status = memory_next(&r->memory)) > 0) {
+    int status = page_reader_open(&r->memory, e->options.root, e->list[i].pid, e->list[i].hugetlb);
+    while (status >= 0 && !is_stopped(e) && (status = page_reader_next(&r->memory)) > 0) {
         add_block(e, &r->memory, (uint32_t)i);
         pace(e);
     }
     if (status == -ECANCELED)
         return status;
     count_end(e, &r->memory, status);
-    memory_close(&r->memory);
+    page_reader_close(&r->memory);
     return 0;
 }
 
@@ -238,7 +238,7 @@ static int read_next(struct estimate *e, struct reader *r) {
 static int settle(struct estimate *e, struct reader *r) {
     (void)r;
     e->done = 0;
-    e->own = contents_settle(&e->contents);
+    e->own = content_index_settle(&e->contents);
     e->expected = e->own;
     for (int64_t end = clock_ms(CLOCK_MONOTONIC) + SETTLE_MS;
          !is_stopped(e) && clock_ms(CLOCK_MONOTONIC) < end;)
@@ -252,16 +252,16 @@ static uint64_t place_at(const struct estimate *e, size_t i) {
 
 /* Whether the next record is of the process that is being read. */
 static bool is_current(const struct estimate *e, size_t i) {
-    return i < e->own && contents_process(place_at(e, i)) == e->current;
+    return i < e->own && content_index_process(place_at(e, i)) == e->current;
 }
 
 /* Compares the next records with what was read of their pages now; those that are not there any
  * more have changed. */
-static void compare(struct estimate *e, const struct memory *m, size_t n) {
+static void compare(struct estimate *e, const struct page_reader *m, size_t n) {
     for (size_t i = e->at, j = 0; i < e->at + n; i++) {
-        const bool there = j < m->count && m->pages[j].number == contents_page(place_at(e, i));
+        const bool there = j < m->count && m->pages[j].number == content_index_page(place_at(e, i));
         if (!there || hash_at(m, j) != e->contents.records[i].hash)
-            contents_change(&e->contents, i);
+            content_index_change(&e->contents, i);
         j += there;
     }
     e->at += n;
@@ -277,19 +277,19 @@ static int open_again(struct estimate *e, struct reader *r,
     if (started == -ECANCELED)
         return -ECANCELED;
     return started == process->started
-               ? memory_open(&r->memory, e->options.root, process->pid, process->hugetlb)
+               ? page_reader_open(&r->memory, e->options.root, process->pid, process->hugetlb)
                : -ESRCH;
 }
 
 /* Reads the next block of the current process again, unless it cannot be read (status). */
 static int read_block_again(struct estimate *e, struct reader *r, int status) {
-    uint64_t numbers[MEMORY_BLOCK];
+    uint64_t numbers[PAGE_READER_BLOCK];
     size_t n = 0;
 
-    for (; n < MEMORY_BLOCK && is_current(e, e->at + n); n++)
-        numbers[n] = contents_page(place_at(e, e->at + n));
+    for (; n < PAGE_READER_BLOCK && is_current(e, e->at + n); n++)
+        numbers[n] = content_index_page(place_at(e, e->at + n));
     if (status == 0)
-        status = memory_again(&r->memory, numbers, n);
+        status = page_reader_again(&r->memory, numbers, n);
     if (status == -ECANCELED)
         return status;
     if (status < 0)
@@ -302,13 +302,13 @@ static int read_block_again(struct estimate *e, struct reader *r, int status) {
 static int again_next(struct estimate *e, struct reader *r) {
     if (e->at == e->own)
         return 1;
-    e->current = contents_process(place_at(e, e->at));
+    e->current = content_index_process(place_at(e, e->at));
     int status = open_again(e, r, &e->list[e->current]);
     while (status != -ECANCELED && !is_stopped(e) && is_current(e, e->at))
         status = read_block_again(e, r, status);
     if (status == -ECANCELED)
         return status;
-    memory_close(&r->memory);
+    page_reader_close(&r->memory);
     return 0;
 }
 
@@ -323,7 +323,7 @@ static int (*const steps[])(struct estimate *e, struct reader *r) = {
 
 /* What is left of a reader when the rest is another's. */
 static void end_reader(struct reader *r) {
-    memory_free(&r->memory);
+    page_reader_free(&r->memory);
     free(r);
 }
 
@@ -331,7 +331,7 @@ static void *work(void *data) {
     struct reader *r = data;
     struct estimate *e = r->e;
 
-    ksm_guard_begin(&r->guard);
+    blocking_call_set_thread(&r->guard);
     pthread_detach(pthread_self());
     while (e->step != ESTIMATE_DONE && !e->unknown && !is_stopped(e)) {
         const int status = steps[e->step](e, r);
@@ -353,7 +353,7 @@ static struct reader *start(struct estimate *e) {
     struct reader *r = calloc(1, sizeof(*r));
     pthread_t id;
 
-    if (!r || memory_init(&r->memory, &r->guard) != 0) {
+    if (!r || page_reader_init(&r->memory, &r->guard) != 0) {
         free(r);
         return NULL;
     }
@@ -396,8 +396,8 @@ int estimate_init(struct estimate *e, const struct estimate_options *options) {
     e->fits = calloc(options->name_count + 1, sizeof(*e->fits));
     if (!zeros || !e->fits)
         return -ENOMEM;
-    int status = contents_init(&e->contents, options->bytes, XXH3_64bits(zeros, e->page_size),
-                               huge > 0 ? (size_t)huge / e->page_size : 1);
+    int status = content_index_init(&e->contents, options->bytes, XXH3_64bits(zeros, e->page_size),
+                                    huge > 0 ? (size_t)huge / e->page_size : 1);
     free(zeros);
     e->only_pids = options->name_count > 0;
     for (size_t i = 0; i < options->name_count; i++)
@@ -422,7 +422,7 @@ int estimate_run(struct estimate *e, estimate_progress_fn *progress) {
     while (r && !atomic_load(&r->ended)) {
         const int64_t patience = e->waiting < MANY ? PATIENCE_MS : SHORT_PATIENCE_MS;
         poll(NULL, 0, LOOK_MS);
-        if (ksm_guard_take_over(&r->guard, clock_ms(CLOCK_MONOTONIC) - patience))
+        if (blocking_call_abandon(&r->guard, clock_ms(CLOCK_MONOTONIC) - patience))
             r = leave_behind(e);
         if (progress)
             progress(e);
@@ -444,7 +444,7 @@ static void add_sum(struct estimate_sum *to, const struct estimate_sum *from) {
     to->share.changing += from->share.changing;
 }
 
-static int compare_names(const struct ksm_name *a, const struct ksm_name *b) {
+static int compare_names(const struct ksm_consumer_name *a, const struct ksm_consumer_name *b) {
     return a->kind != b->kind ? (a->kind < b->kind ? -1 : 1) : strcmp(a->text, b->text);
 }
 
@@ -461,7 +461,8 @@ static int by_saving(const void *one, const void *other) {
     return compare_names(&a->name, &b->name);
 }
 
-static int64_t merged_of(const struct ksm_consumer_table *table, const struct ksm_name *name) {
+static int64_t merged_of(const struct ksm_consumer_table *table,
+                         const struct ksm_consumer_name *name) {
     if (!table->known || !table->valid)
         return -1;
     for (size_t i = 0; i < table->count; i++)
@@ -472,7 +473,7 @@ static int64_t merged_of(const struct ksm_consumer_table *table, const struct ks
 
 /* The processes from i on that are of the same consumer; returns the next one's index. */
 static size_t add_consumer(struct estimate *e, size_t i, const struct ksm_consumer_table *table) {
-    const struct ksm_name *name = &e->list[i].name;
+    const struct ksm_consumer_name *name = &e->list[i].name;
     struct estimate_consumer one = {.name = *name, .merged = merged_of(table, name)};
 
     for (; i < e->count && compare_names(&e->list[i].name, &one.name) == 0; i++) {
@@ -494,15 +495,15 @@ static int64_t knob(const struct ksm_sample *host, enum ksm_id id, int64_t stand
 int estimate_finish(struct estimate *e, const struct ksm_sample *host,
                     const struct ksm_consumer_table *table) {
     enum { MOST = 256 }; /* the kernel's default */
-    struct contents_share *shares = calloc(e->count + 1, sizeof(*shares));
+    struct content_index_share *shares = calloc(e->count + 1, sizeof(*shares));
 
     e->consumers = calloc(e->count + 1, sizeof(*e->consumers));
     if (!shares || !e->consumers) {
         free(shares);
         return -ENOMEM;
     }
-    contents_count(&e->contents, (unsigned)knob(host, KSM_max_page_sharing, MOST),
-                   knob(host, KSM_use_zero_pages, 0), &e->total, shares);
+    content_index_count(&e->contents, (unsigned)knob(host, KSM_max_page_sharing, MOST),
+                        knob(host, KSM_use_zero_pages, 0), &e->total, shares);
     for (size_t i = 0; i < e->count; i++)
         e->list[i].sum.share = shares[i];
     free(shares);

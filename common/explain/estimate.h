@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What KSM would save if all programs opted in, or some of them: reads their memory once (memory.h)
- * and counts equal pages (contents.h); then reads again those that have an equal one, as KSM merges
- * only what does not change.
+ * What KSM would save if all programs opted in, or some of them: reads their memory once
+ * (page_reader.h) and counts equal pages (content_index.h); then reads again those that have an
+ * equal one, as KSM merges only what does not change.
  *
  * A process can keep its readers waiting for ever, so a thread reads. If it waits for too long it
  * is left behind, and another goes on with the next process.
@@ -18,9 +18,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "consumers.h"
-#include "contents.h"
-#include "process.h"
+#include "consumers/consumers.h"
+#include "consumers/proc_files.h"
+#include "explain/content_index.h"
 
 struct estimate_options {
     const char *root;
@@ -34,23 +34,23 @@ struct estimate_options {
 /* Sums over processes: of one of them, of a consumer, or of all. */
 struct estimate_sum {
     uint64_t pages; /* read, each mapping of a shared page; what KSM would keep a record of */
-    struct contents_share share;
+    struct content_index_share share;
 };
 
 struct estimate_process {
     int pid;
     int parent;
-    int64_t started; /* as in process.h */
+    int64_t started; /* as in proc_files.h */
     bool wanted;     /* to be read */
     bool hugetlb;
     uint64_t swapped, anonymous; /* kB */
     bool waiting;                /* left out: it kept a reader waiting */
-    struct ksm_name name;
+    struct ksm_consumer_name name;
     struct estimate_sum sum;
 };
 
 struct estimate_consumer {
-    struct ksm_name name;
+    struct ksm_consumer_name name;
     int64_t processes;
     struct estimate_sum sum;
     int64_t merged; /* bytes saved by now, -1: not known, or not all of it was to be read */
@@ -60,7 +60,7 @@ enum estimate_step { ESTIMATE_LIST, ESTIMATE_READ, ESTIMATE_SETTLE, ESTIMATE_AGA
 
 struct estimate {
     /* The result. */
-    struct contents_total total;
+    struct content_index_total total;
     struct estimate_sum sum;
     struct estimate_consumer *consumers; /* the largest saving first */
     size_t consumer_count;
@@ -83,7 +83,7 @@ struct estimate {
     struct estimate_options options;
     DIR *proc;
     struct ksm_process_reader reader;
-    struct contents contents;
+    struct content_index contents;
     struct estimate_process *list;
     size_t count, size;
     bool *fits;           /* a name each: it fits somebody */
@@ -111,7 +111,7 @@ int estimate_finish(struct estimate *e, const struct ksm_sample *host,
                     const struct ksm_consumer_table *table);
 
 /* Prints it: for a person, or as one object of JSON. host: what is merged by now. */
-void estimate_page(const struct estimate *e, const struct ksm_sample *host, FILE *file);
+void estimate_report(const struct estimate *e, const struct ksm_sample *host, FILE *file);
 void estimate_json(const struct estimate *e, const struct ksm_sample *host, FILE *file);
 
 #endif

@@ -2,7 +2,7 @@
  *
  * ksm-explain: explains the state of KSM on this host to a person at a terminal.
  *
- * Facts are gathered from the same figures and the same table of consumers as the charts; a verdict
+ * Facts are gathered from the same metrics and the same table of consumers as the charts; a verdict
  * is a function of the facts alone. Its words, and all others on the page, are in explain.def.
  */
 #ifndef KSM_EXPLAIN_H
@@ -13,8 +13,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "consumers.h"
-#include "figures.h"
+#include "consumers/consumers.h"
+#include "metrics/metrics.h"
 
 /* All that a verdict is made of. What is not known is absent: a status that is not 0, or -1. */
 struct explain_facts {
@@ -35,11 +35,11 @@ struct explain_facts {
 enum explain_id {
 #define VERDICT(id, status, sentence, reason, advice) EXPLAIN_##id,
 #define REMARK(id, sentence) EXPLAIN_##id,
-#include "explain.def"
+#include "explain/explain.def"
     EXPLAIN_IDS
 };
 
-/* The words of a verdict or remark, with {words} for figures (explain_expand). */
+/* The words of a verdict or remark, with {words} for metrics (explain_expand). */
 struct explain_words {
     const char *name;
     int status; /* exit status; -1: a remark, which is no verdict */
@@ -83,6 +83,6 @@ int explain_fill(explain_word_fn *write, const void *data, const char *text, cha
 
 /* Prints the page: plain text in lines of 80 columns at most, no control characters. The names in
  * the table of consumers are clean as name.h has it. */
-void explain_page(const struct explain_facts *facts, FILE *file);
+void explain_report(const struct explain_facts *facts, FILE *file);
 
 #endif

@@ -4,8 +4,8 @@
  */
 #include <errno.h>
 
-#include "explain.h"
-#include "pace.h"
+#include "explain/explain.h"
+#include "metrics/rates.h"
 
 /* Growth of a counter in so many ms, times scale, a second; absent if it did not only grow. */
 static struct ksm_value rate_of(const struct ksm_value *before, const struct ksm_value *now,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "openmetrics.h"
+#include "explain/openmetrics.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* How a figure is called and written, by its kind and unit. */
+/* How a metric is called and written, by its kind and unit. */
 static const struct form {
     const char *ending; /* of its name, in place of drop */
     int64_t divisor;    /* a power of ten */
@@ -61,26 +61,26 @@ static void write_number(int64_t value, int64_t divisor, FILE *file) {
     fputs("\n", file);
 }
 
-int64_t openmetrics_form(const struct ksm_figure *figure, char name[static OPENMETRICS_NAME_SIZE]) {
-    const struct form *form = &forms[figure->kind][figure->unit];
-    size_t len = strlen(figure->name);
+int64_t openmetrics_form(const struct ksm_metric *metric, char name[static OPENMETRICS_NAME_SIZE]) {
+    const struct form *form = &forms[metric->kind][metric->unit];
+    size_t len = strlen(metric->name);
 
     if (form->divisor == 0)
         return 0;
     const size_t drop = strlen(form->drop);
-    if (drop < len && strcmp(figure->name + len - drop, form->drop) == 0)
+    if (drop < len && strcmp(metric->name + len - drop, form->drop) == 0)
         len -= drop;
-    snprintf(name, OPENMETRICS_NAME_SIZE, "ksm_%.*s%s", (int)len, figure->name, form->ending);
+    snprintf(name, OPENMETRICS_NAME_SIZE, "ksm_%.*s%s", (int)len, metric->name, form->ending);
     return form->divisor;
 }
 
-static void write_figure(const struct ksm_figure *figure, int64_t value, FILE *file) {
+static void write_metric(const struct ksm_metric *metric, int64_t value, FILE *file) {
     char name[OPENMETRICS_NAME_SIZE];
-    const int64_t divisor = openmetrics_form(figure, name);
+    const int64_t divisor = openmetrics_form(metric, name);
 
     if (divisor == 0)
         return;
-    begin(name, figure->kind != KSM_KIND_COUNTER, figure->help, file);
+    begin(name, metric->kind != KSM_KIND_COUNTER, metric->help, file);
     fprintf(file, "%s ", name);
     write_number(value, divisor, file);
 }
@@ -122,9 +122,9 @@ static void write_consumers(const struct ksm_consumer_table *table, FILE *file) 
 }
 
 void openmetrics_write(const struct explain_facts *facts, FILE *file) {
-    for (size_t id = 0; facts->in_kernel && id < KSM_FIGURES; id++)
+    for (size_t id = 0; facts->in_kernel && id < KSM_METRICS; id++)
         if (facts->now.at[id].status == 0)
-            write_figure(&ksm_figures[id], facts->now.at[id].value, file);
+            write_metric(&ksm_metrics[id], facts->now.at[id].value, file);
     if (facts->in_kernel && facts->consumers->valid)
         write_consumers(facts->consumers, file);
     fputs("# EOF\n", file);

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-#include "explain.h"
+#include "explain/explain.h"
 
 #include <errno.h>
 
-#include "derive.h"
+#include "metrics/derive.h"
 
 const struct explain_words explain_words[EXPLAIN_IDS] = {
 #define VERDICT(id, status, sentence, reason, advice)                                              \
     [EXPLAIN_##id] = {#id, status, sentence, reason, advice},
 #define REMARK(id, sentence) [EXPLAIN_##id] = {#id, -1, sentence, NULL, NULL},
-#include "explain.def"
+#include "explain/explain.def"
 };
 
-/* ---- what is known of a figure ---- */
+/* ---- what is known of a metric ---- */
 
 static bool is_known(const struct explain_facts *f, enum ksm_id id) {
     return f->now.at[id].status == 0;
@@ -175,7 +175,7 @@ typedef bool rule_fn(const struct explain_facts *f);
 static rule_fn *const rules[EXPLAIN_IDS] = {
 #define VERDICT(id, status, sentence, reason, advice) [EXPLAIN_##id] = is_##id,
 #define REMARK(id, sentence) [EXPLAIN_##id] = is_##id,
-#include "explain.def"
+#include "explain/explain.def"
 };
 
 bool explain_holds(const struct explain_facts *facts, enum explain_id id) {

@@ -11,7 +11,7 @@
  *                                CPU time for all; and of those that merge once more by kept
  *                                descriptors: kept_ns, kept (their number)
  *   bench descriptors ROUNDS     the kernel's memory for a kept descriptor: descriptor_bytes
- *   bench start ROUNDS PROGRAM   from its start to the first figure that it sends: start_ns
+ *   bench start ROUNDS PROGRAM   from its start to the first metric that it sends: start_ns
  */
 #include <dirent.h>
 #include <errno.h>
@@ -25,12 +25,12 @@
 #include <unistd.h>
 
 #include "charts.h"
+#include "metrics/reader.h"
 #include "out.h"
-#include "pseudofs.h"
-#include "reader.h"
+#include "system/pseudofs.h"
 
 enum { KNOBS_EVERY = 60 }; /* samples: what the reader reads once a minute, at one a second */
-enum { MAX_FILES = KSM_FIGURES + 3, BUFFER = 64 * 1024 };
+enum { MAX_FILES = KSM_METRICS + 3, BUFFER = 64 * 1024 };
 
 static struct ksm_reader reader;
 static struct charts charts;
@@ -93,8 +93,8 @@ static void start(void) {
     if (ksm_reader_init(&reader, "/", true) != 0)
         fail("no KSM in this kernel");
     ksm_reader_tick(&reader, now_ms);
-    for (size_t id = 0; id < KSM_FIGURES; id++)
-        add_file(&reader.directory.files[id], ksm_figures[id].kind == KSM_KIND_KNOB, false);
+    for (size_t id = 0; id < KSM_METRICS; id++)
+        add_file(&reader.directory.files[id], ksm_metrics[id].kind == KSM_KIND_KNOB, false);
     add_file(&reader.vmstat, false, reader.vmstat_whole);
     add_file(&reader.meminfo, false, reader.meminfo_whole);
     add_file(&reader.ksmd.file, false, false);
@@ -296,15 +296,15 @@ static int64_t wall_ns(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* Reads until the first line that gives a figure. */
-static void wait_for_figure(int fd) {
+/* Reads until the first line that gives a metric. */
+static void wait_for_metric(int fd) {
     size_t len = 0;
     ssize_t n = 0;
 
     do {
         n = read(fd, buffer + len, sizeof(buffer) - len);
         if (n <= 0)
-            fail("no figure came");
+            fail("no metric came");
         len += (size_t)n;
     } while (!memmem(buffer, len, "\nSET ", 5));
 }
@@ -327,7 +327,7 @@ static int64_t start_once(const char *program) {
     }
     close(input[0]);
     close(output[1]);
-    wait_for_figure(output[0]);
+    wait_for_metric(output[0]);
     int64_t end = wall_ns();
     close(input[1]);
     close(output[0]);

@@ -35,7 +35,7 @@ SLOW_S = 10                 # of samples in one process, one a second
 TURN_S, AWAKE_S = 7, 2      # of a program, and before it, as it has been stopped
 OURS, BUILT_IN, EXPORTERS = "ksm.plugin", "Netdata's built-in, its thread with − without", "node_exporter, ksmd alone"
 KSM_SO, CONSTANT = "ksm.so in collectd, with − without", "as many constant value lists in collectd"
-SHELL, SHELL_FIGURES = "shell loop", 5
+SHELL, SHELL_METRICS = "shell loop", 5
 HOT_ROUNDS, HOT_SAMPLES = 100, 200
 CALLGRIND_SAMPLES = 60      # a minute: the knobs once
 STARTS = 15
@@ -63,18 +63,18 @@ class Table:
     """The rows of the result, in sections, printed as they come."""
 
     def __init__(self):
-        self.rows = []          # (section, what, figure, target or "")
+        self.rows = []          # (section, what, metric, target or "")
         self.missed = []
         self.measured = {}      # (target, limit): whether it was reached
 
-    def add(self, section, what, figure, target=None, measured=None):
-        """Add a row; FIGURE is text, MEASURED the number that TARGET, one of TARGETS, limits."""
+    def add(self, section, what, metric, target=None, measured=None):
+        """Add a row; METRIC is text, MEASURED the number that TARGET, one of TARGETS, limits."""
         if not self.rows or self.rows[-1][0] != section:
             print(f"\n{section}")
         for limit in TARGETS[target] if target else (None,):
             verdict = self.judge(target, measured, limit) if target else ""
-            self.rows.append((section, what, figure, verdict))
-            print(f"  {what:<74} {figure:<40} {verdict}".rstrip(), flush=True)
+            self.rows.append((section, what, metric, verdict))
+            print(f"  {what:<74} {metric:<40} {verdict}".rstrip(), flush=True)
             what = "  the next target of that"
 
     def judge(self, target, measured, limit):
@@ -87,15 +87,15 @@ class Table:
 
     def markdown(self, machine):
         """Return all rows as a table for tests/README.md."""
-        lines = [f"Measured on {machine}; the figures are medians, in brackets the least and the most.", "",
+        lines = [f"Measured on {machine}; the metrics are medians, in brackets the least and the most.", "",
                  "| | | limit |", "|---|---|---|"]
         section = None
-        for name, what, figure, verdict in self.rows:
+        for name, what, metric, verdict in self.rows:
             if name != section:
                 lines.append(f"| **{name}** | | |")
                 section = name
             limit = verdict.split()[3] if verdict else ""
-            lines.append(f"| {what} | {figure} | {limit} |")
+            lines.append(f"| {what} | {metric} | {limit} |")
         return "\n".join(lines) + "\n"
 
 
@@ -134,7 +134,7 @@ def ratios(found):
 
 def measure_sample(build, table, rounds):
     """The reader beside the floor, and the instructions of all that is ours."""
-    section = "One sample of the host's figures"
+    section = "One sample of the host's metrics"
     hot = numbers_of(build, "hot", HOT_ROUNDS * rounds, HOT_SAMPLES)
     reads = hot["floor_reads"][0]
     table.add(section, f"ours ÷ {reads} bare preads of the same files, hot loop", spread(ratios(hot)), "floor",
@@ -162,8 +162,8 @@ class Single:
         self.subjects = [subject]
         self.thread = thread
 
-    def figures(self):
-        return self.subjects[0].figures
+    def metrics(self):
+        return self.subjects[0].metrics
 
     def less(self, numbers):
         """Return what the first of NUMBERS, one a subject, is without the others."""
@@ -180,8 +180,8 @@ class Difference(Single):
         super().__init__(with_it, thread)
         self.subjects.append(without)
 
-    def figures(self):
-        return self.less([subject.figures for subject in self.subjects])
+    def metrics(self):
+        return self.less([subject.metrics for subject in self.subjects])
 
 
 def send(pairs, number):
@@ -255,7 +255,7 @@ def measure_programs(build, table, rounds, directory):
         ours, without = (enter(collectd(directory / plugin.stem, plugin, **options)) for plugin, options in
                          ((build / "ksm.so", {"Consumers": 0}), (Path("/usr/lib/collectd/target_set.so"), {})))
         time.sleep(WARM_S)      # until it has sent all
-        constant = enter(collectd(directory / "constant", build / "tests/bench/constant.so", Lists=ours.figures))
+        constant = enter(collectd(directory / "constant", build / "tests/bench/constant.so", Lists=ours.metrics))
         pairs = {OURS: Single(enter(Plugin(build, "--consumers=0"))),
                  KSM_SO: Difference(ours, without), CONSTANT: Difference(constant, without),
                  BUILT_IN: Difference(enter(netdata(directory / "builtin", True)),
@@ -266,15 +266,15 @@ def measure_programs(build, table, rounds, directory):
             table.add(section, EXPORTERS, f"not measured: no {EXPORTER}")
         time.sleep(WARM_S)
         costs = measure_rates(pairs, rounds)
-        figures = {name: pair.figures() for name, pair in pairs.items()} | {SHELL: SHELL_FIGURES}
+        metrics = {name: pair.metrics() for name, pair in pairs.items()} | {SHELL: SHELL_METRICS}
         resident = {name: pair.of(resident_mb) for name, pair in pairs.items()}
         traced = {name: pair.of(Trace) for name, pair in pairs.items()}
         calls = {name: trace.result() for name, trace in traced.items()}
     for name, cost in costs.items():
         more = "" if name not in calls else f", {calls[name]:.0f} system calls, {resident[name]:.1f} MB"
-        each = statistics.median(cost) / figures[name]
-        table.add(section, name, f"{spread(cost, ' µs')}: {figures[name]} figures, {shown(each)} µs each{more}")
-    compare(table, section, "a dimension", "netdata", costs, figures, BUILT_IN)
+        each = statistics.median(cost) / metrics[name]
+        table.add(section, name, f"{spread(cost, ' µs')}: {metrics[name]} metrics, {shown(each)} µs each{more}")
+    compare(table, section, "a dimension", "netdata", costs, metrics, BUILT_IN)
     least = statistics.median(costs[CONSTANT]) + sample_us
     ratio = statistics.median(costs[KSM_SO]) / least
     table.add(section, f"{KSM_SO} ÷ ({CONSTANT} + the reader's own sample)", f"{ratio:.3g}", "collectd", ratio)
@@ -282,9 +282,9 @@ def measure_programs(build, table, rounds, directory):
         compare(table, section, "a sample", "node_exporter", costs, dict.fromkeys(costs, 1), EXPORTERS)
 
 
-def compare(table, section, per, target, costs, figures, other):
-    """Add the row of TARGET: ours ÷ what the OTHER takes, both divided by their FIGURES."""
-    ours, theirs = (statistics.median(costs[name]) / figures[name] for name in (OURS, other))
+def compare(table, section, per, target, costs, metrics, other):
+    """Add the row of TARGET: ours ÷ what the OTHER takes, both divided by their METRICS."""
+    ours, theirs = (statistics.median(costs[name]) / metrics[name] for name in (OURS, other))
     if theirs <= 0:
         sys.exit(f"bench.py: {other}: {theirs:.3g} µs {per} cannot be: try again on a machine that is less busy")
     table.add(section, f"{OURS} ÷ {other}, {per}", f"{ours / theirs:.3g}", target, ours / theirs)
@@ -307,9 +307,9 @@ class Trace:
 
 
 def measure_start(build, table):
-    """How long until the first figure, and what a kept descriptor takes of the kernel's memory."""
+    """How long until the first metric, and what a kept descriptor takes of the kernel's memory."""
     found = [ns / 1e6 for ns in numbers_of(build, "start", STARTS, build / "ksm.plugin")["start_ns"]]
-    table.add("ksm.plugin", "from its start to its first figure", spread(found, " ms"), "start",
+    table.add("ksm.plugin", "from its start to its first metric", spread(found, " ms"), "start",
               statistics.median(found))
     sizes = [size / 1000 for size in numbers_of(build, "descriptors", 5)["descriptor_bytes"]]
     table.add("ksm.plugin", "the kernel's memory for a kept descriptor", spread(sizes, " kB"))
@@ -363,7 +363,7 @@ def later_ms(plugin, beside):
 def measure_crowd(build, table, settings, processes, one_of, intervals, targets):
     """One crowd; return (processes, µs of CPU an interval for the consumers).
 
-    A ksm.plugin without consumers runs beside: what it has too, the host's figures and whatever else delays a tick on
+    A ksm.plugin without consumers runs beside: what it has too, the host's metrics and whatever else delays a tick on
     this machine, is not the consumers' work.
     """
     section = "Savings by consumer, at the defaults"
@@ -421,7 +421,7 @@ def first_merged(pid):
 
 
 def measure_newcomers(build, table, settings, directory):
-    """How long a program that starts after the plugin waits for its first figure, and what comers and goers cost."""
+    """How long a program that starts after the plugin waits for its first metric, and what comers and goers cost."""
     section, interval = "Processes that start and exit", 1
     settings.set("run", RUNNING)
     waits = []
@@ -436,7 +436,7 @@ def measure_newcomers(build, table, settings, directory):
                 merged[program.name] = first_merged(newcomer.pid)
                 settings.wait(lambda name=program.name: name in plugin.consumers, 10 * interval, program.name)
     waits = [(plugin.consumers[name] - when) / interval for name, when in merged.items()]
-    table.add(section, f"first merged page to first figure, the latest of {NEWCOMERS} programs",
+    table.add(section, f"first merged page to first metric, the latest of {NEWCOMERS} programs",
               f"{max(waits):.2f} intervals", "newcomer", max(waits))
     with Workload(build / "tests/workload", "churn", FORKS), Plugin(build) as plugin:
         plugin.first.wait()

@@ -28,7 +28,7 @@ static int dispatch(void) {
     strcpy(list.plugin, "constant");
     strcpy(list.type, "gauge");
     for (int i = 0; i < lists; i++) {
-        snprintf(list.type_instance, sizeof(list.type_instance), "figure_%d", i);
+        snprintf(list.type_instance, sizeof(list.type_instance), "metric_%d", i);
         plugin_dispatch_values(&list);
     }
     return 0;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Programs whose cost the bench measures, each from its start to the end of a `with` block.
 
-A subject has `pids` (of all its processes that live) and `figures` (how many numbers one sample brings), and takes a
+A subject has `pids` (of all its processes that live) and `metrics` (how many numbers one sample brings), and takes a
 sample a second.  What was spent is the kernel's own account in ns.
 """
 
@@ -72,7 +72,7 @@ def resident_mb(pids):
 class Subject:
     """A process that this one starts; `command` is what, its standard input stays open till the end."""
 
-    figures = 0
+    metrics = 0
 
     def __init__(self, command):
         self.command = [str(word) for word in command]
@@ -102,7 +102,7 @@ class Subject:
 class Plugin(Subject):
     """ksm.plugin at one sample a second, its output read as an agent does.
 
-    ticks: when each tick's first line came in, on the wall clock; consumers: the same of each program's first figure.
+    ticks: when each tick's first line came in, on the wall clock; consumers: the same of each program's first metric.
     """
 
     def __init__(self, build, *options):
@@ -131,7 +131,7 @@ class Plugin(Subject):
                 self.lines += line.startswith(b"SET ")
                 if line.startswith(PROGRAM):
                     self.consumers.setdefault(line.removeprefix(PROGRAM).decode(), now)
-                self.figures = max(self.figures, self.lines)
+                self.metrics = max(self.metrics, self.lines)
             if self.ticks:
                 self.first.set()
 
@@ -167,7 +167,7 @@ class NodeExporter(Subject):
         while not self.ended.wait(1 - time.time() % 1):
             connection.request("GET", "/metrics")     # not compressed: the least for it
             body = connection.getresponse().read()
-            self.figures = max(self.figures, len(re.findall(rb"^node_ksmd_", body, re.MULTILINE)))
+            self.metrics = max(self.metrics, len(re.findall(rb"^node_ksmd_", body, re.MULTILINE)))
         connection.close()
 
     def __exit__(self, *exception):
@@ -186,10 +186,10 @@ def shell_loop(samples):
 class Host:
     """A private collectd or Netdata (hosts.py) as a subject."""
 
-    def __init__(self, daemon, figures):
-        """FIGURES(daemon) counts the numbers of a sample once it runs."""
+    def __init__(self, daemon, metrics):
+        """METRICS(daemon) counts the numbers of a sample once it runs."""
         self.daemon = daemon
-        self.count = figures
+        self.count = metrics
 
     def __enter__(self):
         self.daemon.__enter__()
@@ -203,7 +203,7 @@ class Host:
         return session_members(self.daemon.process.pid)
 
     @property
-    def figures(self):
+    def metrics(self):
         return self.count(self.daemon)
 
 

@@ -1,11 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""What `make run` and `make demo` do: both plugins in private hosts, their figures side by side.
+"""What `make run` and `make demo` do: both plugins in private hosts, their metrics side by side.
 
-    run.py --build build --figures build/tests/figures [--duration SECONDS] [--port PORT] [--demo]
+    run.py --build build --metrics build/tests/metrics [--duration SECONDS] [--port PORT] [--demo]
 
-Shows the figures of collectd and of Netdata once a second until Ctrl-C, or until the duration is over: then
-it also judges whether both hosts delivered every figure that is valid on this machine, and agree (exit 0, else 1).
+Shows the metrics of collectd and of Netdata once a second until Ctrl-C, or until the duration is over: then
+it also judges whether both hosts delivered every metric that is valid on this machine, and agree (exit 0, else 1).
 Below them the consumers, if there are any: their sums must meet what the host saves.
 With --demo it starts programs with memory to merge and switches KSM on, and puts all settings back at the end. One of
 the programs is killed in mid-run and must disappear; of the others both hosts must show what the kernel's files give.
@@ -32,10 +32,10 @@ from live import KSM, LOCK_S, KsmSettings, LiveError, Locked, Workload, why_not
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHORTEST_S = 10         # a shorter run has too little to judge
-FIRST_S = 20            # the first figures of both hosts are there within this time
-TOOL_S = 10             # one run of the tool that lists the figures
+FIRST_S = 20            # the first metrics of both hosts are there within this time
+TOOL_S = 10             # one run of the tool that lists the metrics
 WINDOW_S = 3            # gauges are compared over so much time
-FRESH_S = 5             # a figure is delivered if it has a value as new as this
+FRESH_S = 5             # a metric is delivered if it has a value as new as this
 JUDGED_S = 3000         # of a long run only the end is judged: Netdata keeps an hour
 ROUNDING = 1e-5         # Netdata keeps about 7 digits
 GROWTH_TOLERANCE = 0.1  # of a counter's growth
@@ -50,7 +50,7 @@ REACH_S = 1.5               # the host's values around a sum of the consumers
 CONSUMERS_S = 10            # between two samples of the consumers, by default
 DEMO_CONSUMERS_S = 1        # and in the demo
 
-# How units are shown: name, and how many of the figure's units make one.
+# How units are shown: name, and how many of the metric's units make one.
 SHOWN_UNITS = {"bytes": ("MiB", 1048576), "ns": ("ms", 1000000)}
 
 
@@ -77,84 +77,84 @@ def ignore_signals():
         signal.signal(number, signal.SIG_IGN)
 
 
-def list_figures(tool):
-    """Return the list of figures that TOOL prints, each a dict."""
+def list_metrics(tool):
+    """Return the list of metrics that TOOL prints, each a dict."""
     try:
         done = subprocess.run([str(tool), "json"], stdin=subprocess.DEVNULL, capture_output=True,
                               timeout=TOOL_S, check=True)
     except (OSError, subprocess.SubprocessError) as error:
-        raise HostError(f"cannot list the figures: {error}") from error
+        raise HostError(f"cannot list the metrics: {error}") from error
     return json.loads(done.stdout)
 
 
-# A figure's values: in both hosts' units, and in the figure's own ("raw").
+# A metric's values: in both hosts' units, and in the metric's own ("raw").
 
-def netdata_names(figure):
-    """Return the (chart, dimension) names of FIGURE in Netdata."""
-    return [(figure["chart"], dimension) for dimension in figure["dimensions"]]
-
-
-def netdata_raw(figure, number):
-    """Return Netdata's NUMBER in the units of FIGURE."""
-    return number * figure["divisor"] / figure["multiplier"]
+def netdata_names(metric):
+    """Return the (chart, dimension) names of METRIC in Netdata."""
+    return [(metric["chart"], dimension) for dimension in metric["dimensions"]]
 
 
-def collectd_raw(figure, number):
-    """Return collectd's NUMBER in the units of FIGURE."""
-    return number * figure["collectd_divisor"]
+def netdata_raw(metric, number):
+    """Return Netdata's NUMBER in the units of METRIC."""
+    return number * metric["divisor"] / metric["multiplier"]
+
+
+def collectd_raw(metric, number):
+    """Return collectd's NUMBER in the units of METRIC."""
+    return number * metric["collectd_divisor"]
 
 
 # The table.
 
-def shown_unit(figure):
-    """Return (name, how many units of FIGURE make one, decimals) of the unit that FIGURE is shown in."""
-    word = figure["unit"].partition(",")[0]
-    unit, scale = SHOWN_UNITS.get(word, (word, figure["collectd_divisor"]))
-    counts = figure["kind"] == "counter"
+def shown_unit(metric):
+    """Return (name, how many units of METRIC make one, decimals) of the unit that METRIC is shown in."""
+    word = metric["unit"].partition(",")[0]
+    unit, scale = SHOWN_UNITS.get(word, (word, metric["collectd_divisor"]))
+    counts = metric["kind"] == "counter"
     return unit + "/s" * counts, scale, 0 if scale == 1 and not counts else 2
 
 
-def shown(figure, raw):
-    """Return the number RAW, in the units of FIGURE, as text."""
+def shown(metric, raw):
+    """Return the number RAW, in the units of METRIC, as text."""
     if raw is None or math.isnan(raw):
         return "-"
-    _unit, scale, decimals = shown_unit(figure)
+    _unit, scale, decimals = shown_unit(metric)
     return f"{round(raw / scale, decimals) + 0.0:,.{decimals}f}"         # + 0.0: no -0.00
 
 
-def shown_state(figure, index):
+def shown_state(metric, index):
     """Return the name of state INDEX."""
-    names = figure["dimensions"]
+    names = metric["dimensions"]
     return names[index] if index is not None and 0 <= index < len(names) else "-"
 
 
-def cells(figure, rates, values):
-    """Return (collectd's text, Netdata's text) of FIGURE, out of what both hosts have now."""
-    here = rates.get(figure["collectd"], (0, math.nan))[1]
-    there = [values.get(name, (0, math.nan))[1] for name in netdata_names(figure)]
-    if figure["kind"] == "state":
+def cells(metric, rates, values):
+    """Return (collectd's text, Netdata's text) of METRIC, out of what both hosts have now."""
+    here = rates.get(metric["collectd"], (0, math.nan))[1]
+    there = [values.get(name, (0, math.nan))[1] for name in netdata_names(metric)]
+    if metric["kind"] == "state":
         known = not any(map(math.isnan, there))
-        return (shown_state(figure, None if math.isnan(here) else round(here)),
-                shown_state(figure, there.index(max(there)) if known else None))
-    return shown(figure, collectd_raw(figure, here)), shown(figure, netdata_raw(figure, there[0]))
+        return (shown_state(metric, None if math.isnan(here) else round(here)),
+                shown_state(metric, there.index(max(there)) if known else None))
+    return shown(metric, collectd_raw(metric, here)), shown(metric, netdata_raw(metric, there[0]))
 
 
 ABSENT = {0: "", errno.ENOENT: "not in this kernel", errno.EDOM: "the kernel counted below 0",
           errno.ENODATA: "no value yet, or KSM is idle"}
 
 
-def why_absent(figure):
-    """Return why FIGURE has no value now, or "" if it has one."""
-    error = -figure["status"]
+def why_absent(metric):
+    """Return why METRIC has no value now, or "" if it has one."""
+    error = -metric["status"]
     return ABSENT.get(error, os.strerror(error))
 
 
-def table(figures, rates, values):
-    """Return the lines of a table of FIGURES out of what both hosts have now."""
-    rows = [("figure", "collectd", "Netdata", "", "")]
-    for figure in figures:
-        unit = "" if figure["kind"] == "state" else shown_unit(figure)[0]
-        rows.append((figure["name"], *cells(figure, rates, values), unit, why_absent(figure)))
+def table(metrics, rates, values):
+    """Return the lines of a table of METRICS out of what both hosts have now."""
+    rows = [("metric", "collectd", "Netdata", "", "")]
+    for metric in metrics:
+        unit = "" if metric["kind"] == "state" else shown_unit(metric)[0]
+        rows.append((metric["name"], *cells(metric, rates, values), unit, why_absent(metric)))
     name, here, there, unit = (max(len(row[column]) for row in rows) for column in range(4))
     return [f"{row[0]:<{name}}  {row[1]:>{here}}  {row[2]:>{there}}  {row[3]:<{unit}}  {row[4]}".rstrip()
             for row in rows]
@@ -202,10 +202,10 @@ def since_reset(samples):
     return samples
 
 
-def judge_growth(figure, here, there):
-    """Return how the growth of the counter FIGURE differs between the hosts, or None.
+def judge_growth(metric, here, there):
+    """Return how the growth of the counter METRIC differs between the hosts, or None.
 
-    HERE is collectd's history, raw and cumulative, THERE is Netdata's, rates at whole seconds; both in figure's units.
+    HERE is collectd's history, raw and cumulative, THERE is Netdata's, rates at whole seconds; both in metric's units.
     Both are reckoned over the same seconds: those that Netdata has, well within collectd's samples.
     """
     here = since_reset(here)
@@ -215,11 +215,11 @@ def judge_growth(figure, here, there):
     start, end = seconds[0][0] - 1, seconds[-1][0]
     grew_here = sum(interpolate(here, when) - interpolate(here, when - 1) for when, _ in seconds)
     grew_there = sum(rate for _, rate in seconds)
-    resolution = 2 * figure["collectd_divisor"] + len(seconds) * netdata_raw(figure, PRINTED)
+    resolution = 2 * metric["collectd_divisor"] + len(seconds) * netdata_raw(metric, PRINTED)
     slack = unsteadiness(here, start) + unsteadiness(here, end) + (resolution if grew_here or grew_there else 0)
     if abs(grew_here - grew_there) <= GROWTH_TOLERANCE * max(grew_here, grew_there) + slack:
         return None
-    return (f"grew by {grew_here:.0f} {figure['unit']} in collectd, by {grew_there:.0f} in Netdata, "
+    return (f"grew by {grew_here:.0f} {metric['unit']} in collectd, by {grew_there:.0f} in Netdata, "
             f"in the same {end - start:.0f} s")
 
 
@@ -246,40 +246,40 @@ def fresh(samples, end):
     return bool(samples) and samples[-1][0] >= end - FRESH_S
 
 
-def judge_figure(figure, collectd, netdata, end):
-    """Return what is wrong with FIGURE in the hosts' histories at the time END: a list of texts."""
-    here = collectd.get(figure["collectd"], [])
-    missing = [] if fresh(here, end) else [f"not delivered by collectd as {figure['collectd']}"]
-    for name in netdata_names(figure):
+def judge_metric(metric, collectd, netdata, end):
+    """Return what is wrong with METRIC in the hosts' histories at the time END: a list of texts."""
+    here = collectd.get(metric["collectd"], [])
+    missing = [] if fresh(here, end) else [f"not delivered by collectd as {metric['collectd']}"]
+    for name in netdata_names(metric):
         if not fresh(netdata.get(name, []), end):
             missing.append(f"not delivered by Netdata as {' · '.join(name)}")
     if missing:
         return missing
-    here = [(when, collectd_raw(figure, number)) for when, number in here]
-    resolution = netdata_raw(figure, PRINTED)
+    here = [(when, collectd_raw(metric, number)) for when, number in here]
+    resolution = netdata_raw(metric, PRINTED)
     wrong = []
-    for index, name in enumerate(netdata_names(figure)):
-        there = [(when, netdata_raw(figure, number)) for when, number in netdata[name]]
-        if figure["kind"] == "state":
+    for index, name in enumerate(netdata_names(metric)):
+        there = [(when, netdata_raw(metric, number)) for when, number in netdata[name]]
+        if metric["kind"] == "state":
             mine = [(when, float(round(number) == index)) for when, number in here]
             wrong.append(judge_values(mine, there, resolution, name[1]))
-        elif figure["kind"] == "counter":
-            wrong.append(judge_growth(figure, here, there))
+        elif metric["kind"] == "counter":
+            wrong.append(judge_growth(metric, here, there))
         else:
-            wrong.append(judge_values(here, there, resolution, figure["unit"]))
+            wrong.append(judge_values(here, there, resolution, metric["unit"]))
     return [text for text in wrong if text]
 
 
-def judge(figures, collectd, netdata, seconds):
-    """Print what is missing or differs among FIGURES after a run of SECONDS; return how much that is."""
+def judge(metrics, collectd, netdata, seconds):
+    """Print what is missing or differs among METRICS after a run of SECONDS; return how much that is."""
     end = time.time()
     mine = collectd.history(seconds)
-    other = netdata.history(seconds, sorted({figure["chart"] for figure in figures}))
-    wrong = [f"{figure['name']}: {text}" for figure in figures for text in judge_figure(figure, mine, other, end)]
+    other = netdata.history(seconds, sorted({metric["chart"] for metric in metrics}))
+    wrong = [f"{metric['name']}: {text}" for metric in metrics for text in judge_metric(metric, mine, other, end)]
     for line in wrong:
         print(line)
     if not wrong:
-        print(f"collectd and Netdata both reported all {len(figures)} figures of this machine, and they agree.")
+        print(f"collectd and Netdata both reported all {len(metrics)} metrics of this machine, and they agree.")
     return len(wrong)
 
 
@@ -344,18 +344,18 @@ def why_not_one_by_one():
 # The run.
 
 class Watch:
-    """Both hosts at work, and the table of their figures."""
+    """Both hosts at work, and the table of their metrics."""
 
     def __init__(self, arguments, stack, actors=None):
         """Start both hosts, to be stopped when STACK is left; ACTORS are the demo's programs."""
-        self.tool = arguments.figures
+        self.tool = arguments.metrics
         self.duration = arguments.duration
         self.actors = actors
-        self.steady = {}        # figure: since when it has been valid, by the monotonic clock
-        self.figures = []
+        self.steady = {}        # metric: since when it has been valid, by the monotonic clock
+        self.metrics = []
         self.peak = {"collectd": 0.0, "Netdata": 0.0}       # of saved, in bytes
         self.listed = {"collectd": {}, "Netdata": {}}       # the consumers that each host shows now
-        self.past = {}          # of Netdata, which forgets ended ones: {consumer: {figure: {time: bytes}}}
+        self.past = {}          # of Netdata, which forgets ended ones: {consumer: {metric: {time: bytes}}}
         self.interval = DEMO_CONSUMERS_S if actors else CONSUMERS_S
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ksm-run-")))
         self.collectd = stack.enter_context(
@@ -366,10 +366,10 @@ class Watch:
                     port=arguments.port))
 
     def look(self):
-        """Take one look at the figures and at both hosts; return the lines to show."""
-        self.figures = list_figures(self.tool)
+        """Take one look at the metrics and at both hosts; return the lines to show."""
+        self.metrics = list_metrics(self.tool)
         now = time.monotonic()
-        valid = {figure["name"] for figure in self.figures if figure["status"] == 0}
+        valid = {metric["name"] for metric in self.metrics if metric["status"] == 0}
         self.steady = {name: self.steady.get(name, now) for name in valid}
         for host in (self.collectd, self.netdata):
             host.check_alive()
@@ -379,18 +379,18 @@ class Watch:
         saved = self.note_saved(rates, values)
         self.note_consumers(*consumers.latest(rates, values))
         below = consumers.table(*self.listed.values(), saved)
-        return table(self.figures, rates, values) + [""] * bool(below) + below
+        return table(self.metrics, rates, values) + [""] * bool(below) + below
 
     def note_saved(self, rates, values):
         """Remember the highest `saved` that each host has shown, and return both hosts' as texts."""
-        for figure in self.figures:
-            if figure["name"] == "saved":
-                here = rates.get(figure["collectd"], (0, math.nan))[1]
-                there = values.get(netdata_names(figure)[0], (0, math.nan))[1]
-                for host, raw in (("collectd", collectd_raw(figure, here)), ("Netdata", netdata_raw(figure, there))):
+        for metric in self.metrics:
+            if metric["name"] == "saved":
+                here = rates.get(metric["collectd"], (0, math.nan))[1]
+                there = values.get(netdata_names(metric)[0], (0, math.nan))[1]
+                for host, raw in (("collectd", collectd_raw(metric, here)), ("Netdata", netdata_raw(metric, there))):
                     if raw > self.peak[host]:           # never true of NaN
                         self.peak[host] = raw
-                return cells(figure, rates, values)
+                return cells(metric, rates, values)
         return "-", "-"
 
     def note_consumers(self, here, there):
@@ -398,17 +398,17 @@ class Watch:
         self.listed = {"collectd": here, "Netdata": there}
         if self.duration is None:
             return                      # nobody will judge
-        for consumer, figures in there.items():
-            for figure, (when, number) in figures.items():
-                self.past.setdefault(consumer, {}).setdefault(figure, {})[when] = number
+        for consumer, metrics in there.items():
+            for metric, (when, number) in metrics.items():
+                self.past.setdefault(consumer, {}).setdefault(metric, {})[when] = number
 
     def wait_first(self):
         """Wait until both hosts have delivered something."""
-        self.collectd.wait(self.collectd.rates, FIRST_S, "the first figures")
-        self.netdata.wait(self.netdata.values, FIRST_S, "the first figures")
+        self.collectd.wait(self.collectd.rates, FIRST_S, "the first metrics")
+        self.netdata.wait(self.netdata.values, FIRST_S, "the first metrics")
 
     def loop(self):
-        """Show the figures once a second, until the duration is over or a signal comes."""
+        """Show the metrics once a second, until the duration is over or a signal comes."""
         if sys.stdout.isatty():
             print("\033[2J", end="")
         start = tick = time.monotonic()
@@ -421,22 +421,22 @@ class Watch:
             tick = max(tick + 1, math.floor(time.monotonic() - start) + start)
 
     def judge(self):
-        """Judge the figures that have been valid for some time, and the consumers; return how much is wrong."""
+        """Judge the metrics that have been valid for some time, and the consumers; return how much is wrong."""
         settled = time.monotonic() - FRESH_S - 1
-        figures = [figure for figure in self.figures if self.steady.get(figure["name"], math.inf) <= settled]
-        if not figures:
-            print("No figure is valid on this machine.")
+        metrics = [metric for metric in self.metrics if self.steady.get(metric["name"], math.inf) <= settled]
+        if not metrics:
+            print("No metric is valid on this machine.")
             return 1
         seconds = min(self.duration + 2, JUDGED_S)
-        return judge(figures, self.collectd, self.netdata, seconds) + self.judge_consumers(seconds)
+        return judge(metrics, self.collectd, self.netdata, seconds) + self.judge_consumers(seconds)
 
     def judge_consumers(self, seconds):
         """Judge the consumers of the last SECONDS, if there are any; return how much is wrong."""
         mine = self.collectd.history(seconds)
         other = self.netdata.history(seconds, ["ksm.savings", consumers.SUM_CHART])
         histories = {"collectd": consumers.of_collectd(mine),
-                     "Netdata": {consumer: {figure: sorted(samples.items()) for figure, samples in figures.items()}
-                                 for consumer, figures in self.past.items()}}
+                     "Netdata": {consumer: {metric: sorted(samples.items()) for metric, samples in metrics.items()}
+                                 for consumer, metrics in self.past.items()}}
         if not self.actors and not self.listed["collectd"].keys() - {consumers.UNATTRIBUTED}:
             print("Nothing on this machine is registered with KSM: no consumers to judge.")
             return 0
@@ -550,7 +550,7 @@ def parse_arguments():
     """Return the command line's arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", type=Path, required=True, help="where ksm.so and ksm.plugin are")
-    parser.add_argument("--figures", type=Path, required=True, help="the tool that lists the figures")
+    parser.add_argument("--metrics", type=Path, required=True, help="the tool that lists the metrics")
     parser.add_argument("--duration", type=float, help="seconds until it ends by itself and judges")
     parser.add_argument("--port", type=int, default=19998, help="of the dashboard, 0: any free one (%(default)s)")
     parser.add_argument("--demo", action="store_true", help="switch KSM on, with memory to merge")

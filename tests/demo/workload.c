@@ -39,7 +39,7 @@ enum { SLICES = 200, SLICE_MS = 100 }; /* ksm-changing rewrites itself once in S
 enum { ZEROS = 0 };                    /* a group size: no groups, all bytes 0 */
 enum { NO_MEMORY = 0 };                /* a fraction */
 
-struct memory {
+struct page_reader {
     uint64_t *words;
     size_t pages;
     size_t page_words; /* words a page */
@@ -97,7 +97,7 @@ static uint64_t key_of(uint8_t kind, uint32_t generation, size_t group) {
     return (uint64_t)kind << 56 | (uint64_t)(generation & 0xffffff) << 32 | (uint64_t)group;
 }
 
-static void fill(const struct memory *memory, size_t first, size_t end, uint8_t kind,
+static void fill(const struct page_reader *memory, size_t first, size_t end, uint8_t kind,
                  uint32_t generation, size_t group) {
     for (size_t i = first; i < end; i++) {
         uint64_t *page = memory->words + i * memory->page_words;
@@ -110,9 +110,9 @@ static void fill(const struct memory *memory, size_t first, size_t end, uint8_t 
 }
 
 /* Memory of so many pages, huge ones only if told so; written, then registered with KSM. */
-static struct memory memory_of(size_t pages, uint8_t kind, size_t group, bool huge) {
+static struct page_reader memory_of(size_t pages, uint8_t kind, size_t group, bool huge) {
     size_t page_size = (size_t)sysconf(_SC_PAGESIZE), size = pages * page_size;
-    struct memory memory = {.pages = pages, .page_words = page_size / sizeof *memory.words};
+    struct page_reader memory = {.pages = pages, .page_words = page_size / sizeof *memory.words};
 
     memory.words = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory.words == MAP_FAILED)
@@ -125,7 +125,7 @@ static struct memory memory_of(size_t pages, uint8_t kind, size_t group, bool hu
     return memory;
 }
 
-static struct memory mergeable(size_t pages, uint8_t kind, size_t group) {
+static struct page_reader mergeable(size_t pages, uint8_t kind, size_t group) {
     return memory_of(pages, kind, group, false);
 }
 
@@ -145,7 +145,7 @@ static void wait_for_end(int fd) {
 }
 
 /* Rewrite the memory, a slice at a time, with pages never seen before, for ever. */
-_Noreturn static void change(const struct memory *memory, const struct actor *actor) {
+_Noreturn static void change(const struct page_reader *memory, const struct actor *actor) {
     for (uint32_t generation = 1;; generation++) {
         for (size_t slice = 0; slice < SLICES; slice++) {
             size_t first = memory->pages * slice / SLICES,
@@ -160,7 +160,7 @@ _Noreturn static void change(const struct memory *memory, const struct actor *ac
 /* A child's life: tell the parent through ready that the memory is there; the parent's end is the
  * child's. */
 _Noreturn static void act(const struct actor *actor, size_t pages, pid_t parent, int ready) {
-    struct memory memory;
+    struct page_reader memory;
 
     die_with_parent(parent);
     if (prctl(PR_SET_NAME, actor->name) != 0)
@@ -263,7 +263,7 @@ static int churn(size_t number) {
 }
 
 static int single(size_t pages, size_t group, uint8_t kind, bool huge, bool forked) {
-    struct memory memory = memory_of(pages, kind, group, huge);
+    struct page_reader memory = memory_of(pages, kind, group, huge);
     pid_t self = getpid(), child = forked ? fork() : -1;
 
     if (child == 0) {

@@ -1,12 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Makes the Grafana dashboard of collectd's figures, collectd/grafana-dashboard.json, out of the rows below.
+"""Makes the Grafana dashboard of collectd's metrics, collectd/grafana-dashboard.json, out of the rows below.
 
     dashboard.py --build build              write it anew
     dashboard.py --build build --check      only say whether it is stale: exit status 1
 
-What a figure is called in Prometheus, its unit and what it means come from common/figures.def, by way of the tool
-build/tests/figures; a panel names its figures and explains them to somebody who does not know KSM. A figure that no
+What a metric is called in Prometheus, its unit and what it means come from common/metrics/metrics.def, by way of the tool
+build/tests/metrics; a panel names its metrics and explains them to somebody who does not know KSM. A metric that no
 panel names gets one at the end. Hosts are told apart by the label `instance`.
 """
 
@@ -23,12 +23,12 @@ from grafana import (WIDTH, bars, graph, label_variable, laid_out, source_input,
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "collectd/grafana-dashboard.json"
 HOSTS = 'instance=~"$host"'
-SHOWN = re.compile(r'\{ksm="(\w+)"')        # a figure in a query
+SHOWN = re.compile(r'\{ksm="(\w+)"')        # a metric in a query
 TOP = 15                                    # consumers in the table and the bars
 
 FULL, HALF, THIRD, QUARTER, SIXTH = (WIDTH // n for n in (1, 2, 3, 4, 6))
 
-# Unit of common/figures.h: Grafana's unit, and what is written at the axis where that leaves it open.
+# Unit of common/metrics/metrics.h: Grafana's unit, and what is written at the axis where that leaves it open.
 UNITS = {
     "pages": ("short", "pages"),
     "bytes": ("bytes", ""),
@@ -61,46 +61,46 @@ SEVERAL = {"sum": "Of several hosts: the sum.", "avg": "Of several hosts: the me
            "max": "Of several hosts: the highest.", EACH: "One line for each host."}
 
 
-class Figures:
-    """The figures by name, as build/tests/figures tells of them."""
+class Metrics:
+    """The metrics by name, as build/tests/metrics tells of them."""
 
     def __init__(self, build):
         with tempfile.TemporaryDirectory() as tree:
             fixtures.make_tree(build, "6.18", tree)
-            self.all = {figure["name"]: figure for figure in fixtures.figures(build, tree)}
+            self.all = {metric["name"]: metric for metric in fixtures.metrics(build, tree)}
 
     def query(self, name, how):
-        """Return the query of figure NAME, of several hosts put together by HOW."""
-        figure = self.all[name]
-        plugin, _, kind = figure["collectd"].removesuffix(f"-{name}").partition("/")
-        if figure["kind"] != "counter":
+        """Return the query of metric NAME, of several hosts put together by HOW."""
+        metric = self.all[name]
+        plugin, _, kind = metric["collectd"].removesuffix(f"-{name}").partition("/")
+        if metric["kind"] != "counter":
             return f'{how} (collectd_{plugin}_{kind}{{{plugin}="{name}",{HOSTS}}})'
         series = f'collectd_{plugin}_{kind}_total{{{plugin}="{name}",{HOSTS}}}'
-        return f"{how} (rate({series}[$__rate_interval])){GROWTH.get(figure['unit'], '')}"
+        return f"{how} (rate({series}[$__rate_interval])){GROWTH.get(metric['unit'], '')}"
 
     def unit(self, name):
-        """Return Grafana's unit of figure NAME, and what is written at its axis."""
+        """Return Grafana's unit of metric NAME, and what is written at its axis."""
         unit, axis = UNITS[self.all[name]["unit"]]
         if self.all[name]["kind"] == "knob" and unit == "short":
             unit = "none"           # as it was set, not as 4.21 K
         return unit, f"{axis}/s" if axis == "pages" and self.all[name]["kind"] == "counter" else axis
 
     def negative(self, name):
-        """Whether figure NAME may be below 0."""
+        """Whether metric NAME may be below 0."""
         return "negative" in self.all[name]["unit"]
 
     def describe(self, text, names):
-        """Return TEXT as the description of a panel with the figures NAMES, in Markdown."""
+        """Return TEXT as the description of a panel with the metrics NAMES, in Markdown."""
         return "\n".join([text, "", *(f"- **{name}**: {self.all[name]['help']}" for name in names)])
 
     def number(self, title, name, how, text, *steps):
-        """Return a panel with the number of figure NAME."""
+        """Return a panel with the number of metric NAME."""
         return stat(title, self.describe(f"{text} {SEVERAL[how]}", [name]), (SIXTH, 4),
                     target(self.query(name, how), instant=True), self.unit(name)[0],
                     thresholds(*steps or [(None, "blue")]))
 
     def lines(self, title, names, width, how, text, stacked=False):
-        """Return a graph of the figures NAMES, which are of one unit."""
+        """Return a graph of the metrics NAMES, which are of one unit."""
         unit, axis = self.unit(names[0])
         targets = []
         for name in names:
@@ -110,7 +110,7 @@ class Figures:
                      any(map(self.negative, names)))
 
     def rows(self, title, names, width, text, headings=None):
-        """Return a table with a row a host and a column a figure of NAMES."""
+        """Return a table with a row a host and a column a metric of NAMES."""
         columns = [((headings or {}).get(name, name), self.query(name, EACH), self.unit(name)[0], WORDS.get(name))
                    for name in names]
         return table(title, self.describe(text, names), (width, 7), {"instance": "host"}, columns)
@@ -118,108 +118,108 @@ class Figures:
 
 # The rows of the dashboard.
 
-def overview(figures):
+def overview(metrics):
     """The state now."""
-    state = f'count_values ("state", {figures.query("run", EACH)})'
+    state = f'count_values ("state", {metrics.query("run", EACH)})'
     for number, word in enumerate(STATES):
         state = f'label_replace({state}, "state", "{word}", "state", "{number}")'
     return [
-        figures.number(
+        metrics.number(
             "Saved", "saved", "sum",
             "Memory that programs and virtual machines would use in addition if Linux did not merge equal pages."),
-        figures.number(
+        metrics.number(
             "Share of RAM", "ram", "avg", "Memory saved as a share of the host's memory."),
-        figures.number(
+        metrics.number(
             "Net", "net", "avg",
             "The same, less the memory for the kernel's own records of the pages that it watches. Below 0, merging costs "
             "more memory than it saves.", (None, "red"), (0, "green")),
-        figures.number(
+        metrics.number(
             "CPU", "ksmd_cpu", "max", "CPU time for the search for equal pages, in percent of one core."),
-        figures.number(
+        metrics.number(
             "Exposure", "exposure", "max",
             "A merged page that is written to becomes a separate page again. If that happened to all of them, this share "
             "of the free memory and swap would be needed. Above 100 %, it does not fit.",
             (None, "green"), (75, "orange"), (100, "red")),
         stat(
-            "State", figures.describe("How many hosts scan for equal pages, and how many do not.", ["run"]), (SIXTH, 4),
+            "State", metrics.describe("How many hosts scan for equal pages, and how many do not.", ["run"]), (SIXTH, 4),
             target(state, "{{state}}", instant=True), "none", thresholds((None, "blue")), named=True),
-        figures.rows(
+        metrics.rows(
             "Hosts", ["run", "saved", "profit", "ram", "net", "exposure", "ksmd_cpu", "merged", "sharing_ratio"], FULL,
             "Each host, now. A value that its kernel does not report is empty.", {"run": "state"}),
     ]
 
 
-def savings(figures):
+def savings(metrics):
     """Savings and cost."""
     return [
-        figures.lines(
+        metrics.lines(
             "Savings", ["saved", "profit", "overhead", "gain"], HALF, "sum",
             "Memory that merging saves, the memory for the kernel's records (overhead), and the difference (profit)."),
-        figures.lines(
+        metrics.lines(
             "Share of RAM", ["ram", "net"], HALF, EACH,
             "Memory saved as a share of the host's memory, before and after the kernel's records."),
-        figures.lines(
+        metrics.lines(
             "CPU", ["ksmd_cpu"], THIRD, EACH,
             "CPU time of the kernel thread that scans for equal pages. 100 % is one core."),
-        figures.lines(
+        metrics.lines(
             "Copies", ["cow", "swpin_copy"], THIRD, "sum",
             "Merged pages that were copied again. A program that writes to a merged page waits for the copy. If there "
             "are many copies, merging does not last."),
-        figures.lines(
+        metrics.lines(
             "Exposure", ["exposure"], THIRD, EACH,
             "Memory that the host would need if all merged pages were written to."),
-        figures.lines(
+        metrics.lines(
             "Pages scanned", ["scanned", "skipped"], THIRD, "sum",
             "How fast memory is scanned. Pages that had no equal several times are skipped for a while."),
-        figures.lines(
+        metrics.lines(
             "Pages merged", ["merge_rate"], THIRD, "sum",
             "How fast equal pages are merged. Below 0, more pages are unmerged, or their programs exit."),
-        figures.lines(
+        metrics.lines(
             "Time for a full scan", ["scan_time", "scan_left"], THIRD, EACH,
             "Time for a scan of all registered memory, and time left of the current scan. A page is merged at its second "
             "visit at the earliest."),
-        figures.lines(
+        metrics.lines(
             "Full scans", ["full_scans"], THIRD, EACH,
             "How often all registered memory is scanned. A new page is merged after two scans at the earliest, so this "
             "also shows how soon it is merged."),
-        figures.lines(
+        metrics.lines(
             "Merged", ["merged"], THIRD, EACH,
             "Share of the registered memory that is saved."),
-        figures.lines(
+        metrics.lines(
             "CPU time for each GiB saved", ["ksmd_cpu_per_gib"], THIRD, EACH,
             "CPU time of ksmd since boot, compared with the memory that is saved now."),
-        figures.lines(
+        metrics.lines(
             "Scans for each page saved", ["scanned_per_page"], THIRD, EACH,
             "Pages scanned since boot, for each page that is saved now."),
-        figures.lines(
+        metrics.lines(
             "Huge pages", ["anon_huge"], THIRD, EACH,
             "Memory in transparent huge pages. KSM splits a huge page to merge part of it. This can make programs "
             "slower."),
-        figures.lines(
+        metrics.lines(
             "Huge pages split", ["thp_split"], THIRD, EACH,
             "Huge pages that were split into small ones, by KSM or for any other reason."),
     ]
 
 
-def states(figures):
+def states(metrics):
     """States of the pages."""
     return [
-        figures.lines(
+        metrics.lines(
             "Page states", ["shared", "sharing", "zero", "unshared", "volatile"], HALF, "sum",
             "All registered memory by state. sharing and zero are saved, shared is kept for sharing, and "
             "unshared and volatile save nothing.", stacked=True),
-        figures.lines(
+        metrics.lines(
             "Sharing ratio", ["sharing_ratio"], QUARTER, EACH,
             "Average number of uses of a merged page. The higher it is, the more is saved with one page."),
-        figures.lines(
+        metrics.lines(
             "Kept several times", ["chains", "dups"], QUARTER, "sum",
             "Contents that are more frequent than the limit for one page (max_page_sharing), so KSM keeps several pages."),
     ]
 
 
-def consumers(figure, more=""):
-    """Return the selector of the FIGURE "saved" or "real" of consumers."""
-    return f'collectd_ksm_consumer_bytes{{type="{figure}",{HOSTS}{more}}}'
+def consumers(metric, more=""):
+    """Return the selector of the METRIC "saved" or "real" of consumers."""
+    return f'collectd_ksm_consumer_bytes{{type="{metric}",{HOSTS}{more}}}'
 
 
 def top(labels):
@@ -229,7 +229,7 @@ def top(labels):
     return saved, f"sum by ({labels}) ({consumers('real', named)}) and on ({labels}) {saved}"
 
 
-def who(_figures):
+def who(_metrics):
     """Savings by consumer."""
     size = (HALF, 10)
     share = ("A consumer is a virtual machine, a container, a service or a program. The kernel does not report which "
@@ -252,19 +252,19 @@ def who(_figures):
     ]
 
 
-def settings(figures):
+def settings(metrics):
     """The knobs."""
     return [
-        figures.rows(
+        metrics.rows(
             "Settings", ["run", "pages_to_scan", "sleep_millisecs", "use_zero_pages", "smart_scan",
                          "merge_across_nodes", "max_page_sharing", "stable_node_chains_prune_millisecs"], FULL,
             "Settings of each host's kernel, with the names in /sys/kernel/mm/ksm. ksmd scans pages_to_scan pages, then "
             "sleeps for sleep_millisecs. These two set how soon equal pages are found, and how much CPU time it costs."),
-        figures.rows(
+        metrics.rows(
             "Advisor", ["advisor_mode", "advisor_max_cpu", "advisor_target_scan_time", "advisor_min_pages_to_scan",
                         "advisor_max_pages_to_scan"], HALF,
             "Since Linux 6.8 the kernel can set pages_to_scan automatically, so that a full scan takes a given time."),
-        figures.lines(
+        metrics.lines(
             "Pages to scan", ["pages_to_scan", "advisor_min_pages_to_scan", "advisor_max_pages_to_scan"], HALF, EACH,
             "How many pages ksmd scans before it sleeps, and the limits of the advisor."),
     ]
@@ -274,24 +274,24 @@ ROWS = [("Overview", overview), ("Savings and cost", savings), ("Page states", s
         ("Savings by consumer", who), ("Settings", settings)]
 
 
-def others(figures, panels):
-    """Return panels of the figures that none of PANELS names, one of each group of common/figures.def."""
+def others(metrics, panels):
+    """Return panels of the metrics that none of PANELS names, one of each group of common/metrics/metrics.def."""
     named = {name for one in panels for query in one["targets"] for name in SHOWN.findall(query["expr"])}
     groups = {}
-    for name, figure in figures.all.items():
+    for name, metric in metrics.all.items():
         if name not in named:
-            groups.setdefault(figure["chart"].partition(".")[2], []).append(name)
-    return [figures.lines(group, names, THIRD, EACH, "More of KSM's figures.") for group, names in groups.items()]
+            groups.setdefault(metric["chart"].partition(".")[2], []).append(name)
+    return [metrics.lines(group, names, THIRD, EACH, "More of KSM's metrics.") for group, names in groups.items()]
 
 
-def dashboard(figures):
+def dashboard(metrics):
     """Return the dashboard."""
-    rows = [(title, make(figures)) for title, make in ROWS]
-    more = others(figures, [one for _title, panels in rows for one in panels])
+    rows = [(title, make(metrics)) for title, make in ROWS]
+    more = others(metrics, [one for _title, panels in rows for one in panels])
     if more:
         rows.append(("More", more))
     return {
-        "__inputs": [source_input("where collectd's figures are")],
+        "__inputs": [source_input("where collectd's metrics are")],
         "__requires": [{"type": "grafana", "id": "grafana", "name": "Grafana", "version": "9.5.0"},
                        {"type": "datasource", "id": "prometheus", "name": "Prometheus", "version": "1.0.0"}],
         "id": None, "uid": "collectd-ksm", "version": 1, "schemaVersion": 38,
@@ -311,10 +311,10 @@ def dashboard(figures):
 def main():
     """Write the dashboard, or compare it with the one there is."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--build", type=Path, required=True, help="where tests/figures is")
+    parser.add_argument("--build", type=Path, required=True, help="where tests/metrics is")
     parser.add_argument("--check", action="store_true", help="write nothing")
     arguments = parser.parse_args()
-    text = json.dumps(dashboard(Figures(arguments.build.resolve())), indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(dashboard(Metrics(arguments.build.resolve())), indent=1, ensure_ascii=False) + "\n"
     if arguments.check:
         return 0 if DASHBOARD.read_text(encoding="utf-8") == text else 1
     DASHBOARD.write_text(text, encoding="utf-8")

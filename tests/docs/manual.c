@@ -2,7 +2,7 @@
  *
  * Prints the lists of the man pages, in mdoc.
  *
- *   manual figures HOST     the figures; HOST is collectd or netdata
+ *   manual metrics HOST     the metrics; HOST is collectd or netdata
  *   manual options HOST     the options
  *   manual statuses explain the exit statuses of ksm-explain
  */
@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "charts.h"
-#include "explain.h"
+#include "explain/explain.h"
 #include "options.h"
 #include "types.h"
 
@@ -52,7 +52,7 @@ static void fill(const char *text) {
     putchar('\n');
 }
 
-static void print_figure(const struct ksm_figure *figure) {
+static void print_metric(const struct ksm_metric *metric) {
     static const char *const files[] = {
         [KSM_SOURCE_KSM] = "",
         [KSM_SOURCE_VMSTAT] = "vmstat ",
@@ -62,50 +62,50 @@ static void print_figure(const struct ksm_figure *figure) {
     };
     char text[320];
 
-    fill(figure->help);
-    snprintf(text, sizeof(text), "[%s%s; Linux %s]", files[figure->source], figure->key,
-             figure->since);
+    fill(metric->help);
+    snprintf(text, sizeof(text), "[%s%s; Linux %s]", files[metric->source], metric->key,
+             metric->since);
     fill(text);
 }
 
-static void print_collectd_figures(void) {
+static void print_collectd_metrics(void) {
     puts(".Bl -tag -width Ds");
-    for (size_t id = 0; id < KSM_FIGURES; id++) {
-        const struct ksm_figure *figure = &ksm_figures[id];
-        if (figure->kind == KSM_KIND_INPUT)
+    for (size_t id = 0; id < KSM_METRICS; id++) {
+        const struct ksm_metric *metric = &ksm_metrics[id];
+        if (metric->kind == KSM_KIND_INPUT)
             continue;
-        printf(".It Sy %s-%s\n", collectd_types[figure->kind][figure->unit].type, figure->name);
-        print_figure(figure);
+        printf(".It Sy %s-%s\n", collectd_types[metric->kind][metric->unit].type, metric->name);
+        print_metric(metric);
     }
     puts(".El");
 }
 
 /* One of a chart's dimensions: of a state every word of it is one. */
-static void print_dimension(const struct ksm_figure *figure) {
-    if (figure->kind == KSM_KIND_STATE) {
+static void print_dimension(const struct ksm_metric *metric) {
+    if (metric->kind == KSM_KIND_STATE) {
         fputs(".It Sy", stdout);
         for (size_t i = 0; i < KSM_STATES; i++)
             printf(" %s%s", ksm_states[i], i + 1 < KSM_STATES ? " ," : "\n");
     } else {
-        printf(".It Sy %s\n", figure->name);
+        printf(".It Sy %s\n", metric->name);
     }
-    print_figure(figure);
+    print_metric(metric);
 }
 
-static void print_netdata_figures(void) {
+static void print_netdata_metrics(void) {
     puts(".Bl -tag -width Ds");
     for (size_t group = 0; group < KSM_GROUPS; group++) {
         printf(".It Ic ksm.%s Pq %s\n.Bl -tag -width Ds -compact\n", ksm_group_names[group],
                charts_units((enum ksm_group)group));
-        for (size_t id = 0; id < KSM_FIGURES; id++)
-            if (ksm_figures[id].kind != KSM_KIND_INPUT && ksm_figures[id].group == group)
-                print_dimension(&ksm_figures[id]);
+        for (size_t id = 0; id < KSM_METRICS; id++)
+            if (ksm_metrics[id].kind != KSM_KIND_INPUT && ksm_metrics[id].group == group)
+                print_dimension(&ksm_metrics[id]);
         puts(".El");
     }
     puts(".El");
 }
 
-static void print_options(enum ksm_host host) {
+static void print_options(enum ksm_daemon host) {
     struct ksm_option_text text;
 
     puts(".Bl -tag -width Ds");
@@ -147,11 +147,11 @@ int main(int argc, char *argv[]) {
         return print_statuses(), EXIT_SUCCESS;
     if (!netdata && strcmp(host, "collectd") != 0)
         what = "";
-    if (strcmp(what, "figures") == 0)
-        return netdata ? print_netdata_figures() : print_collectd_figures(), EXIT_SUCCESS;
+    if (strcmp(what, "metrics") == 0)
+        return netdata ? print_netdata_metrics() : print_collectd_metrics(), EXIT_SUCCESS;
     if (strcmp(what, "options") == 0)
         return print_options(netdata ? KSM_NETDATA : KSM_COLLECTD), EXIT_SUCCESS;
-    fputs("usage: manual figures | options collectd | netdata\n"
+    fputs("usage: manual metrics | options collectd | netdata\n"
           "       manual statuses explain\n",
           stderr);
     return EXIT_FAILURE;

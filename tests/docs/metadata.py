@@ -42,7 +42,7 @@ def agent(build, era, *words):
     with tempfile.TemporaryDirectory() as tree:
         fixtures.make_tree(build, era, tree)
         with Plugin(build / "ksm.plugin", f"--root={tree}", "--consumers-interval=1", *words) as plugin:
-            plugin.wait(lambda: plugin.agent.samples or words and plugin.ticks, 20, "figures")
+            plugin.wait(lambda: plugin.agent.samples or words and plugin.ticks, 20, "metrics")
             os.write(plugin.process.stdin.fileno(), f'FUNCTION a 10 "{TABLE}" "0x13" "metadata"\n'.encode())
             plugin.wait(lambda: plugin.agent.host.answers, 10, "the table")
             return plugin.agent.host
@@ -57,7 +57,7 @@ def scopes(*agents):
             "name": look["context"], "description": look["title"], "unit": look["units"], "chart_type": look["type"],
             "dimensions": [{"name": name} for owner, name in host.dimensions if owner == chart]})
     return [
-        {"name": "global", "description": "Figures of the whole host. A figure that the kernel lacks has no dimension.",
+        {"name": "global", "description": "Metrics of the whole host. A metric that the kernel lacks has no dimension.",
          "labels": [], "metrics": list(contexts[False].values())},
         {"name": "consumer", "description": "A virtual machine, a container, a service or a program.",
          "labels": [{"name": "kind", "description": "vm, container, service, program, or other for all others together"},
@@ -78,7 +78,7 @@ def alerts():
 
 def options(build):
     """Return the options of the command line."""
-    table = subprocess.run([build / "tests/figures", "options"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    table = subprocess.run([build / "tests/metrics", "options"], check=True, stdout=subprocess.PIPE, text=True).stdout
     rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
     return [{"name": word, "description": f"{text[0].upper()}{text[1:]} ({allowed}).", "default_value": standard,
              "required": False} for _key, word, allowed, standard, text in rows]
@@ -142,7 +142,7 @@ def metadata(build, host, consumers):
                     {"name": "More consumers, no settings", "description": "Charts of 50 consumers, and no charts of KSM's "
                      "settings.", "config": "[plugin:ksm]\n    command options = --consumers=50 --settings=no\n"}]}}},
         "troubleshooting": {"problems": {"list": [
-            {"name": "All figures are 0", "description": "KSM is switched off, or no program has opted in. "
+            {"name": "All metrics are 0", "description": "KSM is switched off, or no program has opted in. "
              "`ksm-explain` reports which."}]}},
         "alerts": alerts(),
         "metrics": {"folding": folding("Metrics"), "description": "", "availability": [],
@@ -169,7 +169,7 @@ def texts(build):
 def main():
     """See above."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--build", type=Path, required=True, help="where ksm.plugin and tests/figures are")
+    parser.add_argument("--build", type=Path, required=True, help="where ksm.plugin and tests/metrics are")
     parser.add_argument("--check", action="store_true", help="write nothing")
     arguments = parser.parse_args()
     stale = {path: text for path, text in texts(arguments.build.resolve()).items()

@@ -15,11 +15,11 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 # {file: {marker: tool and what it is asked for}}.
 TABLES = {
-    "README.md": {"options": ["figures", "options"]},
-    "collectd/collectd-ksm.5": {name: ["manual", name, "collectd"] for name in ("figures", "options")},
-    "netdata/ksm.plugin.1": {name: ["manual", name, "netdata"] for name in ("figures", "options")},
+    "README.md": {"options": ["metrics", "options"]},
+    "collectd/collectd-ksm.5": {name: ["manual", name, "collectd"] for name in ("metrics", "options")},
+    "netdata/ksm.plugin.1": {name: ["manual", name, "netdata"] for name in ("metrics", "options")},
     "common/explain/ksm-explain.1": {"statuses": ["manual", "statuses", "explain"]},
-    "common/explain/prometheus-openmetrics.yml": {"rules": ["figures", "rules"]},
+    "common/explain/prometheus-openmetrics.yml": {"rules": ["metrics", "rules"]},
 }
 
 

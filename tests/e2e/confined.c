@@ -33,7 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "sandbox.h"
+#include "system/sandbox.h"
 
 static void print_result(const char *what, const char *of, long result) {
     printf("%s%s%s\t%s\n", what, *of ? " " : "", of, result >= 0 ? "ok" : strerrorname_np(errno));

@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items):
 def build():
     """The directory of the built plugins and tools."""
     directory = Path(REPOSITORY, os.environ.get("KSM_BUILD", "build"))
-    for name in ("ksm.plugin", "ksm.so", "ksm-explain", "tests/mktree", "tests/figures", "tests/workload"):
+    for name in ("ksm.plugin", "ksm.so", "ksm-explain", "tests/mktree", "tests/metrics", "tests/workload"):
         assert (directory / name).is_file(), f"{directory / name} is missing: run make all tools first"
     return directory
 

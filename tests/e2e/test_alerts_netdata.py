@@ -70,9 +70,9 @@ class Watched:
         """Wait until the alerts have the WANTED statuses."""
         self.agent.wait(lambda: wanted.items() <= self.statuses().items(), CHANGE_S, f"{wanted}, got {self.statuses()}")
 
-    def live(self, **figures):
-        """Let the world be as in FIGURES for longer than any alert looks back."""
-        self.world.set(**figures)
+    def live(self, **metrics):
+        """Let the world be as in METRICS for longer than any alert looks back."""
+        self.world.set(**metrics)
         time.sleep(FULL_S)
 
 
@@ -126,7 +126,7 @@ def all_skipped(watched):
 
 
 def gaps(watched):
-    """Counters begin anew; then figures get lost, and come back."""
+    """Counters begin anew; then metrics get lost, and come back."""
     watched.wait_status(ksm_stalled="CLEAR")
     watched.world.count("full_scans", 0)
     time.sleep(2)
@@ -261,10 +261,10 @@ QUIET_LONG = [all_skipped, guest_ends, zero_pages_end, short_scans, dip, off_and
 
 def play(scenario, build, work, health):
     """Play SCENARIO; return what it returns, the changes logged, and what the agent says at the end."""
-    era, figures = SCENARIOS[scenario]
+    era, metrics = SCENARIOS[scenario]
     tree = fixtures.make_tree(build, era, work / "tree")
     words = " ".join([f"--root={tree}", *fixtures.ARGUMENTS])
-    with World(tree, **figures) as world, \
+    with World(tree, **metrics) as world, \
             Netdata(work / "netdata", build / "ksm.plugin", words, health=health) as agent:
         watched = Watched(agent, world)
         agent.wait_for(("ksm.savings", "saved"))

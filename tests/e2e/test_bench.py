@@ -73,13 +73,13 @@ def test_cpu_is_what_was_spent(script):
 
 @needs_ksm
 def test_plugin_is_read_as_an_agent_does(build):
-    """Its ticks and its figures are counted."""
+    """Its ticks and its metrics are counted."""
     with meters.Plugin(build, "--consumers=0") as plugin:
         begin = time.monotonic()
         until(lambda: len(plugin.ticks) >= 3, SEEN_S, "three ticks")
         ticks, seconds = len(plugin.ticks), time.monotonic() - begin
         assert ticks <= seconds + 3, f"got {ticks} ticks in {seconds:.1f} s"
-        assert plugin.figures >= 10, f"got {plugin.figures} figures"
+        assert plugin.metrics >= 10, f"got {plugin.metrics} metrics"
         assert all(0 <= late < 1000 for late in plugin.late_ms())
         assert os.path.exists(f"/proc/{plugin.process.pid}")
 

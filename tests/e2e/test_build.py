@@ -16,9 +16,9 @@ pytestmark = pytest.mark.shipped
 PLUGINS = ["ksm.plugin", "ksm.so"]
 PROGRAMS = [*PLUGINS, "ksm-explain"]
 
-# Where figures and groups are named on purpose: tables of what is drawn and sent how.
+# Where metrics and groups are named on purpose: tables of what is drawn and sent how.
 TABLES = {"charts.def", "types.def"}
-# Figures whose names mean something else as well, and the lines where they do.
+# Metrics whose names mean something else as well, and the lines where they do.
 OTHER_MEANINGS = {
     "run": re.compile(r"\brun\("),
     "saved": re.compile(r""),           # what a consumer saves is called so too
@@ -46,10 +46,10 @@ def test_a_compiler_for_32_bits_is_told_why_not(cc):
     argv = [cc, "-m32", "-fsyntax-only", "-xc", "-Icommon", "-"]
     if subprocess.run(argv, input="", text=True, capture_output=True, check=False).returncode != 0:
         pytest.skip(f"{cc} does not compile for 32 bits here")
-    done = subprocess.run(argv, input='#include "figures.h"\n', text=True, capture_output=True, cwd=REPOSITORY,
+    done = subprocess.run(argv, input='#include "metrics/metrics.h"\n', text=True, capture_output=True, cwd=REPOSITORY,
                           check=False)
     assert done.returncode != 0 and WORDS_OF_32_BITS in done.stderr
-    native = subprocess.run([word for word in argv if word != "-m32"], input='#include "figures.h"\n', text=True,
+    native = subprocess.run([word for word in argv if word != "-m32"], input='#include "metrics/metrics.h"\n', text=True,
                             capture_output=True, cwd=REPOSITORY, check=False)
     assert (native.returncode, native.stderr) == (0, "")
 
@@ -57,7 +57,7 @@ def test_a_compiler_for_32_bits_is_told_why_not(cc):
 @pytest.mark.parametrize("machine, looks", [("x86_64", True), ("aarch64", True), ("s390x", False)])
 def test_the_filter_looks_at_arguments_where_they_are(machine, looks):
     """Of mmap they are in registers, but on s390x in memory, where a filter sees none."""
-    text = re.sub("(?m)^#include.*", "", (REPOSITORY / "common/sandbox.c").read_text())
+    text = re.sub("(?m)^#include.*", "", (REPOSITORY / "common/system/sandbox.c").read_text())
     defines = [f"-U__{name}__" for name in ("x86_64", "aarch64", "s390x", "riscv", "powerpc64")]
     done = subprocess.run(["cc", "-E", "-P", *defines, f"-D__{machine}__", "-"], input=text, capture_output=True,
                           text=True, check=True)
@@ -110,8 +110,8 @@ def code_lines(path):
     return list(enumerate(text.splitlines(), 1))
 
 
-def named_figures(line):
-    """Return the figures that a LINE of code names, as an identifier, as KSM_NAME, or as a word in a string."""
+def named_metrics(line):
+    """Return the metrics that a LINE of code names, as an identifier, as KSM_NAME, or as a word in a string."""
     names = {word.removeprefix("KSM_") for word in re.findall(r"[A-Za-z_]\w*", line)} & set(places(1))
     return {name for name in names if name not in OTHER_MEANINGS or not OTHER_MEANINGS[name].search(line)}
 
@@ -120,9 +120,9 @@ def named_figures(line):
     pytest.param(path, id=str(path.relative_to(REPOSITORY)))
     for directory in ("collectd", "netdata") for path in sorted(Path(REPOSITORY, directory).iterdir())
     if path.suffix in (".c", ".h", ".def") and path.name not in TABLES])
-def test_no_plugin_names_a_figure(path):
-    """Figures are rows of common/figures.def: what knows one by name would have to be changed with them."""
-    named = {f"{path.name}:{number}: {name}" for number, line in code_lines(path) for name in named_figures(line)}
+def test_no_plugin_names_a_metric(path):
+    """Metrics are rows of common/metrics/metrics.def: what knows one by name would have to be changed with them."""
+    named = {f"{path.name}:{number}: {name}" for number, line in code_lines(path) for name in named_metrics(line)}
     assert named == set()
 
 

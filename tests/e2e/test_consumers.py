@@ -52,14 +52,14 @@ class Hosts(Both):
 
 
 def shown(hosts):
-    """Return ({consumer: {figure: bytes}} of collectd, the same of Netdata), of what both show now.
+    """Return ({consumer: {metric: bytes}} of collectd, the same of Netdata), of what both show now.
 
     collectd's socket prints 7 digits, its files print all.
     """
     now, files = hosts.collectd.series(), hosts.collectd.history(last_bytes=4096)
     both = consumers.latest({name: files[name][-1] for name in now if name in files}, hosts.netdata.values())
-    return tuple({consumer: {figure: number for figure, (_when, number) in figures.items()}
-                  for consumer, figures in host.items()} for host in both)
+    return tuple({consumer: {metric: number for metric, (_when, number) in metrics.items()}
+                  for consumer, metrics in host.items()} for host in both)
 
 
 def wait_shown(hosts, *wanted, seconds=SEEN_S):
@@ -93,7 +93,7 @@ def messages(host, text):
     return [line for line in host.log().splitlines() if text in line]
 
 
-# Names by strangers.  What a cgroup or a command line makes of a process is in tests/unit/test_owner.c, which names are
+# Names by strangers.  What a cgroup or a command line makes of a process is in tests/unit/consumers/test_consumer_id.c, which names are
 # changed and how in test_name.c; these are the ones that a host's words, files or charts might stumble over.
 
 DOCKER = "0123456789ab" + "c" * 52
@@ -147,9 +147,9 @@ def named(build, page_size, tmp_path_factory):
 
 def of_name(shown_by_host, kind, name, saved):
     """Return the consumers of KIND in SHOWN_BY_HOST whose name is as the expression NAME, and who save so much."""
-    return [consumer for consumer, figures in shown_by_host.items()
+    return [consumer for consumer, metrics in shown_by_host.items()
             if consumer[0] == kind and re.fullmatch(name, consumer[1])
-            and figures["saved"] == pytest.approx(saved, rel=NETDATA_DIGITS)]
+            and metrics["saved"] == pytest.approx(saved, rel=NETDATA_DIGITS)]
 
 
 @pytest.mark.parametrize("what, kind, name", [row[:3] for row in NAMED], ids=[row[0] for row in NAMED])
@@ -191,8 +191,8 @@ def test_the_series_of_collectd(named):
 def test_the_parts_add_up_in_both_hosts(named, page_size):
     saved = named.hosts.tree.saved(page_size)
     here, there = named.shown
-    assert sum(figures["saved"] for figures in here.values()) == saved
-    assert sum(figures["saved"] for figures in there.values()) == pytest.approx(saved, rel=NETDATA_DIGITS)
+    assert sum(metrics["saved"] for metrics in here.values()) == saved
+    assert sum(metrics["saved"] for metrics in there.values()) == pytest.approx(saved, rel=NETDATA_DIGITS)
     kinds = {dimension: number for (chart, dimension), [*_others, (_when, number)] in named.hosts.netdata.history(60).items()
              if chart == "ksm.consumers"}
     assert set(kinds) == {*KINDS, "unattributed"}
@@ -247,15 +247,15 @@ def test_top_n_other_and_kinds_that_are_left_out(build, page_size, tmp_path):
     rest = [expected[key] for key in CROWD if key not in {("program", "first"), ("vm", "second")}]
     wanted = {key: dict(zip(("saved", "real"), expected[key])) for key in (("program", "first"), ("vm", "second"))}
     wanted["other", "other"] = {"saved": sum(saved for saved, _ in rest), "real": sum(real for _, real in rest)}
-    attributed = sum(figures["saved"] for figures in wanted.values())
+    attributed = sum(metrics["saved"] for metrics in wanted.values())
     wanted[UNATTRIBUTED] = {"saved": tree.saved(page_size) - attributed}
     with ExitStack() as stack:
         hosts = Hosts(stack, build, tmp_path, tree, Consumers=2, ConsumersExclude="service,container")
         here, there = wait_shown(hosts, *wanted)
         assert here == wanted
         assert set(there) == set(wanted)
-        for consumer, figures in wanted.items():
-            assert there[consumer] == pytest.approx(figures, rel=NETDATA_DIGITS)
+        for consumer, metrics in wanted.items():
+            assert there[consumer] == pytest.approx(metrics, rel=NETDATA_DIGITS)
         charts = hosts.netdata.charts()
         labels = charts["ksm.consumer_other_other"]["chart_labels"]
         assert (labels["kind"], labels["name"]) == ("other", "other")
@@ -328,7 +328,7 @@ def test_nothing_is_lost_and_nothing_is_invented(seed, populations):
     assert sample.kinds == {kind: sum(part for (of, _name), (part, _real) in expected.items() if of == kind)
                             for kind in KINDS}
     assert len(sample.consumers) == min(6, len(expected))
-    alone = {consumer: list(figures) for consumer, figures in sample.consumers.items() if consumer[0] != "other"}
+    alone = {consumer: list(metrics) for consumer, metrics in sample.consumers.items() if consumer[0] != "other"}
     assert alone == {consumer: expected[consumer] for consumer in alone}
     least = min(part for part, _real in alone.values())
     assert all(part <= least for consumer, (part, _real) in expected.items() if consumer not in alone)

@@ -258,8 +258,8 @@ def test_two_virtual_machines(ksm, build):
         sample = plugin.samples(1)[0]
     ksm.set("run", UNMERGED)
     # Whoever starts the tests in a login session owns the machines.
-    ours = {re.sub("^user-[0-9]*:", "", name): figures
-            for (kind, name), figures in sample.consumers.items() if kind == "vm"}
+    ours = {re.sub("^user-[0-9]*:", "", name): metrics
+            for (kind, name), metrics in sample.consumers.items() if kind == "vm"}
     print(ours)
     assert sorted(name.partition("~")[0] + "~" * ("~" in name) for name in ours) == sorted(MACHINES.values())
     assert all(saved > 0 and real > 0 for saved, real in ours.values())
@@ -329,9 +329,9 @@ def test_zero_pages_belong_to_who_has_them(equal, build, page_size):
 def test_real_is_what_is_resident_less_the_share(equal, build, page_size):
     """What the processes of one consumer have mapped of files counts once: the most that one has."""
     sample, _ = sampled(build / "ksm.plugin")
-    figures = {pid: resident(pid) for _actor, pid in equal}
-    anonymous = of_consumers(equal, lambda actor, pid: figures[pid][0] - figures[pid][1] - SHARE * (actor is not OF_ZEROS))
-    mapped = {actor.consumer: max(figures[pid][1] for other, pid in equal if other.consumer == actor.consumer)
+    metrics = {pid: resident(pid) for _actor, pid in equal}
+    anonymous = of_consumers(equal, lambda actor, pid: metrics[pid][0] - metrics[pid][1] - SHARE * (actor is not OF_ZEROS))
+    mapped = {actor.consumer: max(metrics[pid][1] for other, pid in equal if other.consumer == actor.consumer)
               for actor, _pid in equal}
     assert {consumer: real // page_size for consumer, (_saved, real) in sample.consumers.items()} == \
         {consumer: anonymous[consumer] + mapped[consumer] for consumer in mapped}

@@ -38,16 +38,16 @@ def test_make_has_the_targets_that_are_named(readme):
     assert named <= targets, f"no target {named - targets}"
 
 
-def test_the_figures_of_the_article_are_as_told(build, tmp_path):
-    """The commands of common/README.md, and the figures in its table."""
+def test_the_metrics_of_the_article_are_as_told(build, tmp_path):
+    """The commands of common/README.md, and the metrics in its table."""
     text = (REPOSITORY / "common/README.md").read_text()
     [commands] = re.findall(r"(?m)(?:^ {4}build/.*article.*\n)+", text)
     commands = commands.replace("/tmp/article", str(tmp_path / "article")).replace("build/", f"{build}/")
     done = subprocess.run(["sh", "-ec", commands], capture_output=True, text=True, cwd=REPOSITORY, check=True)
-    figures = dict(re.findall(r"(?m)^SET (\w+) = (\d+)$", done.stdout))
+    metrics = dict(re.findall(r"(?m)^SET (\w+) = (\d+)$", done.stdout))
     rows = re.findall(r"(?m)^\| \**(\w+)\**.* \| (\d+) \|", text)
     told = {name: int(pages) for name, pages in rows if name in ("shared", "sharing", "gain", "saved")}
-    in_pages = {name: int(figures[name]) // (4096 if name in ("gain", "saved") else 1) for name in told}
+    in_pages = {name: int(metrics[name]) // (4096 if name in ("gain", "saved") else 1) for name in told}
     assert in_pages == told == {"shared": 48911, "sharing": 90090, "gain": 41179, "saved": 90090}
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """ksm-explain --estimate: what it says before is what KSM frees after, and it leaves no trace in what it reads.
 
-Live, as root.  The counting itself is in tests/unit/test_contents.c.  Who has memory registered with KSM is marked live: it
+Live, as root.  The counting itself is in tests/unit/explain/test_content_index.c.  Who has memory registered with KSM is marked live: it
 would be in the way of others.
 """
 

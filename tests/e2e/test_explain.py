@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """ksm-explain: its pages on all fixtures, its exit status, and what it says of the live kernel.
 
-Which facts make which verdict is in tests/unit/test_explain.c.  The live tests run as root, where nothing is merged
+Which facts make which verdict is in tests/unit/explain/test_explain.c.  The live tests run as root, where nothing is merged
 now; settings are put back (tests/support/live.py).
 """
 
@@ -146,7 +146,7 @@ def test_ksmd_is_busy_without_a_page(counters, status, build, make_tree):
 
 @pytest.mark.shipped       # a library before the runtime of AddressSanitizer is refused
 def test_is_kept_from_running(build, tmp_path):
-    """When it comes to wait for the processes' figures, the time to look at them has passed."""
+    """When it comes to wait for the processes' metrics, the time to look at them has passed."""
     clock = tmp_path / "clock.so"
     subprocess.run([os.environ.get("CC", "cc"), "-D_GNU_SOURCE", "-shared", "-fPIC", "-O2", "-o", clock,
                     REPOSITORY / "tests/e2e/clock.c"], check=True)

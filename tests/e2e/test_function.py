@@ -150,7 +150,7 @@ def check_against_charts(plugin):
     assert rest["Saved"] == sample.unattributed
     kinds = {kind: sum(row["Saved"] for (of, _name), row in found.items() if of == kind) for kind in KINDS}
     assert kinds == sample.kinds
-    charts = {consumer: figures for consumer, figures in sample.consumers.items() if consumer[0] != "other"}
+    charts = {consumer: metrics for consumer, metrics in sample.consumers.items() if consumer[0] != "other"}
     assert charts == {consumer: (found[consumer]["Saved"], found[consumer]["Real"]) for consumer in charts}
     return found, sample
 
@@ -188,7 +188,7 @@ PAYLOAD = 'FUNCTION_PAYLOAD {} 10 "{}" "0x13" "me" "application/json"\n{{"query"
 OLD = 'FUNCTION {} 10 "{}"\n'
 
 
-# What a line asks for is in tests/unit/test_request.c, which answer it gets in test_function.c; here they are valid.
+# What a line asks for is in tests/unit/netdata/test_request.c, which answer it gets in test_function.c; here they are valid.
 @pytest.mark.parametrize("function, line, what, status", [
     (TABLE, OLD, "table", 200),
     (TABLE, PAYLOAD, "table", 200),

@@ -13,7 +13,7 @@ import fixtures
 from reckon import FLAGS, collectd_values, netdata_values, places, reckon
 from protocol import Agent, ProtocolError
 
-# What the arithmetic comes to, worked out with pencil and paper from the fixtures' figures.
+# What the arithmetic comes to, worked out with pencil and paper from the fixtures' metrics.
 BY_HAND = [
     ("article", "saved", 90090 * 4096),                         # 351.9 MiB
     ("article", "gain", 41179 * 4096),                          # 160.9 MiB
@@ -75,15 +75,15 @@ def test_output_is_the_golden_one(era, host, outputs):
 @pytest.mark.parametrize("era", ERAS_WITH_KSM)
 def test_both_have_what_follows_from_the_tree(era, make_tree, page_size):
     tree = make_tree(era)
-    figures = reckon(tree, page_size)
+    metrics = reckon(tree, page_size)
     assert netdata_golden(era).shown() == pytest.approx(netdata_values(reckon(tree, page_size, once=True), page_size),
                                                         rel=1e-12)
     sent = collectd_golden(era)
-    assert dict(sent) == pytest.approx(collectd_values(figures, page_size), rel=1e-12)
-    assert len(dict(sent)) == len(sent), "collectd gets a figure twice"
+    assert dict(sent) == pytest.approx(collectd_values(metrics, page_size), rel=1e-12)
+    assert len(dict(sent)) == len(sent), "collectd gets a metric twice"
     # Else two that are mixed up would not show.  (6.12 is a host where nothing is merged: all 0.)
-    times = Counter(value for name, value in figures.items() if name not in FLAGS and value != 0)
-    assert era == "6.12" or max(times.values()) == 1, "two figures of a fixture are equal"
+    times = Counter(value for name, value in metrics.items() if name not in FLAGS and value != 0)
+    assert era == "6.12" or max(times.values()) == 1, "two metrics of a fixture are equal"
 
 
 @pytest.mark.parametrize("era, name, value", BY_HAND)
@@ -118,7 +118,7 @@ def test_nothing_is_delivered_without_ksm():
     assert collectd_golden("no-ksm") == []
 
 
-def test_a_figure_without_a_value_is_a_gap():
+def test_a_metric_without_a_value_is_a_gap():
     """6.12: nothing is shared.  The chart is there, for when something is; there is no value."""
     agent = netdata_golden("6.12")
     assert ("ksm.sharing_ratio", "sharing_ratio") in agent.dimensions

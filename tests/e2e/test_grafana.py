@@ -35,10 +35,10 @@ SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 UNITS = {"bytes", "percent", "short", "none", "ms", "s"}       # Grafana's ids of them
 KINDS = {"stat", "timeseries", "table", "barchart"}
 WIDTH = 24
-LEFT_OUT = set()            # figures of the host that no panel shows
+LEFT_OUT = set()            # metrics of the host that no panel shows
 
 RATE_INTERVAL = "4s"        # Grafana's, at a scrape a second: four of them
-FIGURE = re.compile(r'collectd_ksm_\w+\{ksm="(\w+)"')
+METRIC = re.compile(r'collectd_ksm_\w+\{ksm="(\w+)"')
 
 # What a panel shows of counters that grow: full_scans a minute.
 GROWING = {**GROWTH, "ksmd_cpu": GROWTH["ksmd"], "full_scans": GROWTH["full_scans"] * 60, "scan_time": 1 / 40}
@@ -48,8 +48,8 @@ UNKNOWN = {"scan_left"}     # of scans as short as those
 
 QUERIES = [(f"{panel['title']}-{target['refId']}", panel, target) for panel in PANELS for target in panel["targets"]]
 IDS = [name for name, _panel, _target in QUERIES]
-OF_A_FIGURE = [(name, target["expr"], FIGURE.findall(target["expr"])[0]) for name, _panel, target in QUERIES
-               if len(set(FIGURE.findall(target["expr"])) - UNKNOWN) == 1 and "count_values" not in target["expr"]]
+OF_A_METRIC = [(name, target["expr"], METRIC.findall(target["expr"])[0]) for name, _panel, target in QUERIES
+               if len(set(METRIC.findall(target["expr"])) - UNKNOWN) == 1 and "count_values" not in target["expr"]]
 
 
 def filled_in(expression, hosts=()):
@@ -91,8 +91,8 @@ def test_panels_have_numbers_and_places_of_their_own():
 
 @pytest.fixture
 def known(build, make_tree):
-    """{figure: what it is, in words}, of all there are."""
-    return {figure["name"]: figure["help"] for figure in fixtures.figures(build, make_tree("6.18"))}
+    """{metric: what it is, in words}, of all there are."""
+    return {metric["name"]: metric["help"] for metric in fixtures.metrics(build, make_tree("6.18"))}
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=[panel["title"] for panel in PANELS])
@@ -104,7 +104,7 @@ def test_a_panel_explains_itself_and_asks_the_chosen_prometheus_for_the_chosen_h
         selectors = re.findall(r"collectd_\w+(\{[^}]*\})?", target["expr"])
         assert selectors and all('instance=~"$host"' in selector for selector in selectors)
         assert target["datasource"] == SOURCE
-        for name in FIGURE.findall(target["expr"]):
+        for name in METRIC.findall(target["expr"]):
             assert f"**{name}**: {known[name]}" in panel["description"]
     field = panel["fieldConfig"]
     of_columns = {override["matcher"]["options"]: prop["value"] for override in field["overrides"]
@@ -127,16 +127,16 @@ def test_hosts_are_chosen_by_a_variable():
     assert VARIABLES["host"]["multi"] and VARIABLES["host"]["includeAll"]
 
 
-def test_every_figure_of_the_host_is_shown(known):
-    shown = {name for _name, _panel, target in QUERIES for name in FIGURE.findall(target["expr"])}
+def test_every_metric_of_the_host_is_shown(known):
+    shown = {name for _name, _panel, target in QUERIES for name in METRIC.findall(target["expr"])}
     assert shown == set(known) - LEFT_OUT
 
 
-def test_a_figure_that_no_panel_names_gets_one(build):
-    figures = dashboard.Figures(build)
-    figures.all["new"] = {**figures.all["cow"], "name": "new", "help": "a new one",
+def test_a_metric_that_no_panel_names_gets_one(build):
+    metrics = dashboard.Metrics(build)
+    metrics.all["new"] = {**metrics.all["cow"], "name": "new", "help": "a new one",
                           "collectd": "ksm/vmpage_action-new"}
-    made = dashboard.dashboard(figures)
+    made = dashboard.dashboard(metrics)
     *known_panels, last = made["panels"]
     assert known_panels[-1]["title"] == "More" and known_panels[:-1] == BOARD["panels"]
     assert (last["title"], last["targets"][0]["legendFormat"]) == ("cow", "{{instance}}")
@@ -183,7 +183,7 @@ def both_ways(build, page_size, tmp_path_factory):
     work = tmp_path_factory.mktemp("grafana")
     trees = {name: fixtures.make_tree(build, era, work / f"tree-{name}")
              for name, era in (("one", "consumers"), ("two", "6.6"))}
-    fixtures.make_tree(build, "6.18", trees["one"])           # its figures over the processes of the first
+    fixtures.make_tree(build, "6.18", trees["one"])           # its metrics over the processes of the first
     (trees["two"] / "sys/kernel/mm/ksm/run").write_text("0\n")
     relay, middle, *ports = [free_port() for _ in range(4)]
     central, each = scrape_configs(middle), scrape_configs(*ports)
@@ -213,16 +213,16 @@ def way(request, both_ways):
     return both_ways[request.param]
 
 
-def value_of(values, figure):
-    """Return what VALUES, {collectd's series: number}, have of FIGURE."""
-    [value] = [number for name, number in values.items() if name.rpartition("-")[2] == figure]
+def value_of(values, metric):
+    """Return what VALUES, {collectd's series: number}, have of METRIC."""
+    [value] = [number for name, number in values.items() if name.rpartition("-")[2] == metric]
     return value
 
 
 @pytest.mark.parametrize("name, panel, target", QUERIES, ids=IDS)
 def test_a_query_finds_data(name, panel, target, way):
     query = filled_in(target["expr"])
-    if UNKNOWN & set(FIGURE.findall(target["expr"])):
+    if UNKNOWN & set(METRIC.findall(target["expr"])):
         assert not way.prometheus.query(query)
         return
     found = way.prometheus.wait(lambda: way.prometheus.query(query), SEEN_S, f"data for {name}")
@@ -236,14 +236,14 @@ def test_a_query_finds_data(name, panel, target, way):
         assert len(found) == 1, "lines with the same legend"
 
 
-@pytest.mark.parametrize("expression, figure", [row[1:] for row in OF_A_FIGURE],
-                         ids=[f"{name}-{figure}" for name, _expression, figure in OF_A_FIGURE])
-def test_a_figure_is_the_hosts(expression, figure, way):
+@pytest.mark.parametrize("expression, metric", [row[1:] for row in OF_A_METRIC],
+                         ids=[f"{name}-{metric}" for name, _expression, metric in OF_A_METRIC])
+def test_a_metric_is_the_hosts(expression, metric, way):
     """Of one host chosen, whatever way several are put together."""
     query = filled_in(expression, [way.hosts[0]])
-    expected, tolerance = GROWING.get(figure), 0.2
+    expected, tolerance = GROWING.get(metric), 0.2
     if expected is None:
-        expected, tolerance = value_of(way.expected[0], figure), 1e-2 if figure in DRIFTING else 1e-9
+        expected, tolerance = value_of(way.expected[0], metric), 1e-2 if metric in DRIFTING else 1e-9
 
     def is_right():
         found = list(way.prometheus.query(query).values())
@@ -263,7 +263,7 @@ def wait_shown(way, wanted, *panel, what=dict, **hosts):
     way.prometheus.wait(lambda: what(shown(way, *panel, **hosts)) == wanted, SEEN_S, f"{wanted} in {panel}")
 
 
-# Panel, figure, how several hosts are put together.
+# Panel, metric, how several hosts are put together.
 TOGETHER = [
     ("Saved", "saved", sum),
     ("Share of RAM", "ram", lambda values: sum(values) / len(values)),
@@ -274,9 +274,9 @@ TOGETHER = [
 ]
 
 
-@pytest.mark.parametrize("title, figure, together", TOGETHER, ids=[f"{row[0]}-{row[1]}" for row in TOGETHER])
-def test_several_hosts(title, figure, together, way):
-    expected = together([value_of(values, figure) for values in way.expected])
+@pytest.mark.parametrize("title, metric, together", TOGETHER, ids=[f"{row[0]}-{row[1]}" for row in TOGETHER])
+def test_several_hosts(title, metric, together, way):
+    expected = together([value_of(values, metric) for values in way.expected])
     for hosts in ([], way.hosts):
         wait_shown(way, pytest.approx([expected], rel=1e-9), title, hosts=hosts, what=lambda found: list(found.values()))
 

@@ -2,7 +2,7 @@
 """Both plugins in a real collectd and a real Netdata, read back through the hosts' own interfaces.
 
 First on a fixture that moves and breaks, with bad options too, then without KSM, and on the live kernel.  That each
-era's figures are right is in test_golden.py; here it is that both hosts take them as they are meant, and what becomes
+era's metrics are right is in test_golden.py; here it is that both hosts take them as they are meant, and what becomes
 of gaps.  Hosts read every second; the daemons are shared by the tests of a fixture.
 """
 
@@ -45,12 +45,12 @@ def wait_logged(hosts, *parts, seconds=SEEN_S):
 
 
 def on(tree):
-    """Return collectd's options for the host's figures of TREE alone."""
+    """Return collectd's options for the host's metrics of TREE alone."""
     return {"Root": tree, **fixtures.OPTIONS}
 
 
 def news(host):
-    """Return the lines of HOST's log that tell of a figure that cannot be read, or can be read again."""
+    """Return the lines of HOST's log that tell of a metric that cannot be read, or can be read again."""
     return logged(host, "is not reported until") + logged(host, "can be read again")
 
 
@@ -60,13 +60,13 @@ def complaints(host):
 
 
 def latest(history):
-    """Return {figure's name in a host: last number} of a HISTORY, without consumers."""
+    """Return {metric's name in a host: last number} of a HISTORY, without consumers."""
     return {name: samples[-1][1] for name, samples in history.items()
             if not (name if isinstance(name, str) else name[0]).startswith(("ksm_consumer", "ksm.consumer"))}
 
 
 def read_on(hosts, since, *names, count=1):
-    """Wait until both HOSTS show COUNT values of each of the figures NAMES that are of a time after SINCE."""
+    """Wait until both HOSTS show COUNT values of each of the metrics NAMES that are of a time after SINCE."""
     for host, which in zip(hosts.both, (0, 1)):
         def shown(host=host, which=which):
             history = host.history(time.time() - since + 1)
@@ -110,53 +110,53 @@ def moving(build, page_size, tmp_path_factory):
     """Both hosts on a tree of 6.18 that moves, with some values, and what follows from the tree."""
     work = tmp_path_factory.mktemp("moving")
     tree = fixtures.make_tree(build, "6.18", work / "tree")
-    figures = reckon(tree, page_size)
+    metrics = reckon(tree, page_size)
     with World(tree, GROWING, 0.02) as world, ExitStack() as stack:
         options = {**on(tree), **{name: value for name, (value, _allowed) in BAD.items()}}
         hosts = Both(stack, build, work, options, extra=f'PluginDir "{build}"\nLoadPlugin ksm\n{SHAPES}')
         read_on(hosts, time.time(), "shared", "scanned", "ksmd_cpu", count=3)
-        yield SimpleNamespace(hosts=hosts, tree=tree, world=world, figures=figures)
+        yield SimpleNamespace(hosts=hosts, tree=tree, world=world, metrics=metrics)
 
 
-def names_of(figure):
-    """Return the names of FIGURE in collectd and in Netdata."""
-    place = places(1)[figure]
-    return f"ksm/{place.collectd}-{figure}", (f"ksm.{place.chart}", figure)
+def names_of(metric):
+    """Return the names of METRIC in collectd and in Netdata."""
+    place = places(1)[metric]
+    return f"ksm/{place.collectd}-{metric}", (f"ksm.{place.chart}", metric)
 
 
-def figure_of(name):
-    """Return the figure that NAME, of a series or of a chart and its dimension, tells."""
+def metric_of(name):
+    """Return the metric that NAME, of a series or of a chart and its dimension, tells."""
     return name.partition("-")[2] if isinstance(name, str) else name[1]
 
 
 def in_time(names):
     """Return those of NAMES that are there from the first readings on."""
-    return {name for name in names if figure_of(name) not in LATE}
+    return {name for name in names if metric_of(name) not in LATE}
 
 
 def steady(values):
     """Return those of VALUES, {name: number}, that stand still while counters grow."""
-    return {name: number for name, number in values.items() if figure_of(name) not in {*RATES, *LATE, *FOLLOWING}}
+    return {name: number for name, number in values.items() if metric_of(name) not in {*RATES, *LATE, *FOLLOWING}}
 
 
-def test_collectd_holds_every_figure_and_no_other(moving, page_size):
-    collectd, expected = moving.hosts.collectd, collectd_values(moving.figures, page_size)
-    collectd.wait(lambda: set(expected) <= in_time(collectd.series()), SEEN_S, "all figures at once")
+def test_collectd_holds_every_metric_and_no_other(moving, page_size):
+    collectd, expected = moving.hosts.collectd, collectd_values(moving.metrics, page_size)
+    collectd.wait(lambda: set(expected) <= in_time(collectd.series()), SEEN_S, "all metrics at once")
     found = latest(collectd.history())
     assert in_time(found) == set(expected) == in_time(found.keys() | collectd.series())
     assert steady(found) == pytest.approx(steady(expected), rel=1e-12)
 
 
-def test_no_figure_is_out_of_the_range_of_its_type_in_collectd(moving):
+def test_no_metric_is_out_of_the_range_of_its_type_in_collectd(moving):
     """Such a value would be NaN there; csv files do not show it."""
     moving.hosts.collectd.wait(lambda: not [name for name, (_when, number) in moving.hosts.collectd.rates().items()
                                             if math.isnan(number)], SEEN_S, "numbers everywhere")
 
 
-def test_netdata_shows_every_figure_and_no_other(moving, page_size):
-    netdata, expected = moving.hosts.netdata, netdata_values(moving.figures, page_size)
+def test_netdata_shows_every_metric_and_no_other(moving, page_size):
+    netdata, expected = moving.hosts.netdata, netdata_values(moving.metrics, page_size)
     found = netdata.wait(lambda: (now := latest(netdata.history(5))).keys() >= expected.keys() and now, SEEN_S,
-                         "all figures at once")
+                         "all metrics at once")
     assert in_time(found) == set(expected)
     assert steady(found) == pytest.approx(steady(expected), rel=NETDATA_DIGITS)
 
@@ -164,7 +164,7 @@ def test_netdata_shows_every_figure_and_no_other(moving, page_size):
 def test_netdata_describes_its_charts(moving, page_size):
     charts = moving.hosts.netdata.charts()
     expected = {f"ksm.{place.chart}": place.units for name, place in places(page_size).items()
-                if name in {*moving.figures, *LATE}}
+                if name in {*moving.metrics, *LATE}}
     assert {name: chart["units"] for name, chart in charts.items()} == expected
     for name, chart in charts.items():
         assert (chart["context"], chart["plugin"], chart["module"]) == (name, "ksm.plugin", "ksm")
@@ -227,7 +227,7 @@ def gap(moving):
     A gauge and two counters are unreadable meanwhile, and nothing is shared.
     """
     hosts, world = moving.hosts, moving.world
-    figures = {name: world.read(name) for name in ("unshared", "shared", "sharing")}
+    metrics = {name: world.read(name) for name in ("unshared", "shared", "sharing")}
     read_on(hosts, time.time() - 8, *GONE, "sharing_ratio", count=2)
     start = time.time()
     world.set(shared=0, sharing=0)
@@ -238,8 +238,8 @@ def gap(moving):
     read_on(hosts, told, *NEIGHBOURS, count=2)
     time.sleep(max(0, told + GAP_S - time.time()))
     end = time.time()
-    world.set(shared=figures["shared"], sharing=figures["sharing"])
-    world.mend(unshared=figures["unshared"])
+    world.set(shared=metrics["shared"], sharing=metrics["sharing"])
+    world.mend(unshared=metrics["unshared"])
     for file in GONE.values():
         wait_logged(hosts, file, "can be read again")
     read_on(hosts, end, *GONE, "sharing_ratio", *NEIGHBOURS, count=3)
@@ -280,9 +280,9 @@ def check_rates(rates, beside):
     assert sum(rate for rate, _other in both) == pytest.approx(sum(other for _rate, other in both), rel=0.1)
 
 
-def test_a_gap_gives_no_figure_that_was_not_there(gap, moving, page_size):
+def test_a_gap_gives_no_metric_that_was_not_there(gap, moving, page_size):
     """No absurd rate of a counter, no 0 of a gauge, before, after or within it; where nothing is shared, that is 0."""
-    unshared = moving.figures["unshared"] * page_size / 2 ** 20
+    unshared = moving.metrics["unshared"] * page_size / 2 ** 20
     assert {round(number / unshared, 5) for _when, number in gap.netdata["ksm.memory", "unshared"]} == {1}
     for name in ("scanned", "full_scans", "skipped"):
         check_rates(*(rates_of(gap.netdata, one, gap.start - 2) for one in (name, "cow")))
@@ -433,21 +433,21 @@ def test_collectd_leaves_settings_out(build, make_tree, tmp_path):
 
 @pytest.fixture(scope="module")
 def live(build, tmp_path_factory):
-    """Both hosts on this machine, and its figures before and after; nobody changes settings meanwhile."""
+    """Both hosts on this machine, and its metrics before and after; nobody changes settings meanwhile."""
     if not os.path.isdir("/sys/kernel/mm/ksm"):
         pytest.skip("this kernel has no KSM")
     with ExitStack() as stack:
         if why_not() is None:
             stack.enter_context(KsmSettings())
-        before = fixtures.valid_figures(build)
+        before = fixtures.valid_metrics(build)
         hosts = Both(stack, build, tmp_path_factory.mktemp("live"), {})
         wanted = netdata_values(before, os.sysconf("SC_PAGESIZE")).keys()
         expected = collectd_values(before, os.sysconf("SC_PAGESIZE")).keys()
         hosts.collectd.wait(lambda: latest(hosts.collectd.history()).keys() >= expected, SEEN_S, "all series")
         other = hosts.netdata.wait(lambda: (now := latest(hosts.netdata.history(5))).keys() >= wanted and now, SEEN_S,
-                                   "all figures")
+                                   "all metrics")
         mine = latest(hosts.collectd.history())
-        yield SimpleNamespace(hosts=hosts, before=before, after=fixtures.valid_figures(build), collectd=mine,
+        yield SimpleNamespace(hosts=hosts, before=before, after=fixtures.valid_metrics(build), collectd=mine,
                               netdata=other)
 
 
@@ -462,7 +462,7 @@ def between(number, ends, rel):
 
 @pytest.mark.live
 def test_collectd_delivers_all_that_the_live_kernel_has(live, page_size):
-    before, after = (collectd_values(figures, page_size) for figures in (live.before, live.after))
+    before, after = (collectd_values(metrics, page_size) for metrics in (live.before, live.after))
     assert set(live.collectd) == set(before) == set(after)
     wrong = {name: (number, before[name], after[name]) for name, number in live.collectd.items()
              if name.rpartition("-")[2] not in MOVE_BY_THEMSELVES
@@ -472,7 +472,7 @@ def test_collectd_delivers_all_that_the_live_kernel_has(live, page_size):
 
 @pytest.mark.live
 def test_netdata_delivers_all_that_the_live_kernel_has(live, page_size):
-    before, after = (netdata_values(figures, page_size) for figures in (live.before, live.after))
+    before, after = (netdata_values(metrics, page_size) for metrics in (live.before, live.after))
     assert set(live.netdata) == set(before) == set(after)
     counters = {name for name, place in places(page_size).items() if place.counter}
     wrong = {name: (number, before[name], after[name]) for name, number in live.netdata.items()

@@ -215,8 +215,8 @@ def test_man_page_can_be_read(page):
     # Which other pages are installed is no fault of these.
     assert [line for line in lint.splitlines() if "referenced manual not found" not in line] == []
     shown = " ".join(re.sub(r".\x08", "", shown).split())
-    figures = ("FIGURES", "CONSUMERS", "(sharing + zero) × page size", "ksmd's schedstat")
-    for words in ("NAME", "OPTIONS", *(() if "explain" in page else figures)):
+    metrics = ("METRICS", "CONSUMERS", "(sharing + zero) × page size", "ksmd's schedstat")
+    for words in ("NAME", "OPTIONS", *(() if "explain" in page else metrics)):
         assert words in shown, f"{words} is not in it"
 
 
@@ -237,8 +237,8 @@ def test_the_tarball_builds_and_passes_tests(build, tmp_path):
     source = tmp_path / f"ksm-plugins-{version}"
     assert [path.name for path in tmp_path.iterdir()] == [source.name]
     env = {name: value for name, value in os.environ.items() if not re.match(r"MAKE|MFLAGS|KSM_", name)}
-    for argv in (["make", "all", "tools", "build/tests/unit/test_parse", "build/tests/unit/test_charts"],
-                 ["build/tests/unit/test_parse"], ["build/tests/unit/test_charts"],
+    for argv in (["make", "all", "tools", "build/tests/unit/system/test_parse", "build/tests/unit/netdata/test_charts"],
+                 ["build/tests/unit/system/test_parse"], ["build/tests/unit/netdata/test_charts"],
                  ["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not long",
                   "tests/e2e/test_build.py", "tests/e2e/test_golden.py", "tests/e2e/test_install.py"]):
         done = subprocess.run(argv, cwd=source, env=env, capture_output=True, text=True, check=False)

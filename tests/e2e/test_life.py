@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Both plugins' lives with their hosts: agents that hang, much starting and stopping.  Nothing hangs, nothing is left
-behind, and no figure is made up for a gap.  (Agents that die or are suspended are in test_hosts.py.)"""
+behind, and no metric is made up for a gap.  (Agents that die or are suspended are in test_hosts.py.)"""
 
 import fcntl
 import os
@@ -32,7 +32,7 @@ AGE = ("ksm.memory", "unshared")
 
 @pytest.fixture
 def aging(build, make_tree):
-    """(A tree whose figure `unshared` tells its age, ksm.plugin on it that nobody reads yet.)"""
+    """(A tree whose metric `unshared` tells its age, ksm.plugin on it that nobody reads yet.)"""
     with World(make_tree("6.18"), {}, unshared=0) as world, \
             Plugin(build / "ksm.plugin", f"--root={world.root}", *fixtures.ARGUMENTS, pipe_size=PAGE,
                    listen=False) as plugin:

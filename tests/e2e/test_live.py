@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The live kernel: what the figures say is saved is what a memory cgroup's charge falls by, to the page.
+"""The live kernel: what the metrics say is saved is what a memory cgroup's charge falls by, to the page.
 
 As root, on a kernel with KSM where nothing is merged now.  Settings are put back (tests/support/live.py).
 """
@@ -133,10 +133,10 @@ def test_saved_is_what_the_charge_falls_by(pattern, zero_pages, kept, saved, ksm
         assert before >= PAGES
         ksm.merge_all()
         fall = before - cgroup.charge()
-        for figures in (fixtures.valid_figures(build), by_plugin(build)):
-            assert figures["saved"] == fall * page_size
-            assert figures["shared"] == kept
-            assert figures["gain"] == (figures["sharing"] - kept) * page_size
+        for metrics in (fixtures.valid_metrics(build), by_plugin(build)):
+            assert metrics["saved"] == fall * page_size
+            assert metrics["shared"] == kept
+            assert metrics["gain"] == (metrics["sharing"] - kept) * page_size
     assert fall == saved
 
 
@@ -179,18 +179,18 @@ def test_the_pace_is_that_of_the_kernel(ksm, start, build, tmp_path):
         ksm.set("run", RUNNING)
         first, _second, third = ends_of_scans(ksm, 3)
         running.communicate()
-    figures = [{name: value for (_chart, name), value in tick.items()} for tick in Agent(sent.read_text()).ticks]
+    metrics = [{name: value for (_chart, name), value in tick.items()} for tick in Agent(sent.read_text()).ticks]
     took = (third - first) / 2
-    times = [tick["scan_time"] / 1000 for tick in figures if "scan_time" in tick]
+    times = [tick["scan_time"] / 1000 for tick in metrics if "scan_time" in tick]
     assert len(times) >= 2 * took - 3 and times == [pytest.approx(took, rel=0.1)] * len(times)
-    ends = [i for i in range(1, len(figures)) if figures[i]["full_scans"] > figures[i - 1]["full_scans"]]
-    left = {i: tick["scan_left"] / 1000 for i, tick in enumerate(figures) if "scan_left" in tick and i < ends[-1]}
+    ends = [i for i in range(1, len(metrics)) if metrics[i]["full_scans"] > metrics[i - 1]["full_scans"]]
+    left = {i: tick["scan_left"] / 1000 for i, tick in enumerate(metrics) if "scan_left" in tick and i < ends[-1]}
     assert left.keys() == set(range(ends[0], ends[-1]))
     for i, seconds in left.items():
         assert seconds == pytest.approx(min(end for end in ends if end > i) - i, abs=1 + took / 10)
-    merged = [tick["shared"] + tick["sharing"] for tick in figures]
+    merged = [tick["shared"] + tick["sharing"] for tick in metrics]
     assert merged[-1] - merged[0] == PAGES
-    assert sum(tick.get("merge_rate", 0) for tick in figures) / 1000 == pytest.approx(PAGES, rel=0.02)
+    assert sum(tick.get("merge_rate", 0) for tick in metrics) / 1000 == pytest.approx(PAGES, rel=0.02)
 
 
 # The tools that these tests stand on.

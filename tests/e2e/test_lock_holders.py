@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Processes that hold the locks of their own memory, so that who reads their ksm_stat or cmdline waits for them.
 
-No tick of the host's figures waits, no host that is asked to end, and up to eight of them do not keep the other
+No tick of the host's metrics waits, no host that is asked to end, and up to eight of them do not keep the other
 consumers from being shown.  tests/e2e/lockholder.c makes them; its head says how.
 """
 
@@ -26,7 +26,7 @@ from sampling import Plugin
 pytestmark = pytest.mark.shipped
 
 INTERVAL_S = 2          # of the consumers
-TICKS = 10              # of the host's figures, a second each
+TICKS = 10              # of the host's metrics, a second each
 LATE_S = 0.1            # later than the latest tick without holders but one, at most: other tests run as well
 END_S = 10              # a host has ended: one that waited for a holder would not
 TOLD_S = 60             # a holder is in the log after this time
@@ -153,7 +153,7 @@ class InCollectd:
 
     @property
     def ticks(self):
-        """When each tick of the host's figures came."""
+        """When each tick of the host's metrics came."""
         return [when for when, _number in self.host.history().get("ksm/vmpage_number-sharing", [])]
 
     def seen(self):
@@ -213,11 +213,11 @@ def check_log(host, pids, times):
     until(lambda: told() == wanted, TOLD_S, wanted, lambda text: AssertionError("\n".join([text, *host.complaints()])))
 
 
-# Ticks, and the end.  Here figures of a fixture tell of merged pages, and the processes are those of this machine.
+# Ticks, and the end.  Here metrics of a fixture tell of merged pages, and the processes are those of this machine.
 
 @pytest.fixture
 def tree(make_tree):
-    """The host's figures of 6.18, and the live /proc."""
+    """The host's metrics of 6.18, and the live /proc."""
     root = make_tree("6.18")
     shutil.rmtree(root / "proc")
     (root / "proc").symlink_to("/proc")
@@ -425,7 +425,7 @@ def test_who_gives_the_lock_back_is_shown_again(scene):
 
 
 @pytest.mark.long
-def test_too_many_leave_no_old_figures(scene):
+def test_too_many_leave_no_old_metrics(scene):
     scene = scene(100)
     since = scene.holders.hold()
     os.kill(scene.others[-1], signal.SIGKILL)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""A host that sends its figures to a collectd and a Netdata in the middle, configured as the README says.
+"""A host that sends its metrics to a collectd and a Netdata in the middle, configured as the README says.
 
-The host is a tree that stands still, with a profit below 0, and consumers of every kind.  That its own figures are
+The host is a tree that stands still, with a profit below 0, and consumers of every kind.  That its own metrics are
 right is in test_hosts.py and test_consumers.py; in the middle they are the same.
 """
 

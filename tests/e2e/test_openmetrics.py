@@ -21,7 +21,7 @@ EXPORTER = "/usr/bin/prometheus-node-exporter"
 RULES = REPOSITORY / "common/explain/prometheus-openmetrics.yml"
 RULES_OF_COLLECTD = REPOSITORY / "collectd/prometheus-rules.yml"
 
-# {series: (figure, what its integer is divided by)}
+# {series: (metric, what its integer is divided by)}
 SERIES = {series.format(name): (name, divisor) for names, series, divisor in [
     ("shared sharing unshared volatile zero", "ksm_{}_pages", 1),
     ("saved profit overhead gain anon_huge", "ksm_{}_bytes", 1),
@@ -56,13 +56,13 @@ def samples(text):
 
 
 @pytest.mark.parametrize("era", [*fixtures.ERAS, "consumers"])
-def test_all_figures_that_are_known(era, build, make_tree, page_size):
+def test_all_metrics_that_are_known(era, build, make_tree, page_size):
     tree = make_tree(era)
     done = openmetrics(build, "--root", tree)
     assert (done.returncode, done.stderr) == (0, "")
-    figures = {} if era == "no-ksm" else reckon(tree, page_size)
-    expected = {series: figures[name] / divisor for series, (name, divisor) in SERIES.items() if name in figures}
-    assert len(expected) == len(figures), "a figure that has no series"
+    metrics = {} if era == "no-ksm" else reckon(tree, page_size)
+    expected = {series: metrics[name] / divisor for series, (name, divisor) in SERIES.items() if name in metrics}
+    assert len(expected) == len(metrics), "a metric that has no series"
     found = {series: number for series, number in samples(done.stdout).items()
              if "{" not in series and series != "ksm_unattributed_bytes"}
     assert found == pytest.approx(expected, rel=1e-12)
@@ -101,13 +101,13 @@ def test_a_file_is_replaced_when_it_is_complete(build, make_tree, tmp_path):
     assert "ksm_shared_pages" in path.read_text() and stat.S_IMODE(path.stat().st_mode) == 0o644
     path.write_text("old\n")
     done = openmetrics(build, "--root", tmp_path / "none", "--output", path, preexec_fn=lambda: os.umask(0o77))
-    assert (done.returncode, path.read_text()) == (0, "# EOF\n"), "figures that are not known any more"
+    assert (done.returncode, path.read_text()) == (0, "# EOF\n"), "metrics that are not known any more"
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_file_stays_when_it_fails(build, make_tree, tmp_path):
-    """A full disk: nothing of it is there that could be read for figures."""
+    """A full disk: nothing of it is there that could be read for metrics."""
     path = tmp_path / "out/ksm.prom"
     path.parent.mkdir()
     path.write_text("old\n")
@@ -165,7 +165,7 @@ class NodeExporter(Daemon):
 
 @pytest.fixture(scope="module")
 def prometheus(build, tmp_path_factory):
-    """A Prometheus that scrapes a node_exporter with the figures of a fixture, and has the rules; .tree and .text."""
+    """A Prometheus that scrapes a node_exporter with the metrics of a fixture, and has the rules; .tree and .text."""
     if not os.path.exists(EXPORTER):
         pytest.skip("prometheus-node-exporter is not installed (tests/deps.sh check)")
     work = tmp_path_factory.mktemp("prometheus")
@@ -186,20 +186,20 @@ def test_node_exporter_and_prometheus_read_it(prometheus):
 
 
 def test_rules_give_the_names_that_collectd_gives(prometheus, page_size):
-    figures = reckon(prometheus.tree, page_size)
-    for series, number in collectd_values(figures, page_size).items():
+    metrics = reckon(prometheus.tree, page_size)
+    for series, number in collectd_values(metrics, page_size).items():
         kind, _dash, name = series.removeprefix("ksm/").partition("-")
         prometheus.wait_numbers(f'{{__name__=~"collectd_ksm_{kind}(_total)?",ksm="{name}"}}', [number], rel=1e-9, least=1)
     consumers = prometheus.wait(lambda: prometheus.query('collectd_ksm_consumer_bytes{type="saved"}'), SEEN_S,
                                 "consumers")
     assert {dict(series)["ksm_consumer"] for series in consumers} > {"unattributed", "vm-web-01"}
     assert all(dict(series).keys() == {"ksm_consumer", "type", "instance", "job"} for series in consumers)
-    assert sum(consumers.values()) == figures["saved"]
+    assert sum(consumers.values()) == metrics["saved"]
 
 
-def test_rules_have_every_figure(build):
-    figures = subprocess.run([build / "tests/figures", "json"], capture_output=True, text=True, check=True).stdout
-    assert re.findall(r"labels: \{ksm: (\w+)\}", RULES.read_text()) == [figure["name"] for figure in json.loads(figures)]
+def test_rules_have_every_metric(build):
+    metrics = subprocess.run([build / "tests/metrics", "json"], capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"labels: \{ksm: (\w+)\}", RULES.read_text()) == [metric["name"] for metric in json.loads(metrics)]
 
 
 def test_the_service_is_confined():

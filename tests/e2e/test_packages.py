@@ -240,7 +240,7 @@ def pid(machine, host):
 
 
 def in_collectd(machine):
-    """Return the newest line of each figure {name: (time, value)} that collectd recorded of the host."""
+    """Return the newest line of each metric {name: (time, value)} that collectd recorded of the host."""
     newest = {}
     for path in (machine.root / CSV).glob("*/ksm/*"):
         when, value = path.read_text().splitlines()[-1].split(",")
@@ -266,11 +266,11 @@ def in_netdata(machine, chart):
 
 
 def delivering(machine, since):
-    """Wait until both hosts have figures later than SINCE; return how long it took in seconds."""
+    """Wait until both hosts have metrics later than SINCE; return how long it took in seconds."""
     start = time.monotonic()
     until(lambda: any(when >= since for when, _value in in_collectd(machine).values()),
-                 START_S + INTERVAL_S, "figures in collectd")
-    dimensions = until(lambda: in_netdata(machine, "ksm.memory"), START_S, "figures in Netdata")
+                 START_S + INTERVAL_S, "metrics in collectd")
+    dimensions = until(lambda: in_netdata(machine, "ksm.memory"), START_S, "metrics in Netdata")
     assert set(dimensions) == {"shared", "sharing", "unshared", "volatile"}
     return time.monotonic() - start
 
@@ -284,11 +284,11 @@ def test_install(machine):
     after = pid(machine, "collectd"), pid(machine, "netdata")
     assert 0 not in after and not set(before) & set(after), "a host that runs is restarted"
     took = delivering(machine, since)
-    print(f"figures in both hosts {took:.1f} s after apt-get install")
+    print(f"metrics in both hosts {took:.1f} s after apt-get install")
     assert took < INTERVAL_S
-    figures = in_collectd(machine)
+    metrics = in_collectd(machine)
     for name in ("vmpage_number-shared", "vmpage_number-sharing", "bytes-saved", "gauge-run"):
-        assert re.fullmatch(r"-?[\d.e+]+", figures[name][1]), figures
+        assert re.fullmatch(r"-?[\d.e+]+", metrics[name][1]), metrics
 
 
 def test_the_plugin_runs_as_the_agent_with_one_capability(machine):
@@ -370,7 +370,7 @@ def test_where_no_capability_can_be_had_the_rest_works(lacking, said, machine):
                          "dpkg -i /debs/netdata-plugin-ksm_*+new.deb 2>&1")
     assert said in output, output
     assert machine.run(f"getcap {PLUGIN}") == ""
-    until(lambda: in_netdata(machine, "ksm.memory"), START_S, "figures in Netdata")
+    until(lambda: in_netdata(machine, "ksm.memory"), START_S, "metrics in Netdata")
 
 
 def test_the_rights_that_an_admin_set_stay(machine):

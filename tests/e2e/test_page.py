@@ -31,7 +31,7 @@ ROUNDED = 0.05      # of a value below a chart
 
 @pytest.fixture(scope="module")
 def tree(build, tmp_path_factory):
-    """A host that has all figures, and consumers."""
+    """A host that has all metrics, and consumers."""
     tree = fixtures.make_tree(build, "6.18", tmp_path_factory.mktemp("page") / "tree")
     return fixtures.make_tree(build, "consumers", tree)
 

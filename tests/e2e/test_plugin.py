@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """ksm.plugin as a process: when it writes, when it ends, what it says; what it asks of the kernel.
 
-What its words and its environment mean is in tests/unit/test_args.c, its life with an agent in test_life.py.
+What its words and its environment mean is in tests/unit/netdata/test_args.c, its life with an agent in test_life.py.
 """
 
 import ctypes
@@ -26,7 +26,7 @@ END_S = 30              # it has ended by then, on a machine however slow
 
 
 def run(build, tree, *words, **how):
-    """Run the ksm.plugin of BUILD on TREE, for the host's figures alone; return what came of it."""
+    """Run the ksm.plugin of BUILD on TREE, for the host's metrics alone; return what came of it."""
     return fixtures.run_once(build / "ksm.plugin", "--root", tree, *fixtures.ARGUMENTS, *words, **how)
 
 
@@ -115,7 +115,7 @@ def test_says_why_and_disables_itself_without_ksm(build, make_tree):
 
 # What it may not read.
 
-def test_one_file_that_may_not_be_read_costs_one_figure(copy_of, public_path, build):
+def test_one_file_that_may_not_be_read_costs_one_metric(copy_of, public_path, build):
     tree = fixtures.make_tree(build, "6.18", public_path / "tree")
     whole = Agent(run(build, tree).stdout).ticks[0]
     (tree / "sys/kernel/mm/ksm/pages_skipped").chmod(0)

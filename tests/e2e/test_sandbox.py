@@ -357,9 +357,9 @@ def check_traps_beside_the_kernel(trap, root, program, wrapper):
         TRAPS[trap](root / "proc" / name)
     (root / "sys").symlink_to("/sys")
     said = run_as_nobody(program, "--root", root, wrapper=wrapper)
-    figures = Agent(said.output.partition("CHART ksm.consumers")[0]).ticks[0]
-    assert said.status == 0 and ("ksm.memory", "shared") in figures
-    assert not {"ksm.cow", "ksm.ksmd_cpu", "ksm.exposure"} & {chart for chart, _figure in figures}
+    metrics = Agent(said.output.partition("CHART ksm.consumers")[0]).ticks[0]
+    assert said.status == 0 and ("ksm.memory", "shared") in metrics
+    assert not {"ksm.cow", "ksm.ksmd_cpu", "ksm.exposure"} & {chart for chart, _metric in metrics}
 
 
 def test_descriptors_of_a_process_are_no_way_to_other_files(ksm, capable, build, mine):

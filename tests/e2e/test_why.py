@@ -2,7 +2,7 @@
 """Why large processes merge little: causes made live, each named by ksm-explain.
 
 Each process is in a PID namespace of its own, and ksm-explain with it: so no other program of this machine is larger.
-Which facts make which cause is in tests/unit/test_causes.c.
+Which facts make which cause is in tests/unit/explain/test_causes.c.
 """
 
 import os

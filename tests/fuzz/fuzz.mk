@@ -3,10 +3,11 @@
 
 FUZZ_SECONDS ?= 60
 FUZZERS = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/*.c))
-FUZZED = $(filter-out common/sandbox.c,$(wildcard common/*.c)) $(filter-out netdata/main.c,$(wildcard netdata/*.c)) \
-	common/explain/inspect.c
+FUZZED = $(filter-out common/system/sandbox.c,$(wildcard common/*.c common/system/*.c common/metrics/*.c common/consumers/*.c)) \
+	$(filter-out netdata/main.c,$(wildcard netdata/*.c)) \
+	common/explain/suspect.c
 
-$(FUZZERS): $(BUILD)/fuzz/%: tests/fuzz/%.c $(FUZZED) $(wildcard common/*.h common/*.def common/explain/*.h netdata/*.h)
+$(FUZZERS): $(BUILD)/fuzz/%: tests/fuzz/%.c $(FUZZED) $(wildcard common/*.h common/*.def common/*/*.h common/*/*.def netdata/*.h)
 	$(call say,FUZZ,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CLANG) $(KSM_CPPFLAGS) -Itests/fuzz -std=c11 -O1 -g -fsanitize=fuzzer$(comma)address$(comma)undefined \

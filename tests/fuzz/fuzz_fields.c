@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "parse.h"
+#include "system/parse.h"
 
 static void find(const char *text, size_t size, const char *key) {
     const char *field = NULL;

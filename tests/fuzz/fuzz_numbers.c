@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "parse.h"
+#include "system/parse.h"
 
 static const int64_t untouched = -4242424242;
 

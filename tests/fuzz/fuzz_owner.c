@@ -8,13 +8,13 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "consumers/consumer_id.h"
 #include "fuzz.h"
-#include "owner.h"
 
 static void carried(const char *text) {
     size_t len = strlen(text);
 
-    HOLDS(len > 0 && len < KSM_NAME_SIZE);
+    HOLDS(len > 0 && len < KSM_CONSUMER_NAME_SIZE);
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)text[i];
         HOLDS(c >= 0x80 || isalnum(c) || strchr("_-.:@+~", c));
@@ -54,7 +54,7 @@ static char *take(const uint8_t **data, size_t *size, size_t *len) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct ksm_identity identity;
-    struct ksm_name name;
+    struct ksm_consumer_name name;
     char *cgroup = take(&data, &size, &identity.cgroup_len);
     char *cmdline = take(&data, &size, &identity.cmdline_len);
     char *comm = take(&data, &size, &identity.comm_len);
@@ -63,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     identity.cmdline = cmdline;
     identity.comm = comm;
     memset(&name, 0x55, sizeof(name));
-    ksm_owner_of(&identity, &name);
+    ksm_consumer_identify(&identity, &name);
     HOLDS(name.kind < KSM_CONSUMER_KIND_COUNT);
     carried(name.text);
     HOLDS(!is_of_user(name.text) || is_in_user(cgroup, identity.cgroup_len));

@@ -4,27 +4,27 @@
  */
 #include <string.h>
 
+#include "explain/suspect.h"
 #include "fuzz.h"
-#include "inspect.h"
 
-static void check(const struct inspect_mappings *m) {
+static void check(const struct suspect_mappings *m) {
     HOLDS(m->anonymous >= 0 && m->huge >= 0 && m->device >= 0 && m->locked >= 0);
     HOLDS(m->mergeable >= 0 && m->mergeable <= m->anonymous && m->most <= m->mergeable);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    struct inspect_mappings mappings = {0};
-    struct inspected one;
+    struct suspect_mappings mappings = {0};
+    struct suspect one;
     char text[8193];
 
     memcpy(text, data, size);
     text[size] = '\0';
-    inspect_status(&one, 1, text);
+    suspect_status(&one, 1, text);
     HOLDS(one.is.memory >= 0 && one.is.memory <= one.bound &&
           memchr(one.is.comm, '\0', sizeof(one.is.comm)));
     for (char *line = text, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
         *end = '\0';
-        inspect_take_line(&mappings, line);
+        suspect_take_line(&mappings, line);
         check(&mappings);
     }
     return 0;

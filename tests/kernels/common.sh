@@ -20,7 +20,7 @@ find_ksmd() {
     done
 }
 
-# The files that the host's figures come from.
+# The files that the host's metrics come from.
 host() { grep -H . $ksm/* /proc/meminfo /proc/vmstat "/proc/$ksmd/stat" "/proc/$ksmd/schedstat" /proc/2/stat; }
 
 # settle: KSM has gone through all memory, and then again twice without finding more; then it is stopped.

@@ -37,8 +37,8 @@ labels() {
     done
 }
 
-# figures NAME: of both hosts and in ksm-explain's file, while KSM stands still, between two readings of the kernel's.
-figures() {
+# metrics NAME: of both hosts and in ksm-explain's file, while KSM stands still, between two readings of the kernel's.
+metrics() {
     emit "$1.before" host
     sleep 25 # two intervals of collectd, and of the consumers
     emit "$1.netdata" ask 'allmetrics?format=json&filter=ksm*'
@@ -173,7 +173,7 @@ first_boot() {
     emit container podman ps --no-trunc --format '{{.ID}}'
     seen service_shop service_user-1000:notes container_tent container_"$(podman ps --format '{{.ID}}')"
     settle
-    figures first
+    metrics first
     emit explain ksm-explain
     emit shop systemctl show shop.service -p MemoryKSM
     rights first
@@ -186,7 +186,7 @@ first_boot() {
     echo 1 >$ksm/run
     seen service_shop service_user-1000:notes
     settle
-    figures upgraded
+    metrics upgraded
     rights upgraded
     emit upgraded.conf cat /etc/collectd/collectd.conf.d/ksm.conf
     journal upgraded
@@ -201,7 +201,7 @@ first_boot() {
 second_boot() {
     seen service_shop service_user-1000:notes
     settle
-    figures rebooted
+    metrics rebooted
     rights rebooted
     journal rebooted
     emit undo undo

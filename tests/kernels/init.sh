@@ -46,7 +46,7 @@ plugin() {
 
 processes() { grep -H . /proc/[0-9]*/ksm_stat /proc/[0-9]*/ksm_merging_pages /proc/[0-9]*/cgroup 2>/dev/null; }
 
-# sample NAME: with KSM stopped, so that all figures hold still: the kernel's files, the plugin, the files again.
+# sample NAME: with KSM stopped, so that all metrics hold still: the kernel's files, the plugin, the files again.
 sample() {
     emit "$1.before" host
     plugin "$1" 2 ksm.plugin

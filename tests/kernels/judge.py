@@ -71,11 +71,11 @@ class Kernel:
     # What is new.
 
     def sentinel(self):
-        """Every file and field of KSM is one that figures.def or the reader of processes knows, and of that release."""
-        rows = re.findall(r'^(?:FIGURE|INPUT)\(\w+, (\w+), "([^"]+)".*?"([\d.]+|UKSM)"',
-                          (REPOSITORY / "common/figures.def").read_text(), re.DOTALL | re.MULTILINE)
+        """Every file and field of KSM is one that metrics.def or the reader of processes knows, and of that release."""
+        rows = re.findall(r'^(?:METRIC|INPUT)\(\w+, (\w+), "([^"]+)".*?"([\d.]+|UKSM)"',
+                          (REPOSITORY / "common/metrics/metrics.def").read_text(), re.DOTALL | re.MULTILINE)
         since = {(source, key.rstrip(":")): release for source, key, release in rows}
-        used = set(re.findall(r'"(ksm_\w+):?"', (REPOSITORY / "common/process.c").read_text()))
+        used = set(re.findall(r'"(ksm_\w+):?"', (REPOSITORY / "common/consumers/proc_files.c").read_text()))
         files = self.output.files("files")
         there = {("KSM", Path(path).name) for path in files if path.startswith(KSM_DIRECTORY)}
         for source, path, pattern in (("VMSTAT", "proc/vmstat", "ksm|cow"), ("MEMINFO", "proc/meminfo", "(?i)ksm"),
@@ -127,13 +127,13 @@ class Kernel:
         self.check(f"{name}: log", rest, [])
 
     def reckoned(self, part):
-        """Return {figure: integer} of the files of PART."""
+        """Return {metric: integer} of the files of PART."""
         return self.output.reckoned(part, self.trees, self.page_size)
 
-    def figures(self, name, shown, expected):
-        """Each figure SHOWN lies between those EXPECTED of the kernel's files before and after."""
+    def metrics(self, name, shown, expected):
+        """Each metric SHOWN lies between those EXPECTED of the kernel's files before and after."""
         low, high = (expected(self.reckoned(f"{name}.{when}"), self.page_size) for when in ("before", "after"))
-        self.check(f"{name}: which figures", sorted(shown.keys() ^ low.keys()), [])
+        self.check(f"{name}: which metrics", sorted(shown.keys() ^ low.keys()), [])
         for place in sorted(shown.keys() & low.keys()):
             words = place if isinstance(place, str) else ".".join(place)
             least, most = sorted((low[place], high[place]))
@@ -142,7 +142,7 @@ class Kernel:
             self.check(f"{name}: {words}", shown[place] if not right else least, least)
 
     def sample(self, name):
-        """The plugin has the kernel's figures."""
+        """The plugin has the kernel's metrics."""
         self.log(name)
         agent = self.agent(name)
         if not agent:
@@ -150,7 +150,7 @@ class Kernel:
         shown = {}
         for tick in range(len(agent.host.ticks)):
             shown.update(agent.host.shown(tick))
-        self.figures(name, shown, netdata_values)
+        self.metrics(name, shown, netdata_values)
         if agent.samples:
             self.check(f"{name}: consumers + unattributed", agent.samples[-1].saved,
                        self.reckoned(f"{name}.before")["saved"])
@@ -166,15 +166,15 @@ class Kernel:
         self.check("collectd: log", log, COLLECTD_LOG)
         shown = {series: float(number) for series, number in values.findall(text)}
         host = {series: number for series, number in shown.items() if series.startswith("ksm/")}
-        self.figures("collectd", host, collectd_values)
+        self.metrics("collectd", host, collectd_values)
         return of_collectd(shown)
 
     def saved(self, pattern):
         """What is saved is what the cgroup's charge fell by, to the page."""
         first, last = (int(self.output.text(f"{pattern}.charge", which)) // self.page_size for which in (0, 1))
-        figures = self.reckoned(f"{pattern}.before")
-        self.check(f"{pattern}: fall of the charge", first - last, figures["saved"] // self.page_size)
-        self.check(f"{pattern}: pages saved", figures["saved"] // self.page_size, PATTERNS[pattern](self.pages))
+        metrics = self.reckoned(f"{pattern}.before")
+        self.check(f"{pattern}: fall of the charge", first - last, metrics["saved"] // self.page_size)
+        self.check(f"{pattern}: pages saved", metrics["saved"] // self.page_size, PATTERNS[pattern](self.pages))
 
     def who(self):
         """The consumers have their names, and together what their counts say; after a restart too."""
@@ -187,7 +187,7 @@ class Kernel:
         if not self.tells_processes:
             self.check("collectd: as who", collectd, {})
             return
-        figures = self.reckoned("who.before")
+        metrics = self.reckoned("who.before")
         samples = {name: agent.samples[-1] for name, agent in agents.items() if agent and agent.samples}
         groups = {}
         processes = self.output.files("who.processes")
@@ -195,8 +195,8 @@ class Kernel:
             if path.endswith("/cgroup"):
                 count = processes.get(path.replace("cgroup", "ksm_merging_pages"), "0")
                 groups[group] = groups.get(group, 0) + int(count)
-        uses = figures["sharing"] + figures["shared"]
-        attributed = sum(figures["sharing"] * count // uses * self.page_size for count in groups.values())
+        uses = metrics["sharing"] + metrics["shared"]
+        attributed = sum(metrics["sharing"] * count // uses * self.page_size for count in groups.values())
         self.check("who: names", sorted(samples["who"].consumers), sorted(CONSUMERS))
         self.check("who: attributed", sum(samples["who"].kinds.values()), attributed)
         for name in ("again", "user", "granted"):
@@ -205,7 +205,7 @@ class Kernel:
                     for consumer, (saved, real) in samples["who"].consumers.items()}
         self.check("collectd: as who", collectd, {**expected, UNATTRIBUTED: {"saved": samples["who"].unattributed}})
         for name in ("denied", "hidepid1", "hidepid2", "namespace"):
-            self.check(f"{name}: consumers + unattributed", samples[name].saved, figures["saved"])
+            self.check(f"{name}: consumers + unattributed", samples[name].saved, metrics["saved"])
             # Landlock counts as tracing what /proc asks where it hides processes, its user's own too.
             hidden = name == "namespace" or (name != "denied" and self.landlock)
             self.check(f"{name}: names", [*samples[name].consumers], [] if hidden else [("service", "web")])

@@ -68,23 +68,23 @@ class Life:
         """Return the lines of PART."""
         return self.output.text(part).splitlines()
 
-    # Figures.
+    # Metrics.
 
     def close(self, name, shown, low, high):
         """Check that each {name: number} SHOWN lies between LOW and HIGH, for what was read before and after."""
         for key in sorted(shown.keys() & low.keys()):
             least, most = sorted((low[key], high[key]))
-            figure = key.rpartition("-")[2] if isinstance(key, str) else key[1]
-            slack = 0.3 * most + 0.01 if figure in MOVES else 1e-6 * abs(most) + 1e-6      # six digits after the point
+            metric = key.rpartition("-")[2] if isinstance(key, str) else key[1]
+            slack = 0.3 * most + 0.01 if metric in MOVES else 1e-6 * abs(most) + 1e-6      # six digits after the point
             right = least - slack <= shown[key] <= most + slack
             self.check(f"{name}: {key}", least if right else shown[key], least)
 
     def readings(self, name):
-        """Return {figure: integer} of the kernel's files before and after."""
+        """Return {metric: integer} of the kernel's files before and after."""
         return [self.output.reckoned(f"{name}.{when}", self.trees, self.page_size) for when in ("before", "after")]
 
-    def figures(self, name, consumers):
-        """Both hosts and ksm-explain's file have the kernel's figures and these CONSUMERS, of which all is told."""
+    def metrics(self, name, consumers):
+        """Both hosts and ksm-explain's file have the kernel's metrics and these CONSUMERS, of which all is told."""
         before, after = self.readings(name)
         self.check(f"{name}: something is saved", before["saved"] > 0, True)
         self.netdata(name, before, after, consumers)
@@ -94,15 +94,15 @@ class Life:
 
     def netdata(self, name, before, after, consumers):
         """The agent has them."""
-        low, high = (netdata_values(figures, self.page_size) for figures in (before, after))
-        counters = {figure for figure, place in places(self.page_size).items() if place.counter}
+        low, high = (netdata_values(metrics, self.page_size) for metrics in (before, after))
+        counters = {metric for metric, place in places(self.page_size).items() if place.counter}
         charts = json.loads(self.output.text(f"{name}.netdata"))
         shown = {(chart, dimension): one["value"] for chart, table in charts.items()
                  for dimension, one in table["dimensions"].items() if one["value"] is not None}
         kinds = {key: value for key, value in shown.items() if key[0] == "ksm.consumers"}
         host = {key: value for key, value in shown.items() if not key[0].startswith("ksm.consumer")}
         wrong = [key for key in host.keys() ^ low.keys() if key[1] not in LATE]
-        self.check(f"{name}: Netdata's figures", sorted(wrong), [])
+        self.check(f"{name}: Netdata's metrics", sorted(wrong), [])
         self.close(f"{name}, Netdata", {key: value for key, value in host.items() if key[1] not in counters}, low, high)
         self.check(f"{name}: Netdata's consumers + unattributed", round(sum(kinds.values()) * 2 ** 20), before["saved"])
         unattributed = kinds["ksm.consumers", "unattributed"] * 2 ** 20
@@ -112,7 +112,7 @@ class Life:
 
     def collectd(self, name, before, after, consumers):
         """collectd has them; what has gone has old files."""
-        low, high = (collectd_values(figures, self.page_size) for figures in (before, after))
+        low, high = (collectd_values(metrics, self.page_size) for metrics in (before, after))
         newest = {}
         for line in self.lines(f"{name}.collectd"):
             series, when, value = re.fullmatch(r".*/csv/[^/]+/(.*)-\d{4}-\d\d-\d\d:(.*),(.*)", line).groups()
@@ -123,7 +123,7 @@ class Life:
         saved = {series: value for series, value in shown.items()
                  if series.endswith("/bytes-saved") and series not in host}
         wrong = [key for key in host.keys() ^ low.keys() if key.partition("-")[2] not in LATE]
-        self.check(f"{name}: collectd's figures", sorted(wrong), [])
+        self.check(f"{name}: collectd's metrics", sorted(wrong), [])
         self.close(f"{name}, collectd", host, low, high)
         self.check(f"{name}: collectd's consumers + unattributed", sum(saved.values()), before["saved"])
         found = {series.split("/")[0].removeprefix("ksm_consumer-") for series in saved}
@@ -179,17 +179,17 @@ class Life:
         new = f"{self.version}+new"
         self.check("up", [text for text, _status in self.output.parts["up"]], ["running\n"] * 2)
         self.done("install", "start_ksm", "start_openmetrics", "start_services", "start_containers")
-        self.figures("first", SERVICES | self.containers)
+        self.metrics("first", SERVICES | self.containers)
         self.rights("first", self.version, [])
         self.check("explain: status", self.output.parts["explain"][0][1], STOPPED_AND_SAVING)
         self.done("upgrade")
-        self.figures("upgraded", SERVICES)
+        self.metrics("upgraded", SERVICES)
         self.rights("upgraded", new, ["--consumers=15"])
         lines = self.lines("upgraded.conf")
         self.check("upgraded: collectd's configuration", ("# mine" in lines, "# new" in lines), (True, False))
         self.done("confine")
         self.confined()
-        self.figures("rebooted", SERVICES)
+        self.metrics("rebooted", SERVICES)
         self.rights("rebooted", new, ["--consumers=15"])
         self.done("undo", "remove")
         self.running("removed")

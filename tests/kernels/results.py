@@ -86,7 +86,7 @@ class Output:
         return found
 
     def reckoned(self, part, trees, page_size):
-        """Return {figure: integer} of the files of PART, which are put into the directory TREES."""
+        """Return {metric: integer} of the files of PART, which are put into the directory TREES."""
         tree = trees / part
         shutil.rmtree(tree, ignore_errors=True)
         for path, text in self.files(part).items():

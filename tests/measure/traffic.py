@@ -4,7 +4,7 @@
 
 Each engine runs in a network namespace of its own, with nothing in it but a host and its middle (central.py), and the
 loopback device's count of bytes is what went over the wire, both ways, headers included. The host is a fixture of
-Linux 6.18 whose figures move, with more consumers than are shown; the engines have their usual intervals.
+Linux 6.18 whose metrics move, with more consumers than are shown; the engines have their usual intervals.
 """
 
 import argparse
@@ -28,7 +28,7 @@ INTERVALS = {"netdata": 1, "collectd": 10}      # s, as they are by default
 CONSUMERS_INTERVAL = 10
 MACHINES = 25           # 20 consumers are shown, and "other"
 SETTLED_S = 25          # after that all charts and series are known to the middle
-MOVE_S = 0.5            # the figures move so often
+MOVE_S = 0.5            # the metrics move so often
 HOSTS = 1000
 
 GAUGES = ("shared", "sharing", "unshared", "volatile", "zero")
@@ -45,7 +45,7 @@ def machine(number):
 
 
 def move(world, ended):
-    """Let the figures of WORLD move until ENDED is set."""
+    """Let the metrics of WORLD move until ENDED is set."""
     first = {name: world.read(name) for name in GAUGES}
     first["sharing"], first["shared"] = 6000000, 800000
     while not ended.wait(MOVE_S):

@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
-#include "consumers.h"
-#include "report.h"
+#include "consumers/consumers.h"
+#include "log_state.h"
+#include "system/clock.h"
 
 static const char *root = "/";
 
@@ -41,7 +41,8 @@ static int64_t shared_by_smaps(int pid) {
     return rss < 0 || pss < 0 ? -1 : (rss - pss) * 1024;
 }
 
-static int64_t shared_of(const struct ksm_processes *processes, const struct ksm_name *name) {
+static int64_t shared_of(const struct ksm_process_list *processes,
+                         const struct ksm_consumer_name *name) {
     int64_t sum = 0;
 
     for (size_t i = 0; i < processes->count; i++) {
@@ -96,7 +97,7 @@ static void tell(bool bad, const char *message) {
 int main(int argc, char *argv[]) {
     static struct ksm_options options;
     static struct ksm_consumers consumers;
-    static struct ksm_consumers_report report;
+    static struct ksm_consumers_log_state report;
     char message[1024];
     const int64_t interval = 1000;
     int64_t now = clock_ms(CLOCK_MONOTONIC);
@@ -109,10 +110,10 @@ int main(int argc, char *argv[]) {
         fputs("usage: who [--root DIR]\n", stderr);
         return EXIT_FAILURE;
     }
-    ksm_consumers_init(&consumers, &options, interval, KSM_PROCESSES_KEPT);
+    ksm_consumers_init(&consumers, &options, interval, KSM_KEPT_DESCRIPTORS_MAX);
     ksm_consumers_sample(&consumers, ksm_consumers_registered(&consumers, now), now);
     ksm_consumers_publish(&consumers);
-    ksm_report_consumers(&report, &consumers.table, tell);
+    ksm_log_consumers(&report, &consumers.table, tell);
     bool valid = consumers.table.valid;
     if (valid)
         print(&consumers);

@@ -9,11 +9,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "pseudofs.h"
 #include "runs/calls.h"
 #include "runs/plugins.h"
 #include "support/protocol.h"
 #include "support/suite.h"
+#include "system/pseudofs.h"
 
 /* ---- time ---- */
 
@@ -67,8 +67,8 @@ bool run_is_ksmd(const char *key) {
 
 bool run_is_paced(const char *key) {
     static const char *const names[] = {
-#define PACED(name, formula, kind, unit, group, since, help) #name,
-#include "figures.def"
+#define RATE(name, formula, kind, unit, group, since, help) #name,
+#include "metrics/metrics.def"
     };
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "figures.h"
+#include "metrics/metrics.h"
 #include "support/crowd.h"
 #include "support/host.h"
 #include "support/tree.h"
@@ -55,9 +55,9 @@ const char *stage_root(int without) {
 /* Settings stay, as they are read once a minute. */
 static void make_host(const char *dir, int state) {
     host_make(dir);
-    for (size_t id = 0; id < KSM_FIGURES; id++)
-        if (host_has(id) && ksm_figures[id].kind != KSM_KIND_KNOB &&
-            ksm_figures[id].kind != KSM_KIND_STATE)
+    for (size_t id = 0; id < KSM_METRICS; id++)
+        if (host_has(id) && ksm_metrics[id].kind != KSM_KIND_KNOB &&
+            ksm_metrics[id].kind != KSM_KIND_STATE)
             host_set(dir, id, host_value(id) + 13 * state);
     host_set(dir, KSM_shared, 4000 + 11 * state);
     host_set(dir, KSM_sharing, 20000 + 17 * state);

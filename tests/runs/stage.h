@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * A host with consumers, in several states one after the other: files of the same names, in which
- * every figure that a host lets change has changed. Each state is true as a whole, so that a figure
+ * every metric that a host lets change has changed. Each state is true as a whole, so that a metric
  * of an earlier one is seen to be stale.
  */
 #ifndef KSM_TESTS_STAGE_H

@@ -28,11 +28,11 @@ static uint64_t chance(uint64_t below) {
 
 /* ---- the host ---- */
 
-static size_t any_figure(void) {
+static size_t any_metric(void) {
     size_t id = 0;
 
     do
-        id = chance(KSM_FIGURES);
+        id = chance(KSM_METRICS);
     while (!host_has(id));
     return id;
 }
@@ -45,11 +45,11 @@ static void new_value(void) {
     char text[64];
     int len = snprintf(text, sizeof(text), "%" PRIu64 "\n", chance(UINT64_C(1) << chance(63)));
 
-    host_write(top, any_figure(), text, (size_t)len);
+    host_write(top, any_metric(), text, (size_t)len);
 }
 
 static void well_again(void) {
-    host_write(top, any_figure(), NULL, 0);
+    host_write(top, any_metric(), NULL, 0);
 }
 
 static void garbage(void) {
@@ -58,15 +58,15 @@ static void garbage(void) {
 
     for (size_t i = 0; i < len; i++)
         text[i] = (char)chance(256);
-    host_write(top, any_figure(), text, len);
+    host_write(top, any_metric(), text, len);
 }
 
 static void no_file(void) {
-    remove(path_of(any_figure()));
+    remove(path_of(any_metric()));
 }
 
 static void directory(void) {
-    const char *path = path_of(any_figure());
+    const char *path = path_of(any_metric());
 
     if (unlink(path) == 0)
         mkdir(path, 0755);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A host made up of files that is never the same for long: figures change, files vanish, hold
+ * A host made up of files that is never the same for long: metrics change, files vanish, hold
  * garbage or are directories, and come back; processes come, change and end.
  */
 #ifndef KSM_TESTS_WEATHER_H

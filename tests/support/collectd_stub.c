@@ -55,7 +55,7 @@ static void find(char *path, size_t size) {
     }
     if (readlink("/proc/self/exe", program, sizeof(program) - 1) < 0)
         err(2, "/proc/self/exe");
-    snprintf(path, size, "%s/../../ksm.so", dirname(program));
+    snprintf(path, size, "%s/../../../ksm.so", dirname(program));
 }
 
 const char *stub_load(void) {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Savings by consumer, as collectd and Netdata show it side by side: read, laid out as a table, and judged after a run.
 
-A consumer is (kind, name); what is left over is ("unattributed", "").  Figures are bytes here.
+A consumer is (kind, name); what is left over is ("unattributed", "").  Metrics are bytes here.
 """
 
 import re
@@ -26,10 +26,10 @@ def of_collectd(series):
     """Return the consumers of SERIES, {name: anything}."""
     found = {}
     for name, value in series.items():
-        instance, of_bytes, figure = name.removeprefix(PLUGIN).rpartition("/bytes-")
+        instance, of_bytes, metric = name.removeprefix(PLUGIN).rpartition("/bytes-")
         if name.startswith(PLUGIN) and of_bytes:
             kind, _, rest = instance.partition("-")
-            found.setdefault((kind, rest), {})[figure] = value
+            found.setdefault((kind, rest), {})[metric] = value
     return found
 
 
@@ -51,27 +51,27 @@ def in_bytes(samples):
 
 
 def latest(rates, values):
-    """Return (collectd's, Netdata's) {consumer: {figure: (time, bytes)}} out of what both hosts have now."""
+    """Return (collectd's, Netdata's) {consumer: {metric: (time, bytes)}} out of what both hosts have now."""
     return of_collectd(rates), of_netdata({name: (when, number * MIB) for name, (when, number) in values.items()})
 
 
 # The table.
 
-def mib(consumers, consumer, figure):
-    """Return the FIGURE of CONSUMER as text."""
-    value = consumers.get(consumer, {}).get(figure)
+def mib(consumers, consumer, metric):
+    """Return the METRIC of CONSUMER as text."""
+    value = consumers.get(consumer, {}).get(metric)
     return "-" if value is None else f"{value[1] / MIB:,.2f}"
 
 
 def total(consumers):
     """Return what CONSUMERS save together, with what is unattributed, as text."""
-    saved = [figures["saved"][1] for figures in consumers.values() if "saved" in figures]
+    saved = [metrics["saved"][1] for metrics in consumers.values() if "saved" in metrics]
     return f"{sum(saved) / MIB:,.2f}" if saved else "-"
 
 
-def saved_of(figures):
-    """Return the bytes saved of {figure: (time, bytes)}."""
-    return figures["saved"][1] if "saved" in figures else 0
+def saved_of(metrics):
+    """Return the bytes saved of {metric: (time, bytes)}."""
+    return metrics["saved"][1] if "saved" in metrics else 0
 
 
 def table(here, there, host_saved):
@@ -82,7 +82,7 @@ def table(here, there, host_saved):
                    key=lambda one: (-saved_of(here.get(one) or there.get(one)), one))
     rows = [("consumer, MiB", "", "saved", "saved", "real", "real"), ("", "", *("collectd", "Netdata") * 2)]
     for one in (*order, UNATTRIBUTED):
-        rows.append((*one, *(mib(host, one, figure) for figure in ("saved", "real") for host in (here, there))))
+        rows.append((*one, *(mib(host, one, metric) for metric in ("saved", "real") for host in (here, there))))
     rows += [("sum", "", total(here), total(there), "", ""), ("host's saved", "", *host_saved, "", "")]
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
     return ["  ".join([f"{row[0]:<{widths[0]}}", f"{row[1]:<{widths[1]}}"] +
@@ -120,10 +120,10 @@ def owner():
 # The judgement.
 
 def sums(consumers):
-    """Return [(time, bytes)] of what CONSUMERS, {consumer: {figure: samples}}, save together at each instant."""
+    """Return [(time, bytes)] of what CONSUMERS, {consumer: {metric: samples}}, save together at each instant."""
     found = {}
-    for figures in consumers.values():
-        for when, number in figures.get("saved", []):
+    for metrics in consumers.values():
+        for when, number in metrics.get("saved", []):
             found[when] = found.get(when, 0) + number
     return sorted(found.items())
 

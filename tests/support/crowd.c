@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "name.h"
+#include "consumers/consumer_name.h"
 #include "tree.h"
 
 void crowd_file(const char *dir, int pid, const char *name, const char *text, size_t len) {
@@ -112,11 +112,11 @@ const char *crowd_bad_name(const char *name) {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                   "0123456789_-.:@+~";
     const unsigned char *s = (const unsigned char *)name;
-    size_t len = strnlen(name, KSM_NAME_SIZE);
+    size_t len = strnlen(name, KSM_CONSUMER_NAME_SIZE);
 
     if (len == 0)
         return "it is empty";
-    if (len == KSM_NAME_SIZE)
+    if (len == KSM_CONSUMER_NAME_SIZE)
         return "it has no end";
     for (size_t i = 0; i < len;) {
         if (s[i] < 0x80) {

@@ -2,7 +2,7 @@
 """The fixtures: the trees of kernels' eras, what runs on them, and their golden outputs.
 
 ERA.netdata.golden is what ksm.plugin writes at one tick, ERA.collectd.golden what a real collectd gets of one
-reading: a line a value list, "ksm/TYPE-NAME VALUE", ERA.explain.golden the page of ksm-explain.  Figures in bytes
+reading: a line a value list, "ksm/TYPE-NAME VALUE", ERA.explain.golden the page of ksm-explain.  Metrics in bytes
 depend on the page size: these are of 4 kB.  Consumers, who are told of per process, are off but on the pages: they
 have tests of their own.
 """
@@ -22,7 +22,7 @@ PAGE_SIZE = 4096
 NO_KSM = "this kernel has no KSM"        # the plugins' word for it
 RUN_S = 60
 
-# The host's figures alone, as ksm.plugin's arguments and as collectd's options.
+# The host's metrics alone, as ksm.plugin's arguments and as collectd's options.
 ARGUMENTS = ["--consumers=0"]
 OPTIONS = {"Consumers": 0}
 
@@ -43,14 +43,14 @@ def run_once(program, *words, env=None, **popen):
                           check=False, **popen)
 
 
-def figures(build, root="/"):
-    """Return what the tool build/tests/figures tells of each figure, with what it is on the host at ROOT: a dict each."""
-    return json.loads(run_once(build / "tests/figures", "json", "--root", root).stdout)
+def metrics(build, root="/"):
+    """Return what the tool build/tests/metrics tells of each metric, with what it is on the host at ROOT: a dict each."""
+    return json.loads(run_once(build / "tests/metrics", "json", "--root", root).stdout)
 
 
-def valid_figures(build):
-    """Return {figure: integer} of what the live kernel gives now."""
-    return {figure["name"]: figure["value"] for figure in figures(build) if figure["status"] == 0}
+def valid_metrics(build):
+    """Return {metric: integer} of what the live kernel gives now."""
+    return {metric["name"]: metric["value"] for metric in metrics(build) if metric["status"] == 0}
 
 
 def explain_once(build, tree):

@@ -10,21 +10,21 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "derive.h"
-#include "pace.h"
-#include "parse.h"
+#include "metrics/derive.h"
+#include "metrics/rates.h"
+#include "system/parse.h"
 #include "tree.h"
 
 enum { KSMD_PID = 37 };
 
 bool host_has(size_t id) {
-    return ksm_figures[id].parse && strcmp(ksm_figures[id].since, "UKSM") != 0;
+    return ksm_metrics[id].parse && strcmp(ksm_metrics[id].since, "UKSM") != 0;
 }
 
 int64_t host_value(size_t id) {
-    if (ksm_figures[id].parse == parse_run)
+    if (ksm_metrics[id].parse == parse_run)
         return 1;
-    if (ksm_figures[id].parse == parse_advisor)
+    if (ksm_metrics[id].parse == parse_advisor)
         return 0;
     return 1000 + (int64_t)id;
 }
@@ -32,13 +32,13 @@ int64_t host_value(size_t id) {
 static const char *text_of(size_t id, int64_t value) {
     static char text[64];
 
-    if (ksm_figures[id].parse == parse_advisor)
+    if (ksm_metrics[id].parse == parse_advisor)
         return value == 0 ? "[none] scan-time\n" : "none [scan-time]\n";
-    if (ksm_figures[id].parse == parse_kilobytes)
+    if (ksm_metrics[id].parse == parse_kilobytes)
         snprintf(text, sizeof(text), "       %" PRId64 " kB", value);
-    else if (ksm_figures[id].parse == parse_schedstat)
+    else if (ksm_metrics[id].parse == parse_schedstat)
         snprintf(text, sizeof(text), "%" PRId64 " 5 7\n", value);
-    else if (ksm_figures[id].source == KSM_SOURCE_VMSTAT)
+    else if (ksm_metrics[id].source == KSM_SOURCE_VMSTAT)
         snprintf(text, sizeof(text), "%" PRId64, value);
     else
         snprintf(text, sizeof(text), "%" PRId64 "\n", value);
@@ -46,14 +46,14 @@ static const char *text_of(size_t id, int64_t value) {
 }
 
 void host_sample(struct ksm_sample *sample) {
-    struct ksm_pace pace;
+    struct ksm_rates rates;
 
     sample->page_size = sysconf(_SC_PAGESIZE);
-    for (size_t id = 0; id < KSM_FIGURES; id++)
+    for (size_t id = 0; id < KSM_METRICS; id++)
         sample->at[id] = (struct ksm_value){host_value(id), host_has(id) ? 0 : -ENOENT};
     ksm_derive(sample);
-    ksm_pace_init(&pace);
-    ksm_pace(&pace, sample, 0);
+    ksm_rates_init(&rates);
+    ksm_rates_update(&rates, sample, 0);
 }
 
 static int error_of(const char *name) {
@@ -70,12 +70,12 @@ size_t host_word(char *word, struct ksm_value *value) {
     size_t id = 0;
 
     *to++ = '\0';
-    while (id < KSM_FIGURES && strcmp(ksm_figures[id].name, word) != 0)
+    while (id < KSM_METRICS && strcmp(ksm_metrics[id].name, word) != 0)
         id++;
     *value = (struct ksm_value){strtoll(to, &end, 10), is_error ? error_of(to) : 0};
-    if (*end == 'M' && id < KSM_FIGURES)
-        value->value *= ksm_figures[id].source == KSM_SOURCE_MEMINFO ? KILOBYTES
-                        : ksm_figures[id].unit == KSM_UNIT_PAGES     ? PAGES
+    if (*end == 'M' && id < KSM_METRICS)
+        value->value *= ksm_metrics[id].source == KSM_SOURCE_MEMINFO ? KILOBYTES
+                        : ksm_metrics[id].unit == KSM_UNIT_PAGES     ? PAGES
                                                                      : BYTES;
     return id;
 }
@@ -83,12 +83,12 @@ size_t host_word(char *word, struct ksm_value *value) {
 const char *host_path(size_t id) {
     static char path[PATH_MAX];
 
-    switch (ksm_figures[id].source) {
+    switch (ksm_metrics[id].source) {
     case KSM_SOURCE_KSM:
-        snprintf(path, sizeof(path), "sys/kernel/mm/ksm/%s", ksm_figures[id].key);
+        snprintf(path, sizeof(path), "sys/kernel/mm/ksm/%s", ksm_metrics[id].key);
         break;
     case KSM_SOURCE_KSMD:
-        snprintf(path, sizeof(path), "proc/%d/%s", KSMD_PID, ksm_figures[id].key);
+        snprintf(path, sizeof(path), "proc/%d/%s", KSMD_PID, ksm_metrics[id].key);
         break;
     case KSM_SOURCE_VMSTAT:
         return "proc/vmstat";
@@ -101,20 +101,20 @@ const char *host_path(size_t id) {
 }
 
 static bool has_fields(size_t id) {
-    return ksm_figures[id].source == KSM_SOURCE_VMSTAT ||
-           ksm_figures[id].source == KSM_SOURCE_MEMINFO;
+    return ksm_metrics[id].source == KSM_SOURCE_VMSTAT ||
+           ksm_metrics[id].source == KSM_SOURCE_MEMINFO;
 }
 
-/* All fields of the file of a figure; of the figure itself text, or nothing if that is NULL. */
+/* All fields of the file of a metric; of the metric itself text, or nothing if that is NULL. */
 static void write_fields(const char *dir, size_t of, const char *text, size_t len) {
     char file[4096];
     size_t used = (size_t)snprintf(file, sizeof(file), "First: 1 kB\nfirst 1\n");
 
-    for (size_t id = 0; id < KSM_FIGURES; id++) {
+    for (size_t id = 0; id < KSM_METRICS; id++) {
         bool itself = id == of;
-        if (ksm_figures[id].source != ksm_figures[of].source || !host_has(id) || (itself && !text))
+        if (ksm_metrics[id].source != ksm_metrics[of].source || !host_has(id) || (itself && !text))
             continue;
-        used += (size_t)snprintf(file + used, sizeof(file) - used, "%s ", ksm_figures[id].key);
+        used += (size_t)snprintf(file + used, sizeof(file) - used, "%s ", ksm_metrics[id].key);
         const char *value = itself ? text : text_of(id, host_value(id));
         size_t value_len = itself ? len : strlen(value);
         memcpy(file + used, value, value_len);
@@ -158,7 +158,7 @@ void host_make(const char *dir) {
                "2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 9 9 0 0 20 0 1 0 1\n");
     tree_print(dir, "proc/37/stat",
                "37 (ksmd) S 2 0 0 0 -1 2129984 0 0 0 0 14 15 0 0 25 5 1 0 1\n");
-    for (size_t id = 0; id < KSM_FIGURES; id++)
+    for (size_t id = 0; id < KSM_METRICS; id++)
         if (host_has(id))
             host_write(dir, id, NULL, 0);
 }

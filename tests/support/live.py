@@ -26,7 +26,7 @@ LOCK_NAME = "ksm-live.lock"
 LOCK_S = 600        # wait for others that use the live kernel
 READY_S = 60        # a workload has filled its memory
 END_S = 10          # and is gone after the end of its input
-POLL_S = 0.05       # between two looks at the kernel's figures
+POLL_S = 0.05       # between two looks at the kernel's metrics
 
 STOPPED, RUNNING, UNMERGED = 0, 1, 2
 RUN_MASK = 3        # without the bit of memory being taken offline
@@ -146,16 +146,16 @@ class KsmSettings:
     # Reading and writing.
 
     def text(self, name):
-        """Return the setting or figure NAME as text; of a choice the chosen word; of run without offline's bit."""
+        """Return the setting or metric NAME as text; of a choice the chosen word; of run without offline's bit."""
         text = bracketed((KSM / name).read_text().strip())
         return str(int(text) & RUN_MASK) if name == "run" else text
 
     def number(self, name):
-        """Return the setting or figure NAME as an integer."""
+        """Return the setting or metric NAME as an integer."""
         return int(self.text(name))
 
     def has(self, name):
-        """Whether this kernel has the setting or figure NAME."""
+        """Whether this kernel has the setting or metric NAME."""
         return (KSM / name).exists()
 
     def any_merged(self):

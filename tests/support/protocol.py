@@ -193,7 +193,7 @@ class ConsumerAgent:
     """What an agent makes of ksm.plugin's output.
 
     samples: [Sample]; charts: {(kind, name): chart id} as of now; ended: those made obsolete so far; host: the
-    Agent of the host's figures.
+    Agent of the host's metrics.
     """
 
     def __init__(self):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What the figures are, reckoned from a tree of /proc and /sys without a line of the plugins' code.
+"""What the metrics are, reckoned from a tree of /proc and /sys without a line of the plugins' code.
 
-The formulas are those of the kernel's Documentation/admin-guide/mm/ksm.rst and mm/ksm.c.  Figures are integers:
-pages, bytes, ns …; percentages and ratios in thousandths, cut.  A figure that the tree's kernel does not have is
+The formulas are those of the kernel's Documentation/admin-guide/mm/ksm.rst and mm/ksm.c.  Metrics are integers:
+pages, bytes, ns …; percentages and ratios in thousandths, cut.  A metric that the tree's kernel does not have is
 not in the answers.
 """
 
@@ -20,18 +20,18 @@ STATES = ("stopped", "running", "unmerged")
 
 
 class Place(NamedTuple):
-    """Where a figure is found in both hosts."""
+    """Where a metric is found in both hosts."""
 
     collectd: str           # type
-    divisor: int            # the figure's integer / divisor is collectd's number
+    divisor: int            # the metric's integer / divisor is collectd's number
     chart: str              # ksm.CHART
     units: str
-    scale: float            # the figure's integer × scale is Netdata's number; of a counter the growth a second
+    scale: float            # the metric's integer × scale is Netdata's number; of a counter the growth a second
     counter: bool = False
 
 
 def places(page_size):
-    """Return {figure: Place}; Netdata shows memory in MiB."""
+    """Return {metric: Place}; Netdata shows memory in MiB."""
     mib = 1 / 2 ** 20
     rows = {}
 
@@ -70,7 +70,7 @@ def places(page_size):
 
 FLAGS = {"merge_across_nodes", "use_zero_pages", "smart_scan", "advisor_mode", "run"}
 
-# The figure of each file of /sys/kernel/mm/ksm, where it is not called like the file.
+# The metric of each file of /sys/kernel/mm/ksm, where it is not called like the file.
 FILES = {"pages_shared": "shared", "pages_sharing": "sharing", "pages_unshared": "unshared",
          "pages_volatile": "volatile", "ksm_zero_pages": "zero", "pages_scanned": "scanned",
          "pages_skipped": "skipped", "stable_node_chains": "chains", "stable_node_dups": "dups"}
@@ -106,7 +106,7 @@ def thread_time(tree, name):
 
 
 def read(tree):
-    """Return {figure: integer} of the figures that TREE has as such."""
+    """Return {metric: integer} of the metrics that TREE has as such."""
     known = places(1)
     found = {}
     uksm = not (tree / "sys/kernel/mm/ksm").exists()
@@ -123,37 +123,37 @@ def read(tree):
 
 
 def reckon(tree, page_size, once=False):
-    """Return {figure: integer} of all figures that TREE gives, the derived ones too; from ONCE reading it, or more."""
+    """Return {metric: integer} of all metrics that TREE gives, the derived ones too; from ONCE reading it, or more."""
     tree = Path(tree)
-    figures = read(tree)
+    metrics = read(tree)
     memory = fields(tree / "proc/meminfo")
-    if "zero" not in figures and "KsmZeroPages" in memory:
-        figures["zero"] = memory["KsmZeroPages"] * 1024 // page_size
-    if "sharing" in figures:
-        figures.update(derived(figures, memory, profit_of_kernel(tree, figures), page_size))
+    if "zero" not in metrics and "KsmZeroPages" in memory:
+        metrics["zero"] = memory["KsmZeroPages"] * 1024 // page_size
+    if "sharing" in metrics:
+        metrics.update(derived(metrics, memory, profit_of_kernel(tree, metrics), page_size))
     if "AnonHugePages" in memory:
-        figures["anon_huge"] = memory["AnonHugePages"] * 1024
-    if figures.get("zero", 0) < 0:
+        metrics["anon_huge"] = memory["AnonHugePages"] * 1024
+    if metrics.get("zero", 0) < 0:
         for name in ("zero", "saved", "overhead", "ram", "exposure", "ksmd_cpu_per_gib", "scanned_per_page"):
-            figures.pop(name, None)
-    if not once and figures.get("run") and "saved" in figures:
-        figures["merge_rate"] = 0           # nothing moves in a tree
-    return figures
+            metrics.pop(name, None)
+    if not once and metrics.get("run") and "saved" in metrics:
+        metrics["merge_rate"] = 0           # nothing moves in a tree
+    return metrics
 
 
-def profit_of_kernel(tree, figures):
+def profit_of_kernel(tree, metrics):
     """Return general_profit of TREE's kernel, or None: of one that has miscounted its zero pages it is as wrong."""
     path = tree / "sys/kernel/mm/ksm/general_profit"
-    return int(path.read_text()) if path.exists() and figures.get("zero", 0) >= 0 else None
+    return int(path.read_text()) if path.exists() and metrics.get("zero", 0) >= 0 else None
 
 
-def derived(figures, memory, profit, page_size):
-    """Return {figure: integer} of those that follow from FIGURES, meminfo's MEMORY and the kernel's PROFIT or None."""
-    shared, sharing = figures["shared"], figures["sharing"]
-    saved = (sharing + figures.get("zero", 0)) * page_size
+def derived(metrics, memory, profit, page_size):
+    """Return {metric: integer} of those that follow from METRICS, meminfo's MEMORY and the kernel's PROFIT or None."""
+    shared, sharing = metrics["shared"], metrics["sharing"]
+    saved = (sharing + metrics.get("zero", 0)) * page_size
     found = {"saved": saved, "gain": (sharing - shared) * page_size}
-    if "volatile" in figures:           # UKSM does not count those
-        watched = shared + sharing + figures["unshared"] + figures["volatile"]
+    if "volatile" in metrics:           # UKSM does not count those
+        watched = shared + sharing + metrics["unshared"] + metrics["volatile"]
         found["merged"] = sharing * PERCENT // watched if watched else 0
         if profit is None:
             profit = sharing * page_size - watched * RMAP_ITEM
@@ -161,10 +161,10 @@ def derived(figures, memory, profit, page_size):
         found.update(profit=profit, overhead=saved - profit)
     if shared:
         found["sharing_ratio"] = (shared + sharing) * RATIO // shared
-    if saved and "ksmd_cpu" in figures:
-        found["ksmd_cpu_per_gib"] = figures["ksmd_cpu"] // NS_PER_MS * 2 ** 30 // saved
-    if saved and "scanned" in figures:
-        found["scanned_per_page"] = figures["scanned"] * page_size * RATIO // saved
+    if saved and "ksmd_cpu" in metrics:
+        found["ksmd_cpu_per_gib"] = metrics["ksmd_cpu"] // NS_PER_MS * 2 ** 30 // saved
+    if saved and "scanned" in metrics:
+        found["scanned_per_page"] = metrics["scanned"] * page_size * RATIO // saved
     if "MemTotal" in memory:
         found["ram"] = saved * PERCENT // (memory["MemTotal"] * 1024)
         if profit is not None:
@@ -175,19 +175,19 @@ def derived(figures, memory, profit, page_size):
     return found
 
 
-def collectd_values(figures, page_size):
-    """Return {series: number} that collectd should have of FIGURES: counters raw."""
+def collectd_values(metrics, page_size):
+    """Return {series: number} that collectd should have of METRICS: counters raw."""
     values = {}
-    for name, value in figures.items():
+    for name, value in metrics.items():
         place = places(page_size)[name]
         values[f"ksm/{place.collectd}-{name}"] = value // place.divisor if place.counter else value / place.divisor
     return values
 
 
-def netdata_values(figures, page_size):
-    """Return {(chart, dimension): number} that Netdata should have of FIGURES, counters times their scale."""
+def netdata_values(metrics, page_size):
+    """Return {(chart, dimension): number} that Netdata should have of METRICS, counters times their scale."""
     values = {}
-    for name, value in figures.items():
+    for name, value in metrics.items():
         place = places(page_size)[name]
         if name == "run":
             values.update({("ksm.state", state): float(value == i) for i, state in enumerate(STATES)})

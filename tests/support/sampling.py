@@ -148,7 +148,7 @@ class Plugin:
 
     @property
     def ticks(self):
-        """When each tick of the host's figures came, by the wall clock."""
+        """When each tick of the host's metrics came, by the wall clock."""
         return self.take().tick_times
 
     @property

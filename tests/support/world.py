@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Hosts that are not there: trees of /proc and /sys whose figures are set, and whose processes come and go, as told.
+"""Hosts that are not there: trees of /proc and /sys whose metrics are set, and whose processes come and go, as told.
 
     tree = Tree(tmp_path / "tree", sharing=300, shared=100)
     tree.process(Process(100, "postgres", merging=400, cgroup="0::/system.slice/postgresql.service"))
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 KSM = "sys/kernel/mm/ksm"
 
-# Figure: the file that holds it.  What has no such file in a fixture is left out, as on a kernel that lacks it.
+# Metric: the file that holds it.  What has no such file in a fixture is left out, as on a kernel that lacks it.
 FILES = {
     "run": f"{KSM}/run",
     "shared": f"{KSM}/pages_shared",
@@ -32,7 +32,7 @@ FILES = {
     "skipped": f"{KSM}/pages_skipped",
     "full_scans": f"{KSM}/full_scans",
 }
-# Figure: the field of a file that holds it.
+# Metric: the field of a file that holds it.
 FIELDS = {
     "available_kb": ("proc/meminfo", r"(MemAvailable: +)(\d+)"),
     "swap_kb": ("proc/meminfo", r"(SwapFree: +)(\d+)"),
@@ -52,7 +52,7 @@ STILL_S = 0.5       # counters that have not grown for longer have stood still
 HEALTHY = {"run": 1, "shared": 500_000, "sharing": 2_000_000, "unshared": 300_000, "volatile": 50_000, "zero": 1_000,
            "profit": 7 << 30, "available_kb": 40 << 20, "swap_kb": 16 << 20,
            "scanned": 20_000, "skipped": 3_000, "full_scans": 2, "cow": 50, "ksmd": 5}
-# A fixture's figures as they are, but that all its counters grow.
+# A fixture's metrics as they are, but that all its counters grow.
 GROWING = {"scanned": 20_000, "skipped": 3_000, "full_scans": 40, "cow": 500, "swpin_copy": 70, "thp_split": 60,
            "ksmd": 25}
 
@@ -127,7 +127,7 @@ class Tree(Host):
     """The least that makes a host of consumers: what KSM merges in all, and the processes given."""
 
     def __init__(self, root, kernel="ksm_stat", **pages):
-        """Make it at ROOT with the host's PAGES, {figure: pages}."""
+        """Make it at ROOT with the host's PAGES, {metric: pages}."""
         super().__init__(root, kernel)
         self.pages = dict.fromkeys(PAGES, 0)
         (self.root / "proc").mkdir(parents=True)
@@ -138,10 +138,10 @@ class Tree(Host):
         self.process(Process(1, "init", 0))
 
     def host(self, **pages):
-        """Set the host's counts of PAGES, {figure: pages}."""
+        """Set the host's counts of PAGES, {metric: pages}."""
         self.pages.update(pages)
-        for figure, count in self.pages.items():
-            self.write(FILES[figure], f"{count}\n")
+        for metric, count in self.pages.items():
+            self.write(FILES[metric], f"{count}\n")
 
     def saved(self, page_size):
         """Return what the host saves, in bytes."""
@@ -151,8 +151,8 @@ class Tree(Host):
 class World(Host):
     """The tree of a fixture, alive as long as it is entered."""
 
-    def __init__(self, root, begin=HEALTHY, step_s=0.1, **figures):
-        """Take over the tree at ROOT with the figures of BEGIN, but for FIGURES; write counters every STEP_S."""
+    def __init__(self, root, begin=HEALTHY, step_s=0.1, **metrics):
+        """Take over the tree at ROOT with the metrics of BEGIN, but for METRICS; write counters every STEP_S."""
         super().__init__(root)
         self.step_s = step_s
         self.ksmd = next(path for path in sorted(self.root.glob("proc/*/schedstat")) if path.parent.name != "2")
@@ -164,7 +164,7 @@ class World(Host):
         self.counts = {name: self.read(name) for name in COUNTERS}
         self.last = time.monotonic()
         self.stood = []         # when it stood still for a moment
-        self.set(**{**begin, **figures})
+        self.set(**{**begin, **metrics})
 
     def __enter__(self):
         self.thread.start()
@@ -188,10 +188,10 @@ class World(Host):
                         self.show(name, int(self.counts[name]))
                 self.last = now
 
-    def set(self, **figures):
+    def set(self, **metrics):
         """Give gauges a value, and counters a growth a second."""
         with self.lock:
-            for name, value in figures.items():
+            for name, value in metrics.items():
                 if name in COUNTERS:
                     self.rates[name] = value * (NS_A_PERCENT if name == "ksmd" else 1)
                 else:
@@ -204,21 +204,21 @@ class World(Host):
             self.show(name, count)
 
     def break_files(self, *names):
-        """Make the files of figures hold what no kernel writes, until mend(); their neighbours live on."""
+        """Make the files of metrics hold what no kernel writes, until mend(); their neighbours live on."""
         with self.lock:
             for name in names:
                 self.write(FILES[name], "12abc\n")
                 self.broken.add(name)
 
-    def mend(self, **figures):
-        """Make broken files whole; gauges get the value in FIGURES."""
+    def mend(self, **metrics):
+        """Make broken files whole; gauges get the value in METRICS."""
         with self.lock:
             for name in self.broken.copy():
                 self.broken.remove(name)
-                self.show(name, figures.get(name, int(self.counts.get(name, 0))))
+                self.show(name, metrics.get(name, int(self.counts.get(name, 0))))
 
     def read(self, name):
-        """Return the number that a figure's file holds now; 0 if there is none."""
+        """Return the number that a metric's file holds now; 0 if there is none."""
         if name == "ksmd":
             return int(self.ksmd.read_text().split()[0])
         if name in FIELDS:
@@ -229,7 +229,7 @@ class World(Host):
         return int(path.read_text()) if path.exists() else 0
 
     def show(self, name, value):
-        """Write a figure where its kernel has it."""
+        """Write a metric where its kernel has it."""
         if name == "ksmd":
             self.write(self.ksmd.relative_to(self.root), f"{value} 0 0\n")
         elif name in FIELDS:

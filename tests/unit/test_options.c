@@ -22,7 +22,7 @@ void before_each(void) {
     strcpy(message, "untouched");
 }
 
-static int set(enum ksm_host host, const char *key, const char *value) {
+static int set(enum ksm_daemon host, const char *key, const char *value) {
     return ksm_options_set(&options, host, key, value, message, sizeof(message));
 }
 
@@ -93,7 +93,7 @@ static const struct good {
     {ACCESS, "any", "any"},
 };
 
-static void expect_good(const struct good *row, enum ksm_host host, const char *value) {
+static void expect_good(const struct good *row, enum ksm_daemon host, const char *value) {
     const char *key = host == KSM_COLLECTD ? row->key : row->word;
     int status = set(host, key, value);
 
@@ -131,7 +131,7 @@ static const struct bad {
     {ACCESS, "members or any", "|Any|an|anybody|or|members or any|0x13"},
 };
 
-static void expect_bad(const struct bad *row, enum ksm_host host, const char *value) {
+static void expect_bad(const struct bad *row, enum ksm_daemon host, const char *value) {
     const char *key = host == KSM_COLLECTD ? row->key : row->word;
     struct ksm_options before = options;
     char quoted[64];
@@ -160,7 +160,7 @@ TEST_ROWS(bad_values, bad_rows) {
 
 /* That of one host alone is unknown to the other, and not named there either. */
 static const struct {
-    enum ksm_host host;
+    enum ksm_daemon host;
     const char *key;
 } unknown_rows[] = {
     {KSM_COLLECTD, "Roots"},

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: MIT */
+#include "consumers/consumer_id.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *const ksm_consumer_kinds[KSM_CONSUMER_KIND_COUNT] = {
+#define X(kind) #kind,
+    KSM_CONSUMER_KINDS(X)
+#undef X
+};
+
+/* A part of a text. */
+struct span {
+    const char *at;
+    size_t len;
+};
+
+/* Of a uid in decimal; of the mark "user-1000:" with its NUL. */
+enum { UID_DIGITS = 10, MARK_SIZE = sizeof("user-:") + UID_DIGITS };
+
+/* In whose slice or session a process runs. */
+struct user {
+    bool known;
+    struct span id; /* may be empty */
+};
+
+static bool equals(struct span s, const char *word) {
+    return s.len == strlen(word) && memcmp(s.at, word, s.len) == 0;
+}
+
+static bool take_prefix(struct span *s, const char *word) {
+    size_t len = strlen(word);
+
+    if (s->len < len || memcmp(s->at, word, len) != 0)
+        return false;
+    s->at += len;
+    s->len -= len;
+    return true;
+}
+
+static bool take_suffix(struct span *s, const char *word) {
+    size_t len = strlen(word);
+
+    if (s->len < len || memcmp(s->at + s->len - len, word, len) != 0)
+        return false;
+    s->len -= len;
+    return true;
+}
+
+/* Takes the text up to the first of that character from s, and the character; all if there is
+ * none. */
+static struct span take_until(struct span *s, char separator) {
+    const char *end = s->len > 0 ? memchr(s->at, separator, s->len) : NULL;
+    struct span part = {s->at, end ? (size_t)(end - s->at) : s->len};
+    size_t used = part.len + (end ? 1 : 0);
+
+    s->at += used;
+    s->len -= used;
+    return part;
+}
+
+/* ---- the command line of a virtual machine ---- */
+
+static struct span base_name(struct span path) {
+    struct span base = path;
+
+    while (path.len > 0) {
+        base = path;
+        take_until(&path, '/');
+        if (path.len == 0)
+            break;
+    }
+    return base;
+}
+
+/* The argument after option, or what follows "option=". */
+static struct span argument(struct span args, const char *option) {
+    while (args.len > 0) {
+        struct span arg = take_until(&args, '\0');
+        if (equals(arg, option))
+            return take_until(&args, '\0');
+        if (take_prefix(&arg, option) && take_prefix(&arg, "="))
+            return arg;
+    }
+    return (struct span){NULL, 0};
+}
+
+/* QEMU's -name "web", "web,debug-threads=on", "guest=web,…". A comma in a name is doubled: it is
+ * undone into buf. */
+static struct span qemu_guest(struct span value, char *buf, size_t size) {
+    bool first = true;
+
+    while (value.len > 0) {
+        struct span out = {buf, 0};
+        while (value.len > 0 && out.len < size) {
+            if (*value.at == ',' && !(value.len > 1 && value.at[1] == ','))
+                break;
+            size_t used = *value.at == ',' ? 2 : 1;
+            buf[out.len++] = *value.at;
+            value.at += used;
+            value.len -= used;
+        }
+        if (take_prefix(&out, "guest=") || (first && (out.len == 0 || !memchr(buf, '=', out.len))))
+            return out;
+        first = false;
+        take_until(&value, ',');
+    }
+    return value;
+}
+
+/* Whether a program has that name, or the one that its makers release it by. */
+static bool is_called(struct span program, const char *name, const char *release) {
+    return equals(program, name) || (take_prefix(&program, name) && take_prefix(&program, release));
+}
+
+/* cloud-hypervisor's socket: "/run/x/web.sock", "path=/run/x/web.sock", or "fd=3", which names
+ * nothing. Kata Containers have "/run/vc/vm/ID/clh-api.sock" for each machine. */
+static struct span socket_name(struct span socket) {
+    if (take_prefix(&socket, "fd="))
+        return (struct span){NULL, 0};
+    take_prefix(&socket, "path=");
+    struct span name = base_name(socket);
+    if (equals(name, "clh-api.sock") || equals(name, "ch-api.sock")) {
+        socket.len -= name.len;
+        take_suffix(&socket, "/");
+        name = base_name(socket);
+    }
+    take_suffix(&name, ".sock");
+    return name;
+}
+
+/* The name that the command line gives to its machine; is_vm tells whether it is one at all. */
+static struct span machine_name(struct span args, bool *is_vm, char *buf, size_t size) {
+    struct span all = args;
+    struct span program = base_name(take_until(&args, '\0'));
+    struct span qemu = program;
+
+    *is_vm = true;
+    if (take_prefix(&qemu, "qemu-system-") || equals(program, "qemu-kvm") ||
+        equals(program, "kvm")) {
+        struct span value = argument(all, "-name");
+        return qemu_guest(value.len > 0 ? value : argument(all, "--name"), buf, size);
+    }
+    if (is_called(program, "firecracker", "-v"))
+        return argument(all, "--id");
+    if (is_called(program, "cloud-hypervisor", "-static"))
+        return socket_name(argument(all, "--api-socket"));
+    *is_vm = false;
+    return (struct span){NULL, 0};
+}
+
+/* ---- the path of a cgroup ---- */
+
+/* Not empty, and of these characters only. */
+static bool consists_of(struct span s, const char *characters) {
+    for (size_t i = 0; i < s.len; i++)
+        if (!memchr(characters, s.at[i], strlen(characters)))
+            return false;
+    return s.len > 0;
+}
+
+/* Takes "qemu-3-" or "lxc-3-" off libvirt's names. */
+static bool take_libvirt(struct span *name, const char *driver) {
+    struct span s = *name;
+
+    if (!take_prefix(&s, driver) || !take_prefix(&s, "-"))
+        return false;
+    struct span number = take_until(&s, '-');
+    if (!consists_of(number, "0123456789") || s.len == 0)
+        return false;
+    *name = s;
+    return true;
+}
+
+/* "docker-ID.scope", "cri-containerd-ID.scope", "libpod-ID", "pod:cri-containerd:ID", "ID": the id
+ * is 64 hex digits. What monitors a container from outside (conmon) is not the container. */
+static bool take_container_id(struct span part, struct span *name) {
+    enum { ID = 64, SHORT_ID = 12 };
+
+    take_suffix(&part, ".scope");
+    if (part.len < ID)
+        return false;
+    struct span id = {part.at + part.len - ID, ID};
+    struct span prefix = {part.at, part.len - ID};
+    if (!consists_of(id, "0123456789abcdef") || take_suffix(&prefix, "conmon-"))
+        return false;
+    if (prefix.len > 0 && !take_suffix(&prefix, "-") && !take_suffix(&prefix, ":"))
+        return false;
+    *name = (struct span){id.at, SHORT_ID};
+    return true;
+}
+
+/* A scope of systemd-machined: libvirt's machines and containers, else one of systemd-nspawn. */
+static bool machined(struct span part, enum ksm_consumer_kind *kind, struct span *name) {
+    if (!take_prefix(&part, "machine-") || !take_suffix(&part, ".scope") || part.len == 0)
+        return false;
+    *kind = take_libvirt(&part, "qemu") ? KSM_CONSUMER_vm : KSM_CONSUMER_container;
+    if (*kind == KSM_CONSUMER_container)
+        take_libvirt(&part, "lxc");
+    *name = part;
+    return true;
+}
+
+/* One directory of a path, and the one above it. */
+static bool known_part(struct span above, struct span part, enum ksm_consumer_kind *kind,
+                       struct span *name) {
+    struct span s = part;
+
+    *name = part;
+    if (machined(part, kind, name))
+        return true;
+    *kind = KSM_CONSUMER_vm;
+    if (equals(above, "qemu.slice") && take_suffix(name, ".scope")) /* Proxmox */
+        return name->len > 0;
+    if (take_suffix(name, ".libvirt-qemu")) {
+        take_libvirt(name, "qemu");
+        return name->len > 0;
+    }
+    *kind = KSM_CONSUMER_container;
+    if (take_suffix(&s, ".libvirt-lxc")) {
+        take_libvirt(&s, "lxc");
+        *name = s;
+        return s.len > 0;
+    }
+    if (take_prefix(&s, "lxc.payload.") ||
+        (take_prefix(&s, "systemd-nspawn@") && take_suffix(&s, ".service")) ||
+        equals(above, "lxc") || equals(above, "lxc.payload")) {
+        *name = s;
+        return s.len > 0;
+    }
+    /* Podman's pods have ids like containers, which are below them as "libpod-ID". */
+    bool pod = equals(above, "libpod_parent") && !take_prefix(&s, "libpod-");
+    return !pod && take_container_id(part, name);
+}
+
+/* "\x2d" is how systemd writes characters that a unit's name may not have. */
+static struct span undo_escapes(struct span s, char *buf, size_t size) {
+    static const char digits[] = "0123456789abcdef";
+    struct span out = {buf, 0};
+
+    while (s.len > 0 && out.len < size) {
+        const char *high = s.len >= 4 && s.at[1] == 'x' ? memchr(digits, s.at[2], 16) : NULL;
+        const char *low = high ? memchr(digits, s.at[3], 16) : NULL;
+        size_t used = 1;
+        buf[out.len] = *s.at;
+        if (*s.at == '\\' && low) {
+            buf[out.len] = (char)((high - digits) * 16 + (low - digits));
+            used = 4;
+        }
+        out.len++;
+        s.at += used;
+        s.len -= used;
+    }
+    return out;
+}
+
+/* The id of the user in whose slice, manager or session a path begins; false: it begins in none.
+ * The id is empty if the path shows only the session. What a reader in a cgroup namespace is
+ * outside of begins with "..". Only the beginning counts, because systemd and logind make it:
+ * further down containers and services choose the names of their cgroups themselves. */
+static bool begins_in_user(struct span path, struct span *uid) {
+    struct span part = {NULL, 0};
+
+    while (path.len > 0 && (part.len == 0 || equals(part, "..") || equals(part, "user.slice")))
+        part = take_until(&path, '/');
+    *uid = part;
+    if ((take_prefix(uid, "user-") && take_suffix(uid, ".slice")) ||
+        (take_prefix(uid, "user@") && take_suffix(uid, ".service")))
+        return consists_of(*uid, "0123456789") && uid->len <= UID_DIGITS;
+    uid->len = 0;
+    return take_prefix(&part, "session-") && take_suffix(&part, ".scope");
+}
+
+/* Who the path belongs to. A service is its last unit, if that is a service and not a scope (a
+ * login session, a desktop program). */
+static bool known_path(struct span path, enum ksm_consumer_kind *kind, struct span *name, char *buf,
+                       size_t size) {
+    struct span above = {NULL, 0};
+    struct span service = {NULL, 0};
+
+    while (path.len > 0) {
+        char plain[256];
+        struct span part = take_until(&path, '/');
+        struct span unit = part;
+        if (known_part(above, undo_escapes(part, plain, sizeof(plain)), kind, name)) {
+            memcpy(buf, name->at, name->len < size ? name->len : size);
+            *name = (struct span){buf, name->len < size ? name->len : size};
+            return true;
+        }
+        if (take_suffix(&unit, ".service"))
+            service = unit;
+        else if (take_suffix(&unit, ".scope") && !equals(unit, "init"))
+            service.len = 0;
+        above = part;
+    }
+    *kind = KSM_CONSUMER_service;
+    *name = undo_escapes(service, buf, size);
+    return name->len > 0;
+}
+
+/* The path of the line "ID:CONTROLLERS:PATH" if it is one of those that pass asks for. */
+static bool path_of_line(struct span line, int pass, struct span *path) {
+    struct span id = take_until(&line, ':');
+    struct span controllers = take_until(&line, ':');
+    bool systemd = equals(controllers, "name=systemd");
+    bool unified = equals(id, "0") && controllers.len == 0;
+
+    take_suffix(&line, " (deleted)");
+    *path = line;
+    return pass == 0 ? systemd : pass == 1 ? unified : !systemd && !unified;
+}
+
+static bool known_cgroup(struct span cgroup, struct user *user, enum ksm_consumer_kind *kind,
+                         struct span *name, char *buf, size_t size) {
+    for (int pass = 0; pass < 3; pass++) {
+        struct span path;
+        for (struct span rest = cgroup; rest.len > 0;) {
+            struct span line = take_until(&rest, '\n');
+            if (!path_of_line(line, pass, &path))
+                continue;
+            if (!user->known)
+                user->known = begins_in_user(path, &user->id);
+            if (known_path(path, kind, name, buf, size))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* ---- the name ---- */
+
+/* The unit user@1000.service names its user already. */
+static bool is_manager_of(struct span service, struct span uid) {
+    return take_prefix(&service, "user@") && uid.len > 0 && service.len == uid.len &&
+           memcmp(service.at, uid.at, uid.len) == 0;
+}
+
+/* What is put before a name that the user chose, so that it cannot take the place of the host's or
+ * another user's. A program's comm is anybody's choice everywhere: it has no such mark. */
+static void mark_user(const struct user *user, enum ksm_consumer_kind kind, struct span name,
+                      char mark[static MARK_SIZE]) {
+    bool own = kind == KSM_CONSUMER_program ||
+               (kind == KSM_CONSUMER_service && is_manager_of(name, user->id));
+
+    mark[0] = '\0';
+    if (user->known && !own)
+        snprintf(mark, MARK_SIZE, "user-%.*s:", (int)user->id.len, user->id.at);
+}
+
+void ksm_consumer_identify(const struct ksm_identity *identity, struct ksm_consumer_name *name) {
+    char guest_buf[8192]; /* for any name that proc_files.c reads: a cut would make two one */
+    char group_buf[256];
+    char mark[MARK_SIZE];
+    bool is_vm = false;
+    struct user user = {false, {NULL, 0}};
+    enum ksm_consumer_kind kind = KSM_CONSUMER_program;
+    struct span group = {NULL, 0};
+    struct span comm = {identity->comm, identity->comm_len};
+    struct span guest = machine_name((struct span){identity->cmdline, identity->cmdline_len},
+                                     &is_vm, guest_buf, sizeof(guest_buf));
+    bool known = known_cgroup((struct span){identity->cgroup, identity->cgroup_len}, &user, &kind,
+                              &group, group_buf, sizeof(group_buf));
+
+    take_suffix(&comm, "\n");
+    if (is_vm && (!known || kind != KSM_CONSUMER_vm || guest.len > 0)) {
+        group = guest.len > 0 ? guest : known ? group : comm;
+        kind = KSM_CONSUMER_vm;
+    } else if (!known) {
+        group = comm;
+        kind = KSM_CONSUMER_program;
+    }
+    name->kind = kind;
+    mark_user(&user, kind, group, mark);
+    ksm_consumer_name_clean_with_prefix(mark, group.at, group.len, name->text);
+}

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+#include "consumers/proc_files.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "consumers/consumer_id.h"
+#include "system/parse.h"
+#include "system/pseudofs.h"
+
+/* ---- what there is ---- */
+
+static bool find_file(const char *root, const char *process, const char *name, struct stat *st) {
+    struct pseudofs_file file;
+    char path[PATH_MAX];
+
+    pseudofs_init(&file, root, process, name);
+    return pseudofs_path(&file, path, sizeof(path)) == 0 && stat(path, st) == 0;
+}
+
+static bool exists(const char *root, const char *process, const char *name) {
+    struct stat st;
+
+    return find_file(root, process, name, &st);
+}
+
+enum ksm_process_source ksm_process_find_source(const char *root) {
+    if (exists(root, "proc/self", "ksm_stat") || exists(root, "proc/1", "ksm_stat"))
+        return KSM_PROCESS_STAT;
+    if (exists(root, "proc/self", "ksm_merging_pages") ||
+        exists(root, "proc/1", "ksm_merging_pages"))
+        return KSM_PROCESS_MERGING_PAGES;
+    return KSM_PROCESS_NOTHING;
+}
+
+bool ksm_process_sees_own(const char *root) {
+    struct stat self, pid;
+    char dir[32];
+
+    snprintf(dir, sizeof(dir), "proc/%d", (int)getpid());
+    return find_file(root, "proc/self", "", &self) && find_file(root, dir, "", &pid) &&
+           self.st_ino == pid.st_ino && self.st_dev == pid.st_dev;
+}
+
+int ksm_process_pid(const char *name) {
+    int64_t pid = 0;
+
+    return parse_number(name, strlen(name), &pid) == 0 && pid <= INT_MAX ? (int)pid : 0;
+}
+
+struct ksm_process ksm_process_of(int pid) {
+    return (struct ksm_process){.pid = pid,
+                                .task = pid,
+                                .fd = -1,
+                                .statm = -1,
+                                .resident = -1,
+                                .mapped = -1,
+                                .before = -1,
+                                .opted_in = -1};
+}
+
+/* ---- its files ---- */
+
+int ksm_process_open(const struct ksm_process_reader *r, const struct ksm_process *process,
+                     const char *name) {
+    char path[64];
+
+    if (process->task == process->pid)
+        snprintf(path, sizeof(path), "%d/%s", process->pid, name);
+    else
+        snprintf(path, sizeof(path), "%d/task/%d/%s", process->pid, process->task, name);
+    return pseudofs_openat(r->proc, path);
+}
+
+/* After -ECANCELED fd is still the caller's. whole: as in pseudofs_read, a file of one line is that
+ * anyway. */
+static ssize_t read_open(const struct ksm_process_reader *r, int pid, int fd, bool whole, char *buf,
+                         size_t size) {
+    struct blocking_call *const guard = r->guard; /* r may be another's afterwards */
+
+    if (!blocking_call_begin(guard, pid, fd))
+        return -EINTR;
+    ssize_t n = pseudofs_read_fd(fd, whole, buf, size);
+    return blocking_call_end(guard) ? n : -ECANCELED;
+}
+
+static ssize_t read_file(const struct ksm_process_reader *r, const struct ksm_process *process,
+                         const char *name, bool whole, char *buf, size_t size) {
+    int fd = ksm_process_open(r, process, name);
+
+    if (fd < 0)
+        return fd;
+    ssize_t n = read_open(r, process->pid, fd, whole, buf, size);
+    close(fd);
+    return n;
+}
+
+static int stat_field(const char *text, size_t len, const char *key, int64_t *value) {
+    const char *field = NULL;
+    size_t field_len = 0;
+    int status = parse_field(text, len, key, &field, &field_len);
+
+    return status == 0 ? parse_count(field, field_len, value) : status;
+}
+
+/* Of a file that takes no lock of the process (fs/proc/base.c, proc_pid_ksm_merging_pages). */
+static int read_merging_pages(const struct ksm_process_reader *r, struct ksm_process *process) {
+    char buf[64];
+    int fd = ksm_process_open(r, process, "ksm_merging_pages");
+    ssize_t n = fd < 0 ? fd : pseudofs_read_fd(fd, false, buf, sizeof(buf));
+
+    if (fd >= 0)
+        close(fd);
+    return n < 0 ? (int)n : parse_number(buf, (size_t)n, &process->merging);
+}
+
+/* Whether any of its memory may be merged; the line came with 6.14. */
+static int parse_opted_in(const char *text, size_t len) {
+    const char *field = NULL;
+    size_t field_len = 0;
+
+    if (parse_field(text, len, "ksm_mergeable:", &field, &field_len) != 0)
+        return -1;
+    return field_len == 3 && memcmp(field, "yes", 3) == 0;
+}
+
+/* ksm_stat had only ksm_rmap_items until 6.4; ksm_zero_pages came with 6.6. */
+static int parse_ksm_stat(const struct ksm_process_reader *r, const char *text, size_t len,
+                          struct ksm_process *process) {
+    struct ksm_process got = *process;
+    int status = stat_field(text, len, "ksm_rmap_items", &got.rmap_items);
+
+    if (status == 0) {
+        status = stat_field(text, len, "ksm_merging_pages", &got.merging);
+        if (status == -ENOENT)
+            status = read_merging_pages(r, &got);
+    }
+    if (status == 0) {
+        status = stat_field(text, len, "ksm_zero_pages", &got.zero);
+        if (status == -ENOENT) {
+            got.zero = 0;
+            status = 0;
+        }
+    }
+    got.opted_in = parse_opted_in(text, len);
+    if (status == 0)
+        *process = got;
+    return status;
+}
+
+/* ksm_merging_pages stands after the other counts (fs/proc/base.c). ksm_mergeable stands after it,
+ * which does not matter: one read gives the whole file, and a cut one is read on only for the
+ * counts. */
+static bool has_all(const char *text, size_t len) {
+    const char *field = NULL;
+    size_t field_len = 0;
+
+    return parse_field(text, len, "ksm_merging_pages", &field, &field_len) == 0;
+}
+
+/* One read gives all of ksm_stat; it is read on to its end only where something is lacking, from
+ * then on always. */
+int ksm_process_read_counts(struct ksm_process_reader *r, int fd, struct ksm_process *process) {
+    char buf[512];
+    ssize_t n = read_open(r, process->pid, fd, r->whole, buf, sizeof(buf));
+
+    if (n <= 0)
+        return n == 0 ? -ENODATA : (int)n;
+    if (r->source == KSM_PROCESS_MERGING_PAGES)
+        return parse_number(buf, (size_t)n, &process->merging);
+    if (!r->whole && !has_all(buf, (size_t)n)) {
+        r->whole = true;
+        return ksm_process_read_counts(r, fd, process);
+    }
+    return parse_ksm_stat(r, buf, (size_t)n, process);
+}
+
+int ksm_process_open_counts(const struct ksm_process_reader *r, const struct ksm_process *process) {
+    return ksm_process_open(r, process,
+                            r->source == KSM_PROCESS_STAT ? "ksm_stat" : "ksm_merging_pages");
+}
+
+/* Reads the counts by another file, which takes the place of *fd if there is anything in it. */
+static int read_task(struct ksm_process_reader *r, int task, struct ksm_process *process, int *fd) {
+    struct ksm_process got = *process;
+
+    got.task = task;
+    int other = ksm_process_open_counts(r, &got);
+    if (other < 0)
+        return other;
+    int status = ksm_process_read_counts(r, other, &got);
+    if (status != 0) {
+        close(other);
+        return status;
+    }
+    close(*fd);
+    *fd = other;
+    *process = got;
+    return 0;
+}
+
+static int read_other_thread(struct ksm_process_reader *r, struct ksm_process *process, int *fd) {
+    const struct dirent *entry = NULL;
+    int status = -ENODATA;
+    int tasks = ksm_process_open(r, process, "task");
+    DIR *dir = tasks < 0 ? NULL : fdopendir(tasks);
+
+    if (!dir && tasks >= 0)
+        close(tasks);
+    while (dir && status == -ENODATA && pseudofs_readdir(dir, &entry) == 0 && entry) {
+        int task = ksm_process_pid(entry->d_name);
+        if (task > 0 && task != process->pid)
+            status = read_task(r, task, process, fd);
+    }
+    if (dir)
+        closedir(dir);
+    return status == -ENODATA ? -ESRCH : status;
+}
+
+int ksm_process_find_counts(struct ksm_process_reader *r, struct ksm_process *process, int *fd) {
+    *fd = ksm_process_open_counts(r, process);
+    if (*fd < 0)
+        return *fd;
+    int status = ksm_process_read_counts(r, *fd, process);
+    if (status == -ENODATA)
+        status = read_other_thread(r, process, fd);
+    if (status != 0)
+        close(*fd);
+    return status;
+}
+
+bool ksm_process_takes_part(const struct ksm_process *process) {
+    return process->merging > 0 || process->zero > 0 || process->rmap_items > 0;
+}
+
+/* The second and third field of statm (fs/proc/task_mmu.c, task_statm), which takes no lock of the
+ * process: a kept descriptor, on procfs, need not be watched. */
+int ksm_process_read_resident(const struct ksm_process_reader *r, struct ksm_process *process) {
+    char buf[128];
+    int64_t pages[3] = {0, 0, 0};
+    ssize_t n = process->statm >= 0 ? pseudofs_read_fd(process->statm, false, buf, sizeof(buf))
+                                    : read_file(r, process, "statm", false, buf, sizeof(buf));
+    const char *at = buf;
+
+    process->resident = process->mapped = -1;
+    if (n == -ECANCELED)
+        return -ECANCELED;
+    for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
+        const char *end = n > 0 ? memchr(at, ' ', (size_t)(buf + n - at)) : NULL;
+        if (!end || parse_number(at, (size_t)(end - at), &pages[i]) != 0)
+            return 0;
+        at = end + 1;
+    }
+    if (pages[2] > pages[1])
+        return 0;
+    process->resident = pages[1];
+    process->mapped = pages[2];
+    return 0;
+}
+
+int64_t ksm_process_started(const struct ksm_process_reader *r, const struct ksm_process *process) {
+    char buf[1024];
+    struct parse_stat stat;
+    ssize_t n = read_file(r, process, "stat", true, buf, sizeof(buf));
+
+    if (n == -ECANCELED || pseudofs_is_transient((int)n))
+        return n;
+    return n > 0 && parse_stat(buf, (size_t)n, &stat) == 0 ? stat.started : 0;
+}
+
+/* Sets *len to the bytes read: 0 if there are none or no such file, and the start of a text that
+ * does not fit. */
+static int read_text(const struct ksm_process_reader *r, const struct ksm_process *process,
+                     const char *name, char *buf, size_t size, size_t *len) {
+    ssize_t n = read_file(r, process, name, true, buf, size);
+
+    *len = n == -EFBIG ? size : n > 0 ? (size_t)n : 0;
+    return n < 0 && n != -EFBIG && n != -ENOENT ? (int)n : 0;
+}
+
+int ksm_process_read_name(const struct ksm_process_reader *r, const struct ksm_process *process,
+                          struct ksm_consumer_name *name) {
+    char cgroup[8192];
+    char cmdline[8192];
+    char comm[64 + 1];
+    struct ksm_identity identity = {.cgroup = cgroup, .cmdline = cmdline, .comm = comm};
+    int status = read_text(r, process, "cgroup", cgroup, sizeof(cgroup), &identity.cgroup_len);
+
+    if (status == 0)
+        status = read_text(r, process, "cmdline", cmdline, sizeof(cmdline), &identity.cmdline_len);
+    if (status == 0)
+        status = read_text(r, process, "comm", comm, sizeof(comm), &identity.comm_len);
+    if (status == 0)
+        ksm_consumer_identify(&identity, name);
+    return status;
+}
+
+ssize_t ksm_process_read_comm(const struct ksm_process_reader *r, const struct ksm_process *process,
+                              char *comm, size_t size) {
+    return read_file(r, process, "comm", false, comm, size);
+}
+
+void ksm_process_comm(const struct ksm_process_reader *r, int pid,
+                      char text[static KSM_CONSUMER_NAME_SIZE]) {
+    const struct ksm_process process = {.pid = pid, .task = pid};
+    char comm[64 + 1];
+    int fd = ksm_process_open(r, &process, "comm");
+    ssize_t n = fd < 0 ? fd : pseudofs_read_fd(fd, true, comm, sizeof(comm));
+
+    if (fd >= 0)
+        close(fd);
+    if (n > 1)
+        ksm_consumer_name_clean(comm, (size_t)n - 1, text);
+    else
+        snprintf(text, KSM_CONSUMER_NAME_SIZE, "?");
+}

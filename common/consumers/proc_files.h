@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Reads the files of one process in /proc.
+ *
+ * Processes exit, and their ids are used again, between any two calls: that is no error, but a
+ * status. Reading may block for as long as the process likes: ksm_stat (Linux 6.14) and cmdline
+ * wait for its mmap lock. So every such reading is announced in a guard (blocking_call.h). All
+ * functions return -errno, and -ECANCELED if a reading was taken over: then they have touched
+ * nothing since.
+ */
+#ifndef KSM_PROC_FILES_H
+#define KSM_PROC_FILES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "consumers/consumer_name.h"
+#include "system/blocking_call.h"
+
+/* One process that takes part, or has opted in to do so. Counts are pages; resident and mapped are
+ * -1 where they could not be read. */
+struct ksm_process {
+    int pid;
+    int task;        /* the thread whose files are read: pid, unless the first thread has ended */
+    int status;      /* of the last reading: 0, or -errno and the counts mean nothing */
+    int fd;          /* kept: its ksm_stat (or ksm_merging_pages), or below 0, */
+    int statm;       /* and its statm, or below 0 */
+    int64_t started; /* in clock ticks since boot: identifies it together with pid; 0 if fd does */
+    int64_t merging; /* ksm_merging_pages */
+    int64_t zero;    /* ksm_zero_pages */
+    int64_t before;  /* merging + zero as consumers.c counted them last; -1: it did not */
+    int64_t rmap_items; /* pages watched, 64 bytes of the kernel's memory each */
+    int64_t resident;   /* RSS, which counts merged pages and leaves out zero pages */
+    int64_t mapped;     /* the part of it that is pages of files and shared memory */
+    int opted_in;       /* 1, 0, or -1 if the kernel does not report it */
+    struct ksm_consumer_name name;
+    char comm[24]; /* as it was when the name was read last; "": not read again yet. The kernel has
+                    * 16 bytes at most, with the newline (TASK_COMM_LEN) */
+};
+
+/* What this kernel reports about a process. */
+enum ksm_process_source {
+    KSM_PROCESS_NOTHING,       /* before 5.19 */
+    KSM_PROCESS_MERGING_PAGES, /* 5.19: ksm_merging_pages */
+    KSM_PROCESS_STAT,          /* 6.1: ksm_stat, its fields growing since */
+};
+
+/* Who reads. */
+struct ksm_process_reader {
+    int proc;                    /* descriptor of the directory /proc, the caller's */
+    struct blocking_call *guard; /* NULL: nobody watches */
+    enum ksm_process_source source;
+    bool whole; /* one read of ksm_stat does not give all that is wanted of it */
+};
+
+/* Asks root/proc/self what this kernel reports, or process 1 where /proc is not the reader's own.
+ */
+enum ksm_process_source ksm_process_find_source(const char *root);
+
+/* Whether root/proc shows the pids of this program's own namespace. In that of another one its pid
+ * is somebody else's, or nobody's. */
+bool ksm_process_sees_own(const char *root);
+
+/* The pid that the name of an entry of /proc is, or 0. */
+int ksm_process_pid(const char *name);
+
+/* A process of which only the pid is known. */
+struct ksm_process ksm_process_of(int pid);
+
+/* Opens a file of the process, or of its thread task; the descriptor is the caller's. */
+int ksm_process_open(const struct ksm_process_reader *r, const struct ksm_process *process,
+                     const char *name);
+
+/* Opens the file of its counts. */
+int ksm_process_open_counts(const struct ksm_process_reader *r, const struct ksm_process *process);
+
+/* Sets the counts of a process that is read the first time, and task. A process whose first thread
+ * has ended (pthread_exit() in main) reads empty as a whole; its other threads do not. Kernel
+ * threads and zombies have no others. *fd is the file of the counts then, the caller's; without
+ * success there is none. */
+int ksm_process_find_counts(struct ksm_process_reader *r, struct ksm_process *process, int *fd);
+
+/* Sets its counts and opted_in from that file. -ESRCH: there is no such process any more; -ENODATA:
+ * nothing is left of the thread, or it is one of the kernel's. */
+int ksm_process_read_counts(struct ksm_process_reader *r, int fd, struct ksm_process *process);
+
+/* Whether it takes part: it has merged pages, zero pages or rmap items, because a process that
+ * merges nothing still costs memory. */
+bool ksm_process_takes_part(const struct ksm_process *process);
+
+/* Sets resident and mapped from statm: 0, or -ECANCELED. */
+int ksm_process_read_resident(const struct ksm_process_reader *r, struct ksm_process *process);
+
+/* When it was started, in clock ticks since boot; 0 if that cannot be read; -errno if only not at
+ * this moment. */
+int64_t ksm_process_started(const struct ksm_process_reader *r, const struct ksm_process *process);
+
+/* Names the consumer that it belongs to. What could not be read would give it another's name: then
+ * name stays as it is. */
+int ksm_process_read_name(const struct ksm_process_reader *r, const struct ksm_process *process,
+                          struct ksm_consumer_name *name);
+
+/* The bytes of its comm as the kernel has them, with a newline: their number. */
+ssize_t ksm_process_read_comm(const struct ksm_process_reader *r, const struct ksm_process *process,
+                              char *comm, size_t size);
+
+/* Its comm for messages, "?" if there is none. The file takes no lock of the process
+ * (fs/proc/base.c, comm_show). */
+void ksm_process_comm(const struct ksm_process_reader *r, int pid,
+                      char text[static KSM_CONSUMER_NAME_SIZE]);
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+#include "explain/format.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+/* 2,870,113 */
+static void thousands(int64_t number, char *buf, size_t size) {
+    char digits[24];
+    size_t len = (size_t)snprintf(digits, sizeof(digits), "%" PRId64, number);
+    size_t used = 0;
+
+    for (size_t i = 0; i < len && used + 2 < size; i++) {
+        if (i > 0 && digits[i - 1] != '-' && (len - i) % 3 == 0)
+            buf[used++] = ',';
+        buf[used++] = digits[i];
+    }
+    buf[used] = '\0';
+}
+
+void format_count(int64_t number, const char *one, const char *more, char *buf, size_t size) {
+    char text[40];
+
+    thousands(number, text, sizeof(text));
+    snprintf(buf, size, "%s %s", text, number == 1 ? one : more);
+}
+
+void format_bytes(int64_t bytes, char *buf, size_t size) {
+    static const char *const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB"};
+    double number = (double)bytes / 1024;
+    size_t unit = 0;
+
+    if (bytes > -1024 && bytes < 1024) {
+        format_count(bytes, "byte", "bytes", buf, size);
+        return;
+    }
+    /* 1023.95 would be printed as 1024.0. */
+    for (; (number >= 1023.95 || number <= -1023.95) && unit < 4; unit++)
+        number /= 1024;
+    snprintf(buf, size, "%.1f %s", number, units[unit]);
+}
+
+void format_percent(int64_t thousandths, char *buf, size_t size) {
+    const int64_t magnitude = thousandths < 0 ? -(thousandths + 1) : thousandths;
+    int digits = magnitude < 100 ? 3 : magnitude < 10000 ? 2 : 1;
+
+    snprintf(buf, size, "%.*f %%", thousandths == 0 ? 0 : digits, (double)thousandths / 1000);
+}
+
+void format_duration(int64_t ms, char *buf, size_t size) {
+    enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE };
+
+    if (ms < 2 * SECOND)
+        snprintf(buf, size, "under 2 seconds");
+    else if (ms < 2 * MINUTE)
+        snprintf(buf, size, "about %d seconds", (int)(ms / SECOND));
+    else if (ms < 2 * HOUR)
+        snprintf(buf, size, "about %d minutes", (int)(ms / MINUTE));
+    else
+        snprintf(buf, size, "about %" PRId64 " hours", ms / HOUR);
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Numbers as people write them. What does not fit is cut off.
+ */
+#ifndef KSM_FORMAT_H
+#define KSM_FORMAT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* "1 page", "2,870,113 pages" */
+void format_count(int64_t number, const char *one, const char *more, char *buf, size_t size);
+
+/* "351.9 MiB", below 1 KiB "64 bytes" */
+void format_bytes(int64_t bytes, char *buf, size_t size);
+
+/* Of thousandths of a percent: "12.3 %", "1.23 %", "0.012 %". */
+void format_percent(int64_t thousandths, char *buf, size_t size);
+
+/* "about 45 seconds", "about 10 hours" */
+void format_duration(int64_t ms, char *buf, size_t size);
+
+#endif

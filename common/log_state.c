@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+#include "log_state.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+/* What is wrong with a file's contents, in words. Those of errno are not clear enough. Threads may
+ * share strerror(): of an errno that exists the text is a constant. */
+static const char *fault(int status) {
+    switch (status) {
+    case -ENOENT:
+        return "no longer exists";
+    case -ENODATA:
+        return "is empty";
+    case -EINVAL:
+        return "is not in the format that the kernel writes";
+    case -ERANGE:
+        return "is above 2^63-1";
+    case -EDOM:
+        return "is negative, a known bug of Linux 6.6 to 6.17";
+    case -EXDEV:
+        return "is not the kernel's own file (lxcfs?), so it does not describe this host";
+    case -EFBIG:
+        return "is longer than the kernel's file can be";
+    default:
+        return strerror(-status);
+    }
+}
+
+static void tell_one(const struct ksm_reader *reader, size_t id, int status, ksm_log_fn *tell) {
+    char source[PATH_MAX + 64];
+    char message[sizeof(source) + 256];
+
+    if (ksm_reader_source(reader, id, source, sizeof(source)) != 0)
+        return;
+    if (status == 0)
+        snprintf(message, sizeof(message), "%s: can be read again", source);
+    else
+        snprintf(message, sizeof(message), "%s: %s; %s is not reported until this is fixed", source,
+                 fault(status), ksm_metrics[id].name);
+    tell(status != 0, message);
+}
+
+void ksm_log_metrics(struct ksm_log_state *report, const struct ksm_reader *reader,
+                     ksm_log_fn *tell) {
+    for (size_t id = 0; id < KSM_METRICS; id++) {
+        int status = reader->sample.at[id].status;
+
+        if (ksm_metrics[id].source == KSM_SOURCE_DERIVED)
+            continue;
+        report->seen[id] = report->seen[id] || status == 0;
+        if (status == -ENOENT && !report->seen[id] && report->told[id] == 0)
+            status = 0;
+        if ((status == 0) != (report->told[id] == 0)) {
+            report->told[id] = status;
+            tell_one(reader, id, status, tell);
+        }
+    }
+}
+
+/* ---- of the consumers ---- */
+
+static const struct {
+    const char *begins;
+    const char *ends;
+    bool harmless; /* nobody needs to do anything */
+} troubles[KSM_CONSUMERS_FAULTS] = {
+    [KSM_CONSUMERS_UNKNOWN] = {"savings by consumer are not reported: they require Linux 5.19",
+                               .harmless = true},
+    [KSM_CONSUMERS_DENIED] =
+        {"processes of other users cannot be read, so their savings are reported "
+         "as unattributed; to include them, grant cap_dac_read_search "
+         "(setcap cap_dac_read_search+ep ksm.plugin; for collectd "
+         "CapabilityBoundingSet and AmbientCapabilities of its service)",
+         .ends = "all processes can be read"},
+    [KSM_CONSUMERS_MODULE] =
+        {"a security module (AppArmor, SELinux) forbids reading processes of other users, although "
+         "cap_dac_read_search is in force; their savings are reported as unattributed; to include "
+         "them, allow reading /proc/PID/ksm_stat in its policy",
+         .ends = "all processes can be read"},
+    [KSM_CONSUMERS_HIDEPID1] =
+        {"/proc is mounted with hidepid=1, so processes of other users cannot be "
+         "read, and their savings are reported as unattributed; to include "
+         "them, add this program's user to the group of the mount option gid=",
+         .ends = "all processes can be read"},
+    [KSM_CONSUMERS_HIDDEN] = {"/proc hides the processes of other users (mounted with hidepid), so "
+                              "their savings are reported as unattributed; to include them, add "
+                              "this program's user to the group of the mount option gid=",
+                              .ends = "/proc no longer hides processes"},
+    [KSM_CONSUMERS_OVERCOUNT] =
+        {"the processes report over 1 % more merged pages than the host; the shares are scaled "
+         "down (before Linux 6.18, a forked child starts with its parent's count)",
+         .ends = "the processes' merged pages agree with the host's again"},
+    [KSM_CONSUMERS_RATE_LIMITED] =
+        {"new consumers appear faster than one a minute, as when a program keeps "
+         "changing its name; one a minute is shown separately, the others are "
+         "part of other",
+         .ends = "new consumers are shown at once again"},
+    [KSM_CONSUMERS_FAILED] = {"savings by consumer cannot be determined: /proc, or pages_shared, "
+                              "pages_sharing or ksm_zero_pages of /sys/kernel/mm/ksm, cannot be "
+                              "read, or ksm_zero_pages is negative",
+                              .ends = "savings by consumer are reported again"},
+    [KSM_CONSUMERS_LATE] =
+        {"savings by consumer are not reported: reading all processes takes longer "
+         "than one interval (consumers-interval, ConsumersInterval), or more than "
+         "8 of them keep their readers waiting",
+         .ends = "savings by consumer are reported again"},
+};
+
+void ksm_log_consumers(struct ksm_consumers_log_state *report,
+                       const struct ksm_consumer_table *table, ksm_log_fn *tell) {
+    for (size_t i = 0; i < KSM_CONSUMERS_FAULTS; i++) {
+        const bool begins = table->trouble[i];
+        if (begins == report->told[i])
+            continue;
+        report->told[i] = begins;
+        tell(begins && !troubles[i].harmless, begins ? troubles[i].begins : troubles[i].ends);
+    }
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+#include "metrics/reader.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "metrics/derive.h"
+#include "system/parse.h"
+
+static const int64_t knobs_ms = 60 * 1000;
+
+int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings) {
+    int status = ksm_dir_init(&reader->directory, root);
+
+    reader->settings = settings;
+    reader->vmstat_whole = reader->meminfo_whole = false;
+    reader->knobs_due = INT64_MIN;
+    ksm_rates_init(&reader->rates);
+    reader->sample.page_size = sysconf(_SC_PAGESIZE);
+    for (size_t id = 0; id < KSM_METRICS; id++) {
+        reader->sample.at[id] = (struct ksm_value){.status = -ENOENT};
+        reader->lines[id] = 0;
+    }
+    pseudofs_init(&reader->vmstat, root, "proc", "vmstat");
+    pseudofs_init(&reader->meminfo, root, "proc", "meminfo");
+    ksmd_init(&reader->ksmd, root, ksm_reader_is_uksm(reader) ? "uksmd" : "ksmd",
+              &ksm_metrics[KSM_ksmd_cpu]);
+    return status;
+}
+
+void ksm_reader_why_not(int status, const char *root, char *message, size_t size) {
+    if (status == -ENOENT)
+        snprintf(message, size,
+                 "this kernel has no KSM: %s contains neither sys/kernel/mm/ksm nor "
+                 "sys/kernel/mm/uksm (the kernel requires CONFIG_KSM=y, and /sys must be mounted); "
+                 "nothing is reported",
+                 root);
+    else if (status == -EPERM)
+        snprintf(message, size,
+                 "sys/kernel/mm/ksm below %s is not the kernel's own: a program with a file "
+                 "capability reads only procfs and sysfs; nothing is reported",
+                 root);
+    else
+        snprintf(message, size,
+                 "sys/kernel/mm/ksm below %s cannot be opened: %s; nothing is reported", root,
+                 strerror(-status));
+}
+
+void ksm_reader_close(struct ksm_reader *reader) {
+    ksm_dir_close(&reader->directory);
+    pseudofs_close(&reader->vmstat);
+    pseudofs_close(&reader->meminfo);
+    ksmd_close(&reader->ksmd);
+}
+
+/* What a read gave, bytes or -errno, as the value of a metric. */
+static void set_field(struct ksm_reader *reader, size_t id, const char *text, ssize_t len) {
+    struct ksm_value *at = &reader->sample.at[id];
+
+    at->status = len < 0 ? (int)len : ksm_metrics[id].parse(text, (size_t)len, &at->value);
+}
+
+static bool is_due(const struct ksm_reader *reader, size_t id, int64_t now) {
+    const struct ksm_value *advisor = &reader->sample.at[KSM_advisor_mode];
+
+    if (ksm_metrics[id].kind != KSM_KIND_KNOB)
+        return true;
+    if (!reader->settings)
+        return false;
+    return now >= reader->knobs_due || pseudofs_is_transient(reader->sample.at[id].status) ||
+           (id == KSM_pages_to_scan && advisor->status == 0 && advisor->value != 0);
+}
+
+static void read_directory(struct ksm_reader *reader, int64_t now) {
+    for (size_t id = 0; id < KSM_METRICS; id++) {
+        if (ksm_metrics[id].source != KSM_SOURCE_KSM || !is_due(reader, id, now))
+            continue;
+        ksm_dir_read(&reader->directory, id, now, &reader->sample.at[id]);
+    }
+    if (now >= reader->knobs_due)
+        reader->knobs_due = now + knobs_ms;
+}
+
+bool ksm_reader_is_uksm(const struct ksm_reader *reader) {
+    return ksm_dir_is_uksm(&reader->directory);
+}
+
+/* UKSM's patch adds a line to meminfo; no other kernel need be searched for it. */
+static bool is_field_of(const struct ksm_reader *reader, size_t id, enum ksm_source source) {
+    return ksm_metrics[id].source == source && (id != KSM_uksm_zero || ksm_reader_is_uksm(reader));
+}
+
+/* Finds the field of a metric: where it was the last time, as a file's lines seldom change their
+ * length; else anywhere. */
+static int find_field(struct ksm_reader *reader, size_t id, size_t n, const char **field,
+                      size_t *len) {
+    const char *key = ksm_metrics[id].key;
+    size_t *line = &reader->lines[id];
+
+    if (*line < n && reader->buf[*line] == '\n' &&
+        parse_field(reader->buf + *line, n - *line, key, field, len) == 0)
+        return 0;
+    int status = parse_field(reader->buf, n, key, field, len);
+    size_t begin = status == 0 ? (size_t)(*field - reader->buf) - strlen(key) - 1 : 0;
+    *line = begin > 0 ? begin - 1 : 0;
+    return status;
+}
+
+/* One read may not give all of a file: vmstat is about as long as the kernel's buffer. It is read
+ * on only where a field is lacking, from then on always: one that this kernel does not have is
+ * absent once the whole file was seen. */
+static void read_fields(struct ksm_reader *reader, struct pseudofs_file *file,
+                        enum ksm_source source, bool *whole, int64_t now) {
+    ssize_t n = pseudofs_read(file, now, *whole, reader->buf, sizeof(reader->buf));
+    bool lacking = false;
+
+    for (size_t id = 0; id < KSM_METRICS; id++) {
+        const char *field = NULL;
+        size_t len = 0;
+        int status = (int)(n < 0 ? n : 0);
+
+        if (!is_field_of(reader, id, source))
+            continue;
+        if (n == 0)
+            status = -ENODATA;
+        if (n > 0) {
+            status = find_field(reader, id, (size_t)n, &field, &len);
+            lacking = lacking || status == -ENOENT;
+        }
+        set_field(reader, id, field, status != 0 ? status : (ssize_t)len);
+    }
+    if (lacking && !*whole) {
+        *whole = true;
+        read_fields(reader, file, source, whole, now);
+    }
+}
+
+/* UKSM has no ksm_zero_pages; its line of meminfo takes that place, in kB. No other kernel has it.
+ */
+static void zero_of_uksm(struct ksm_reader *reader) {
+    struct ksm_sample *s = &reader->sample;
+    const struct ksm_value *kilobytes = &s->at[KSM_uksm_zero];
+
+    if (s->at[KSM_zero].status != -ENOENT)
+        return;
+    s->at[KSM_zero].status = kilobytes->status;
+    s->at[KSM_zero].value = kilobytes->value / (s->page_size / 1024);
+}
+
+int ksm_reader_tick(struct ksm_reader *reader, int64_t now) {
+    struct ksm_sample *s = &reader->sample;
+    int first = -ENOENT;
+
+    read_directory(reader, now);
+    /* The memory of a container is no measure of the host's saving. Descriptors are kept on sysfs,
+     * and not in a tree that someone made. */
+    reader->meminfo.own = reader->directory.files[KSM_sharing].fd >= 0;
+    read_fields(reader, &reader->vmstat, KSM_SOURCE_VMSTAT, &reader->vmstat_whole, now);
+    read_fields(reader, &reader->meminfo, KSM_SOURCE_MEMINFO, &reader->meminfo_whole, now);
+    s->at[KSM_ksmd_cpu].status = ksmd_cpu(&reader->ksmd, now, &s->at[KSM_ksmd_cpu].value);
+    zero_of_uksm(reader);
+    ksm_derive(s);
+    ksm_rates_update(&reader->rates, s, now);
+    for (size_t id = 0; id < KSM_METRICS; id++) {
+        if (ksm_metrics[id].kind != KSM_KIND_INPUT && s->at[id].status == 0)
+            return 0;
+        if (first == -ENOENT)
+            first = s->at[id].status;
+    }
+    return first;
+}
+
+static const struct pseudofs_file *file_of(const struct ksm_reader *reader, size_t id) {
+    switch (ksm_metrics[id].source) {
+    case KSM_SOURCE_KSM:
+        return &reader->directory.files[id];
+    case KSM_SOURCE_VMSTAT:
+        return &reader->vmstat;
+    case KSM_SOURCE_MEMINFO:
+        return &reader->meminfo;
+    case KSM_SOURCE_KSMD:
+        return &reader->ksmd.file;
+    case KSM_SOURCE_DERIVED:
+        break;
+    }
+    return NULL;
+}
+
+int ksm_reader_source(const struct ksm_reader *reader, size_t id, char *text, size_t size) {
+    const struct pseudofs_file *file = file_of(reader, id);
+    bool is_field = file == &reader->vmstat || file == &reader->meminfo;
+
+    if (!file)
+        return -ENOENT;
+    int status = pseudofs_path(file, text, size);
+    if (status != 0 || !is_field)
+        return status;
+    size_t len = strlen(text);
+    const char *key = ksm_metrics[id].key;
+    int more = snprintf(text + len, size - len, ", %.*s", (int)strcspn(key, ":"), key);
+    return more < 0 || (size_t)more >= size - len ? -ENAMETOOLONG : 0;
+}

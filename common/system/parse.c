@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+#include "system/parse.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+/* What is left of a text. */
+struct cursor {
+    const char *at;
+    const char *end;
+};
+
+static bool at_end(const struct cursor *c) {
+    return c->at == c->end;
+}
+
+static bool take(struct cursor *c, const char *word) {
+    size_t len = strlen(word);
+    if ((size_t)(c->end - c->at) < len || memcmp(c->at, word, len) != 0)
+        return false;
+    c->at += len;
+    return true;
+}
+
+static bool is_digit(const struct cursor *c) {
+    return !at_end(c) && *c->at >= '0' && *c->at <= '9';
+}
+
+/* Takes all digits there are, even of a number that is too large, so that what follows it can be
+ * judged: "12abc" and "999…9abc" are both no numbers. */
+static int take_number(struct cursor *c, bool negative, int64_t *value) {
+    const char *start = c->at;
+    int64_t n = 0;
+    bool overflow = false;
+
+    for (; is_digit(c); c->at++) {
+        int digit = *c->at - '0';
+        if (__builtin_mul_overflow(n, 10, &n) ||
+            __builtin_add_overflow(n, negative ? -digit : digit, &n))
+            overflow = true;
+    }
+    if (c->at == start || (c->at - start > 1 && *start == '0'))
+        return -EINVAL;
+    if (overflow)
+        return -ERANGE;
+    *value = n;
+    return 0;
+}
+
+/* The end of what was parsed: an overflow counts only if the rest is well formed. */
+static int finish(struct cursor *c, int status, int64_t parsed, int64_t *value) {
+    if (status != -EINVAL) {
+        take(c, "\n");
+        if (!at_end(c))
+            status = -EINVAL;
+    }
+    if (status == 0)
+        *value = parsed;
+    return status;
+}
+
+int parse_number(const char *text, size_t len, int64_t *value) {
+    struct cursor c = {text, text + len};
+    int64_t n = 0;
+    int status = at_end(&c) ? -ENODATA : take_number(&c, false, &n);
+
+    return finish(&c, status, n, value);
+}
+
+int parse_signed(const char *text, size_t len, int64_t *value) {
+    struct cursor c = {text, text + len};
+    int64_t n = 0;
+
+    if (!take(&c, "-"))
+        return parse_number(text, len, value);
+    int status = take_number(&c, true, &n);
+    if (status == 0 && n == 0)
+        status = -EINVAL;
+    return finish(&c, status, n, value);
+}
+
+int parse_count(const char *text, size_t len, int64_t *value) {
+    int64_t n = 0;
+    int status = parse_signed(text, len, &n);
+
+    if (status == 0 && n < 0)
+        status = -EDOM;
+    if (status == 0)
+        *value = n;
+    return status;
+}
+
+int parse_scaled(const char *text, size_t len, int64_t *value) {
+    struct cursor c = {text, text + len};
+    int64_t n = 0;
+    int64_t exponent = 0;
+    int status = at_end(&c) ? -ENODATA : take_number(&c, false, &n);
+
+    if (status != -EINVAL && take(&c, " * 2^")) {
+        int of_exponent = take_number(&c, false, &exponent);
+        if (status == 0 || of_exponent == -EINVAL)
+            status = of_exponent;
+    }
+    if (status == 0 && n != 0 && (exponent > 62 || n > INT64_MAX >> exponent))
+        status = -ERANGE;
+    return finish(&c, status, status == 0 && n != 0 ? n << exponent : 0, value);
+}
+
+int parse_kilobytes(const char *text, size_t len, int64_t *value) {
+    struct cursor c = {text, text + len};
+    int64_t n = 0;
+
+    if (len == 0)
+        return -ENODATA;
+    while (take(&c, " "))
+        ;
+    int status = take_number(&c, false, &n);
+    if (status != -EINVAL && !take(&c, " kB"))
+        status = -EINVAL;
+    return finish(&c, status, n, value);
+}
+
+int parse_run(const char *text, size_t len, int64_t *value) {
+    static const int64_t offline = 4, last_state = 2;
+    int64_t n = 0;
+    int status = parse_number(text, len, &n);
+
+    if (status != 0)
+        return status;
+    if ((n & ~offline) > last_state)
+        return -EINVAL;
+    *value = n & ~offline;
+    return 0;
+}
+
+/* Takes a word of lower-case letters and hyphens, as the kernel's choices are. */
+static size_t take_word(struct cursor *c) {
+    const char *start = c->at;
+
+    while (!at_end(c) && ((*c->at >= 'a' && *c->at <= 'z') || *c->at == '-'))
+        c->at++;
+    return (size_t)(c->at - start);
+}
+
+int parse_advisor(const char *text, size_t len, int64_t *value) {
+    static const char *const modes[] = {"none", "scan-time"};
+    struct cursor c = {text, text + len};
+    int64_t chosen = -1;
+    bool any = false;
+
+    if (len == 0)
+        return -ENODATA;
+    do {
+        bool bracketed = take(&c, "[");
+        const char *word = c.at;
+        size_t word_len = take_word(&c);
+        if (word_len == 0 || (bracketed && (any || !take(&c, "]"))))
+            return -EINVAL;
+        any = any || bracketed;
+        for (size_t i = 0; bracketed && i < sizeof(modes) / sizeof(modes[0]); i++)
+            if (word_len == strlen(modes[i]) && memcmp(word, modes[i], word_len) == 0)
+                chosen = (int64_t)i;
+    } while (take(&c, " "));
+    return finish(&c, chosen < 0 ? -EINVAL : 0, chosen, value);
+}
+
+int parse_schedstat(const char *text, size_t len, int64_t *value) {
+    struct cursor c = {text, text + len};
+    int64_t n[3] = {0, 0, 0};
+
+    if (len == 0)
+        return -ENODATA;
+    for (size_t i = 0; i < 3; i++) {
+        int status = i > 0 && !take(&c, " ") ? -EINVAL : take_number(&c, false, &n[i]);
+        if (status != 0)
+            return status;
+    }
+    int status = (n[0] | n[1] | n[2]) == 0 ? -ENODATA : 0;
+    return finish(&c, status, n[0], value);
+}
+
+int parse_field(const char *text, size_t len, const char *key, const char **field,
+                size_t *field_len) {
+    size_t key_len = strlen(key);
+    const char *end = text + len;
+
+    for (const char *at = text; (at = memmem(at, (size_t)(end - at), key, key_len)); at++) {
+        const char *value = at + key_len;
+        if ((at > text && at[-1] != '\n') || value == end || *value != ' ')
+            continue;
+        value++;
+        const char *newline = memchr(value, '\n', (size_t)(end - value));
+        if (!newline)
+            return -EINVAL;
+        *field = value;
+        *field_len = (size_t)(newline - value);
+        return 0;
+    }
+    return -ENOENT;
+}
+
+/* "37 (ksmd) S 2 0 …": comm ends at the last parenthesis, as it may hold any number of them. */
+int parse_stat(const char *text, size_t len, struct parse_stat *stat) {
+    enum { PPID = 4, FLAGS = 9, UTIME = 14, STIME = 15, STARTED = 22 };
+    const char *open = memchr(text, '(', len);
+    const char *close = memrchr(text, ')', len);
+    struct parse_stat got = {.ppid = 0};
+
+    if (len == 0)
+        return -ENODATA;
+    if (!open || !close || close < open)
+        return -EINVAL;
+    size_t comm_len = (size_t)(close - open - 1);
+    if (comm_len >= sizeof(got.comm))
+        comm_len = sizeof(got.comm) - 1;
+    memcpy(got.comm, open + 1, comm_len);
+
+    struct cursor c = {close + 1, text + len};
+    if (!take(&c, " ") || at_end(&c))
+        return -EINVAL;
+    got.state = *c.at++;
+    for (int field = PPID; field <= STARTED; field++) {
+        int64_t n = 0;
+        if (field > STIME && (at_end(&c) || *c.at == '\n'))
+            break;
+        int status = take(&c, " ") ? take_number(&c, take(&c, "-"), &n) : -EINVAL;
+        if (status != 0)
+            return status;
+        switch (field) {
+        case PPID:
+            got.ppid = n;
+            break;
+        case FLAGS:
+            got.flags = n;
+            break;
+        case UTIME:
+            got.utime = n;
+            break;
+        case STIME:
+            got.stime = n;
+            break;
+        case STARTED:
+            got.started = n;
+            break;
+        default:
+            break;
+        }
+    }
+    if (!take(&c, " ") && !take(&c, "\n")) /* the last number may have been cut off */
+        return -EINVAL;
+    *stat = got;
+    return 0;
+}

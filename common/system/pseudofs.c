@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+#include "system/pseudofs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+void pseudofs_init(struct pseudofs_file *file, const char *root, const char *dir,
+                   const char *name) {
+    *file = (struct pseudofs_file){.root = root, .dir = dir, .name = name, .fd = -1};
+}
+
+void pseudofs_close(struct pseudofs_file *file) {
+    if (file->fd >= 0)
+        close(file->fd);
+    file->fd = -1;
+    file->failed = 0;
+}
+
+int pseudofs_path(const struct pseudofs_file *file, char *path, size_t size) {
+    size_t root_len = strlen(file->root);
+
+    while (root_len > 0 && file->root[root_len - 1] == '/')
+        root_len--;
+    if (root_len > INT_MAX)
+        return -ENAMETOOLONG;
+    int len = snprintf(path, size, "%.*s/%s%s%s", (int)root_len, file->root, file->dir,
+                       *file->name ? "/" : "", file->name);
+    return len < 0 || (size_t)len >= size ? -ENAMETOOLONG : 0;
+}
+
+bool pseudofs_is_transient(int status) {
+    return status == -EMFILE || status == -ENFILE || status == -ENOMEM || status == -EINTR ||
+           status == -EAGAIN;
+}
+
+/* Returns 0 for a file of procfs or sysfs, -EPERM for another's, or why that is not known. */
+static int check_kernels(int fd, struct statfs *fs) {
+    int status = 0;
+
+    do
+        status = fstatfs(fd, fs);
+    while (status != 0 && errno == EINTR);
+    if (status != 0)
+        return -errno;
+    return fs->f_type == PROC_SUPER_MAGIC || fs->f_type == SYSFS_MAGIC ? 0 : -EPERM;
+}
+
+bool pseudofs_may_keep(int fd) {
+    struct statfs fs;
+
+    return check_kernels(fd, &fs) == 0;
+}
+
+static bool kernel_only = false;
+
+void pseudofs_trust_kernel_only(void) {
+    kernel_only = true;
+}
+
+/* Refuses, and closes, what may not be trusted. */
+static int check(int fd) {
+    struct statfs fs;
+
+    if (fd < 0)
+        return -errno;
+    int status = kernel_only ? check_kernels(fd, &fs) : 0;
+    if (status != 0)
+        close(fd);
+    return status != 0 ? status : fd;
+}
+
+static int open_again(const char *path, int flags) {
+    int fd = -1;
+
+    do
+        fd = open(path, flags);
+    while (fd < 0 && errno == EINTR);
+    return check(fd);
+}
+
+int pseudofs_openat(int dir, const char *path) {
+    int fd = -1;
+
+    do
+        fd = openat(dir, path, PSEUDOFS_FLAGS);
+    while (fd < 0 && errno == EINTR);
+    return check(fd);
+}
+
+/* Neither opens nor asks who serves the file: for one of FUSE fstatfs and a plain stat do. */
+static int check_own(int above, const char *name) {
+    enum { AT_ONCE = AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT };
+    struct statx dir, file;
+    struct statfs fs;
+
+    if (statx(above, "", AT_EMPTY_PATH | AT_ONCE, 0, &dir) != 0 ||
+        statx(above, name, AT_ONCE, 0, &file) != 0)
+        return -errno;
+    if (dir.stx_dev_major != file.stx_dev_major || dir.stx_dev_minor != file.stx_dev_minor)
+        return -EXDEV;
+    int status = check_kernels(above, &fs);
+    return status == -EPERM ? -EXDEV : status;
+}
+
+/* By way of its directory, as merely opening a file of others can do harm, or waits: on a device,
+ * say. What is below a directory of procfs or sysfs is the kernel's, but for links like those of
+ * /proc/PID/fd: hence the second look. */
+static int open_checked(const struct pseudofs_file *file) {
+    const struct pseudofs_file dir = {.root = file->root, .dir = file->dir, .name = ""};
+    char path[PATH_MAX];
+    int status = pseudofs_path(&dir, path, sizeof(path));
+    int above = status == 0 ? open_again(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : status;
+
+    if (above < 0)
+        return above;
+    status = file->own ? check_own(above, file->name) : 0;
+    int fd = status == 0 ? pseudofs_openat(above, file->name) : status;
+    close(above);
+    return fd;
+}
+
+static int open_plain(const struct pseudofs_file *file) {
+    char path[PATH_MAX];
+    int status = pseudofs_path(file, path, sizeof(path));
+
+    return status == 0 ? open_again(path, PSEUDOFS_FLAGS) : status;
+}
+
+static int open_file(struct pseudofs_file *file, int64_t now) {
+    if (file->failed != 0 && now < file->retry_at)
+        return file->failed;
+    file->fd = kernel_only || file->own ? open_checked(file) : open_plain(file);
+    file->failed = file->fd < 0 ? file->fd : 0;
+    file->retry_at = pseudofs_is_transient(file->failed) ? now : now + PSEUDOFS_RETRY_MS;
+    return file->failed;
+}
+
+/* A directory of sysfs, or the root of a procfs: what is in others of it may be whatever a process
+ * likes, as in /proc/PID/fd. */
+static int check_directory(int fd) {
+    enum { PROC_ROOT_INO = 1 };
+    struct statfs fs;
+    struct stat st;
+    int status = check_kernels(fd, &fs);
+
+    if (status != 0 || fs.f_type == SYSFS_MAGIC)
+        return status;
+    if (fstat(fd, &st) != 0)
+        return -errno;
+    return st.st_ino == PROC_ROOT_INO ? 0 : -EPERM;
+}
+
+int pseudofs_opendir(const char *root, const char *dir, DIR **result) {
+    const struct pseudofs_file file = {.root = root, .dir = dir, .name = ""};
+    char path[PATH_MAX];
+    int status = pseudofs_path(&file, path, sizeof(path));
+
+    if (status != 0)
+        return status;
+    DIR *opened = NULL;
+    do
+        opened = opendir(path);
+    while (!opened && errno == EINTR);
+    if (!opened)
+        return -errno;
+    status = kernel_only ? check_directory(dirfd(opened)) : 0;
+    if (status == 0)
+        *result = opened;
+    else
+        closedir(opened);
+    return status;
+}
+
+int pseudofs_readdir(DIR *dir, const struct dirent **entry) {
+    do {
+        errno = 0;
+        *entry = readdir(dir);
+    } while (!*entry && errno == EINTR);
+    return *entry ? 0 : -errno;
+}
+
+ssize_t pseudofs_read_fd(int fd, bool whole, char *buf, size_t size) {
+    size_t len = 0;
+
+    while (len < size) {
+        ssize_t n = pread(fd, buf + len, size - len, (off_t)len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        len += (size_t)n;
+        if (n == 0 || (!whole && len < size && buf[len - 1] == '\n'))
+            return (ssize_t)len;
+    }
+    return -EFBIG;
+}
+
+ssize_t pseudofs_read(struct pseudofs_file *file, int64_t now, bool whole, char *buf, size_t size) {
+    bool fresh = file->fd < 0;
+
+    if (fresh) {
+        int status = open_file(file, now);
+        if (status != 0)
+            return status;
+    }
+    ssize_t n = pseudofs_read_fd(file->fd, whole, buf, size);
+    bool dead = n == -ENODEV || n == -ESRCH;
+    if (dead || (fresh && !pseudofs_may_keep(file->fd)))
+        pseudofs_close(file);
+    return dead && !fresh ? pseudofs_read(file, now, whole, buf, size) : n;
+}

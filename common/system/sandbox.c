@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: MIT */
+#include "system/sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/audit.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/landlock.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "system/pseudofs.h"
+
+#ifdef KSM_NO_SANDBOX /* builds with sanitizers need what a sandbox forbids */
+
+void sandbox_enter(const char *root, char *report, size_t size) {
+    (void)root;
+    snprintf(report, size, "confined: not in this build for tests");
+}
+
+void sandbox_enter_for_memory(const char *root, char *report, size_t size) {
+    sandbox_enter(root, report, size);
+}
+
+#else
+
+/* The kernel's word for a prctl that it does not have: EINVAL. */
+static int prctl_status(int result) {
+    if (result == 0)
+        return 0;
+    return errno == EINVAL ? -EOPNOTSUPP : -errno;
+}
+
+/* ---- capabilities ---- */
+
+enum {
+    KEPT = 1U << CAP_DAC_READ_SEARCH,
+    KEPT_FOR_MEMORY = KEPT | 1U << CAP_SYS_PTRACE | 1U << CAP_SYS_ADMIN,
+};
+
+/* Returns whether any of the kept capabilities is there; all are below 32. */
+static bool drop_capabilities(uint32_t kept) {
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {{0, 0, 0}, {0, 0, 0}};
+
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    /* Ends after the last capability of this kernel; at once for who may not do it. */
+    for (unsigned long cap = 0;
+         (cap < 32 && kept >> cap & 1) || prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
+        continue;
+    if (syscall(SYS_capget, &header, data) != 0)
+        return false;
+    data[0].permitted &= kept;
+    data[0].effective = data[0].permitted;
+    data[0].inheritable &= kept;
+    data[1] = (struct __user_cap_data_struct){0, 0, 0};
+    syscall(SYS_capset, &header, data);
+    return data[0].permitted != 0;
+}
+
+/* ---- files ---- */
+
+/* Rights that came after the headers of Debian 12; ABI 3 and 5. */
+enum { FS_TRUNCATE = 1 << 14, FS_IOCTL_DEV = 1 << 15 };
+
+/* All rights on files that this version of Landlock knows: what is handled and not allowed is
+ * forbidden. */
+static uint64_t rights_of(int abi) {
+    uint64_t rights = LANDLOCK_ACCESS_FS_MAKE_SYM * 2 - 1; /* ABI 1: all up to this one */
+
+    if (abi >= 2)
+        rights |= LANDLOCK_ACCESS_FS_REFER;
+    if (abi >= 3)
+        rights |= FS_TRUNCATE;
+    if (abi >= 5)
+        rights |= FS_IOCTL_DEV;
+    return rights;
+}
+
+static void allow_reading(int ruleset, const char *root, const char *dir) {
+    struct landlock_path_beneath_attr rule = {
+        .allowed_access = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR,
+    };
+    char path[PATH_MAX];
+
+    if (snprintf(path, sizeof(path), "%s/%s", root, dir) >= (int)sizeof(path))
+        return;
+    rule.parent_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (rule.parent_fd < 0)
+        return;
+    syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
+    close(rule.parent_fd);
+}
+
+/* Returns 0 or -errno. */
+static int restrict_files(const char *root) {
+    int abi = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    struct landlock_ruleset_attr attr = {.handled_access_fs = rights_of(abi)};
+
+    if (abi < 0)
+        return -errno;
+    int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
+    if (ruleset < 0)
+        return -errno;
+    allow_reading(ruleset, root, "proc");
+    allow_reading(ruleset, root, "sys/kernel/mm");
+    allow_reading(ruleset, "", "proc/self/task"); /* for blocking_call.h */
+    int status = syscall(SYS_landlock_restrict_self, ruleset, 0) == 0 ? 0 : -errno;
+    close(ruleset);
+    return status;
+}
+
+/* ---- system calls ---- */
+
+#if defined(__x86_64__)
+#define ARCH AUDIT_ARCH_X86_64
+#elif defined(__aarch64__)
+#define ARCH AUDIT_ARCH_AARCH64
+#elif defined(__riscv) && __riscv_xlen == 64
+#define ARCH AUDIT_ARCH_RISCV64
+#elif defined(__powerpc64__) && defined(__LITTLE_ENDIAN__)
+#define ARCH AUDIT_ARCH_PPC64LE
+#elif defined(__s390x__)
+#define ARCH AUDIT_ARCH_S390X
+/* Its mmap takes one argument, where in memory the six are (sys_old_mmap of mm/mmap.c; arch/s390's
+ * syscall.tbl): a filter does not see whether PROT_EXEC is among them. */
+#define CALL_MMAP CALL(mmap)
+#endif
+#ifndef CALL_MMAP
+#define CALL_MMAP CALL_WITHOUT(mmap, 2, PROT_EXEC)
+#endif
+
+#ifdef ARCH
+
+#define CALL(name) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1), ALLOW
+/* Unless an argument has any of these bits. */
+#define CALL_WITHOUT(name, argument, bits)                                                         \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 4), LOAD_ARGUMENT(argument),                \
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bits, 0, 1), REFUSE, ALLOW
+/* Only with that bit in an argument. */
+#define CALL_WITH(name, argument, bit)                                                             \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 4), LOAD_ARGUMENT(argument),                \
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bit, 1, 0), REFUSE, ALLOW
+/* Only with that value of an argument. */
+#define CALL_OF(name, argument, value)                                                             \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 4), LOAD_ARGUMENT(argument),                \
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 1, 0), REFUSE, ALLOW
+/* Or with another one. */
+#define CALL_EITHER(name, argument, value, other)                                                  \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 5), LOAD_ARGUMENT(argument),                \
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 2, 0),                                          \
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, other, 1, 0), REFUSE, ALLOW
+/* As if this kernel did not have it. */
+#define LACK(name)                                                                                 \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1),                                         \
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS)
+#define ALLOW BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+#define REFUSE BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM)
+#define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
+
+/* The low half of an argument of 64 bits. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define LOAD_ARGUMENT(n) LOAD(args[n])
+#else
+#define LOAD_ARGUMENT(n)                                                                           \
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[n]) + 4)
+#endif
+
+/* Where clone has its flags. */
+#if defined(__s390x__)
+enum { CLONE_FLAGS = 1 };
+#else
+enum { CLONE_FLAGS = 0 };
+#endif
+
+enum { WRITING = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC };
+
+/* PAGEMAP_SCAN of linux/fs.h (Linux 6.7), with a struct pm_scan_arg of 96 bytes. */
+#define PAGEMAP_SCAN_CALL (unsigned)_IOC(_IOC_READ | _IOC_WRITE, 'f', 16, 96)
+
+static int restrict_calls(bool memory) {
+    static const struct sock_filter for_memory[] = {
+        CALL(kcmp),
+        CALL(sysinfo), /* qsort() of glibc */
+        CALL_OF(ioctl, 1, PAGEMAP_SCAN_CALL),
+        REFUSE,
+    };
+    static const struct sock_filter for_sample[] = {
+        LOAD(arch),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0),
+        REFUSE,
+        LOAD(nr),
+        /* First what is called most of those that are looked at each time: that a call is allowed
+         * whatever its arguments are, the kernel remembers (Linux 5.11). */
+        CALL_WITHOUT(openat, 2, WRITING),
+        /* The tick. */
+        CALL(pread64),
+        CALL_WITHOUT(write, 0, ~3U), /* descriptors 0 to 3 */
+        CALL(read),
+#ifdef SYS_poll
+        CALL(poll),
+#endif
+        CALL(ppoll),
+        CALL(clock_gettime),
+        /* Looking for files and processes. */
+        CALL(close),
+        CALL(fstat),
+        CALL(newfstatat),
+        CALL(statx),
+        CALL(fstatfs),
+#ifdef SYS_fstatfs64 /* what glibc calls for fstatfs() on ppc64 and s390x */
+        CALL(fstatfs64),
+#endif
+        CALL(getdents64),
+        CALL(lseek),
+#ifdef SYS__llseek /* and for lseek() on ppc64 */
+        CALL(_llseek),
+#endif
+        /* fdopendir() */
+        CALL_EITHER(fcntl, 1, F_GETFL, F_SETFD),
+    /* The same as musl does it. */
+#ifdef SYS_open
+        CALL_WITHOUT(open, 1, WRITING),
+        CALL(stat),
+        CALL(lstat),
+#endif
+        CALL_WITHOUT(writev, 0, ~3U),
+        /* Memory, and the end. */
+        CALL(brk),
+        CALL_MMAP,
+        CALL(munmap),
+        CALL(mremap),
+        CALL(madvise),
+        CALL_WITHOUT(mprotect, 2, PROT_EXEC),
+        CALL(futex),
+        CALL(getrandom),
+        /* Threads, but no processes: clone3's flags cannot be looked at, glibc takes clone then. */
+        LACK(clone3),
+        CALL_WITH(clone, CLONE_FLAGS, CLONE_THREAD),
+        CALL(set_robust_list),
+        CALL(rseq),
+        CALL(gettid),
+        CALL(getpid),
+        CALL(capget),
+        CALL(restart_syscall),
+        CALL(rt_sigaction),
+        CALL(rt_sigprocmask),
+        CALL(rt_sigreturn),
+        CALL(exit),
+        CALL(exit_group),
+        REFUSE,
+    };
+    enum {
+        SAMPLE = sizeof(for_sample) / sizeof(for_sample[0]),
+        MEMORY = sizeof(for_memory) / sizeof(for_memory[0])
+    };
+    struct sock_filter filter[SAMPLE + MEMORY];
+    const struct sock_fprog program = {.len = memory ? SAMPLE + MEMORY - 1 : SAMPLE,
+                                       .filter = filter};
+
+    memcpy(filter, for_sample, sizeof(for_sample));
+    if (memory) /* in the place of the last REFUSE */
+        memcpy(filter + SAMPLE - 1, for_memory, sizeof(for_memory));
+    return prctl_status(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0));
+}
+
+#else
+
+static int restrict_calls(bool memory) {
+    (void)memory;
+    return -ENOEXEC;
+}
+
+#endif
+
+/* ---- the report ---- */
+
+/* done, or why not. */
+static const char *word_of(int status, const char *done, char *buf, size_t size) {
+    switch (status) {
+    case 0:
+        return done;
+    case -ENOSYS:
+    case -EOPNOTSUPP:
+        return "not supported by this kernel";
+    case -ENOEXEC:
+        return "not supported on this architecture";
+    default:
+        snprintf(buf, size, "failed: %s", strerror(-status));
+        return buf;
+    }
+}
+
+void sandbox_enter(const char *root, char *report, size_t size) {
+    char buf[3][160];
+
+    if (getauxval(AT_SECURE) != 0)
+        pseudofs_trust_kernel_only();
+    bool capable = drop_capabilities(KEPT);
+    int sealed = prctl_status(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    int files = sealed == 0 ? restrict_files(root) : sealed;
+    int calls = sealed == 0 ? restrict_calls(false) : sealed;
+
+    snprintf(report, size,
+             "confined: capabilities %s, no new privileges %s, files (Landlock) %s, "
+             "system calls (seccomp) %s",
+             capable ? "cap_dac_read_search only" : "none",
+             word_of(sealed, "yes", buf[0], sizeof(buf[0])),
+             word_of(files, "only reading /proc and /sys/kernel/mm", buf[1], sizeof(buf[1])),
+             word_of(calls, "only those that a sample needs", buf[2], sizeof(buf[2])));
+}
+
+void sandbox_enter_for_memory(const char *root, char *report, size_t size) {
+    char buf[160];
+
+    (void)root;
+    bool secure = getauxval(AT_SECURE) != 0;
+    if (secure)
+        pseudofs_trust_kernel_only();
+    drop_capabilities(secure ? KEPT : KEPT_FOR_MEMORY);
+    int status = prctl_status(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    if (status == 0)
+        status = restrict_calls(true);
+    snprintf(report, size, "confined: system calls (seccomp) %s",
+             word_of(status, "only those that reading memory needs", buf, sizeof(buf)));
+}
+
+#endif

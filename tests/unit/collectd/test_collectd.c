@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The ksm.so that ships, in a daemon that records what it does.
+ */
+#include <dirent.h>
+#include <dlfcn.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "support/collectd_stub.h"
+#include "support/host.h"
+#include "support/suite.h"
+#include "support/tree.h"
+#include "types.h"
+
+static const char *dir;
+
+void before_each(void) {
+    const char *error = stub_load();
+
+    ck_assert_msg(!error, "%s", error);
+    dir = suite_dir();
+}
+
+/* A block with one option; anything but 0 would keep the daemon from starting. */
+static void configure(const char *key, int count, oconfig_value_t value) {
+    int status = stub_configure(key, count, value);
+
+    ck_assert_msg(status == 0, "%s: the config callback returned %d, want 0", key, status);
+}
+
+static void configure_one(const char *key, oconfig_value_t value) {
+    configure(key, 1, value);
+}
+
+/* With the consumers the plugin has a thread of its own, which may tell and send things at any
+ * time.
+ */
+static void start_with_consumers(void) {
+    configure_one("Root", stub_text(dir));
+    int status = stub.init();
+    ck_assert_msg(status == 0, "init returned %d, want 0", status);
+    ck_assert_msg(stub.read, "no read callback");
+}
+
+static void start(void) {
+    configure_one("Consumers", stub_number(0));
+    start_with_consumers();
+}
+
+static void read_metrics(void) {
+    stub_clear();
+    int status = stub.read();
+    ck_assert_msg(status == 0, "read returned %d, want 0", status);
+}
+
+static void read_a_host(void) {
+    host_make(dir);
+    start();
+    read_metrics();
+}
+
+static const struct stub_value *find(const char *instance) {
+    for (int i = 0; i < stub.value_count; i++)
+        if (strcmp(stub.values[i].type_instance, instance) == 0)
+            return &stub.values[i];
+    return NULL;
+}
+
+static void expect_silence(const char *when) {
+    ck_assert_msg(stub.message_count == 0, "%s: %d messages, the first \"%s\"; want none", when,
+                  stub.message_count, stub.messages[0].text);
+}
+
+static void expect_message(const char *when, int severity, const char *one, const char *two) {
+    ck_assert_msg(stub.message_count == 1, "%s: %d messages, want 1", when, stub.message_count);
+    const char *text = stub.messages[0].text;
+    ck_assert_msg(strncmp(text, "ksm plugin: ", 12) == 0, "%s: \"%s\" does not say from whom", when,
+                  text);
+    ck_assert_msg(strstr(text, one) && strstr(text, two), "%s: got \"%s\", want \"%s\" and \"%s\"",
+                  when, text, one, two);
+    ck_assert_msg(stub.messages[0].severity == severity, "%s: \"%s\" has severity %d, want %d",
+                  when, text, stub.messages[0].severity, severity);
+}
+
+TEST(registration) {
+    ck_assert_str_eq(stub.names, "config:ksm init:ksm shutdown:ksm ");
+    expect_silence("registration");
+    ck_assert_msg(!dlsym(stub_handle(), "ksm_reader_init"), "ksm.so exports more than it needs to");
+    ck_assert_int_eq(stub.shutdown(), 0); /* before init, as after a failure elsewhere */
+}
+
+/* A host that has every metric of the table: all are dispatched, once, with the type of the table
+ * of types, all at one time that the daemon gives, as of the daemon's own host and interval. */
+TEST(every_metric) {
+    struct ksm_sample sample;
+    int sent = 0;
+
+    host_make(dir);
+    host_sample(&sample);
+    start();
+    read_metrics();
+    expect_silence("read");
+    for (size_t id = 0; id < KSM_METRICS; id++) {
+        const struct ksm_metric *metric = &ksm_metrics[id];
+        const struct stub_value *got = find(metric->name);
+        const struct collectd_type *type = &collectd_types[metric->kind][metric->unit];
+        if (metric->kind == KSM_KIND_INPUT) {
+            ck_assert_msg(!got, "%s is dispatched", metric->name);
+            continue;
+        }
+        if (sample.at[id].status != 0) /* several readings make it */
+            continue;
+        sent++;
+        ck_assert_msg(got, "%s is not dispatched", metric->name);
+        ck_assert_msg(strcmp(got->type, type->type) == 0, "%s: got type %s, want %s", metric->name,
+                      got->type, type->type);
+        if (metric->kind == KSM_KIND_COUNTER)
+            ck_assert_int_eq(got->value.derive, sample.at[id].value / type->divisor);
+        else
+            ck_assert_msg(fabs(got->value.gauge * type->divisor - (double)sample.at[id].value) <
+                              1e-6,
+                          "%s: got %.15g", metric->name, got->value.gauge);
+        ck_assert_msg(strcmp(got->plugin, "ksm") == 0 && !*got->plugin_instance && !*got->host &&
+                          got->interval == 0 && got->time != 0 && got->time == stub.values[0].time,
+                      "%s: dispatched as %s-%s of host \"%s\", or at another time", metric->name,
+                      got->plugin, got->plugin_instance, got->host);
+    }
+    ck_assert_int_eq(stub.value_count, sent);
+    cdtime_t first = stub.values[0].time;
+    read_metrics();
+    ck_assert_int_eq(stub.value_count, sent + (find("merge_rate") != NULL));
+    ck_assert_msg(stub.values[0].time > first, "two reads at one time");
+}
+
+/* Absent metrics are left out, their neighbours are not; the log hears of it once. */
+TEST(absent_metrics) {
+    host_make(dir);
+    host_write(dir, KSM_run, TEXT("0\n")); /* nothing moves */
+    start();
+    read_metrics();
+    int all = stub.value_count;
+    expect_silence("well");
+
+    host_write(dir, KSM_unshared, TEXT("12abc\n"));
+    read_metrics();
+    expect_message("bad", LOG_WARNING, "pages_unshared",
+                   "not in the format that the kernel writes");
+    ck_assert_msg(!find("unshared") && !find("merged"), "unshared or merged was dispatched");
+    ck_assert_msg(find("shared") && find("saved") && find("volatile"), "a neighbour is missing");
+    ck_assert_int_eq(stub.value_count, all - 2);
+    for (int i = 0; i < 10; i++) {
+        read_metrics();
+        expect_silence("still bad");
+        ck_assert_int_eq(stub.value_count, all - 2);
+    }
+    host_write(dir, KSM_unshared, NULL, 0);
+    read_metrics();
+    expect_message("well again", LOG_NOTICE, "pages_unshared", "again");
+    ck_assert_int_eq(stub.value_count, all);
+    read_metrics();
+    expect_silence("well");
+}
+
+TEST(stopped_is_no_error) {
+    host_make(dir);
+    host_write(dir, KSM_run, TEXT("0\n"));
+    start();
+    read_metrics();
+    expect_silence("run=0");
+    ck_assert(find("run") && fabs(find("run")->value.gauge) < 1e-9);
+    ck_assert(find("sharing") && find("saved"));
+}
+
+TEST(nothing_readable) {
+    tree_write(dir, "sys/kernel/mm/ksm/other", "", 0);
+    start();
+    stub_clear();
+    ck_assert_int_ne(stub.read(), 0);
+    ck_assert_int_eq(stub.value_count, 0);
+    ck_assert_int_ne(stub.read(), 0);
+    expect_silence("a kernel with nothing");
+}
+
+static void expect_no_start(const char *root, const char *words) {
+    configure_one("Root", stub_text(root));
+    ck_assert_int_eq(stub.init(), 0);
+    ck_assert_msg(!stub.read, "a read callback is registered");
+    expect_message(words, LOG_ERR, words, root);
+    ck_assert_int_eq(stub.shutdown(), 0);
+}
+
+TEST(kernel_without_ksm) {
+    tree_print(dir, "proc/vmstat", "cow_ksm 5\n");
+    expect_no_start(dir, "this kernel has no KSM");
+}
+
+TEST(root_that_cannot_be_reached) {
+    tree_print(dir, "file", "\n");
+    expect_no_start(tree_path(dir, "file"), "Not a directory");
+}
+
+/* Options, whatever type of value they come as: bad ones are told of and change nothing. What is
+ * bad is test_options.c's. */
+enum value_type { TEXTUAL, NUMERIC, BOOLEAN };
+
+static const struct {
+    const char *key;
+    enum value_type type;
+    const char *text;
+    double number;       /* or boolean */
+    const char *says[2]; /* NULL: nothing */
+} options[] = {
+    {"Settings", TEXTUAL, "TRUE", 0, {NULL}},
+    {"settings", BOOLEAN, NULL, 1, {NULL}},
+    {"Settings", BOOLEAN, NULL, 0, {NULL}},
+    {"Settings", NUMERIC, NULL, 1, {"Settings: invalid value \"1\"", "yes or no"}},
+    {"Settings", TEXTUAL, "", 0, {"Settings: invalid value \"\"", "yes or no"}},
+    {"Consumers", NUMERIC, NULL, 5, {NULL}},
+    {"Consumers", TEXTUAL, "5", 0, {NULL}},
+    {"Consumers", NUMERIC, NULL, -1, {"Consumers: invalid value \"-1\"", "0 to 200"}},
+    {"Consumers", NUMERIC, NULL, 5.5, {"Consumers: invalid value \"5.5\"", "0 to 200"}},
+    {"Consumers", NUMERIC, NULL, 1e300, {"Consumers: invalid value \"1e+300\"", "0 to 200"}},
+    {"Consumers", NUMERIC, NULL, NAN, {"Consumers: invalid value \"", "0 to 200"}},
+    {"Consumers", NUMERIC, NULL, INFINITY, {"Consumers: invalid value \"inf\"", "0 to 200"}},
+    {"Consumers", BOOLEAN, NULL, 1, {"Consumers: invalid value \"yes\"", "0 to 200"}},
+    {"ConsumersInterval", NUMERIC, NULL, 3600, {NULL}},
+    {"consumers-interval",
+     NUMERIC,
+     NULL,
+     5,
+     {"unknown option consumers-interval", "ConsumersInterval"}},
+    {"", TEXTUAL, "%s%n", 0, {"unknown option", "%s%n"}},
+};
+
+TEST_ROWS(one_option, options) {
+    configure_one(row->key, row->type == TEXTUAL   ? stub_text(row->text)
+                            : row->type == NUMERIC ? stub_number(row->number)
+                                                   : stub_boolean(row->number > 0));
+    if (row->says[0])
+        expect_message(row->key, LOG_ERR, row->says[0], row->says[1]);
+    else
+        expect_silence(row->key);
+    /* The daemon runs on. */
+    stub_clear();
+    read_a_host();
+    ck_assert(find("shared"));
+}
+
+TEST(options_with_other_than_one_value) {
+    for (int count = 0; count <= 2; count += 2) {
+        configure("Settings", count, stub_text("no"));
+        expect_message("no value, or two", LOG_ERR, "Settings", "exactly one value");
+        stub_clear();
+    }
+
+    oconfig_value_t value = stub_text("no");
+    char key[] = "Settings";
+    oconfig_item_t inner = {.key = key, .values = &value, .values_num = 1};
+    oconfig_item_t option = {
+        .key = key, .values = &value, .values_num = 1, .children = &inner, .children_num = 1};
+    oconfig_item_t block = {.key = key, .children = &option, .children_num = 1};
+    ck_assert_int_eq(stub.config(&block), 0);
+    expect_message("a block", LOG_ERR, "Settings", "exactly one value");
+
+    read_a_host();
+    ck_assert_msg(find("sleep_millisecs"), "the default of Settings has not stayed");
+}
+
+TEST(settings_off) {
+    configure_one("Settings", stub_boolean(0));
+    read_a_host();
+    expect_silence("settings off");
+    for (size_t id = 0; id < KSM_METRICS; id++)
+        if (ksm_metrics[id].kind == KSM_KIND_KNOB)
+            ck_assert_msg(!find(ksm_metrics[id].name), "%s is dispatched", ksm_metrics[id].name);
+    ck_assert(find("run") && find("shared"));
+}
+
+/* Two blocks: what the second does not say stays as the first said; an empty one says nothing. */
+TEST(two_blocks) {
+    char key[] = "Plugin";
+    oconfig_item_t empty = {.key = key};
+
+    host_make(dir);
+    configure_one("Settings", stub_boolean(0));
+    ck_assert_int_eq(stub.config(&empty), 0);
+    configure_one("Root", stub_text("/no/such/root"));
+    start(); /* a third, with Root */
+    read_metrics();
+    expect_silence("blocks");
+    ck_assert(find("shared") && !find("sleep_millisecs"));
+}
+
+/* Without a block the root is that of this machine. */
+TEST(no_block) {
+    int status = stub.init();
+
+    ck_assert_int_eq(status, 0);
+    if (access("/sys/kernel/mm/ksm", F_OK) != 0) {
+        ck_assert_msg(!stub.read, "a read callback is registered");
+        expect_message("no KSM here", LOG_ERR, "this kernel has no KSM", "/");
+        return;
+    }
+    read_metrics();
+    ck_assert_int_eq(stub.shutdown(), 0);
+    expect_silence("this machine");
+    ck_assert(find("shared") && find("sharing") && find("saved"));
+}
+
+/* A thread that was reading when it was told to end closes its file in a moment. */
+static void expect_files(int count) {
+    for (int ms = 0; suite_open_files() != count && ms < 60000; ms++)
+        usleep(1000);
+    ck_assert_int_eq(suite_open_files(), count);
+}
+
+TEST(shutdown_closes_what_is_open) {
+    if (access("/sys/kernel/mm/ksm", F_OK) != 0) {
+        suite_skip("shutdown_closes_what_is_open", "no KSM in this kernel");
+        return;
+    }
+    int before = suite_open_files();
+    ck_assert_int_eq(stub.init(), 0);
+    read_metrics();
+    ck_assert_msg(suite_open_files() > before + 10, "%d descriptors are kept, want some 30",
+                  suite_open_files() - before);
+    read_metrics();
+    ck_assert_int_eq(stub.shutdown(), 0);
+    expect_files(before);
+}
+
+/* ---- the consumers ---- */
+
+static const struct stub_value *find_consumer(const char *instance, const char *type_instance) {
+    for (int i = 0; i < stub.value_count; i++)
+        if (strcmp(stub.values[i].plugin, "ksm_consumer") == 0 &&
+            strcmp(stub.values[i].plugin_instance, instance) == 0 &&
+            strcmp(stub.values[i].type_instance, type_instance) == 0)
+            return &stub.values[i];
+    return NULL;
+}
+
+/* How many threads this process has; of those but the first, which signals are blocked. */
+static int count_threads(unsigned long long *blocked) {
+    DIR *tasks = opendir("/proc/self/task");
+    char line[256];
+    int threads = 0;
+
+    ck_assert_ptr_nonnull(tasks);
+    for (struct dirent *entry; (entry = readdir(tasks));) {
+        int task = atoi(entry->d_name);
+        FILE *file = task > 0 && task != getpid()
+                         ? fopen(tree_path("/proc/self/task", "%d/status", task), "r")
+                         : NULL;
+        while (file && fgets(line, sizeof(line), file))
+            sscanf(line, "SigBlk: %llx", blocked);
+        if (file)
+            fclose(file);
+        threads += task > 0;
+    }
+    closedir(tasks);
+    return threads;
+}
+
+/* Their interval is their own, no shorter than the plugin's; the first table is there at once. */
+static const struct {
+    int consumers, seconds, of_plugin;
+    int want; /* 0: no consumers */
+} intervals[] = {
+    {20, 10, 1, 10}, {20, 10, 10, 10}, {20, 10, 60, 60}, {1, 3600, 10, 3600}, {0, 10, 10, 0},
+};
+
+TEST_ROWS(consumers_interval, intervals) {
+    unsigned long long blocked = 0;
+    const int threads = count_threads(&blocked);
+
+    tree_make("tests/fixtures/consumers.tree", dir);
+    stub.interval = TIME_T_TO_CDTIME_T(row->of_plugin);
+    configure_one("Consumers", stub_number(row->consumers));
+    configure_one("ConsumersInterval", stub_number(row->seconds));
+    start_with_consumers();
+    ck_assert_int_eq(count_threads(&blocked), threads);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(stub.read(), 0);
+    ck_assert_int_eq(stub_await_tables(row->want > 0), row->want > 0);
+    const int running = count_threads(&blocked); /* a sanitizer may have its own */
+    ck_assert_msg((running > threads) == (row->want > 0), "got %d threads", running);
+    ck_assert_int_eq(stub.shutdown(), 0);
+    for (int ms = 0; count_threads(&blocked) != running - (row->want > 0) && ms < 60000; ms++)
+        usleep(1000); /* one that was joined is in /proc a moment longer */
+    ck_assert_int_eq(count_threads(&blocked), running - (row->want > 0));
+    ck_assert_str_eq(stub.names, "config:ksm init:ksm shutdown:ksm read:ksm ");
+    expect_silence("consumers");
+    const struct stub_value *got = find_consumer("unattributed", "saved");
+    if (row->want == 0)
+        return;
+    ck_assert_msg(got, "nothing is unattributed");
+    ck_assert_int_eq((int)CDTIME_T_TO_TIME_T(got->interval), row->want);
+    ck_assert_msg(fabs(got->value.gauge - 998.0 * (double)sysconf(_SC_PAGESIZE)) < 1e-9,
+                  "unattributed: got %.15g", got->value.gauge);
+    got = find_consumer("vm-web-01", "saved");
+    ck_assert_msg(got && strcmp(got->type, "bytes") == 0 && find_consumer("vm-web-01", "real"),
+                  "vm-web-01 is not sent");
+    ck_assert_msg(!find_consumer("other-other", "saved") == (row->consumers > 1),
+                  "wrong about others");
+}
+
+/* No signal is for the plugin's thread: the daemon's handlers are for the daemon's threads. */
+TEST(signals_are_not_for_it) {
+    unsigned long long blocked = 0;
+
+    tree_make("tests/fixtures/consumers.tree", dir);
+    start_with_consumers();
+    read_metrics();
+    stub_await_tables(1);
+    ck_assert_int_gt(count_threads(&blocked), 1);
+    ck_assert_msg(blocked >> (SIGTERM - 1) & blocked >> (SIGCHLD - 1) & 1, "got SigBlk %llx",
+                  blocked);
+    ck_assert_int_eq(stub.shutdown(), 0);
+}
+
+/* The daemon reads the host while the plugin's thread reads consumers: they share nothing that
+ * either writes. What they do wrong a build with ThreadSanitizer tells. */
+TEST(threads_in_parallel) {
+    tree_make("tests/fixtures/consumers.tree", dir);
+    configure_one("ConsumersInterval", stub_number(1));
+    stub.interval = TIME_T_TO_CDTIME_T(1);
+    start_with_consumers();
+    do
+        read_metrics();
+    while (stub_await_tables(0) < 3);
+    ck_assert_int_eq(stub.shutdown(), 0);
+    expect_silence("in parallel");
+}
+
+/* A daemon that starts its plugins again. */
+TEST(started_again) {
+    const int before = suite_open_files();
+
+    tree_make("tests/fixtures/consumers.tree", dir);
+    for (int i = 1; i <= 3; i++) {
+        start_with_consumers();
+        read_metrics();
+        ck_assert_int_eq(stub_await_tables(i), i);
+        ck_assert_int_eq(stub.shutdown(), 0);
+        expect_files(before);
+    }
+}

@@ -1,0 +1,1024 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The table of consumers of a sample, and the messages about troubles.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "consumers/consumers.h"
+#include "log_state.h"
+#include "support/crowd.h"
+#include "support/faults.h"
+#include "support/suite.h"
+#include "support/tree.h"
+
+#define vm KSM_CONSUMER_vm
+#define container KSM_CONSUMER_container
+#define service KSM_CONSUMER_service
+#define program KSM_CONSUMER_program
+
+enum { INTERVAL = 10000 };
+
+static const char *dir; /* of the running test */
+static struct ksm_options options;
+static struct ksm_consumers c;
+static struct ksm_consumers_log_state report;
+static int64_t now; /* of the host: ms */
+static int64_t page;
+
+void before_each(void) {
+    dir = suite_dir();
+    page = sysconf(_SC_PAGESIZE);
+    now = 5000000;
+    crowd_begin(dir);
+    ksm_options_init(&options);
+    snprintf(options.root, sizeof(options.root), "%s", dir);
+    faults_clear();
+}
+
+void after_each(void) {
+    ksm_consumers_close(&c);
+}
+
+static void begin(void) {
+    memset(&report, 0, sizeof(report));
+    ksm_consumers_init(&c, &options, INTERVAL, KSM_KEPT_DESCRIPTORS_MAX);
+}
+
+/* ---- what holds for every table ---- */
+
+/* What is not known (-1) of one is not known of the sum; what is too large is the largest. */
+static int64_t plus(int64_t a, int64_t b) {
+    return a < 0 || b < 0 ? -1 : a > INT64_MAX - b ? INT64_MAX : a + b;
+}
+
+static void add(struct ksm_consumer *sum, const struct ksm_consumer *consumer) {
+    sum->saved = plus(sum->saved, consumer->saved);
+    sum->real = plus(sum->real, consumer->real);
+    sum->resident = plus(sum->resident, consumer->resident);
+    sum->merging = plus(sum->merging, consumer->merging);
+    sum->zero = plus(sum->zero, consumer->zero);
+    if (consumer->growth == KSM_GROWTH_UNKNOWN || sum->growth == KSM_GROWTH_UNKNOWN)
+        sum->growth = KSM_GROWTH_UNKNOWN;
+    else
+        sum->growth += consumer->growth;
+    sum->rmap_items = plus(sum->rmap_items, consumer->rmap_items);
+    sum->processes = plus(sum->processes, consumer->processes);
+}
+
+static bool same_counts(const struct ksm_consumer *a, const struct ksm_consumer *b) {
+    return a->saved == b->saved && a->real == b->real && a->resident == b->resident &&
+           a->merging == b->merging && a->zero == b->zero && a->growth == b->growth &&
+           a->rmap_items == b->rmap_items && a->processes == b->processes;
+}
+
+static int compare(const struct ksm_consumer_name *a, const struct ksm_consumer_name *b) {
+    return a->kind != b->kind ? (a->kind < b->kind ? -1 : 1) : strcmp(a->text, b->text);
+}
+
+/* Nothing is lost: all shares and what is unattributed are the host's saving, to the byte. */
+static void check_table(const char *when) {
+    const struct ksm_consumer_table *t = &c.table;
+    struct ksm_consumer sum = {.saved = 0};
+    struct ksm_consumer other = {.saved = 0};
+    int64_t by_kind[KSM_CONSUMER_KIND_COUNT] = {0};
+    size_t shown = 0;
+
+    must(t->valid, "%s: got no valid table", when);
+    for (size_t i = 0; i < t->count; i++) {
+        const struct ksm_consumer *one = &t->list[i];
+        must(i == 0 || compare(&t->list[i - 1].name, &one->name) < 0,
+             "%s: %s and %s are not in order", when, t->list[i - 1].name.text, one->name.text);
+        must(!crowd_bad_name(one->name.text), "%s: bad name %s", when, one->name.text);
+        must(one->saved >= 0 && one->saved % page == 0 && one->real >= -1 && one->processes > 0,
+             "%s: %s: got saved %" PRId64 ", real %" PRId64 ", processes %" PRId64, when,
+             one->name.text, one->saved, one->real, one->processes);
+        add(&sum, one);
+        by_kind[one->name.kind] += one->saved;
+        shown += one->shown;
+        if (!one->shown)
+            add(&other, one);
+    }
+    must(t->unattributed >= 0 && sum.saved + t->unattributed == t->saved,
+         "%s: got %" PRId64 " of consumers and %" PRId64 " unattributed, want %" PRId64 " together",
+         when, sum.saved, t->unattributed, t->saved);
+    for (size_t kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++)
+        must(t->by_kind[kind] == by_kind[kind], "%s: %s: got %" PRId64 ", want %" PRId64, when,
+             ksm_consumer_kinds[kind], t->by_kind[kind], by_kind[kind]);
+    size_t want = t->count < (size_t)options.consumers ? t->count : (size_t)options.consumers;
+    must(c.newcomers.held_back ? shown <= want : shown == want, "%s: got %zu shown, want %zu", when,
+         shown, want);
+    must(same_counts(&t->other, &other),
+         "%s: the others: got saved %" PRId64 ", real %" PRId64 ", processes %" PRId64
+         ", want %" PRId64 ", %" PRId64 ", %" PRId64,
+         when, t->other.saved, t->other.real, t->other.processes, other.saved, other.real,
+         other.processes);
+}
+
+static void make_table(bool registered) {
+    ck_assert_int_eq(ksm_consumers_sample(&c, registered, now), 0);
+    ksm_consumers_publish(&c);
+    now += INTERVAL;
+}
+
+static void sample(const char *when) {
+    make_table(true);
+    check_table(when);
+}
+
+static const struct ksm_consumer *find(enum ksm_consumer_kind kind, const char *name) {
+    for (size_t i = 0; i < c.table.count; i++)
+        if (c.table.list[i].name.kind == kind && strcmp(c.table.list[i].name.text, name) == 0)
+            return &c.table.list[i];
+    return NULL;
+}
+
+/* ---- every kind of consumer ---- */
+
+/* On the host of fixtures/consumers.tree: sharing 3000 of 4000 mapped, so that a share is three
+ * quarters of the pages merged. real is resident less that, and less what the second process
+ * of a consumer has mapped. In pages. */
+static const struct {
+    enum ksm_consumer_kind kind;
+    const char *name;
+    int64_t saved, real, merging, zero, rmap_items, processes;
+} by_hand[] = {
+    {vm, "100", 600, 9400, 800, 0, 2000, 1},
+    {vm, "web-01", 900 + 300, 19100, 1200, 300, 5000, 1},
+    {container, "9687bac58d5c", 450 + 50, 3250, 600, 50, 1300, 2},
+    {container, "ct1", 75, 425, 100, 0, 100, 1},
+    {service, "getty@tty1", 0, 150, 0, 0, 10, 1},
+    {service, "nginx", 120, 380, 160, 0, 160, 2},
+    {program, "bash", 3, 897, 4, 0, 4, 1},
+    {program, "firefox", 4, -1, 6, 0, 6, 1}, /* 4.5; its statm is missing */
+};
+static const int64_t by_kind_by_hand[KSM_CONSUMER_KIND_COUNT] = {1800, 575, 120, 7};
+enum { SAVED_BY_HAND = 3500, UNATTRIBUTED_BY_HAND = 998 };
+
+static void make_fixture(void) {
+    tree_make("tests/fixtures/consumers.tree", dir);
+}
+
+static void begin_fixture(void) {
+    make_fixture();
+    begin();
+}
+
+static void expect_unattributed(int64_t pages) {
+    ck_assert_int_eq(c.table.unattributed, pages * page);
+}
+
+TEST(table_by_hand) {
+    begin_fixture();
+    sample("by hand");
+    ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
+    for (int i = 0; i < ROWS(by_hand); i++) {
+        const struct ksm_consumer *got = &c.table.list[i];
+        const struct ksm_consumer want = {
+            .saved = by_hand[i].saved * page,
+            .real = by_hand[i].real < 0 ? -1 : by_hand[i].real * page,
+            .resident = got->resident, /* of which real is made */
+            .merging = by_hand[i].merging,
+            .zero = by_hand[i].zero,
+            .growth = KSM_GROWTH_UNKNOWN, /* at the first sample */
+            .rmap_items = by_hand[i].rmap_items,
+            .processes = by_hand[i].processes,
+        };
+        ck_assert_msg(got->name.kind == by_hand[i].kind &&
+                          strcmp(got->name.text, by_hand[i].name) == 0 && got->shown,
+                      "consumer %d: got %s %s", i, ksm_consumer_kinds[got->name.kind],
+                      got->name.text);
+        ck_assert_msg(same_counts(got, &want),
+                      "%s: got saved %" PRId64 ", real %" PRId64 ", merging %" PRId64
+                      ", zero %" PRId64 ", rmap items %" PRId64 ", processes %" PRId64,
+                      got->name.text, got->saved / page, got->real / page, got->merging, got->zero,
+                      got->rmap_items, got->processes);
+    }
+    for (size_t kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++)
+        ck_assert_int_eq(c.table.by_kind[kind], by_kind_by_hand[kind] * page);
+    ck_assert_int_eq(c.table.saved, SAVED_BY_HAND * page);
+    expect_unattributed(UNATTRIBUTED_BY_HAND);
+    ck_assert_int_eq(c.table.other.processes, 0);
+}
+
+/* Every set of kinds left out: what they save is unattributed, the others' shares stay. */
+TEST_TIMES(kinds_left_out, 1 << KSM_CONSUMER_KIND_COUNT) {
+    make_fixture();
+    options.consumers_exclude = (unsigned)_i;
+    begin();
+    sample("left out");
+    int64_t unattributed = UNATTRIBUTED_BY_HAND;
+    for (unsigned kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++)
+        if ((unsigned)_i & 1U << kind)
+            unattributed += by_kind_by_hand[kind];
+    ck_assert_int_eq(c.table.unattributed, unattributed * page);
+    for (int i = 0; i < ROWS(by_hand); i++) {
+        const struct ksm_consumer *got = find(by_hand[i].kind, by_hand[i].name);
+        bool out = ((unsigned)_i & 1U << by_hand[i].kind) != 0;
+        ck_assert_msg((got == NULL) == out, "%s %s: got %s", ksm_consumer_kinds[by_hand[i].kind],
+                      by_hand[i].name, got ? "in" : "out");
+        if (got)
+            ck_assert_int_eq(got->saved, by_hand[i].saved * page);
+    }
+}
+
+static const struct crowd_process hostile[] = {
+    {.pid = 10, .zero = 1, .comm = "qemu-kvm", .cmdline = TEXT("kvm\0-name\0guest=a\"b =c'd\0")},
+    {.pid = 11, .zero = 2, .comm = "qemu-kvm", .cmdline = TEXT("kvm\0-name\0guest=a_b__c_d\0")},
+    {.pid = 12, .zero = 4, .comm = "x\nDISABLE"},
+    {.pid = 13, .zero = 8, .comm = "x_DISABLE"},
+    {.pid = 14, .zero = 16, .comm = ""},
+    {.pid = 15, .zero = 32, .comm = "\n"},
+    {.pid = 16, .zero = 64, .comm = "other"},
+    {.pid = 17, .zero = 128, .comm = "other", .cgroup = "0::/system.slice/other.service\n"},
+    {.pid = 18, .zero = 256, .comm = "unattributed"},
+};
+
+/* Names that are the same but for what had to be changed are different consumers. */
+TEST(hostile_names) {
+    crowd_host(dir, 0, 0, 511);
+    for (int i = 0; i < ROWS(hostile); i++)
+        crowd_write(dir, &hostile[i]);
+    begin();
+    sample("hostile names");
+    ck_assert_int_eq((int)c.table.count, ROWS(hostile));
+    for (size_t i = 0; i < c.table.count; i++)
+        ck_assert_int_eq(c.table.list[i].processes, 1);
+    expect_unattributed(0);
+    ck_assert_ptr_nonnull(find(vm, "a_b__c_d"));
+    ck_assert_ptr_nonnull(find(program, "x_DISABLE"));
+}
+
+/* RSS counts merged pages, so real is RSS less the share of them; zero pages are not in it. */
+static const struct {
+    int64_t merging, zero, resident, real;
+} real_rows[] = {
+    {0, 0, 0, 0},         {100, 0, 50, 0},         {100, 0, 49, -1},
+    {100, 0, 51, 1},      {100, 100, 50, 0},       {0, 100, 0, 0},
+    {100, 100, 500, 450}, {100, 0, INT64_MAX, -1}, {0, 0, INT64_MAX, -1},
+};
+
+TEST_ROWS(real_memory, real_rows) {
+    crowd_host(dir, 100, 100, 100);
+    crowd_write(dir, &(const struct crowd_process){.pid = 10,
+                                                   .merging = row->merging,
+                                                   .zero = row->zero,
+                                                   .rmap_items = 1,
+                                                   .resident = row->resident,
+                                                   .comm = "x"});
+    begin();
+    sample("real");
+    ck_assert_int_eq(c.table.list[0].real, row->real < 0 ? -1 : row->real * page);
+}
+
+/* What is not known of one process is not known of its consumer, nor of all others together. */
+TEST(resident_not_known) {
+    options.consumers = 1;
+    crowd_host(dir, 0, 0, 100);
+    for (int pid = 10; pid < 14; pid++)
+        crowd_write(dir,
+                    &(const struct crowd_process){
+                        .pid = pid, .zero = pid, .resident = 1000, .comm = pid < 12 ? "a" : "b"});
+    begin();
+    sample("all known");
+    ck_assert_int_eq(find(program, "a")->resident, 2000);
+    ck_assert_int_eq(find(program, "a")->real, 2000 * page);
+    for (int pid = 10; pid < 13; pid += 2) {
+        crowd_remove_file(dir, pid, "statm");
+        sample("one is not known");
+    }
+    ck_assert_int_eq(find(program, "a")->resident, -1);
+    ck_assert_int_eq(find(program, "a")->real, -1);
+    ck_assert_int_eq(find(program, "b")->real, -1);
+    ck_assert_int_eq(c.table.other.real, -1);
+    ck_assert_int_eq(c.table.other.saved, (10 + 11) * page);
+}
+
+/* A process that could not be read this time does not count with what it had before. */
+TEST(not_read_this_time) {
+    begin_fixture();
+    sample("all are read");
+    faults_fail(FAULTS_PREAD, "/100/ksm_stat", 0, EIO);
+    sample("one is not");
+    ck_assert_ptr_null(find(vm, "web-01"));
+    expect_unattributed(UNATTRIBUTED_BY_HAND + 1200);
+    faults_clear();
+    sample("all are read again");
+    expect_unattributed(UNATTRIBUTED_BY_HAND);
+}
+
+/* How fast a consumer of two processes merges, 10 s after 10 s; -1: there is no such process. */
+static const struct {
+    const char *what;
+    const char *run;
+    int64_t first, zero_of_first, second;
+    bool bad_host;
+    int unreadable; /* pid */
+    int64_t want;
+} growths[] = {
+    {"who is new has merged at an unknown time", "1\n", 100, 0, -1, false, 0, KSM_GROWTH_UNKNOWN},
+    {"100 pages in 10 s", "1\n", 200, 0, -1, false, 0, 10000},
+    {"a second process is new", "1\n", 200, 0, 5000, false, 0, 0},
+    {"both, and zero pages", "1\n", 210, 5, 5005, false, 0, 2000},
+    {"unmerged", "1\n", 11, 5, 5005, false, 0, -19900},
+    {"one has ended", "1\n", 16, 5, -1, false, 0, 500},
+    {"stopped: its counts are old", "0\n", 16, 5, -1, false, 0, KSM_GROWTH_UNKNOWN},
+    {"begun again", "1\n", 26, 5, -1, false, 0, KSM_GROWTH_UNKNOWN},
+    {"goes on", "1\n", 27, 5, -1, false, 0, 100},
+    {"no table", "1\n", 30, 5, -1, true, 0, 0},
+    {"since the table before that", "1\n", 37, 5, 70, false, 0, 500},
+    {"one cannot be read", "1\n", 1000, 5, 80, false, 10, 1000},
+    {"and is as if new after it", "1\n", 1010, 5, 90, false, 0, 1000},
+    {"run unknown", "x\n", 1020, 5, 100, false, 0, KSM_GROWTH_UNKNOWN},
+};
+
+TEST(growth) {
+    begin();
+    for (__typeof__(&growths[0]) row = growths; row < growths + ROWS(growths); row++) {
+        crowd_host(dir, 9000, row->bad_host ? -1 : 9000, 100);
+        tree_print(dir, "sys/kernel/mm/ksm/run", "%s", row->run);
+        crowd_write(dir,
+                    &(const struct crowd_process){
+                        .pid = 10, .merging = row->first, .zero = row->zero_of_first, .comm = "x"});
+        if (row->second < 0 && row > growths && row[-1].second >= 0)
+            crowd_remove(dir, 11);
+        if (row->second >= 0)
+            crowd_write(
+                dir, &(const struct crowd_process){.pid = 11, .merging = row->second, .comm = "x"});
+        if (row->unreadable)
+            faults_fail(FAULTS_PREAD, "/10/ksm_stat", 0, EIO);
+        make_table(true);
+        faults_clear();
+        must(c.table.valid == !row->bad_host, "%s: got a table or none", row->what);
+        if (row->bad_host)
+            continue;
+        check_table(row->what);
+        must(c.table.count == 1 && c.table.list[0].growth == row->want,
+             "%s: got %" PRId64 ", want %" PRId64, row->what, c.table.list[0].growth, row->want);
+    }
+}
+
+/* ---- conservation, by chance ---- */
+
+/* Small numbers as often as large ones. */
+static int64_t some(int bits) {
+    return (int64_t)(suite_random() >> (64 - 1 - (int)(suite_random() % (unsigned)bits)));
+}
+
+static void make_crowd(int count, int bits, int names) {
+    static const char *const cgroups[][2] = {
+        {"/machine.slice/machine-qemu\\x2d1\\x2dvm", ".scope"},
+        {"/lxc.payload.c", ""},
+        {"/system.slice/s", ".service"},
+        {"/program", ""},
+    };
+
+    for (int i = 0; i < count; i++) {
+        char cgroup[128], comm[16];
+        int number = (int)(suite_random() % (unsigned)names);
+        struct crowd_process process = {.pid = 100 + i, .cgroup = cgroup, .comm = comm};
+        process.merging = suite_random() % 5 ? some(bits) : 0;
+        process.zero = suite_random() % 3 ? 0 : some(bits);
+        process.rmap_items = 1 + some(bits);
+        process.resident = process.merging + some(bits);
+        snprintf(comm, sizeof(comm), "p%d", number);
+        const char *const *around = cgroups[suite_random() % ROWS(cgroups)];
+        snprintf(cgroup, sizeof(cgroup), "0::%s%d%s\n", around[0], number, around[1]);
+        crowd_write(dir, &process);
+        if (suite_random() % 16 == 0)
+            crowd_remove_file(dir, process.pid, "statm");
+    }
+}
+
+TEST(conservation) {
+    enum { ROUNDS = 200 };
+    const char *parent = dir;
+
+    for (int round = 0; round < ROUNDS; round++) {
+        char when[64];
+        int bits = 1 + (int)(suite_random() % 44);
+        int count = (int)(suite_random() % 30);
+        snprintf(options.root, sizeof(options.root), "%.4000s/%d", parent, round);
+        dir = options.root;
+        crowd_begin(dir);
+        options.consumers = (int)(suite_random() % 12);
+        options.consumers_exclude = suite_random() % 4 ? 0 : (unsigned)(suite_random() % 16);
+        make_crowd(count, bits, 1 + (int)(suite_random() % 12));
+        begin();
+        snprintf(when, sizeof(when), "round %d", round);
+        for (int n = 0; n < 10; n++) {
+            crowd_host(dir, some(bits + 4), some(bits + 4), suite_random() % 3 ? some(bits) : 0);
+            sample(when);
+            int64_t processes = 0;
+            for (size_t i = 0; i < c.table.count; i++)
+                processes += c.table.list[i].processes;
+            must(options.consumers_exclude != 0 || processes == count,
+                 "%s: got %" PRId64 " processes, want %d", when, processes, count);
+        }
+        ksm_consumers_close(&c);
+        tree_remove(dir);
+    }
+}
+
+/* The largest numbers: all that fits adds up, what does not makes no table. */
+static const struct {
+    int64_t sharing, zero;
+    bool valid;
+} largest[] = {
+    {1, 0, true},
+    {INT64_MAX, 0, false},
+    {0, INT64_MAX, false},
+    {INT64_MAX, INT64_MAX, false},
+};
+
+TEST_ROWS(largest_numbers, largest) {
+    crowd_host(dir, INT64_MAX, row->sharing, row->zero);
+    for (int pid = 10; pid < 15; pid++)
+        crowd_write(dir, &(const struct crowd_process){.pid = pid,
+                                                       .merging = INT64_MAX,
+                                                       .zero = INT64_MAX,
+                                                       .rmap_items = INT64_MAX,
+                                                       .comm = pid < 13 ? "x" : "y"});
+    begin();
+    make_table(true);
+    ck_assert_int_eq(c.table.valid, row->valid);
+    if (row->valid)
+        ck_assert_msg(c.table.list[0].merging == INT64_MAX && c.table.other.processes == 0,
+                      "got merging %" PRId64, c.table.list[0].merging);
+}
+
+/* The largest saving that can be told in bytes. */
+TEST(largest_saving) {
+    crowd_host(dir, 0, INT64_MAX / page - 1, 1);
+    begin();
+    sample("the largest saving");
+    ck_assert_int_eq(c.table.saved, INT64_MAX / page * page);
+}
+
+/* ---- the top ---- */
+
+/* Programs a, b, c … that save so many pages each, by zero pages: there the share is the count. */
+static void set_saving(const int64_t *pages, int count) {
+    int64_t sum = 0;
+
+    for (int i = 0; i < count; i++) {
+        char comm[2] = {(char)('a' + i), '\0'};
+        crowd_write(
+            dir,
+            &(const struct crowd_process){
+                .pid = 10 + i, .zero = pages[i], .rmap_items = 1, .resident = 5, .comm = comm});
+        sum += pages[i];
+    }
+    crowd_host(dir, 0, 0, sum);
+}
+
+static const char *shown(void) {
+    static char names[64];
+    size_t len = 0;
+
+    for (size_t i = 0; i < c.table.count; i++)
+        if (c.table.list[i].shown)
+            names[len++] = c.table.list[i].name.text[0];
+    names[len] = '\0';
+    return names;
+}
+
+static void expect_shown(const char *when, const char *want) {
+    ck_assert_msg(strcmp(shown(), want) == 0, "%s: got %s shown, want %s", when, shown(), want);
+}
+
+static const struct {
+    int consumers;
+    const char *shown;
+    int64_t others, other_saved;
+} tops[] = {
+    {0, "", 6, 1880},   {1, "b", 5, 980},   {2, "be", 4, 180},   {3, "bce", 3, 110},
+    {4, "bcef", 2, 50}, {5, "abcef", 1, 0}, {6, "abcdef", 0, 0}, {200, "abcdef", 0, 0},
+};
+
+TEST_ROWS(top, tops) {
+    set_saving((const int64_t[]){50, 900, 70, 0, 800, 60}, 6);
+    options.consumers = row->consumers;
+    begin();
+    sample("top");
+    expect_shown("top", row->shown);
+    ck_assert_int_eq(c.table.other.processes, row->others);
+    ck_assert_int_eq(c.table.other.saved, row->other_saved * page);
+    ck_assert_int_eq(c.table.other.real, 5 * row->others * page);
+    ck_assert_str_eq(c.table.other.name.text, "other");
+}
+
+/* Among equals it is the name that counts, so that it is the same ones every time. */
+TEST(top_of_equals) {
+    options.consumers = 2;
+    set_saving((const int64_t[]){10, 10, 10, 10, 10}, 5);
+    begin();
+    for (int i = 0; i < 10; i++) {
+        sample("equals");
+        expect_shown("equals", "ab");
+    }
+}
+
+/* Who is shown keeps the place until another saves more than a tenth more. */
+TEST(place_is_kept) {
+    static const struct {
+        int64_t a, b;
+        const char *shown;
+    } rows[] = {
+        {1000, 900, "a"},  {1000, 1001, "a"}, {1000, 1099, "a"}, {1000, 1100, "a"},
+        {1000, 1101, "b"}, {1000, 1101, "b"}, {1000, 1000, "b"}, {1000, 910, "b"},
+        {1001, 910, "b"},  {1002, 910, "a"},  {1002, 1000, "a"}, {0, 0, "a"},
+        {0, 1, "b"},       {1, 0, "a"},       {10, 11, "a"},     {10, 12, "b"},
+    };
+
+    options.consumers = 1;
+    for (int i = 0; i < ROWS(rows); i++) {
+        char when[64];
+        set_saving((const int64_t[]){rows[i].a, rows[i].b}, 2);
+        if (i == 0)
+            begin();
+        snprintf(when, sizeof(when), "row %d, %" PRId64 " and %" PRId64, i, rows[i].a, rows[i].b);
+        sample(when);
+        expect_shown(when, rows[i].shown);
+    }
+}
+
+/* One at the edge goes up and down by 5 %, or all there do by 4 %: no charts come and go. */
+TEST(edge_does_not_alternate) {
+    options.consumers = 2;
+    for (int i = 0; i < 80; i++) {
+        const int64_t one[] = {5000, i % 2 ? 1050 : 950, 1000, 10};
+        const int64_t all[] = {5000, i % 2 ? 1040 : 960, i % 2 ? 960 : 1040, 10};
+        set_saving(i < 40 ? one : all, 4);
+        if (i == 0)
+            begin();
+        sample("edge");
+        expect_shown("edge", "ac"); /* c was first */
+    }
+}
+
+/* A place that comes free goes to the next; who comes back has no claim to it. */
+TEST(place_that_comes_free) {
+    static const int64_t before[] = {1000, 870, 800};
+
+    options.consumers = 2;
+    set_saving(before, 3);
+    begin();
+    sample("all three");
+    expect_shown("all three", "ab");
+    crowd_remove(dir, 11);
+    crowd_host(dir, 0, 0, 1800);
+    sample("b has ended");
+    expect_shown("b has ended", "ac");
+    ck_assert_msg(!find(program, "b"), "b has ended: got it in the table");
+    set_saving(before, 3);
+    sample("b is back");
+    expect_shown("b is back with a tenth more at most", "ac");
+}
+
+/* A sample that fails for a moment does not make anybody lose the place. */
+TEST(place_is_kept_over_a_failure) {
+    options.consumers = 1;
+    set_saving((const int64_t[]){1000, 900}, 2);
+    begin();
+    sample("before");
+    expect_shown("before", "a");
+    tree_print(dir, "sys/kernel/mm/ksm/pages_sharing", "x\n");
+    make_table(true);
+    ck_assert_msg(!c.table.valid, "got a valid table of bad metrics");
+    set_saving((const int64_t[]){1000, 1050}, 2);
+    sample("after");
+    expect_shown("after", "a");
+}
+
+TEST(ended_and_new) {
+    begin_fixture();
+    sample("all");
+    crowd_remove(dir, 200);
+    crowd_remove(dir, 100);
+    sample("one of two processes, and a machine, have ended");
+    ck_assert_ptr_null(find(vm, "web-01"));
+    const struct ksm_consumer *half = find(container, "9687bac58d5c");
+    ck_assert_msg(half && half->processes == 1 && half->saved == 150 * page,
+                  "got %" PRId64 " processes, %" PRId64 " saved", half ? half->processes : -1,
+                  half ? half->saved : -1);
+    expect_unattributed(UNATTRIBUTED_BY_HAND + 1200 + (500 - 150));
+
+    crowd_write(dir, &(const struct crowd_process){
+                         .pid = 7, .merging = 8, .cgroup = "0::/lxc.payload.new\n", .comm = "x"});
+    sample("a newcomer");
+    ck_assert_int_eq(find(container, "new")->saved, 6 * page);
+}
+
+/* Who has opted in has no place in the table before there are pages. */
+TEST(opted_in_without_pages) {
+    make_fixture();
+    crowd_write(dir, &(const struct crowd_process){.pid = 7, .comm = "eager"});
+    tree_print(dir, "proc/7/ksm_stat",
+               "ksm_rmap_items 0\nksm_zero_pages 0\nksm_merging_pages 0\n"
+               "ksm_process_profit 0\nksm_merge_any: yes\nksm_mergeable: yes\n");
+    begin();
+    sample("opted in");
+    ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
+    const int recorded = (int)c.table.recorded;
+    crowd_write(dir, &(const struct crowd_process){.pid = 7, .rmap_items = 1, .comm = "eager"});
+    sample("first pages");
+    ck_assert_int_eq((int)c.table.count, ROWS(by_hand) + 1);
+    ck_assert_msg(recorded > 0 && c.table.recorded == recorded + 1,
+                  "got %d processes that KSM has records of, then %" PRId64, recorded,
+                  c.table.recorded);
+}
+
+/* Whether all who have pages are on the list, by the host's pages at two samples and theirs. */
+static const struct {
+    const char *when;
+    int64_t before, now; /* shared pages of the host */
+    int64_t zero;        /* and those of zeros */
+    int64_t rmap_items, zeros;
+    bool want;
+} all_known_rows[] = {
+    {"all", 100000, 100000, 50, 100000, 50, true},
+    {"all but a thousandth", 100000, 100000, 0, 99910, 0, true},
+    {"not all", 100000, 100000, 0, 99000, 0, false},
+    {"of zeros not all", 1000, 1000, 1000, 1000, 900, false},
+    {"the host has grown meanwhile", 100000, 200000, 0, 150000, 0, true},
+    {"and before", 200000, 200000, 0, 150000, 0, false},
+    {"it has shrunk", 200000, 100000, 0, 100000, 0, true},
+    {"more than all", 100000, 100000, 0, 102000, 0, false},
+};
+
+TEST_ROWS(all_known, all_known_rows) {
+    begin();
+    crowd_host(dir, row->before, 0, row->zero);
+    crowd_write(dir,
+                &(const struct crowd_process){
+                    .pid = 100, .rmap_items = row->rmap_items, .zero = row->zeros, .comm = "one"});
+    sample(row->when);
+    ck_assert_msg(!c.processes.all_known, "%s: known at the first sample", row->when);
+    crowd_host(dir, row->now, 0, row->zero);
+    sample(row->when);
+    ck_assert_int_eq(c.processes.all_known, row->want);
+}
+
+/* A table changes when the next one is published, not before. */
+TEST(table_in_the_making) {
+    begin_fixture();
+    sample("the first");
+    const struct ksm_consumer_table before = c.table;
+    crowd_remove(dir, 100);
+    tree_print(dir, "sys/kernel/mm/ksm/pages_sharing", "x\n");
+    ck_assert_int_eq(ksm_consumers_sample(&c, true, now), 0);
+    ck_assert_msg(memcmp(&before, &c.table, sizeof(before)) == 0 &&
+                      !c.table.trouble[KSM_CONSUMERS_FAILED],
+                  "the table, or a trouble, changed before");
+    check_table("the old one stands");
+    ksm_consumers_publish(&c);
+    ck_assert_msg(!c.table.valid && c.table.trouble[KSM_CONSUMERS_FAILED],
+                  "published: got no change");
+}
+
+/* ---- nothing registered ---- */
+
+static int calls_made(void) {
+    return faults_count(FAULTS_OPEN) + faults_count(FAULTS_OPENDIR) + faults_count(FAULTS_PREAD);
+}
+
+static void expect_empty(const char *when) {
+    check_table(when);
+    ck_assert_msg(c.table.count == 0 && c.table.saved == 0 && c.table.unattributed == 0 &&
+                      c.table.other.processes == 0,
+                  "%s: got %zu consumers, saved %" PRId64, when, c.table.count, c.table.saved);
+}
+
+/* KSM is not used, is used, is emptied, and used again later. */
+TEST(nothing_registered) {
+    int files = suite_open_files();
+
+    begin_fixture();
+    for (int round = 0; round < 3; round++) {
+        make_table(false);
+        expect_empty("nothing registered");
+        ck_assert_int_eq(suite_open_files(), files);
+        faults_clear();
+        make_table(false);
+        expect_empty("still nothing registered");
+        ck_assert_msg(calls_made() == 0, "got %d files looked at, want none", calls_made());
+        sample("registered");
+        ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
+    }
+}
+
+static const char *const counts[] = {"pages_shared", "pages_sharing", "ksm_zero_pages",
+                                     "pages_unshared", "pages_volatile"};
+
+TEST_ROWS(whether_registered, counts) {
+    static const char *const texts[] = {"0\n", "1\n", "-1\n", "x\n", "", "9223372036854775808\n"};
+
+    crowd_host(dir, 0, 0, 0);
+    for (int i = 0; i < ROWS(texts); i++) {
+        tree_print(tree_path(dir, "sys/kernel/mm/ksm"), *row, "%s", texts[i]);
+        begin();
+        ck_assert_msg(ksm_consumers_registered(&c, now) == (i > 0), "%s %s", *row, texts[i]);
+        ksm_consumers_close(&c);
+    }
+    crowd_host(dir, 0, 0, 0);
+    tree_unlink(dir, "sys/kernel/mm/ksm/ksm_zero_pages");
+    begin();
+    ck_assert_msg(!ksm_consumers_registered(&c, now), "no ksm_zero_pages: got registered");
+}
+
+/* ---- troubles ---- */
+
+/* What is told of a sample, and then of the same again. */
+static void expect_told(const char *when, const char *want) {
+    ksm_log_consumers(&report, &c.table, suite_hear);
+    suite_heard(when, want);
+    ksm_log_consumers(&report, &c.table, suite_hear);
+    suite_heard(when, "");
+}
+
+static void expect_silence(const char *when) {
+    expect_told(when, "");
+}
+
+static void sample_tells(const char *when, const char *want) {
+    sample(when);
+    expect_told(when, want);
+}
+
+static void failing_sample(const char *when) {
+    make_table(true);
+    ck_assert_msg(!c.table.valid, "%s: got a valid table", when);
+}
+
+TEST(all_well) {
+    begin_fixture();
+    expect_silence("at the beginning");
+    for (int i = 0; i < 20; i++) {
+        sample_tells("all well", "");
+    }
+}
+
+/* A kernel that tells nothing of processes, which is no fault of anybody. */
+TEST(unknown) {
+    make_fixture();
+    crowd_of_older_kernel(dir, false);
+    begin();
+    expect_told("at the beginning", "+5.19");
+}
+
+static void set_mode(int pid, mode_t mode) {
+    const char *path = tree_path(dir, "proc/%d/ksm_stat", pid);
+
+    if (chmod(path, mode) != 0 || (geteuid() == 0 && chown(path, 65534, 65534) != 0))
+        ck_abort_msg("%s: %s", path, strerror(errno));
+}
+
+/* Others' processes may not be read: what they save is unattributed. */
+TEST(denied) {
+    make_fixture();
+    set_mode(100, 0);
+    set_mode(101, 0);
+    suite_become_nobody();
+    begin();
+    for (int i = 0; i < 20; i++) {
+        sample_tells("denied", i == 0 ? "-cap_dac_read_search" : "");
+        ck_assert_ptr_null(find(vm, "web-01"));
+        expect_unattributed(UNATTRIBUTED_BY_HAND + 1800);
+    }
+    set_mode(100, 0444);
+    set_mode(101, 0444);
+    sample_tells("readable again", "+can be read");
+    expect_unattributed(UNATTRIBUTED_BY_HAND);
+}
+
+/* Why they may not be read decides what is advised. */
+static const struct {
+    int err;
+    bool capable;
+    enum ksm_consumers_fault trouble;
+} denials[] = {
+    {EACCES, false, KSM_CONSUMERS_DENIED},
+    {EACCES, true, KSM_CONSUMERS_MODULE},
+    {EPERM, false, KSM_CONSUMERS_HIDEPID1},
+    {EPERM, true, KSM_CONSUMERS_HIDEPID1},
+};
+
+TEST_ROWS(reasons_of_denial, denials) {
+    begin_fixture();
+    c.processes.capable = row->capable;
+    faults_fail(FAULTS_OPENAT, "100/ksm_stat", 0, row->err);
+    for (int denied = 1; denied >= 0; denied--) {
+        sample("one may not be read, then all may");
+        for (unsigned i = 0; i < KSM_CONSUMERS_FAULTS; i++)
+            ck_assert_int_eq(c.table.trouble[i], denied && i == row->trouble);
+        faults_clear();
+    }
+}
+
+TEST(hidden) {
+    begin_fixture();
+    sample_tells("all can be seen", "");
+    crowd_remove(dir, 1);
+    sample_tells("hidden", "-hidepid");
+    sample_tells("still hidden", "");
+    crowd_begin(dir);
+    sample_tells("seen again", "+no longer hides processes");
+}
+
+static void claim(int64_t pages) {
+    crowd_write(dir, &(const struct crowd_process){
+                         .pid = 10, .merging = pages, .rmap_items = pages, .comm = "x"});
+}
+
+/* The host has 100000 merged pages mapped. Over 1 % too many in six samples running is told. */
+static const struct {
+    int64_t claimed;
+    int samples;
+    const char *told; /* of the last */
+} excesses[] = {
+    {100000, 1, ""},  {101000, 20, ""},      {102000, 5, ""}, {100000, 1, ""},
+    {102000, 5, ""},  {100000, 1, ""},       {200000, 5, ""}, {200000, 1, "-scaled down"},
+    {200000, 20, ""}, {100000, 1, "+agree"},
+};
+
+TEST(excess) {
+    crowd_host(dir, 50000, 50000, 0);
+    claim(100000);
+    begin();
+    for (int i = 0; i < ROWS(excesses); i++) {
+        claim(excesses[i].claimed);
+        for (int n = 1; n <= excesses[i].samples; n++) {
+            sample_tells("excess", n == excesses[i].samples ? excesses[i].told : "");
+            ck_assert_int_eq(c.table.list[0].saved, 50000 * page);
+            expect_unattributed(0);
+        }
+    }
+}
+
+/* Programs that change their names all the time, and one that saves most and does not. */
+enum { RENAMED = 30, SHOWN = 20 };
+
+static void rename_all(int generation) {
+    for (int i = 0; i < RENAMED; i++) {
+        char comm[16];
+        snprintf(comm, sizeof(comm), "r%d-%d", generation, i);
+        crowd_write(dir, &(const struct crowd_process){
+                             .pid = 100 + i, .zero = 10, .rmap_items = 1, .comm = comm});
+    }
+}
+
+static bool is_shown(const char *name) {
+    const struct ksm_consumer *one = find(program, name);
+
+    return one && one->shown;
+}
+
+/* Adds the names that are shown and were not before to a set; returns how many it has. */
+static int add_shown(struct ksm_consumer_name *seen, int count, int most) {
+    for (size_t i = 0; i < c.table.count; i++) {
+        int at = 0;
+        while (at < count && compare(&seen[at], &c.table.list[i].name) != 0)
+            at++;
+        if (!c.table.list[i].shown || at < count)
+            continue;
+        must(count < most, "got %d names shown so far, want %d at most", count + 1, most);
+        seen[count++] = c.table.list[i].name;
+    }
+    return count;
+}
+
+/* Of new names so many are shown at once, then one a minute: it is told once when that begins, and
+ * once when it is over. */
+TEST(names_without_end) {
+    enum { SAMPLES = 120, AT_ONCE = SHOWN + KSM_RATE_LIMIT_HOUR };
+    static struct ksm_consumer_name seen[AT_ONCE + SAMPLES];
+    int count = 0, held_back = 0;
+
+    options.consumers = SHOWN;
+    crowd_write(dir, &(const struct crowd_process){.pid = 10, .zero = 900, .comm = "steady"});
+    crowd_host(dir, 0, 0, 900 + RENAMED * 10);
+    begin();
+    for (int i = 0; i < SAMPLES; i++) {
+        rename_all(i);
+        sample("names change");
+        ck_assert_int_eq((int)c.table.count, 1 + RENAMED);
+        ck_assert_msg(is_shown("steady"), "sample %d: steady is not shown", i);
+        count = add_shown(seen, count, AT_ONCE + (i + 1) * INTERVAL / KSM_RATE_LIMIT_MS);
+        held_back += c.newcomers.held_back;
+        expect_told("names change", held_back == 1 ? "-changing its name" : "");
+        if (i == 0)
+            ck_assert_int_eq(count, SHOWN);
+    }
+    ck_assert_msg(count >= AT_ONCE + SAMPLES * INTERVAL / KSM_RATE_LIMIT_MS - 1,
+                  "got %d names shown in all, want one a minute too", count);
+
+    rename_all(0); /* who returns waits for nothing */
+    for (int i = 0; i < KSM_ROUND_SAMPLES; i++)
+        sample("the first names again");
+    ck_assert_msg(is_shown("r0-0"), "a name that was shown before is held back");
+    expect_silence("held back not long ago");
+    for (int i = 0; c.newcomers.held_back; i++) {
+        expect_silence("held back not long ago");
+        ck_assert_int_le(i, SAMPLES);
+        sample("names stay");
+    }
+    expect_told("names stay", "+at once again");
+    sample("names stay"); /* check_table: as many are shown as there may be */
+    expect_silence("names stay");
+}
+
+/* The host's files, one by one, with things in them that are no metrics; NULL: the file is missing,
+ * as ksm_zero_pages is before 6.6. */
+static const struct {
+    const char *file;
+    const char *text;
+    bool valid;
+} host_rows[] = {
+    {"pages_sharing", "x\n", false},
+    {"pages_sharing", "", false},
+    {"pages_sharing", NULL, false},
+    {"pages_shared", "1 2\n", false},
+    {"pages_shared", "9223372036854775807\n", true},
+    {"pages_shared", NULL, false},
+    {"ksm_zero_pages", "x\n", false},
+    {"ksm_zero_pages", "-1\n", false},
+    {"ksm_zero_pages", NULL, true},
+    {"pages_unshared", "x\n", true},
+    {"pages_unshared", NULL, true},
+    {"pages_volatile", "x\n", true},
+    {"pages_volatile", NULL, true},
+};
+
+TEST_ROWS(bad_host_files, host_rows) {
+    const char *ksm = strdupa(tree_path(dir, "sys/kernel/mm/ksm"));
+
+    begin_fixture();
+    sample_tells("good", "");
+    if (row->text)
+        tree_print(ksm, row->file, "%s", row->text);
+    else
+        tree_unlink(ksm, row->file);
+    if (row->valid) {
+        sample_tells(row->file, "");
+        return;
+    }
+    for (int i = 0; i < 10; i++) {
+        failing_sample(row->file);
+        expect_told(row->file, i == 0 ? "-cannot be determined" : "");
+    }
+    make_fixture();
+    if (!row->text) /* it is looked for within a minute */
+        now += 60000;
+    sample_tells("good again", "+again");
+    expect_unattributed(UNATTRIBUTED_BY_HAND);
+}
+
+TEST(proc_cannot_be_walked) {
+    begin_fixture();
+    faults_fail(FAULTS_OPENDIR, NULL, 0, EACCES);
+    for (int i = 0; i < 2; i++) {
+        failing_sample("no /proc");
+        expect_told("no /proc", i == 0 ? "-/proc" : "");
+    }
+    faults_clear();
+    sample_tells("there again", "+again");
+    ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
+}
+
+TEST(closing) {
+    int files = suite_open_files();
+
+    begin_fixture();
+    ksm_consumers_close(&c);
+    begin();
+    sample("open");
+    ksm_consumers_close(&c);
+    ck_assert_int_eq(suite_open_files(), files);
+    ck_assert_msg(c.table.count == 0 && !c.table.list, "got %zu consumers", c.table.count);
+    ksm_consumers_close(&c);
+    ck_assert_int_eq(suite_open_files(), files);
+}
+
+/* The real host, whatever it has: the sums are exact and nothing is left open. */
+TEST(live) {
+    int files = suite_open_files();
+
+    ksm_options_init(&options);
+    options.consumers = 3;
+    begin();
+    if (c.table.trouble[KSM_CONSUMERS_UNKNOWN]) {
+        suite_skip("live", "this kernel tells nothing of processes");
+        return;
+    }
+    if (!ksm_consumers_registered(&c, now))
+        suite_skip("live", "no pages are registered with KSM, there is nothing to divide");
+    for (int i = 0; i < 10; i++)
+        sample("live");
+    ksm_consumers_close(&c);
+    ck_assert_int_eq(suite_open_files(), files);
+}

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Why a large process merges little: facts to cause, smaps to facts, and the section of the page.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "explain/causes.h"
+#include "explain/suspect.h"
+#include "support/suite.h"
+
+#define MIB ((int64_t)1 << 20)
+enum { PAGE = 4096, MIB_PAGES = 256, SIZE = 100, HOUR = 3600 * 1000 };
+
+static struct explain_facts facts;
+static struct explain_processes processes;
+static struct ksm_consumer_table table;
+static struct explain_process one;
+
+#define HOST(id) facts.now.at[KSM_##id]
+
+/* A process of 100 MiB, on offer, none of it merged; KSM has been over it often, and it does not
+ * change. */
+void before_each(void) {
+    static const struct {
+        enum ksm_id id;
+        int64_t value;
+    } metrics[] = {{KSM_run, 1},
+                   {KSM_shared, 0},
+                   {KSM_sharing, 0},
+                   {KSM_volatile, 20000},
+                   {KSM_unshared, 20000},
+                   {KSM_zero, 0},
+                   {KSM_full_scans, 10},
+                   {KSM_smart_scan, 1},
+                   {KSM_pages_to_scan, 100},
+                   {KSM_sleep_millisecs, 20}};
+
+    memset(&facts, 0, sizeof(facts));
+    for (size_t id = 0; id < KSM_METRICS; id++)
+        facts.now.at[id].status = -ENOENT;
+    for (int i = 0; i < ROWS(metrics); i++)
+        facts.now.at[metrics[i].id] = (struct ksm_value){.value = metrics[i].value};
+    facts.now.page_size = PAGE;
+    facts.in_kernel = true;
+    facts.rate.value = facts.passed.value = 2000;
+    facts.consumers = &table;
+    facts.processes = &processes;
+    one = (struct explain_process){
+        .pid = 42,
+        .name = {KSM_CONSUMER_program, "some"},
+        .comm = "some",
+        .memory = SIZE * MIB,
+        .anonymous = SIZE * MIB,
+        .mergeable = SIZE * MIB,
+        .rmap_items = SIZE * MIB_PAGES,
+        .opted_in = 1,
+        .age = HOUR,
+        .changed = 0,
+    };
+}
+
+/* ---- facts to cause ---- */
+
+static const struct {
+    const char *want;
+    struct {
+        int64_t *fact;
+        int64_t is;
+    } with[4];
+    struct ksm_value *lost[3];
+    enum explain_program program;
+    enum ksm_consumer_kind kind;
+} rows[] = {
+    {"nothing", .kind = KSM_CONSUMER_program},
+    {"hugetlb", .with = {{&one.hugetlb, 60 * MIB}}},
+    {"nothing", .with = {{&one.hugetlb, 50 * MIB}}},
+    {"hugetlb", .with = {{&one.hugetlb, 60 * MIB}, {&one.mergeable, 0}}, .program = EXPLAIN_QEMU},
+    {"shared", .with = {{&one.shared, 60 * MIB}}},
+    {"shared_qemu", .with = {{&one.shared, 60 * MIB}}, .program = EXPLAIN_QEMU},
+    {"shared_cloud", .with = {{&one.shared, 60 * MIB}}, .program = EXPLAIN_CLOUD_HYPERVISOR},
+    {"shared", .with = {{&one.shared, 60 * MIB}}, .program = EXPLAIN_FIRECRACKER},
+    {"device", .with = {{&one.device, 60 * MIB}, {&one.mergeable, 0}}},
+    {"nothing", .with = {{&one.device, -1}}},
+    {"pinned", .with = {{&one.pinned, 60 * MIB}}},
+    {"nothing", .with = {{&one.pinned, 50 * MIB}}},
+    {"pinned", .with = {{&one.pinned, 60 * MIB}, {&one.mergeable, 0}}, .program = EXPLAIN_QEMU},
+    /* Not on offer, or only a part of it. */
+    {"not_offered", .with = {{&one.mergeable, 0}}, .kind = KSM_CONSUMER_program},
+    {"not_offered", .with = {{&one.mergeable, 50 * MIB}}, .kind = KSM_CONSUMER_program},
+    {"nothing", .with = {{&one.mergeable, 51 * MIB}}},
+    {"not_qemu", .with = {{&one.mergeable, 0}}, .program = EXPLAIN_QEMU,
+     .kind = KSM_CONSUMER_container},
+    {"not_cloud", .with = {{&one.mergeable, 0}}, .program = EXPLAIN_CLOUD_HYPERVISOR},
+    {"not_firecracker", .with = {{&one.mergeable, 0}}, .program = EXPLAIN_FIRECRACKER},
+    {"not_container", .with = {{&one.mergeable, 0}}, .kind = KSM_CONSUMER_container},
+    {"not_service", .with = {{&one.mergeable, 0}}, .kind = KSM_CONSUMER_service},
+    {"not_offered", .with = {{&one.mergeable, 0}, {&HOST(run).value, 0}},
+     .kind = KSM_CONSUMER_program},
+    {"not_offered", .with = {{&one.mergeable, -1}, {&one.opted_in, 0}},
+     .kind = KSM_CONSUMER_program},
+    /* Without smaps. */
+    {"nothing", .with = {{&one.mergeable, -1}}},
+    {"nothing", .with = {{&one.mergeable, -1}, {&one.opted_in, -1}}},
+    {"untold", .with = {{&one.mergeable, -1}, {&one.opted_in, -1}, {&one.rmap_items, 0}}},
+    {"untold", .with = {{&one.merging, -1}}},
+    {"not_offered", .with = {{&one.merging, -1}, {&one.mergeable, 0}},
+     .kind = KSM_CONSUMER_program},
+    /* The host. */
+    {"off", .with = {{&HOST(run).value, 0}}},
+    {"off", .with = {{&HOST(run).value, 2}}},
+    {"nothing", .lost = {&HOST(run)}},
+    {"no_scan", .with = {{&HOST(pages_to_scan).value, 0}}},
+    {"young", .with = {{&HOST(full_scans).value, 2}}},
+    {"nothing", .with = {{&HOST(full_scans).value, 3}}},
+    {"young", .with = {{&one.age, 29 * 1000}}}, /* 40000 pages at 4000 a second */
+    {"nothing", .with = {{&one.age, 31 * 1000}}},
+    {"nothing", .with = {{&one.age, -1}}},
+    {"young", .with = {{&one.rmap_items, 12799}}},
+    {"slow", .with = {{&facts.rate.value, 10}, {&facts.passed.value, 1}}},
+    {"nothing", .with = {{&facts.rate.value, 10}}}, /* passing over is progress */
+    {"slow", .with = {{&HOST(sleep_millisecs).value, 10000}}, .lost = {&facts.rate}},
+    {"young", .with = {{&one.age, 20 * 1000}}, .lost = {&facts.rate}},
+    {"nothing", .with = {{&one.age, 1000}}, .lost = {&facts.rate, &HOST(pages_to_scan)}},
+    {"nothing", .with = {{&one.age, 1000}}, .lost = {&HOST(volatile)}},
+    {"empty",
+     .with = {{&facts.rate.value, 0}, {&facts.ksmd.value, 90000}, {&HOST(full_scans).value, 0}}},
+    /* Counted, or seen. */
+    {"changing", .with = {{&one.changed, 60}}},
+    {"changing", .with = {{&one.changed, 51}}},
+    {"unclear", .with = {{&one.changed, 50}}},
+    {"unclear", .with = {{&one.changed, 10}}},
+    {"nothing", .with = {{&one.changed, 9}}},
+    {"unclear", /* the merged ones are none of these */
+     .with = {{&one.changed, -1},
+              {&one.merging, 2500},
+              {&HOST(unshared).value, 12000},
+              {&HOST(smart_scan).value, 0}}},
+    {"unclear", .with = {{&one.changed, -1}}},
+    {"nothing", .with = {{&one.changed, -1}, {&HOST(volatile).value, 12000}}},
+    {"unclear", .with = {{&one.changed, -1}, {&HOST(unshared).value, 12000}}},
+    {"changing",
+     .with = {{&one.changed, -1}, {&HOST(unshared).value, 12000}, {&HOST(smart_scan).value, 0}}},
+    {"changing", .with = {{&one.changed, -1}, {&HOST(unshared).value, 12000}},
+     .lost = {&HOST(smart_scan)}},
+    {"unclear", .with = {{&one.changed, -1}}, .lost = {&HOST(volatile), &HOST(unshared)}},
+    {"unclear", .with = {{&one.changed, -1}, {&one.rmap_items, -1}}},
+};
+
+static const char *cause(void) {
+    return explain_cause_words[explain_cause_of(&facts, &one)].name;
+}
+
+TEST_TIMES(facts_to_cause, ROWS(rows)) {
+    char buf[2048];
+
+    one.program = rows[_i].program;
+    one.name.kind = rows[_i].kind;
+    for (int i = 0; i < ROWS(rows[_i].with) && rows[_i].with[i].fact; i++)
+        *rows[_i].with[i].fact = rows[_i].with[i].is;
+    for (int i = 0; i < ROWS(rows[_i].lost) && rows[_i].lost[i]; i++)
+        rows[_i].lost[i]->status = -ENOENT;
+    facts.idle = facts.rate.value == 0;
+    ck_assert_msg(strcmp(cause(), rows[_i].want) == 0, "row %d: got %s, want %s", _i, cause(),
+                  rows[_i].want);
+    ck_assert_int_eq(explain_expand(&facts,
+                                    explain_cause_words[explain_cause_of(&facts, &one)].sentence,
+                                    buf, sizeof(buf)),
+                     0);
+}
+
+TEST(who_waits_or_is_hidden) {
+    one.denied = true;
+    ck_assert_str_eq(cause(), "nothing"); /* ksm_stat told enough */
+    one.mergeable = one.opted_in = -1;
+    one.rmap_items = 0;
+    ck_assert_str_eq(cause(), "denied");
+    one.opted_in = 1;
+    one.merging = -1;
+    ck_assert_str_eq(cause(), "denied");
+    one.waits = true;
+    ck_assert_str_eq(cause(), "waits");
+}
+
+TEST(every_cause_has_a_case) {
+    for (enum explain_cause id = 0; id < EXPLAIN_CAUSES; id++) {
+        const char *name = explain_cause_words[id].name;
+        int found = strcmp(name, "waits") == 0 || strcmp(name, "denied") == 0;
+        for (int i = 0; i < ROWS(rows); i++)
+            found += strcmp(rows[i].want, name) == 0;
+        ck_assert_msg(found > 0, "%s: no row wants it", name);
+    }
+}
+
+TEST(pass) {
+    static const struct {
+        struct ksm_value *lost[2];
+        int64_t ms;
+    } passes[] = {
+        {.ms = 12000}, /* 48000 pages at 4000 a second */
+        {.lost = {&facts.passed}, .ms = 24000},
+        {.lost = {&facts.rate}, .ms = 9600}, /* 100 every 20 ms */
+        {.lost = {&facts.rate, &HOST(sleep_millisecs)}, .ms = -1},
+        {.lost = {&facts.rate, &HOST(pages_to_scan)}, .ms = -1},
+        {.lost = {&HOST(volatile)}, .ms = -1},
+    };
+
+    HOST(shared).value = 1000;
+    HOST(sharing).value = 2000;
+    one.rmap_items -= 5000; /* not met yet */
+    processes.list[0] = processes.list[1] = one;
+    processes.list[1].rmap_items = -1;
+    processes.count = 2;
+    for (int i = 0; i < ROWS(passes); i++) {
+        for (int k = 0; k < 2 && passes[i].lost[k]; k++)
+            passes[i].lost[k]->status = -ENOENT;
+        ck_assert_msg(explain_pass_ms(&facts) == passes[i].ms, "row %d: got %d", i,
+                      (int)explain_pass_ms(&facts));
+        for (int k = 0; k < 2 && passes[i].lost[k]; k++)
+            passes[i].lost[k]->status = 0;
+    }
+    HOST(shared).value = INT64_MAX / 1000;
+    ck_assert_int_eq(explain_pass_ms(&facts), -1);
+    HOST(shared).value = 0;
+    facts.rate.value = 0; /* stands still at this moment */
+    ck_assert_int_eq(explain_pass_ms(&facts), 9400);
+    HOST(sleep_millisecs).value = 0;
+    ck_assert_int_eq(explain_pass_ms(&facts), -1);
+}
+
+TEST(words) {
+    static const struct {
+        const char *text;
+        enum ksm_id id;
+        int64_t is;
+        const char *want;
+    } texts[] = {
+        {"[apart{numa}]", KSM_merge_across_nodes, 0, "apart"},
+        {"[apart{numa}]", KSM_merge_across_nodes, 1, ""},
+        {"[{shorter}]", KSM_sleep_millisecs, 20, ""},
+        {"[{shorter}]", KSM_sleep_millisecs, 21, "20"},
+        {"{pass}", KSM_unshared, 220000, "about 60 seconds"}, /* and 20000, at 4000 a second */
+    };
+    char buf[64];
+
+    for (int i = 0; i < ROWS(texts); i++) {
+        facts.now.at[texts[i].id] = (struct ksm_value){.value = texts[i].is};
+        explain_expand(&facts, texts[i].text, buf, sizeof(buf));
+        ck_assert_str_eq(buf, texts[i].want);
+    }
+}
+
+/* A tenth is enough. */
+TEST(merges_little) {
+    static const struct {
+        int64_t merging, zero;
+        bool want;
+    } merged[] = {{0, 0, true},     {2559, 0, true},   {2560, 0, false},
+                  {0, 2560, false}, {2560, -1, false}, {-1, -1, true}};
+
+    for (int i = 0; i < ROWS(merged); i++) {
+        one.merging = merged[i].merging;
+        one.zero = merged[i].zero;
+        ck_assert_msg(explain_merges_little(&one, PAGE) == merged[i].want, "row %d", i);
+    }
+}
+
+/* ---- smaps and status ---- */
+
+#define KB(n) (int64_t)(n) * 1024
+static const struct {
+    const char *text;
+    int64_t anonymous, mergeable, huge, device, locked;
+    uint64_t start, end;
+} mappings[] = {
+    {"", 0, 0, 0, 0, 0, 0, 0},
+    {"1000-9000 rw-p 00000000 00:00 0 \nSize: 32 kB\nRss: 24 kB\nAnonymous: 20 kB\nAnonHugePages: "
+     "8 kB\n"
+     "VmFlags: rd wr mr mw me ac mg \n",
+     KB(20), KB(20), KB(8), 0, 0, 0x1000, 0x9000},
+    /* The largest of those on offer. */
+    {"1000-2000 rw-p\nAnonymous: 8 kB\nVmFlags: rd mg\n2000-3000 rw-p\nAnonymous: 12 kB\nVmFlags: "
+     "mg rd\n"
+     "3000-4000 rw-p\nAnonymous: 40 kB\nVmFlags: rd\n4000-5000 rw-p\nVmFlags: rd mg\n",
+     KB(60), KB(20), 0, 0, 0, 0x2000, 0x3000},
+    {"1000-2000 rw-s\nRss: 64 kB\nVmFlags: rd wr sh mr mw me ms mm \n", 0, 0, 0, KB(64), 0, 0, 0},
+    {"1000-2000 rw-s\nRss: 64 kB\nVmFlags: rd io pf\n", 0, 0, 0, KB(64), 0, 0, 0},
+    {"1000-2000 rw-p\nSize: 64 kB\nVmFlags: rd lo\n", 0, 0, 0, 0, KB(64), 0, 0},
+    /* What strangers call their files, and what is cut off. */
+    {"1000-2000 r--p 00000000 00:00 0  VmFlags: mg\nAnonymous: 8 kB\nVmFlags: rd\n", KB(8), 0, 0, 0,
+     0, 0, 0},
+    {"1000-2000 rw-p\nAnonymous: 8 kB\nVmFlags:mg amg mgx\n", KB(8), 0, 0, 0, 0, 0, 0},
+    {"1000\nAnonymous: 99999999999999999999 kB\nAnonymous: x\nAnonymous: 4 kB\nVmFlags:", KB(4), 0,
+     0, 0, 0, 0, 0},
+};
+
+TEST_ROWS(smaps, mappings) {
+    struct suspect_mappings got = {0};
+    char *text = strdup(row->text);
+
+    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+        suspect_take_line(&got, line);
+    free(text);
+    ck_assert_int_eq(got.anonymous, row->anonymous);
+    ck_assert_int_eq(got.mergeable, row->mergeable);
+    ck_assert_int_eq(got.huge, row->huge);
+    ck_assert_int_eq(got.device, row->device);
+    ck_assert_int_eq(got.locked, row->locked);
+    ck_assert_uint_eq(got.start, row->start);
+    ck_assert_uint_eq(got.end, row->end);
+}
+
+TEST(status) {
+    struct suspect got;
+
+    suspect_status(
+        &got, 7,
+        "Name:\ta b\\nRssAnon:\t9 kB\nVmLck:\t      64 kB\nVmPin:\t       4 kB\nRssAnon:\t12345678 "
+        "kB\n"
+        "RssFile:\t     100 kB\nRssShmem:\t      20 kB\nHugetlbPages:\t       2048 kB\n");
+    ck_assert_str_eq(got.is.name.text, got.is.comm);
+    ck_assert(strncmp(got.is.comm, "a_b_nRssAnon:", 13) == 0);
+    ck_assert_int_eq(got.is.anonymous, KB(12345678));
+    ck_assert_int_eq(got.is.memory, KB(12345678 + 20 + 2048));
+    ck_assert_int_eq(got.bound, KB(12345678 + 20 + 2048 + 100));
+    ck_assert_int_eq(got.locked, KB(64));
+    ck_assert_int_eq(got.is.pinned, KB(4));
+    suspect_status(&got, 8, ""); /* a kernel thread has none of these */
+    ck_assert_int_eq(got.bound, 0);
+}
+
+/* ---- the page ---- */
+
+static const char *section(void) {
+    static char text[16384];
+    FILE *file = tmpfile();
+    size_t len = 0;
+
+    explain_report(&facts, file);
+    rewind(file);
+    len = fread(text, 1, sizeof(text) - 1, file);
+    text[len] = '\0';
+    fclose(file);
+    const char *at = strstr(text, "\nWhy large processes");
+    return at ? at : "";
+}
+
+TEST(processes_of_one_cause_stand_together) {
+    for (int i = 0; i < 4; i++) {
+        processes.list[i] = one;
+        processes.list[i].pid = i + 1;
+        processes.list[i].mergeable = i % 2 == 0 ? 0 : SIZE * MIB;
+    }
+    processes.list[2].huge = SIZE * MIB;
+    processes.list[3].merging = processes.list[3].mergeable = -1;
+    processes.count = 4;
+    const char *text = section(), *found = text;
+    const char *const parts[] = {"little\n  Process   1 some: 100.0 MiB, 0 bytes on offer, 0 bytes "
+                                 "merged\n  Process   3 some: 100.0 MiB, 0 "
+                                 "bytes on offer, 0 bytes merged, 100.0 MiB in\n            huge "
+                                 "pages\n  Why       It does not",
+                                 "\n            Huge pages are",
+                                 "\n  To do     ",
+                                 "\n\n  Process   2 some: 100.0 MiB, 100.0 MiB on offer",
+                                 "\n  Why       ",
+                                 "\n\n  Process   4 some: 100.0 MiB\n  Why       "};
+    for (int i = 0; i < ROWS(parts); i++) {
+        found = strstr(found, parts[i]);
+        ck_assert_msg(found != NULL, "part %d is not in\n%s", i, text);
+    }
+}
+
+TEST(nobody_is_large) {
+    ck_assert_str_eq(section(), "");
+    facts.processes = NULL;
+    ck_assert_str_eq(section(), "");
+}
+
+/* The longest names, and five of them. */
+TEST(lines_fit) {
+    memset(one.comm, 'c', sizeof(one.comm) - 1);
+    memset(one.name.text, 'n', sizeof(one.name.text) - 1);
+    while (processes.count < EXPLAIN_PROCESSES)
+        processes.list[processes.count++] = one;
+    for (const char *line = section(); *line; line += strcspn(line, "\n"), line += *line == '\n')
+        ck_assert_msg(strcspn(line, "\n") <= 80, "%s", line);
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The page of --estimate: what is known is there, and what is not known is not.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "explain/estimate.h"
+#include "support/suite.h"
+
+enum { PAGE = 4096, MIB_PAGES = 256 };
+
+static struct estimate e;
+static struct ksm_sample host;
+static struct estimate_consumer consumers[30];
+
+/* 1 GiB in 10 processes of one consumer, of which a half would be saved. */
+void before_each(void) {
+    static const struct estimate_sum sum = {.pages = 1024 * MIB_PAGES,
+                                            .share = {.further = 512 * MIB_PAGES}};
+
+    memset(&e, 0, sizeof(e));
+    e.page_size = PAGE;
+    e.sum = sum;
+    e.total.all = sum.share;
+    e.processes = 10;
+    e.knows_huge = true;
+    e.ms = 5000;
+    e.contents.huge_pages = 512;
+    e.consumers = consumers;
+    e.consumer_count = 1;
+    consumers[0] = (struct estimate_consumer){
+        .name = {KSM_CONSUMER_vm, "web"}, .processes = 10, .sum = sum, .merged = 10 << 20};
+    for (size_t id = 0; id < KSM_METRICS; id++)
+        host.at[id].status = -ENOENT;
+}
+
+static const char *printed(void (*print)(const struct estimate *e, const struct ksm_sample *host,
+                                         FILE *file)) {
+    static char text[16384];
+    FILE *file = fmemopen(text, sizeof(text), "w");
+
+    print(&e, &host, file);
+    ck_assert_int_eq(fclose(file), 0);
+    return text;
+}
+
+static void as_it_is(void) {
+}
+
+static void saved(int64_t bytes) {
+    host.at[KSM_saved] = (struct ksm_value){.value = bytes};
+}
+
+static void merged(void) {
+    saved(256 << 20);
+}
+
+static void nothing_merged(void) {
+    saved(0);
+}
+
+static void named(void) {
+    e.options.name_count = 1;
+    merged();
+}
+
+static void named_in_part(void) {
+    named();
+    consumers[0].merged = -1;
+}
+
+static void loss(void) {
+    e.total.all.further = 0;
+}
+
+static void sampled(void) {
+    e.total.error = 3 * MIB_PAGES;
+    e.contents.bits = 4;
+    e.total.huge = 8 * MIB_PAGES;
+    e.total.splits = 5;
+}
+
+static void zeros(void) {
+    e.total.all.zeros = 100 * MIB_PAGES;
+}
+
+static void changing(void) {
+    e.total.all.changing = 7 * MIB_PAGES;
+}
+
+static void huge(void) {
+    e.total.huge = 8 * MIB_PAGES;
+    e.total.splits = 5;
+}
+
+static void huge_unknown(void) {
+    e.knows_huge = false;
+}
+
+static void left_out(void) {
+    e.denied = 1;
+    e.waiting = 2;
+    e.ended = 1234;
+    e.unreadable = 3 * MIB_PAGES;
+    e.swapped = 2048;
+}
+
+static void partial(void) {
+    e.partial = true;
+}
+
+static void nodes(void) {
+    host.at[KSM_merge_across_nodes] = (struct ksm_value){.value = 0};
+}
+
+static void all_nodes(void) {
+    host.at[KSM_merge_across_nodes] = (struct ksm_value){.value = 1};
+}
+
+static void many(void) {
+    for (size_t i = 1; i < 30; i++)
+        consumers[i] = consumers[0];
+    e.consumer_count = 30;
+}
+
+/* has: parts of the page as one line, but for the table; lacks: words that are not in it. */
+static const struct {
+    void (*make)(void);
+    const char *has[4];
+    const char *lacks[4];
+} pages[] = {
+    {as_it_is,
+     {"if all programs opted in", "More 512.0 MiB would be saved in addition Records 16.0 MiB of",
+      "Net 496.0 MiB", "Read 1.0 GiB of 10 processes in about 5 seconds By consumer"},
+     {"Merged", "Together", "Left out", "Huge"}},
+    {as_it_is, {" 1.0 GiB 512.0 MiB 16.0 MiB 10.0 MiB vm web"}, {"more vm", "Partial"}},
+    {merged,
+     {"Merged 256.0 MiB is saved already Together 768.0 MiB Records", "Net 752.0 MiB"},
+     {0}},
+    {nothing_merged, {"Merged 0 bytes is saved already Records"}, {"Together"}},
+    {named, {"if these programs opted in", "Merged 10.0 MiB", "Together 522.0 MiB"}, {0}},
+    {named_in_part, {"16.0 MiB - vm web"}, {"Merged", "Together"}},
+    {loss, {"Net -16.0 MiB"}, {0}},
+    {sampled, {"give or take 3.0 MiB", "split 10.0 MiB of huge pages or more"}, {0}},
+    {zeros, {"Of this, 100.0 MiB is in pages of zeros"}, {"give or take"}},
+    {changing, {"Changing 7.0 MiB had an equal page"}, {0}},
+    {huge, {"Huge 8.0 MiB of what would be saved", "split 10.0 MiB of huge pages."}, {0}},
+    {huge_unknown, {"Huge This kernel does not report"}, {"split 0"}},
+    {left_out,
+     {"Left out 1 process could not be read", "Left out 2 processes kept",
+      "Left out 1,234 processes ended", "Left out 3.0 MiB of memory cannot"},
+     {"Partial"}},
+    {left_out, {"; 2.0 MiB is in swap"}, {0}},
+    {partial, {"Partial This was stopped early"}, {0}},
+    {nodes, {"Nodes merge_across_nodes is 0"}, {0}},
+    {all_nodes, {"More"}, {"Nodes"}},
+    {many, {"vm web and 10 more"}, {0}},
+};
+
+/* All runs of blanks and line ends become one blank. */
+static void flatten(const char *text, char *flat) {
+    for (bool blank = false; *text; text++) {
+        const bool is_blank = *text == ' ' || *text == '\n';
+        if (!is_blank || !blank)
+            *flat++ = is_blank ? ' ' : *text;
+        blank = is_blank;
+    }
+    *flat = '\0';
+}
+
+TEST_ROWS(page, pages) {
+    char flat[16384];
+
+    row->make();
+    const char *text = printed(estimate_report);
+    flatten(text, flat);
+    for (int i = 0; i < ROWS(row->has) && row->has[i]; i++)
+        ck_assert_msg(strstr(flat, row->has[i]), "no \"%s\" in\n%s", row->has[i], text);
+    for (int i = 0; i < ROWS(row->lacks) && row->lacks[i]; i++)
+        ck_assert_msg(!strstr(flat, row->lacks[i]), "\"%s\" in\n%s", row->lacks[i], text);
+    for (; *text; text += strcspn(text, "\n") + 1)
+        ck_assert_msg(strcspn(text, "\n") <= 80 && text[0] != '?', "%s", text);
+}
+
+static const struct {
+    void (*make)(void);
+    const char *has[3];
+} objects[] = {
+    {as_it_is,
+     {"{\"read_bytes\": 1073741824, \"further_bytes\": 536870912, \"zero_bytes\": 0, ",
+      "\"records_bytes\": 16777216, \"merged_bytes\": null, ", "\"partial\": false"}},
+    {as_it_is,
+     {"\"merged_bytes\": 10485760, \"processes\": 10, \"kind\": \"vm\", \"name\": \"web\"}]}\n"}},
+    {sampled, {"\"error_bytes\": 3145728", "\"sampled_one_in\": 16", "\"split_bytes\": 10485760"}},
+    {huge_unknown, {"\"huge_bytes\": null", "\"split_bytes\": null"}},
+    {left_out,
+     {"\"unreadable_bytes\": 3145728, \"swapped_bytes\": 2097152",
+      "\"denied\": 1, \"ended\": 1234, \"waiting\": 2"}},
+    {partial, {"\"partial\": true"}},
+};
+
+TEST_ROWS(json, objects) {
+    row->make();
+    const char *text = printed(estimate_json);
+    for (int i = 0; i < ROWS(row->has) && row->has[i]; i++)
+        ck_assert_msg(strstr(text, row->has[i]), "no %s in\n%s", row->has[i], text);
+}

@@ -1,0 +1,756 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * ksm-explain: facts to verdict, words, and the form of the page. The texts as a whole are
+ * in the golden outputs of the fixtures.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "explain/explain.h"
+#include "explain/format.h"
+#include "metrics/derive.h"
+#include "support/host.h"
+#include "support/suite.h"
+
+enum { PAGE = 4096, MIB_PAGES = 256 };
+
+/* ---- facts ---- */
+
+static struct ksm_consumer list[20];
+static struct ksm_consumer_table table;
+static struct explain_facts facts;
+
+static void set(enum ksm_id id, int64_t value) {
+    facts.now.at[id] = (struct ksm_value){.value = value};
+}
+
+/* A host of 1 GiB, half of it free, where KSM has saved 100 MiB with 5 % of a core. */
+static void good_host(void) {
+    static const struct {
+        enum ksm_id id;
+        int64_t value;
+    } metrics[] = {
+        {KSM_run, 1},
+        {KSM_shared, MIB_PAGES},
+        {KSM_sharing, 100 * MIB_PAGES},
+        {KSM_unshared, MIB_PAGES},
+        {KSM_volatile, 10},
+        {KSM_zero, 0},
+        {KSM_general_profit, 98 << 20},
+        {KSM_mem_total, 1 << 20},
+        {KSM_mem_available, 1 << 19},
+        {KSM_swap_free, 0},
+        {KSM_full_scans, 12},
+        {KSM_scanned, 123456},
+        {KSM_ksmd_cpu, 1000000000},
+        {KSM_pages_to_scan, 100},
+        {KSM_sleep_millisecs, 20},
+        {KSM_smart_scan, 1},
+        {KSM_use_zero_pages, 0},
+        {KSM_advisor_mode, 0},
+        {KSM_advisor_max_cpu, 70},
+    };
+
+    memset(&facts, 0, sizeof(facts));
+    for (size_t id = 0; id < KSM_METRICS; id++)
+        facts.now.at[id].status = -ENOENT;
+    for (int i = 0; i < ROWS(metrics); i++)
+        set(metrics[i].id, metrics[i].value);
+    facts.in_kernel = true;
+    facts.now.page_size = PAGE;
+    facts.ksmd.value = 5000;
+    facts.rate.value = 5000;
+    table = (struct ksm_consumer_table){
+        .list = list, .valid = true, .known = true, .tells_rmap_items = true, .swept = true};
+    facts.consumers = &table;
+    table.opted_in = table.recorded = 3;
+}
+
+/* ---- verdicts ---- */
+
+/* Facts beside the metrics of the host. */
+static const struct {
+    const char *name;
+    struct ksm_value *value;
+    int64_t *number;
+    bool *flag;
+} others[] = {
+    {"ksmd", &facts.ksmd, NULL, NULL},         {"rate", &facts.rate, NULL, NULL},
+    {"opted_in", NULL, &table.opted_in, NULL}, {"recorded", NULL, &table.recorded, NULL},
+    {"denied", NULL, &table.denied, NULL},     {"aside", NULL, &table.aside, NULL},
+    {"hidden", NULL, NULL, &table.hidden},     {"known", NULL, NULL, &table.known},
+    {"swept", NULL, NULL, &table.swept},       {"idle", NULL, NULL, &facts.idle},
+    {"uksm", NULL, NULL, &facts.uksm},
+};
+
+static void change_other(const char *name, struct ksm_value to) {
+    int i = 0;
+
+    while (strcmp(others[i].name, name) != 0)
+        ck_assert_msg(++i < ROWS(others), "%s: no such fact", name);
+    if (others[i].value)
+        *others[i].value = to;
+    else if (others[i].number)
+        *others[i].number = to.value;
+    else
+        *others[i].flag = to.value;
+}
+
+/* What is other than on a good host, in words of host_word() about metrics, and other facts. */
+static void change(const char *changes) {
+    struct ksm_value value;
+    char words[512];
+
+    strcpy(words, changes);
+    for (char *word = strtok(words, " "); word; word = strtok(NULL, " ")) {
+        size_t id = host_word(word, &value);
+        if (id < KSM_METRICS)
+            facts.now.at[id] = value;
+        else
+            change_other(word, value);
+    }
+}
+
+#define NOTHING_WATCHED                                                                            \
+    "shared=0 sharing=0 unshared=0 volatile=0 general_profit=0 opted_in=0 recorded=0 "
+#define NOTHING_MERGED "shared=0 sharing=0 general_profit=-17024 "
+#define LOST_PROCESSES "opted_in=-1 recorded=-1 known=0 swept=0 "
+#define OFF NOTHING_WATCHED "run=0 opted_in=3 "
+#define NO_SCAN NOTHING_WATCHED "pages_to_scan=0 "
+#define VOLATILE_UNKNOWN NOTHING_WATCHED LOST_PROCESSES "volatile!EACCES "
+#define FIRST_ROUND NOTHING_MERGED "full_scans=0 "
+#define LOSS "sharing=1M general_profit=-2M "             /* -0.195 % */
+#define WASTE "sharing=10M general_profit=9M ksmd=20001 " /* 0.976 % */
+#define EMPTY FIRST_ROUND "idle=1 ksmd=99000 "
+#define MISCOUNTED "zero!EDOM general_profit=-4096M "
+#define DENIED "denied=100 "
+#define HIDDEN "hidden=1 ksmd_cpu!ENOENT "
+#define APART "ksmd_cpu!ENOENT ksmd!ENOENT "
+#define OLD_KERNEL                                                                                 \
+    "general_profit!ENOENT zero!ENOENT scanned!ENOENT mem_available!ENOENT "                       \
+    "rate!ENOENT " LOST_PROCESSES
+#define UKSM OLD_KERNEL "volatile!ENOENT pages_to_scan!ENOENT advisor_mode!ENOENT uksm=1 "
+#define UKSM_OFF UKSM NOTHING_WATCHED "volatile!ENOENT " LOST_PROCESSES "run=0 "
+
+/* What is other (NULL: no KSM at all), the verdict, and what is told beside it, in this order. */
+static const struct {
+    const char *changes, *want;
+} verdicts[] = {
+    {"", "well"},
+    {OLD_KERNEL, "well"},
+    {NOTHING_MERGED "zero=20M general_profit=19M", "well"},
+    {"sharing=1M general_profit=1", "well"},
+    {"full_scans=1", "well"},
+    /* Not there, not readable. */
+    {NULL, "no_ksm"},
+    {"run!EACCES", "unreadable"},
+    {"sharing!EIO", "unreadable"},
+    /* Not at work. 6.13: who opted in shows only when ksmd has run. */
+    {OFF, "off"},
+    {OFF "opted_in=0", "off nobody"},
+    {OFF "opted_in=-1", "off"},
+    {OFF "pages_to_scan=0", "off"},
+    {NOTHING_MERGED "run=0", "off"}, /* watched before it was stopped */
+    {NOTHING_WATCHED "run=2 opted_in=3", "unmerged"},
+    {"run=0", "stopped"},
+    {NOTHING_WATCHED "zero=5 run=0 opted_in=3", "stopped"},
+    {"run=0 general_profit=-2M", "stopped"},
+    {"run=0 mem_available=110M", "exposed stopped"},
+    /* At work, nothing merged. */
+    {NOTHING_WATCHED, "nobody"},
+    {NOTHING_WATCHED LOST_PROCESSES, "nobody"},
+    {NOTHING_WATCHED DENIED, "nobody denied"},
+    {NOTHING_WATCHED "ksmd_cpu!ENOENT", "nobody apart"}, /* in a container */
+    /* What could not be read may hold some. */
+    {NOTHING_WATCHED "unshared!EIO", "nothing"},
+    {VOLATILE_UNKNOWN, "nothing"},
+    {VOLATILE_UNKNOWN "full_scans=0", "waiting"},
+    {NO_SCAN, "nobody no_scan"},
+    {NO_SCAN "opted_in=-1", "no_scan"},
+    {NO_SCAN DENIED, "no_scan denied"},
+    {NO_SCAN "opted_in=3", "no_scan"},
+    {"pages_to_scan=0", "no_scan"},
+    {NOTHING_WATCHED "opted_in=3 full_scans=0", "waiting"},
+    /* Opted in, without a page that KSM could take: shared memory, or huge pages. */
+    {NOTHING_WATCHED "opted_in=3 full_scans=3000", "nothing"},
+    {FIRST_ROUND, "waiting"},
+    {NOTHING_MERGED "full_scans=2", "waiting"},
+    {NOTHING_MERGED "full_scans=3", "nothing"},
+    /* What looks like a loss and a waste, at the start. */
+    {FIRST_ROUND "general_profit=-20M ksmd=99000", "waiting"},
+    {"full_scans=1 sharing=1M", "waiting"},
+    {NOTHING_MERGED "full_scans!ENOENT", "nothing"},
+    {NOTHING_MERGED, "nothing"},
+    /* Loss and waste. -0.1 % of 1 GiB is -1073741.8 bytes, -0.101 % is -1084479.3. */
+    {LOSS, "loss"},
+    {NOTHING_MERGED "unshared=50M general_profit=-2M", "loss nothing"},
+    {LOSS "ksmd=50000", "loss wasted"},
+    {LOSS "general_profit=-1084480", "loss"},
+    {LOSS "general_profit=-1084479", "even"},
+    {"sharing=1M general_profit=0", "even"},
+    {WASTE, "wasted"},
+    {WASTE "ksmd=20000", "well"},
+    {WASTE "sharing=11M", "well"}, /* 1.074 % */
+    {NOTHING_MERGED "ksmd=50000", "wasted nothing"},
+    {WASTE "ksmd!ENOENT", "well"},
+    /* Busy without a page: 32 TiB with a page or two in them. */
+    {EMPTY, "empty"},
+    /* Nothing watched yet; before 6.14 nobody tells who opted in. */
+    {NOTHING_WATCHED LOST_PROCESSES "full_scans=0 idle=1 ksmd=99000", "empty"},
+    {NOTHING_MERGED "ksmd=50000 idle=1", "empty wasted nothing"},
+    {EMPTY "sharing=100M general_profit=98M", "empty"},
+    {EMPTY "ksmd=20000", "waiting"},
+    {EMPTY "ksmd=20001", "empty"},
+    /* In a second ksmd may not come to the end of a long batch. */
+    {EMPTY "pages_to_scan=49501", "waiting"},
+    {EMPTY "pages_to_scan=49500", "empty"},
+    {EMPTY "pages_to_scan!EACCES", "waiting"},
+    {EMPTY "ksmd!ENOENT", "waiting"},
+    {EMPTY "pages_to_scan=0", "no_scan wasted"}, /* it wakes all the time */
+    {EMPTY "run=0", "off"},
+    /* Risk: 100 MiB of 125 MiB are 80 %. */
+    {"mem_available=100M swap_free=25596", "exposed"},
+    {"mem_available=100M swap_free=25M", "well"},
+    {"mem_available=102396 swap_free=0", "exposed_full"},
+    {"mem_available=100M swap_free=0", "exposed"},
+    {WASTE "mem_available=12M swap_free=0", "exposed wasted"},
+    /* What is not known. The kernel's own profit is as wrong as its count. */
+    {MISCOUNTED, "well miscounted"},
+    /* Without the pages of zeros it is a loss: of 1.1 MiB. */
+    {MISCOUNTED "sharing=1M unshared=34000", "unreadable miscounted"},
+    {MISCOUNTED "sharing=1M unshared=16384", "unreadable miscounted"},
+    {NOTHING_MERGED MISCOUNTED, "unreadable miscounted"},
+    {FIRST_ROUND MISCOUNTED, "waiting miscounted"},
+    {MISCOUNTED "run=0", "stopped miscounted"},
+    {OFF MISCOUNTED, "off miscounted"},
+    /* What may not be seen. A moment's fault is no container. */
+    {"mem_total!EXDEV mem_available!EXDEV swap_free!EXDEV", "well foreign"},
+    {DENIED, "well denied"},
+    {"aside=2", "well aside"},
+    {HIDDEN, "well hidden"},
+    {APART, "well apart"},
+    {"ksmd_cpu!EMFILE ksmd!EMFILE", "well"},
+    /* UKSM. */
+    {UKSM, "well"},
+    {UKSM_OFF, "off"},
+    {UKSM_OFF "run=1 full_scans=0", "waiting"},
+};
+
+/* The verdict and all that is told beside it. */
+static const char *told(void) {
+    static char text[512];
+    enum explain_id verdict = explain_verdict(&facts);
+    size_t len = (size_t)snprintf(text, sizeof(text), "%s", explain_words[verdict].name);
+
+    for (enum explain_id id = verdict + 1; id < EXPLAIN_IDS; id++)
+        if (explain_words[id].status != 0 && explain_holds(&facts, id))
+            len += (size_t)snprintf(text + len, sizeof(text) - len, " %s", explain_words[id].name);
+    return text;
+}
+
+/* Nothing that is said of it is left out for a word that is not known. */
+static void check_words(const struct explain_words *words) {
+    const char *const all[] = {words->sentence, words->reason, words->advice};
+    char buf[2048];
+
+    for (int i = 0; i < ROWS(all); i++)
+        ck_assert_msg(!all[i] || explain_expand(&facts, all[i], buf, sizeof(buf)) == 0,
+                      "%s: a word is not known: %s", words->name, buf);
+}
+
+TEST_ROWS(verdict, verdicts) {
+    good_host();
+    if (row->changes) {
+        change(row->changes);
+        ksm_derive(&facts.now);
+    } else { /* no remark on what may not be seen, either */
+        memset(&facts, 0, sizeof(facts));
+    }
+    ck_assert_msg(strcmp(told(), row->want) == 0, "%s: got %s, want %s",
+                  row->changes ? row->changes : "no KSM", told(), row->want);
+    check_words(&explain_words[explain_verdict(&facts)]);
+}
+
+static bool is_wanted(const char *name) {
+    for (int i = 0; i < ROWS(verdicts); i++) {
+        size_t len = strcspn(verdicts[i].want, " ");
+        if (strlen(name) == len && memcmp(verdicts[i].want, name, len) == 0)
+            return true;
+    }
+    return false;
+}
+
+TEST(every_verdict_has_a_case) {
+    for (enum explain_id id = 0; id < EXPLAIN_IDS; id++)
+        ck_assert_msg(explain_words[id].status < 0 || is_wanted(explain_words[id].name),
+                      "%s: no row of verdicts wants it", explain_words[id].name);
+}
+
+/* Scripts build on them. */
+static const struct {
+    const char *name;
+    int status;
+} status_rows[] = {
+    {"well", 0},     {"no_ksm", 10}, {"off", 11},     {"unmerged", 12},
+    {"stopped", 13}, {"nobody", 20}, {"no_scan", 21}, {"waiting", 22},
+    {"nothing", 23}, {"even", 24},   {"exposed", 30}, {"exposed_full", 31},
+    {"loss", 32},    {"wasted", 33}, {"empty", 34},   {"unreadable", 40},
+};
+
+TEST(statuses) {
+    int known = 0;
+
+    for (enum explain_id id = 0; id < EXPLAIN_IDS; id++) {
+        int i = 0;
+        while (i < ROWS(status_rows) && strcmp(status_rows[i].name, explain_words[id].name) != 0)
+            i++;
+        known += i < ROWS(status_rows);
+        ck_assert_msg(i == ROWS(status_rows) ? explain_words[id].status < 0
+                                             : explain_words[id].status == status_rows[i].status,
+                      "%s: got %d", explain_words[id].name, explain_words[id].status);
+    }
+    ck_assert_int_eq(known, ROWS(status_rows));
+}
+
+/* ---- from two samples ---- */
+
+static const struct {
+    int64_t before, now; /* ns of CPU, and pages */
+    int status;          /* of the first one */
+    int64_t ms;
+    int want_status;
+    int64_t ksmd, rate;
+} rates[] = {
+    {0, 0, 0, 1000, 0, 0, 0},
+    {5000, 5000, 0, 1500, 0, 0, 0},
+    {0, 1500000000, 0, 1500, 0, 100000, 1000000000},
+    {1000000, 301000000, 0, 1500, 0, 20000, 200000000},
+    {0, 15000, 0, 1500, 0, 1, 10000},
+    {301000000, 1000000, 0, 1500, -ENODATA, 0, 0}, /* reset */
+    {0, 1500000000, -ENOENT, 1500, -ENOENT, 0, 0},
+    {0, INT64_MAX, 0, 1500, -ERANGE, 0, 0},
+    {0, 1, 0, 0, -ERANGE, 0, 0},
+};
+
+TEST_ROWS(two_samples, rates) {
+    static struct ksm_sample before, now;
+
+    before.at[KSM_ksmd_cpu] = before.at[KSM_scanned] = (struct ksm_value){row->before, row->status};
+    now.at[KSM_ksmd_cpu] = now.at[KSM_scanned] = (struct ksm_value){row->now, 0};
+    explain_host(&facts, &before, &now, row->ms);
+    ck_assert_int_eq(facts.ksmd.status, row->want_status);
+    ck_assert_int_eq(facts.rate.status, row->want_status);
+    if (row->want_status == 0)
+        ck_assert_msg(facts.ksmd.value == row->ksmd && facts.rate.value == row->rate,
+                      "got %" PRId64 " and %" PRId64, facts.ksmd.value, facts.rate.value);
+}
+
+/* What each counter does between two samples. */
+static const struct {
+    const char *name;
+    int64_t scanned, skipped, full_scans; /* growth */
+    int scanned_status, skipped_status, full_scans_status;
+    bool want;
+} idles[] = {
+    {"nothing", 0, 0, 0, 0, 0, 0, true},
+    {"scanned", 1, 0, 0, 0, 0, 0, false},
+    {"skipped", 0, 1, 0, 0, 0, 0, false},
+    {"a whole scan, of less than a batch", 0, 0, 1, 0, 0, 0, false},
+    {"begun anew", 0, 0, -5, 0, 0, 0, false},
+    {"6.6 has no skipped", 0, 0, 0, 0, -ENOENT, 0, true},
+    {"6.5 has no scanned", 0, 0, 0, -ENOENT, -ENOENT, 0, false},
+    {"skipped lost", 0, 0, 0, 0, -EIO, 0, false},
+    {"full_scans lost", 0, 0, 0, 0, 0, -EIO, false},
+};
+
+TEST_ROWS(idle, idles) {
+    static struct ksm_sample before, now;
+
+    before.at[KSM_scanned] = before.at[KSM_skipped] = before.at[KSM_full_scans] =
+        (struct ksm_value){7, 0};
+    now.at[KSM_scanned] = (struct ksm_value){7 + row->scanned, row->scanned_status};
+    now.at[KSM_skipped] = (struct ksm_value){7 + row->skipped, row->skipped_status};
+    now.at[KSM_full_scans] = (struct ksm_value){7 + row->full_scans, row->full_scans_status};
+    explain_host(&facts, &before, &now, 1000);
+    ck_assert_msg(facts.idle == row->want, "%s: got %d", row->name, facts.idle);
+}
+
+/* ---- from a sweep ---- */
+
+static const struct {
+    const char *name;
+    bool known, swept;
+    int64_t opted_in;
+    bool want_untold;
+} sweeps[] = {
+    {"6.14", true, true, 2, false},
+    {"6.1", true, true, -1, true},
+    {"before 5.19", false, false, -1, true},
+    {"the walk failed", true, false, -1, false},
+};
+
+TEST_ROWS(sweep, sweeps) {
+    char buf[8];
+
+    good_host();
+    table.known = row->known;
+    table.swept = row->swept;
+    table.opted_in = row->opted_in;
+    bool untold = explain_expand(&facts, "{untold}", buf, sizeof(buf)) == 0;
+    ck_assert_msg(untold == row->want_untold, "%s: got untold %d, want %d", row->name, untold,
+                  row->want_untold);
+}
+
+/* ---- words ---- */
+
+static const struct {
+    const char *text;
+    const char *want;
+    int unknown;
+} texts[] = {
+    {"", "", 0},
+    {"plain, with spaces ", "plain, with spaces ", 0},
+    {"{saved}", "100.0 MiB", 0},
+    {"a {saved} b {run} c", "a 100.0 MiB b running c", 0},
+    {"{ram}, {net}, {exposure}", "9.77 %, 9.57 %, 19.5 %", 0},
+    {"{sharing}", "25,600 pages", 0},
+    {"{full_scans}", "12 times", 0},
+    {"{watched}", "26,122 pages", 0},
+    {"{pages_to_scan} {sleep_millisecs} {smart_scan} {advisor_mode}", "100 pages 20 ms on off", 0},
+    {"{pace} {round} {faster} {slower}", "19.5 MiB about 5 seconds 1000 10", 0},
+    {"{ksmd} {rate}", "5.00 % 5,000 pages", 0},
+    {"{opted_in} {recorded} {denied}", "3 processes 3 processes 0 processes", 0},
+    {"{aside}", "0 processes", 0},
+    {"{dir} {undo} {off}", "/sys/kernel/mm/ksm 2 2", 0},
+    /* Not known: cow, as this host has none. */
+    {"{cow}", "?", 1},
+    {"a {cow} {cow} b", "a ? ? b", 2},
+    {"{no_such_word}", "?", 1},
+    {"{uksm}", "?", 1},
+    {"{lazier} {rest}", "? ?", 2},
+    {"a[, {cow}]", "a", 0},
+    {"a[, {saved}]", "a, 100.0 MiB", 0},
+    {"a[, {saved} and {cow}]", "a", 0},
+    {"a[, {cow} and {saved}][; {run}] b", "a; running b", 0},
+    {"[{cow}]", "", 0},
+    {"[x {cow}]{cow}", "?", 1},
+};
+
+/* An expanded text is this; returns how many of its words are not known. */
+static int expect_expanded(const char *text, const char *want) {
+    char buf[256];
+    int unknown = explain_expand(&facts, text, buf, sizeof(buf));
+
+    ck_assert_msg(strcmp(buf, want) == 0, "\"%s\": got \"%s\", want \"%s\"", text, buf, want);
+    return unknown;
+}
+
+TEST_ROWS(expand, texts) {
+    good_host();
+    ksm_derive(&facts.now);
+    ck_assert_int_eq(expect_expanded(row->text, row->want), row->unknown);
+}
+
+TEST(text_that_does_not_fit) {
+    static const char text[] = "what is {saved} is saved";
+    char buf[64];
+
+    good_host();
+    ksm_derive(&facts.now);
+    for (size_t size = 1; size < sizeof(buf); size++) {
+        memset(buf, 'x', sizeof(buf));
+        explain_expand(&facts, text, buf, size);
+        ck_assert_msg(strncmp(buf, "what is 100.0 MiB is saved", size - 1) == 0 &&
+                          strlen(buf) < size && (size > 40 || buf[size] == 'x'),
+                      "size %zu: got \"%.60s\"", size, buf);
+    }
+}
+
+static const struct {
+    int64_t bytes;
+    const char *text;
+} sizes[] = {
+    {0, "0 bytes"},
+    {1, "1 byte"},
+    {-1, "-1 bytes"},
+    {1023, "1,023 bytes"},
+    {1024, "1.0 KiB"},
+    {-1024, "-1.0 KiB"},
+    {1536, "1.5 KiB"},
+    {1048575, "1.0 MiB"}, /* not 1024.0 KiB */
+    {1 << 20, "1.0 MiB"},
+    {369008640, "351.9 MiB"},
+    {-64431232, "-61.4 MiB"},
+    {INT64_C(1) << 30, "1.0 GiB"},
+    {INT64_C(1) << 40, "1.0 TiB"},
+    {INT64_C(1) << 50, "1.0 PiB"},
+    {INT64_MAX, "8192.0 PiB"},
+    {INT64_MIN, "-8192.0 PiB"},
+};
+
+TEST_ROWS(bytes, sizes) {
+    char buf[32];
+
+    format_bytes(row->bytes, buf, sizeof(buf));
+    ck_assert_msg(strcmp(buf, row->text) == 0, "%" PRId64 ": got \"%s\", want \"%s\"", row->bytes,
+                  buf, row->text);
+}
+
+static const struct {
+    enum ksm_id id;
+    int64_t value;
+    const char *text; /* of the word by the metric's name */
+} metrics[] = {
+    {KSM_net, 0, "0 %"},
+    {KSM_net, 1, "0.001 %"},
+    {KSM_net, -47, "-0.047 %"},
+    {KSM_net, -100, "-0.100 %"},
+    {KSM_net, 100, "0.10 %"},
+    {KSM_ram, 9999, "10.00 %"},
+    {KSM_ram, 10000, "10.0 %"},
+    {KSM_exposure, 124422, "124.4 %"},
+    {KSM_net, INT64_MIN, "-9223372036854776.0 %"},
+    {KSM_shared, 1, "1 page"},
+    {KSM_shared, 999, "999 pages"},
+    {KSM_shared, 1000, "1,000 pages"},
+    {KSM_shared, 1234567, "1,234,567 pages"},
+    {KSM_shared, INT64_MAX, "9,223,372,036,854,775,807 pages"},
+    {KSM_full_scans, 1, "1 time"},
+    {KSM_run, 0, "stopped"},
+    {KSM_run, 2, "unmerged"},
+    {KSM_use_zero_pages, 1, "on"},
+    {KSM_sleep_millisecs, 0, "0 ms"},
+};
+
+TEST_ROWS(units, metrics) {
+    char text[64];
+
+    good_host();
+    set(row->id, row->value);
+    snprintf(text, sizeof(text), "{%s}", ksm_metrics[row->id].name);
+    expect_expanded(text, row->text);
+}
+
+/* Who is not seen may have opted in as well. */
+static const struct {
+    const char *changes, *want;
+} seen[] = {
+    {"", "3 processes; 26,122 pages of 3 processes"},
+    {DENIED, "3 processes of those seen; 26,122 pages"},
+    {HIDDEN, "3 processes of those seen; 26,122 pages"},
+    {APART, "3 processes of those seen; 26,122 pages"},
+    {OLD_KERNEL, "?; 26,122 pages"},
+};
+
+TEST_ROWS(who_is_seen, seen) {
+    good_host();
+    change(row->changes);
+    expect_expanded("{opted_in}[ of those seen{partly}]; {watched}[ of {recorded}]", row->want);
+}
+
+/* How long a round takes at 5000 pages a second; what to set for another pace. */
+static const struct {
+    int64_t watched, pages, pause, advisor;
+    const char *want;
+} paces[] = {
+    {5000, 100, 20, 0, "under 2 seconds, 1000, 10"},
+    {10000, 100, 20, 0, "about 2 seconds, 1000, 10"},
+    {599999, 100, 20, 0, "about 119 seconds, 1000, 10"},
+    {600000, 100, 20, 0, "about 2 minutes, 1000, 10"},
+    {36000000, 100, 20, 0, "about 2 hours, 1000, 10"},
+    {180000000, 100, 20, 0, "about 10 hours, 1000, 10"},
+    {5000, 100, 0, 0, "?, 1000, 10"},
+    {5000, 0, 20, 0, "?, ?, ?"},
+    {5000, 429496729, 0, 0, "?, 4294967290, 42949672"},
+    {5000, 429496730, 0, 0, "?, ?, 42949673"},
+    {5000, 1, 20, 0, "about 100 seconds, 10, ?"},
+    {0, 100, 20, 0, "?, 1000, 10"},
+    {5000, 100, 20, 1, "under 2 seconds, ?, ?"},
+    {INT64_MAX, INT64_MAX, 1, 0, "?, ?, ?"},
+    {INT64_MAX, 1, INT64_MAX, 0, "?, 10, ?"},
+};
+
+TEST_ROWS(pace, paces) {
+    good_host();
+    change(NOTHING_WATCHED);
+    set(KSM_unshared, row->watched);
+    set(KSM_pages_to_scan, row->pages);
+    set(KSM_sleep_millisecs, row->pause);
+    set(KSM_advisor_mode, row->advisor);
+    expect_expanded("{round}, {faster}, {slower}", row->want);
+}
+
+/* ---- whatever the facts are ---- */
+
+static int64_t some_number(void) {
+    static const int64_t often[] = {0, 0, 0, 1, 2, 3, 20, 100, 1 << 20, INT64_MAX, -1};
+    uint64_t random = suite_random();
+
+    if (random % 3 == 0)
+        return often[random / 3 % (sizeof(often) / sizeof(often[0]))];
+    return (int64_t)(suite_random() >> (1 + suite_random() % 63));
+}
+
+static int some_status(void) {
+    static const int errors[] = {-ENOENT, -EACCES, -EIO, -ENODATA};
+
+    return suite_random() % 6 != 0 ? 0 : errors[suite_random() % 4];
+}
+
+static void some_name(struct ksm_consumer_name *name) {
+    char raw[200];
+    size_t len = suite_random() % sizeof(raw);
+
+    for (size_t i = 0; i < len; i++)
+        raw[i] = (char)(suite_random() % 4 == 0 ? suite_random() : 'a' + suite_random() % 26);
+    name->kind = (enum ksm_consumer_kind)(suite_random() % KSM_CONSUMER_KIND_COUNT);
+    ksm_consumer_name_clean(raw, len, name->text);
+}
+
+static void some_consumers(void) {
+    table = (struct ksm_consumer_table){
+        .list = list, .count = suite_random() % ROWS(list), .valid = suite_random() % 8 != 0};
+    for (size_t i = 0; i < table.count; i++) {
+        list[i] = (struct ksm_consumer){.saved = (int64_t)(suite_random() >> 8),
+                                        .rmap_items = (int64_t)(suite_random() >> 1)};
+        some_name(&list[i].name);
+        table.saved += list[i].saved;
+    }
+    table.unattributed = suite_random() % 2 ? (int64_t)(suite_random() >> 8) : 0;
+    table.saved += table.unattributed;
+}
+
+static void some_facts(void) {
+    good_host();
+    for (size_t id = 0; id < KSM_METRICS; id++)
+        facts.now.at[id] = (struct ksm_value){some_number(), some_status()};
+    if (facts.now.at[KSM_run].value < 0 || facts.now.at[KSM_run].value > 2)
+        facts.now.at[KSM_run].value = 1;
+    ksm_derive(&facts.now);
+    facts.in_kernel = suite_random() % 16 != 0;
+    facts.uksm = suite_random() % 16 == 0;
+    facts.ksmd = (struct ksm_value){some_number(), some_status()};
+    facts.rate = (struct ksm_value){some_number(), some_status()};
+    table.opted_in = some_number();
+    table.recorded = some_number();
+    table.denied = suite_random() % 2 ? 0 : some_number();
+    table.hidden = suite_random() % 4 == 0;
+    table.known = suite_random() % 3 != 0;
+    table.tells_rmap_items = suite_random() % 2;
+    table.swept = suite_random() % 4 != 0;
+    some_consumers();
+}
+
+static size_t columns(const char *line, size_t len) {
+    size_t n = 0;
+
+    for (size_t i = 0; i < len; i++)
+        n += (line[i] & 0xc0) != 0x80;
+    return n;
+}
+
+static void check_line(const char *line, size_t len) {
+    must(columns(line, len) <= 80, "over 80 columns: %s", suite_quote(line, len));
+    must(len == 0 || line[len - 1] != ' ', "blanks at the end: %s", suite_quote(line, len));
+    for (size_t i = 0; i < len; i++)
+        must(!iscntrl((unsigned char)line[i]) && line[i] != '?' && line[i] != '{' && line[i] != '[',
+             "not known, or not printable: %s", suite_quote(line, len));
+}
+
+static const char *page(void) {
+    static char text[16384];
+    FILE *file = fmemopen(text, sizeof(text), "w");
+
+    explain_report(&facts, file);
+    must(fclose(file) == 0, "the page does not fit");
+    return text;
+}
+
+TEST(any_facts) {
+    for (int i = 0; i < 20000; i++) {
+        some_facts();
+        enum explain_id id = explain_verdict(&facts);
+        if (explain_words[id].status < 0)
+            ck_abort_msg("verdict %s: a remark", explain_words[id].name);
+        const char *text = page();
+        for (const char *line = text; *line; line += strcspn(line, "\n") + 1)
+            check_line(line, strcspn(line, "\n"));
+    }
+}
+
+/* ---- savings by consumer ---- */
+
+static const struct {
+    int64_t saved[4]; /* in MiB; 0 ends them */
+    int64_t unattributed;
+    const char *want[6]; /* lines, without what stands left of the bar */
+} savers[] = {
+    {{0}, 0, {NULL}},
+    {{100}, 0, {"################  program p0"}},
+    {{50, 50}, 0, {"########........  program p0", "########........  program p1"}},
+    {{1, 99}, 0, {"################  program p1", "................  program p0"}},
+    {{20, 50, 30},
+     0,
+     {"########........  program p1", "#####...........  program p2",
+      "###.............  program p0"}},
+    {{75}, 25, {"############....  program p0", "####............  not attributed"}},
+};
+
+TEST_ROWS(bars, savers) {
+    good_host();
+    for (; row->saved[table.count]; table.count++) {
+        struct ksm_consumer *one = &list[table.count];
+        *one = (struct ksm_consumer){.name.kind = KSM_CONSUMER_program,
+                                     .saved = row->saved[table.count] << 20};
+        snprintf(one->name.text, sizeof(one->name.text), "p%zu", table.count);
+        table.saved += one->saved;
+    }
+    table.unattributed = row->unattributed << 20;
+    table.saved += table.unattributed;
+    ksm_derive(&facts.now);
+    const char *text = page();
+    const char *at = strstr(text, "Savings by consumer\n");
+    ck_assert_msg(at && (row->want[0] || strstr(at, "none yet")), "%s", text);
+    for (int i = 0; row->want[i]; i++) {
+        at = strstr(at, row->want[i]);
+        ck_assert_msg(at, "\"%s\" is missing, or not in its place, in\n%s", row->want[i], text);
+    }
+}
+
+/* The name is what gives way, and that it did is seen. */
+static const char *const letters[] = {"a", "\xc3\xa9", "\xe6\xbc\xa2"};
+
+TEST_ROWS(long_name, letters) {
+    good_host();
+    table.count = 1;
+    list[0] = (struct ksm_consumer){.name.kind = KSM_CONSUMER_container};
+    while (strlen(list[0].name.text) + strlen(*row) < 100)
+        strcat(list[0].name.text, *row);
+    const char *text = page();
+    const char *line = strstr(text, "container ");
+    ck_assert_msg(line != NULL, "%s", text);
+    size_t len = strcspn(line, "\n");
+    ck_assert_msg(columns(line, len) <= 37 && memcmp(line + len - 3, "...", 3) == 0 &&
+                      (len - 13) % strlen(*row) == 0,
+                  "got %s", suite_quote(line, len));
+}
+
+/* The ninth and all after it are one line. */
+TEST(the_others) {
+    good_host();
+    table.count = 12;
+    for (size_t i = 0; i < table.count; i++) {
+        list[i] = (struct ksm_consumer){.name.kind = KSM_CONSUMER_service,
+                                        .saved = (int64_t)(i + 1) << 20};
+        snprintf(list[i].name.text, sizeof(list[i].name.text), "s%zu", i + 1);
+        table.saved += list[i].saved;
+    }
+    const char *text = page();
+    ck_assert_msg(strstr(text, "service s5\n") && !strstr(text, "service s4\n") &&
+                      strstr(text, "     10.0 MiB          -  ##..............  others\n"),
+                  "got\n%s", text);
+}

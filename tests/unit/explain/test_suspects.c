@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Which processes come on the list of large ones, and what is known of them: from a /proc of files.
+ * That none keeps the page waiting, and what only the kernel has, is in tests/e2e/test_why.py.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "explain/suspects.h"
+#include "support/suite.h"
+#include "support/tree.h"
+
+static struct suspects large;
+static struct explain_facts facts;
+static const char *dir;
+
+void before_each(void) {
+    dir = suite_dir();
+}
+
+/* MiB. */
+struct row {
+    int pid;
+    const char *comm;
+    int anonymous, shared, file, hugetlb; /* status */
+    int offered;                          /* of anonymous, in smaps; -1: there is no smaps */
+    int merged;
+    int locked, held; /* VmLck, and what smaps has locked */
+};
+
+static void write_process(const struct row *row) {
+    const long pages = (1 << 20) / sysconf(_SC_PAGESIZE);
+    const char *own = strdupa(tree_path(dir, "proc/%d", row->pid));
+
+    tree_print(own, "status",
+               "Name:\t%s\nVmLck:\t%8d kB\nRssAnon:\t%8d kB\nRssFile:\t%8d kB\nRssShmem:\t%8d kB\n"
+               "HugetlbPages:\t%8d kB\n",
+               row->comm, row->locked << 10, row->anonymous << 10, row->file << 10,
+               row->shared << 10, row->hugetlb << 10);
+    tree_print(own, "comm", "%s\n", row->comm);
+    tree_print(own, "ksm_stat",
+               "ksm_rmap_items 7\nksm_zero_pages 0\nksm_merging_pages %ld\nksm_mergeable: yes\n",
+               row->merged * pages);
+    tree_print(own, "ksm_merging_pages", "%ld\n", row->merged * pages);
+    if (row->offered >= 0)
+        tree_print(own, "smaps",
+                   "1000-2000 rw-p\nSize: %d kB\nAnonymous: %d kB\nVmFlags: rd mg lo\n"
+                   "2000-3000 rw-p\nAnonymous: %d kB\nVmFlags: rd\n",
+                   row->held * 1024, row->offered * 1024, (row->anonymous - row->offered) * 1024);
+}
+
+/* The list as a text: "PID:MEMORY:ON OFFER:PINNED ", in MiB, -1 of what is not known. */
+static const char *list(void) {
+    static char text[256];
+    size_t len = 0;
+
+    for (int i = 0; i < facts.processes->count; i++) {
+        const struct explain_process *is = &facts.processes->list[i];
+        len += (size_t)snprintf(text + len, sizeof(text) - len, "%d:%d:%d:%d ", is->pid,
+                                (int)(is->memory >> 20), (int)(is->mergeable >> 20),
+                                (int)(is->pinned >> 20));
+    }
+    text[len] = '\0';
+    return text;
+}
+
+static void look(const struct row *rows, int count) {
+    tree_write(dir, "proc/self/status", "", 0);
+    for (int i = 0; i < count; i++)
+        write_process(&rows[i]);
+    facts.now.page_size = sysconf(_SC_PAGESIZE);
+    for (size_t id = 0; id < KSM_METRICS; id++)
+        facts.now.at[id].status = -ENOENT;
+    suspects_open(&large, dir);
+}
+
+static const struct {
+    const char *want;
+    struct row rows[7];
+    int count;
+} tables[] = {
+    {"", {{1, "small", .anonymous = 63}}, 1},
+    {"1:64:32:0 ", {{1, "large", .anonymous = 64, .offered = 32}}, 1},
+    /* Files are the page cache's, and what merges has no cause. */
+    {"3:100:0:0 2:70:0:0 ",
+     {{1, "files", .anonymous = 60, .file = 900},
+      {2, "some", .anonymous = 70, .file = 10},
+      {3, "kinds", .anonymous = 50, .shared = 30, .hugetlb = 20},
+      {4, "merges", .anonymous = 200, .offered = 200, .merged = 20}},
+     4},
+    {"4:200:200:0 ", {{4, "merges", .anonymous = 200, .offered = 200, .merged = 19}}, 1},
+    /* The five largest, one of a name. */
+    {"7:700:0:0 6:600:0:0 4:400:0:0 3:300:0:0 2:200:0:0 ",
+     {{1, "a", .anonymous = 100},
+      {2, "b", .anonymous = 200},
+      {3, "c", .anonymous = 300},
+      {4, "d", .anonymous = 400},
+      {5, "f", .anonymous = 500},
+      {6, "f", .anonymous = 600},
+      {7, "g", .anonymous = 700}},
+     7},
+    /* Files make a process look larger than it is. */
+    {"2:200:0:0 1:100:0:0 ",
+     {{1, "a", .anonymous = 100, .file = 500}, {2, "b", .anonymous = 200}},
+     2},
+    {"1:100:-1:0 ", {{1, "a", .anonymous = 100, .offered = -1}}, 1},
+    {"1:100:50:40 ", {{1, "a", .anonymous = 100, .offered = 50, .locked = 90, .held = 50}}, 1},
+    {"1:100:50:0 ", {{1, "a", .anonymous = 100, .offered = 50, .locked = 50, .held = 90}}, 1},
+};
+
+TEST_TIMES(who_is_large, ROWS(tables)) {
+    look(tables[_i].rows, tables[_i].count);
+    suspects_read(&large, &facts);
+    ck_assert_str_eq(list(), tables[_i].want);
+}
+
+TEST(who_has_ended_meanwhile) {
+    static const struct row rows[] = {{1, "a", .shared = 100}, {2, "b", .anonymous = 90}};
+
+    look(rows, ROWS(rows));
+    tree_unlink(dir, "proc/1/comm");
+    suspects_read(&large, &facts);
+    ck_assert_str_eq(list(), "2:90:0:0 ");
+}
+
+TEST(candidates_are_the_largest) {
+    struct row row = {.comm = "a", .anonymous = 64, .offered = -1};
+
+    for (row.pid = 1; row.pid <= 2 * SUSPECTS_CANDIDATES; row.pid++, row.anonymous++)
+        write_process(&row);
+    look(NULL, 0);
+    ck_assert_int_eq(large.count, SUSPECTS_CANDIDATES);
+    for (int i = 0; i < large.count; i++)
+        ck_assert_int_eq(large.list[i].is.pid, 2 * SUSPECTS_CANDIDATES - i);
+}
+
+TEST(no_proc) {
+    suspects_open(&large, dir);
+    suspects_read(&large, &facts);
+    ck_assert_str_eq(list(), "");
+}

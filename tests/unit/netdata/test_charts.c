@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The lines that the agent gets, read back by a reader that is stricter than the agent.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "charts.h"
+#include "support/host.h"
+#include "support/protocol.h"
+#include "support/suite.h"
+
+static struct charts charts;
+static struct out out;
+static struct protocol protocol;
+static struct ksm_sample sample;
+
+/* A host on which every metric has a value. */
+void before_each(void) {
+    memset(&charts, 0x5a, sizeof(charts));
+    charts_init(&charts, 1);
+    out_init(&out, -1);
+    host_sample(&sample);
+    for (size_t id = 0; id < KSM_METRICS; id++)
+        ck_assert_msg(!host_has(id) || sample.at[id].status == 0, "%s: %s", ksm_metrics[id].name,
+                      suite_status(sample.at[id].status));
+}
+
+/* Sends the sample. Returns how many bytes that were. */
+static size_t tick(void) {
+    charts_send(&charts, &sample, &out);
+    ck_assert_msg(out.error == 0, "more than a buffer: a tick is to be one write");
+    size_t len = out.len;
+    out.len = 0;
+    ck_assert_msg(protocol_read(&protocol, out.buf, len) == 0, "%s", protocol.error);
+    ck_assert_msg(!protocol.setting, "BEGIN without END");
+    return len;
+}
+
+static struct protocol_chart *chart_of(size_t id) {
+    char name[64];
+
+    snprintf(name, sizeof(name), "ksm.%s", ksm_group_names[ksm_metrics[id].group]);
+    return protocol_chart(&protocol, name);
+}
+
+/* The dimension of a metric; a state has some. NULL if it is not drawn. */
+static struct protocol_dimension *dimension_of(size_t id) {
+    struct protocol_chart *chart = chart_of(id);
+    bool state = ksm_metrics[id].kind == KSM_KIND_STATE;
+
+    return chart ? protocol_dimension(chart, state ? ksm_states[0] : ksm_metrics[id].name) : NULL;
+}
+
+static bool is_sent(size_t id) {
+    return ksm_metrics[id].kind != KSM_KIND_INPUT;
+}
+
+/* Every metric is drawn, and set to its value if it has one. */
+static void expect_metric(const char *when, size_t id) {
+    const struct ksm_metric *metric = &ksm_metrics[id];
+    struct protocol_dimension *dimension = dimension_of(id);
+    bool want_set = sample.at[id].status == 0;
+
+    ck_assert_msg(dimension, "%s: %s is not drawn", when, metric->name);
+    ck_assert_msg(dimension->set == want_set, "%s: %s is %s", when, metric->name,
+                  want_set ? "not set" : "set, and has no value");
+    if (!want_set)
+        return;
+    for (int64_t state = 0; metric->kind == KSM_KIND_STATE && state < KSM_STATES; state++) {
+        dimension = protocol_dimension(chart_of(id), ksm_states[state]);
+        ck_assert_msg(dimension && dimension->set, "%s: state %s is not set", when,
+                      ksm_states[state]);
+        ck_assert_msg(dimension->value == (sample.at[id].value == state),
+                      "%s: run is %" PRId64 ", and %s is %" PRId64, when, sample.at[id].value,
+                      ksm_states[state], dimension->value);
+    }
+    if (metric->kind != KSM_KIND_STATE)
+        ck_assert_msg(dimension->value == sample.at[id].value,
+                      "%s: %s: got %" PRId64 ", want %" PRId64, when, metric->name,
+                      dimension->value, sample.at[id].value);
+}
+
+static void expect_all(const char *when) {
+    for (size_t id = 0; id < KSM_METRICS; id++)
+        if (is_sent(id))
+            expect_metric(when, id);
+}
+
+static struct protocol_chart *chart_of_group(int group) {
+    char id[64];
+
+    snprintf(id, sizeof(id), "ksm.%s", ksm_group_names[group]);
+    struct protocol_chart *chart = protocol_chart(&protocol, id);
+    ck_assert_msg(chart, "%s is not drawn", id);
+    return chart;
+}
+
+TEST_TIMES(looks, KSM_GROUPS) {
+    tick();
+    struct protocol_chart *chart = chart_of_group(_i);
+    ck_assert_str_eq(chart->context, chart->id);
+    ck_assert_str_eq(chart->units, charts_units((enum ksm_group)_i));
+    ck_assert_msg(strlen(chart->title) > 8, "%s: title \"%s\"", chart->id, chart->title);
+    for (int i = 0; i < _i; i++) {
+        const struct protocol_chart *other = chart_of_group(i);
+        ck_assert_msg(strcmp(other->title, chart->title) != 0, "%s and %s have the title \"%s\"",
+                      chart->id, other->id, chart->title);
+    }
+}
+
+/* Charts that count in pages carry the page size, those in MiB and others need none. */
+static const int64_t page_sizes[] = {4096, 16384, 65536};
+
+TEST_ROWS(page_size, page_sizes) {
+    sample.page_size = *row;
+    tick();
+    for (int group = 0; group < KSM_GROUPS; group++) {
+        const struct protocol_chart *chart = chart_of_group(group);
+        bool pages = strncmp(chart->units, "pages", 5) == 0;
+        ck_assert_str_eq(chart->variable, pages ? "page_size" : "");
+        ck_assert_int_eq(chart->variable_value, pages ? *row : 0);
+    }
+}
+
+/* What alerts ask before they ask for a chart. */
+static void set_group(int group, int status) {
+    for (size_t id = 0; id < KSM_METRICS; id++)
+        if ((int)ksm_metrics[id].group == group)
+            sample.at[id].status = status;
+}
+
+TEST_TIMES(has_chart, KSM_GROUPS) {
+    char name[64];
+
+    set_group(_i, -ENOENT);
+    for (int there = 0; there < 2; there++) {
+        tick();
+        ck_assert_int_eq(protocol.variables_count, KSM_GROUPS);
+        for (int group = 0; group < KSM_GROUPS; group++) {
+            snprintf(name, sizeof(name), "ksm_has_%s", ksm_group_names[group]);
+            ck_assert_msg(protocol_variable(&protocol, name) == (there || group != _i),
+                          "%s is %" PRId64, name, protocol_variable(&protocol, name));
+        }
+        set_group(_i, 0);
+    }
+}
+
+TEST_ROWS(scales, page_sizes) {
+    sample.page_size = *row;
+    tick();
+    for (size_t id = 0; id < KSM_METRICS; id++) {
+        const struct ksm_metric *metric = &ksm_metrics[id];
+        const struct protocol_dimension *got = is_sent(id) ? dimension_of(id) : NULL;
+        if (!is_sent(id))
+            continue;
+        bool mib = strcmp(charts_units(metric->group), "MiB") == 0;
+        struct charts_scale want = charts_scale(metric, *row);
+        ck_assert_msg(got, "%s is not drawn", metric->name);
+        ck_assert_msg(got->incremental == (metric->kind == KSM_KIND_COUNTER) &&
+                          got->multiplier == want.multiplier && got->divisor == want.divisor,
+                      "%s: got %" PRId64 "/%" PRId64 ", want %" PRId64 "/%" PRId64
+                      ", or the other algorithm",
+                      metric->name, got->multiplier, got->divisor, want.multiplier, want.divisor);
+        ck_assert_msg(!mib || (want.divisor == 1024 * 1024 &&
+                               want.multiplier == (metric->unit == KSM_UNIT_PAGES ? *row : 1)),
+                      "%s: %" PRId64 "/%" PRId64 " is no MiB", metric->name, want.multiplier,
+                      want.divisor);
+    }
+}
+
+static const int seconds[] = {1, 2, 60, 86400};
+
+TEST_ROWS(update_every, seconds) {
+    charts_init(&charts, *row);
+    tick();
+    for (int i = 0; i < protocol.count; i++)
+        ck_assert_int_eq(protocol.charts[i].update_every, *row);
+}
+
+/* A kernel with nothing at all: no chart, which is told once, and then not a byte. */
+TEST(nothing_there) {
+    for (size_t id = 0; id < KSM_METRICS; id++)
+        sample.at[id].status = -ENOENT;
+    tick();
+    ck_assert_int_eq(protocol.count, 0);
+    ck_assert_int_eq(protocol.variables_count, KSM_GROUPS);
+    ck_assert_uint_eq(tick(), 0);
+}
+
+/* A metric that this kernel lacks: no dimension, and no chart if it would be empty. */
+TEST_TIMES(metric_that_the_kernel_lacks, KSM_METRICS) {
+    size_t missing = (size_t)_i;
+    int in_group = 0;
+
+    if (!is_sent(missing))
+        return;
+    sample.at[missing].status = -ENOENT;
+    tick();
+    tick();
+    ck_assert_msg(!dimension_of(missing), "%s is drawn", ksm_metrics[missing].name);
+    for (size_t id = 0; id < KSM_METRICS; id++) {
+        in_group += ksm_metrics[id].group == ksm_metrics[missing].group;
+        if (id != missing && is_sent(id))
+            expect_metric(ksm_metrics[missing].name, id);
+    }
+    ck_assert_msg((chart_of(missing) != NULL) == (in_group > 1), "%s: an empty chart is drawn",
+                  ksm_metrics[missing].name);
+
+    /* It appears: the chart is sent once again, with what was there before. */
+    sample.at[missing].status = 0;
+    tick();
+    expect_all("appeared");
+    ck_assert_int_eq(chart_of(missing)->drawn, in_group > 1 ? 2 : 1);
+    tick();
+    ck_assert_int_eq(chart_of(missing)->drawn, in_group > 1 ? 2 : 1);
+
+    /* It is gone again: a gap. */
+    sample.at[missing].status = -ENOENT;
+    tick();
+    expect_all("gone");
+    ck_assert_int_eq(chart_of(missing)->drawn, in_group > 1 ? 2 : 1);
+}
+
+/* A metric that has no value for a moment, or from the start: a gap, and nothing else. */
+TEST_TIMES(gap, KSM_METRICS) {
+    static const int why[] = {-EINVAL, -EIO, -EACCES, -ERANGE, -ENODATA, -EFBIG, -ENOENT};
+    size_t absent = (size_t)_i;
+
+    if (!is_sent(absent))
+        return;
+    for (int i = 0; i < ROWS(why); i++) {
+        sample.at[absent].status = why[i];
+        tick();
+        expect_all(suite_status(why[i]));
+        sample.at[absent].status = 0;
+        tick();
+        expect_all("back");
+    }
+    ck_assert_int_eq(chart_of(absent)->begun, 2 * ROWS(why));
+    ck_assert_int_eq(chart_of(absent)->drawn, 1);
+}
+
+TEST_TIMES(states, KSM_STATES) {
+    sample.at[KSM_run].value = _i;
+    tick();
+    expect_all("run");
+    ck_assert_int_eq(chart_of(KSM_run)->count, KSM_STATES);
+}
+
+TEST(extremes) {
+    static const int64_t values[] = {INT64_MAX, INT64_MIN, 0, -1, 1, 10, -10, 1234567890123456789};
+
+    for (int i = 0; i < ROWS(values); i++) {
+        for (size_t id = 0; id < KSM_METRICS; id++)
+            if (ksm_metrics[id].kind != KSM_KIND_STATE)
+                sample.at[id].value = values[i];
+        tick();
+        expect_all("extreme");
+    }
+}
+
+/* The reader itself refuses what is no line, has a word too many or too few, or is in a wrong
+ * place.
+ */
+#define CHART "CHART a.b '' 't' 'u' 'f' c.d line 1 1 '' ksm.plugin ksm\n"
+#define DRAWN CHART "DIMENSION x '' absolute 1 1\n"
+
+static const char *const bad_lines[] = {
+    "EXIT\n", "PLUGIN_KEEPALIVE\n", "7\n", "END\n", "SET x = 7\n", "BEGIN a.b\n", "BEGIN a.b",
+    "DIMENSION x '' absolute 1 1\n", "CLABEL k v 1\n", "VARIABLE CHART v = 1\n",
+    "CHART ab '' 't' 'u' 'f' c.d line 1 1 '' ksm.plugin ksm\n",
+    "CHART a.b.c '' 't' 'u' 'f' c.d line 1 1 '' ksm.plugin ksm\n",
+    "CHART a.b '' 'it's' 'u' 'f' c.d line 1 1 '' ksm.plugin ksm\n",
+    "CHART a.b '' 'it\\'s' 'u' 'f' c.d line 1 1 '' ksm.plugin ksm\n",
+    "CHART a.b '' '' 'u' 'f' c.d line 1 1 '' ksm.plugin ksm\n",
+    "CHART a.b '' 't' 'u' 'f' c.d lines 1 1 '' ksm.plugin ksm\n",
+    "CHART a.b '' 't' 'u' 'f' c.d line 1 0 '' ksm.plugin ksm\n",
+    "CHART a.b '' 't' 'u' 'f' c.d line 1 1 ksm.plugin ksm\n",
+    /* After a chart. */
+    DRAWN "BEGIN a.b\nBEGIN a.b\n", DRAWN "BEGIN a.b 1000000\n", DRAWN "BEGIN a.c\n",
+    DRAWN "CLABEL k v 1\n", DRAWN "VARIABLE v = 1\n", DRAWN "VARIABLE HOST v = 1.5\n",
+    DRAWN "DIMENSION y '' absolute 1 0\n", DRAWN "DIMENSION y.z '' absolute 1 1\n",
+    DRAWN "DIMENSION y '' absolute 1\n", DRAWN "DIMENSION x '' incremental 1 1\n",
+    /* In a chart. */
+    DRAWN "BEGIN a.b\nSET y = 7\n", DRAWN "BEGIN a.b\nSET x =\n", DRAWN "BEGIN a.b\nSET x = +7\n",
+    DRAWN "BEGIN a.b\nSET x = 007\n", DRAWN "BEGIN a.b\nSET x = -0\n",
+    DRAWN "BEGIN a.b\nSET x = 7.5\n", DRAWN "BEGIN a.b\nSET x = 9223372036854775808\n",
+    DRAWN "BEGIN a.b\nSET x = 7\nSET x = 8\n", DRAWN "BEGIN a.b\nEND now\n",
+    DRAWN "BEGIN a.b\nDIMENSION y '' absolute 1 1\n", DRAWN "BEGIN a.b\n" CHART,
+    DRAWN "BEGIN a.b\nVARIABLE HOST v = 1\n"};
+
+TEST(strict_reader) {
+    static const char good[] = DRAWN "BEGIN a.b\nSET x = -9223372036854775808\nEND\n\n" CHART;
+
+    ck_assert_msg(protocol_read(&protocol, TEXT(good)) == 0, "%s", protocol.error);
+    for (int i = 0; i < ROWS(bad_lines); i++) {
+        memset(&protocol, 0, sizeof(protocol));
+        ck_assert_msg(protocol_read(&protocol, bad_lines[i], strlen(bad_lines[i])) != 0,
+                      "%s was taken", bad_lines[i]);
+    }
+    ck_assert_int_ne(protocol_read(&protocol, "\0\n", 2), 0);
+}

@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * How files are opened, kept, looked for again and read.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support/faults.h"
+#include "support/suite.h"
+#include "support/tree.h"
+#include "system/pseudofs.h"
+
+static const int64_t start = 1234567;
+static const char *dir; /* of the running test */
+
+void before_each(void) {
+    dir = suite_dir();
+    faults_clear();
+}
+
+static struct pseudofs_file file_of(const char *root, const char *name) {
+    struct pseudofs_file file;
+
+    pseudofs_init(&file, root, "d", name);
+    return file;
+}
+
+static void write_file(const char *name, const char *text) {
+    tree_print(dir, tree_path("d", "%s", name), "%s", text);
+}
+
+/* One reading, ms after the start, makes so many calls of open, and gives these bytes or this
+ * error. */
+static void expect(struct pseudofs_file *file, int64_t ms, const char *want, int want_status,
+                   int want_opens) {
+    char buf[256];
+    int opens = faults_count(FAULTS_OPEN);
+    ssize_t n = pseudofs_read(file, start + ms, false, buf, sizeof(buf));
+    bool as_wanted = want ? n == (ssize_t)strlen(want) && memcmp(buf, want, strlen(want)) == 0
+                          : n == want_status;
+
+    opens = faults_count(FAULTS_OPEN) - opens;
+    ck_assert_msg(as_wanted && opens == want_opens,
+                  "%s at %" PRId64 ": got %zd bytes or %s with %d openings, want %s with %d",
+                  file->name, ms, n, suite_status((int)n), opens,
+                  want ? want : suite_status(want_status), want_opens);
+}
+
+static void got(struct pseudofs_file *file, int64_t ms, const char *want, int want_opens) {
+    expect(file, ms, want, 0, want_opens);
+}
+
+static void failed(struct pseudofs_file *file, int64_t ms, int err, int want_opens) {
+    expect(file, ms, NULL, -err, want_opens);
+}
+
+/* Reads some text that is there. Returns how many times open was called. */
+static int opens_of_reading(struct pseudofs_file *file, int64_t now) {
+    char buf[8192];
+    int opens = faults_count(FAULTS_OPEN);
+    ssize_t n = pseudofs_read(file, now, false, buf, sizeof(buf));
+
+    ck_assert_msg(n > 0, "%s/%s/%s: got %s, want bytes", file->root, file->dir, file->name,
+                  suite_status((int)n));
+    return faults_count(FAULTS_OPEN) - opens;
+}
+
+/* Which file systems a descriptor is kept on. */
+static const struct {
+    const char *root, *dir, *name;
+    int opens; /* of ten readings */
+} kept_rows[] = {
+    {"/", "proc", "uptime", 1},           {"/", "proc/self", "stat", 1},
+    {"/", "proc", "vmstat", 1},           {"", "proc/sys/kernel", "ostype", 1},
+    {"/", "sys/kernel/mm/ksm", "run", 1}, {"/", "sys/devices/system/cpu", "online", 1},
+    {"/", "etc", "passwd", 10},
+};
+
+TEST_ROWS(kept_on_pseudo_file_systems_only, kept_rows) {
+    struct pseudofs_file file;
+    char path[PATH_MAX];
+    int opens = 0;
+
+    pseudofs_init(&file, row->root, row->dir, row->name);
+    ck_assert_int_eq(pseudofs_path(&file, path, sizeof(path)), 0);
+    if (access(path, R_OK) != 0) {
+        suite_skip("kept_on_pseudo_file_systems_only", path);
+        return;
+    }
+    for (int i = 0; i < 10; i++)
+        opens += opens_of_reading(&file, start + i);
+    ck_assert_msg(opens == row->opens, "%s: opened %d times for ten readings, want %d", path, opens,
+                  row->opens);
+    pseudofs_close(&file);
+}
+
+/* The kernel prints anew at each reading of a kept descriptor, which no other program inherits. */
+TEST(kept_descriptor) {
+    int open_files = suite_open_files();
+    struct pseudofs_file file;
+    char first[64], second[64];
+
+    pseudofs_init(&file, "/", "proc", "uptime");
+    pseudofs_close(&file); /* never opened */
+    ssize_t n = pseudofs_read(&file, start, false, first, sizeof(first));
+    ck_assert_msg(n > 0, "/proc/uptime: got %s, want bytes", suite_status((int)n));
+    ck_assert_int_eq(fcntl(file.fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+    ck_assert_int_eq(suite_open_files(), open_files + 1);
+    usleep(50 * 1000); /* it counts hundredths of a second */
+    ssize_t m = pseudofs_read(&file, start + 1, false, second, sizeof(second));
+    ck_assert_msg(m > 0 && (n != m || memcmp(first, second, (size_t)n) != 0),
+                  "/proc/uptime: got %s twice, want another time", suite_quote(first, (size_t)n));
+    pseudofs_close(&file);
+    pseudofs_close(&file);
+    ck_assert_int_eq(suite_open_files(), open_files);
+    ck_assert_int_eq(opens_of_reading(&file, start), 1);
+    pseudofs_close(&file);
+}
+
+/* Any other file is opened anew: the same inode or another. */
+TEST(other_files) {
+    struct pseudofs_file file = file_of(dir, "f");
+    int open_files = suite_open_files();
+
+    write_file("f", "one\n");
+    got(&file, 0, "one\n", 1);
+    got(&file, 0, "one\n", 1);
+    write_file("f", "two, longer\n");
+    got(&file, 0, "two, longer\n", 1);
+    tree_unlink(dir, "d/f");
+    write_file("f", "3");
+    got(&file, 0, "3", 1);
+    write_file("f", "");
+    got(&file, 0, "", 1);
+    /* Interrupted. */
+    for (int nth = 1; nth <= 2; nth++) {
+        faults_fail(FAULTS_OPEN, "/f", nth, EINTR);
+        faults_fail(FAULTS_PREAD, "/f", nth, EINTR);
+    }
+    write_file("f", "7\n");
+    got(&file, 0, "7\n", 3);
+    ck_assert_int_eq(suite_open_files(), open_files);
+}
+
+/* Once a minute; closing forgets a failure. */
+TEST(missing_file_is_looked_for) {
+    struct pseudofs_file file = file_of(dir, "f");
+
+    failed(&file, 0, ENOENT, 1);
+    failed(&file, 59 * 1000, ENOENT, 0);
+    failed(&file, 60 * 1000, ENOENT, 1);
+    write_file("f", "7\n");
+    failed(&file, 119 * 1000, ENOENT, 0);
+    got(&file, 120 * 1000, "7\n", 1);
+    tree_unlink(dir, "d/f");
+    failed(&file, 121 * 1000, ENOENT, 1);
+    write_file("f", "8\n");
+    failed(&file, 180 * 1000, ENOENT, 0);
+    got(&file, 181 * 1000, "8\n", 1);
+    tree_unlink(dir, "d/f");
+    failed(&file, 182 * 1000, ENOENT, 1);
+    write_file("f", "9\n");
+    pseudofs_close(&file);
+    got(&file, 182 * 1000, "9\n", 1);
+}
+
+/* A directory in its place, links to nowhere and to itself, a file in the place of its directory.
+ */
+TEST(other_things) {
+    struct pseudofs_file file = file_of(dir, "f");
+    char path[PATH_MAX];
+
+    ck_assert_int_eq(pseudofs_path(&file, path, sizeof(path)), 0);
+    write_file("f/inside", "");
+    failed(&file, 0, EISDIR, 1);
+    tree_unlink(dir, "d/f/inside");
+    tree_unlink(dir, "d/f");
+    ck_assert_int_eq(symlink("nowhere", path), 0);
+    failed(&file, 0, ENOENT, 1);
+    tree_unlink(dir, "d/f");
+    ck_assert_int_eq(symlink("f", path), 0);
+    failed(&file, PSEUDOFS_RETRY_MS, ELOOP, 1);
+    tree_unlink(dir, "d/f");
+    tree_unlink(dir, "d");
+    tree_write(dir, "d", "7\n", 2);
+    failed(&file, 2 * PSEUDOFS_RETRY_MS, ENOTDIR, 1);
+    pseudofs_init(&file, "/", "dev", "zero");
+    failed(&file, 0, EFBIG, 1);
+}
+
+/* What open says, and whether the file is tried again at once. */
+static const struct {
+    int err;
+    bool at_once;
+} open_rows[] = {
+    {ENOENT, false}, {EACCES, false}, {ENODEV, false}, {EMFILE, true},
+    {ENFILE, true},  {ENOMEM, true},  {EAGAIN, true},
+};
+
+TEST_ROWS(failed_opening, open_rows) {
+    struct pseudofs_file file = file_of(dir, "f");
+
+    write_file("f", "7\n");
+    faults_fail(FAULTS_OPEN, "/f", 1, row->err);
+    failed(&file, 0, row->err, 1);
+    if (row->at_once) {
+        got(&file, 0, "7\n", 1);
+        return;
+    }
+    failed(&file, 0, row->err, 0);
+    failed(&file, PSEUDOFS_RETRY_MS - 1, row->err, 0);
+    got(&file, PSEUDOFS_RETRY_MS, "7\n", 1);
+    got(&file, PSEUDOFS_RETRY_MS, "7\n", 1);
+}
+
+/* The kernel's word that what was opened is gone: the path is tried again within the reading. */
+static const int dead_rows[] = {ENODEV, ESRCH};
+
+TEST_ROWS(dead_descriptor, dead_rows) {
+    struct pseudofs_file file;
+    int open_files = suite_open_files();
+
+    pseudofs_init(&file, "/", "proc", "uptime");
+    ck_assert_int_eq(opens_of_reading(&file, start), 1);
+    faults_fail(FAULTS_PREAD, "/uptime", 1, *row);
+    ck_assert_int_eq(opens_of_reading(&file, start), 1);
+    ck_assert_int_eq(opens_of_reading(&file, start), 0);
+    /* But only once. */
+    faults_fail(FAULTS_PREAD, "/uptime", 0, *row);
+    failed(&file, 0, *row, 1);
+    ck_assert_int_eq(suite_open_files(), open_files);
+    failed(&file, 0, *row, 1);
+    faults_clear();
+    ck_assert_int_eq(opens_of_reading(&file, start), 1);
+    pseudofs_close(&file);
+}
+
+TEST(process_that_ends) {
+    struct pseudofs_file file;
+    const char *of_child, *schedstat;
+    pid_t child = fork();
+
+    if (child == 0) {
+        pause();
+        _exit(0);
+    }
+    of_child = tree_path("proc", "%d", (int)child);
+    schedstat = tree_path("", "%s/schedstat", of_child);
+    pseudofs_init(&file, "/", of_child, access(schedstat, R_OK) == 0 ? "schedstat" : "stat");
+    ck_assert_int_eq(opens_of_reading(&file, start), 1);
+    ck_assert_int_eq(opens_of_reading(&file, start), 0);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    failed(&file, 0, ENOENT, 1);
+    failed(&file, 0, ENOENT, 0);
+}
+
+/* Errors of reading that say nothing about the descriptor: it is kept, where it would be. */
+static const int read_rows[] = {EIO, EACCES, EINVAL, ENOMEM, EAGAIN};
+
+TEST_ROWS(failed_reading, read_rows) {
+    struct pseudofs_file file = file_of(dir, "f");
+    int open_files = suite_open_files();
+
+    write_file("f", "7\n");
+    faults_fail(FAULTS_PREAD, "/f", 1, *row);
+    failed(&file, 0, *row, 1);
+    ck_assert_int_eq(suite_open_files(), open_files);
+    got(&file, 0, "7\n", 1);
+    pseudofs_init(&file, "/", "proc", "uptime");
+    faults_fail(FAULTS_PREAD, "/uptime", 2, *row);
+    ck_assert_int_eq(opens_of_reading(&file, start), 1);
+    failed(&file, 0, *row, 0);
+    ck_assert_int_eq(opens_of_reading(&file, start), 0);
+    pseudofs_close(&file);
+}
+
+/* Files by size, read into 1000 bytes. A file that does not end with a newline may not be all there
+ * is: one more pread tells. */
+static const struct {
+    size_t size;
+    bool newline; /* at its end */
+    bool whole;
+    size_t piece; /* that the kernel gives at a time; 0: as much as there is */
+    ssize_t want;
+    int preads;
+} size_rows[] = {
+    {1, true, false, 0, 1, 1},         {999, true, false, 0, 999, 1},
+    {1000, true, false, 0, -EFBIG, 1}, {100000, true, false, 0, -EFBIG, 1},
+    {999, true, false, 300, 999, 4},   {0, false, false, 0, 0, 1},
+    {1, false, false, 0, 1, 2},        {1000, false, false, 0, -EFBIG, 1},
+    {999, false, false, 300, 999, 5},  {0, false, true, 0, 0, 1},
+    {1, true, true, 0, 1, 2},          {1000, true, true, 0, -EFBIG, 1},
+    {300, true, true, 300, 300, 2},    {301, true, true, 300, 301, 3},
+    {999, true, true, 300, 999, 5},    {100000, true, true, 300, -EFBIG, 4},
+    {999, false, true, 300, 999, 5},
+};
+
+TEST_ROWS(sizes, size_rows) {
+    struct pseudofs_file file = file_of(dir, "f");
+    size_t size = row->size;
+    char *bytes = malloc(size + 1);
+    char buf[1001] = {[1000] = 'X'};
+
+    for (size_t i = 0; i < size; i++)
+        bytes[i] = i + 1 == size && row->newline ? '\n' : (char)('a' + i % 26);
+    tree_write(dir, "d/f", bytes, size);
+    faults_shorten(row->piece);
+    ssize_t n = pseudofs_read(&file, start, row->whole, buf, 1000);
+    ck_assert_msg(n == row->want && faults_count(FAULTS_PREAD) == row->preads,
+                  "file of %zu bytes: got %zd with %d preads, want %zd with %d", size, n,
+                  faults_count(FAULTS_PREAD), row->want, row->preads);
+    ck_assert_msg(n < 0 || memcmp(buf, bytes, (size_t)n) == 0, "file of %zu bytes: got other ones",
+                  size);
+    ck_assert_msg(buf[1000] == 'X', "file of %zu bytes: wrote past the buffer", size);
+    free(bytes);
+}
+
+/* Only a reading of the whole goes on after a complete line; then it gives the whole or nothing. */
+TEST(pieces) {
+    struct pseudofs_file file = file_of(dir, "f");
+    char buf[100];
+
+    write_file("f", "first 1\nsecond 2\n");
+    faults_shorten(8);
+    ck_assert_int_eq(pseudofs_read(&file, start, false, buf, sizeof(buf)), 8);
+    ck_assert_int_eq(faults_count(FAULTS_PREAD), 1);
+    ck_assert_int_eq(pseudofs_read(&file, start, true, buf, sizeof(buf)), 17);
+    faults_fail(FAULTS_PREAD, "/f", 2, EIO);
+    ck_assert_int_eq(pseudofs_read(&file, start, true, buf, sizeof(buf)), -EIO);
+}
+
+TEST(fifo_does_not_hang) {
+    struct pseudofs_file file = file_of(dir, "f");
+    char path[PATH_MAX];
+
+    write_file("other", "");
+    ck_assert_int_eq(pseudofs_path(&file, path, sizeof(path)), 0);
+    ck_assert_int_eq(mkfifo(path, 0644), 0);
+    alarm(60);
+    failed(&file, 0, ESPIPE, 1);
+}
+
+static const struct {
+    const char *root, *dir, *name;
+    const char *want;
+} path_rows[] = {
+    {"/", "proc", "vmstat", "/proc/vmstat"},
+    {"", "proc", "vmstat", "/proc/vmstat"},
+    {"/a///", "proc/12", "stat", "/a/proc/12/stat"},
+    {"rel/b", "proc", "vmstat", "rel/b/proc/vmstat"},
+    {"/a", "sys/kernel/mm/ksm", "", "/a/sys/kernel/mm/ksm"},
+    {"/with space", "proc", "%s%n", "/with space/proc/%s%n"},
+};
+
+TEST_ROWS(paths, path_rows) {
+    size_t len = strlen(row->want);
+    struct pseudofs_file file;
+    char path[64];
+
+    pseudofs_init(&file, row->root, row->dir, row->name);
+    /* In room enough, in just enough, and in one byte too little. */
+    for (size_t size = len; size <= sizeof(path); size += size < len + 2 ? 1 : sizeof(path)) {
+        int want = size <= len ? -ENAMETOOLONG : 0;
+        int status = pseudofs_path(&file, path, size);
+        ck_assert_msg(status == want, "\"%s\" in %zu bytes: got %s, want %s", row->want, size,
+                      suite_status(status), suite_status(want));
+        if (status == 0)
+            ck_assert_str_eq(path, row->want);
+    }
+}
+
+TEST(path_too_long) {
+    static char root[3 * PATH_MAX];
+    struct pseudofs_file file;
+
+    memset(root, 'a', sizeof(root) - 1);
+    root[0] = '/';
+    file = file_of(root, "f");
+    failed(&file, 0, ENAMETOOLONG, 0);
+    failed(&file, PSEUDOFS_RETRY_MS, ENAMETOOLONG, 0);
+}
+
+/* With more rights than who named root, nothing but the kernel's own files is opened: the kernel's
+ * by whatever way, but for links of the kernel's that lead out of it, and into it from elsewhere.
+ */
+TEST(only_the_kernel_is_trusted) {
+    int open_files = suite_open_files();
+    struct pseudofs_file file = file_of(dir, "f"), uptime;
+    DIR *opened = NULL;
+
+    write_file("f", "7\n");
+    got(&file, 0, "7\n", 1);
+    ck_assert_int_eq(pseudofs_opendir(dir, "d", &opened), 0);
+    closedir(opened);
+
+    pseudofs_trust_kernel_only();
+    failed(&file, 0, EPERM, 1);
+    failed(&file, 1, EPERM, 0);
+    ck_assert_int_eq(pseudofs_opendir(dir, "d", &opened), -EPERM);
+    tree_unlink(dir, "d/f");
+    failed(&file, PSEUDOFS_RETRY_MS, EPERM, 1);
+
+    pseudofs_init(&uptime, "/", "proc", "uptime");
+    ck_assert_int_eq(opens_of_reading(&uptime, start), 1);
+    ck_assert_int_eq(opens_of_reading(&uptime, start), 0);
+    pseudofs_close(&uptime);
+    ck_assert_int_eq(symlink("/proc", tree_path(dir, "d/proc")), 0);
+    pseudofs_init(&uptime, dir, "d/proc", "uptime");
+    ck_assert_int_eq(opens_of_reading(&uptime, start), 1);
+    pseudofs_close(&uptime);
+
+    write_file("g", "7\n");
+    int g = open(tree_path(dir, "d/g"), O_RDONLY | O_CLOEXEC);
+    pseudofs_init(&file, "/", "proc/self/fd", tree_path("", "%d", g) + 1);
+    failed(&file, 0, EPERM, 1);
+    close(g);
+    ck_assert_int_eq(symlink("/proc/uptime", tree_path(dir, "d/up")), 0);
+    file = file_of(dir, "up");
+    failed(&file, 0, EPERM, 1);
+    ck_assert_int_eq(suite_open_files(), open_files);
+}
+
+/* Which directories are the kernel's own: roots of procfs, and any of sysfs. */
+static const struct {
+    const char *dir;
+    int status;
+} own_rows[] = {{"proc", 0},       {"sys", 0},
+                {"sys/kernel", 0}, {"proc/1", -EPERM},
+                {"etc", -EPERM},   {"proc/self/fd", -EPERM},
+                {"none", -ENOENT}, {"proc/uptime", -ENOTDIR}};
+
+TEST_ROWS(directories_of_the_kernel, own_rows) {
+    const struct dirent *entry = NULL;
+    DIR *opened = NULL;
+
+    pseudofs_trust_kernel_only();
+    faults_fail(FAULTS_OPENDIR, row->dir, 1, EINTR);
+    int status = pseudofs_opendir("/", row->dir, &opened);
+    ck_assert_msg(status == row->status && (opened != NULL) == (status == 0), "%s: got %s",
+                  row->dir, suite_status(status));
+    if (status != 0)
+        return;
+    int entries = 0;
+    while (pseudofs_readdir(opened, &entry) == 0 && entry)
+        entries++;
+    ck_assert_int_gt(entries, 2);
+    ck_assert_ptr_null(entry);
+    closedir(opened);
+}
+
+/* A file that must lie in its directory's own file system, which is the kernel's: not lxcfs. */
+TEST(its_own_file_system) {
+    struct pseudofs_file uptime, away, file = file_of(dir, "f");
+
+    pseudofs_init(&uptime, "/", "proc", "uptime");
+    pseudofs_init(&away, dir, "d", "up");
+    uptime.own = away.own = file.own = true;
+    faults_fail(FAULTS_OPENAT, "uptime", 1, EINTR);
+    ck_assert_int_eq(opens_of_reading(&uptime, start), 1);
+    pseudofs_close(&uptime);
+    failed(&file, 0, ENOENT, 1);
+    write_file("f", "7\n");
+    failed(&file, PSEUDOFS_RETRY_MS, EXDEV, 1);
+    ck_assert_int_eq(symlink("/proc/uptime", tree_path(dir, "d/up")), 0);
+    failed(&away, 0, EXDEV, 1);
+    pseudofs_init(&file, "/", "proc", "none");
+    file.own = true;
+    failed(&file, 0, ENOENT, 1);
+}
