@@ -60,7 +60,7 @@ static int64_t zeros(const struct ksm_consumer_table *table, const struct ksm_co
 }
 
 static int64_t metadata(const struct ksm_consumer_table *table, const struct ksm_consumer *one) {
-    return table->tells_rmap_items ? in_bytes(one->rmap_items, KSM_RECORD_BYTES) : -1;
+    return table->tells_rmap_items ? in_bytes(one->rmap_items, KSM_RMAP_ITEM_BYTES) : -1;
 }
 
 /* ---- columns ---- */

@@ -72,7 +72,7 @@ static int give_up(int status) {
 static void tick(void) {
     ksm_reader_tick(&reader, clock_ms(CLOCK_MONOTONIC));
     charts_send(&charts, &reader.sample, &out);
-    if (ksm_registered(&reader.sample))
+    if (ksm_has_pages(&reader.sample))
         out_flush(&out);
     ksm_log_metrics(&report, &reader, tell);
 }
@@ -83,7 +83,7 @@ static void look_at_consumers(bool after_tick) {
     int64_t now = clock_ms(CLOCK_MONOTONIC);
 
     if (after_tick && ksm_sampler_is_due(&sampler, now))
-        ksm_sampler_begin(&sampler, ksm_registered(&reader.sample), now);
+        ksm_sampler_begin(&sampler, ksm_has_pages(&reader.sample), now);
     if (ksm_sampler_poll(&sampler, now) == KSM_SAMPLER_READY)
         consumer_charts_send(&consumer_charts, &consumers.table, &out);
     ksm_sampler_log(&sampler, tell);

@@ -173,7 +173,7 @@ static void read_host(struct ksm_consumers *c, int64_t now) {
 
 bool ksm_consumers_registered(struct ksm_consumers *c, int64_t now) {
     read_host(c, now);
-    return ksm_registered(&c->host);
+    return ksm_has_pages(&c->host);
 }
 
 static int read_division(struct ksm_consumers *c, int64_t now, struct ksm_attribution *d) {
@@ -295,7 +295,7 @@ static bool are_all_known(struct ksm_consumers *c) {
     int64_t known = 0;
     int64_t now = 0;
 
-    if (c->processes.reader.source != KSM_PROCESS_STAT || ksm_registered_pages(&c->host, &now) != 0)
+    if (c->processes.reader.source != KSM_PROCESS_STAT || ksm_tracked_pages(&c->host, &now) != 0)
         return false;
     now = add(now, c->next.tells_zero ? c->host.at[KSM_zero].value : 0);
     c->pages = now;

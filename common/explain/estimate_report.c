@@ -20,7 +20,7 @@ static int64_t bytes_of(const struct estimate *e, double pages) {
 }
 
 static int64_t records_of(const struct estimate_sum *sum) {
-    return (int64_t)sum->pages * KSM_RECORD_BYTES;
+    return (int64_t)sum->pages * KSM_RMAP_ITEM_BYTES;
 }
 
 /* Saved by now: of the whole host, or of those alone that were asked for. -1: not known. */

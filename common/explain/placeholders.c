@@ -94,7 +94,7 @@ static bool word_rate(const struct explain_facts *f, char *buf, size_t size) {
 static int64_t watched(const struct explain_facts *f) {
     int64_t pages = 0;
 
-    return ksm_registered_pages(&f->now, &pages) == 0 ? pages : -1;
+    return ksm_tracked_pages(&f->now, &pages) == 0 ? pages : -1;
 }
 
 static bool word_watched(const struct explain_facts *f, char *buf, size_t size) {

@@ -102,7 +102,7 @@ static void row(const struct explain_facts *f, FILE *file, int64_t saved, int64_
     format_bytes(saved, bytes, sizeof(bytes));
     fprintf(file, "%*s%11s", LINES_INDENT, "", bytes);
     if (records >= 0 && f->consumers->tells_rmap_items &&
-        !__builtin_mul_overflow(records, KSM_RECORD_BYTES, &records))
+        !__builtin_mul_overflow(records, KSM_RMAP_ITEM_BYTES, &records))
         format_bytes(records, bytes, sizeof(bytes));
     else
         strcpy(bytes, "-");

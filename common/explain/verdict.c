@@ -98,7 +98,7 @@ static bool is_empty(const struct explain_facts *f) {
 /* Whoever opts in is watched within a moment, if ksmd looks at any page at all: so it can be told
  * on every kernel while that runs, and else where the processes tell. */
 static bool is_nobody(const struct explain_facts *f) {
-    if (f->uksm || ksm_registered(&f->now) || f->consumers->opted_in > 0)
+    if (f->uksm || ksm_has_pages(&f->now) || f->consumers->opted_in > 0)
         return false;
     if (f->consumers->opted_in == 0 && is_everybody_seen(f))
         return true;

@@ -43,7 +43,7 @@ static int percent(int64_t part, int64_t whole, int64_t *value) {
     return quotient(part, (int64_t)100 * ksm_unit_scale[KSM_UNIT_PERCENT], whole, value);
 }
 
-bool ksm_registered(const struct ksm_sample *sample) {
+bool ksm_has_pages(const struct ksm_sample *sample) {
     static const enum ksm_id states[] = {KSM_shared, KSM_sharing, KSM_unshared, KSM_volatile,
                                          KSM_zero};
 
@@ -55,7 +55,7 @@ bool ksm_registered(const struct ksm_sample *sample) {
     return false;
 }
 
-int ksm_registered_pages(const struct ksm_sample *s, int64_t *pages) {
+int ksm_tracked_pages(const struct ksm_sample *s, int64_t *pages) {
     static const enum ksm_id states[] = {KSM_shared, KSM_sharing, KSM_unshared, KSM_volatile};
     int64_t total = 0;
 
@@ -71,8 +71,9 @@ int ksm_registered_pages(const struct ksm_sample *s, int64_t *pages) {
     return 0;
 }
 
-/* pages_shared is not taken off: the first use of a page counts there, each further one in
- * pages_sharing (Documentation/admin-guide/mm/ksm.rst). Zero pages are in neither. */
+/* pages_shared is not subtracted: it counts the first mapping of each merged page, and
+ * pages_sharing counts the further ones (Documentation/admin-guide/mm/ksm.rst). Zero pages are in
+ * neither. */
 static int derive_saved(const struct ksm_sample *s, int64_t *value) {
     int64_t sharing = 0;
     int64_t zero = 0;
@@ -87,10 +88,10 @@ static int derive_saved(const struct ksm_sample *s, int64_t *value) {
     return status == 0 ? product(sharing, s->page_size, value) : status;
 }
 
-/* general_profit has ksm_zero_pages in it (mm/ksm.c): where that is below 0, it is as wrong. */
+/* general_profit includes ksm_zero_pages (mm/ksm.c), so a negative count makes it wrong as well. */
 static int derive_profit(const struct ksm_sample *s, int64_t *value) {
     int64_t saved = 0;
-    int64_t records = 0;
+    int64_t overhead = 0;
     int status = operand(s, KSM_general_profit, value);
 
     if (status != -ENOENT && s->at[KSM_zero].status != -EDOM)
@@ -99,24 +100,23 @@ static int derive_profit(const struct ksm_sample *s, int64_t *value) {
     if (status == 0)
         status = product(saved, s->page_size, &saved);
     if (status == 0)
-        status = ksm_registered_pages(s, &records);
+        status = ksm_tracked_pages(s, &overhead);
     if (status == 0)
-        status = product(records, KSM_RECORD_BYTES, &records);
-    return status == 0 ? difference(saved, records, value) : status;
+        status = product(overhead, KSM_RMAP_ITEM_BYTES, &overhead);
+    return status == 0 ? difference(saved, overhead, value) : status;
 }
 
 static int derive_overhead(const struct ksm_sample *s, int64_t *value) {
     int64_t saved = 0;
     int64_t profit = 0;
-    int64_t rest = 0;
     int status = operands(s, KSM_saved, &saved, KSM_profit, &profit);
 
     if (status == 0)
-        status = difference(saved, profit, &rest);
-    if (status == 0 && rest < 0)
-        status = -ENODATA; /* the files were not read at one instant */
+        status = difference(saved, profit, &saved);
+    if (status == 0 && saved < 0)
+        return -ENODATA; /* the kernel changed one file between the two reads */
     if (status == 0)
-        *value = rest;
+        *value = saved;
     return status;
 }
 
@@ -136,11 +136,11 @@ static int derive_merged(const struct ksm_sample *s, int64_t *value) {
     int status = operand(s, KSM_sharing, &sharing);
 
     if (status == 0)
-        status = ksm_registered_pages(s, &pages);
+        status = ksm_tracked_pages(s, &pages);
     return status == 0 ? percent(sharing, pages == 0 ? 1 : pages, value) : status;
 }
 
-/* A metric in bytes against a sum of fields of meminfo in kB. */
+/* A metric in bytes as a percentage of fields of meminfo in kB. */
 static int of_memory(const struct ksm_sample *s, enum ksm_id id, int64_t kilobytes,
                      int64_t *value) {
     int64_t part = 0;
@@ -167,7 +167,7 @@ static int derive_net(const struct ksm_sample *s, int64_t *value) {
     return of_ram(s, KSM_profit, value);
 }
 
-/* Where nothing is left the risk is the greatest: then it is a share of the least there can be. */
+/* With nothing left, divide by 1 kB, so that exposure saturates instead of vanishing. */
 static int derive_exposure(const struct ksm_sample *s, int64_t *value) {
     int64_t available = 0;
     int64_t swap = 0;
@@ -177,8 +177,8 @@ static int derive_exposure(const struct ksm_sample *s, int64_t *value) {
         status = sum(available, swap, &available);
     if (status == 0)
         status = of_memory(s, KSM_saved, available > 0 ? available : 1, value);
-    if (status == 0 && *value > KSM_EXPOSURE_MOST)
-        *value = KSM_EXPOSURE_MOST;
+    if (status == 0 && *value > KSM_EXPOSURE_MAX)
+        *value = KSM_EXPOSURE_MAX;
     return status;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The derived metrics: arithmetic over one sample, without clock or state. The formulas are in
- * metrics.def, and their sources in derive.c.
+ * Computes the derived metrics of one sample (DERIVED rows of metrics.def). Pure arithmetic: no
+ * clock, no state. derive.c names the kernel source of each formula.
  */
 #ifndef KSM_DERIVE_H
 #define KSM_DERIVE_H
@@ -10,28 +10,26 @@
 
 #include "metrics/metrics.h"
 
-/* sizeof(struct ksm_rmap_item) of mm/ksm.c on 64-bit kernels: what general_profit takes off for
- * every page that KSM watches. */
-enum { KSM_RECORD_BYTES = 64 };
+/* sizeof(struct ksm_rmap_item) of mm/ksm.c on 64-bit kernels, in bytes: general_profit subtracts it
+ * for every tracked page. */
+enum { KSM_RMAP_ITEM_BYTES = 64 };
 
-/* exposure in thousandths of a percent is not larger than this, 1,000,000 %: a gauge shows seven
- * digits well, and beyond 100 % it does not matter by how much. */
-enum { KSM_EXPOSURE_MOST = 1000 * 1000 * 1000 };
+/* Upper limit of exposure in thousandths of a percent: 1,000,000 %. Netdata stores seven digits. */
+enum { KSM_EXPOSURE_MAX = 1000 * 1000 * 1000 };
 
-/* Computes every derived metric of the sample from those that were read. If this kernel lacks a
- * metric that it needs, the derived metric is absent too; only zero counts as 0 then. If a metric
- * that it needs could not be read, it has that metric's status. The exception is profit: if zero is
- * below 0
- * (-EDOM), general_profit is wrong too, and the estimate replaces it. -ERANGE if a product exceeds
- * an int64, -ENODATA if the divisor is 0 or two readings contradict each other. */
+/* Sets every derived metric of the sample. Its status is that of the first input without a value;
+ * -ERANGE if the result exceeds an int64; -ENODATA if the divisor is 0 or if two readings
+ * contradict each other. Two exceptions: a kernel without zero counts as zero = 0; and if zero is
+ * negative (-EDOM, a bug of Linux 6.6 to 6.17), general_profit is wrong as well, so profit is
+ * estimated as before Linux 6.4. */
 void ksm_derive(struct ksm_sample *sample);
 
-/* Whether KSM has any page at all: shared + sharing + unshared + volatile + zero is not 0. What
- * could not be read may hold some. */
-bool ksm_registered(const struct ksm_sample *sample);
+/* Returns whether KSM tracks or has merged any page: shared + sharing + unshared + volatile + zero
+ * is not 0. A state that could not be read counts as not 0. */
+bool ksm_has_pages(const struct ksm_sample *sample);
 
-/* shared + sharing + unshared + volatile: every page that KSM has a record of, and that a full scan
- * visits. Returns 0; the status of one that could not be read; or -ERANGE. */
-int ksm_registered_pages(const struct ksm_sample *sample, int64_t *pages);
+/* Sets *pages to shared + sharing + unshared + volatile: the tracked pages, which a full scan
+ * visits. Returns 0, the status of the first one without a value, or -ERANGE. */
+int ksm_tracked_pages(const struct ksm_sample *sample, int64_t *pages);
 
 #endif

@@ -4,12 +4,12 @@
 #include <dirent.h>
 #include <errno.h>
 
-enum { SYSFS_SIZE = 4096 + 1 }; /* sysfs gives at most a page, values are a few bytes */
+enum { SYSFS_SIZE = 4096 + 1 }; /* a sysfs attribute is at most one page */
 
 static const char ksm[] = "sys/kernel/mm/ksm";
 static const char uksm[] = "sys/kernel/mm/uksm";
 
-static int look_for(const char *root, const char *name) {
+static int find_directory(const char *root, const char *name) {
     DIR *dir = NULL;
     int status = pseudofs_opendir(root, name, &dir);
 
@@ -19,13 +19,13 @@ static int look_for(const char *root, const char *name) {
 }
 
 int ksm_dir_init(struct ksm_dir *d, const char *root) {
-    int status = look_for(root, ksm);
-    bool is_uksm = status == -ENOENT && look_for(root, uksm) == 0;
+    int status = find_directory(root, ksm);
+    bool is_uksm = status == -ENOENT && find_directory(root, uksm) == 0;
 
     d->name = is_uksm ? uksm : ksm;
     for (size_t id = 0; id < KSM_METRICS; id++)
         pseudofs_init(&d->files[id], root, d->name, ksm_metrics[id].key);
-    /* What is lacking only for the moment will be looked for again at each reading. */
+    /* After a transient error each reading tries again. */
     return is_uksm || pseudofs_is_transient(status) ? 0 : status;
 }
 

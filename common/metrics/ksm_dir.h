@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The kernel's directory of KSM, /sys/kernel/mm/ksm, or /sys/kernel/mm/uksm in its
- * place (UKSM, out of tree): the metrics of metrics.def whose source is KSM, a file each.
+ * Reads the files of /sys/kernel/mm/ksm, or of /sys/kernel/mm/uksm if only that exists (the
+ * out-of-tree UKSM): one for each metric whose source is KSM.
  */
 #ifndef KSM_KSM_DIR_H
 #define KSM_KSM_DIR_H
@@ -18,15 +18,15 @@ struct ksm_dir {
     struct pseudofs_file files[KSM_METRICS];
 };
 
-/* Looks which of the two there is below root, which stays the caller's and must live as long. Opens
- * no file yet. Returns 0; -ENOENT if there is neither: no KSM in that kernel; or -errno if that
- * is not known. */
+/* Determines which of the two root has, and opens no file yet. root remains the caller's and must
+ * outlive d. Returns 0; -ENOENT if it has neither, which means a kernel without KSM; or another
+ * -errno if that cannot be determined. */
 int ksm_dir_init(struct ksm_dir *d, const char *root);
 
-/* Whether it is UKSM's, which has no settings of KSM's and scans all memory. */
+/* Returns whether the directory is UKSM's. */
 bool ksm_dir_is_uksm(const struct ksm_dir *d);
 
-/* Reads one metric. now as in pseudofs_read(). */
+/* Reads one metric into *at. now: as for pseudofs_read(). */
 void ksm_dir_read(struct ksm_dir *d, size_t id, int64_t now, struct ksm_value *at);
 
 /* Closes every file. */

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * The metrics: metrics.def as an enum and as descriptors. Constant data, no state.
+ * The metrics of metrics.def as an enum and as a table of descriptors. Constant data, no state.
  */
 #ifndef KSM_METRICS_H
 #define KSM_METRICS_H
 
-/* Sums and products of 64 bits need __int128 (attribution.h), and only 64-bit kernels have records
- * of 64 bytes for pages (derive.h). */
+/* Attribution needs __int128, and the size of an rmap_item in derive.h is that of 64-bit kernels.
+ */
 #ifndef __SIZEOF_INT128__
-#error "The KSM plugins need a 64-bit architecture: here there is no __int128"
+#error "The KSM plugins need a 64-bit architecture: this one has no __int128"
 #endif
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* Where a metric comes from. DERIVED is no file: derive.h and rates.h. */
+/* Where a metric comes from. DERIVED metrics are computed (derive.h, rates.h). */
 enum ksm_source {
     KSM_SOURCE_KSM,
     KSM_SOURCE_VMSTAT,
@@ -23,7 +23,7 @@ enum ksm_source {
     KSM_SOURCE_DERIVED
 };
 
-/* KSM_INPUT is read for the derived metrics and never sent. */
+/* INPUT is read for derived metrics and never sent. */
 enum ksm_kind {
     KSM_KIND_GAUGE,
     KSM_KIND_COUNTER,
@@ -33,8 +33,8 @@ enum ksm_kind {
     KSM_KINDS
 };
 
-/* What the int64 of a metric counts. Fractions are kept as thousandths, so integers stay integers
- * up to the host's boundary. X(id, thousandths?, words) */
+/* Unit of a metric's int64: X(id, scale, words). Fractions are kept as thousandths (scale 1000), so
+ * that values stay integers up to the daemon's boundary. */
 #define KSM_UNIT_LIST(X)                                                                           \
     X(PAGES, 1, "pages")                                                                           \
     X(BYTES, 1, "bytes")                                                                           \
@@ -64,7 +64,7 @@ enum ksm_unit {
         KSM_UNITS
 };
 
-/* Metrics drawn together, in the order they are shown in. KSM_GROUP_none: not shown. */
+/* Metrics that share a chart, in display order. KSM_GROUP_none: not shown. */
 #define KSM_GROUP_LIST(X)                                                                          \
     X(savings)                                                                                     \
     X(effectiveness)                                                                               \
@@ -98,7 +98,7 @@ enum ksm_group {
     KSM_GROUP_none = KSM_GROUPS
 };
 
-/* KSM_shared, KSM_sharing … : the index of a metric's descriptor and value. */
+/* KSM_shared, KSM_sharing …: index of a metric's descriptor and value. */
 enum ksm_id {
 #define METRIC(name, source, key, form, kind, unit, group, since, help) KSM_##name,
 #define DERIVED(name, formula, kind, unit, group, since, help) KSM_##name,
@@ -110,8 +110,8 @@ enum ksm_id {
 
 struct ksm_metric {
     const char *name;
-    const char *key; /* the kernel's file or field; the formula of a derived metric */
-    int (*parse)(const char *text, size_t len, int64_t *value); /* NULL: derived */
+    const char *key; /* the kernel's file or field; for a computed metric its formula */
+    int (*parse)(const char *text, size_t len, int64_t *value); /* NULL for a computed metric */
     enum ksm_source source;
     enum ksm_kind kind;
     enum ksm_unit unit;
@@ -123,21 +123,20 @@ struct ksm_metric {
 extern const struct ksm_metric ksm_metrics[KSM_METRICS];
 extern const char *const ksm_group_names[KSM_GROUPS];
 extern const char *const ksm_unit_words[KSM_UNITS];
-extern const int ksm_unit_scale[KSM_UNITS]; /* 1, or 1000 where thousandths are kept */
+extern const int ksm_unit_scale[KSM_UNITS];
 
-/* The words of the metrics of kind STATE: value i is called ksm_states[i]. */
+/* Names of the values of STATE metrics. */
 enum { KSM_STATES = 3 };
 extern const char *const ksm_states[KSM_STATES];
 
-/* One metric at one instant. status is 0 where value is valid; -ENOENT where this kernel lacks it;
- * another -errno where it is there but gives no value now. value means nothing unless status is 0.
- */
+/* A metric's value in one sample. status: 0 if value is valid, -ENOENT if this kernel lacks the
+ * metric, another -errno if it has no value now. */
 struct ksm_value {
     int64_t value;
     int status;
 };
 
-/* All metrics of one instant, by enum ksm_id. page_size in bytes. */
+/* All metrics at one instant, indexed by enum ksm_id. page_size in bytes. */
 struct ksm_sample {
     struct ksm_value at[KSM_METRICS];
     int64_t page_size;

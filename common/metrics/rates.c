@@ -5,16 +5,17 @@
 
 #include "metrics/derive.h"
 
-enum { STOPPED, RUNNING }; /* of ksm_states */
+enum { STOPPED, RUNNING }; /* values of the metric run */
 
-/* The pace is taken over 10 s at least, as smart_scan passes over pages in bursts, and over a
- * minute at most, as somebody may have changed it. */
-enum { LEAST_MS = 10 * 1000, HALF_MS = 30 * 1000 };
+/* The scan rate is measured over at least 10 s, because smart_scan skips pages in bursts, and over
+ * at most a minute, because settings change. */
+enum { WINDOW_MIN_MS = 10 * 1000, WINDOW_HALF_MS = 30 * 1000 };
 
-/* A tenth is near enough: so many full scans within the pace's time tell how long one takes better
- * than the pages do, as before Linux 6.10 those of the batch that ends a scan are not counted
- * (ksm_do_scan in mm/ksm.c). And the beginning of a scan must be known to such a part of it. */
-enum { TENTH = 10 };
+/* 10 % accuracy is enough. With 10 or more full scans in the window, window / scans is that
+ * accurate; it is preferred to counting pages, because before Linux 6.10 pages_scanned misses those
+ * of the batch that ends a scan (mm/ksm.c, ksm_do_scan). The begin of a scan must be known to 10 %
+ * of its duration. */
+enum { ACCURACY = 10 };
 
 void ksm_rates_init(struct ksm_rates *rates) {
     *rates = (struct ksm_rates){.status = -ENODATA, .merged.status = -ENODATA};
@@ -32,7 +33,7 @@ int ksm_rate(int64_t before, int64_t now, int64_t scale, int64_t ms, int64_t *ra
 
 /* ---- merging ---- */
 
-/* shared + sharing + zero: uses of merged pages. Both pages of the first pair count. */
+/* shared + sharing + zero: mappings of merged pages. The first pair of a page adds two. */
 static struct ksm_value merged_pages(const struct ksm_sample *s) {
     const struct ksm_value *run = &s->at[KSM_run];
     const struct ksm_value *saved = &s->at[KSM_saved];
@@ -61,7 +62,7 @@ static int rate_merge_rate(const struct ksm_rates *p, const struct ksm_sample *s
 /* ---- scanning ---- */
 
 static int read_mark(const struct ksm_sample *s, int64_t now, struct ksm_rates_mark *mark) {
-    static const enum ksm_id looked[] = {KSM_scanned, KSM_skipped};
+    static const enum ksm_id visited[] = {KSM_scanned, KSM_skipped};
     const struct ksm_value *run = &s->at[KSM_run];
     const struct ksm_value *scans = &s->at[KSM_full_scans];
 
@@ -69,25 +70,26 @@ static int read_mark(const struct ksm_sample *s, int64_t now, struct ksm_rates_m
         return run->status != 0 ? run->status : scans->status;
     *mark = (struct ksm_rates_mark){.time = now, .scans = scans->value};
     for (int i = 0; i < 2; i++) {
-        const struct ksm_value *pages = &s->at[looked[i]];
+        const struct ksm_value *pages = &s->at[visited[i]];
         if (pages->status != 0 && pages->status != -ENOENT)
             return pages->status;
-        if (pages->status == 0 && __builtin_add_overflow(mark->looked, pages->value, &mark->looked))
+        if (pages->status == 0 &&
+            __builtin_add_overflow(mark->visited, pages->value, &mark->visited))
             return -ERANGE;
     }
     return run->value == RUNNING ? 0 : -ENODATA;
 }
 
-/* At least one full scan ended between the last mark and this one. */
+/* At least one full scan ended between the previous sample and this one. */
 static void end_scan(struct ksm_rates *p, const struct ksm_rates_mark *mark) {
-    const int64_t unsure = mark->time - p->last.time;
-    const int64_t took = (mark->time - p->begun.time) / (mark->scans - p->last.scans);
+    const int64_t end_error = mark->time - p->last.time;
+    const int64_t ms = (mark->time - p->begin.time) / (mark->scans - p->last.scans);
 
-    p->took = 0;
-    if (p->unsure > 0 && p->unsure <= took / TENTH && unsure <= took / TENTH)
-        p->took = took;
-    p->begun = *mark;
-    p->unsure = unsure;
+    p->full_scan_ms = 0;
+    if (p->begin_error > 0 && p->begin_error <= ms / ACCURACY && end_error <= ms / ACCURACY)
+        p->full_scan_ms = ms;
+    p->begin = *mark;
+    p->begin_error = end_error;
 }
 
 static int follow_scan(struct ksm_rates *p, const struct ksm_sample *s, int64_t now) {
@@ -95,17 +97,17 @@ static int follow_scan(struct ksm_rates *p, const struct ksm_sample *s, int64_t 
     int status = read_mark(s, now, &mark);
 
     if (status == -ENODATA)
-        p->following = false;
+        p->has_marks = false;
     if (status != 0)
         return status;
-    if (!p->following || mark.scans < p->last.scans || mark.looked < p->last.looked) {
-        p->following = true;
+    if (!p->has_marks || mark.scans < p->last.scans || mark.visited < p->last.visited) {
+        p->has_marks = true;
         p->window[0] = p->window[1] = mark;
-        p->unsure = p->took = 0;
+        p->begin_error = p->full_scan_ms = 0;
     } else if (mark.scans > p->last.scans) {
         end_scan(p, &mark);
     }
-    if (now - p->window[1].time >= HALF_MS) {
+    if (now - p->window[1].time >= WINDOW_HALF_MS) {
         p->window[0] = p->window[1];
         p->window[1] = mark;
     }
@@ -113,19 +115,19 @@ static int follow_scan(struct ksm_rates *p, const struct ksm_sample *s, int64_t 
     return 0;
 }
 
-/* How long it takes to look at so many pages at ksmd's pace, ms. */
-static int time_of(const struct ksm_rates *p, int64_t pages, int64_t *ms) {
-    const int64_t looked = p->last.looked - p->window[0].looked;
+/* Sets *ms to the time in which ksmd visits so many pages. */
+static int visit_ms(const struct ksm_rates *p, int64_t pages, int64_t *ms) {
+    const int64_t visited = p->last.visited - p->window[0].visited;
 
-    if (looked == 0 || pages == 0)
+    if (visited == 0 || pages == 0)
         return -ENODATA;
     if (__builtin_mul_overflow(pages, p->last.time - p->window[0].time, ms))
         return -ERANGE;
-    *ms /= looked;
+    *ms /= visited;
     return 0;
 }
 
-/* During the first full scan it is not known how much memory there is to scan. */
+/* During the first full scan the number of tracked pages is not known yet. */
 static int rate_scan_time(const struct ksm_rates *p, const struct ksm_sample *s, int64_t now,
                           int64_t *value) {
     const int64_t ms = now - p->window[0].time;
@@ -135,19 +137,19 @@ static int rate_scan_time(const struct ksm_rates *p, const struct ksm_sample *s,
 
     if (p->status != 0)
         return p->status;
-    if (ms >= LEAST_MS && scans >= TENTH) {
+    if (ms >= WINDOW_MIN_MS && scans >= ACCURACY) {
         *value = ms / scans;
         return 0;
     }
     if (status == 0)
-        status = ksm_registered_pages(s, &pages);
+        status = ksm_tracked_pages(s, &pages);
     if (status == -ENOENT) {
-        *value = p->took;
-        return p->took > 0 ? 0 : -ENODATA;
+        *value = p->full_scan_ms;
+        return p->full_scan_ms > 0 ? 0 : -ENODATA;
     }
-    if (status == 0 && (ms < LEAST_MS || p->last.scans == 0))
+    if (status == 0 && (ms < WINDOW_MIN_MS || p->last.scans == 0))
         status = -ENODATA;
-    return status == 0 ? time_of(p, pages, value) : status;
+    return status == 0 ? visit_ms(p, pages, value) : status;
 }
 
 static int rate_scan_left(const struct ksm_rates *p, const struct ksm_sample *s, int64_t now,
@@ -157,21 +159,19 @@ static int rate_scan_left(const struct ksm_rates *p, const struct ksm_sample *s,
     int status = s->at[KSM_scanned].status;
 
     if (status == 0)
-        status = ksm_registered_pages(s, &pages);
+        status = ksm_tracked_pages(s, &pages);
     if (status == 0)
         status = rate_scan_time(p, s, now, &time);
-    if (status == 0 && (pages == 0 || p->unsure == 0 || p->unsure > time / TENTH))
+    if (status == 0 && (pages == 0 || p->begin_error == 0 || p->begin_error > time / ACCURACY))
         status = -ENODATA;
     if (status != 0)
         return status;
-    const int64_t left = pages - (p->last.looked - p->begun.looked);
+    const int64_t left = pages - (p->last.visited - p->begin.visited);
     if (__builtin_mul_overflow(time, left > 0 ? left : 0, value))
         return -ERANGE;
     *value /= pages;
     return 0;
 }
-
-/* ---- all of them ---- */
 
 typedef int rate_fn(const struct ksm_rates *p, const struct ksm_sample *s, int64_t now,
                     int64_t *value);

@@ -55,7 +55,7 @@ void ksm_reader_close(struct ksm_reader *reader) {
     ksmd_close(&reader->ksmd);
 }
 
-/* What a read gave, bytes or -errno, as the value of a metric. */
+/* Sets a metric from the text of a field, or from a -errno in len. */
 static void set_field(struct ksm_reader *reader, size_t id, const char *text, ssize_t len) {
     struct ksm_value *at = &reader->sample.at[id];
 
@@ -87,13 +87,13 @@ bool ksm_reader_is_uksm(const struct ksm_reader *reader) {
     return ksm_dir_is_uksm(&reader->directory);
 }
 
-/* UKSM's patch adds a line to meminfo; no other kernel need be searched for it. */
+/* Only UKSM's patch adds the field KsmZeroPages to meminfo. */
 static bool is_field_of(const struct ksm_reader *reader, size_t id, enum ksm_source source) {
     return ksm_metrics[id].source == source && (id != KSM_uksm_zero || ksm_reader_is_uksm(reader));
 }
 
-/* Finds the field of a metric: where it was the last time, as a file's lines seldom change their
- * length; else anywhere. */
+/* Finds the field of a metric. Tries its last offset first, because lines seldom change their
+ * length. */
 static int find_field(struct ksm_reader *reader, size_t id, size_t n, const char **field,
                       size_t *len) {
     const char *key = ksm_metrics[id].key;
@@ -108,13 +108,13 @@ static int find_field(struct ksm_reader *reader, size_t id, size_t n, const char
     return status;
 }
 
-/* One read may not give all of a file: vmstat is about as long as the kernel's buffer. It is read
- * on only where a field is lacking, from then on always: one that this kernel does not have is
- * absent once the whole file was seen. */
+/* One read() returns at most about 4 kB, which is near the size of vmstat (fs/seq_file.c). If a
+ * field is missing after one read, this and all later ticks read the file to its end; a field that
+ * is still missing then is one that this kernel lacks. */
 static void read_fields(struct ksm_reader *reader, struct pseudofs_file *file,
                         enum ksm_source source, bool *whole, int64_t now) {
     ssize_t n = pseudofs_read(file, now, *whole, reader->buf, sizeof(reader->buf));
-    bool lacking = false;
+    bool incomplete = false;
 
     for (size_t id = 0; id < KSM_METRICS; id++) {
         const char *field = NULL;
@@ -127,19 +127,18 @@ static void read_fields(struct ksm_reader *reader, struct pseudofs_file *file,
             status = -ENODATA;
         if (n > 0) {
             status = find_field(reader, id, (size_t)n, &field, &len);
-            lacking = lacking || status == -ENOENT;
+            incomplete = incomplete || status == -ENOENT;
         }
         set_field(reader, id, field, status != 0 ? status : (ssize_t)len);
     }
-    if (lacking && !*whole) {
+    if (incomplete && !*whole) {
         *whole = true;
         read_fields(reader, file, source, whole, now);
     }
 }
 
-/* UKSM has no ksm_zero_pages; its line of meminfo takes that place, in kB. No other kernel has it.
- */
-static void zero_of_uksm(struct ksm_reader *reader) {
+/* UKSM reports its zero pages in meminfo, in kB, and has no file ksm_zero_pages. */
+static void set_zero_of_uksm(struct ksm_reader *reader) {
     struct ksm_sample *s = &reader->sample;
     const struct ksm_value *kilobytes = &s->at[KSM_uksm_zero];
 
@@ -154,13 +153,13 @@ int ksm_reader_tick(struct ksm_reader *reader, int64_t now) {
     int first = -ENOENT;
 
     read_directory(reader, now);
-    /* The memory of a container is no measure of the host's saving. Descriptors are kept on sysfs,
-     * and not in a tree that someone made. */
+    /* Do not relate a container's meminfo (lxcfs) to the host's savings. A kept descriptor means
+     * that the directory is on sysfs and not in a tree of test files. */
     reader->meminfo.own = reader->directory.files[KSM_sharing].fd >= 0;
     read_fields(reader, &reader->vmstat, KSM_SOURCE_VMSTAT, &reader->vmstat_whole, now);
     read_fields(reader, &reader->meminfo, KSM_SOURCE_MEMINFO, &reader->meminfo_whole, now);
     s->at[KSM_ksmd_cpu].status = ksmd_cpu(&reader->ksmd, now, &s->at[KSM_ksmd_cpu].value);
-    zero_of_uksm(reader);
+    set_zero_of_uksm(reader);
     ksm_derive(s);
     ksm_rates_update(&reader->rates, s, now);
     for (size_t id = 0; id < KSM_METRICS; id++) {

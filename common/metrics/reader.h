@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * The host's KSM metrics: reads all sources of metrics.def at one tick.
+ * Reads the host's KSM metrics: every source of metrics.def, once a tick.
  *
- * A tick where everything is open opens nothing and allocates nothing. Knobs are read once a
- * minute and stay in the sample until the next reading (pages_to_scan at every tick while the
- * advisor moves it). A metric that cannot be read is absent, whatever it was before. Beside the
- * kernel's own sysfs the fields of a proc/meminfo that is not the kernel's (lxcfs mounts one over
- * it) are -EXDEV.
+ * Call ksm_reader_init() once, ksm_reader_tick() at every tick, ksm_reader_close() at the end. The
+ * result is reader->sample. A tick with all files open neither opens a file nor allocates memory,
+ * and never waits for another process.
+ *
+ * Settings (KNOB rows) are read once a minute and keep their value in between; pages_to_scan is
+ * read at every tick while the kernel's advisor changes it. A metric that cannot be read is absent:
+ * its earlier value is dropped. If sysfs is the kernel's own but proc/meminfo is not (lxcfs mounts
+ * its own file over it), the fields of meminfo have the status -EXDEV.
  */
 #ifndef KSM_READER_H
 #define KSM_READER_H
@@ -20,42 +23,43 @@
 #include "metrics/rates.h"
 #include "system/pseudofs.h"
 
-/* Public so that a host can hold it without an allocation (it is large: keep it static). */
+/* Make it static: it is 70 kB. */
 struct ksm_reader {
-    struct ksm_sample sample; /* of the last tick, derived metrics included: the result */
+    struct ksm_sample sample; /* result of the last tick, with the derived metrics and rates */
 
     bool settings;
     int64_t knobs_due;
     struct ksm_dir directory;
     struct pseudofs_file vmstat;
     struct pseudofs_file meminfo;
-    size_t lines[KSM_METRICS]; /* of fields: where the newline before each was the last time */
-    bool vmstat_whole;         /* one read does not give all that is wanted of it */
+    size_t lines[KSM_METRICS]; /* for a field: offset of the newline before it at the last read */
+    bool vmstat_whole;         /* one read does not return all fields */
     bool meminfo_whole;
     struct ksmd ksmd;
     struct ksm_rates rates;
-    char buf[64 * 1024]; /* ten times what vmstat needs; what is not used costs no memory */
+    char buf[64 * 1024]; /* ten times the size of vmstat */
 };
 
-/* Gets ready to read below root ("/" for this host), which stays the caller's and must live as long
- * as the reader. settings: whether knobs are read at all. Opens no file yet.
- * Returns 0; -ENOENT if there is neither sys/kernel/mm/ksm nor …/uksm (the out-of-tree UKSM) below
- * root: no KSM in that kernel; or -errno if that is not known. */
+/* Prepares reading below root ("/" for this host) and opens no file yet. root remains the caller's
+ * and must outlive the reader. settings: whether settings are read at all.
+ * Returns 0; -ENOENT if root has neither sys/kernel/mm/ksm nor sys/kernel/mm/uksm (the out-of-tree
+ * UKSM), which means a kernel without KSM; or another -errno if that cannot be determined. */
 int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings);
 
-/* Writes one line for the log that says what a failure of ksm_reader_init means. */
+/* Writes one line that explains a failure of ksm_reader_init(). */
 void ksm_reader_why_not(int status, const char *root, char *message, size_t size);
 
-/* Reads every metric that is due and computes the derived ones, into reader->sample. now is a
- * clock in ms that does not go back (CLOCK_MONOTONIC).
- * Returns 0 if any metric that is sent could be read, else -errno of the first that could not. */
+/* Reads every metric that is due into reader->sample, then computes derived metrics and rates. now:
+ * CLOCK_MONOTONIC, ms.
+ * Returns 0 if at least one metric that is sent has a value, else the first one's -errno. */
 int ksm_reader_tick(struct ksm_reader *reader, int64_t now);
 
-/* Whether it is UKSM that is read, which has no settings of KSM's and scans all memory. */
+/* Returns whether this kernel has UKSM in place of KSM. UKSM scans all memory and has settings of
+ * its own. */
 bool ksm_reader_is_uksm(const struct ksm_reader *reader);
 
-/* Writes where a metric is read from, for messages: a path and, for a field, its name.
- * Returns 0, or -ENOENT for a derived metric, -ENAMETOOLONG if it does not fit. */
+/* Writes the source of a metric for messages: the path of its file and, for a field, its name.
+ * Returns 0, -ENOENT for a computed metric, or -ENAMETOOLONG. */
 int ksm_reader_source(const struct ksm_reader *reader, size_t id, char *text, size_t size);
 
 /* Closes every file. */
