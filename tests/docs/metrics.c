@@ -52,7 +52,7 @@ static void print_rules(void) {
                metric->kind == KSM_KIND_COUNTER ? "_total" : "", metric->name, name);
         if (times != 1)
             printf(" * %" PRId64, times);
-        puts("}");
+        puts(" unless ksm_openmetrics:old}");
     }
 }
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import time
 
 import pytest
 
@@ -19,6 +20,7 @@ from world import Process, Tree
 
 EXPORTER = "/usr/bin/prometheus-node-exporter"
 RULES = REPOSITORY / "common/explain/prometheus-openmetrics.yml"
+RULES_TEST = REPOSITORY / "tests/e2e/prometheus-openmetrics.test.yml"
 RULES_OF_COLLECTD = REPOSITORY / "collectd/prometheus-rules.yml"
 
 # {series: (metric, what its integer is divided by)}
@@ -163,9 +165,15 @@ class NodeExporter(Daemon):
             return False
 
 
+def set_age(path, seconds):
+    """Make the file at PATH so old; one that is 0 seconds old stays new for as long as these tests take."""
+    mtime = time.time() + (-seconds if seconds else 3600)
+    os.utime(path, (mtime, mtime))
+
+
 @pytest.fixture(scope="module")
 def prometheus(build, tmp_path_factory):
-    """A Prometheus that scrapes a node_exporter with the metrics of a fixture, and has the rules; .tree and .text."""
+    """A Prometheus that scrapes a node_exporter with the metrics of a fixture, and has the rules; .tree, .file, .text."""
     if not os.path.exists(EXPORTER):
         pytest.skip("prometheus-node-exporter is not installed (tests/deps.sh check)")
     work = tmp_path_factory.mktemp("prometheus")
@@ -175,7 +183,9 @@ def prometheus(build, tmp_path_factory):
         configs = (f"rule_files: ['{RULES}', '{RULES_OF_COLLECTD}']\nscrape_configs:\n  - job_name: node\n"
                    f"    static_configs: [targets: ['127.0.0.1:{exporter.port}']]")
         with Prometheus(work / "prometheus", configs) as found:
-            found.tree, found.text = tree, (exporter.workdir / "ksm.prom").read_text()
+            found.tree, found.file = tree, exporter.workdir / "ksm.prom"
+            found.text = found.file.read_text()
+            set_age(found.file, 0)
             found.wait_for('collectd_ksm_consumer_bytes{type="real"}', "ksm:saved_pages:sum", seconds=SEEN_S)
             yield found
 
@@ -195,6 +205,31 @@ def test_rules_give_the_names_that_collectd_gives(prometheus, page_size):
     assert {dict(series)["ksm_consumer"] for series in consumers} > {"unattributed", "vm-web-01"}
     assert all(dict(series).keys() == {"ksm_consumer", "type", "instance", "job"} for series in consumers)
     assert sum(consumers.values()) == metrics["saved"]
+
+
+def test_rules_leave_out_an_old_file(prometheus):
+    names = '{__name__=~"collectd_.*"}'
+    all_series = len(prometheus.query(names))
+    set_age(prometheus.file, 1000)
+    prometheus.wait(lambda: not prometheus.query(names), SEEN_S, "no metric of an old file")
+    [age] = prometheus.query("ksm_openmetrics:old").values()
+    assert 1000 <= age < 1000 + SEEN_S and prometheus.query("ksm_run"), "node_exporter still has them"
+    set_age(prometheus.file, 0)
+    prometheus.wait(lambda: len(prometheus.query(names)) == all_series, SEEN_S, "all metrics of the new file")
+
+
+def test_alerts_do_not_fire_from_an_old_file():
+    done = subprocess.run(["promtool", "test", "rules", RULES_TEST], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_run_that_hangs_ends_before_its_file_is_old():
+    units = {name: dict(re.findall(r"(?m)^(\w+)=(\w+)$", (RULES.parent / f"ksm-openmetrics.{name}").read_text()))
+             for name in ("service", "timer")}
+    [old] = re.findall(r"\) > (\d+)$", RULES.read_text(), re.MULTILINE)
+    timeout, interval = (int(text.removesuffix("s")) for text in (
+        units["service"]["TimeoutStartSec"], units["timer"]["OnUnitActiveSec"]))
+    assert interval + timeout + interval < int(old), "Type=oneshot has no timeout unless it is set"
 
 
 def test_rules_have_every_metric(build):
