@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef void complain_fn(const char *message);
+typedef void log_fn(const char *message);
 
 static void print_help(void) {
     struct ksm_option_text text;
@@ -23,19 +23,15 @@ static void print_help(void) {
          "SECONDS.");
 }
 
-int args_act(enum args_action action) {
+void args_print(enum args_action action) {
     if (action == ARGS_HELP)
         print_help();
-    if (action == ARGS_VERSION)
+    else
         puts("ksm.plugin " KSM_VERSION);
-    if (action != ARGS_EXPLAIN)
-        return EXIT_SUCCESS;
-    fputs("ksm.plugin: --explain is now a separate program: ksm-explain\n", stderr);
-    return EXIT_FAILURE;
 }
 
-/* A whole number of seconds, or 0. */
-static int seconds(const char *text) {
+/* Returns a whole number of seconds, or 0 if text is none. */
+static int parse_seconds(const char *text) {
     char *end = NULL;
     long n = strtol(text, &end, 10);
 
@@ -44,37 +40,35 @@ static int seconds(const char *text) {
     return (int)n;
 }
 
-static void set_option(struct args *args, const char *key, const char *value,
-                       complain_fn *complain) {
+static void set_option(struct args *args, const char *key, const char *value, log_fn *log_error) {
     char message[1024];
 
     if (ksm_options_set(&args->options, KSM_NETDATA, key, value, message, sizeof(message)) != 0)
-        complain(message);
+        log_error(message);
 }
 
-/* word is "key" or "key=value", without the dashes; next the argument after it, or NULL. Returns
- * how many arguments were used. */
-static int take_option(struct args *args, const char *word, const char *next,
-                       complain_fn *complain) {
+/* option: "key" or "key=value", without the dashes. next: the argument after it, or NULL. Returns
+ * the number of arguments used. */
+static int take_option(struct args *args, const char *option, const char *next, log_fn *log_error) {
     char key[64];
-    size_t len = strcspn(word, "=");
+    size_t len = strcspn(option, "=");
 
-    snprintf(key, sizeof(key), "%.*s", (int)(len < sizeof(key) ? len : sizeof(key)), word);
-    if (word[len] == '=') {
-        set_option(args, key, word + len + 1, complain);
+    snprintf(key, sizeof(key), "%.*s", (int)(len < sizeof(key) ? len : sizeof(key)), option);
+    if (option[len] == '=') {
+        set_option(args, key, option + len + 1, log_error);
         return 1;
     }
     if (next && strncmp(next, "--", 2) != 0) {
-        set_option(args, key, next, complain);
+        set_option(args, key, next, log_error);
         return 2;
     }
-    set_option(args, key, "", complain);
+    set_option(args, key, "", log_error);
     return 1;
 }
 
-static void take_seconds(struct args *args, const char *text, complain_fn *complain) {
+static void take_seconds(struct args *args, const char *text, log_fn *log_error) {
     char message[512];
-    int n = seconds(text);
+    int n = parse_seconds(text);
 
     if (n > 0) {
         args->update_every = n;
@@ -83,32 +77,30 @@ static void take_seconds(struct args *args, const char *text, complain_fn *compl
     snprintf(message, sizeof(message),
              "ignored \"%.200s\": expected an option, or a number of seconds from 1 to %d", text,
              ARGS_MAX_SECONDS);
-    complain(message);
+    log_error(message);
 }
 
-void args_parse(struct args *args, int argc, char *const argv[], complain_fn *complain) {
+void args_parse(struct args *args, int argc, char *const argv[], log_fn *log_error) {
     const char *prefix = getenv("NETDATA_HOST_PREFIX");
-    const char *least = getenv("NETDATA_UPDATE_EVERY");
+    const char *min = getenv("NETDATA_UPDATE_EVERY");
 
     *args = (struct args){.update_every = 1, .action = ARGS_RUN};
     ksm_options_init(&args->options);
     if (prefix && *prefix)
-        set_option(args, "root", prefix, complain);
+        set_option(args, "root", prefix, log_error);
     for (int i = 1; i < argc;) {
         const char *arg = argv[i];
-        if (strcmp(arg, "--explain") == 0)
-            args->action = ARGS_EXPLAIN;
-        else if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0)
+        if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0)
             args->action = ARGS_HELP;
         else if (strcmp(arg, "--version") == 0 || strcmp(arg, "-v") == 0)
             args->action = ARGS_VERSION;
         else if (strncmp(arg, "--", 2) == 0) {
-            i += take_option(args, arg + 2, i + 1 < argc ? argv[i + 1] : NULL, complain);
+            i += take_option(args, arg + 2, i + 1 < argc ? argv[i + 1] : NULL, log_error);
             continue;
         } else
-            take_seconds(args, arg, complain);
+            take_seconds(args, arg, log_error);
         i++;
     }
-    if (least && seconds(least) > args->update_every)
-        args->update_every = seconds(least);
+    if (min && parse_seconds(min) > args->update_every)
+        args->update_every = parse_seconds(min);
 }

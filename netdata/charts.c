@@ -9,10 +9,10 @@ static const struct chart {
     const char *title;
     const char *units;
     const char *type;
-    enum charts_place place;
-} looks[KSM_GROUPS] = {
+    enum charts_priority priority;
+} group_charts[KSM_GROUPS] = {
 #define CHART(group, family, title, units, type)                                                   \
-    [KSM_GROUP_##group] = {family, title, units, type, CHARTS_PLACE_##group},
+    [KSM_GROUP_##group] = {family, title, units, type, CHARTS_PRIORITY_##group},
 #include "charts.def"
 };
 
@@ -24,7 +24,7 @@ static const struct charts_scale scales[KSM_KINDS][KSM_UNITS] = {
 #include "scales.def"
 };
 
-/* Lines of every tick, or their beginnings, in one piece. */
+/* Lines of every tick, or their first parts, as literals. */
 static const char *const begin_lines[KSM_GROUPS] = {
 #define X(id) "BEGIN ksm." #id "\n",
     KSM_GROUP_LIST(X)
@@ -48,7 +48,7 @@ struct charts_scale charts_scale(const struct ksm_metric *metric, int64_t page_s
 }
 
 const char *charts_units(enum ksm_group group) {
-    return looks[group].units;
+    return group_charts[group].units;
 }
 
 void charts_init(struct charts *charts, int update_every) {
@@ -64,7 +64,7 @@ void charts_init(struct charts *charts, int update_every) {
     }
 }
 
-static void draw_dimension(const char *id, const struct ksm_metric *metric, int64_t page_size,
+static void send_dimension(const char *id, const struct ksm_metric *metric, int64_t page_size,
                            struct out *out) {
     struct charts_scale scale = charts_scale(metric, page_size);
 
@@ -78,8 +78,7 @@ static void draw_dimension(const char *id, const struct ksm_metric *metric, int6
     out_text(out, "\n");
 }
 
-/* Whether a chart of the group counts in pages, so that who compares it with MiB needs
- * their size. */
+/* Returns whether a chart is in pages, which an alert can only compare with MiB by their size. */
 static bool counts_pages(enum ksm_group group) {
     for (size_t id = 0; id < KSM_METRICS; id++) {
         const struct ksm_metric *metric = &ksm_metrics[id];
@@ -92,21 +91,18 @@ static bool counts_pages(enum ksm_group group) {
 }
 
 /* CHART type.id name title units family context charttype priority update_every options plugin
- * module, then its dimensions. Sent again, it adds those that are new. */
-static void draw_chart(struct charts *charts, enum ksm_group group, const struct ksm_sample *sample,
-                       struct out *out) {
-    const struct chart *look = &looks[group];
-    const char *const words[] = {"CHART ksm.", ksm_group_names[group],
-                                 " '' '",      look->title,
-                                 "' '",        look->units,
-                                 "' '",        look->family,
-                                 "' ksm.",     ksm_group_names[group],
-                                 " ",          look->type,
+ * module, then its dimensions. Sending it again adds new dimensions. */
+static void send_definition(struct charts *charts, enum ksm_group group,
+                            const struct ksm_sample *sample, struct out *out) {
+    const struct chart *chart = &group_charts[group];
+    const char *const words[] = {"CHART ksm.", ksm_group_names[group], " '' '", chart->title,
+                                 "' '",        chart->units,           "' '",   chart->family,
+                                 "' ksm.",     ksm_group_names[group], " ",     chart->type,
                                  " "};
 
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
         out_text(out, words[i]);
-    out_number(out, (int)look->place);
+    out_number(out, (int)chart->priority);
     out_text(out, " ");
     out_number(out, charts->update_every);
     out_text(out, " '' ksm.plugin ksm\n");
@@ -118,27 +114,27 @@ static void draw_chart(struct charts *charts, enum ksm_group group, const struct
 
     for (size_t id = 0; id < KSM_METRICS; id++) {
         const struct ksm_metric *metric = &ksm_metrics[id];
-        if (metric->group != group || !charts->drawn[id])
+        if (metric->group != group || !charts->sent[id])
             continue;
         if (metric->kind == KSM_KIND_STATE)
             for (size_t state = 0; state < KSM_STATES; state++)
-                draw_dimension(ksm_states[state], metric, sample->page_size, out);
+                send_dimension(ksm_states[state], metric, sample->page_size, out);
         else
-            draw_dimension(metric->name, metric, sample->page_size, out);
+            send_dimension(metric->name, metric, sample->page_size, out);
     }
 }
 
-/* The number to send of a counter. */
-static int64_t without_gaps(struct charts_counter *counter, int64_t value, int64_t tick) {
+/* Returns the counter less its growth in gaps. */
+static int64_t subtract_gaps(struct charts_counter *counter, int64_t value, int64_t tick) {
     int64_t growth = 0;
 
     if (counter->tick == 0 || __builtin_sub_overflow(value, counter->value, &growth) || growth < 0)
-        counter->left_out = 0; /* it begins, or begins anew */
+        counter->offset = 0; /* first value, or the counter was reset */
     else
-        counter->left_out += growth - growth / (tick - counter->tick);
+        counter->offset += growth - growth / (tick - counter->tick);
     counter->tick = tick;
     counter->value = value;
-    return value - counter->left_out;
+    return value - counter->offset;
 }
 
 static void set_metric(struct charts *charts, enum ksm_id id, const struct ksm_value *at,
@@ -148,7 +144,8 @@ static void set_metric(struct charts *charts, enum ksm_id id, const struct ksm_v
     if (at->status != 0)
         return;
     if (metric->kind == KSM_KIND_COUNTER) {
-        out_line(out, set_lines[id], without_gaps(&charts->counters[id], at->value, charts->ticks));
+        out_line(out, set_lines[id],
+                 subtract_gaps(&charts->counters[id], at->value, charts->ticks));
         return;
     }
     if (metric->kind != KSM_KIND_STATE) {
@@ -161,11 +158,11 @@ static void set_metric(struct charts *charts, enum ksm_id id, const struct ksm_v
     }
 }
 
-/* Whether there is a chart of the group: an alert cannot ask for what an agent never heard of. */
-static void tell_whether(enum ksm_group group, bool any, struct out *out) {
+/* An alert cannot test for a chart that the agent does not know, so each group has a variable. */
+static void send_has_chart(enum ksm_group group, bool has_chart, struct out *out) {
     out_text(out, "VARIABLE HOST ksm_has_");
     out_text(out, ksm_group_names[group]);
-    out_text(out, any ? " = 1\n" : " = 0\n");
+    out_text(out, has_chart ? " = 1\n" : " = 0\n");
 }
 
 static void send_chart(struct charts *charts, enum ksm_group group, const struct ksm_sample *sample,
@@ -176,14 +173,14 @@ static void send_chart(struct charts *charts, enum ksm_group group, const struct
     for (size_t id = charts->first[group]; id < charts->end[group]; id++) {
         if (ksm_metrics[id].group != group)
             continue;
-        if (!charts->drawn[id] && sample->at[id].status != -ENOENT)
-            charts->drawn[id] = more = true;
-        any = any || charts->drawn[id];
+        if (!charts->sent[id] && sample->at[id].status != -ENOENT)
+            charts->sent[id] = more = true;
+        any = any || charts->sent[id];
     }
     if (more || charts->ticks == 1)
-        tell_whether(group, any, out);
+        send_has_chart(group, any, out);
     if (more)
-        draw_chart(charts, group, sample, out);
+        send_definition(charts, group, sample, out);
     if (!any)
         return;
     out_text(out, begin_lines[group]);

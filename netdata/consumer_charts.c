@@ -18,9 +18,9 @@ static const char *kind_of(const struct consumer_chart *chart) {
 }
 
 /* The end of a CHART line: priority update_every options plugin module. */
-static void end_chart(const struct consumer_charts *charts, enum charts_place place,
+static void end_chart(const struct consumer_charts *charts, enum charts_priority priority,
                       const char *options, struct out *out) {
-    out_number(out, (int)place);
+    out_number(out, (int)priority);
     out_text(out, " ");
     out_number(out, charts->update_every);
     out_text(out, options);
@@ -50,7 +50,8 @@ static void draw_line(const struct consumer_charts *charts, const struct consume
     id(chart, out);
     out_text(out, " '' 'Memory of a consumer: used (real) and saved (saved)' "
                   "'MiB' " FAMILY " ksm.consumer_memory stacked ");
-    end_chart(charts, chart->is_other ? CHARTS_PLACE_other : CHARTS_PLACE_consumer, options, out);
+    end_chart(charts, chart->is_other ? CHARTS_PRIORITY_other : CHARTS_PRIORITY_consumer, options,
+              out);
 }
 
 static void draw_consumer(const struct consumer_charts *charts, const struct consumer_chart *chart,
@@ -100,15 +101,15 @@ static bool is_drawn(const struct consumer_charts *charts, size_t kind) {
 
 static void send_sum(struct consumer_charts *charts, const struct ksm_consumer_table *table,
                      struct out *out) {
-    if (!charts->drawn) {
+    if (!charts->sent) {
         out_text(out, "CHART ksm.consumers '' 'Memory saved, by kind of consumer' 'MiB' " FAMILY
                       " ksm.consumers stacked ");
-        end_chart(charts, CHARTS_PLACE_consumers, " ''", out);
+        end_chart(charts, CHARTS_PRIORITY_consumers, " ''", out);
         for (size_t kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++)
             if (is_drawn(charts, kind))
                 dimension(ksm_consumer_kinds[kind], out);
         dimension("unattributed", out);
-        charts->drawn = true;
+        charts->sent = true;
     }
     out_text(out, "BEGIN ksm.consumers\n");
     for (size_t kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++)

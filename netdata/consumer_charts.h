@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The consumers as Netdata's charts: ksm.consumers, the savings by kind; and for each consumer that
- * is shown a chart of context ksm.consumer_memory, with its kind and name as labels.
+ * Sends the consumers as Netdata charts: ksm.consumers, the savings by kind, and for each shown
+ * consumer a chart of the context ksm.consumer_memory with its kind and name as labels.
  */
 #ifndef KSM_CONSUMER_CHARTS_H
 #define KSM_CONSUMER_CHARTS_H
@@ -12,25 +12,24 @@
 #include "consumers/consumers.h"
 #include "out.h"
 
-enum { CONSUMER_CHARTS = 200 + 1 }; /* the most that option consumers allows, and other */
+enum { CONSUMER_CHARTS = 200 + 1 }; /* maximum of the option consumers, and other */
 
-/* What is drawn so far. */
 struct consumer_charts {
     int update_every;  /* seconds: the interval of the consumers' samples */
-    unsigned excluded; /* a bit for each kind that is left out: it has no dimension */
-    bool drawn;        /* ksm.consumers */
+    unsigned excluded; /* bit i: enum ksm_consumer_kind i has no dimension */
+    bool sent;         /* CHART ksm.consumers was sent */
     size_t count;
     struct consumer_chart {
         struct ksm_consumer_name name;
         bool is_other;
-        bool alive; /* in the table of this sample */
+        bool alive; /* shown in this sample */
     } list[CONSUMER_CHARTS];
 };
 
 void consumer_charts_init(struct consumer_charts *charts, int update_every, unsigned excluded);
 
-/* Appends one sample. A consumer that is not shown any more has its chart made obsolete. A table
- * that is not valid sends nothing: a gap. */
+/* Appends the lines of one sample. The chart of a consumer that is no longer shown becomes
+ * obsolete. An invalid table sends nothing: a gap. */
 void consumer_charts_send(struct consumer_charts *charts, const struct ksm_consumer_table *table,
                           struct out *out);
 

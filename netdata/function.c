@@ -26,7 +26,7 @@ static void end_answer(struct out *out) {
     out_text(out, "}\nFUNCTION_RESULT_END\n");
 }
 
-/* Of its two names the message has had in 2.x, each is read by some. */
+/* Netdata 2.x has read both names of the message, depending on the release. */
 static void answer_error(const struct request *request, int status, const char *message,
                          struct out *out) {
     begin_answer(request, status, 0, out);
@@ -37,9 +37,9 @@ static void answer_error(const struct request *request, int status, const char *
     end_answer(out);
 }
 
-/* What the table's answer and that to info have in common. */
-static void begin_good(const struct ksm_consumer_table *table, const struct request *request,
-                       int64_t now, struct out *out) {
+/* The common part of the table and of its description. */
+static void begin_success(const struct ksm_consumer_table *table, const struct request *request,
+                          int64_t now, struct out *out) {
     const int64_t interval = table->interval / 1000;
 
     begin_answer(request, 200, now + interval, out);
@@ -55,14 +55,20 @@ static void begin_good(const struct ksm_consumer_table *table, const struct requ
 
 static void answer_table(const struct ksm_consumer_table *table, const struct request *request,
                          int64_t now, struct out *out) {
-    begin_good(table, request, now, out);
+    begin_success(table, request, now, out);
     out_text(out, ",\n");
     function_table_write(table, out);
     end_answer(out);
 }
 
-/* Whether the request names our function, alone or before arguments. */
-static bool is_ours(const char *function) {
+static void answer_info(const struct ksm_consumer_table *table, const struct request *request,
+                        int64_t now, struct out *out) {
+    begin_success(table, request, now, out);
+    end_answer(out);
+}
+
+/* Returns whether a request names this Function, with or without arguments. */
+static bool is_known_function(const char *function) {
     size_t len = strlen(name);
 
     return strncmp(function, name, len) == 0 && (function[len] == '\0' || function[len] == ' ');
@@ -79,22 +85,23 @@ static bool has_argument(const char *function, const char *argument) {
 
 void function_offer(const struct ksm_consumer_table *table, enum ksm_function_access access,
                     struct out *out) {
-    /* 0x13: signed in, member of the space, may see sensitive data; 0x8: everybody. */
-    static const char *const words[] = {[KSM_ACCESS_MEMBERS] = "0x13", [KSM_ACCESS_ANY] = "0x8"};
+    /* 0x13: signed in, member of the space, may see sensitive data; 0x8: any user. */
+    static const char *const access_flags[] = {
+        [KSM_ACCESS_MEMBERS] = "0x13", [KSM_ACCESS_ANY] = "0x8"};
 
     if (table->known)
-        OUT_TEXTS(out, "FUNCTION GLOBAL \"", name, "\" 10 \"", help, "\" \"top\" ", words[access],
-                  " 100\n");
+        OUT_TEXTS(out, "FUNCTION GLOBAL \"", name, "\" 10 \"", help, "\" \"top\" ",
+                  access_flags[access], " 100\n");
 }
 
 void function_answer(const struct ksm_consumer_table *table, const struct request *request,
                      int64_t now, struct out *out) {
     if (request->error)
         answer_error(request, 400, request->error, out);
-    else if (!is_ours(request->function) || !table->known)
+    else if (!is_known_function(request->function) || !table->known)
         answer_error(request, 404, "ksm.plugin has no such function", out);
     else if (has_argument(request->function, "info"))
-        begin_good(table, request, now, out), end_answer(out);
+        answer_info(table, request, now, out);
     else if (table->trouble[KSM_CONSUMERS_FAILED])
         answer_error(
             request, 503,

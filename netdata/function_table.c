@@ -9,13 +9,13 @@
 
 /* ---- rows ---- */
 
-/* A row of the table. kind: a consumer's, or what else it stands for. */
+/* A row of the table. kind: a consumer's, "other" or "unattributed". */
 struct row {
     const char *kind;
     const struct ksm_consumer *consumer;
 };
 
-/* Metrics of a row: processes, or bytes; -1: not known. */
+/* Values of a row: processes, or bytes; -1: not known. */
 
 static int64_t in_bytes(int64_t count, int64_t size) {
     int64_t bytes = 0;
@@ -23,61 +23,61 @@ static int64_t in_bytes(int64_t count, int64_t size) {
     return count < 0 || __builtin_mul_overflow(count, size, &bytes) ? -1 : bytes;
 }
 
-static int64_t processes(const struct ksm_consumer_table *table, const struct ksm_consumer *one) {
+static int64_t processes(const struct ksm_consumer_table *table, const struct ksm_consumer *c) {
     (void)table;
-    return one->processes;
+    return c->processes;
 }
 
-static int64_t saved(const struct ksm_consumer_table *table, const struct ksm_consumer *one) {
+static int64_t saved(const struct ksm_consumer_table *table, const struct ksm_consumer *c) {
     (void)table;
-    return one->saved;
+    return c->saved;
 }
 
-static int64_t real(const struct ksm_consumer_table *table, const struct ksm_consumer *one) {
+static int64_t real(const struct ksm_consumer_table *table, const struct ksm_consumer *c) {
     (void)table;
-    return one->real;
+    return c->real;
 }
 
-static int64_t resident(const struct ksm_consumer_table *table, const struct ksm_consumer *one) {
-    return in_bytes(one->resident, table->page_size);
+static int64_t resident(const struct ksm_consumer_table *table, const struct ksm_consumer *c) {
+    return in_bytes(c->resident, table->page_size);
 }
 
-static int64_t merging(const struct ksm_consumer_table *table, const struct ksm_consumer *one) {
-    return in_bytes(one->merging, table->page_size);
+static int64_t merging(const struct ksm_consumer_table *table, const struct ksm_consumer *c) {
+    return in_bytes(c->merging, table->page_size);
 }
 
 /* Bytes a second, may be negative; KSM_GROWTH_UNKNOWN: not known. */
-static int64_t growth(const struct ksm_consumer_table *table, const struct ksm_consumer *one) {
+static int64_t growth(const struct ksm_consumer_table *table, const struct ksm_consumer *c) {
     int64_t bytes = 0;
 
-    if (__builtin_mul_overflow(one->growth, table->page_size, &bytes))
-        return KSM_GROWTH_UNKNOWN; /* which overflows itself */
+    if (__builtin_mul_overflow(c->growth, table->page_size, &bytes))
+        return KSM_GROWTH_UNKNOWN;
     return bytes / ksm_unit_scale[KSM_UNIT_PAGE_RATE];
 }
 
-static int64_t zeros(const struct ksm_consumer_table *table, const struct ksm_consumer *one) {
-    return table->tells_zero ? in_bytes(one->zero, table->page_size) : -1;
+static int64_t zeros(const struct ksm_consumer_table *table, const struct ksm_consumer *c) {
+    return table->tells_zero ? in_bytes(c->zero, table->page_size) : -1;
 }
 
-static int64_t metadata(const struct ksm_consumer_table *table, const struct ksm_consumer *one) {
-    return table->tells_rmap_items ? in_bytes(one->rmap_items, KSM_RMAP_ITEM_BYTES) : -1;
+static int64_t overhead(const struct ksm_consumer_table *table, const struct ksm_consumer *c) {
+    return table->tells_rmap_items ? in_bytes(c->rmap_items, KSM_RMAP_ITEM_BYTES) : -1;
 }
 
 /* ---- columns ---- */
 
 enum type { KEY, KIND, NAME, COUNT, SIZE, RATE };
 
-/* How the agent's tables draw a column of each type; the words are theirs. */
-static const struct look {
+/* How the agent draws a column of each type, in its own terms. */
+static const struct style {
     const char *type;
     const char *visualization;
-    const char *units; /* "", or members of an object */
+    const char *units; /* "", or a member of an object */
     const char *transform;
     const char *decimal_points;
     const char *sort;
-    const char *summary; /* of a group of rows */
+    const char *summary;
     const char *filter;
-} looks[] = {
+} styles[] = {
     [KEY] = {"string", "value", "", "none", "0", "ascending", "count", "none"},
     [KIND] = {"string", "pill", "", "none", "0", "ascending", "count", "multiselect"},
     [NAME] = {"string", "value", "", "none", "0", "ascending", "count", "multiselect"},
@@ -93,7 +93,7 @@ static const struct column {
     const char *id;
     const char *name;
     enum type type;
-    int64_t (*metric)(const struct ksm_consumer_table *table, const struct ksm_consumer *one);
+    int64_t (*metric)(const struct ksm_consumer_table *table, const struct ksm_consumer *c);
 } columns[] = {
     {"Id", "Kind and name", KEY, NULL},
     {"Kind", "Kind", KIND, NULL},
@@ -104,13 +104,13 @@ static const struct column {
     {"RSS", "RSS", SIZE, resident},
     {"Merging", "Merging", SIZE, merging},
     {"Zero", "Zero", SIZE, zeros},
-    {"Metadata", "Metadata", SIZE, metadata},
+    {"Metadata", "Metadata", SIZE, overhead},
     {"MergeRate", "Merge rate", RATE, growth},
 };
 
 enum { COLUMNS = sizeof(columns) / sizeof(columns[0]) };
 
-/* What is left over, as a row: only what it saves is known. */
+/* The unattributed savings as a row; nothing else is known of it. */
 static struct ksm_consumer unattributed(const struct ksm_consumer_table *table) {
     return (struct ksm_consumer){.name.text = "unattributed",
                                  .saved = table->unattributed,
@@ -123,36 +123,36 @@ static struct ksm_consumer unattributed(const struct ksm_consumer_table *table) 
                                  .processes = -1};
 }
 
-/* What a bar is drawn against: the largest value of its column. */
+/* Returns the largest value of a column, which is the full length of its bars. */
 static int64_t largest(const struct ksm_consumer_table *table, const struct column *column) {
     const struct ksm_consumer last = unattributed(table);
-    int64_t most = column->metric(table, &last);
+    int64_t max = column->metric(table, &last);
 
     for (size_t i = 0; i < table->count; i++) {
         int64_t value = column->metric(table, &table->list[i]);
-        most = value > most ? value : most;
+        max = value > max ? value : max;
     }
-    return most > 0 ? most : 0;
+    return max > 0 ? max : 0;
 }
 
-static const char *truth(bool condition) {
+static const char *json_bool(bool condition) {
     return condition ? "true" : "false";
 }
 
 static void write_column(const struct ksm_consumer_table *table, const struct column *column,
                          struct out *out) {
     const enum type type = column->type;
-    const struct look *look = &looks[type];
+    const struct style *style = &styles[type];
 
-    OUT_TEXTS(out, "\"name\":\"", column->name, "\",\"unique_key\":", truth(type == KEY),
-              ",\"visible\":", truth(type != KEY), ",\"sticky\":", truth(type == NAME),
-              ",\"type\":\"", look->type, "\",\"visualization\":\"", look->visualization, "\",",
-              look->units, "\"value_options\":{", look->units, "\"transform\":\"", look->transform,
-              "\",\"decimal_points\":", look->decimal_points,
-              ",\"default_value\":null},\"sort\":\"", look->sort,
-              "\",\"sortable\":true,\"summary\":\"", look->summary, "\",\"filter\":\"",
-              look->filter, "\",\"full_width\":", truth(type == NAME),
-              ",\"wrap\":false,\"default_expanded_filter\":", truth(type == KIND));
+    OUT_TEXTS(out, "\"name\":\"", column->name, "\",\"unique_key\":", json_bool(type == KEY),
+              ",\"visible\":", json_bool(type != KEY), ",\"sticky\":", json_bool(type == NAME),
+              ",\"type\":\"", style->type, "\",\"visualization\":\"", style->visualization, "\",",
+              style->units, "\"value_options\":{", style->units, "\"transform\":\"",
+              style->transform, "\",\"decimal_points\":", style->decimal_points,
+              ",\"default_value\":null},\"sort\":\"", style->sort,
+              "\",\"sortable\":true,\"summary\":\"", style->summary, "\",\"filter\":\"",
+              style->filter, "\",\"full_width\":", json_bool(type == NAME),
+              ",\"wrap\":false,\"default_expanded_filter\":", json_bool(type == KIND));
     if (type == SIZE) {
         out_text(out, ",\"max\":");
         json_mib(largest(table, column), out);
@@ -176,7 +176,7 @@ static void write_value(const struct ksm_consumer_table *table, const struct col
     int64_t value = column->metric ? column->metric(table, row->consumer) : 0;
 
     if (column->type == KEY) {
-        /* No kind holds a slash: what differs in kind or name differs here. */
+        /* No kind contains a slash, so the key is unique. */
         OUT_TEXTS(out, "\"", row->kind, "/");
         json_characters(row->consumer->name.text, out);
         out_text(out, "\"");
@@ -209,7 +209,7 @@ static void write_row(const struct ksm_consumer_table *table, const char *kind,
     out_text(out, "]");
 }
 
-/* Who is shown in charts has a place in any case, the others as long as there are some. */
+/* Consumers with charts always get a row; the others as long as there is room. */
 static void write_rows(const struct ksm_consumer_table *table, struct out *out) {
     struct ksm_consumer rest = {.name.text = "other"};
     const struct ksm_consumer last = unattributed(table);
@@ -220,13 +220,13 @@ static void write_rows(const struct ksm_consumer_table *table, struct out *out) 
         room -= table->list[i].shown ? 1 : 0;
     out_text(out, "\"data\":[\n");
     for (size_t i = 0; i < table->count; i++) {
-        const struct ksm_consumer *one = &table->list[i];
-        if (!one->shown && room == 0) {
-            ksm_consumer_add(&rest, one);
+        const struct ksm_consumer *c = &table->list[i];
+        if (!c->shown && room == 0) {
+            ksm_consumer_add(&rest, c);
             continue;
         }
-        room -= one->shown ? 0 : 1;
-        write_row(table, ksm_consumer_kinds[one->name.kind], one, first, out);
+        room -= c->shown ? 0 : 1;
+        write_row(table, ksm_consumer_kinds[c->name.kind], c, first, out);
         first = false;
     }
     if (rest.processes > 0)

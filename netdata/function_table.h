@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * All consumers as a table of the agent's: columns, a row for each consumer and one for what is
- * unattributed, how it is sorted, grouped and drawn.
+ * Writes the table of all consumers as JSON: its columns, a row for each consumer, a row for the
+ * unattributed savings, and how the agent sorts, groups and draws it.
  */
 #ifndef KSM_FUNCTION_TABLE_H
 #define KSM_FUNCTION_TABLE_H
@@ -9,13 +9,12 @@
 #include "consumers/consumers.h"
 #include "out.h"
 
-/* Rows at most, less than 10 MB in any case: an agent gives up a plugin that sends more. Those that
- * find no place are together in one more row, other. */
+/* Maximum number of rows; the rest is summed up in one more row, other. Less than 10 MB: the agent
+ * stops a plugin that sends more. */
 enum { FUNCTION_TABLE_ROWS = 4096 };
 
-/* Appends the members of the answer's JSON object that make the table, in lines of less than 2 kB.
- * The rows' values are in the order of the columns, sizes in MiB, null where a metric is not known.
- */
+/* Appends the table's members of the answer's JSON object, in lines of less than 2 kB. Values are
+ * in the order of the columns, sizes in MiB; null: not known. */
 void function_table_write(const struct ksm_consumer_table *table, struct out *out);
 
 #endif

@@ -4,11 +4,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Bytes of the UTF-8 character of more than one byte at s, which a NUL ends; 0: it is none. Well
- * formed is what has its first two bytes in one of these rows, and 80 … BF after them. */
-static size_t utf8(const unsigned char *s) {
+/* Returns the length of the multi-byte UTF-8 character at s (NUL-terminated), or 0 if it is not
+ * well formed: its first two bytes must be in one of the rows, the others 80 … BF (Unicode, table
+ * 3-7). */
+static size_t utf8_length(const unsigned char *s) {
     static const struct {
-        unsigned char first_least, first_most, second_least, second_most;
+        unsigned char first_min, first_max, second_min, second_max;
         size_t bytes;
     } forms[] = {
         {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3}, {0xe1, 0xec, 0x80, 0xbf, 3},
@@ -17,9 +18,9 @@ static size_t utf8(const unsigned char *s) {
     };
 
     for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-        if (s[0] < forms[i].first_least || s[0] > forms[i].first_most)
+        if (s[0] < forms[i].first_min || s[0] > forms[i].first_max)
             continue;
-        if (s[1] < forms[i].second_least || s[1] > forms[i].second_most)
+        if (s[1] < forms[i].second_min || s[1] > forms[i].second_max)
             return 0;
         for (size_t at = 2; at < forms[i].bytes; at++)
             if ((s[at] & 0xc0) != 0x80)
@@ -29,10 +30,10 @@ static size_t utf8(const unsigned char *s) {
     return 0;
 }
 
-/* Bytes of the character at s if it stands for itself in a string, else 0. */
-static size_t plain(const unsigned char *s) {
+/* Returns the length of the character at s if it needs no escape, else 0. */
+static size_t plain_length(const unsigned char *s) {
     if (*s >= 0x80)
-        return utf8(s);
+        return utf8_length(s);
     return *s >= 0x20 && *s != '"' && *s != '\\' && *s != 0x7f ? 1 : 0;
 }
 
@@ -48,7 +49,7 @@ void json_characters(const char *text, struct out *out) {
 
     while (*s) {
         size_t len = 0;
-        for (size_t n = plain(s); n > 0; n = plain(s + len))
+        for (size_t n = plain_length(s); n > 0; n = plain_length(s + len))
             len += n;
         out_bytes(out, (const char *)s, len);
         s += len;

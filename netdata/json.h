@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * JSON, for the answers to the agent. What is written holds no newline: it can be part of a line.
+ * Writes JSON values. They contain no newline, so they can be part of a protocol line.
  */
 #ifndef KSM_JSON_H
 #define KSM_JSON_H
@@ -9,13 +9,13 @@
 
 #include "out.h"
 
-/* A string with its quotation marks, whatever bytes text has: what is no UTF-8 becomes U+FFFD. */
+/* A string with its quotation marks. Bytes that are not UTF-8 become U+FFFD. */
 void json_string(const char *text, struct out *out);
 
-/* The same without the quotation marks: a part of a string. */
+/* Part of a string: the same without quotation marks. */
 void json_characters(const char *text, struct out *out);
 
-/* Bytes (not negative) as MiB, exactly: a plain decimal of as many digits as that takes. */
+/* Bytes (0 or more) as MiB: an exact decimal. */
 void json_mib(int64_t bytes, struct out *out);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * ksm.plugin, Netdata's external plugin: every update_every seconds it reads the metrics and writes
- * them to stdout in the plugins.d protocol, until its stdin ends.
+ * ksm.plugin, an external plugin of Netdata: reads the metrics every update_every seconds and
+ * writes them to stdout in the plugins.d protocol, until stdin ends.
  */
 #include <errno.h>
 #include <limits.h>
@@ -37,8 +37,8 @@ static struct consumer_charts consumer_charts;
 static struct out out;
 static struct ticker wait;
 
-/* Where the agent keeps its log, and in its manner. */
-static void say(const char *level, const char *message) {
+/* stderr is the agent's log; this is its format. */
+static void log_line(const char *level, const char *message) {
     char date[32] = "";
     time_t now = time(NULL);
     struct tm tm;
@@ -48,48 +48,46 @@ static void say(const char *level, const char *message) {
     fprintf(stderr, "%s: ksm.plugin %-5s: %s\n", date, level, message);
 }
 
-static void complain(const char *message) {
-    say("ERROR", message);
+static void log_error(const char *message) {
+    log_line("ERROR", message);
 }
 
-static void tell(bool bad, const char *message) {
-    say(bad ? "ERROR" : "INFO", message);
+static void log_message(bool bad, const char *message) {
+    log_line(bad ? "ERROR" : "INFO", message);
 }
 
-/* Without KSM there is no metric to send, and none to come before the next boot: say why, and keep
- * the agent from starting us again and again. */
-static int give_up(int status) {
+/* Without KSM there is nothing to send before the next boot: log the reason, and keep the agent
+ * from restarting this plugin. */
+static int disable(int status) {
     char message[PATH_MAX + 256];
 
     ksm_reader_why_not(status, args.options.root, message, sizeof(message));
-    say("ERROR", message);
+    log_line("ERROR", message);
     puts("DISABLE");
     return EXIT_FAILURE;
 }
 
-/* The host's metrics, written before any consumer is looked at. Where there can be none, what is to
- * be said of consumers goes out with them. */
+/* The host's metrics are written before any process is read. If KSM has no pages, the (empty) table
+ * of consumers follows at once, so one write is enough. */
 static void tick(void) {
     ksm_reader_tick(&reader, clock_ms(CLOCK_MONOTONIC));
     charts_send(&charts, &reader.sample, &out);
     if (ksm_has_pages(&reader.sample))
         out_flush(&out);
-    ksm_log_metrics(&report, &reader, tell);
+    ksm_log_metrics(&report, &reader, log_message);
 }
 
-/* Begins a sample of the consumers if one is due, which is only after a tick, and sends one that is
- * ready. */
-static void look_at_consumers(bool after_tick) {
+/* Begins a sample of the consumers if one is due, and sends one that is ready. */
+static void update_consumers(bool after_tick) {
     int64_t now = clock_ms(CLOCK_MONOTONIC);
 
     if (after_tick && ksm_sampler_is_due(&sampler, now))
         ksm_sampler_begin(&sampler, ksm_has_pages(&reader.sample), now);
     if (ksm_sampler_poll(&sampler, now) == KSM_SAMPLER_READY)
         consumer_charts_send(&consumer_charts, &consumers.table, &out);
-    ksm_sampler_log(&sampler, tell);
+    ksm_sampler_log(&sampler, log_message);
 }
 
-/* Out of the last sample: nothing is read for it. */
 static void answer(void) {
     function_answer(&consumers.table, &wait.requests.request, clock_ms(CLOCK_REALTIME) / 1000,
                     &out);
@@ -101,10 +99,10 @@ static void run(void) {
             tick();
         if (result == TICKER_REQUEST)
             answer();
-        if (result == TICKER_ALIVE)
+        if (result == TICKER_KEEPALIVE)
             out_text(&out, "\n");
-        if (args.options.consumers > 0 && (result == TICKER_TICK || result == TICKER_LOOK))
-            look_at_consumers(result == TICKER_TICK);
+        if (args.options.consumers > 0 && (result == TICKER_TICK || result == TICKER_POLL))
+            update_consumers(result == TICKER_TICK);
         out_flush(&out);
         result = ticker_wait(&wait, ksm_sampler_next(&sampler));
     }
@@ -124,16 +122,18 @@ int main(int argc, char *argv[]) {
     char confined[512];
 
     startup_descriptors();
-    args_parse(&args, argc, argv, complain);
-    if (args.action != ARGS_RUN)
-        return args_act(args.action);
+    args_parse(&args, argc, argv, log_error);
+    if (args.action != ARGS_RUN) {
+        args_print(args.action);
+        return EXIT_SUCCESS;
+    }
     const int descriptors = startup_limits(); /* which the sandbox forbids */
     tzset();                                  /* reads /etc/localtime, for the log */
     sandbox_enter(args.options.root, confined, sizeof(confined));
     int status = ksm_reader_init(&reader, args.options.root, args.options.settings);
     if (status != 0)
-        return give_up(status);
-    say("INFO", confined);
+        return disable(status);
+    log_line("INFO", confined);
     charts_init(&charts, args.update_every);
     init_consumers(descriptors);
     out_init(&out, STDOUT_FILENO);

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LOOK_MS = 1000, PATIENCE_LOOKS = 5, DROP_MS = 100 };
+enum { POLL_MS = 1000, POLLS_BEFORE_DISCARD = 5, DISCARD_POLL_MS = 100 };
 
 void out_init(struct out *out, int fd) {
     out->fd = fd;
@@ -15,36 +15,35 @@ void out_init(struct out *out, int fd) {
     out->len = 0;
 }
 
-/* A pipe or socket whose other end is closed; with anything else there is no telling. */
+/* Returns whether the other end of a pipe or socket is closed. */
 static bool is_hung_up(int fd) {
     struct pollfd pollfd = {.fd = fd, .events = POLLRDHUP};
 
     return poll(&pollfd, 1, 0) > 0 && (pollfd.revents & (POLLHUP | POLLRDHUP));
 }
 
-/* The agent may read nothing as it is busy writing (2.x holds a lock while it does), and its pipe
- * is full as nobody reads it here: what it says is dropped until it reads, or has no more to say.
- */
-static void drop_input(int fd) {
+/* The agent may be blocked on writing to a full stdin (2.x holds a lock meanwhile) and therefore
+ * not read: discard its input until it reads, or until no input is left. */
+static void discard_input(int fd) {
     struct pollfd fds[] = {{.fd = fd, .events = POLLOUT}, {.fd = STDIN_FILENO, .events = POLLIN}};
     char buf[4096];
 
-    while (poll(fds, 2, DROP_MS) > 0 && fds[0].revents == 0 &&
+    while (poll(fds, 2, DISCARD_POLL_MS) > 0 && fds[0].revents == 0 &&
            read(STDIN_FILENO, buf, sizeof(buf)) > 0)
         continue;
 }
 
-/* Returns 0 when there is room, or it is worth waiting on. */
+/* Returns 0 if there may be room now, or -EPIPE. */
 static int wait_for_room(int fd) {
     struct pollfd pollfd = {.fd = fd, .events = POLLOUT};
 
-    for (int i = 0; i < PATIENCE_LOOKS; i++) {
-        if (poll(&pollfd, 1, LOOK_MS) != 0)
+    for (int i = 0; i < POLLS_BEFORE_DISCARD; i++) {
+        if (poll(&pollfd, 1, POLL_MS) != 0)
             return 0;
         if (is_hung_up(STDIN_FILENO))
             return -EPIPE;
     }
-    drop_input(fd);
+    discard_input(fd);
     return 0;
 }
 
@@ -66,9 +65,12 @@ int out_flush(struct out *out) {
 }
 
 void out_bytes(struct out *out, const char *text, size_t len) {
-    for (size_t room; len > (room = sizeof(out->buf) - out->len); text += room, len -= room) {
+    while (len > sizeof(out->buf) - out->len) {
+        const size_t room = sizeof(out->buf) - out->len;
         memcpy(out->buf + out->len, text, room);
         out->len += room;
+        text += room;
+        len -= room;
         out_flush(out);
     }
     memcpy(out->buf + out->len, text, len);
@@ -82,10 +84,10 @@ void out_texts(struct out *out, const char *const *texts) {
 
 enum { DIGITS = 24 };
 
-/* Writes the digits that end before end, and returns where they begin. */
+/* Writes the digits before end, and returns their begin. */
 static char *write_digits(char *end, int64_t number) {
     char *at = end;
-    /* The magnitude as unsigned: -INT64_MIN is no int64. */
+    /* -INT64_MIN is not an int64. */
     uint64_t rest = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
 
     do {

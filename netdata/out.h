@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Lines to the agent: gathered in a buffer and written at once, so that a tick is one write.
+ * Output to the agent: lines are collected in a buffer, so that a tick is one write().
  */
 #ifndef KSM_OUT_H
 #define KSM_OUT_H
@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* error: -errno of the first write that failed, sticky; nothing is written after it. */
+/* error: -errno of the first write that failed, or 0. Nothing is written after an error. */
 struct out {
     int fd;
     int error;
@@ -17,27 +17,26 @@ struct out {
     char buf[32 * 1024];
 };
 
-/* fd stays the caller's. */
+/* fd remains the caller's. */
 void out_init(struct out *out, int fd);
 
-/* Append. What does not fit any more makes the buffer be written. Text goes out as it is: the
- * caller sees to it that it can break no line (netdata's protocol has no escapes). */
+/* Append to the buffer, which is written when it is full. Text is not escaped (the protocol has no
+ * escapes): the caller ensures that it contains nothing that would break a line. */
 void out_bytes(struct out *out, const char *text, size_t len);
 void out_texts(struct out *out, const char *const *texts); /* NULL after the last */
 void out_number(struct out *out, int64_t number);
 void out_line(struct out *out, const char *text, int64_t number); /* text, number and a newline */
 
-/* The compiler knows how long most texts are. */
+/* Inline, so that the compiler computes the length of a literal. */
 static inline void out_text(struct out *out, const char *text) {
     out_bytes(out, text, strlen(text));
 }
 
 #define OUT_TEXTS(out, ...) out_texts(out, (const char *const[]){__VA_ARGS__, NULL})
 
-/* Writes all that was gathered, however many writes that takes; waits while a pipe is full. That it
- * waits in vain it sees only where fd does not block: where nothing was read for a second and stdin
- * is at its end, the reader is as good as gone, -EPIPE. After five seconds what is on stdin is
- * dropped, as the reader may be waiting for that. Returns out->error. */
+/* Writes the buffer, and waits while the pipe is full. With a non-blocking fd it returns -EPIPE if
+ * the agent has read nothing for a second and stdin has ended. After five seconds it discards
+ * pending input, because the agent may be blocked on writing it. Returns out->error. */
 int out_flush(struct out *out);
 
 #endif

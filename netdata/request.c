@@ -4,7 +4,6 @@
 #include <ctype.h>
 #include <string.h>
 
-/* A word of a line. */
 struct word {
     const char *text;
     size_t len;
@@ -19,8 +18,8 @@ static bool is_word(const struct word *word, const char *text) {
     return word->len == strlen(text) && memcmp(word->text, text, word->len) == 0;
 }
 
-/* Takes the next word from *at: words are apart by blanks, or in quotation marks of one kind; there
- * are no escapes. At the end of the line it is empty. */
+/* Returns the next word and moves *at behind it. Words are separated by blanks or quoted by " or ';
+ * there are no escapes. At the end of the line the word is empty. */
 static struct word next_word(const char **at, const char *end) {
     struct word word = {NULL, 0, false};
 
@@ -56,19 +55,20 @@ static void copy(char *to, const struct word *word) {
     to[word->len] = '\0';
 }
 
-/* What follows the keyword: id, timeout, function. Of one without a good id the id is empty. */
+/* Parses what follows the keyword: id, timeout, function. An invalid id leaves request->id empty.
+ */
 static void parse_call(struct request_parser *p, const char *at, const char *end) {
     struct request *request = &p->request;
     struct word id = next_word(&at, end);
 
-    next_word(&at, end); /* every answer is given at once */
+    next_word(&at, end); /* the timeout: every answer is immediate */
     struct word function = next_word(&at, end);
     request->id[0] = request->function[0] = '\0';
     request->error = NULL;
     if (!is_id(&id))
         return;
     copy(request->id, &id);
-    if (p->cut && function.text + function.len == end)
+    if (p->truncated && function.text + function.len == end)
         request->error = "the request is too long";
     else if (function.open)
         request->error = "a quotation mark in the request is not closed";
@@ -80,41 +80,40 @@ static void parse_call(struct request_parser *p, const char *at, const char *end
         copy(request->function, &function);
 }
 
-/* Of lines of data only the last is of interest: the agent's, to the letter. */
 static bool ends_payload(const struct request_parser *p) {
     static const char last[] = "FUNCTION_PAYLOAD_END";
 
     return p->len == strlen(last) && memcmp(p->line, last, p->len) == 0;
 }
 
-/* Whether a line makes a request whole. */
+/* Returns whether the line completes a request. */
 static bool end_line(struct request_parser *p) {
     const char *at = p->line;
     const char *end = p->line + p->len;
 
-    if (p->payload) {
-        p->payload = !ends_payload(p);
-        return !p->payload && p->request.id[0];
+    if (p->in_payload) {
+        p->in_payload = !ends_payload(p);
+        return !p->in_payload && p->request.id[0];
     }
     struct word keyword = next_word(&at, end);
-    p->payload = is_word(&keyword, "FUNCTION_PAYLOAD");
-    if (!p->payload && !is_word(&keyword, "FUNCTION"))
+    p->in_payload = is_word(&keyword, "FUNCTION_PAYLOAD");
+    if (!p->in_payload && !is_word(&keyword, "FUNCTION"))
         return false;
     parse_call(p, at, end);
-    return !p->payload && p->request.id[0];
+    return !p->in_payload && p->request.id[0];
 }
 
 bool request_take(struct request_parser *p, const char *bytes, size_t len, size_t *used) {
     for (*used = 0; *used < len;) {
         char c = bytes[(*used)++];
         if (c == '\n') {
-            bool whole = end_line(p);
+            bool complete = end_line(p);
             p->len = 0;
-            p->cut = false;
-            if (whole)
+            p->truncated = false;
+            if (complete)
                 return true;
         } else if (p->len == sizeof(p->line)) {
-            p->cut = true;
+            p->truncated = true;
         } else if (p->len > 0 || !is_blank(c)) {
             p->line[p->len++] = c;
         }
@@ -122,7 +121,7 @@ bool request_take(struct request_parser *p, const char *bytes, size_t len, size_
     return false;
 }
 
-void request_give_up(struct request_parser *p) {
-    p->payload = p->cut = false;
+void request_discard(struct request_parser *p) {
+    p->in_payload = p->truncated = false;
     p->len = 0;
 }

@@ -13,16 +13,16 @@
 
 enum { SPARE_DESCRIPTORS = 128 }; /* for the host's metrics */
 
-/* Opened the wrong way round, a descriptor is one at its end, or one that fails. */
+/* In the wrong direction: reading stdin gives its end, writing to stdout fails. */
 void startup_descriptors(void) {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
         if (fcntl(fd, F_GETFD) < 0)
             open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY);
 }
 
-/* Lets no write to a pipe wait, so that an agent that hangs, and is ended, ends this as well. By
- * way of a descriptor of our own: the flag would bind all who share the agent's. */
-static void never_block(int fd) {
+/* Makes a pipe non-blocking, so that this program ends with an agent that hangs. The pipe is opened
+ * again, because O_NONBLOCK would apply to every process that shares the agent's descriptor. */
+static void set_nonblocking(int fd) {
     char path[32];
     struct stat status;
 
@@ -36,7 +36,7 @@ static void never_block(int fd) {
     close(own);
 }
 
-/* As many as this process may have at most, less the spare ones. */
+/* Returns the descriptors that this process may have, less the spare ones. */
 static int raise_limit(void) {
     const rlim_t wanted = KSM_KEPT_DESCRIPTORS_MAX + SPARE_DESCRIPTORS;
     struct rlimit limit;
@@ -53,10 +53,10 @@ static int raise_limit(void) {
 }
 
 int startup_limits(void) {
-    never_block(STDOUT_FILENO);
-    signal(SIGPIPE, SIG_IGN); /* an agent that has gone is an error of write, and no crash */
-#ifdef M_ARENA_MAX            /* in glibc */
-    mallopt(M_ARENA_MAX, 1);  /* the threads of the sampler run one at a time */
+    set_nonblocking(STDOUT_FILENO);
+    signal(SIGPIPE, SIG_IGN); /* write() then returns EPIPE */
+#ifdef M_ARENA_MAX            /* glibc */
+    mallopt(M_ARENA_MAX, 1);  /* the sampler's threads run one at a time */
 #endif
     return raise_limit();
 }

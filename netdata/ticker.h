@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Waiting for the next tick, with an eye on stdin: requests come in there, and its end is how the
- * agent ends a plugin.
+ * Waits for the next tick and receives the agent's requests on stdin meanwhile. The end of stdin
+ * ends the plugin. Call ticker_init() once, then ticker_wait() in a loop.
  */
 #ifndef KSM_TICKER_H
 #define KSM_TICKER_H
@@ -13,43 +13,40 @@
 #include "request.h"
 
 enum ticker_result {
-    TICKER_TICK,    /* it is time for the next sample */
-    TICKER_LOOK,    /* it is not yet, but the time look has come */
-    TICKER_REQUEST, /* it is not yet: requests.request is to be answered */
-    TICKER_ALIVE,   /* it is not yet, but the agent must see a sign of life */
-    TICKER_END,     /* stdin is at its end: leave */
+    TICKER_TICK,      /* take the next sample */
+    TICKER_POLL,      /* the time poll_at has come */
+    TICKER_REQUEST,   /* answer requests.request */
+    TICKER_KEEPALIVE, /* send a line, any line */
+    TICKER_END,       /* stdin has ended: exit */
 };
 
-/* When the running wait began and ends; init it once, then only ticker_wait changes it. */
 struct ticker {
-    int64_t period; /* ms */
-    int64_t due;    /* CLOCK_REALTIME, ms */
-    int64_t latest; /* CLOCK_MONOTONIC, ms: due by then, however the other clock is set */
-    int64_t alive;  /* CLOCK_MONOTONIC, ms */
+    int64_t period;       /* ms */
+    int64_t due;          /* next tick, CLOCK_REALTIME in ms */
+    int64_t due_latest;   /* CLOCK_MONOTONIC in ms; limits the wait if the other clock is set */
+    int64_t keepalive_at; /* CLOCK_MONOTONIC, ms */
     struct request_parser requests;
-    size_t used; /* of input */
+    size_t used; /* bytes of input that are parsed */
     size_t len;
     char input[4096]; /* from stdin */
 };
 
-/* Netdata 2.x restarts plugins that were silent for 120 s. */
-enum { TICKER_ALIVE_SECONDS = 60 };
+/* Netdata 2.x restarts a plugin that is silent for 120 s. */
+enum { TICKER_KEEPALIVE_SECONDS = 60 };
 
-/* A request that comes so shortly before a tick waits until after it: the answer, the longest too,
- * must not make it late. */
+/* A request this shortly before a tick is answered after it, so that even the longest answer does
+ * not delay the tick. */
 enum { TICKER_RESERVED_MS = 50 };
 
-/* What is not whole when the agent has been silent for so long never will be. */
+/* After so much silence an incomplete request is discarded. */
 enum { TICKER_SILENCE_MS = 200 };
 
 void ticker_init(struct ticker *wait, int update_every);
 
-/* Waits for the next multiple of update_every seconds of the wall clock, for TICKER_ALIVE_SECONDS
- * at the most, or until look (ms of CLOCK_MONOTONIC). A clock that is set never makes it wait
- * longer than update_every. Of requests it takes one at a time, and reads on from stdin when all
- * that it has read were taken. Those of an agent that has hung up are dropped: nobody waits for the
- * answers.
- */
-enum ticker_result ticker_wait(struct ticker *wait, int64_t look);
+/* Waits for the next multiple of update_every seconds of the wall clock, for poll_at
+ * (CLOCK_MONOTONIC, ms), for a request, or for TICKER_KEEPALIVE_SECONDS, whatever comes first.
+ * Setting the wall clock never makes it wait longer than update_every. It returns one request at a
+ * time, and drops those of an agent that has closed stdin. */
+enum ticker_result ticker_wait(struct ticker *wait, int64_t poll_at);
 
 #endif

@@ -108,11 +108,6 @@ def test_help(build):
     assert done.returncode == 0 and "--root" in done.stdout and "exit status" in done.stdout
 
 
-def test_ksm_plugin_says_where_it_went(build):
-    done = fixtures.run_once(build / "ksm.plugin", "--explain")
-    assert (done.returncode, done.stdout) == (FAILED, "") and "ksm-explain" in done.stderr
-
-
 def test_names_are_harmless(build, tmp_path):
     """A name may hold any byte: colours and line ends among them, and more of them than a line takes."""
     tree = Tree(tmp_path / "tree", sharing=300, shared=100)

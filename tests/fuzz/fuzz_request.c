@@ -132,7 +132,7 @@ static void check_body(const uint8_t *data, size_t size, size_t piece) {
     HOLDS(events[0] == '\0');
     take(parser, body, strlen(body), piece, events);
     if (cut)
-        request_give_up(parser);
+        request_discard(parser);
     else
         take(parser, tail, strlen(tail), piece, events);
     take(parser, next, strlen(next), piece, events);

@@ -214,7 +214,7 @@ TEST_ROWS(given_up, begun) {
         take_all(*row, strlen(*row), 1);
         take_more(line, more, sizeof(line));
         ck_assert_str_eq(got, "");
-        request_give_up(&parser);
+        request_discard(&parser);
         take_more(TEXT("FUNCTION b 6 g\n"), 1);
         ck_assert_str_eq(got, "b g|");
     }

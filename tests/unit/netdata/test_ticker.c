@@ -38,9 +38,9 @@ void after_each(void) {
 
 static const char *word(enum ticker_result result) {
     static const char *const results[] = {[TICKER_TICK] = "tick",
-                                          [TICKER_LOOK] = "look",
+                                          [TICKER_POLL] = "look",
                                           [TICKER_REQUEST] = "request",
-                                          [TICKER_ALIVE] = "sign of life",
+                                          [TICKER_KEEPALIVE] = "sign of life",
                                           [TICKER_END] = "end"};
 
     return results[result];
@@ -111,7 +111,7 @@ TEST(signs_of_life) {
         silent_since = now;
         if (got == TICKER_TICK)
             break;
-        ck_assert_msg(got == TICKER_ALIVE, "got %s, want a sign of life", word(got));
+        ck_assert_msg(got == TICKER_KEEPALIVE, "got %s, want a sign of life", word(got));
         ck_assert_int_lt(now, next);
     }
     ck_assert_int_le(silent_since - next, 1);
@@ -124,8 +124,8 @@ static const struct {
     enum ticker_result want;
     int64_t at;
 } looks[] = {
-    {-5000, TICKER_LOOK, 0}, {0, TICKER_LOOK, 0},       {1, TICKER_LOOK, 1},
-    {998, TICKER_LOOK, 998}, {5000, TICKER_TICK, 1000},
+    {-5000, TICKER_POLL, 0}, {0, TICKER_POLL, 0},       {1, TICKER_POLL, 1},
+    {998, TICKER_POLL, 998}, {5000, TICKER_TICK, 1000},
 };
 
 TEST_ROWS(look_in_between, looks) {
@@ -133,7 +133,7 @@ TEST_ROWS(look_in_between, looks) {
     ck_assert_msg(got == row->want, "got %s, want %s", word(got), word(row->want));
     int64_t at = faults_realtime() - realtime;
     ck_assert_msg(at >= row->at && at <= row->at + 1, "got %s after %" PRId64 " ms", word(got), at);
-    if (got == TICKER_LOOK)
+    if (got == TICKER_POLL)
         expect(TICKER_TICK, realtime + 1000);
 }
 
@@ -180,12 +180,12 @@ TEST(requests) {
 /* A look comes before requests, and is over at once: time is not lost. */
 TEST(requests_and_looks) {
     say("FUNCTION a 10 f\nFUNCTION b 10 f\n");
-    ck_assert_int_eq(ticker_wait(&waiting, monotonic), TICKER_LOOK);
+    ck_assert_int_eq(ticker_wait(&waiting, monotonic), TICKER_POLL);
     ck_assert_int_eq(ticker_wait(&waiting, monotonic + 4), TICKER_REQUEST);
-    ck_assert_int_eq(ticker_wait(&waiting, monotonic), TICKER_LOOK);
+    ck_assert_int_eq(ticker_wait(&waiting, monotonic), TICKER_POLL);
     ck_assert_int_eq(ticker_wait(&waiting, monotonic + 4), TICKER_REQUEST);
     ck_assert_int_eq(faults_realtime(), realtime);
-    ck_assert_int_eq(ticker_wait(&waiting, monotonic + 4), TICKER_LOOK);
+    ck_assert_int_eq(ticker_wait(&waiting, monotonic + 4), TICKER_POLL);
 }
 
 /* Shortly before a tick a request waits until after it, a look does not. */
@@ -196,7 +196,7 @@ TEST_ROWS(requests_before_a_tick, late) {
     say("FUNCTION a 10 f\n");
     faults_stop_clocks(realtime + *row, monotonic + *row);
     if (1000 - *row <= TICKER_RESERVED_MS) {
-        ck_assert_int_eq(ticker_wait(&waiting, monotonic), TICKER_LOOK);
+        ck_assert_int_eq(ticker_wait(&waiting, monotonic), TICKER_POLL);
         expect(TICKER_TICK, realtime + 1000);
         expect_request("a", realtime + 1000);
     } else {
