@@ -12,19 +12,18 @@ const char *const ksm_consumer_kinds[KSM_CONSUMER_KIND_COUNT] = {
 #undef X
 };
 
-/* A part of a text. */
+/* Part of a text. */
 struct span {
     const char *at;
     size_t len;
 };
 
-/* Of a uid in decimal; of the mark "user-1000:" with its NUL. */
-enum { UID_DIGITS = 10, MARK_SIZE = sizeof("user-:") + UID_DIGITS };
+enum { UID_DIGITS = 10, USER_PREFIX_SIZE = sizeof("user-:") + UID_DIGITS };
 
-/* In whose slice or session a process runs. */
+/* The user whose slice or session a process runs in. */
 struct user {
     bool known;
-    struct span id; /* may be empty */
+    struct span id; /* uid in decimal; empty if the cgroup shows only a session */
 };
 
 static bool equals(struct span s, const char *word) {
@@ -50,8 +49,8 @@ static bool take_suffix(struct span *s, const char *word) {
     return true;
 }
 
-/* Takes the text up to the first of that character from s, and the character; all if there is
- * none. */
+/* Removes the text up to the first separator, and the separator, from s and returns the text.
+ * Without a separator that is all of s. */
 static struct span take_until(struct span *s, char separator) {
     const char *end = s->len > 0 ? memchr(s->at, separator, s->len) : NULL;
     struct span part = {s->at, end ? (size_t)(end - s->at) : s->len};
@@ -76,7 +75,7 @@ static struct span base_name(struct span path) {
     return base;
 }
 
-/* The argument after option, or what follows "option=". */
+/* Returns the argument after option, or the rest of "option=...". */
 static struct span argument(struct span args, const char *option) {
     while (args.len > 0) {
         struct span arg = take_until(&args, '\0');
@@ -88,8 +87,8 @@ static struct span argument(struct span args, const char *option) {
     return (struct span){NULL, 0};
 }
 
-/* QEMU's -name "web", "web,debug-threads=on", "guest=web,…". A comma in a name is doubled: it is
- * undone into buf. */
+/* Returns the guest's name in QEMU's -name: "web", "web,debug-threads=on" or "guest=web,...". QEMU
+ * doubles a comma in a name; buf receives the name with single ones. */
 static struct span qemu_guest(struct span value, char *buf, size_t size) {
     bool first = true;
 
@@ -111,13 +110,13 @@ static struct span qemu_guest(struct span value, char *buf, size_t size) {
     return value;
 }
 
-/* Whether a program has that name, or the one that its makers release it by. */
+/* Returns whether a program has that name, or the name of the project's release binaries. */
 static bool is_called(struct span program, const char *name, const char *release) {
     return equals(program, name) || (take_prefix(&program, name) && take_prefix(&program, release));
 }
 
-/* cloud-hypervisor's socket: "/run/x/web.sock", "path=/run/x/web.sock", or "fd=3", which names
- * nothing. Kata Containers have "/run/vc/vm/ID/clh-api.sock" for each machine. */
+/* cloud-hypervisor's socket: "/run/x/web.sock", "path=/run/x/web.sock", or "fd=3", which has no
+ * name. Kata Containers use "/run/vc/vm/ID/clh-api.sock". */
 static struct span socket_name(struct span socket) {
     if (take_prefix(&socket, "fd="))
         return (struct span){NULL, 0};
@@ -132,7 +131,7 @@ static struct span socket_name(struct span socket) {
     return name;
 }
 
-/* The name that the command line gives to its machine; is_vm tells whether it is one at all. */
+/* Returns the machine's name in a command line; *is_vm: whether the program runs a machine. */
 static struct span machine_name(struct span args, bool *is_vm, char *buf, size_t size) {
     struct span all = args;
     struct span program = base_name(take_until(&args, '\0'));
@@ -154,7 +153,7 @@ static struct span machine_name(struct span args, bool *is_vm, char *buf, size_t
 
 /* ---- the path of a cgroup ---- */
 
-/* Not empty, and of these characters only. */
+/* Returns whether s is not empty and has these characters only. */
 static bool consists_of(struct span s, const char *characters) {
     for (size_t i = 0; i < s.len; i++)
         if (!memchr(characters, s.at[i], strlen(characters)))
@@ -162,7 +161,7 @@ static bool consists_of(struct span s, const char *characters) {
     return s.len > 0;
 }
 
-/* Takes "qemu-3-" or "lxc-3-" off libvirt's names. */
+/* Removes libvirt's prefix "qemu-3-" or "lxc-3-". */
 static bool take_libvirt(struct span *name, const char *driver) {
     struct span s = *name;
 
@@ -176,7 +175,7 @@ static bool take_libvirt(struct span *name, const char *driver) {
 }
 
 /* "docker-ID.scope", "cri-containerd-ID.scope", "libpod-ID", "pod:cri-containerd:ID", "ID": the id
- * is 64 hex digits. What monitors a container from outside (conmon) is not the container. */
+ * is 64 hex digits. conmon monitors a container from outside and is not part of it. */
 static bool take_container_id(struct span part, struct span *name) {
     enum { ID = 64, SHORT_ID = 12 };
 
@@ -193,7 +192,7 @@ static bool take_container_id(struct span part, struct span *name) {
     return true;
 }
 
-/* A scope of systemd-machined: libvirt's machines and containers, else one of systemd-nspawn. */
+/* A scope of systemd-machined: a machine or container of libvirt, else one of systemd-nspawn. */
 static bool machined(struct span part, enum ksm_consumer_kind *kind, struct span *name) {
     if (!take_prefix(&part, "machine-") || !take_suffix(&part, ".scope") || part.len == 0)
         return false;
@@ -204,9 +203,9 @@ static bool machined(struct span part, enum ksm_consumer_kind *kind, struct span
     return true;
 }
 
-/* One directory of a path, and the one above it. */
-static bool known_part(struct span above, struct span part, enum ksm_consumer_kind *kind,
-                       struct span *name) {
+/* Identifies a machine or container by one directory of a path and its parent. */
+static bool identify_directory(struct span above, struct span part, enum ksm_consumer_kind *kind,
+                               struct span *name) {
     struct span s = part;
 
     *name = part;
@@ -236,7 +235,7 @@ static bool known_part(struct span above, struct span part, enum ksm_consumer_ki
     return !pod && take_container_id(part, name);
 }
 
-/* "\x2d" is how systemd writes characters that a unit's name may not have. */
+/* systemd writes characters that a unit's name cannot contain as "\x2d". */
 static struct span undo_escapes(struct span s, char *buf, size_t size) {
     static const char digits[] = "0123456789abcdef";
     struct span out = {buf, 0};
@@ -257,10 +256,10 @@ static struct span undo_escapes(struct span s, char *buf, size_t size) {
     return out;
 }
 
-/* The id of the user in whose slice, manager or session a path begins; false: it begins in none.
- * The id is empty if the path shows only the session. What a reader in a cgroup namespace is
- * outside of begins with "..". Only the beginning counts, because systemd and logind make it:
- * further down containers and services choose the names of their cgroups themselves. */
+/* Returns whether a path begins with a user's slice, manager or session, and sets *uid, which is
+ * empty if the path shows only a session. Only the begin counts, which systemd and logind name:
+ * containers and services choose the names of their cgroups below it. In a cgroup namespace the
+ * path of an outside process begins with "..". */
 static bool begins_in_user(struct span path, struct span *uid) {
     struct span part = {NULL, 0};
 
@@ -274,10 +273,10 @@ static bool begins_in_user(struct span path, struct span *uid) {
     return take_prefix(&part, "session-") && take_suffix(&part, ".scope");
 }
 
-/* Who the path belongs to. A service is its last unit, if that is a service and not a scope (a
- * login session, a desktop program). */
-static bool known_path(struct span path, enum ksm_consumer_kind *kind, struct span *name, char *buf,
-                       size_t size) {
+/* Identifies a consumer by the path of a cgroup: its outermost machine or container, else its last
+ * unit, if that is a service and not a scope (a login session, a desktop program). */
+static bool identify_path(struct span path, enum ksm_consumer_kind *kind, struct span *name,
+                          char *buf, size_t size) {
     struct span above = {NULL, 0};
     struct span service = {NULL, 0};
 
@@ -285,7 +284,7 @@ static bool known_path(struct span path, enum ksm_consumer_kind *kind, struct sp
         char plain[256];
         struct span part = take_until(&path, '/');
         struct span unit = part;
-        if (known_part(above, undo_escapes(part, plain, sizeof(plain)), kind, name)) {
+        if (identify_directory(above, undo_escapes(part, plain, sizeof(plain)), kind, name)) {
             memcpy(buf, name->at, name->len < size ? name->len : size);
             *name = (struct span){buf, name->len < size ? name->len : size};
             return true;
@@ -301,8 +300,11 @@ static bool known_path(struct span path, enum ksm_consumer_kind *kind, struct sp
     return name->len > 0;
 }
 
-/* The path of the line "ID:CONTROLLERS:PATH" if it is one of those that pass asks for. */
-static bool path_of_line(struct span line, int pass, struct span *path) {
+/* Hierarchies of cgroups, in the order in which they are searched. */
+enum hierarchy { HIERARCHY_SYSTEMD, HIERARCHY_UNIFIED, HIERARCHY_OTHER, HIERARCHIES };
+
+/* Parses "ID:CONTROLLERS:PATH". Returns whether the line belongs to a hierarchy of this kind. */
+static bool parse_line(struct span line, enum hierarchy hierarchy, struct span *path) {
     struct span id = take_until(&line, ':');
     struct span controllers = take_until(&line, ':');
     bool systemd = equals(controllers, "name=systemd");
@@ -310,20 +312,29 @@ static bool path_of_line(struct span line, int pass, struct span *path) {
 
     take_suffix(&line, " (deleted)");
     *path = line;
-    return pass == 0 ? systemd : pass == 1 ? unified : !systemd && !unified;
+    switch (hierarchy) {
+    case HIERARCHY_SYSTEMD:
+        return systemd;
+    case HIERARCHY_UNIFIED:
+        return unified;
+    case HIERARCHY_OTHER:
+    case HIERARCHIES:
+        break;
+    }
+    return !systemd && !unified;
 }
 
-static bool known_cgroup(struct span cgroup, struct user *user, enum ksm_consumer_kind *kind,
-                         struct span *name, char *buf, size_t size) {
-    for (int pass = 0; pass < 3; pass++) {
+static bool identify_cgroup(struct span cgroup, struct user *user, enum ksm_consumer_kind *kind,
+                            struct span *name, char *buf, size_t size) {
+    for (enum hierarchy hierarchy = 0; hierarchy < HIERARCHIES; hierarchy++) {
         struct span path;
         for (struct span rest = cgroup; rest.len > 0;) {
             struct span line = take_until(&rest, '\n');
-            if (!path_of_line(line, pass, &path))
+            if (!parse_line(line, hierarchy, &path))
                 continue;
             if (!user->known)
                 user->known = begins_in_user(path, &user->id);
-            if (known_path(path, kind, name, buf, size))
+            if (identify_path(path, kind, name, buf, size))
                 return true;
         }
     }
@@ -338,22 +349,22 @@ static bool is_manager_of(struct span service, struct span uid) {
            memcmp(service.at, uid.at, uid.len) == 0;
 }
 
-/* What is put before a name that the user chose, so that it cannot take the place of the host's or
- * another user's. A program's comm is anybody's choice everywhere: it has no such mark. */
-static void mark_user(const struct user *user, enum ksm_consumer_kind kind, struct span name,
-                      char mark[static MARK_SIZE]) {
+/* Sets the prefix of a name that a user chose, which keeps it apart from names of the host and of
+ * other users. A program has no prefix, because every process can choose its comm. */
+static void set_user_prefix(const struct user *user, enum ksm_consumer_kind kind, struct span name,
+                            char prefix[static USER_PREFIX_SIZE]) {
     bool own = kind == KSM_CONSUMER_program ||
                (kind == KSM_CONSUMER_service && is_manager_of(name, user->id));
 
-    mark[0] = '\0';
+    prefix[0] = '\0';
     if (user->known && !own)
-        snprintf(mark, MARK_SIZE, "user-%.*s:", (int)user->id.len, user->id.at);
+        snprintf(prefix, USER_PREFIX_SIZE, "user-%.*s:", (int)user->id.len, user->id.at);
 }
 
 void ksm_consumer_identify(const struct ksm_identity *identity, struct ksm_consumer_name *name) {
-    char guest_buf[8192]; /* for any name that proc_files.c reads: a cut would make two one */
+    char guest_buf[8192]; /* as large as a command line is read: two names must not become one */
     char group_buf[256];
-    char mark[MARK_SIZE];
+    char prefix[USER_PREFIX_SIZE];
     bool is_vm = false;
     struct user user = {false, {NULL, 0}};
     enum ksm_consumer_kind kind = KSM_CONSUMER_program;
@@ -361,8 +372,8 @@ void ksm_consumer_identify(const struct ksm_identity *identity, struct ksm_consu
     struct span comm = {identity->comm, identity->comm_len};
     struct span guest = machine_name((struct span){identity->cmdline, identity->cmdline_len},
                                      &is_vm, guest_buf, sizeof(guest_buf));
-    bool known = known_cgroup((struct span){identity->cgroup, identity->cgroup_len}, &user, &kind,
-                              &group, group_buf, sizeof(group_buf));
+    bool known = identify_cgroup((struct span){identity->cgroup, identity->cgroup_len}, &user,
+                                 &kind, &group, group_buf, sizeof(group_buf));
 
     take_suffix(&comm, "\n");
     if (is_vm && (!known || kind != KSM_CONSUMER_vm || guest.len > 0)) {
@@ -373,6 +384,6 @@ void ksm_consumer_identify(const struct ksm_identity *identity, struct ksm_consu
         kind = KSM_CONSUMER_program;
     }
     name->kind = kind;
-    mark_user(&user, kind, group, mark);
-    ksm_consumer_name_clean_with_prefix(mark, group.at, group.len, name->text);
+    set_user_prefix(&user, kind, group, prefix);
+    ksm_consumer_name_clean_with_prefix(prefix, group.at, group.len, name->text);
 }
