@@ -94,9 +94,10 @@ static const struct {
          "down (before Linux 6.18, a forked child starts with its parent's count)",
          .ends = "the processes' merged pages agree with the host's again"},
     [KSM_CONSUMERS_RATE_LIMITED] =
-        {"new consumers appear faster than one a minute, as when a program keeps "
-         "changing its name; one a minute is shown separately, the others are "
-         "part of other",
+        {"new consumers appear faster than they are shown: 10 virtual machines, containers and "
+         "services an hour, and one program or consumer of a user; until then they are part of "
+         "other; if this host starts many of a kind, as for continuous integration, exclude that "
+         "kind (ConsumersExclude \"container\", --consumers-exclude=container)",
          .ends = "new consumers are shown at once again"},
     [KSM_CONSUMERS_FAILED] = {"savings by consumer cannot be determined: /proc, or pages_shared, "
                               "pages_sharing or ksm_zero_pages of /sys/kernel/mm/ksm, cannot be "

@@ -66,6 +66,10 @@ static bool looks_owned(const char *raw, size_t len) {
     return at < len && raw[at] == ':';
 }
 
+bool ksm_consumer_name_has_user_prefix(const char *text) {
+    return looks_owned(text, strlen(text));
+}
+
 void ksm_consumer_name_clean(const char *raw, size_t len,
                              char text[static KSM_CONSUMER_NAME_SIZE]) {
     ksm_consumer_name_clean_with_prefix("", raw, len, text);

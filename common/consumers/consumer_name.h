@@ -5,6 +5,7 @@
 #ifndef KSM_CONSUMER_NAME_H
 #define KSM_CONSUMER_NAME_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* X(kind): the words are those of the labels and of the option that leaves kinds out. */
@@ -41,5 +42,8 @@ void ksm_consumer_name_clean(const char *raw, size_t len, char text[static KSM_C
  * never cut. */
 void ksm_consumer_name_clean_with_prefix(const char *user, const char *raw, size_t len,
                                          char text[static KSM_CONSUMER_NAME_SIZE]);
+
+/* Returns whether a clean name begins as that of a user's consumer does, "user-1000:". */
+bool ksm_consumer_name_has_user_prefix(const char *text);
 
 #endif

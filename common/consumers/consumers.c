@@ -34,7 +34,8 @@ void ksm_consumers_init(struct ksm_consumers *c, const struct ksm_options *optio
                                            .interval = interval,
                                            .page_size = c->host.page_size};
     c->next = c->table;
-    ksm_rate_limit_init(&c->newcomers, c->top);
+    c->ranked_ms = -1;
+    ksm_rate_limit_init(&c->rate_limit, c->top);
 }
 
 static void forget(struct ksm_consumers *c) {
@@ -256,7 +257,7 @@ static int by_weight(const void *a, const void *b) {
     return by_name(*left, *right);
 }
 
-static int rank(struct ksm_consumers *c) {
+static int rank(struct ksm_consumers *c, int64_t now) {
     struct ksm_consumer_table *table = &c->next;
     const struct ksm_consumer_table *last = &c->table;
     struct ksm_consumer **ranked = calloc(table->count + 1, sizeof(*ranked));
@@ -272,12 +273,13 @@ static int rank(struct ksm_consumers *c) {
         table->list[i].shown = before && before->shown;
         ranked[i] = &table->list[i];
     }
-    ksm_rate_limit_sample(&c->newcomers, table->interval);
+    if (c->ranked_ms >= 0)
+        ksm_rate_limit_elapse(&c->rate_limit, now - c->ranked_ms);
+    c->ranked_ms = now;
     qsort(ranked, table->count, sizeof(*ranked), by_weight);
     table->other = (struct ksm_consumer){.name = {.text = "other"}};
     for (size_t i = 0; i < table->count; i++) {
-        ranked[i]->shown = places > 0 && (ranked[i]->shown ||
-                                          ksm_rate_limit_admit(&c->newcomers, &ranked[i]->name));
+        ranked[i]->shown = places > 0 && ksm_rate_limit_admit(&c->rate_limit, &ranked[i]->name);
         if (ranked[i]->shown)
             places--;
         else
@@ -324,7 +326,7 @@ static int make_table(struct ksm_consumers *c, int64_t now) {
     if (status == 0) {
         c->processes.all_known = are_all_known(c);
         divide(c, &division);
-        status = rank(c);
+        status = rank(c, now);
     }
     if (status == 0)
         remember_counts(c);
@@ -403,6 +405,6 @@ void ksm_consumers_publish(struct ksm_consumers *c) {
     c->table.trouble[KSM_CONSUMERS_HIDDEN] = processes->hidden;
     c->table.trouble[KSM_CONSUMERS_FAILED] = c->status != 0;
     c->table.trouble[KSM_CONSUMERS_OVERCOUNT] = c->in_excess >= EXCESS_SAMPLES;
-    c->table.trouble[KSM_CONSUMERS_RATE_LIMITED] = c->newcomers.held_back;
+    c->table.trouble[KSM_CONSUMERS_RATE_LIMITED] = ksm_rate_limit_is_limited(&c->rate_limit);
     c->table.trouble[KSM_CONSUMERS_LATE] = false;
 }

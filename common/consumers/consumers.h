@@ -35,7 +35,7 @@ struct ksm_consumer {
                         * was, or KSM is stopped (rates.h) */
     int64_t rmap_items;
     int64_t processes;
-    bool shown; /* one of the top: to be sent separately. Not all newcomers are, see rate_limit.h */
+    bool shown; /* in the top, and its name is not refused (rate_limit.h): sent separately */
 };
 
 /* real is anonymous + mapped less its share of merged pages, which RSS counts in full. What the
@@ -52,7 +52,7 @@ enum ksm_consumers_fault {
     KSM_CONSUMERS_HIDEPID1,     /* or /proc does (hidepid=1) */
     KSM_CONSUMERS_HIDDEN,       /* /proc hides other users' processes (hidepid=2) */
     KSM_CONSUMERS_OVERCOUNT,    /* the processes' counts add up to more than the host's */
-    KSM_CONSUMERS_RATE_LIMITED, /* too many new consumers appear */
+    KSM_CONSUMERS_RATE_LIMITED, /* names of new consumers are refused (rate_limit.h) */
     KSM_CONSUMERS_FAILED,       /* /proc, or the host's own metrics, cannot be read */
     KSM_CONSUMERS_LATE,         /* a sample takes longer than an interval */
     KSM_CONSUMERS_FAULTS
@@ -98,8 +98,9 @@ struct ksm_consumers {
     struct ksm_sample host;         /* of these the last reading */
     unsigned excluded;              /* a bit for each kind */
     size_t top;
-    struct ksm_rate_limit newcomers; /* to the top */
-    int in_excess;                   /* samples running */
+    struct ksm_rate_limit rate_limit; /* of names that are shown */
+    int64_t ranked_ms;                /* instant of the last table, ms; -1: none yet */
+    int in_excess;                    /* samples running */
     int64_t pages;       /* that KSM had at the last sample, those of zeros too; -1: not known */
     int64_t counted;     /* when processes were last counted, ms; -1: KSM was stopped */
     int64_t counted_now; /* the same of the sample in the making, */

@@ -188,7 +188,7 @@ static const char *const troubles[KSM_CONSUMERS_FAULTS][2] = {
     [KSM_CONSUMERS_HIDDEN] = {"-/proc hides|hidepid|unattributed",
                               "+/proc no longer hides processes"},
     [KSM_CONSUMERS_OVERCOUNT] = {"-scaled down", "+agree with the host's again"},
-    [KSM_CONSUMERS_RATE_LIMITED] = {"-keeps changing its name", "+at once again"},
+    [KSM_CONSUMERS_RATE_LIMITED] = {"-are part of other|exclude that kind|ConsumersExclude", "+at once again"},
     [KSM_CONSUMERS_FAILED] = {"-savings by consumer cannot be determined",
                               "+savings by consumer are reported again"},
     [KSM_CONSUMERS_LATE] = {"-savings by consumer are not reported|interval",
