@@ -48,7 +48,7 @@ SUBMENU = "return [...document.querySelectorAll('a[href^=\"#menu_ksm_submenu_\"]
 # How high the window must be for the chart to be the last one in it.
 HEIGHT = """
     const chart = document.querySelector(`[data-netdata="${arguments[0]}"]`);
-    return Math.ceil(chart.getBoundingClientRect().bottom + window.outerHeight - window.innerHeight);
+    return Math.ceil(chart.getBoundingClientRect().bottom + window.scrollY + window.outerHeight - window.innerHeight);
 """
 
 
@@ -132,9 +132,13 @@ class Page:
         """Wait until CONDITION() is true and return its value; raise if it does not come."""
         return until(condition, WAIT_S, f"{what} on {self.address}", PageError, POLL_S)
 
+    def draw(self, last):
+        """Make the window so high that all charts down to LAST are in sight."""
+        self.browser.set_window_size(self.size[0], self.browser.execute_script(HEIGHT, last))
+
     def picture(self, path, last):
         """Write a PNG of the page, from above to the chart LAST, to PATH."""
-        self.browser.set_window_size(self.size[0], self.browser.execute_script(HEIGHT, last))
+        self.draw(last)
         self.browser.execute_script("window.scrollTo(0, 1);")       # the menu unfolds
         time.sleep(SETTLED_S)
         if not self.browser.save_screenshot(str(path)):

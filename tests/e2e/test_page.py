@@ -20,8 +20,9 @@ PAGE = {
                   "consumer_program_firefox", "consumer_service_getty@tty1", "consumer_service_nginx",
                   "consumer_vm_100", "consumer_vm_web-01"],
     "risk": ["exposure"],
-    "pages": ["memory", "zero_pages", "sharing_ratio", "stable_nodes"],
-    "scanning": ["ksmd_cpu", "scan", "full_scans", "cow"],
+    "pages": ["memory", "zero_pages", "merge_rate", "sharing_ratio", "stable_nodes"],
+    "huge pages": ["thp", "thp_split"],
+    "scanning": ["ksmd_cpu", "cpu_cost", "scan", "scan_cost", "scan_time", "full_scans", "cow"],
     "settings": ["settings_pages", "settings_ms", "settings_s", "settings_percent", "settings_flags"],
 }
 SUM = "ksm.consumers"
@@ -48,7 +49,8 @@ def agent(build, tree, tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(agent, tmp_path_factory):
     """All of our section at one instant: its charts, the menu and what is below our entry."""
-    with page.Page(tmp_path_factory.mktemp("whole"), agent.url, SHOWN_S, (1280, 8000), live=False) as shown:
+    with page.Page(tmp_path_factory.mktemp("whole"), agent.url, SHOWN_S, (1280, 800), live=False) as shown:
+        shown.draw(list(shown.charts())[-1])
         shown.wait(lambda: all(chart.drawn for chart in shown.charts().values()), "lines in all charts")
         return shown.charts(), shown.menu(), shown.submenu()
 
