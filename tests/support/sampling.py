@@ -49,7 +49,7 @@ class Plugin:
         self.popen = {"env": {**os.environ, **(env or {})}, "preexec_fn": die_with_parent(os.getpid()), **popen}
         if user:
             self.popen.update(user=user, group=pwd.getpwnam(user).pw_gid, extra_groups=[])
-        self.pipe_size = pipe_size
+        self.every, self.pipe_size = every, pipe_size
         self.chunks, self.said = [], []
         self.came, self.listening = threading.Event(), threading.Event()
         if listen:
@@ -187,7 +187,7 @@ class Plugin:
 
     def wait_ticks(self, count):
         """Wait until COUNT ticks have come, each whole, and return their times."""
-        self.wait(lambda: len(self.ticks) >= count and not self.rest, SAMPLE_S, f"{count} ticks")
+        self.wait(lambda: len(self.ticks) >= count and not self.rest, SAMPLE_S + (count - 1) * self.every, f"{count} ticks")
         return self.ticks[:count]
 
     def more_ticks(self, count):
