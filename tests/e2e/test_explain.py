@@ -290,7 +290,7 @@ def test_live_net_loss(ksm, build, workload, page_size):
         ksm.set("run", RUNNING)
         ksm.wait(lambda: ksm.number("full_scans") > 3, 4 * RUN_S, "full scans")
         ksm.set_all(CALM)
-        page = check_live(build, 32, "KSM takes more memory than it saves")
+        page = check_live(build, 32, "KSM uses more memory than it saves")
     assert told(page, "net")[0].startswith("-")
     assert re.search(r"^ +0 bytes +[0-9.]+ MiB  \.{16}  program workload$", page, flags=re.MULTILINE)
 
