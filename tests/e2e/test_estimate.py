@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """ksm-explain --estimate: what it says before is what KSM frees after, and it leaves no trace in what it reads.
 
-Live, as root.  The counting itself is in tests/unit/explain/test_content_index.c.  Who has memory registered with KSM is marked live: it
-would be in the way of others.
+Live, as root.  The counting itself is in tests/unit/explain/test_content_index.c.  Tests whose programs have memory
+registered with KSM hold its lock (fixture ksm): that memory would be in the way of others.
 """
 
 import json
@@ -198,7 +198,7 @@ def test_reads_any_process(children, build):
     assert sum(part["processes"] for part in found["consumers"]) == len(children)
 
 
-@pytest.mark.live
+@pytest.mark.usefixtures("ksm")
 def test_processes_come_and_go(build):
     with Workload(build / "tests/workload", "churn", 300), Workload(build / "tests/workload", "crowd", 500):
         found = estimate(build)
@@ -245,7 +245,7 @@ def test_another_program_is_not_read(slow, target):
     assert found["ended"] == 1 and 0 < found["read_bytes"] < SLOW_MIB << 20
 
 
-@pytest.mark.live
+@pytest.mark.usefixtures("ksm")
 def test_who_holds_its_lock_is_left_out(build):
     with Holders(build / "tests/lockholder", 2, 1) as holders:
         holders.hold()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import fixtures
-from conftest import quiet_ksm
+from conftest import check_alone, quiet_ksm
 from live import FAST, KSM, RUNNING, SCANS, UNMERGED, KsmSettings, Locked, Workload, why_not
 from protocol import Agent
 
@@ -223,3 +223,13 @@ def test_the_lock_keeps_others_out(ksm):
         with KsmSettings(lock_seconds=0):
             pass
     assert ksm.has("run")
+
+
+def test_other_programs_are_named(ksm, build):
+    """Those that have registered memory without the lock: the test that meets them is not silently left out."""
+    check_alone()
+    with Workload(build / "tests/workload", "pairs", 64) as other:
+        ksm.merge_all()
+        with pytest.raises((pytest.skip.Exception, pytest.fail.Exception), match=rf"KSM: workload \({other.pid}\)$"):
+            check_alone()
+    check_alone()

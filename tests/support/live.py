@@ -248,6 +248,21 @@ class KsmSettings:
         return self.text(name) != self.saved[name]
 
 
+def registered():
+    """Return ["NAME (PID)", ...] of the processes that have memory registered with KSM, as the kernel reports them."""
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            text = (directory / "ksm_stat").read_text()
+        except OSError:                 # gone, or a kernel before 6.1
+            continue
+        fields = dict(line.split() for line in text.splitlines())
+        if "yes" in (fields.get("ksm_mergeable:"), fields.get("ksm_merge_any:")) or \
+                any(int(fields.get(name, 0)) for name in ("ksm_rmap_items", "ksm_merging_pages", "ksm_zero_pages")):
+            found.append(f"{comm_of(directory.name)} ({directory.name})")
+    return found
+
+
 def comm_of(pid):
     """Return the name of process PID, or None if it is gone."""
     try:
