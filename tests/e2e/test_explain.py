@@ -288,7 +288,7 @@ def test_live_net_loss(ksm, build, workload, page_size):
         pytest.skip("there is not enough memory free for so many pages")
     with workload("unique", pages):
         ksm.set("run", RUNNING)
-        ksm.wait(lambda: ksm.number("full_scans") > 3, 4 * RUN_S, "full scans")
+        ksm.wait(lambda: ksm.number("full_scans") > 3, 20 * RUN_S, "full scans")
         ksm.set_all(CALM)
         page = check_live(build, 32, "KSM uses more memory than it saves")
     assert told(page, "net")[0].startswith("-")
