@@ -135,10 +135,10 @@ golden: all tools ## Renew the expected outputs of the fixtures (then read the d
 NOT_CONFINED = -O1 -g -fno-omit-frame-pointer -DKSM_NO_SANDBOX
 NOT_SHIPPED = -m "not long and not shipped"
 
-# $(1) name, $(2) flags for compiler and linker
+# $(1) name, $(2) flags for compiler and linker, $(3) what to build, unless it is all
 define sanitized
 	@$(BUILD_ALL) BUILD=$(BUILD)/$(1) CFLAGS="$(NOT_CONFINED) $(2)" HARDEN_CFLAGS= LDFLAGS="$(2)" \
-		all tools units benches
+		all $(or $(3),tools units benches)
 endef
 
 check-asan: deps deps-check ## Run the tests with AddressSanitizer and LeakSanitizer
@@ -150,6 +150,10 @@ check-ubsan: deps deps-check ## Run the tests with UndefinedBehaviorSanitizer
 	$(call sanitized,ubsan,-fsanitize=undefined -fno-sanitize-recover=all)
 	@KSM_PRELOAD="$$($(CC) -print-file-name=libubsan.so)" PYTHON=$(PYTHON) \
 		tests/check.sh $(BUILD)/ubsan $(NOT_SHIPPED)
+
+check-units-sanitized: deps deps-check ## Run the unit tests with both of these sanitizers
+	$(call sanitized,sanitized,-fsanitize=address$(comma)undefined -fno-sanitize-recover=all,units)
+	@tests/check.sh $(BUILD)/sanitized
 
 check-tsan: deps deps-check ## Run the tests with ThreadSanitizer, collectd's callbacks in parallel
 	$(call sanitized,tsan,-fsanitize=thread)
@@ -176,4 +180,4 @@ coverage: deps deps-check ## Measure line and branch coverage of the tests
 	@gcovr --root . --object-directory $(BUILD)/coverage --filter 'common/' --filter 'netdata/' \
 		--filter 'collectd/' --print-summary
 
-.PHONY: check-asan check-ubsan check-tsan check-valgrind check-musl coverage
+.PHONY: check-asan check-ubsan check-units-sanitized check-tsan check-valgrind check-musl coverage
