@@ -124,10 +124,13 @@ readme: all tools dashboard ## Renew generated tables, the Grafana dashboard and
 dashboard: tools ## Renew the Grafana dashboard for collectd
 	@$(TOOL_PYTHON) tests/docs/dashboard.py --build $(BUILD)
 
+unicode: deps-check ## Renew the table of invisible characters
+	@$(TOOL_PYTHON) tests/docs/unicode.py
+
 golden: all tools ## Renew the expected outputs of the fixtures (then read the diff)
 	@$(TOOL_PYTHON) tests/fixtures/golden.py --build $(BUILD)
 
-.PHONY: readme dashboard golden
+.PHONY: readme dashboard unicode golden
 
 # ---- the same tests in other builds: with sanitizers, under valgrind, with coverage ----
 

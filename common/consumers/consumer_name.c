@@ -16,32 +16,63 @@ static uint32_t hash(const char *bytes, size_t len) {
     return (uint32_t)(h ^ (h >> 32));
 }
 
-/* Bytes of the character at s if both hosts carry it as it is, else 0. Of ASCII Netdata's labels
- * carry these, some of them turned into others; any UTF-8 that can be seen. */
-static size_t harmless(const unsigned char *s, size_t len) {
-    static const char marks[] = "_-.:@+";
+struct range {
+    uint32_t first, last;
+};
+
+static const struct range invisible[] = {
+#define INVISIBLE(first, last) {first, last},
+#include "consumers/characters.def"
+};
+
+static const struct range marks[] = {
+#define MARK(first, last) {first, last},
+#include "consumers/characters.def"
+};
+
+#define IS_IN(ranges, character) is_in(ranges, sizeof(ranges) / sizeof((ranges)[0]), character)
+
+static bool is_in(const struct range *ranges, size_t count, uint32_t character) {
+    for (size_t i = 0; i < count; i++)
+        if (character <= ranges[i].last)
+            return character >= ranges[i].first;
+    return false;
+}
+
+/* Bytes of the character at s, which is not ASCII; 0: it is not UTF-8. */
+static size_t decode(const unsigned char *s, size_t len, uint32_t *character) {
     static const struct {
         unsigned char lead_mask, lead;
         size_t bytes;
-        uint32_t least;
-    } forms[] = {{0xe0, 0xc0, 2, 0xa1}, {0xf0, 0xe0, 3, 0x800}, {0xf8, 0xf0, 4, 0x10000}};
+        uint32_t min;
+    } forms[] = {{0xe0, 0xc0, 2, 0x80}, {0xf0, 0xe0, 3, 0x800}, {0xf8, 0xf0, 4, 0x10000}};
+    size_t form = 0;
+
+    while (form < sizeof(forms) / sizeof(forms[0]) &&
+           (s[0] & forms[form].lead_mask) != forms[form].lead)
+        form++;
+    if (form == sizeof(forms) / sizeof(forms[0]) || len < forms[form].bytes)
+        return 0;
+    *character = s[0] & (unsigned char)~forms[form].lead_mask;
+    for (size_t i = 1; i < forms[form].bytes; i++) {
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+        *character = *character << 6 | (s[i] & 0x3f);
+    }
+    return *character >= forms[form].min && *character <= 0x10ffff ? forms[form].bytes : 0;
+}
+
+/* Bytes of the character at s if both daemons carry it as it is and it shows, else 0. Of ASCII
+ * Netdata's labels carry these, some of them turned into others; of UTF-8 what is visible. A mark
+ * at the start would show as a part of what stands before the name. */
+static size_t harmless(const unsigned char *s, size_t len, bool at_start) {
+    static const char punctuation[] = "_-.:@+";
+    uint32_t character = 0;
 
     if (s[0] < 0x80)
-        return isalnum(s[0]) || memchr(marks, s[0], sizeof(marks) - 1) ? 1 : 0;
-    for (size_t form = 0; form < sizeof(forms) / sizeof(forms[0]); form++) {
-        if ((s[0] & forms[form].lead_mask) != forms[form].lead || len < forms[form].bytes)
-            continue;
-        uint32_t c = s[0] & (unsigned char)~forms[form].lead_mask;
-        for (size_t i = 1; i < forms[form].bytes; i++) {
-            if ((s[i] & 0xc0) != 0x80)
-                return 0;
-            c = c << 6 | (s[i] & 0x3f);
-        }
-        bool surrogate = c >= 0xd800 && c <= 0xdfff;
-        bool invisible = c == 0xad || (c >= 0x2000 && c <= 0x206f) || c == 0xfeff || c > 0x10ffff;
-        return c >= forms[form].least && !surrogate && !invisible ? forms[form].bytes : 0;
-    }
-    return 0;
+        return isalnum(s[0]) || memchr(punctuation, s[0], sizeof(punctuation) - 1) ? 1 : 0;
+    size_t bytes = decode(s, len, &character);
+    return IS_IN(invisible, character) || (at_start && IS_IN(marks, character)) ? 0 : bytes;
 }
 
 /* Whether a name looks as if it had been marked: it must be marked itself then, or somebody could
@@ -85,7 +116,7 @@ void ksm_consumer_name_clean_with_prefix(const char *user, const char *raw, size
 
     memcpy(text, user, used);
     for (size_t i = 0; i < len && used < ROOM;) {
-        size_t bytes = harmless((const unsigned char *)raw + i, len - i);
+        size_t bytes = harmless((const unsigned char *)raw + i, len - i, i == 0);
         if (bytes > ROOM - used)
             break;
         if (bytes == 0)

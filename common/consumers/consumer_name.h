@@ -33,7 +33,8 @@ struct ksm_consumer_name {
 };
 
 /* Makes any bytes a name that both hosts carry as it is: letters, digits, _ - . : @ + and visible
- * UTF-8 stay, everything else becomes _, and it is cut to fit. A name that had to be changed, or
+ * UTF-8 (characters.def) stay, everything else becomes _, and it is cut to fit. A combining mark
+ * stays if a character stands before it in raw. A name that had to be changed, or
  * that looks as if it had been or as if it had a user's mark, gets ~ and 8 hex digits of a hash of
  * its bytes, so that two names never become one. text is never empty. */
 void ksm_consumer_name_clean(const char *raw, size_t len, char text[static KSM_CONSUMER_NAME_SIZE]);

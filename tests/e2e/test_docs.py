@@ -3,6 +3,8 @@
 
 import re
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +55,13 @@ def test_the_metrics_of_the_article_are_as_told(build, tmp_path):
 
 def test_the_first_readme_is_short():
     assert (REPOSITORY / "README.md").read_text().count("\n") <= LONGEST
+
+
+def test_the_table_of_invisible_characters_is_that_of_unicode():
+    if not Path("/usr/share/unicode/DerivedCoreProperties.txt").exists():
+        pytest.skip("unicode-data is not installed")
+    done = subprocess.run([sys.executable, REPOSITORY / "tests/docs/unicode.py", "--check"], capture_output=True, text=True,
+                          check=False)
+    if done.returncode == 2:
+        pytest.skip(done.stdout.strip())
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}: make unicode renews it"

@@ -17,6 +17,7 @@
 static char kept[] =
     "web|web-01.example.org|getty@tty1|Az09_-.:@+|x|_|.|..|-name|grün|¡|データベース|😀|"
     "\U0010ffff|a_b__c_d|web-0123abcd|web_0123abc|web_0123abcd5|web_0123abcg|"
+    "e\u0301|\u0915\u093f|_\u0301|\u2764|\u1100\u1161|\ufffd|"
     "web_0123abcd_|0123abcd|abc|0123456789ab|user-1000|user-1000-web|user-web:1|user:web|"
     "User-1000:web|x-user-1000:web";
 
@@ -79,6 +80,29 @@ static const struct {
     {TEXT("a\xe2\x80\xae\x62"), "a___b~"},
     {TEXT("\xef\xbb\xbf\x61"), "___a~"},
     {TEXT("gr\xfcn"), "gr_n~"},
+
+    /* UTF-8 that does not show: "sshd" with it would look like "sshd". */
+    {TEXT("sshd\u061c"), "sshd__~"},       /* Arabic letter mark */
+    {TEXT("sshd\u180e"), "sshd___~"},      /* Mongolian vowel separator */
+    {TEXT("ss\u034fhd"), "ss__hd~"},       /* combining grapheme joiner */
+    {TEXT("sshd\u3164"), "sshd___~"},      /* Hangul filler */
+    {TEXT("sshd\ufe0f"), "sshd___~"},      /* variation selector */
+    {TEXT("sshd\U000e0100"), "sshd____~"}, /* variation selector of plane 14 */
+    {TEXT("sshd\U000e0041"), "sshd____~"}, /* tag character */
+    {TEXT("sshd\U000e0fff"), "sshd____~"}, /* reserved for more of the kind */
+    {TEXT("sshd\u2065"), "sshd___~"},      /* likewise */
+    {TEXT("sshd\ufff9"), "sshd___~"},      /* interlinear annotation */
+    {TEXT("sshd\U0001d173"), "sshd____~"}, /* musical symbol begin beam */
+    {TEXT("a\u3000b"), "a___b~"},          /* ideographic space */
+    {TEXT("a\u1680b"), "a___b~"},          /* Ogham space */
+    {TEXT("a\u205fb"), "a___b~"},          /* mathematical space */
+    {TEXT("a\u2800b"), "a___b~"},          /* Braille pattern without dots */
+
+    /* Marks that would show as a part of the kind. */
+    {TEXT("\u0301sshd"), "__sshd~"},
+    {TEXT("\u0903sshd"), "___sshd~"},
+    {TEXT("\u20ddsshd"), "___sshd~"},
+    {TEXT("\U0001e8d0sshd"), "____sshd~"},
 };
 
 static void expect_name(const char *raw, size_t len, const char *want) {
