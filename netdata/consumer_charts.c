@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "consumer_charts.h"
 
+#include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "charts.h"
@@ -42,13 +44,40 @@ static void id(const struct consumer_chart *chart, struct out *out) {
     OUT_TEXTS(out, "ksm.consumer_", kind_of(chart), "_", chart->name.text);
 }
 
+/* The chart's name, by which agents export it. They replace what is not a letter, a digit or one of
+ * _ - . by _, and number names that are equal then in the order of appearance. So such a name gets
+ * a hash suffix here; the ~ of one that has a suffix becomes _. Empty: the agent takes the id. */
+static void send_name(const struct consumer_chart *chart, struct out *out) {
+    const char *text = chart->name.text;
+    char name[KSM_CONSUMER_NAME_SIZE], suffix[1 + 8 + 1] = "";
+    bool is_changed = false, needs_suffix = false;
+
+    memcpy(name, text, sizeof(name));
+    for (char *c = name; *c; c++) {
+        if (isalnum((unsigned char)*c) || strchr("_-.", *c))
+            continue;
+        is_changed = true;
+        needs_suffix = needs_suffix || *c != '~';
+        *c = '_';
+    }
+    if (needs_suffix)
+        snprintf(suffix, sizeof(suffix), "_%08x",
+                 (unsigned)ksm_consumer_name_hash(text, strlen(text)));
+    if (is_changed)
+        OUT_TEXTS(out, "consumer_", kind_of(chart), "_", name, suffix);
+    else
+        out_text(out, "''");
+}
+
 /* All charts have the same title, because the agent uses one of them for the whole context, and so
  * does its export to Prometheus. The labels show which consumer a chart belongs to. */
 static void draw_line(const struct consumer_charts *charts, const struct consumer_chart *chart,
                       const char *options, struct out *out) {
     out_text(out, "CHART ");
     id(chart, out);
-    out_text(out, " '' 'Memory of a consumer: used (real) and saved (saved)' "
+    out_text(out, " ");
+    send_name(chart, out);
+    out_text(out, " 'Memory of a consumer: used (real) and saved (saved)' "
                   "'MiB' " FAMILY " ksm.consumer_memory stacked ");
     end_chart(charts, chart->is_other ? CHARTS_PRIORITY_other : CHARTS_PRIORITY_consumer, options,
               out);

@@ -7,8 +7,7 @@
 
 #include "consumers/consumer_name.h"
 
-/* FNV-1a, folded to 32 bits: short, the same on every machine, and well spread. */
-static uint32_t hash(const char *bytes, size_t len) {
+uint32_t ksm_consumer_name_hash(const char *bytes, size_t len) {
     uint64_t h = 0xcbf29ce484222325;
 
     for (size_t i = 0; i < len; i++)
@@ -130,5 +129,5 @@ void ksm_consumer_name_clean_with_prefix(const char *user, const char *raw, size
     }
     text[used] = '\0';
     if (changed)
-        snprintf(text + fits, MARK + 1, "~%08x", (unsigned)hash(raw, len));
+        snprintf(text + fits, MARK + 1, "~%08x", (unsigned)ksm_consumer_name_hash(raw, len));
 }

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* X(kind): the words are those of the labels and of the option that leaves kinds out. */
 #define KSM_CONSUMER_KINDS(X)                                                                      \
@@ -46,5 +47,9 @@ void ksm_consumer_name_clean_with_prefix(const char *user, const char *raw, size
 
 /* Returns whether a clean name begins as that of a user's consumer does, "user-1000:". */
 bool ksm_consumer_name_has_user_prefix(const char *text);
+
+/* The hash of a changed name's suffix: FNV-1a, its halves combined by exclusive or. It is short,
+ * the same on every machine, and well spread. */
+uint32_t ksm_consumer_name_hash(const char *bytes, size_t len);
 
 #endif

@@ -111,6 +111,10 @@ NAMED = [
     ("utf-8", "vm", "größe-日本", {"cmdline": qemu("größe-日本")}),
     ("4 kB", "vm", "x+~[0-9a-f]{8}", {"cmdline": qemu("x" * 4096)}),
     ("plus and colon", "vm", r"a\+b:c", {"cmdline": qemu("a+b:c")}),
+    ("at and colon", "vm", "a@b:c", {"cmdline": qemu("a@b:c")}),
+    ("only underscores", "vm", "a_b_c", {"cmdline": qemu("a_b_c")}),
+    ("acute", "vm", "é", {"cmdline": qemu("é")}),
+    ("grave", "vm", "è", {"cmdline": qemu("è")}),
     ("docker", "container", DOCKER[:12], {"cgroup": f"0::/system.slice/docker-{DOCKER}.scope"}),
     ("user's service", "service", "user-1000:postgresql@15-main",
      {"cgroup": r"0::/user.slice/user-1000.slice/user@1000.service/app.slice/postgresql@15\x2dmain.service"}),
@@ -179,6 +183,25 @@ def test_netdata_labels_a_chart_of_each_consumer(named):
         assert (labels["kind"], labels["name"]) == (kind, rest.replace("~", "_"))
         assert (chart["plugin"], chart["module"], chart["units"]) == ("ksm.plugin", "ksm", "MiB")
         assert set(chart["dimensions"]) == {"real", "saved"}
+
+
+def fnv1a(text):
+    """Return the hash suffix of TEXT."""
+    number = 0xcbf29ce484222325
+    for byte in text.encode():
+        number = (number ^ byte) * 0x100000001b3 % 2**64
+    return f"{(number ^ number >> 32) % 2**32:08x}"
+
+
+def test_netdata_exports_a_chart_by_a_name_that_no_other_consumer_can_change(named):
+    """Without a name that is sent, the agent makes one of the id: ksm.consumer_vm_a_b_c, …_1, by order of appearance."""
+    names = {name: chart["name"] for name, chart in named.hosts.netdata.charts().items()}
+    for name, (kind, text) in {name: name.removeprefix("ksm.consumer_").split("_", 1) for name in names
+                               if name.startswith("ksm.consumer_")}.items():
+        want = re.sub(rb"[^\w.-]", b"_", text.encode()).decode()
+        if re.search(r"[^\w.~-]", text, re.ASCII):
+            want += f"_{fnv1a(text)}"
+        assert names[name] == f"ksm.consumer_{kind}_{want}"
 
 
 def test_the_series_of_collectd(named):

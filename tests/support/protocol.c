@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* The agent's limits in bytes, and how many words of a line vary. */
-enum { LONGEST_LINE = 15000, LONGEST_ID = 200, MOST_WORDS = 10 };
+enum { LONGEST_LINE = 15000, LONGEST_ID = 200, MOST_WORDS = 11 };
 
 #define PLAIN "[^][:space:]'\"/.=\\[]+"
 #define ID "(" PLAIN ")"
@@ -40,6 +40,21 @@ struct protocol_dimension *protocol_dimension(struct protocol_chart *chart, cons
     return NULL;
 }
 
+/* Takes a chart's name, or "" for that of its id. What the agent does not keep in a name it
+ * replaces by _, and if names are equal then, it numbers them: no name may depend on that. */
+static const char *take_name(const struct protocol *p, struct protocol_chart *chart,
+                             const char *name) {
+    static const char kept[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
+
+    strcpy(chart->name, strcmp(name, "''") == 0 ? strchr(chart->id, '.') + 1 : name);
+    if (chart->name[strspn(chart->name, kept)])
+        return "the agent changes this chart's name";
+    for (int i = 0; i < p->count; i++)
+        if (&p->charts[i] != chart && strcmp(p->charts[i].name, chart->name) == 0)
+            return "another chart has this name";
+    return NULL;
+}
+
 static const char *take_chart(struct protocol *p, words word) {
     struct protocol_chart *chart = protocol_chart(p, word[1]);
     int64_t priority = 0;
@@ -49,15 +64,15 @@ static const char *take_chart(struct protocol *p, words word) {
     if (!chart)
         chart = &p->charts[p->count++];
     strcpy(chart->id, word[1]);
-    strcpy(chart->title, word[2]);
-    strcpy(chart->units, word[3]);
-    strcpy(chart->context, word[5]);
-    if (!number(word[7], &priority) || !number(word[8], &chart->update_every))
+    strcpy(chart->title, word[3]);
+    strcpy(chart->units, word[4]);
+    strcpy(chart->context, word[6]);
+    if (!number(word[8], &priority) || !number(word[9], &chart->update_every))
         return "a number is too large";
     chart->drawn++;
     p->drawing = chart;
     p->labelling = true;
-    return NULL;
+    return take_name(p, chart, word[2]);
 }
 
 int64_t protocol_variable(const struct protocol *p, const char *name) {
@@ -161,7 +176,7 @@ static const struct {
     enum { ANYWHERE_ELSE, AFTER_CHART, AFTER_BEGIN } where;
     const char *(*take)(struct protocol *p, words word);
 } lines[] = {
-    {"CHART " CHART_ID " '' " QUOTED " " QUOTED " " QUOTED " " CHART_ID
+    {"CHART " CHART_ID " (''|[[:alnum:]_.-]+) " QUOTED " " QUOTED " " QUOTED " " CHART_ID
      " (line|area|stacked) ([1-9][0-9]*) ([1-9][0-9]*) (''|obsolete) ksm[.]plugin ksm",
      ANYWHERE_ELSE, take_chart},
     {"VARIABLE HOST " ID " = " NUMBER, ANYWHERE_ELSE, take_host_variable},

@@ -29,6 +29,7 @@ struct protocol_dimension {
 
 struct protocol_chart {
     char id[PROTOCOL_WORD];
+    char name[PROTOCOL_WORD]; /* without its type */
     char title[PROTOCOL_WORD];
     char units[PROTOCOL_WORD];
     char context[PROTOCOL_WORD];

@@ -18,8 +18,8 @@ TEXT = r"'([^'\"\\]+)'"
 
 # What may follow each keyword that all agents know.
 LINES = {
-    "CHART": rf"ksm\.{ID} '' {TEXT} {TEXT} {TEXT} ksm\.{ID} (line|area|stacked) {NUMBER} {NUMBER} (''|obsolete) "
-             r"ksm\.plugin ksm",
+    "CHART": rf"ksm\.{ID} (''|[\w.-]+) {TEXT} {TEXT} {TEXT} ksm\.{ID} (line|area|stacked) {NUMBER} {NUMBER} "
+             r"(''|obsolete) ksm\.plugin ksm",
     "VARIABLE": rf"(CHART|HOST) {ID} = {NUMBER}",
     "CLABEL": rf"{ID} (?:{TEXT}|{ID}) 1",
     "CLABEL_COMMIT": "",
@@ -43,7 +43,7 @@ class ProtocolError(AssertionError):
 class Agent:
     """What an agent makes of a plugin's output.
 
-    charts: {chart: {title, units, family, context, type, priority, update_every}}, as of now
+    charts: {chart: {name, title, units, family, context, type, priority, update_every}}, as of now
     variables: {(chart, name): integer}; of the host, the chart is None
     dimensions: {(chart, dimension): (algorithm, multiplier, divisor)}
     labels: {chart: {name: value}}
@@ -93,14 +93,17 @@ class Agent:
         self.check(keyword not in AFTER_CHART or self.drawn, "without CHART", line)
         getattr(self, keyword.lower())(line, *found.groups())
 
-    def chart(self, line, name, title, units, family, context, kind, priority, every, options):
+    def chart(self, line, name, shown, title, units, family, context, kind, priority, every, options):
         """CHART type.id name title units family context charttype priority update_every options plugin module"""
         self.drawn = f"ksm.{name}"
         self.check(line.isascii() or name.startswith("consumer_"), "not plain ASCII", line)
         self.check(context == ("consumer_memory" if name.startswith("consumer_") else name), "another context", line)
-        look = {"title": title, "units": units, "family": family, "context": f"ksm.{context}", "type": kind,
-                "priority": int(priority), "update_every": int(every)}
+        shown = name if shown == "''" else shown
+        self.check(re.fullmatch(r"[\w.-]+", shown, re.ASCII), "a name that the agent changes", line)
+        look = {"name": shown, "title": title, "units": units, "family": family, "context": f"ksm.{context}",
+                "type": kind, "priority": int(priority), "update_every": int(every)}
         self.check(self.charts.setdefault(self.drawn, look) == look, "not as it was drawn before", line)
+        self.check(sum(chart["name"] == shown for chart in self.charts.values()) == 1, "a name of two charts", line)
         self.labels[self.drawn] = {}
         if options == "obsolete":
             del self.charts[self.drawn]

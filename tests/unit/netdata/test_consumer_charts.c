@@ -114,10 +114,11 @@ static int begun(const char *id) {
     "DIMENSION service '' absolute 1 1048576\n"                                                    \
     "DIMENSION program '' absolute 1 1048576\n"                                                    \
     "DIMENSION unattributed '' absolute 1 1048576\n"
-#define LINE(kind, name, place, options)                                                           \
-    "CHART ksm.consumer_" kind "_" name " '' 'Memory of a consumer: used (real) and "              \
+#define NAMED_LINE(kind, name, chart_name, place, options)                                         \
+    "CHART ksm.consumer_" kind "_" name " " chart_name " 'Memory of a consumer: used (real) and "  \
     "saved (saved)' 'MiB' 'savings by consumer' ksm.consumer_memory stacked " place " 10" options  \
     " ksm.plugin ksm\n"
+#define LINE(kind, name, place, options) NAMED_LINE(kind, name, "''", place, options)
 #define CHART_LINE(kind, name, options) LINE(kind, name, "1394", options)
 #define CHART_OTHER                                                                                \
     LINE("other", "other", "1395", " ''")                                                          \
@@ -128,6 +129,10 @@ static int begun(const char *id) {
     "DIMENSION real '' absolute 1 1048576\nDIMENSION saved '' absolute 1 1048576\n"
 #define CHART(kind, name) CHART_LINE(kind, name, " ''") LABELS_AND_DIMENSIONS(kind, name)
 #define OBSOLETE(kind, name) CHART_LINE(kind, name, " obsolete")
+#define GETTY_LINE(options)                                                                        \
+    NAMED_LINE("service", "getty@tty1", "consumer_service_getty_tty1_9a3934c7", "1394", options)
+#define CHART_GETTY GETTY_LINE(" ''") LABELS_AND_DIMENSIONS("service", "getty@tty1")
+#define OBSOLETE_GETTY GETTY_LINE(" obsolete")
 #define VALUES(kind, name, values) "BEGIN ksm.consumer_" kind "_" name "\n" values "END\n"
 #define SUM_VALUES                                                                                 \
     "BEGIN ksm.consumers\nSET vm = 1\nSET container = 2\nSET service = 3\nSET program = 4\n"       \
@@ -163,8 +168,8 @@ static void tells(const char *when, const char *want) {
 /* They are sent as new, and then again. */
 static void begin_with_two_and_others(void) {
     two_and_others();
-    tells("first", SUM_CHART SUM_VALUES CHART("vm", "web-01") WEB CHART("service", "getty@tty1")
-                       GETTY CHART_OTHER OTHER);
+    tells("first",
+          SUM_CHART SUM_VALUES CHART("vm", "web-01") WEB CHART_GETTY GETTY CHART_OTHER OTHER);
     tells("second", SUM_VALUES WEB GETTY OTHER);
 }
 
@@ -258,13 +263,11 @@ TEST(one_drops_out_of_the_top) {
     begin_with_two_and_others();
     list[1].shown = false;
     list[2].shown = true;
-    tells("others save more",
-          SUM_VALUES OBSOLETE("service", "getty@tty1") WEB CHART("program", "bash") BASH OTHER);
+    tells("others save more", SUM_VALUES OBSOLETE_GETTY WEB CHART("program", "bash") BASH OTHER);
     forget("ksm.consumer_service_getty@tty1");
     list[1].shown = true;
     list[2].shown = false;
-    tells("back in the top",
-          SUM_VALUES OBSOLETE("program", "bash") WEB CHART("service", "getty@tty1") GETTY OTHER);
+    tells("back in the top", SUM_VALUES OBSOLETE("program", "bash") WEB CHART_GETTY GETTY OTHER);
 }
 
 TEST(the_others_end_and_return) {
@@ -282,8 +285,7 @@ TEST(all_end) {
     begin_with_two_and_others();
     table.count = 0;
     table.other.processes = 0;
-    tells("all have ended",
-          SUM_VALUES OBSOLETE("vm", "web-01") OBSOLETE("service", "getty@tty1") OBSOLETE_OTHER);
+    tells("all have ended", SUM_VALUES OBSOLETE("vm", "web-01") OBSOLETE_GETTY OBSOLETE_OTHER);
     ck_assert_int_eq((int)charts.count, 0);
 }
 
@@ -409,10 +411,46 @@ TEST(dots) {
                        VALUES("vm", "web.example.org", "SET real = 2\nSET saved = 1\n"));
 }
 
+/* Names of charts: as the agent would make them of the id, but without a hash suffix they would be
+ * equal, and be numbered in the order of appearance. */
+static const struct {
+    const char *name, *want;
+} name_rows[] = {
+    {"a_b", "''"},
+    {"web-01.example.org", "''"},
+    {"a+b", "consumer_vm_a_b_e25a53dc"},
+    {"a:b", "consumer_vm_a_b_e2c18079"},
+    {"a@b", "consumer_vm_a_b_e24c936b"},
+    {"\u00e9", "consumer_vm____bdda0906"},
+    {"\u00e8", "consumer_vm____bdda0a49"},
+    {"a_b~4d65cf77", "consumer_vm_a_b_4d65cf77"},
+    {"a:b~4d65cf77", "consumer_vm_a_b_4d65cf77_ce2ce232"},
+};
+
+static void expect_chart_name(const char *name, const char *want) {
+    char line[512];
+
+    snprintf(line, sizeof(line), "CHART ksm.consumer_vm_%s %s 'Memory", name, want);
+    expect(name, line);
+}
+
+TEST(chart_names_do_not_depend_on_the_order_of_appearance) {
+    for (int first = 0; first < ROWS(name_rows); first++) {
+        consumer_charts_init(&charts, 10, 0);
+        for (int i = 0; i < ROWS(name_rows); i++)
+            list[i] =
+                consumer(KSM_CONSUMER_vm, name_rows[(first + i) % ROWS(name_rows)].name, 1, 1);
+        table.count = ROWS(name_rows);
+        write_table("names");
+        for (int i = 0; i < ROWS(name_rows); i++)
+            expect_chart_name(name_rows[i].name, name_rows[i].want);
+    }
+}
+
 /* Names of any bytes, cleaned: every line is one that the agent takes, each has its own chart. */
 TEST(any_names) {
     enum { ROUNDS = 60, NAMES = 100 };
-    static const char pieces[] = "ab'\"\n\r\t =\\/~_\0\xc3\xbc\xff;$`%CHART";
+    static const char pieces[] = "ab'\"\n\r\t =\\/~_\0\xc3\xbc\xff;$`%:@+CHART";
 
     for (int round = 0; round < ROUNDS; round++) {
         memset(&agent, 0, sizeof(agent));
