@@ -14,9 +14,9 @@ typedef struct explain_process process_t;
 enum { LITTLE = 10 }; /* one part in so many */
 
 bool explain_merges_little(const process_t *p, int64_t page_size) {
-    int64_t merged = p->merging < 0 ? 0 : p->merging + (p->zero > 0 ? p->zero : 0);
-
-    return merged < p->memory / page_size / LITTLE;
+    if (p->merging < 0)
+        return p->waits;
+    return p->merging + (p->zero > 0 ? p->zero : 0) < p->memory / page_size / LITTLE;
 }
 
 /* ---- how fast ksmd is ---- */
@@ -130,12 +130,7 @@ static bool cause_not_service(const facts_t *f, const process_t *p) {
 
 static bool cause_denied(const facts_t *f, const process_t *p) {
     (void)f;
-    return p->denied && (offers(p) < 0 || p->merging < 0);
-}
-
-static bool cause_untold(const facts_t *f, const process_t *p) {
-    (void)f;
-    return offers(p) < 0 || p->merging < 0;
+    return offers(p) < 0;
 }
 
 static bool cause_off(const facts_t *f, const process_t *p) {

@@ -77,7 +77,8 @@ struct explain_cause_words {
 };
 extern const struct explain_cause_words explain_cause_words[EXPLAIN_CAUSES];
 
-/* Whether it merges so little (less than a tenth of its memory) that there is a cause to name. */
+/* Returns whether less than a tenth of its memory is merged. False if that is not known, unless the
+ * process blocks its readers. */
 bool explain_merges_little(const struct explain_process *process, int64_t page_size);
 
 /* The first cause that holds; the last row always does. */

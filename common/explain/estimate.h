@@ -21,6 +21,7 @@
 #include "consumers/consumers.h"
 #include "consumers/proc_files.h"
 #include "explain/content_index.h"
+#include "explain/wrap.h"
 
 struct estimate_options {
     const char *root;
@@ -110,8 +111,9 @@ int estimate_run(struct estimate *e, estimate_progress_fn *progress);
 int estimate_finish(struct estimate *e, const struct ksm_sample *host,
                     const struct ksm_consumer_table *table);
 
-/* Prints it: for a person, or as one object of JSON. host: what is merged by now. */
-void estimate_report(const struct estimate *e, const struct ksm_sample *host, FILE *file);
+/* Print the result as a report, or as a JSON object. host: a sample of the host's metrics. */
+void estimate_report(const struct estimate *e, const struct ksm_sample *host,
+                     const struct wrap *wrap);
 void estimate_json(const struct estimate *e, const struct ksm_sample *host, FILE *file);
 
 #endif

@@ -13,13 +13,13 @@
 #include "explain/wrap.h"
 #include "metrics/derive.h"
 
-/* ---- metrics, in bytes ---- */
+/* ---- amounts in bytes ---- */
 
 static int64_t bytes_of(const struct estimate *e, double pages) {
     return llround(pages) * (int64_t)e->page_size;
 }
 
-static int64_t records_of(const struct estimate_sum *sum) {
+static int64_t overhead_of(const struct estimate_sum *sum) {
     return (int64_t)sum->pages * KSM_RMAP_ITEM_BYTES;
 }
 
@@ -38,87 +38,119 @@ static int64_t merged_of(const struct estimate *e, const struct ksm_sample *host
     return sum;
 }
 
-/* ---- words ---- */
+/* ---- values of the placeholders ---- */
 
-enum { WORDS = 24 };
+enum { VALUES_MAX = 32 };
 
-struct words {
+struct values {
     struct {
         const char *name;
         char text[48];
-    } list[WORDS];
+    } list[VALUES_MAX];
     size_t count;
 };
 
-static char *add(struct words *w, const char *name) {
-    w->list[w->count].name = name;
-    w->list[w->count].text[0] = '\0';
-    return w->list[w->count++].text;
+static char *add(struct values *v, const char *name) {
+    v->list[v->count].name = name;
+    v->list[v->count].text[0] = '\0';
+    return v->list[v->count++].text;
 }
 
-static void add_bytes(struct words *w, const char *name, int64_t bytes) {
-    format_bytes(bytes, add(w, name), sizeof(w->list->text));
+static void add_bytes(struct values *v, const char *name, int64_t bytes) {
+    format_bytes(bytes, add(v, name), sizeof(v->list->text));
 }
 
-static void add_count(struct words *w, const char *name, int64_t n, const char *one,
+static void add_count(struct values *v, const char *name, int64_t n, const char *one,
                       const char *more) {
     if (n > 0)
-        format_count(n, one, more, add(w, name), sizeof(w->list->text));
+        format_count(n, one, more, add(v, name), sizeof(v->list->text));
 }
 
-static void add_if(struct words *w, const char *name, bool holds) {
+static void add_if(struct values *v, const char *name, bool holds) {
     if (holds)
-        add(w, name);
+        add(v, name);
 }
 
-static bool write_word(const void *data, const char *name, size_t len, char *buf, size_t size) {
-    const struct words *w = data;
+static bool write_value(const void *data, const char *name, size_t len, char *buf, size_t size) {
+    const struct values *v = data;
 
-    for (size_t i = 0; i < w->count; i++)
-        if (strlen(w->list[i].name) == len && memcmp(w->list[i].name, name, len) == 0)
-            return snprintf(buf, size, "%s", w->list[i].text) >= 0;
+    for (size_t i = 0; i < v->count; i++)
+        if (strlen(v->list[i].name) == len && memcmp(v->list[i].name, name, len) == 0)
+            return snprintf(buf, size, "%s", v->list[i].text) >= 0;
     return false;
 }
 
-static void add_saving(struct words *w, const struct estimate *e, const struct ksm_sample *host) {
+static void add_saving(struct values *v, const struct estimate *e, const struct ksm_sample *host) {
     const int64_t further = bytes_of(e, e->total.all.further), merged = merged_of(e, host);
-    const int64_t total = further + (merged > 0 ? merged : 0), records = records_of(&e->sum);
+    const int64_t total = further + (merged > 0 ? merged : 0), overhead = overhead_of(&e->sum);
 
-    add_bytes(w, "further", further);
+    add_bytes(v, "further", further);
     if (e->total.error > 0)
-        add_bytes(w, "error", bytes_of(e, e->total.error));
+        add_bytes(v, "error", bytes_of(e, e->total.error));
     if (e->total.all.zeros > 0)
-        add_bytes(w, "zeros", bytes_of(e, e->total.all.zeros));
-    if (merged >= 0)
-        add_bytes(w, "merged", merged);
-    if (merged > 0)
-        add_bytes(w, "total", total);
-    add_bytes(w, "records", records);
-    add_bytes(w, "net", total - records);
+        add_bytes(v, "zeros", bytes_of(e, e->total.all.zeros));
+    if (merged > 0) {
+        add_bytes(v, "merged", merged);
+        add_bytes(v, "total", total);
+    }
+    add_bytes(v, "overhead", overhead);
+    add_bytes(v, "net", total - overhead);
 }
 
-static void add_doubts(struct words *w, const struct estimate *e, const struct ksm_sample *host) {
+/* Less than 5 % of the memory that was read is little (ksmd would scan 20 pages to free one), and
+ * so is less than 16 MiB. */
+enum { WORTH_IT_PERCENT = 5, WORTH_IT_BYTES = 16 << 20 };
+
+/* Adds the verdict, and how the consumer with the largest saving opts in. */
+static void add_verdict(struct values *v, const struct estimate *e, const struct ksm_sample *host) {
+    static const char *const opt_in[KSM_CONSUMER_KIND_COUNT] = {
+        [KSM_CONSUMER_vm] = "vm",
+        [KSM_CONSUMER_container] = "container",
+        [KSM_CONSUMER_service] = "service",
+        [KSM_CONSUMER_program] = "program",
+    };
+    const struct ksm_value *run = &host->at[KSM_run];
+    const int64_t read = (int64_t)(e->sum.pages * e->page_size);
+    const int64_t further = bytes_of(e, e->total.all.further), merged = merged_of(e, host);
+    const int64_t net = further + (merged > 0 ? merged : 0) - overhead_of(&e->sum);
+    const bool worth_it =
+        net > 0 && further >= WORTH_IT_BYTES && further / WORTH_IT_PERCENT >= read / 100;
+
+    add_if(v, "worth_it", worth_it);
+    add_if(v, "little", !worth_it && net > 0);
+    add_if(v, "nothing", net <= 0);
+    if (!worth_it)
+        return;
+    if (read > 0)
+        format_percent((int64_t)((double)further / (double)read * 100000), add(v, "share"),
+                       sizeof(v->list->text));
+    add_if(v, "off", run->status == 0 && run->value != 1);
+    if (e->consumer_count > 0)
+        add_if(v, opt_in[e->consumers[0].name.kind], true);
+}
+
+static void add_remarks(struct values *v, const struct estimate *e, const struct ksm_sample *host) {
     const struct ksm_value *across = &host->at[KSM_merge_across_nodes];
 
-    add_if(w, "nodes", across->status == 0 && across->value == 0);
-    add_if(w, "partial", e->partial);
+    add_if(v, "nodes", across->status == 0 && across->value == 0);
+    add_if(v, "partial", e->partial);
     if (e->swapped > 0)
-        add_bytes(w, "swapped", (int64_t)e->swapped * 1024);
+        add_bytes(v, "swapped", (int64_t)e->swapped * 1024);
     if (e->total.all.changing > 0)
-        add_bytes(w, "changing", bytes_of(e, e->total.all.changing));
+        add_bytes(v, "changing", bytes_of(e, e->total.all.changing));
     if (e->total.huge > 0)
-        add_bytes(w, "huge", bytes_of(e, e->total.huge));
-    add_bytes(w, "splits", bytes_of(e, e->total.splits * (double)e->contents.huge_pages));
-    add_if(w, "sampled", e->contents.bits > 0);
-    add_if(w, "huge_unknown", !e->knows_huge && e->processes > 0);
-    add_count(w, "denied", e->denied, "process", "processes");
-    add_count(w, "waiting", e->waiting, "process", "processes");
-    add_count(w, "ended", e->ended, "process", "processes");
+        add_bytes(v, "huge", bytes_of(e, e->total.huge));
+    add_bytes(v, "splits", bytes_of(e, e->total.splits * (double)e->contents.huge_pages));
+    add_if(v, "sampled", e->contents.bits > 0);
+    add_if(v, "huge_unknown", !e->knows_huge && e->processes > 0);
+    add_count(v, "denied", e->denied, "process", "processes");
+    add_count(v, "waiting", e->waiting, "process", "processes");
+    add_count(v, "ended", e->ended, "process", "processes");
     if (e->unreadable > 0)
-        add_bytes(w, "unreadable", (int64_t)(e->unreadable * e->page_size));
+        add_bytes(v, "unreadable", (int64_t)(e->unreadable * e->page_size));
 }
 
-/* ---- the page ---- */
+/* ---- the report ---- */
 
 static const struct {
     const char *label;
@@ -128,9 +160,9 @@ static const struct {
 #include "explain/explain.def"
 };
 
-enum { ROWS = 20, CELLS = 4, CELL = 11 };
+enum { ROWS = 20, CELLS = 4, CELL = 13 };
 
-static void cell(FILE *file, int64_t bytes) {
+static void print_cell(FILE *file, int64_t bytes) {
     char text[32] = "-";
 
     if (bytes >= 0)
@@ -139,46 +171,48 @@ static void cell(FILE *file, int64_t bytes) {
 }
 
 static void print_consumers(const struct estimate *e, FILE *file) {
-    enum { NAME = LINES_COLUMNS - LINES_INDENT - CELLS * CELL - 2 };
+    enum { NAME = WRAP_COLUMNS - WRAP_INDENT - CELLS * CELL - 2 };
 
     if (e->consumer_count == 0)
         return;
-    fprintf(file, "\nBy consumer\n%*s%*s%*s%*s%*s\n", LINES_INDENT, "", CELL, "read", CELL, "more",
-            CELL, "records", CELL, "merged");
+    fprintf(file, "\nBy consumer\n%*s%*s%*s%*s%*s\n", WRAP_INDENT, "", CELL, "read", CELL,
+            "would save", CELL, "overhead", CELL + 2, "saved already");
     for (size_t i = 0; i < e->consumer_count && i < ROWS; i++) {
-        const struct estimate_consumer *one = &e->consumers[i];
-        fprintf(file, "%*s", LINES_INDENT, "");
-        cell(file, (int64_t)(one->sum.pages * e->page_size));
-        cell(file, bytes_of(e, one->sum.share.further));
-        cell(file, records_of(&one->sum));
-        cell(file, one->merged);
-        fputs("  ", file);
-        name_of(file, NAME, ksm_consumer_kinds[one->name.kind], one->name.text);
+        const struct estimate_consumer *c = &e->consumers[i];
+        fprintf(file, "%*s", WRAP_INDENT, "");
+        print_cell(file, (int64_t)(c->sum.pages * e->page_size));
+        print_cell(file, bytes_of(e, c->sum.share.further));
+        print_cell(file, overhead_of(&c->sum));
+        print_cell(file, c->merged);
+        fputs("    ", file);
+        wrap_name(file, NAME - 2, ksm_consumer_kinds[c->name.kind], c->name.text);
     }
     if (e->consumer_count > ROWS)
-        fprintf(file, "%*sand %zu more\n", LINES_INDENT, "", e->consumer_count - ROWS);
+        fprintf(file, "%*sand %zu more\n", WRAP_INDENT, "", e->consumer_count - ROWS);
 }
 
-void estimate_report(const struct estimate *e, const struct ksm_sample *host, FILE *file) {
-    struct words w = {.count = 0};
+void estimate_report(const struct estimate *e, const struct ksm_sample *host,
+                     const struct wrap *wrap) {
+    struct values v = {.count = 0};
     char text[1024];
 
-    add_saving(&w, e, host);
-    add_bytes(&w, "read", (int64_t)(e->sum.pages * e->page_size));
-    format_count(e->processes, "process", "processes", add(&w, "processes"), sizeof(w.list->text));
-    format_duration(e->ms, add(&w, "time"), sizeof(w.list->text));
-    add_doubts(&w, e, host);
-    fprintf(file, "What KSM would save if %s opted in\n\n",
+    add_saving(&v, e, host);
+    add_verdict(&v, e, host);
+    add_bytes(&v, "read", (int64_t)(e->sum.pages * e->page_size));
+    format_count(e->processes, "process", "processes", add(&v, "processes"), sizeof(v.list->text));
+    format_duration(e->ms, add(&v, "time"), sizeof(v.list->text));
+    add_remarks(&v, e, host);
+    fprintf(wrap->file, "What KSM would save if %s opted in\n\n",
             e->options.name_count == 0 ? "all programs" : "these programs");
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
-        if (explain_fill(write_word, &w, lines[i].text, text, sizeof(text)) == 0)
-            block(file, lines[i].label, text);
-    print_consumers(e, file);
+        if (explain_fill(write_value, &v, lines[i].text, text, sizeof(text)) == 0)
+            wrap_text(wrap, lines[i].label, text);
+    print_consumers(e, wrap->file);
 }
 
-/* ---- JSON: names are clean, see name.h, so that nothing is to be escaped ---- */
+/* ---- JSON: clean names (consumer_name.h) need no escapes ---- */
 
-static void member(FILE *file, const char *name, int64_t value) {
+static void print_member(FILE *file, const char *name, int64_t value) {
     if (value >= 0)
         fprintf(file, "\"%s\": %" PRId64 ", ", name, value);
     else
@@ -187,12 +221,12 @@ static void member(FILE *file, const char *name, int64_t value) {
 
 static void json_sum(const struct estimate *e, const struct estimate_sum *sum, int64_t merged,
                      FILE *file) {
-    member(file, "read_bytes", (int64_t)(sum->pages * e->page_size));
-    member(file, "further_bytes", bytes_of(e, sum->share.further));
-    member(file, "zero_bytes", bytes_of(e, sum->share.zeros));
-    member(file, "changing_bytes", bytes_of(e, sum->share.changing));
-    member(file, "records_bytes", records_of(sum));
-    member(file, "merged_bytes", merged);
+    print_member(file, "read_bytes", (int64_t)(sum->pages * e->page_size));
+    print_member(file, "further_bytes", bytes_of(e, sum->share.further));
+    print_member(file, "zero_bytes", bytes_of(e, sum->share.zeros));
+    print_member(file, "changing_bytes", bytes_of(e, sum->share.changing));
+    print_member(file, "records_bytes", overhead_of(sum));
+    print_member(file, "merged_bytes", merged);
 }
 
 void estimate_json(const struct estimate *e, const struct ksm_sample *host, FILE *file) {
@@ -200,25 +234,26 @@ void estimate_json(const struct estimate *e, const struct ksm_sample *host, FILE
 
     fputs("{", file);
     json_sum(e, &all, merged_of(e, host), file);
-    member(file, "error_bytes", bytes_of(e, e->total.error));
-    member(file, "huge_bytes", e->knows_huge ? bytes_of(e, e->total.huge) : -1);
-    member(file, "split_bytes",
-           e->knows_huge ? bytes_of(e, e->total.splits * (double)e->contents.huge_pages) : -1);
-    member(file, "unreadable_bytes", (int64_t)(e->unreadable * e->page_size));
-    member(file, "swapped_bytes", (int64_t)e->swapped * 1024);
-    member(file, "sampled_one_in", (int64_t)1 << e->contents.bits);
-    member(file, "processes", e->processes);
-    member(file, "denied", e->denied);
-    member(file, "ended", e->ended);
-    member(file, "waiting", e->waiting);
-    member(file, "milliseconds", e->ms);
+    print_member(file, "error_bytes", bytes_of(e, e->total.error));
+    print_member(file, "huge_bytes", e->knows_huge ? bytes_of(e, e->total.huge) : -1);
+    print_member(file, "split_bytes",
+                 e->knows_huge ? bytes_of(e, e->total.splits * (double)e->contents.huge_pages)
+                               : -1);
+    print_member(file, "unreadable_bytes", (int64_t)(e->unreadable * e->page_size));
+    print_member(file, "swapped_bytes", (int64_t)e->swapped * 1024);
+    print_member(file, "sampled_one_in", (int64_t)1 << e->contents.bits);
+    print_member(file, "processes", e->processes);
+    print_member(file, "denied", e->denied);
+    print_member(file, "ended", e->ended);
+    print_member(file, "waiting", e->waiting);
+    print_member(file, "milliseconds", e->ms);
     fprintf(file, "\"partial\": %s, \"consumers\": [", e->partial ? "true" : "false");
     for (size_t i = 0; i < e->consumer_count; i++) {
-        const struct estimate_consumer *one = &e->consumers[i];
+        const struct estimate_consumer *c = &e->consumers[i];
         fprintf(file, "%s{", i > 0 ? ",\n  " : "\n  ");
-        json_sum(e, &one->sum, one->merged, file);
+        json_sum(e, &c->sum, c->merged, file);
         fprintf(file, "\"processes\": %" PRId64 ", \"kind\": \"%s\", \"name\": \"%s\"}",
-                one->processes, ksm_consumer_kinds[one->name.kind], one->name.text);
+                c->processes, ksm_consumer_kinds[c->name.kind], c->name.text);
     }
     fputs("]}\n", file);
 }

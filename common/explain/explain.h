@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #include "consumers/consumers.h"
+#include "explain/wrap.h"
 #include "metrics/metrics.h"
 
 /* All that a verdict is made of. What is not known is absent: a status that is not 0, or -1. */
@@ -81,8 +82,9 @@ typedef bool explain_word_fn(const void *data, const char *name, size_t len, cha
 int explain_fill(explain_word_fn *write, const void *data, const char *text, char *buf,
                  size_t size);
 
-/* Prints the page: plain text in lines of 80 columns at most, no control characters. The names in
- * the table of consumers are clean as name.h has it. */
-void explain_report(const struct explain_facts *facts, FILE *file);
+/* Print the report: as plain text, or as a JSON object (ksm-explain.schema.json). Names of
+ * consumers must be clean as consumer_name.h has it. */
+void explain_report(const struct explain_facts *facts, const struct wrap *wrap);
+void explain_json(const struct explain_facts *facts, FILE *file);
 
 #endif

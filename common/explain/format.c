@@ -60,3 +60,18 @@ void format_duration(int64_t ms, char *buf, size_t size) {
     else
         snprintf(buf, size, "about %" PRId64 " hours", ms / HOUR);
 }
+
+void format_fixed(int64_t value, int64_t divisor, char *buf, size_t size) {
+    const uint64_t magnitude = value < 0 ? -(uint64_t)value : (uint64_t)value;
+    const uint64_t unit = (uint64_t)divisor;
+    const char *sign = value < 0 ? "-" : "";
+    int digits = 0;
+
+    for (uint64_t rest = unit; rest > 1 && digits < 18; rest /= 10)
+        digits++;
+    if (digits == 0)
+        snprintf(buf, size, "%s%" PRIu64, sign, magnitude);
+    else
+        snprintf(buf, size, "%s%" PRIu64 ".%0*" PRIu64, sign, magnitude / unit, digits,
+                 magnitude % unit);
+}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Numbers as people write them. What does not fit is cut off.
+ * Formats numbers for reports. Text that does not fit is cut off.
  */
 #ifndef KSM_FORMAT_H
 #define KSM_FORMAT_H
@@ -14,10 +14,13 @@ void format_count(int64_t number, const char *one, const char *more, char *buf, 
 /* "351.9 MiB", below 1 KiB "64 bytes" */
 void format_bytes(int64_t bytes, char *buf, size_t size);
 
-/* Of thousandths of a percent: "12.3 %", "1.23 %", "0.012 %". */
+/* From thousandths of a percent: "12.3 %", "1.23 %", "0.012 %". */
 void format_percent(int64_t thousandths, char *buf, size_t size);
 
 /* "about 45 seconds", "about 10 hours" */
 void format_duration(int64_t ms, char *buf, size_t size);
+
+/* value / divisor, a power of ten, as an exact decimal: "-0.047" */
+void format_fixed(int64_t value, int64_t divisor, char *buf, size_t size);
 
 #endif

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Installing ksm-explain; included by ../../Makefile.
 
-EXPLAIN_EXAMPLES = $(wildcard common/explain/*.service common/explain/*.timer common/explain/*.yml)
+EXPLAIN_EXAMPLES = $(wildcard common/explain/*.service common/explain/*.timer common/explain/*.yml common/explain/*.json)
 
 install-explain: $(BUILD)/ksm-explain ## Install ksm-explain alone
 	$(call put,0755,$(BUILD)/ksm-explain,$(BINDIR))

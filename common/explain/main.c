@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -20,6 +21,7 @@
 #include "explain/format.h"
 #include "explain/openmetrics.h"
 #include "explain/suspects.h"
+#include "explain/wrap.h"
 #include "metrics/reader.h"
 #include "options.h"
 #include "system/clock.h"
@@ -37,6 +39,8 @@ static struct ksm_reader reader;
 static struct ksm_consumers consumers;
 static struct ksm_sampler sampler;
 static struct suspects large;
+static struct wrap out; /* stdout */
+static bool as_json;
 
 /* Not at all if that is past: to poll() less than nothing is for ever. */
 static void wait_until(int64_t instant) {
@@ -76,7 +80,18 @@ static void look(struct explain_facts *facts) {
         suspects_read(&large, facts);
 }
 
-static int explain(bool openmetrics) {
+static void print_report(const struct explain_facts *facts) {
+    if (as_json)
+        explain_json(facts, stdout);
+    else
+        explain_report(facts, &out);
+}
+
+static void print_openmetrics(const struct explain_facts *facts) {
+    openmetrics_write(facts, stdout);
+}
+
+static int explain(void (*print)(const struct explain_facts *facts)) {
     static struct explain_facts facts;
     char message[PATH_MAX + 256];
     int status = ksm_reader_init(&reader, options.root, true);
@@ -88,8 +103,9 @@ static int explain(bool openmetrics) {
     }
     if (status == 0)
         look(&facts);
-    (openmetrics ? openmetrics_write : explain_report)(&facts, stdout);
-    status = openmetrics ? EXIT_SUCCESS : explain_words[explain_verdict(&facts)].status;
+    print(&facts);
+    status =
+        print == print_openmetrics ? EXIT_SUCCESS : explain_words[explain_verdict(&facts)].status;
     if (facts.in_kernel) {
         ksm_sampler_close(&sampler);
         ksm_reader_close(&reader);
@@ -104,19 +120,19 @@ enum { STATUS_DENIED = 50, STATUS_PARTIAL = 51 };
 
 static struct estimate_options wanted;
 static struct estimate estimate;
-static bool as_json;
 static volatile sig_atomic_t interrupted;
 
-/* The second one ends this program. */
 static void interrupt(int number) {
     interrupted = number;
 }
 
-static void on_interrupt(void) {
+/* The first Ctrl-C or SIGTERM stops the estimate early; the second one ends the program. */
+static void handle_signals(void) {
     const struct sigaction action = {.sa_handler = interrupt,
                                      .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
 
     sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
 }
 
 /* Whoever else wants the CPU or a disk comes first. */
@@ -127,9 +143,24 @@ static void stand_back(void) {
     syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE);
 }
 
+/* The time left is known well enough after some seconds of reading. */
+static void format_time_left(const struct estimate *e, int64_t now, char *buf, size_t size) {
+    enum { KNOWN_AFTER_MS = 5000 };
+    const uint64_t done = e->done, expected = e->expected;
+    static int64_t first_page;
+
+    if (first_page == 0 && done > 0)
+        first_page = now;
+    if (e->step != ESTIMATE_READ || done == 0 || now - first_page < KNOWN_AFTER_MS)
+        return;
+    const double rest = expected > done ? (double)(expected - done) / (double)done : 0;
+    const int64_t seconds = (int64_t)((double)(now - first_page) * rest / 1000);
+    snprintf(buf, size, "%" PRId64 ":%02d left", seconds / 60, (int)(seconds % 60));
+}
+
 static void show_progress(const struct estimate *e) {
     enum { BAR = 30, EVERY_MS = 200 };
-    static const char *const words[] = {"finding processes", "reading", "waiting", "reading again",
+    static const char *const steps[] = {"finding processes", "reading", "waiting", "reading again",
                                         ""};
     static int64_t next;
     const int64_t now = clock_ms(CLOCK_MONOTONIC);
@@ -139,14 +170,11 @@ static void show_progress(const struct estimate *e) {
     if (now < next)
         return;
     next = now + EVERY_MS;
-    if (e->step == ESTIMATE_READ && done > 0)
-        format_duration(
-            (int64_t)((double)(now - e->begun) * (double)(expected - done) / (double)done), left,
-            sizeof(left));
-    fprintf(stderr, "\r%-21s [", words[e->step]);
+    format_time_left(e, now, left, sizeof(left));
+    fprintf(stderr, "\r%-21s [", steps[e->step]);
     for (int i = 0; i < BAR; i++)
         fputc(expected > 0 && done * BAR >= expected * (uint64_t)(i + 1) ? '#' : '.', stderr);
-    fprintf(stderr, "] %s%-9s", left, *left ? " left" : "");
+    fprintf(stderr, "] %-14s", left);
 }
 
 static int look_at_host(struct explain_facts *facts) {
@@ -197,13 +225,16 @@ static int run_estimate(bool on_terminal) {
     status = judge_estimate();
     if (status != EXIT_SUCCESS && status != STATUS_PARTIAL)
         return status;
-    (as_json ? estimate_json : estimate_report)(&estimate, &facts.now, stdout);
+    if (as_json)
+        estimate_json(&estimate, &facts.now, stdout);
+    else
+        estimate_report(&estimate, &facts.now, &out);
     return fflush(stdout) == 0 && !ferror(stdout) ? status : EXIT_FAILURE;
 }
 
 static void print_usage(void) {
     puts(
-        "usage: ksm-explain [--root DIRECTORY]\n"
+        "usage: ksm-explain [--root DIRECTORY] [--json]\n"
         "       ksm-explain --estimate [--json] [--cpu PERCENT] [--memory MIB] [PID|NAME ...]\n"
         "       ksm-explain --openmetrics [--output FILE]\n"
         "Explains the state of Kernel Samepage Merging (KSM) on this host, and what to do about "
@@ -214,7 +245,7 @@ static void print_usage(void) {
         "\n"
         "  --root DIRECTORY   where the host's /proc and /sys are mounted; default /\n"
         "  --estimate         a PID, or the name of a consumer or program, limits it to that\n"
-        "  --json             print the estimate as JSON\n"
+        "  --json             print the report or the estimate as JSON\n"
         "  --cpu PERCENT      use at most so much of one CPU core; default 20, 1 to 100\n"
         "  --memory MIB       use so much memory for the estimate; default 64, 1 to 65536\n"
         "  --openmetrics      print all metrics and consumers for Prometheus\n"
@@ -312,11 +343,12 @@ int main(int argc, char *argv[]) {
         fprintf(stderr, "ksm-explain: %s: %s\n", output, strerror(errno));
         return EXIT_FAILURE;
     }
+    wrap_init(&out, stdout);
     if (!estimating) {
         if (!openmetrics)
             suspects_open(&large, options.root);
         sandbox_enter(options.root, message, sizeof(message));
-        return explain(openmetrics);
+        return explain(openmetrics ? print_openmetrics : print_report);
     }
     wanted = (struct estimate_options){.root = options.root,
                                        .names = argv + optind,
@@ -326,7 +358,7 @@ int main(int argc, char *argv[]) {
                                        .stop = &interrupted};
     const bool on_terminal = isatty(STDERR_FILENO);
     stand_back();
-    on_interrupt();
+    handle_signals();
     sandbox_enter_for_memory(options.root, message, sizeof(message));
     return run_estimate(on_terminal);
 }

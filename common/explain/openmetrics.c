@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "explain/format.h"
+
 /* How a metric is called and written, by its kind and unit. */
 static const struct form {
     const char *ending; /* of its name, in place of drop */
@@ -47,20 +49,6 @@ static void begin(const char *name, bool gauge, const char *help, FILE *file) {
         fprintf(file, "# TYPE %s gauge\n", name);
 }
 
-/* All digits, as a double would not hold them. */
-static void write_number(int64_t value, int64_t divisor, FILE *file) {
-    const uint64_t magnitude = value < 0 ? -(uint64_t)value : (uint64_t)value;
-    const uint64_t unit = (uint64_t)divisor;
-    int digits = 0;
-
-    for (uint64_t rest = unit; rest > 1; rest /= 10)
-        digits++;
-    fprintf(file, "%s%" PRIu64, value < 0 ? "-" : "", magnitude / unit);
-    if (digits > 0)
-        fprintf(file, ".%0*" PRIu64, digits, magnitude % unit);
-    fputs("\n", file);
-}
-
 int64_t openmetrics_form(const struct ksm_metric *metric, char name[static OPENMETRICS_NAME_SIZE]) {
     const struct form *form = &forms[metric->kind][metric->unit];
     size_t len = strlen(metric->name);
@@ -75,14 +63,14 @@ int64_t openmetrics_form(const struct ksm_metric *metric, char name[static OPENM
 }
 
 static void write_metric(const struct ksm_metric *metric, int64_t value, FILE *file) {
-    char name[OPENMETRICS_NAME_SIZE];
+    char name[OPENMETRICS_NAME_SIZE], number[32];
     const int64_t divisor = openmetrics_form(metric, name);
 
     if (divisor == 0)
         return;
     begin(name, metric->kind != KSM_KIND_COUNTER, metric->help, file);
-    fprintf(file, "%s ", name);
-    write_number(value, divisor, file);
+    format_fixed(value, divisor, number, sizeof(number));
+    fprintf(file, "%s %s\n", name, number);
 }
 
 /* Nothing in a name needs escaping: name.h. */

@@ -196,14 +196,17 @@ static bool count_processes(int64_t number, char *buf, size_t size) {
     return number >= 0;
 }
 
-static bool word_opted_in(const struct explain_facts *f, char *buf, size_t size) {
-    return count_processes(f->uksm ? -1 : f->consumers->opted_in, buf, size);
-}
-
 /* Some processes are not seen, or not into. */
 static bool is_partly_seen(const struct explain_facts *f) {
     return explain_holds(f, EXPLAIN_denied) || explain_holds(f, EXPLAIN_aside) ||
            explain_holds(f, EXPLAIN_hidden) || explain_holds(f, EXPLAIN_apart);
+}
+
+/* None of some processes says nothing about all. */
+static bool word_opted_in(const struct explain_facts *f, char *buf, size_t size) {
+    const bool unknown = f->uksm || (f->consumers->opted_in == 0 && is_partly_seen(f));
+
+    return count_processes(unknown ? -1 : f->consumers->opted_in, buf, size);
 }
 
 static bool word_recorded(const struct explain_facts *f, char *buf, size_t size) {

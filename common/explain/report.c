@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The page, line by line.
+ * Prints the report on KSM's state.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -13,33 +13,35 @@
 
 enum { TEXT_SIZE = 2048 };
 
-/* A text of explain.def; nothing where one of its words is not known. */
-static void expanded(const struct explain_facts *f, FILE *file, const char *label,
-                     const char *text) {
+/* Prints a text of explain.def, unless the value of one of its placeholders is not known. */
+static void print_text(const struct explain_facts *f, const struct wrap *wrap, const char *label,
+                       const char *text) {
     char buf[TEXT_SIZE];
 
     if (explain_expand(f, text, buf, sizeof(buf)) == 0)
-        block(file, label, buf);
+        wrap_text(wrap, label, buf);
 }
 
-/* ---- the verdict and what stands beside it ---- */
-
-static void verdict(const struct explain_facts *f, FILE *file) {
+static void print_verdict(const struct explain_facts *f, const struct wrap *wrap) {
+    enum { STATUS_LOSS = 30 };
     enum explain_id id = explain_verdict(f);
+    char sentence[TEXT_SIZE];
 
-    expanded(f, file, "Verdict", explain_words[id].sentence);
-    expanded(f, file, "Why", explain_words[id].reason);
-    expanded(f, file, "To do", explain_words[id].advice);
+    explain_expand(f, explain_words[id].sentence, sentence, sizeof(sentence));
+    if (explain_words[id].status >= STATUS_LOSS)
+        wrap_alarm(wrap, "Verdict", sentence);
+    else
+        wrap_text(wrap, "Verdict", sentence);
+    print_text(f, wrap, "Why", explain_words[id].reason);
+    print_text(f, wrap, "To do", explain_words[id].advice);
     for (enum explain_id other = id + 1; other < EXPLAIN_IDS; other++)
         if (explain_words[other].status != 0 && explain_holds(f, other))
-            expanded(f, file, explain_words[other].status < 0 ? "Note" : "Also",
-                     explain_words[other].sentence);
+            print_text(f, wrap, explain_words[other].status < 0 ? "Note" : "Also",
+                       explain_words[other].sentence);
 }
 
-/* ---- the metrics ---- */
-
 static const struct {
-    const char *title; /* of a section, or NULL: a line */
+    const char *title; /* of a section; NULL for a line */
     const char *label;
     const char *text;
 } lines[] = {
@@ -48,7 +50,7 @@ static const struct {
 #include "explain/explain.def"
 };
 
-/* What is left of a list after its last part. */
+/* Removes the separator after the last item of a list. */
 static void trim(char *text) {
     size_t len = strlen(text);
 
@@ -56,7 +58,7 @@ static void trim(char *text) {
         text[--len] = '\0';
 }
 
-static void metrics(const struct explain_facts *f, FILE *file) {
+static void print_metrics(const struct explain_facts *f, const struct wrap *wrap) {
     const char *title = NULL;
 
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
@@ -71,9 +73,9 @@ static void metrics(const struct explain_facts *f, FILE *file) {
         if (!*text)
             continue;
         if (title)
-            fprintf(file, "\n%s\n", title);
+            fprintf(wrap->file, "\n%s\n", title);
         title = NULL;
-        block(file, lines[i].label, text);
+        wrap_text(wrap, lines[i].label, text);
     }
 }
 
@@ -83,9 +85,9 @@ static void metrics(const struct explain_facts *f, FILE *file) {
 #include "explain/explain.def"
 
 enum { ROWS = 8, BAR = 16 };
-enum { NAME_COLUMNS = LINES_COLUMNS - LINES_INDENT - 2 * 11 - 2 - BAR - 2 };
+enum { NAME_COLUMNS = WRAP_COLUMNS - WRAP_INDENT - 2 * 11 - 2 - BAR - 2 };
 
-static void bar(FILE *file, int64_t part, int64_t whole) {
+static void print_bar(FILE *file, int64_t part, int64_t whole) {
     char cells[BAR + 1];
     double share = whole > 0 ? (double)part / (double)whole : 0;
 
@@ -95,91 +97,95 @@ static void bar(FILE *file, int64_t part, int64_t whole) {
     fputs(cells, file);
 }
 
-/* records: rmap items, -1 if they are not known. */
-static void row(const struct explain_facts *f, FILE *file, int64_t saved, int64_t records) {
+/* rmap_items: -1 if not known. */
+static void print_row(const struct explain_facts *f, FILE *file, int64_t saved,
+                      int64_t rmap_items) {
+    int64_t overhead = 0;
     char bytes[32];
 
     format_bytes(saved, bytes, sizeof(bytes));
-    fprintf(file, "%*s%11s", LINES_INDENT, "", bytes);
-    if (records >= 0 && f->consumers->tells_rmap_items &&
-        !__builtin_mul_overflow(records, KSM_RMAP_ITEM_BYTES, &records))
-        format_bytes(records, bytes, sizeof(bytes));
+    fprintf(file, "%*s%11s", WRAP_INDENT, "", bytes);
+    if (rmap_items >= 0 && f->consumers->tells_rmap_items &&
+        !__builtin_mul_overflow(rmap_items, KSM_RMAP_ITEM_BYTES, &overhead))
+        format_bytes(overhead, bytes, sizeof(bytes));
     else
         strcpy(bytes, "-");
     fprintf(file, "%11s  ", bytes);
-    bar(file, saved, f->consumers->saved);
+    print_bar(file, saved, f->consumers->saved);
     fputs("  ", file);
 }
 
-/* Largest savings first; of equal savings, the higher cost first; else by name, as in the table. */
+/* Order: largest savings, then highest overhead, then by name, as in the table. */
 static bool is_before(const struct ksm_consumer *a, const struct ksm_consumer *b) {
     if (a->saved != b->saved)
         return a->saved > b->saved;
     return a->rmap_items != b->rmap_items ? a->rmap_items > b->rmap_items : a < b;
 }
 
-/* The one that comes after the last in that order; NULL: there is none. */
-static const struct ksm_consumer *next(const struct ksm_consumer_table *table,
-                                       const struct ksm_consumer *last) {
+/* Returns the consumer after last in that order (last NULL: the first one), or NULL at the end. */
+static const struct ksm_consumer *next_consumer(const struct ksm_consumer_table *table,
+                                                const struct ksm_consumer *last) {
     const struct ksm_consumer *best = NULL;
 
     for (size_t i = 0; i < table->count; i++) {
-        const struct ksm_consumer *one = &table->list[i];
-        if ((!last || is_before(last, one)) && (!best || is_before(one, best)))
-            best = one;
+        const struct ksm_consumer *c = &table->list[i];
+        if ((!last || is_before(last, c)) && (!best || is_before(c, best)))
+            best = c;
     }
     return best;
 }
 
-static void rows(const struct explain_facts *f, FILE *file) {
+static void print_rows(const struct explain_facts *f, FILE *file) {
     const struct ksm_consumer_table *table = f->consumers;
-    const struct ksm_consumer *one = NULL;
+    const struct ksm_consumer *c = next_consumer(table, NULL);
     int64_t rest = table->saved - table->unattributed;
 
-    fprintf(file, "%*s    %s\n", LINES_INDENT, "", text_consumers_head);
-    for (int i = 0; i < ROWS && (one = next(table, one)) != NULL; i++) {
-        row(f, file, one->saved, one->rmap_items);
-        name_of(file, NAME_COLUMNS, ksm_consumer_kinds[one->name.kind], one->name.text);
-        rest -= one->saved;
+    fprintf(file, "%*s    %s\n", WRAP_INDENT, "", text_consumers_head);
+    for (int i = 0; i < ROWS && c; i++) {
+        print_row(f, file, c->saved, c->rmap_items);
+        wrap_name(file, NAME_COLUMNS, ksm_consumer_kinds[c->name.kind], c->name.text);
+        rest -= c->saved;
+        c = next_consumer(table, c);
     }
     if (table->count > ROWS) {
-        row(f, file, rest, -1);
-        name_of(file, NAME_COLUMNS, "", text_others);
+        print_row(f, file, rest, -1);
+        wrap_name(file, NAME_COLUMNS, "", text_others);
     }
     if (table->unattributed > 0) {
-        row(f, file, table->unattributed, -1);
-        name_of(file, NAME_COLUMNS, "", text_unattributed);
+        print_row(f, file, table->unattributed, -1);
+        wrap_name(file, NAME_COLUMNS, "", text_unattributed);
     }
 }
 
-static void consumers(const struct explain_facts *f, FILE *file) {
+static void print_consumers(const struct explain_facts *f, FILE *file) {
     if (f->uksm)
         return;
     fprintf(file, "\n%s\n", text_consumers);
     if (!f->consumers->known)
-        fprintf(file, "%*s%s\n", LINES_INDENT, "", text_consumers_untold);
+        fprintf(file, "%*s%s\n", WRAP_INDENT, "", text_consumers_untold);
     else if (!f->consumers->valid)
-        fprintf(file, "%*s%s\n", LINES_INDENT, "", text_consumers_failed);
+        fprintf(file, "%*s%s\n", WRAP_INDENT, "", text_consumers_failed);
     else if (f->consumers->count == 0 && f->consumers->unattributed == 0)
-        fprintf(file, "%*s%s\n", LINES_INDENT, "", text_consumers_nobody);
+        fprintf(file, "%*s%s\n", WRAP_INDENT, "", text_consumers_nobody);
     else
-        rows(f, file);
+        print_rows(f, file);
 }
 
 /* ---- why large processes merge little ---- */
 
-/* ", 1.0 GiB on offer", if that is known. */
-static void part(char *text, int64_t bytes, const char *what) {
+/* Appends ", 1.0 GiB mergeable", if bytes is known. */
+static void append_bytes(char *text, int64_t bytes, const char *label) {
     size_t len = strlen(text);
-    char human[32];
+    char number[32];
 
     if (bytes < 0)
         return;
-    format_bytes(bytes, human, sizeof(human));
-    snprintf(text + len, TEXT_SIZE - len, ", %s %s", human, what);
+    format_bytes(bytes, number, sizeof(number));
+    snprintf(text + len, TEXT_SIZE - len, ", %s %s", number, label);
 }
 
-static void process(const struct explain_facts *f, FILE *file, const struct explain_process *p) {
+static void print_process(const struct explain_facts *f, const struct wrap *wrap,
+                          const struct explain_process *p) {
     const int64_t merged = p->merging + (p->zero > 0 ? p->zero : 0);
     char text[TEXT_SIZE];
     char memory[32];
@@ -190,52 +196,53 @@ static void process(const struct explain_facts *f, FILE *file, const struct expl
     else
         snprintf(text, sizeof(text), "%d %s of %s %s: %s", p->pid, p->comm,
                  ksm_consumer_kinds[p->name.kind], p->name.text, memory);
-    part(text, p->mergeable, "on offer");
-    part(text, p->merging < 0 ? -1 : merged * f->now.page_size, "merged");
-    part(text, p->huge > 0 ? p->huge : -1, "in huge pages");
-    block(file, "Process", text);
+    append_bytes(text, p->mergeable, "mergeable");
+    append_bytes(text, p->merging < 0 ? -1 : merged * f->now.page_size, "merged");
+    append_bytes(text, p->huge > 0 ? p->huge : -1, "in huge pages");
+    wrap_text(wrap, "Process", text);
 }
 
-/* Those of one cause, from the first one of it on. */
-static void cause(const struct explain_facts *f, FILE *file, const enum explain_cause *of,
-                  int first) {
+/* Prints the processes with the cause of process first, and that cause. */
+static void print_cause(const struct explain_facts *f, const struct wrap *wrap,
+                        const enum explain_cause *causes, int first) {
+    const struct explain_cause_words *words = &explain_cause_words[causes[first]];
     bool huge = false;
 
-    fputc('\n', file);
+    fputc('\n', wrap->file);
     for (int i = first; i < f->processes->count; i++) {
-        if (of[i] != of[first])
+        if (causes[i] != causes[first])
             continue;
-        process(f, file, &f->processes->list[i]);
+        print_process(f, wrap, &f->processes->list[i]);
         huge = huge || f->processes->list[i].huge > f->processes->list[i].mergeable / 2;
     }
-    expanded(f, file, "Why", explain_cause_words[of[first]].sentence);
+    print_text(f, wrap, "Why", words->sentence);
     if (huge)
-        block(file, "", text_causes_huge);
-    expanded(f, file, "To do", explain_cause_words[of[first]].advice);
+        wrap_text(wrap, "", text_causes_huge);
+    print_text(f, wrap, "To do", words->advice);
 }
 
-static void causes(const struct explain_facts *f, FILE *file) {
-    enum explain_cause of[EXPLAIN_PROCESSES];
-    unsigned told = 0;
+static void print_causes(const struct explain_facts *f, const struct wrap *wrap) {
+    enum explain_cause causes[EXPLAIN_PROCESSES];
+    unsigned printed = 0; /* bit i: enum explain_cause i */
 
     for (int i = 0; f->processes && i < f->processes->count; i++) {
-        of[i] = explain_cause_of(f, &f->processes->list[i]);
+        causes[i] = explain_cause_of(f, &f->processes->list[i]);
         if (i == 0)
-            fprintf(file, "\n%s", text_causes);
+            fprintf(wrap->file, "\n%s", text_causes);
     }
     for (int i = 0; f->processes && i < f->processes->count; i++) {
-        if ((told & 1U << of[i]) == 0)
-            cause(f, file, of, i);
-        told |= 1U << of[i];
+        if ((printed & 1U << causes[i]) == 0)
+            print_cause(f, wrap, causes, i);
+        printed |= 1U << causes[i];
     }
 }
 
-void explain_report(const struct explain_facts *facts, FILE *file) {
-    fputs("Kernel Samepage Merging (KSM) on this host\n\n", file);
-    verdict(facts, file);
+void explain_report(const struct explain_facts *facts, const struct wrap *wrap) {
+    fputs("Kernel Samepage Merging (KSM) on this host\n\n", wrap->file);
+    print_verdict(facts, wrap);
     if (!facts->in_kernel)
         return;
-    metrics(facts, file);
-    consumers(facts, file);
-    causes(facts, file);
+    print_metrics(facts, wrap);
+    print_consumers(facts, wrap->file);
+    print_causes(facts, wrap);
 }

@@ -1,58 +1,80 @@
 /* SPDX-License-Identifier: MIT */
 #include "explain/wrap.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
-enum { LABEL = 10, TEXT_COLUMNS = LINES_COLUMNS - LINES_INDENT - LABEL };
+enum { LABEL = 10 };
 
-/* What stands left of a block's next line: its label, after that nothing. */
-static void start_line(FILE *file, const char **label) {
-    fprintf(file, "%*s%-*s", LINES_INDENT, "", LABEL, *label);
+void wrap_init(struct wrap *wrap, FILE *file) {
+    const char *no_color = getenv("NO_COLOR");
+    const char *term = getenv("TERM");
+    struct winsize size = {0};
+    const bool on_terminal = isatty(fileno(file));
+
+    *wrap = (struct wrap){.file = file, .columns = WRAP_COLUMNS};
+    if (!on_terminal)
+        return;
+    wrap->color = !(no_color && *no_color) && term && strcmp(term, "dumb") != 0;
+    if (ioctl(fileno(file), TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+        wrap->columns = size.ws_col < WRAP_COLUMNS_MIN ? WRAP_COLUMNS_MIN : size.ws_col;
+}
+
+/* Prints what stands left of a line: the label before the first one, nothing before the others. */
+static void start_line(const struct wrap *wrap, const char **label) {
+    fprintf(wrap->file, "%*s%-*s", WRAP_INDENT, "", LABEL, *label);
     *label = "";
 }
 
-/* Where a line that does not fit is to be broken: at the last space in it, but not between a number
- * and its unit. */
-static size_t break_of(const char *text) {
-    for (size_t at = TEXT_COLUMNS; at > 0; at--)
-        if (text[at] == ' ' && (text[at - 1] < '0' || text[at - 1] > '9'))
-            return at;
-    return TEXT_COLUMNS;
+/* Returns where to break a line that does not fit: at the last space, but not between a number and
+ * its unit. */
+static size_t find_break(const char *text, size_t columns) {
+    for (size_t i = columns; i > 0; i--)
+        if (text[i] == ' ' && (text[i - 1] < '0' || text[i - 1] > '9'))
+            return i;
+    return columns;
 }
 
-/* One paragraph, at spaces: each line as long as fits. */
-static void wrap(FILE *file, const char **label, const char *text, size_t len) {
+static void print_paragraph(const struct wrap *wrap, const char **label, const char *text,
+                            size_t len) {
+    const size_t columns = wrap->columns - WRAP_INDENT - LABEL;
+
     while (len > 0) {
-        size_t line = len > TEXT_COLUMNS ? break_of(text) : len;
-        start_line(file, label);
-        fprintf(file, "%.*s\n", (int)line, text);
+        size_t line = len > columns ? find_break(text, columns) : len;
+        start_line(wrap, label);
+        fprintf(wrap->file, "%.*s\n", (int)line, text);
         line += line < len && text[line] == ' ';
         text += line;
         len -= line;
     }
 }
 
-/* Paragraphs, and commands as they are. */
-void block(FILE *file, const char *label, const char *text) {
+void wrap_text(const struct wrap *wrap, const char *label, const char *text) {
     while (*text) {
         size_t len = strcspn(text, "\n");
         if (*text == ' ') {
-            start_line(file, &label);
-            fprintf(file, "%.*s\n", (int)len, text);
+            start_line(wrap, &label);
+            fprintf(wrap->file, "%.*s\n", (int)len, text);
         } else {
-            wrap(file, &label, text, len);
+            print_paragraph(wrap, &label, text, len);
         }
         text += len + (text[len] == '\n');
     }
 }
 
-/* Bytes of a name that fill at most so many columns; a character of UTF-8 is taken for one. */
+void wrap_alarm(const struct wrap *wrap, const char *label, const char *text) {
+    fputs(wrap->color ? "\033[1;31m" : "", wrap->file);
+    wrap_text(wrap, label, text);
+    fputs(wrap->color ? "\033[0m" : "", wrap->file);
+}
+
+/* Returns the bytes of a name that fit in so many columns, of one UTF-8 character each. */
 static size_t fit(const char *name, size_t columns) {
     size_t len = 0;
 
-    for (size_t used = 0; name[len]; used++) {
-        if (used == columns)
-            break;
+    for (size_t used = 0; name[len] && used < columns; used++) {
         len++;
         while ((name[len] & 0xc0) == 0x80)
             len++;
@@ -60,7 +82,7 @@ static size_t fit(const char *name, size_t columns) {
     return len;
 }
 
-void name_of(FILE *file, size_t columns, const char *kind, const char *name) {
+void wrap_name(FILE *file, size_t columns, const char *kind, const char *name) {
     static const char more[] = "...";
     size_t len;
 

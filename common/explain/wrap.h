@@ -1,21 +1,37 @@
 /* SPDX-License-Identifier: MIT
  *
- * Text in lines of 80 columns.
+ * Prints the prose of a report in lines that fit the terminal, and names in tables.
  */
 #ifndef KSM_WRAP_H
 #define KSM_WRAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
-enum { LINES_COLUMNS = 80, LINES_INDENT = 2 };
+enum { WRAP_COLUMNS = 80, WRAP_COLUMNS_MIN = 60, WRAP_INDENT = 2 };
+
+/* Where a report is printed. */
+struct wrap {
+    FILE *file;
+    size_t columns; /* for prose; tables always have WRAP_COLUMNS */
+    bool color;
+};
+
+/* Prepares printing to a file, which remains the caller's. On a terminal, columns is its width (at
+ * least WRAP_COLUMNS_MIN), and color is set unless NO_COLOR is set or TERM is dumb; elsewhere it is
+ * 80 columns without color. Call it before the sandbox, which forbids the ioctl(). */
+void wrap_init(struct wrap *wrap, FILE *file);
 
 /* Prints paragraphs beside a label, broken at spaces. A line that begins with a space is a command,
- * and is printed as it is. */
-void block(FILE *file, const char *label, const char *text);
+ * which is never broken. */
+void wrap_text(const struct wrap *wrap, const char *label, const char *text);
 
-/* Prints kind and name of a consumer, and the end of the line. A name that does not fit in so many
- * columns is cut, and "..." shows it. */
-void name_of(FILE *file, size_t columns, const char *kind, const char *name);
+/* The same, in bold red if the terminal has colors. */
+void wrap_alarm(const struct wrap *wrap, const char *label, const char *text);
+
+/* Prints kind and name of a consumer in so many columns, and a newline. A name that does not fit is
+ * cut and ends in "...". */
+void wrap_name(FILE *file, size_t columns, const char *kind, const char *name);
 
 #endif

@@ -5,13 +5,18 @@ Which facts make which verdict is in tests/unit/explain/test_explain.c.  The liv
 now; settings are put back (tests/support/live.py).
 """
 
+import fcntl
+import json
 import os
 import pty
 import re
+import struct
 import subprocess
+import termios
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 import fixtures
@@ -60,20 +65,34 @@ def test_page_is_the_golden_one_and_the_status_its_verdict(era, pages):
 PLACES = [{"NO_COLOR": "1"}, {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}, {"TERM": "dumb"}, {"COLUMNS": "200"}]
 
 
-def test_page_is_the_same_wherever_it_goes(build, pages, make_tree):
-    """Whatever the environment says, and on a terminal too."""
+def test_report_is_the_same_without_a_terminal(build, pages, make_tree):
+    """Whatever the environment says."""
     tree = make_tree("consumers")
     with ThreadPoolExecutor() as pool:
         piped = pool.map(lambda env: fixtures.run_once(build / "ksm-explain", "--root", tree, env=env).stdout, PLACES)
-        shown = pool.submit(on_terminal, [build / "ksm-explain", "--root", tree]).result()
         assert set(piped) == {pages["consumers"].stdout}
-    assert shown.replace("\r\n", "\n") == pages["consumers"].stdout
 
 
-def on_terminal(argv):
-    """Run ARGV on a terminal of its own; return what that shows."""
+# Columns of a terminal (0: it does not know), its environment, columns of the prose, and whether a bad verdict is red.
+TERMINALS = [(0, {"TERM": "xterm"}, 80, True), (40, {"TERM": "xterm"}, 60, True), (100, {"TERM": "xterm"}, 100, True),
+             (100, {"TERM": "xterm", "NO_COLOR": "1"}, 100, False), (100, {"TERM": "dumb"}, 100, False)]
+
+
+@pytest.mark.parametrize("columns, env, prose, red", TERMINALS)
+def test_report_fits_the_terminal(columns, env, prose, red, build, make_tree):
+    """6.1 has a verdict of 31: exposed."""
+    shown = on_terminal([build / "ksm-explain", "--root", make_tree("6.1")], columns, env)
+    assert ("\x1b[1;31m  Verdict " in shown) == red
+    text = re.sub("\x1b\\[[0-9;]*m", "", shown).replace("\r\n", "\n").partition("\nSettings\n")[0]
+    longest = max(len(line) for line in text.splitlines() if not line.startswith(" " * 14))
+    assert prose - 15 < longest <= prose
+
+
+def on_terminal(argv, columns, env):
+    """Run ARGV on a terminal of COLUMNS; return what that shows."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen(list(map(str, argv)), stdin=theirs, stdout=theirs, stderr=theirs):
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24 if columns else 0, columns, 0, 0))
+    with subprocess.Popen(list(map(str, argv)), stdin=theirs, stdout=theirs, stderr=theirs, env=env):
         os.close(theirs)
         shown = b""
         while True:
@@ -84,6 +103,17 @@ def on_terminal(argv):
             shown += more
     os.close(ours)
     return shown.decode()
+
+
+@pytest.mark.parametrize("era", fixtures.EXPLAINED)
+def test_json_follows_its_schema_and_agrees_with_the_report(era, build, pages, make_tree):
+    schema = json.loads((REPOSITORY / "common/explain/ksm-explain.schema.json").read_text())
+    done = fixtures.run_once(build / "ksm-explain", "--json", "--root", make_tree(era))
+    found = json.loads(done.stdout)
+    jsonschema.validate(found, schema)
+    assert (done.returncode, found["status"]) == (STATUSES[era], STATUSES[era])
+    assert told(pages[era].stdout, "Verdict") == [" ".join(found["sentence"].split())]
+    assert ("profit" in found["metrics"]) == ("\n  net " in pages[era].stdout)
 
 
 @pytest.mark.parametrize("words, says", [

@@ -24,7 +24,8 @@ DOC = "usr/share/doc/ksm-plugins"
 HEALTH = sorted(path.name for path in REPOSITORY.glob("netdata/health.d/*.conf"))
 EXAMPLES = sorted(path.name for pattern in ("*.conf", "*.yml", "*.json", "*.libsonnet")
                   for path in REPOSITORY.glob(f"collectd/{pattern}"))
-OF_EXPLAIN = ["ksm-openmetrics.service", "ksm-openmetrics.timer", "prometheus-openmetrics.yml"]
+OF_EXPLAIN = ["ksm-explain.schema.json", "ksm-openmetrics.service", "ksm-openmetrics.timer",
+              "prometheus-openmetrics.yml"]
 FOR_ALL = [*(f"{DOC}/{name}" for name in ("README.md", "LICENSE", "collectd/README.md", "netdata/README.md")),
            "usr/bin/ksm-explain", "usr/share/man/man1/ksm-explain.1",
            "usr/share/man/man1/ksm.plugin.1", "usr/share/man/man5/collectd-ksm.5", *(f"{DOC}/examples/{name}" for name in [*EXAMPLES, *OF_EXPLAIN])]

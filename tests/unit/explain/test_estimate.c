@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "explain/estimate.h"
@@ -36,12 +37,20 @@ void before_each(void) {
         host.at[id].status = -ENOENT;
 }
 
-static const char *printed(void (*print)(const struct estimate *e, const struct ksm_sample *host,
-                                         FILE *file)) {
+static const char *report(size_t columns) {
     static char text[16384];
     FILE *file = fmemopen(text, sizeof(text), "w");
 
-    print(&e, &host, file);
+    estimate_report(&e, &host, &(const struct wrap){.file = file, .columns = columns});
+    ck_assert_int_eq(fclose(file), 0);
+    return text;
+}
+
+static const char *json(void) {
+    static char text[16384];
+    FILE *file = fmemopen(text, sizeof(text), "w");
+
+    estimate_json(&e, &host, file);
     ck_assert_int_eq(fclose(file), 0);
     return text;
 }
@@ -73,6 +82,28 @@ static void named_in_part(void) {
 
 static void loss(void) {
     e.total.all.further = 0;
+}
+
+static void all_merged(void) {
+    e.total.all.further = 0;
+    merged();
+}
+
+static void little(void) {
+    e.total.all.further = 51 * MIB_PAGES;
+}
+
+static void small(void) {
+    e.sum.pages = 100 * MIB_PAGES;
+    e.total.all.further = 15 * MIB_PAGES;
+}
+
+static void service(void) {
+    consumers[0].name.kind = KSM_CONSUMER_service;
+}
+
+static void switched_off(void) {
+    host.at[KSM_run] = (struct ksm_value){.value = 0};
 }
 
 static void sampled(void) {
@@ -132,17 +163,27 @@ static const struct {
     const char *lacks[4];
 } pages[] = {
     {as_it_is,
-     {"if all programs opted in", "More 512.0 MiB would be saved in addition Records 16.0 MiB of",
-      "Net 496.0 MiB", "Read 1.0 GiB of 10 processes in about 5 seconds By consumer"},
-     {"Merged", "Together", "Left out", "Huge"}},
+     {"if all programs opted in",
+      "Verdict Worth it: 512.0 MiB would be saved, 50.0 % of the memory that was read. To gain "
+      "512.0 MiB "
+      "Overhead 16.0 MiB for",
+      "; 496.0 MiB is left", "Read 1.0 GiB of 10 processes in about 5 seconds By consumer"},
+     {"in all", "saved already,", "Left out", "Huge"}},
     {as_it_is, {" 1.0 GiB 512.0 MiB 16.0 MiB 10.0 MiB vm web"}, {"more vm", "Partial"}},
+    {as_it_is, {"To do QEMU opts in"}, {"MemoryKSM", "switched off"}},
+    {service, {"To do Opt in the services"}, {"QEMU"}},
+    {switched_off, {"KSM is switched off. Switch it on: echo 1", "To do QEMU"}, {0}},
+    {little, {"Verdict Little to gain: 51.0 MiB would be saved, of 1.0 GiB"}, {"To do", "Worth"}},
+    {small, {"Verdict Little to gain: 15.0 MiB"}, {"Worth"}},
     {merged,
-     {"Merged 256.0 MiB is saved already Together 768.0 MiB Records", "Net 752.0 MiB"},
+     {"To gain 512.0 MiB; in all 768.0 MiB, of which 256.0 MiB is saved already Overhead",
+      "; 752.0 MiB is left"},
      {0}},
-    {nothing_merged, {"Merged 0 bytes is saved already Records"}, {"Together"}},
-    {named, {"if these programs opted in", "Merged 10.0 MiB", "Together 522.0 MiB"}, {0}},
-    {named_in_part, {"16.0 MiB - vm web"}, {"Merged", "Together"}},
-    {loss, {"Net -16.0 MiB"}, {0}},
+    {nothing_merged, {"To gain 512.0 MiB Overhead"}, {"in all"}},
+    {named, {"if these programs opted in", "in all 522.0 MiB, of which 10.0 MiB"}, {0}},
+    {named_in_part, {"16.0 MiB - vm web"}, {"in all"}},
+    {loss, {"Verdict Nothing to gain", "-16.0 MiB is left"}, {"To do"}},
+    {all_merged, {"Verdict Little to gain: 0 bytes"}, {"Nothing to gain"}},
     {sampled, {"give or take 3.0 MiB", "split 10.0 MiB of huge pages or more"}, {0}},
     {zeros, {"Of this, 100.0 MiB is in pages of zeros"}, {"give or take"}},
     {changing, {"Changing 7.0 MiB had an equal page"}, {0}},
@@ -155,7 +196,7 @@ static const struct {
     {left_out, {"; 2.0 MiB is in swap"}, {0}},
     {partial, {"Partial This was stopped early"}, {0}},
     {nodes, {"Nodes merge_across_nodes is 0"}, {0}},
-    {all_nodes, {"More"}, {"Nodes"}},
+    {all_nodes, {"To gain"}, {"Nodes"}},
     {many, {"vm web and 10 more"}, {0}},
 };
 
@@ -170,11 +211,11 @@ static void flatten(const char *text, char *flat) {
     *flat = '\0';
 }
 
-TEST_ROWS(page, pages) {
+TEST_ROWS(report_has, pages) {
     char flat[16384];
 
     row->make();
-    const char *text = printed(estimate_report);
+    const char *text = report(WRAP_COLUMNS);
     flatten(text, flat);
     for (int i = 0; i < ROWS(row->has) && row->has[i]; i++)
         ck_assert_msg(strstr(flat, row->has[i]), "no \"%s\" in\n%s", row->has[i], text);
@@ -182,6 +223,26 @@ TEST_ROWS(page, pages) {
         ck_assert_msg(!strstr(flat, row->lacks[i]), "\"%s\" in\n%s", row->lacks[i], text);
     for (; *text; text += strcspn(text, "\n") + 1)
         ck_assert_msg(strcspn(text, "\n") <= 80 && text[0] != '?', "%s", text);
+}
+
+TEST(prose_fills_the_terminal_and_tables_do_not_change) {
+    static const size_t widths[] = {60, 80, 100};
+    const char *table = NULL;
+
+    for (int i = 0; i < ROWS(widths); i++) {
+        const char *text = report(widths[i]);
+        size_t longest = 0;
+        for (; *text != '\n' || text[1] != 'B'; text += strcspn(text, "\n") + 1)
+            if (strcspn(text, "\n") > longest)
+                longest = strcspn(text, "\n");
+        ck_assert_msg(longest <= widths[i] && longest > widths[i] - 15, "%zu columns: got %zu",
+                      widths[i], longest);
+        if (table)
+            ck_assert_str_eq(text, table);
+        free((void *)(uintptr_t)table);
+        table = strdup(text);
+    }
+    free((void *)(uintptr_t)table);
 }
 
 static const struct {
@@ -201,9 +262,9 @@ static const struct {
     {partial, {"\"partial\": true"}},
 };
 
-TEST_ROWS(json, objects) {
+TEST_ROWS(json_members, objects) {
     row->make();
-    const char *text = printed(estimate_json);
+    const char *text = json();
     for (int i = 0; i < ROWS(row->has) && row->has[i]; i++)
         ck_assert_msg(strstr(text, row->has[i]), "no %s in\n%s", row->has[i], text);
 }

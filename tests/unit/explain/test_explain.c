@@ -535,10 +535,12 @@ TEST_ROWS(units, metrics) {
     expect_expanded(text, row->text);
 }
 
-/* Who is not seen may have opted in as well. */
+/* Processes that are not visible may have opted in as well. */
 static const struct {
     const char *changes, *want;
 } seen[] = {
+    {DENIED "opted_in=0", "? of those seen; 26,122 pages"},
+    {"opted_in=0", "0 processes; 26,122 pages of 3 processes"},
     {"", "3 processes; 26,122 pages of 3 processes"},
     {DENIED, "3 processes of those seen; 26,122 pages"},
     {HIDDEN, "3 processes of those seen; 26,122 pages"},
@@ -546,7 +548,7 @@ static const struct {
     {OLD_KERNEL, "?; 26,122 pages"},
 };
 
-TEST_ROWS(who_is_seen, seen) {
+TEST_ROWS(opted_in_is_left_out_if_not_known, seen) {
     good_host();
     change(row->changes);
     expect_expanded("{opted_in}[ of those seen{partly}]; {watched}[ of {recorded}]", row->want);
@@ -661,13 +663,18 @@ static void check_line(const char *line, size_t len) {
              "not known, or not printable: %s", suite_quote(line, len));
 }
 
-static const char *page(void) {
+static const char *print(bool color) {
     static char text[16384];
     FILE *file = fmemopen(text, sizeof(text), "w");
 
-    explain_report(&facts, file);
-    must(fclose(file) == 0, "the page does not fit");
+    explain_report(&facts,
+                   &(const struct wrap){.file = file, .columns = WRAP_COLUMNS, .color = color});
+    must(fclose(file) == 0, "the report does not fit");
     return text;
+}
+
+static const char *page(void) {
+    return print(false);
 }
 
 TEST(any_facts) {
@@ -680,6 +687,29 @@ TEST(any_facts) {
         for (const char *line = text; *line; line += strcspn(line, "\n") + 1)
             check_line(line, strcspn(line, "\n"));
     }
+}
+
+static const struct {
+    const char *changes;
+    bool is_red;
+} alarms[] = {
+    {"", false},
+    {NOTHING_WATCHED, false},
+    {LOSS, true},
+    {WASTE, true},
+    {"mem_available=100M swap_free=0", true},
+    {"run!EACCES", true},
+};
+
+TEST_ROWS(bad_verdict_is_red_on_a_terminal, alarms) {
+    static const char red[] = "\033[1;31m  Verdict ";
+
+    good_host();
+    change(row->changes);
+    ksm_derive(&facts.now);
+    ck_assert_msg((strstr(print(true), red) != NULL) == row->is_red, "%s: got\n%s", row->changes,
+                  print(true));
+    ck_assert_msg(strstr(print(false), "\033") == NULL, "%s", row->changes);
 }
 
 /* ---- savings by consumer ---- */

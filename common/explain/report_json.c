@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Prints the report as JSON, as described by ksm-explain.schema.json.
+ */
+#include <inttypes.h>
+#include <stddef.h>
+
+#include "explain/causes.h"
+#include "explain/explain.h"
+#include "explain/format.h"
+#include "system/json_escape.h"
+
+static void print_string(const char *text, FILE *file) {
+    char buf[JSON_ESCAPE_SIZE];
+    size_t len = 0;
+
+    fputc('"', file);
+    for (const char *piece = json_escape_next(&text, buf, &len); len > 0;
+         piece = json_escape_next(&text, buf, &len))
+        fwrite(piece, 1, len, file);
+    fputc('"', file);
+}
+
+/* A member that is null if the text is not known. */
+static void print_text(const struct explain_facts *f, const char *name, const char *text,
+                       FILE *file) {
+    char buf[2048];
+
+    fprintf(file, "\"%s\": ", name);
+    if (text && explain_expand(f, text, buf, sizeof(buf)) == 0)
+        print_string(buf, file);
+    else
+        fputs("null", file);
+}
+
+/* A member that is null if number is negative. */
+static void print_count(const char *name, int64_t number, FILE *file) {
+    if (number >= 0)
+        fprintf(file, "\"%s\": %" PRId64, name, number);
+    else
+        fprintf(file, "\"%s\": null", name);
+}
+
+static void print_remarks(const struct explain_facts *f, enum explain_id verdict, FILE *file) {
+    bool first = true;
+
+    fputs("\"remarks\": [", file);
+    for (enum explain_id id = verdict + 1; id < EXPLAIN_IDS; id++) {
+        if (explain_words[id].status == 0 || !explain_holds(f, id))
+            continue;
+        fprintf(file, "%s\"%s\"", first ? "" : ", ", explain_words[id].name);
+        first = false;
+    }
+    fputs("]", file);
+}
+
+static void print_metrics(const struct explain_facts *f, FILE *file) {
+    bool first = true;
+    char number[32];
+
+    fputs("\"metrics\": {", file);
+    for (size_t id = 0; id < KSM_METRICS; id++) {
+        const struct ksm_metric *metric = &ksm_metrics[id];
+        if (!f->in_kernel || metric->kind == KSM_KIND_INPUT || f->now.at[id].status != 0)
+            continue;
+        format_fixed(f->now.at[id].value, ksm_unit_scale[metric->unit], number, sizeof(number));
+        fprintf(file, "%s\n  \"%s\": {\"value\": %s, \"unit\": \"%s\"}", first ? "" : ",",
+                metric->name, number, ksm_unit_words[metric->unit]);
+        first = false;
+    }
+    fputs("}", file);
+}
+
+static void print_consumer(const struct ksm_consumer_table *table, const struct ksm_consumer *c,
+                           FILE *file) {
+    fprintf(file, "{\"kind\": \"%s\", \"name\": ", ksm_consumer_kinds[c->name.kind]);
+    print_string(c->name.text, file);
+    const struct {
+        const char *name;
+        int64_t number;
+    } members[] = {
+        {"processes", c->processes},
+        {"saved_bytes", c->saved},
+        {"real_bytes", c->real},
+        {"merging_pages", c->merging},
+        {"zero_pages", table->tells_zero ? c->zero : -1},
+        {"tracked_pages", table->tells_rmap_items ? c->rmap_items : -1},
+    };
+    for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
+        fputs(", ", file);
+        print_count(members[i].name, members[i].number, file);
+    }
+    fputs("}", file);
+}
+
+static void print_consumers(const struct ksm_consumer_table *table, FILE *file) {
+    if (!table || !table->known || !table->valid) {
+        fputs("\"consumers\": null, \"unattributed_bytes\": null", file);
+        return;
+    }
+    fputs("\"consumers\": [", file);
+    for (size_t i = 0; i < table->count; i++) {
+        fputs(i > 0 ? ",\n  " : "\n  ", file);
+        print_consumer(table, &table->list[i], file);
+    }
+    fputs("], ", file);
+    print_count("unattributed_bytes", table->unattributed, file);
+}
+
+static void print_process(const struct explain_facts *f, const struct explain_process *p,
+                          FILE *file) {
+    const struct explain_cause_words *cause = &explain_cause_words[explain_cause_of(f, p)];
+
+    fprintf(file, "{\"pid\": %d, \"comm\": ", p->pid);
+    print_string(p->comm, file);
+    fprintf(file, ", \"kind\": \"%s\", \"name\": ", ksm_consumer_kinds[p->name.kind]);
+    print_string(p->name.text, file);
+    fputs(", ", file);
+    print_count("memory_bytes", p->memory, file);
+    fputs(", ", file);
+    print_count("mergeable_bytes", p->mergeable, file);
+    fputs(", ", file);
+    print_count("merging_pages", p->merging, file);
+    fprintf(file, ", \"cause\": \"%s\", ", cause->name);
+    print_text(f, "sentence", cause->sentence, file);
+    fputs(", ", file);
+    print_text(f, "advice", cause->advice, file);
+    fputs("}", file);
+}
+
+static void print_processes(const struct explain_facts *f, FILE *file) {
+    fputs("\"little_merged\": [", file);
+    for (int i = 0; f->processes && i < f->processes->count; i++) {
+        fputs(i > 0 ? ",\n  " : "\n  ", file);
+        print_process(f, &f->processes->list[i], file);
+    }
+    fputs("]", file);
+}
+
+void explain_json(const struct explain_facts *facts, FILE *file) {
+    const enum explain_id id = explain_verdict(facts);
+    const struct explain_words *words = &explain_words[id];
+
+    fprintf(file, "{\"version\": \"%s\", \"verdict\": \"%s\", \"status\": %d,\n", KSM_VERSION,
+            words->name, words->status);
+    print_text(facts, "sentence", words->sentence, file);
+    fputs(",\n", file);
+    print_text(facts, "reason", words->reason, file);
+    fputs(",\n", file);
+    print_text(facts, "advice", words->advice, file);
+    fputs(",\n", file);
+    if (facts->in_kernel)
+        print_remarks(facts, id, file);
+    else
+        fputs("\"remarks\": []", file);
+    fputs(",\n", file);
+    print_metrics(facts, file);
+    fputs(",\n", file);
+    print_consumers(facts->consumers, file);
+    fputs(",\n", file);
+    print_processes(facts, file);
+    fputs("}\n", file);
+}
