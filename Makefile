@@ -95,16 +95,16 @@ include collectd/install.mk
 include netdata/install.mk
 include common/explain/install.mk
 
-deps: ## Install the packages for building and running (Debian; uses root or sudo)
+deps: ## Install the packages for building and running (Debian)
 	@tests/deps.sh run
 
-deps-check: ## Install the packages for tests and lint
+deps-check: ### Install the packages for tests and lint
 	@tests/deps.sh check
 
-deps-package: ## Install the packages for building and testing packages
+deps-package: ### Install the packages for building packages
 	@tests/deps.sh package
 
-deps-browser: ## Install Chromium for the slow tests and `make picture`
+deps-browser: ### Install Chromium, for check-long and picture
 	@tests/deps.sh browser
 
 # found DIRECTORIES: the first that is there under DESTDIR, else on this machine, else the first.
@@ -115,18 +115,18 @@ put = $(if $(2),$(INSTALL) -d $(DESTDIR)$(3) && $(INSTALL) -m $(1) $(2) $(DESTDI
 drop = for dir in $(patsubst /%,%,$(1)); do [ ! -d $(DESTDIR)/$$dir ] || \
 	(cd $(DESTDIR)/ && rmdir --ignore-fail-on-non-empty $(if $(DESTDIR),-p) $$dir) || exit 1; done
 
-install: install-collectd install-netdata install-explain ## Install all: plugins, ksm-explain, man pages, examples, alerts
+install: install-collectd install-netdata install-explain ## Install everything (as root)
 	$(call put,0644,README.md LICENSE,$(DOCDIR))
 	$(call put,0644,collectd/README.md,$(DOCDIR)/collectd)
 	$(call put,0644,netdata/README.md,$(DOCDIR)/netdata)
 
-uninstall: uninstall-collectd uninstall-netdata uninstall-explain ## Remove what `make install` installed
+uninstall: uninstall-collectd uninstall-netdata uninstall-explain ## Remove what make install installed (as root)
 	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,README.md LICENSE collectd/README.md netdata/README.md)
 	$(call drop,$(addprefix $(DOCDIR),/collectd /netdata) $(DOCDIR))
 
 # What was committed, and that alone.
 DIST = ksm-plugins-$(VERSION)
-dist: ## Make build/ksm-plugins-VERSION.tar.gz of the last commit
+dist: ### Make build/ksm-plugins-VERSION.tar.gz of HEAD
 	@git rev-parse --git-dir >/dev/null || { echo "make dist requires a git clone" >&2; exit 1; }
 	@git diff --quiet HEAD || echo "dist: uncommitted changes are left out"
 	@mkdir -p $(BUILD)
@@ -134,7 +134,7 @@ dist: ## Make build/ksm-plugins-VERSION.tar.gz of the last commit
 
 # Of what is installed here rpm knows nothing, hence --nodeps. Variables of this make are not its own.
 RPM_TOP = $(abspath $(BUILD))/rpm
-rpm: deps deps-check deps-package ## Build RPM packages of the same three, and the source package
+rpm: deps deps-check deps-package ## Build the RPM packages
 	@rm -rf $(RPM_TOP) $(BUILD)/*.rpm && mkdir -p $(RPM_TOP)/SOURCES
 	@tar -czf $(RPM_TOP)/SOURCES/$(DIST).tar.gz --exclude=__pycache__ --transform='s,^,$(DIST)/,' \
 		Makefile README.md LICENSE collectd netdata common tests
@@ -147,7 +147,7 @@ DEBS = collectd-plugin-ksm netdata-plugin-ksm ksm-explain
 collectd-plugin-ksm_dir = collectd
 netdata-plugin-ksm_dir = netdata
 ksm-explain_dir = common/explain
-deb: ## Build the Debian packages of both plugins and of ksm-explain
+deb: ## Build the Debian packages
 	@tests/deps.sh deb
 	@$(foreach package,$(DEBS),$(call build_deb,$(package),$($(package)_dir),$(BUILD)/deb/$(package)) &&) :
 	@ls $(DEBS:%=$(BUILD)/%_*.deb)
@@ -166,7 +166,13 @@ clean: ## Remove everything that was built
 	rm -rf $(BUILD)
 
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | awk -F'\t' '{printf "  %-16s %s\n", $$1, $$2}'
+	@$(call list_targets,##)
+	@echo; echo 'For developers:'
+	@$(call list_targets,###)
+
+# list_targets MARK: the targets whose line has that mark before their description.
+list_targets = sed -n 's/^\([a-z-]*\):[^\#]*$(subst #,\#,$(1)) \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sort | \
+	awk -F'\t' '{printf "  %-21s %s\n", $$1, $$2}'
 
 .DEFAULT_GOAL = all
 .PHONY: all deps deps-check deps-browser deps-package install uninstall dist rpm deb clean help

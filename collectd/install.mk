@@ -9,7 +9,7 @@ COLLECTD_DIRS = $(LIBDIR)/collectd /usr/lib/collectd /usr/lib64/collectd \
 COLLECTD_PLUGINDIR ?= $(call found,$(COLLECTD_DIRS))
 COLLECTD_EXAMPLES = $(wildcard collectd/*.conf collectd/*.yml collectd/*.json collectd/*.libsonnet)
 
-install-collectd: $(BUILD)/ksm.so ## Install collectd's plugin alone
+install-collectd: $(BUILD)/ksm.so ## Install only collectd's plugin (as root)
 	$(call put,0644,$(BUILD)/ksm.so,$(COLLECTD_PLUGINDIR))
 	$(call put,0644,collectd/collectd-ksm.5,$(MANDIR)/man5)
 	$(call put,0644,$(COLLECTD_EXAMPLES),$(DOCDIR)/examples)

@@ -18,7 +18,7 @@ NETDATA_GROUP ?= netdata
 SETCAP ?= setcap
 CAPABILITY = cap_dac_read_search+ep
 
-install-netdata: $(BUILD)/ksm.plugin ## Install Netdata's plugin alone
+install-netdata: $(BUILD)/ksm.plugin ## Install only Netdata's plugin (as root)
 	$(call put,0755,$(BUILD)/ksm.plugin,$(NETDATA_PLUGINSDIR))
 	$(call put,0644,$(NETDATA_HEALTH),$(NETDATA_STOCKDIR)/health.d)
 	$(call put,0644,netdata/ksm.plugin.1,$(MANDIR)/man1)

@@ -127,6 +127,8 @@ int main(int argc, char *argv[]) {
         args_print(args.action);
         return EXIT_SUCCESS;
     }
+    if (isatty(STDIN_FILENO))
+        fputs("ksm.plugin: this is what Netdata receives; stop it with Ctrl-C\n", stderr);
     const int descriptors = startup_limits(); /* which the sandbox forbids */
     tzset();                                  /* reads /etc/localtime, for the log */
     sandbox_enter(args.options.root, confined, sizeof(confined));

@@ -52,19 +52,21 @@ BUILD_ALL = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$
 RUN = $(TOOL_PYTHON) tests/demo/run.py --build $(BUILD) --metrics $(BUILD)/tests/metrics --port $(PORT) \
 	$(if $(DURATION),--duration $(DURATION))
 
-run: deps ## Run private collectd and Netdata with the plugins; DURATION=, PORT=
-	@$(BUILD_ALL) all tools
-	@$(RUN)
+# With sudo, what was built belongs to the user who called it, also after Ctrl-C.
+give_back = if [ -n "$$SUDO_UID" ] && [ -d $(BUILD) ]; then chown -hR "$$SUDO_UID:$$SUDO_GID" $(BUILD); fi
+run_and_give_back = trap : INT TERM; $(1); status=$$?; $(give_back); exit $$status
 
-demo: deps ## Run them with test programs, and with KSM on meanwhile (as root)
-	@$(BUILD_ALL) all tools
-	@$(RUN) --demo
+run: deps ## Try it: private collectd and Netdata; DURATION= PORT=
+	@$(call run_and_give_back,$(BUILD_ALL) all tools && $(RUN))
 
-picture: deps deps-browser ## Renew the README's picture of the dashboard (as root)
+demo: deps ## Try it with test programs and KSM on (as root)
+	@$(call run_and_give_back,$(BUILD_ALL) all tools && $(RUN) --demo)
+
+picture: deps deps-browser ### Renew the README's picture of the dashboard (as root)
 	@$(BUILD_ALL) all tools
 	@$(TOOL_PYTHON) tests/demo/picture.py --build $(BUILD) netdata/dashboard.png
 
-traffic: deps deps-check ## Measure what one host sends to a central host (as root)
+traffic: deps deps-check ### Measure a host's traffic to a central host (as root)
 	@$(BUILD_ALL) all tools
 	@$(TOOL_PYTHON) tests/measure/traffic.py --build $(BUILD)
 
@@ -75,10 +77,10 @@ check: deps deps-check ## Run the tests (under three minutes)
 	@tests/fuzz/fuzz.sh $(BUILD)/fuzz 2
 	@PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m "not long"
 
-check-units: units ## Run the unit tests alone; installs nothing
+check-units: units ### Run the unit tests alone; installs nothing
 	@for unit in $(UNITS); do $(WRAPPER) $$unit || exit 1; done
 
-check-long: deps deps-check deps-browser deps-package ## Run the slow tests (under twenty minutes)
+check-long: deps deps-check deps-browser deps-package ### Run the slow tests (under twenty minutes)
 	@$(BUILD_ALL) all tools units benches
 	@KSM_FAULTS=all PYTHON=$(PYTHON) tests/check.sh $(BUILD) -m long
 
@@ -87,7 +89,7 @@ SHELL_FILES = $(wildcard tests/*.sh tests/*/*.sh */debian/*inst */debian/*rm) .c
 PYTHON_FILES = $(wildcard tests/*.py tests/*/*.py)
 
 # Every source with both compilers, whatever was built before.
-lint: deps deps-check ## Check sources: both compilers, format, static analysis, shell, Python, words
+lint: deps deps-check ### Check sources: compilers, format, analysis, words
 	@for cc in gcc $(CLANG); do echo "  LINT     $$cc"; \
 		$(MAKE) -s BUILD=$(BUILD)/lint-$$cc CC=$$cc WERROR=1 all tools units benches || exit 1; done
 	@echo "  LINT     clang-format"; clang-format --dry-run -Werror $(C_FILES)
@@ -104,30 +106,30 @@ PROSE = README.md tests/README.md $(MAN_PAGES) $(foreach room,collectd netdata n
 	$(wildcard $(addprefix $(room)/,*.md *.def *.conf *.yml)))
 RIDDLES = who saves|well again|mended|how KSM does|asks? back|to be had|comes and goes|stands in|looked at|by itself|takes Linux|cannot be told
 
-spell: ## Check spelling, words and man pages
+spell: ### Check spelling, words and man pages
 	@echo "  LINT     codespell"; codespell --skip '*.png,*.golden,*.pyc,seeds' --ignore-words-list nd,disabl,befores \
 		README.md Makefile collectd common netdata tests
 	@echo "  LINT     words"; ! grep -niE '$(RIDDLES)' $(PROSE)
 	@echo "  LINT     mandoc"; mandoc -T lint -W warning $(MAN_PAGES)
 
-format: ## Format the sources
+format: ### Format the sources
 	clang-format -i $(C_FILES)
 
 units: $(UNITS)
 
 .PHONY: check check-units check-long lint spell format units
 
-readme: all tools dashboard ## Renew generated tables, the Grafana dashboard and Netdata's metadata
+readme: all tools dashboard ### Renew generated tables, dashboard and metadata
 	@$(TOOL_PYTHON) tests/docs/readme.py $(BUILD)
 	@$(TOOL_PYTHON) tests/docs/metadata.py --build $(BUILD)
 
-dashboard: tools ## Renew the Grafana dashboard for collectd
+dashboard: tools ### Renew the Grafana dashboard for collectd
 	@$(TOOL_PYTHON) tests/docs/dashboard.py --build $(BUILD)
 
-unicode: deps-check ## Renew the table of invisible characters
+unicode: deps-check ### Renew the table of invisible characters
 	@$(TOOL_PYTHON) tests/docs/unicode.py
 
-golden: all tools ## Renew the expected outputs of the fixtures (then read the diff)
+golden: all tools ### Renew the fixtures' expected outputs; read the diff
 	@$(TOOL_PYTHON) tests/fixtures/golden.py --build $(BUILD)
 
 .PHONY: readme dashboard unicode golden
@@ -144,30 +146,30 @@ define sanitized
 		all $(or $(3),tools units benches)
 endef
 
-check-asan: deps deps-check ## Run the tests with AddressSanitizer and LeakSanitizer
+check-asan: deps deps-check ### Run the tests with AddressSanitizer, LeakSanitizer
 	$(call sanitized,asan,-fsanitize=address)
 	@KSM_PRELOAD="$$($(CC) -print-file-name=libasan.so)" PYTHON=$(PYTHON) \
 		tests/check.sh $(BUILD)/asan $(NOT_SHIPPED)
 
-check-ubsan: deps deps-check ## Run the tests with UndefinedBehaviorSanitizer
+check-ubsan: deps deps-check ### Run the tests with UndefinedBehaviorSanitizer
 	$(call sanitized,ubsan,-fsanitize=undefined -fno-sanitize-recover=all)
 	@KSM_PRELOAD="$$($(CC) -print-file-name=libubsan.so)" PYTHON=$(PYTHON) \
 		tests/check.sh $(BUILD)/ubsan $(NOT_SHIPPED)
 
-check-units-sanitized: deps deps-check ## Run the unit tests with both of these sanitizers
+check-units-sanitized: deps deps-check ### Run the unit tests with asan and ubsan
 	$(call sanitized,sanitized,-fsanitize=address$(comma)undefined -fno-sanitize-recover=all,units)
 	@tests/check.sh $(BUILD)/sanitized
 
-check-tsan: deps deps-check ## Run the tests with ThreadSanitizer, collectd's callbacks in parallel
+check-tsan: deps deps-check ### Run the tests with ThreadSanitizer
 	$(call sanitized,tsan,-fsanitize=thread)
 	@PYTHON=$(PYTHON) tests/check.sh $(BUILD)/tsan $(NOT_SHIPPED) -k test_plugin
 
-check-valgrind: deps deps-check ## Run the unit tests with valgrind
+check-valgrind: deps deps-check ### Run the unit tests with valgrind
 	@$(BUILD_ALL) BUILD=$(BUILD)/valgrind CFLAGS="$(NOT_CONFINED)" all tools units benches
 	@KSM_FAULTS=199 WRAPPER="valgrind --quiet --leak-check=full --error-exitcode=9 --child-silent-after-fork=no" \
 		PYTHON=$(PYTHON) tests/check.sh $(BUILD)/valgrind $(NOT_SHIPPED) -k test_plugin
 
-check-musl: deps deps-check ## Build with musl and run the unit tests
+check-musl: deps deps-check ### Build with musl and run the unit tests
 	@tests/support/musl.sh $(BUILD)/musl/root
 	@$(BUILD_ALL) BUILD=$(BUILD)/musl CC=musl-gcc CPPFLAGS="-isystem $(abspath $(BUILD)/musl/root/include) -include lacking.h -DXXH_INLINE_ALL" \
 		EXPLAIN_LIBS=-lm \
@@ -175,7 +177,7 @@ check-musl: deps deps-check ## Build with musl and run the unit tests
 
 # Programs that run as another user write their counts too, where they may; what fails for want of
 # that is no verdict here.
-coverage: deps deps-check ## Measure line and branch coverage of the tests
+coverage: deps deps-check ### Measure line and branch coverage of the tests
 	@rm -rf $(BUILD)/coverage
 	$(call sanitized,coverage,--coverage)
 	@chmod -R a+rwX $(BUILD)/coverage

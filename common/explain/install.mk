@@ -3,7 +3,7 @@
 
 EXPLAIN_EXAMPLES = $(wildcard common/explain/*.service common/explain/*.timer common/explain/*.yml common/explain/*.json)
 
-install-explain: $(BUILD)/ksm-explain ## Install ksm-explain alone
+install-explain: $(BUILD)/ksm-explain ## Install only ksm-explain (as root)
 	$(call put,0755,$(BUILD)/ksm-explain,$(BINDIR))
 	$(call put,0644,common/explain/ksm-explain.1,$(MANDIR)/man1)
 	$(call put,0644,$(EXPLAIN_EXAMPLES),$(DOCDIR)/examples)

@@ -17,12 +17,12 @@ $(BUILD)/tests/bench/constant.o: | $(BUILD)/collectd-headers
 
 benches: $(BENCH) $(BUILD)/tests/bench/constant.so
 
-bench: deps ## Measure the cost of a sample, compared with others (as root); BENCH_ROUNDS=
+bench: deps ### Measure the cost of a sample (as root); BENCH_ROUNDS=
 	@tests/deps.sh bench
 	@$(BUILD_ALL) all tools benches
 	@$(TOOL_PYTHON) tests/bench/bench.py --build $(BUILD) --rounds $(BENCH_ROUNDS) $(BENCH_OPTIONS)
 
 bench-readme: BENCH_OPTIONS = --readme tests/README.md
-bench-readme: bench ## Run bench, and renew the table in tests/README.md
+bench-readme: bench ### Run bench, renew its table in tests/README.md
 
 .PHONY: benches bench bench-readme

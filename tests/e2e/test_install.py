@@ -225,6 +225,30 @@ def test_tables_of_readme_and_man_pages_are_up_to_date(build):
     assert readme.stale(build) == [], "run make readme"
 
 
+# make help, and make run with sudo.
+
+def test_help_fits_80_columns_and_lists_users_targets_first(build):
+    shown = make(build, "help")
+    users, _, developers = shown.partition("\nFor developers:\n")
+    assert re.search(r"^  install  +\w", users, flags=re.MULTILINE)
+    assert re.search(r"^  check-long +\w", developers, flags=re.MULTILINE)
+    assert [line for line in shown.splitlines() if len(line) > 80] == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="sudo runs make as root")
+@pytest.mark.parametrize("run, status", [("touch", 0), ("false", 2)])
+def test_sudo_leaves_no_build_of_root(run, status, tmp_path):
+    """Building and running are replaced by the touch of a file each."""
+    built = tmp_path / "build"
+    built.mkdir()
+    done = subprocess.run(["make", "-C", REPOSITORY, f"BUILD={built}", f"BUILD_ALL=touch {built}/object; true",
+                           f"RUN={run} {built}/made", "run"], check=False, capture_output=True, text=True,
+                          env={**os.environ, "SUDO_UID": "65534", "SUDO_GID": "65534"})
+    assert done.returncode == status, done.stdout + done.stderr
+    assert {path.name: path.stat().st_uid for path in [built, *built.iterdir()]} == {
+        "build": 65534, "object": 65534, **({"made": 65534} if status == 0 else {})}
+
+
 # make dist.
 
 @pytest.mark.long

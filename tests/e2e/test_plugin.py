@@ -7,6 +7,7 @@ What its words and its environment mean is in tests/unit/netdata/test_args.c, it
 import ctypes
 import errno
 import os
+import pty
 import re
 import shutil
 import subprocess
@@ -277,3 +278,17 @@ def test_a_meminfo_that_is_not_the_kernels_is_absent(served, build, tmp_path):
     assert ("ksm.memory", "shared") in shown and not OF_MEMINFO & shown
     lines = running.errors.splitlines()
     assert len(lines) == 4 and all("/proc/meminfo, " in line and "not the kernel's own" in line for line in lines)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_terminal_is_told_how_to_stop(terminal, build, make_tree):
+    ours, theirs = pty.openpty() if terminal else os.pipe()
+    argv = [build / "ksm.plugin", "--root", make_tree("6.18"), "1"]
+    with subprocess.Popen(argv, stdin=theirs if terminal else ours, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as plugin:
+        plugin.stdout.readline()
+        plugin.terminate()
+        said = plugin.communicate(timeout=60)[1]
+    os.close(ours)
+    os.close(theirs)
+    assert said.count("stop it with Ctrl-C") == terminal

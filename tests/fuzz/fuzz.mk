@@ -15,7 +15,7 @@ $(FUZZERS): $(BUILD)/fuzz/%: tests/fuzz/%.c $(FUZZED) $(wildcard common/*.h comm
 
 fuzzers: $(FUZZERS)
 
-fuzz: deps deps-check ## Fuzz every parser for FUZZ_SECONDS each
+fuzz: deps deps-check ### Fuzz every parser for FUZZ_SECONDS each
 	@$(BUILD_ALL) fuzzers
 	@tests/fuzz/fuzz.sh $(BUILD)/fuzz $(FUZZ_SECONDS)
 

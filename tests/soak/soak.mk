@@ -28,7 +28,7 @@ $(BUILD)/tests/soak/soak: $(SOAK_OBJECTS) $(WHOLE_PLUGINS) $(NETDATA_PARTS) $(CO
 	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(WRAPPED) sandbox_enter) \
 		-o $@ $^ $(EXPLAIN_LIBS)
 
-soak: deps deps-check ## Run SOAK_SAMPLES samples: memory and descriptors must not grow
+soak: deps deps-check ### Run SOAK_SAMPLES samples; nothing must grow
 	@$(BUILD_ALL) $(BUILD)/tests/soak/soak
 	@$(BUILD)/tests/soak/soak $(SOAK_SAMPLES)
 
