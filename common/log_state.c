@@ -62,6 +62,7 @@ void ksm_log_metrics(struct ksm_log_state *report, const struct ksm_reader *read
 
 /* ---- of the consumers ---- */
 
+/* {root}: where the host's /proc and /sys are mounted; nothing for "/". */
 static const struct {
     const char *begins;
     const char *ends;
@@ -81,14 +82,15 @@ static const struct {
          "them, allow reading /proc/PID/ksm_stat in its policy",
          .ends = "all processes can be read"},
     [KSM_CONSUMERS_HIDEPID1] =
-        {"/proc is mounted with hidepid=1, so processes of other users cannot be "
+        {"{root}/proc is mounted with hidepid=1, so processes of other users cannot be "
          "read, and their savings are reported as unattributed; to include "
          "them, add this program's user to the group of the mount option gid=",
          .ends = "all processes can be read"},
-    [KSM_CONSUMERS_HIDDEN] = {"/proc hides the processes of other users (mounted with hidepid), so "
-                              "their savings are reported as unattributed; to include them, add "
-                              "this program's user to the group of the mount option gid=",
-                              .ends = "/proc no longer hides processes"},
+    [KSM_CONSUMERS_HIDDEN] =
+        {"{root}/proc hides the processes of other users (mounted with hidepid), so "
+         "their savings are reported as unattributed; to include them, add "
+         "this program's user to the group of the mount option gid=",
+         .ends = "{root}/proc no longer hides processes"},
     [KSM_CONSUMERS_OVERCOUNT] =
         {"the processes report over 1 % more merged pages than the host; the shares are scaled "
          "down (before Linux 6.18, a forked child starts with its parent's count)",
@@ -99,10 +101,11 @@ static const struct {
          "other; if this host starts many of a kind, as for continuous integration, exclude that "
          "kind (ConsumersExclude \"container\", --consumers-exclude=container)",
          .ends = "new consumers are shown at once again"},
-    [KSM_CONSUMERS_FAILED] = {"savings by consumer cannot be determined: /proc, or pages_shared, "
-                              "pages_sharing or ksm_zero_pages of /sys/kernel/mm/ksm, cannot be "
-                              "read, or ksm_zero_pages is negative",
-                              .ends = "savings by consumer are reported again"},
+    [KSM_CONSUMERS_FAILED] =
+        {"savings by consumer cannot be determined: {root}/proc, or pages_shared, "
+         "pages_sharing or ksm_zero_pages of {root}/sys/kernel/mm/ksm, cannot be "
+         "read, or ksm_zero_pages is negative",
+         .ends = "savings by consumer are reported again"},
     [KSM_CONSUMERS_LATE] =
         {"savings by consumer are not reported: reading all processes takes longer "
          "than one interval (consumers-interval, ConsumersInterval), or more than "
@@ -110,13 +113,30 @@ static const struct {
          .ends = "savings by consumer are reported again"},
 };
 
+static void fill_root(const char *text, const char *root, char *message, size_t size) {
+    static const char placeholder[] = "{root}";
+    size_t root_len = strlen(root), len = 0;
+
+    while (root_len > 0 && root[root_len - 1] == '/')
+        root_len--;
+    for (const char *next = strstr(text, placeholder); next && len < size;
+         text = next + strlen(placeholder), next = strstr(text, placeholder))
+        len += (size_t)snprintf(message + len, size - len, "%.*s%.*s", (int)(next - text), text,
+                                (int)root_len, root);
+    if (len < size)
+        snprintf(message + len, size - len, "%s", text);
+}
+
 void ksm_log_consumers(struct ksm_consumers_log_state *report,
-                       const struct ksm_consumer_table *table, ksm_log_fn *tell) {
+                       const struct ksm_consumer_table *table, const char *root, ksm_log_fn *tell) {
+    char message[2 * PATH_MAX + 1024];
+
     for (size_t i = 0; i < KSM_CONSUMERS_FAULTS; i++) {
         const bool begins = table->trouble[i];
         if (begins == report->told[i])
             continue;
         report->told[i] = begins;
-        tell(begins && !troubles[i].harmless, begins ? troubles[i].begins : troubles[i].ends);
+        fill_root(begins ? troubles[i].begins : troubles[i].ends, root, message, sizeof(message));
+        tell(begins && !troubles[i].harmless, message);
     }
 }

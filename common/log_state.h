@@ -31,8 +31,8 @@ struct ksm_consumers_log_state {
     bool told[KSM_CONSUMERS_FAULTS];
 };
 
-/* The same of the troubles of a table. */
+/* The same of the troubles of a table. root: where the host's /proc is, for messages. */
 void ksm_log_consumers(struct ksm_consumers_log_state *report,
-                       const struct ksm_consumer_table *table, ksm_log_fn *tell);
+                       const struct ksm_consumer_table *table, const char *root, ksm_log_fn *tell);
 
 #endif

@@ -244,7 +244,7 @@ static void tell_aside(struct ksm_sampler_aside *aside, ksm_log_fn *tell) {
 void ksm_sampler_log(struct ksm_sampler *s, ksm_log_fn *tell) {
     for (size_t i = 0; i < KSM_SKIPPED_MAX; i++)
         tell_aside(&s->aside[i], tell);
-    ksm_log_consumers(&s->report, &s->consumers->table, tell);
+    ksm_log_consumers(&s->report, &s->consumers->table, s->consumers->processes.root, tell);
 }
 
 /* ---- the end ---- */

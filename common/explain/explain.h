@@ -19,7 +19,8 @@
 
 /* All that a verdict is made of. What is not known is absent: a status that is not 0, or -1. */
 struct explain_facts {
-    bool in_kernel; /* KSM or UKSM is in this kernel; if not, nothing else is known */
+    const char *root; /* where the host's /proc and /sys are; stays the caller's; NULL: / */
+    bool in_kernel;   /* KSM or UKSM is in this kernel; if not, nothing else is known */
     bool uksm;
     struct ksm_sample now;
     struct ksm_value ksmd; /* its CPU time, thousandths of a percent of one core */

@@ -4,6 +4,8 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "explain/causes.h"
@@ -225,6 +227,16 @@ static bool word_dir(const struct explain_facts *f, char *buf, size_t size) {
     return snprintf(buf, size, "/sys/kernel/mm/%s", f->uksm ? "uksm" : "ksm") > 0;
 }
 
+/* Where it was looked for, which is below another root than / if that was given. */
+static bool word_path(const struct explain_facts *f, char *buf, size_t size) {
+    size_t len = f->root ? strlen(f->root) : 0;
+
+    while (len > 0 && f->root[len - 1] == '/')
+        len--;
+    return snprintf(buf, size, "%.*s/sys/kernel/mm/%s", (int)len, f->root ? f->root : "",
+                    f->uksm ? "uksm" : "ksm") > 0;
+}
+
 /* What makes KSM stop and undo all merging; UKSM cannot. */
 static bool word_undo(const struct explain_facts *f, char *buf, size_t size) {
     return snprintf(buf, size, "2") > 0 && !f->uksm;
@@ -279,7 +291,7 @@ static const struct {
     {"denied", word_denied},   {"aside", word_aside},       {"dir", word_dir},
     {"undo", word_undo},       {"off", word_off},           {"uksm", word_uksm},
     {"untold", word_untold},   {"partly", word_partly},     {"pass", word_pass},
-    {"shorter", word_shorter}, {"numa", word_numa},
+    {"shorter", word_shorter}, {"numa", word_numa},         {"path", word_path},
 };
 
 static bool is_name(const char *name, const char *text, size_t len) {
@@ -334,7 +346,7 @@ int explain_fill(explain_word_fn *write, const void *data, const char *text, cha
             if (lacking)
                 buf[to.len = bracket] = '\0';
         } else if (*at == '{') {
-            char word[64] = "";
+            char word[PATH_MAX] = "";
             len = strcspn(++at, "}");
             bool known = write(data, at, len, word, sizeof(word));
             append(&to, known ? word : "?", known ? strlen(word) : 1);

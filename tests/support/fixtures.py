@@ -54,8 +54,8 @@ def valid_metrics(build):
 
 
 def explain_once(build, tree):
-    """Run ksm-explain on TREE; return what came of it."""
-    return run_once(build / "ksm-explain", "--root", tree)
+    """Run ksm-explain on TREE, by its name alone as the page may show it; return what came of it."""
+    return run_once(build / "ksm-explain", "--root", tree.name, cwd=tree.parent)
 
 
 def collectd_once(build, tree, directory):

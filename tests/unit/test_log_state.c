@@ -188,7 +188,8 @@ static const char *const troubles[KSM_CONSUMERS_FAULTS][2] = {
     [KSM_CONSUMERS_HIDDEN] = {"-/proc hides|hidepid|unattributed",
                               "+/proc no longer hides processes"},
     [KSM_CONSUMERS_OVERCOUNT] = {"-scaled down", "+agree with the host's again"},
-    [KSM_CONSUMERS_RATE_LIMITED] = {"-are part of other|exclude that kind|ConsumersExclude", "+at once again"},
+    [KSM_CONSUMERS_RATE_LIMITED] = {"-are part of other|exclude that kind|ConsumersExclude",
+                                    "+at once again"},
     [KSM_CONSUMERS_FAILED] = {"-savings by consumer cannot be determined",
                               "+savings by consumer are reported again"},
     [KSM_CONSUMERS_LATE] = {"-savings by consumer are not reported|interval",
@@ -202,15 +203,49 @@ TEST_TIMES(troubles_begin_and_end, KSM_CONSUMERS_FAULTS) {
 
     for (int ends = 0; ends < (troubles[_i][1] ? 2 : 1); ends++) {
         table.trouble[_i] = !ends;
-        ksm_log_consumers(&of_one, &table, suite_hear);
+        ksm_log_consumers(&of_one, &table, "/", suite_hear);
         suite_heard("one", troubles[_i][ends]);
-        ksm_log_consumers(&of_one, &table, suite_hear);
+        ksm_log_consumers(&of_one, &table, "/", suite_hear);
         suite_heard("the same", "");
     }
     memset(table.trouble, 1, sizeof(table.trouble));
-    ksm_log_consumers(&of_all, &table, suite_hear);
+    ksm_log_consumers(&of_all, &table, "/", suite_hear);
     char want[1024] = "";
     for (int i = 0; i < KSM_CONSUMERS_FAULTS; i++)
         strcat(strcat(want, troubles[i][0]), "\n");
     suite_heard("all", want);
+}
+
+/* Which paths a message names, with the root before them. */
+static const struct {
+    const char *root;
+    const char *hidden, *failed;
+} root_rows[] = {
+    {"/", "-/proc hides", "-determined: /proc, or| of /sys/kernel/mm/ksm, cannot"},
+    {"/host", "-/host/proc hides",
+     "-determined: /host/proc, or| of /host/sys/kernel/mm/ksm, cannot"},
+    {"/host//", "-/host/proc hides", "-/host/proc, or| of /host/sys/kernel/mm/ksm, cannot"},
+    {"host", "-host/proc hides", "-host/proc, or| of host/sys/kernel/mm/ksm, cannot"},
+};
+
+TEST_ROWS(messages_name_the_root, root_rows) {
+    struct ksm_consumers_log_state state = {.told = {false}};
+    struct ksm_consumer_table table = {.valid = true};
+
+    table.trouble[KSM_CONSUMERS_HIDDEN] = true;
+    ksm_log_consumers(&state, &table, row->root, suite_hear);
+    suite_heard("hidden", row->hidden);
+    table.trouble[KSM_CONSUMERS_FAILED] = true;
+    ksm_log_consumers(&state, &table, row->root, suite_hear);
+    suite_heard("failed", row->failed);
+}
+
+TEST(long_root_is_cut) {
+    static char root[PATH_MAX];
+    struct ksm_consumers_log_state state = {.told = {false}};
+    struct ksm_consumer_table table = {.trouble[KSM_CONSUMERS_FAILED] = true};
+
+    memset(root, 'r', sizeof(root) - 1);
+    ksm_log_consumers(&state, &table, root, suite_hear);
+    suite_heard("failed", "-determined: rrr");
 }

@@ -735,9 +735,9 @@ TEST_ROWS(whether_registered, counts) {
 
 /* What is told of a sample, and then of the same again. */
 static void expect_told(const char *when, const char *want) {
-    ksm_log_consumers(&report, &c.table, suite_hear);
+    ksm_log_consumers(&report, &c.table, "/", suite_hear);
     suite_heard(when, want);
-    ksm_log_consumers(&report, &c.table, suite_hear);
+    ksm_log_consumers(&report, &c.table, "/", suite_hear);
     suite_heard(when, "");
 }
 
