@@ -183,7 +183,12 @@ static int ksm_read(void) {
 }
 
 static int ksm_init(void) {
-    char message[1024];
+    char message[PATH_MAX + 256];
+
+    if (ksm_options_check_root(&options, message, sizeof(message)) != 0) {
+        ERROR("ksm plugin: %s; nothing is reported", message);
+        return 0;
+    }
     int status = ksm_reader_init(&reader, options.root, options.settings);
 
     if (status != 0) {

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "consumers/consumer_name.h"
 #include "system/parse.h"
@@ -148,37 +149,54 @@ void ksm_options_init(struct ksm_options *options) {
         set_row(options, &rows[i], rows[i].standard);
 }
 
-static void list_keys(enum ksm_daemon host, char *text, size_t size) {
+static const char *name_of(const struct row *row, enum ksm_daemon daemon) {
+    return row->names[daemon == KSM_COLLECTD ? KSM_COLLECTD : KSM_NETDATA];
+}
+
+static void list_keys(enum ksm_daemon daemon, const char *dashes, char *text, size_t size) {
     size_t len = 0;
 
     for (size_t i = 0; i < ROWS && len < size; i++)
-        if (rows[i].names[host])
-            len += (size_t)snprintf(text + len, size - len, "%s%s%s", len > 0 ? ", " : "",
-                                    host == KSM_NETDATA ? "--" : "", rows[i].names[host]);
+        if (name_of(&rows[i], daemon))
+            len += (size_t)snprintf(text + len, size - len, "%s%s%s", len > 0 ? ", " : "", dashes,
+                                    name_of(&rows[i], daemon));
 }
 
-int ksm_options_set(struct ksm_options *options, enum ksm_daemon host, const char *key,
+int ksm_options_set(struct ksm_options *options, enum ksm_daemon daemon, const char *key,
                     const char *value, char *message, size_t size) {
-    const char *dashes = host == KSM_NETDATA ? "--" : "";
+    const char *dashes = daemon == KSM_COLLECTD ? "" : "--";
     char keys[256];
     char allowed[64];
 
     for (size_t i = 0; i < ROWS; i++) {
         const struct row *row = &rows[i];
-        if (!row->names[host] || strcasecmp(row->names[host], key) != 0)
+        const char *name = name_of(row, daemon);
+        if (!name || strcasecmp(name, key) != 0)
             continue;
         int status = set_row(options, row, value);
         if (status != 0) {
             describe_option(row, allowed, sizeof(allowed));
-            snprintf(message, size,
-                     "%s%s: invalid value \"%.200s\"; expected %s; the previous value is kept",
-                     dashes, row->names[host], value, allowed);
+            snprintf(message, size, "%s%s: invalid value \"%.200s\"; expected %s%s", dashes, name,
+                     value, allowed, daemon == KSM_EXPLAIN ? "" : "; the previous value is kept");
         }
         return status;
     }
-    list_keys(host, keys, sizeof(keys));
-    snprintf(message, size, "unknown option %s%.200s (value \"%.200s\"); known options: %s", dashes,
-             key, value, keys);
+    list_keys(daemon, dashes, keys, sizeof(keys));
+    if (*value)
+        snprintf(message, size, "unknown option %s%.200s (value \"%.200s\"); known options: %s",
+                 dashes, key, value, keys);
+    else
+        snprintf(message, size, "unknown option %s%.200s; known options: %s", dashes, key, keys);
+    return -ENOENT;
+}
+
+int ksm_options_check_root(const struct ksm_options *options, char *message, size_t size) {
+    char path[PATH_MAX + 1];
+
+    snprintf(path, sizeof(path), "%s/", options->root);
+    if (access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR))
+        return 0;
+    snprintf(message, size, "%s: no such directory", options->root);
     return -ENOENT;
 }
 

@@ -24,15 +24,21 @@ enum ksm_function_access { KSM_ACCESS_MEMBERS, KSM_ACCESS_ANY };
 /* Sets every option to its default. */
 void ksm_options_init(struct ksm_options *options);
 
-/* The names of an option in the two hosts. Keys are compared without regard to case, as collectd
- * does. */
-enum ksm_daemon { KSM_COLLECTD, KSM_NETDATA };
+/* Where an option is set: its names differ. ksm-explain has those of ksm.plugin. Keys are compared
+ * without regard to case, as collectd does. */
+enum ksm_daemon { KSM_COLLECTD, KSM_NETDATA, KSM_EXPLAIN };
 
 /* Sets one option from text. Returns 0; -ENOENT for an unknown key and -EINVAL for an
  * invalid value. Then the option keeps its value, and message is one line with the key, the value
- * and what is expected. */
-int ksm_options_set(struct ksm_options *options, enum ksm_daemon host, const char *key,
+ * and what is expected. A daemon goes on then, and the message says so; ksm-explain does not. */
+int ksm_options_set(struct ksm_options *options, enum ksm_daemon daemon, const char *key,
                     const char *value, char *message, size_t size);
+
+/* Checks that root is a directory, with the rights of the user who started this program: a file
+ * capability must not show which files there are. Call it before a sandbox is entered. Returns 0;
+ * or -ENOENT, and message is one line that says so. Any other failure is reported later, by the
+ * reader of the first file. */
+int ksm_options_check_root(const struct ksm_options *options, char *message, size_t size);
 
 /* One option for the documentation: option i, from 0. Returns 0, or -ENOENT past the last. */
 struct ksm_option_text {

@@ -25,6 +25,7 @@
 #include "startup.h"
 #include "system/clock.h"
 #include "system/sandbox.h"
+#include "system/streams.h"
 #include "ticker.h"
 
 static struct args args;
@@ -56,15 +57,17 @@ static void log_message(bool bad, const char *message) {
     log_line(bad ? "ERROR" : "INFO", message);
 }
 
-/* Without KSM there is nothing to send before the next boot: log the reason, and keep the agent
- * from restarting this plugin. */
-static int disable(int status) {
-    char message[PATH_MAX + 256];
-
-    ksm_reader_why_not(status, args.options.root, message, sizeof(message));
-    log_line("ERROR", message);
+/* There is nothing to send: log the reason, and keep the agent from restarting this plugin. */
+static int disable(const char *reason) {
+    log_line("ERROR", reason);
     puts("DISABLE");
+    streams_flush("ksm.plugin", "standard output");
     return EXIT_FAILURE;
+}
+
+static int print(enum args_action action) {
+    args_print(action);
+    return streams_flush("ksm.plugin", "standard output") == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 /* The host's metrics are written before any process is read. If KSM has no pages, the (empty) table
@@ -118,23 +121,36 @@ static void init_consumers(int descriptors) {
     consumer_charts_init(&consumer_charts, interval, args.options.consumers_exclude);
 }
 
-int main(int argc, char *argv[]) {
-    char confined[512];
+/* That the agent has closed the pipe is its way to stop a plugin. */
+static int log_output_error(int error) {
+    char message[256];
 
-    startup_descriptors();
-    args_parse(&args, argc, argv, log_error);
-    if (args.action != ARGS_RUN) {
-        args_print(args.action);
+    if (error == 0 || error == -EPIPE)
         return EXIT_SUCCESS;
-    }
+    snprintf(message, sizeof(message), "standard output: %s", strerror(-error));
+    log_error(message);
+    return EXIT_FAILURE;
+}
+
+int main(int argc, char *argv[]) {
+    char confined[512], message[PATH_MAX + 256];
+
+    streams_open_missing();
+    args_parse(&args, argc, argv, log_error);
+    if (args.action != ARGS_RUN)
+        return print(args.action);
+    if (ksm_options_check_root(&args.options, message, sizeof(message)) != 0)
+        return disable(message);
     if (isatty(STDIN_FILENO))
         fputs("ksm.plugin: this is what Netdata receives; stop it with Ctrl-C\n", stderr);
     const int descriptors = startup_limits(); /* which the sandbox forbids */
     tzset();                                  /* reads /etc/localtime, for the log */
     sandbox_enter(args.options.root, confined, sizeof(confined));
     int status = ksm_reader_init(&reader, args.options.root, args.options.settings);
-    if (status != 0)
-        return disable(status);
+    if (status != 0) {
+        ksm_reader_why_not(status, args.options.root, message, sizeof(message));
+        return disable(message);
+    }
     log_line("INFO", confined);
     charts_init(&charts, args.update_every);
     init_consumers(descriptors);
@@ -144,5 +160,5 @@ int main(int argc, char *argv[]) {
     run();
     ksm_sampler_close(&sampler);
     ksm_reader_close(&reader);
-    return out.error == 0 || out.error == -EPIPE ? EXIT_SUCCESS : EXIT_FAILURE;
+    return log_output_error(out.error);
 }

@@ -13,13 +13,6 @@
 
 enum { SPARE_DESCRIPTORS = 128 }; /* for the host's metrics */
 
-/* In the wrong direction: reading stdin gives its end, writing to stdout fails. */
-void startup_descriptors(void) {
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-        if (fcntl(fd, F_GETFD) < 0)
-            open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY);
-}
-
 /* Makes a pipe non-blocking, so that this program ends with an agent that hangs. The pipe is opened
  * again, because O_NONBLOCK would apply to every process that shares the agent's descriptor. */
 static void set_nonblocking(int fd) {

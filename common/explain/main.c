@@ -3,7 +3,6 @@
  * ksm-explain: looks at this host for a second, and says in words what KSM does on it.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "consumers/sampler.h"
+#include "explain/command_line.h"
 #include "explain/estimate.h"
 #include "explain/explain.h"
 #include "explain/format.h"
@@ -23,10 +23,9 @@
 #include "explain/suspects.h"
 #include "explain/wrap.h"
 #include "metrics/reader.h"
-#include "options.h"
 #include "system/clock.h"
-#include "system/parse.h"
 #include "system/sandbox.h"
+#include "system/streams.h"
 
 enum { LOOK_MS = 1000 }; /* between the two samples that rates are made of */
 
@@ -34,13 +33,12 @@ enum { LOOK_MS = 1000 }; /* between the two samples that rates are made of */
  * interval each (sampler.h). */
 enum { INTERVAL_MS = 2500, MOST_MS = 15000 };
 
-static struct ksm_options options;
+static struct command_line line;
 static struct ksm_reader reader;
 static struct ksm_consumers consumers;
 static struct ksm_sampler sampler;
 static struct suspects large;
 static struct wrap out; /* stdout */
-static bool as_json;
 
 /* Not at all if that is past: to poll() less than nothing is for ever. */
 static void wait_until(int64_t instant) {
@@ -54,7 +52,7 @@ static void wait_until(int64_t instant) {
 static void sample_consumers(struct explain_facts *facts) {
     const int64_t start = clock_ms(CLOCK_MONOTONIC);
 
-    ksm_consumers_init(&consumers, &options, INTERVAL_MS, 0);
+    ksm_consumers_init(&consumers, &line.options, INTERVAL_MS, 0);
     ksm_sampler_init(&sampler, &consumers);
     if (ksm_sampler_is_due(&sampler, start))
         ksm_sampler_begin(&sampler, true, start);
@@ -80,8 +78,15 @@ static void look(struct explain_facts *facts) {
         suspects_read(&large, facts);
 }
 
+/* Returns status, or 1 if the output could not be written. */
+static int finish(int status) {
+    const char *name = line.output ? line.output : "standard output";
+
+    return streams_flush("ksm-explain", name) == 0 ? status : EXIT_FAILURE;
+}
+
 static void print_report(const struct explain_facts *facts) {
-    if (as_json)
+    if (line.json)
         explain_json(facts, stdout);
     else
         explain_report(facts, &out);
@@ -94,10 +99,12 @@ static void print_openmetrics(const struct explain_facts *facts) {
 static int explain(void (*print)(const struct explain_facts *facts)) {
     static struct explain_facts facts;
     char message[PATH_MAX + 256];
-    int status = ksm_reader_init(&reader, options.root, true);
+
+    facts.root = line.options.root;
+    int status = ksm_reader_init(&reader, line.options.root, true);
 
     if (status != 0 && status != -ENOENT) {
-        ksm_reader_why_not(status, options.root, message, sizeof(message));
+        ksm_reader_why_not(status, line.options.root, message, sizeof(message));
         fprintf(stderr, "ksm-explain: %s\n", message);
         return EXIT_FAILURE;
     }
@@ -110,7 +117,7 @@ static int explain(void (*print)(const struct explain_facts *facts)) {
         ksm_sampler_close(&sampler);
         ksm_reader_close(&reader);
     }
-    return fflush(stdout) == 0 && !ferror(stdout) ? status : EXIT_FAILURE;
+    return finish(status);
 }
 
 /* ---- --estimate ---- */
@@ -118,7 +125,6 @@ static int explain(void (*print)(const struct explain_facts *facts)) {
 /* No metric: 50 not one process may be read, 51 stopped early. Never those of a verdict. */
 enum { STATUS_DENIED = 50, STATUS_PARTIAL = 51 };
 
-static struct estimate_options wanted;
 static struct estimate estimate;
 static volatile sig_atomic_t interrupted;
 
@@ -178,7 +184,7 @@ static void show_progress(const struct estimate *e) {
 }
 
 static int look_at_host(struct explain_facts *facts) {
-    int status = ksm_reader_init(&reader, options.root, true);
+    int status = ksm_reader_init(&reader, line.options.root, true);
 
     for (size_t id = 0; id < KSM_METRICS; id++)
         facts->now.at[id].status = -ENOENT;
@@ -206,8 +212,23 @@ static int judge_estimate(void) {
     return estimate.partial ? STATUS_PARTIAL : EXIT_SUCCESS;
 }
 
+static void report_failure(int status) {
+    const char *root = strcmp(line.options.root, "/") == 0 ? "" : line.options.root;
+
+    if (status == -ENOMEM)
+        fprintf(stderr, "ksm-explain: %s\n", strerror(ENOMEM));
+    else
+        fprintf(stderr, "ksm-explain: %s/proc: %s\n", root, strerror(-status));
+}
+
 static int run_estimate(bool on_terminal) {
     static struct explain_facts facts;
+    const struct estimate_options wanted = {.root = line.options.root,
+                                            .names = line.names,
+                                            .name_count = line.name_count,
+                                            .cpu = line.cpu_percent,
+                                            .bytes = (size_t)line.memory_mib << 20,
+                                            .stop = &interrupted};
     int status = estimate_init(&estimate, &wanted);
 
     look_at_host(&facts);
@@ -218,147 +239,78 @@ static int run_estimate(bool on_terminal) {
     if (status == 0)
         status = estimate_finish(&estimate, &facts.now, facts.consumers);
     if (status != 0) {
-        fprintf(stderr, "ksm-explain: %s%s%s\n", status == -ENOMEM ? "" : wanted.root,
-                status == -ENOMEM ? "" : "/proc: ", strerror(-status));
+        report_failure(status);
         return EXIT_FAILURE;
     }
     status = judge_estimate();
     if (status != EXIT_SUCCESS && status != STATUS_PARTIAL)
         return status;
-    if (as_json)
+    if (line.json)
         estimate_json(&estimate, &facts.now, stdout);
     else
         estimate_report(&estimate, &facts.now, &out);
-    return fflush(stdout) == 0 && !ferror(stdout) ? status : EXIT_FAILURE;
+    return finish(status);
 }
 
-static void print_usage(void) {
-    puts(
-        "usage: ksm-explain [--root DIRECTORY] [--json]\n"
-        "       ksm-explain --estimate [--json] [--cpu PERCENT] [--memory MIB] [PID|NAME ...]\n"
-        "       ksm-explain --openmetrics [--output FILE]\n"
-        "Explains the state of Kernel Samepage Merging (KSM) on this host, and what to do about "
-        "it.\n"
-        "Takes a second and changes nothing. As root, it sees the processes of all users.\n"
-        "With --estimate it reads the memory of all processes, or of those named, and prints what\n"
-        "KSM would save if they opted in.\n"
-        "\n"
-        "  --root DIRECTORY   where the host's /proc and /sys are mounted; default /\n"
-        "  --estimate         a PID, or the name of a consumer or program, limits it to that\n"
-        "  --json             print the report or the estimate as JSON\n"
-        "  --cpu PERCENT      use at most so much of one CPU core; default 20, 1 to 100\n"
-        "  --memory MIB       use so much memory for the estimate; default 64, 1 to 65536\n"
-        "  --openmetrics      print all metrics and consumers for Prometheus\n"
-        "  --output FILE      write them to FILE, which is replaced once they are complete\n"
-        "  --help, --version\n"
-        "\n"
-        "The exit status is the verdict, for scripts: see ksm-explain(1).");
+static int estimate_memory(void) {
+    const bool on_terminal = isatty(STDERR_FILENO);
+    char message[1024];
+
+    stand_back();
+    handle_signals();
+    sandbox_enter_for_memory(line.options.root, message, sizeof(message));
+    return run_estimate(on_terminal);
 }
 
-/* What was misunderstood may have named another host: then there is no answer. */
-static int misunderstood(const char *message) {
-    fprintf(stderr, "ksm-explain: %s; see ksm-explain --help\n", message);
+static int report(void) {
+    char message[1024];
+
+    suspects_open(&large, line.options.root);
+    sandbox_enter(line.options.root, message, sizeof(message));
+    return explain(print_report);
+}
+
+static int write_openmetrics(void) {
+    char message[1024];
+
+    if (line.output && (errno = -openmetrics_replace(line.output)) != 0) {
+        fprintf(stderr, "ksm-explain: %s: %s\n", line.output, strerror(errno));
+        return EXIT_FAILURE;
+    }
+    sandbox_enter(line.options.root, message, sizeof(message));
+    return explain(print_openmetrics);
+}
+
+static int run(void) {
+    switch (line.mode) {
+    case COMMAND_LINE_REPORT:
+        return report();
+    case COMMAND_LINE_ESTIMATE:
+        return estimate_memory();
+    case COMMAND_LINE_OPENMETRICS:
+        return write_openmetrics();
+    case COMMAND_LINE_HELP:
+        command_line_print_help();
+        return finish(EXIT_SUCCESS);
+    case COMMAND_LINE_VERSION:
+        puts("ksm-explain " KSM_VERSION);
+        return finish(EXIT_SUCCESS);
+    }
     return EXIT_FAILURE;
 }
 
-/* A whole number, with a % or without. */
-static int set_number(const char *word, const char *text, long most, long *number, char *message,
-                      size_t size) {
-    const size_t len = strlen(text);
-    int64_t value = 0;
-
-    if (parse_number(text, len - (len > 0 && text[len - 1] == '%'), &value) != 0 || value < 1 ||
-        value > most) {
-        snprintf(message, size,
-                 "--%s: invalid value \"%.200s\"; expected a whole number from 1 to %ld", word,
-                 text, most);
-        return -EINVAL;
-    }
-    *number = (long)value;
-    return 0;
-}
-
 int main(int argc, char *argv[]) {
-    enum { CPU_MOST = 100, MEMORY_MOST = 65536 };
-    static const struct option words[] = {
-        {"root", required_argument, NULL, 'r'},   {"estimate", no_argument, NULL, 'e'},
-        {"openmetrics", no_argument, NULL, 'o'},  {"output", required_argument, NULL, 'f'},
-        {"json", no_argument, NULL, 'j'},         {"cpu", required_argument, NULL, 'c'},
-        {"memory", required_argument, NULL, 'm'}, {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'},      {NULL, 0, NULL, 0}};
-    char message[1024];
-    bool estimating = false, openmetrics = false;
-    const char *output = NULL;
-    long cpu = 20, memory = 64;
+    char message[PATH_MAX + 256];
 
-    ksm_options_init(&options);
-    for (int word, status; (word = getopt_long(argc, argv, "hv", words, NULL)) != -1;) {
-        status = 0;
-        switch (word) {
-        case 'h':
-            print_usage();
-            return EXIT_SUCCESS;
-        case 'v':
-            puts("ksm-explain " KSM_VERSION);
-            return EXIT_SUCCESS;
-        case 'e':
-            estimating = true;
-            break;
-        case 'o':
-            openmetrics = true;
-            break;
-        case 'f':
-            output = optarg;
-            break;
-        case 'j':
-            as_json = true;
-            break;
-        case 'c':
-            status = set_number("cpu", optarg, CPU_MOST, &cpu, message, sizeof(message));
-            break;
-        case 'm':
-            status = set_number("memory", optarg, MEMORY_MOST, &memory, message, sizeof(message));
-            break;
-        case 'r':
-            status =
-                ksm_options_set(&options, KSM_NETDATA, "root", optarg, message, sizeof(message));
-            snprintf(message, sizeof(message),
-                     "--root: invalid value \"%.200s\"; expected a directory", optarg);
-            break;
-        default: /* getopt has said what */
-            return EXIT_FAILURE;
-        }
-        if (status != 0)
-            return misunderstood(message);
+    streams_open_missing();
+    if (command_line_parse(&line, argc, argv, message, sizeof(message)) != 0) {
+        fprintf(stderr, "ksm-explain: %s; see ksm-explain --help\n", message);
+        return EXIT_FAILURE;
     }
-    if (optind < argc && !estimating) {
-        snprintf(message, sizeof(message), "unexpected argument \"%.200s\"", argv[optind]);
-        return misunderstood(message);
-    }
-    if (output && !openmetrics)
-        return misunderstood("--output requires --openmetrics");
-    if (openmetrics && estimating)
-        return misunderstood("--openmetrics and --estimate exclude each other");
-    if (output && (errno = -openmetrics_replace(output)) != 0) {
-        fprintf(stderr, "ksm-explain: %s: %s\n", output, strerror(errno));
+    if (ksm_options_check_root(&line.options, message, sizeof(message)) != 0) {
+        fprintf(stderr, "ksm-explain: %s\n", message);
         return EXIT_FAILURE;
     }
     wrap_init(&out, stdout);
-    if (!estimating) {
-        if (!openmetrics)
-            suspects_open(&large, options.root);
-        sandbox_enter(options.root, message, sizeof(message));
-        return explain(openmetrics ? print_openmetrics : print_report);
-    }
-    wanted = (struct estimate_options){.root = options.root,
-                                       .names = argv + optind,
-                                       .name_count = (size_t)(argc - optind),
-                                       .cpu = (int)cpu,
-                                       .bytes = (size_t)memory << 20,
-                                       .stop = &interrupted};
-    const bool on_terminal = isatty(STDERR_FILENO);
-    stand_back();
-    handle_signals();
-    sandbox_enter_for_memory(options.root, message, sizeof(message));
-    return run_estimate(on_terminal);
+    return run();
 }

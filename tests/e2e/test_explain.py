@@ -117,20 +117,51 @@ def test_json_follows_its_schema_and_agrees_with_the_report(era, build, pages, m
 
 
 @pytest.mark.parametrize("words, says", [
-    (["--rot=/"], "--rot"),
-    (["--root="], "--root: invalid value \"\"; expected a directory; see "),
-    (["soon"], "\"soon\""),
+    (["--rot=/"], "unknown option --rot=/"),
+    (["--root="], "--root: invalid value \"\"; expected a directory"),
+    (["soon"], "unexpected argument \"soon\""),
+    (["--cpu=5"], "--cpu belongs to --estimate"),
+    (["--openmetrics", "--json"], "--json belongs to the report and --estimate"),
 ])
 def test_what_is_misunderstood_gets_no_page(words, says, build):
+    """More of these are in tests/unit/explain/test_command_line.c."""
     done = fixtures.run_once(build / "ksm-explain", *words)
     assert (done.returncode, done.stdout) == (FAILED, "")
-    assert says in done.stderr and len(done.stderr.splitlines()) == 1
+    assert done.stderr == f"ksm-explain: {says}; see ksm-explain --help\n"
 
 
-def test_a_page_that_cannot_be_written_is_a_failure(build, make_tree):
-    with open("/dev/full", "w") as full:
-        done = fixtures.run_once(build / "ksm-explain", "--root", make_tree("6.6"), stdout=full)
-    assert done.returncode == FAILED
+@pytest.mark.parametrize("words", [[], ["--estimate"], ["--openmetrics"], ["--openmetrics", "--output", "none/ksm.prom"]])
+def test_a_root_that_is_missing_is_named(words, build, tmp_path):
+    """With the file's root as it was given; no page, and no empty file of metrics."""
+    (tmp_path / "file").touch()
+    for root in ("none", "file"):
+        done = fixtures.run_once(build / "ksm-explain", *words, "--root", root, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (FAILED, "")
+        assert done.stderr == f"ksm-explain: {root}: no such directory\n"
+
+
+def test_a_root_without_ksm_is_named(build, tmp_path):
+    (tmp_path / "root").mkdir()
+    done = fixtures.run_once(build / "ksm-explain", "--root", "root/", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (STATUSES["no-ksm"], "")
+    assert told(done.stdout, "Verdict") == ["This kernel has no KSM."]
+    assert "The directory root/sys/kernel/mm/ksm is missing." in told(done.stdout, "Why")[0]
+
+
+PRINTED = [("ksm-explain", ["--root", "6.6"]), ("ksm-explain", ["--openmetrics", "--root", "6.6"]),
+           ("ksm-explain", ["--estimate", "--root", "6.6"]), ("ksm-explain", ["--help"]), ("ksm-explain", ["--version"]),
+           ("ksm.plugin", ["--root", "6.6", "--consumers=0"]), ("ksm.plugin", ["--help"]), ("ksm.plugin", ["--version"])]
+
+
+@pytest.mark.parametrize("program, words", PRINTED, ids=lambda value: value if isinstance(value, str) else " ".join(value))
+def test_output_that_cannot_be_written_is_a_failure(program, words, build, tmp_path):
+    """On a full disk, and where stdout is closed."""
+    fixtures.make_tree(build, "6.6", tmp_path / "6.6")
+    for target, reason in ((">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")):
+        argv = ["sh", "-c", f'exec "$0" "$@" {target}', build / program, *words]
+        done = fixtures.run_once(*argv, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (FAILED, ""), target
+        assert done.stderr.splitlines()[-1].endswith(f": standard output: {reason}"), done.stderr
 
 
 def test_help(build):

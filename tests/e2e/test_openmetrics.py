@@ -102,7 +102,7 @@ def test_a_file_is_replaced_when_it_is_complete(build, make_tree, tmp_path):
     assert openmetrics(build, "--root", make_tree("6.18"), "--output", path).returncode == 0
     assert "ksm_shared_pages" in path.read_text() and stat.S_IMODE(path.stat().st_mode) == 0o644
     path.write_text("old\n")
-    done = openmetrics(build, "--root", tmp_path / "none", "--output", path, preexec_fn=lambda: os.umask(0o77))
+    done = openmetrics(build, "--root", make_tree("no-ksm"), "--output", path, preexec_fn=lambda: os.umask(0o77))
     assert (done.returncode, path.read_text()) == (0, "# EOF\n"), "metrics that are not known any more"
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert list(path.parent.iterdir()) == [path]

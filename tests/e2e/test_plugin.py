@@ -114,6 +114,13 @@ def test_says_why_and_disables_itself_without_ksm(build, make_tree):
     assert len(done.stderr.splitlines()) == 1 and fixtures.NO_KSM in done.stderr
 
 
+def test_a_root_that_is_missing_is_named(build, tmp_path):
+    done = run(build, tmp_path / "none")
+    assert (done.returncode, done.stdout) == (1, "DISABLE\n")
+    [error] = done.stderr.splitlines()
+    assert error.endswith(f"ERROR: {tmp_path}/none: no such directory"), error
+
+
 # What it may not read.
 
 def test_one_file_that_may_not_be_read_costs_one_metric(copy_of, public_path, build):

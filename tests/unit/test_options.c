@@ -9,9 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "options.h"
 #include "support/suite.h"
+#include "support/tree.h"
 
 static struct ksm_options options;
 static char message[1024];
@@ -192,6 +195,70 @@ TEST_ROWS(unknown_keys, unknown_rows) {
     if (row->host == KSM_COLLECTD)
         expect_message(
             "known options: Root, Consumers, ConsumersInterval, ConsumersExclude, Settings");
+}
+
+/* ksm-explain ends then, and keeps no value. */
+TEST(messages_of_ksm_explain) {
+    ck_assert_int_eq(set(KSM_EXPLAIN, "consumers", "many"), -EINVAL);
+    ck_assert_str_eq(message, "--consumers: invalid value \"many\"; expected a whole number from 0 "
+                              "to 200");
+    ck_assert_int_eq(set(KSM_EXPLAIN, "consumers", "7"), 0);
+    ck_assert_int_eq(options.consumers, 7);
+}
+
+TEST(unknown_option_without_a_value) {
+    ck_assert_int_eq(set(KSM_NETDATA, "rot", ""), -ENOENT);
+    expect_message("unknown option --rot; known options: --root, --consumers,");
+    ck_assert_int_eq(set(KSM_COLLECTD, "Rot", ""), -ENOENT);
+    expect_message("unknown option Rot; known options: Root, Consumers,");
+}
+
+/* Of the running test's directory. */
+static const struct {
+    const char *root;
+    bool found;
+} root_rows[] = {
+    {"", true},
+    {"/", true},
+    {"/dir", true},
+    {"/dir/", true},
+    {"/link", true},
+    {"/none", false},
+    {"/none/deeper", false},
+    {"/file", false},
+    {"/file/", false},
+    {"/file/deeper", false},
+    {"/dangling", false},
+};
+
+TEST_ROWS(root_is_a_directory, root_rows) {
+    const char *dir = suite_dir();
+    char want[PATH_MAX];
+
+    tree_print(dir, "dir/x", "x");
+    tree_print(dir, "file", "x");
+    ck_assert(symlink("dir", tree_path(dir, "link")) == 0);
+    ck_assert(symlink("none", tree_path(dir, "dangling")) == 0);
+    snprintf(options.root, sizeof(options.root), "%s%s", dir, row->root);
+    snprintf(want, sizeof(want), "%s%s: no such directory", dir, row->root);
+    int status = ksm_options_check_root(&options, message, sizeof(message));
+    ck_assert_msg(status == (row->found ? 0 : -ENOENT), "\"%s\": got %s", row->root,
+                  suite_status(status));
+    ck_assert_str_eq(message, row->found ? "untouched" : want);
+}
+
+/* Another failure than that it is not there is left to the reader. */
+TEST(root_that_cannot_be_reached) {
+    const char *dir = suite_dir();
+
+    tree_print(dir, "shut/root/x", "x");
+    ck_assert(chmod(tree_path(dir, "shut"), 0) == 0);
+    suite_become_nobody();
+    snprintf(options.root, sizeof(options.root), "%s/shut/none", dir);
+    ck_assert_int_eq(ksm_options_check_root(&options, message, sizeof(message)), 0);
+    memset(options.root, 'a', PATH_MAX - 1);
+    options.root[PATH_MAX - 1] = '\0';
+    ck_assert_int_eq(ksm_options_check_root(&options, message, sizeof(message)), 0);
 }
 
 /* Paths up to the system's limit, and no further. */

@@ -61,7 +61,7 @@ static const struct {
     {"--foo=bar|--root=/host|", "/host ", "-foo (value \"bar\")"},
     {"--rootdir=/host|--roo=/host|--ConsumersInterval=5|", "",
      "-rootdir\n-roo \n-ConsumersInterval"},
-    {"--|", "", "-unknown option -- "},
+    {"--|", "", "-unknown option --; known options"},
     {"--=x|-x|-root=/host|root=/host|", "", "-\"x\"\n-\"-x\"\n-\"-root=/host\"\n-\"root=/host\""},
     {"--root-and-a-key-that-is-much-longer-than-all-the-keys-that-there-are-in-the-table=x|", "",
      "-root-and-a-key"},
@@ -106,9 +106,8 @@ static void parse(const char *words) {
 }
 
 static const char *result(void) {
-    static const char *const actions[] = {[ARGS_RUN] = "",
-                                          [ARGS_HELP] = "help ",
-                                          [ARGS_VERSION] = "version "};
+    static const char *const actions[] = {
+        [ARGS_RUN] = "", [ARGS_HELP] = "help ", [ARGS_VERSION] = "version "};
     static char text[2 * PATH_MAX];
     int len = 0;
 

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+#include "explain/command_line.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "system/parse.h"
+
+/* The modes that an option belongs to, a bit for each. */
+enum {
+    REPORT = 1 << COMMAND_LINE_REPORT,
+    ESTIMATE = 1 << COMMAND_LINE_ESTIMATE,
+    OPENMETRICS = 1 << COMMAND_LINE_OPENMETRICS,
+    ALL = REPORT | ESTIMATE | OPENMETRICS,
+};
+static const char *const mode_names[COMMAND_LINE_MODES] = {"the report", "--estimate",
+                                                           "--openmetrics"};
+
+enum { CPU_DEFAULT = 20, CPU_MAX = 100, MEMORY_DEFAULT = 64, MEMORY_MAX = 65536 };
+
+enum option_id {
+    OPTION_ROOT,
+    OPTION_ESTIMATE,
+    OPTION_JSON,
+    OPTION_CPU,
+    OPTION_MEMORY,
+    OPTION_OPENMETRICS,
+    OPTION_OUTPUT,
+    OPTION_HELP,
+    OPTION_VERSION,
+    OPTIONS
+};
+
+static const struct row {
+    const char *name;
+    const char *value; /* NULL: it takes none */
+    int modes;
+    const char *help;
+} rows[OPTIONS] = {
+    [OPTION_ROOT] = {"root", "DIRECTORY", ALL,
+                     "where the host's /proc and /sys are mounted; default /"},
+    [OPTION_ESTIMATE] = {"estimate", NULL, ESTIMATE,
+                         "a PID, or the name of a consumer or program, limits it to that"},
+    [OPTION_JSON] = {"json", NULL, REPORT | ESTIMATE, "print the report or the estimate as JSON"},
+    [OPTION_CPU] = {"cpu", "PERCENT", ESTIMATE,
+                    "use at most so much of one CPU core; default 20, 1 to 100"},
+    [OPTION_MEMORY] = {"memory", "MIB", ESTIMATE,
+                       "use so much memory for the estimate; default 64, 1 to 65536"},
+    [OPTION_OPENMETRICS] = {"openmetrics", NULL, OPENMETRICS,
+                            "print all metrics and consumers for Prometheus"},
+    [OPTION_OUTPUT] = {"output", "FILE", OPENMETRICS,
+                       "write them to FILE, which is replaced once they are complete"},
+    [OPTION_HELP] = {"help", NULL, ALL, "print this text"},
+    [OPTION_VERSION] = {"version", NULL, ALL, "print the version"},
+};
+
+void command_line_print_help(void) {
+    puts("usage: ksm-explain [--root DIRECTORY] [--json]\n"
+         "       ksm-explain --estimate [--json] [--cpu PERCENT] [--memory MIB] [PID|NAME ...]\n"
+         "       ksm-explain --openmetrics [--output FILE]\n"
+         "Explains the state of Kernel Samepage Merging (KSM) on this host, and what to do about\n"
+         "it. Takes a second and changes nothing. As root, it sees the processes of all users.\n"
+         "With --estimate it reads the memory of all processes, or of those named, and prints\n"
+         "what KSM would save if they opted in.\n");
+    for (const struct row *row = rows; row < rows + OPTIONS; row++)
+        printf("  --%s%s%-*s%s\n", row->name, row->value ? " " : "",
+               (int)(19 - strlen(row->name) - (row->value ? 1 : 0)), row->value ? row->value : "",
+               row->help);
+    puts("\nThe exit status is the verdict, for scripts: see ksm-explain(1).");
+}
+
+/* A whole number; % may follow. */
+static int parse_limit(const char *option, const char *text, int max, int *number, char *message,
+                       size_t size) {
+    const size_t len = strlen(text);
+    int64_t value = 0;
+
+    if (parse_number(text, len - (len > 0 && text[len - 1] == '%'), &value) != 0 || value < 1 ||
+        value > max) {
+        snprintf(message, size,
+                 "--%s: invalid value \"%.200s\"; expected a whole number from 1 to %d", option,
+                 text, max);
+        return -EINVAL;
+    }
+    *number = (int)value;
+    return 0;
+}
+
+static int set_option(struct command_line *line, enum option_id id, const char *value,
+                      char *message, size_t size) {
+    switch (id) {
+    case OPTION_ROOT:
+        return ksm_options_set(&line->options, KSM_EXPLAIN, rows[id].name, value, message, size);
+    case OPTION_CPU:
+        return parse_limit(rows[id].name, value, CPU_MAX, &line->cpu_percent, message, size);
+    case OPTION_MEMORY:
+        return parse_limit(rows[id].name, value, MEMORY_MAX, &line->memory_mib, message, size);
+    case OPTION_JSON:
+        line->json = true;
+        return 0;
+    case OPTION_OUTPUT:
+        line->output = value;
+        return 0;
+    case OPTION_ESTIMATE:
+    case OPTION_OPENMETRICS:
+    case OPTION_HELP:
+    case OPTION_VERSION:
+    case OPTIONS:
+        break; /* they choose the mode */
+    }
+    return 0;
+}
+
+/* "--estimate", or "the report and --estimate". */
+static void list_modes(int modes, char *text, size_t size) {
+    size_t len = 0;
+
+    *text = '\0';
+    for (size_t mode = 0; mode < COMMAND_LINE_MODES && len < size; mode++)
+        if (modes & 1 << mode)
+            len += (size_t)snprintf(text + len, size - len, "%s%s", len > 0 ? " and " : "",
+                                    mode_names[mode]);
+}
+
+/* Sets the mode. Options of another one are refused. */
+static int choose_mode(struct command_line *line, const bool given[static OPTIONS], char *message,
+                       size_t size) {
+    char modes[64];
+
+    if (given[OPTION_ESTIMATE] && given[OPTION_OPENMETRICS]) {
+        snprintf(message, size, "--estimate and --openmetrics exclude each other");
+        return -EINVAL;
+    }
+    if (given[OPTION_ESTIMATE])
+        line->mode = COMMAND_LINE_ESTIMATE;
+    else if (given[OPTION_OPENMETRICS])
+        line->mode = COMMAND_LINE_OPENMETRICS;
+    for (size_t id = 0; id < OPTIONS; id++) {
+        if (!given[id] || rows[id].modes & 1 << line->mode)
+            continue;
+        list_modes(rows[id].modes, modes, sizeof(modes));
+        snprintf(message, size, "--%s belongs to %s", rows[id].name, modes);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+/* What getopt_long() returns for an option with a long name; for short ones it is a character. */
+enum { LONG = 256 };
+
+/* An option that getopt_long() does not accept; argument is that part of argv. */
+static int reject(int problem, const char *argument, char *message, size_t size) {
+    if (problem == ':')
+        snprintf(message, size, "%.200s requires a value", argument);
+    else if (optopt >= LONG)
+        snprintf(message, size, "--%s takes no value", rows[optopt - LONG].name);
+    else if (optopt > 0)
+        snprintf(message, size, "unknown option -%c", isprint(optopt) ? optopt : '?');
+    else
+        snprintf(message, size, "unknown option %.200s", argument);
+    return -EINVAL;
+}
+
+static void list_long_options(struct option options[static OPTIONS + 1]) {
+    for (int id = 0; id < OPTIONS; id++)
+        options[id] = (struct option){
+            rows[id].name, rows[id].value ? required_argument : no_argument, NULL, LONG + id};
+    options[OPTIONS] = (struct option){NULL, 0, NULL, 0};
+}
+
+static int parse_options(struct command_line *line, int argc, char *argv[],
+                         bool given[static OPTIONS], char *message, size_t size) {
+    struct option options[OPTIONS + 1];
+
+    list_long_options(options);
+    opterr = 0;
+    for (int found; (found = getopt_long(argc, argv, ":hv", options, NULL)) != -1;) {
+        if (found == '?' || found == ':')
+            return reject(found, argv[optind - 1], message, size);
+        if (found == 'h' || found == LONG + OPTION_HELP) {
+            line->mode = COMMAND_LINE_HELP;
+            return 0;
+        }
+        if (found == 'v' || found == LONG + OPTION_VERSION) {
+            line->mode = COMMAND_LINE_VERSION;
+            return 0;
+        }
+        given[found - LONG] = true;
+        int status = set_option(line, (enum option_id)(found - LONG), optarg, message, size);
+        if (status != 0)
+            return status;
+    }
+    return choose_mode(line, given, message, size);
+}
+
+int command_line_parse(struct command_line *line, int argc, char *argv[], char *message,
+                       size_t size) {
+    bool given[OPTIONS] = {false};
+
+    *line = (struct command_line){
+        .mode = COMMAND_LINE_REPORT, .cpu_percent = CPU_DEFAULT, .memory_mib = MEMORY_DEFAULT};
+    ksm_options_init(&line->options);
+    int status = parse_options(line, argc, argv, given, message, size);
+    if (status != 0 || line->mode >= COMMAND_LINE_MODES)
+        return status;
+    line->names = argv + optind;
+    line->name_count = (size_t)(argc - optind);
+    if (line->name_count > 0 && line->mode != COMMAND_LINE_ESTIMATE) {
+        snprintf(message, size, "unexpected argument \"%.200s\"", argv[optind]);
+        return -EINVAL;
+    }
+    return 0;
+}
