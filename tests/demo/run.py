@@ -525,7 +525,7 @@ def demo(arguments):
     """Do the same as watch() with KSM on and memory to merge; return the exit status."""
     reason = why_not()
     if reason:
-        raise LiveError(f"the demo must change KSM's settings: {reason}")
+        raise LiveError(f"make demo changes KSM's settings: {reason}")
     changes = []
     with ExitStack() as stack:
         ksm = lock_settings(stack, changes)

@@ -57,7 +57,7 @@ def why_not():
     if not (KSM / "run").exists():
         return f"this kernel has no KSM: {KSM}/run is missing"
     if os.geteuid() != 0 or not os.access(KSM / "run", os.W_OK):
-        return "KSM's settings are root's: run this as root"
+        return "run it as root"
     return None
 
 
