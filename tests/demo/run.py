@@ -139,13 +139,17 @@ def cells(metric, rates, values):
     return shown(metric, collectd_raw(metric, here)), shown(metric, netdata_raw(metric, there[0]))
 
 
-ABSENT = {0: "", errno.ENOENT: "not in this kernel", errno.EDOM: "the kernel counted below 0",
+ABSENT = {errno.ENOENT: "not in this kernel", errno.EDOM: "the kernel counted below 0",
           errno.ENODATA: "no value yet, or KSM is idle"}
 
 
-def why_absent(metric):
-    """Return why METRIC has no value now, or "" if it has one."""
+def why_absent(metric, shown_cells):
+    """Return why METRIC has no value now, or "" if one of SHOWN_CELLS has one."""
     error = -metric["status"]
+    if error == 0 or set(shown_cells) != {"-"}:
+        return ""
+    if error == errno.ENOENT and metric["name"].startswith("ksmd_cpu"):
+        return "ksmd is not visible here"
     return ABSENT.get(error, os.strerror(error))
 
 
@@ -154,7 +158,8 @@ def table(metrics, rates, values):
     rows = [("metric", "collectd", "Netdata", "", "")]
     for metric in metrics:
         unit = "" if metric["kind"] == "state" else shown_unit(metric)[0]
-        rows.append((metric["name"], *cells(metric, rates, values), unit, why_absent(metric)))
+        both = cells(metric, rates, values)
+        rows.append((metric["name"], *both, unit, why_absent(metric, both)))
     name, here, there, unit = (max(len(row[column]) for row in rows) for column in range(4))
     return [f"{row[0]:<{name}}  {row[1]:>{here}}  {row[2]:>{there}}  {row[3]:<{unit}}  {row[4]}".rstrip()
             for row in rows]
@@ -170,6 +175,9 @@ def show(lines):
         lines = lines[:height - 2] + [f"… {len(lines) - height + 2} more lines: make the window taller"]
     print("\033[H" + "".join(f"{line[:columns]}\033[K\n" for line in lines) + "\033[J", end="", flush=True)
 
+
+# Metrics that need several readings (RATE rows of metrics.def).
+SEVERAL_READINGS = {"merge_rate", "scan_time", "scan_left"}
 
 # The judgement.
 
@@ -279,7 +287,8 @@ def judge(metrics, collectd, netdata, seconds):
     for line in wrong:
         print(line)
     if not wrong:
-        print(f"collectd and Netdata both reported all {len(metrics)} metrics of this machine, and they agree.")
+        print(f"collectd and Netdata both reported the {len(metrics)} metrics that one reading of the kernel gives, and "
+              "they agree.")
     return len(wrong)
 
 
@@ -428,6 +437,10 @@ class Watch:
             print("No metric is valid on this machine.")
             return 1
         seconds = min(self.duration + 2, JUDGED_S)
+        names = {metric["name"] for metric in self.metrics} - {metric["name"] for metric in metrics}
+        several = sorted(names & SEVERAL_READINGS)
+        if several:
+            print(f"Not compared, as each plugin measures them between readings of its own: {', '.join(several)}.")
         return judge(metrics, self.collectd, self.netdata, seconds) + self.judge_consumers(seconds)
 
     def judge_consumers(self, seconds):

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: MIT
+"""make run's table of metrics: a reason stands only beside a row without a value."""
+
+import errno
+
+import pytest
+
+import run
+
+GAUGE = {"kind": "gauge", "unit": "bytes", "collectd": "ksm/gauge-x", "collectd_divisor": 1, "chart": "ksm.x",
+         "dimensions": ["x"], "multiplier": 1, "divisor": 1}
+
+
+@pytest.mark.parametrize("name, status, values, reason", [
+    ("saved", 0, (1, 1), ""),
+    ("saved", 0, None, ""),
+    ("merge_rate", -errno.ENODATA, (-16, -2), ""),
+    ("merge_rate", -errno.ENODATA, None, "no value yet, or KSM is idle"),
+    ("general_profit", -errno.ENOENT, None, "not in this kernel"),
+    ("ksmd_cpu", -errno.ENOENT, None, "ksmd is not visible here"),
+    ("run", -errno.EACCES, None, "Permission denied"),
+])
+def test_reason_stands_beside_rows_without_a_value(name, status, values, reason):
+    here = {"ksm/gauge-x": (0, values[0])} if values else {}
+    there = {("ksm.x", "x"): (0, values[1])} if values else {}
+    row = run.table([{**GAUGE, "name": name, "status": status}], here, there)[1]
+    assert row.split("MiB")[1].strip() == reason, row
