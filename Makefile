@@ -111,11 +111,24 @@ deps-browser: ### Install Chromium, for check-long and picture
 found = $(firstword $(patsubst $(DESTDIR)%,%,$(wildcard $(addprefix $(DESTDIR),$(1)))) $(wildcard $(1)) $(1))
 # put MODE,FILES,DIRECTORY, which is made if it is missing.
 put = $(if $(2),$(INSTALL) -d $(DESTDIR)$(3) && $(INSTALL) -m $(1) $(2) $(DESTDIR)$(3))
-# drop DIRECTORIES that are empty; under DESTDIR those above them as well.
-drop = for dir in $(patsubst /%,%,$(1)); do [ ! -d $(DESTDIR)/$$dir ] || \
-	(cd $(DESTDIR)/ && rmdir --ignore-fail-on-non-empty $(if $(DESTDIR),-p) $$dir) || exit 1; done
+# drop DIRECTORIES that are empty, and those above them below DESTDIR or below a PREFIX that is ours alone.
+drop_base = $(or $(DESTDIR),$(filter-out /usr /usr/local,$(PREFIX)))
+drop = for dir in $(addprefix $(DESTDIR),$(1)); do \
+	[ ! -d $$dir ] || rmdir --ignore-fail-on-non-empty $$dir || exit 1; \
+	while case $$dir in $(or $(drop_base),-)/?*) ;; *) false ;; esac; do \
+		dir=$$(dirname $$dir); \
+		[ "$$dir" != "$(DESTDIR)" ] && rmdir $$dir 2>/dev/null || break; \
+	done; done
+# writable DIRECTORIES: whether they can be made, and written to.
+writable = for dir in $(addprefix $(DESTDIR),$(1)); do \
+	while [ ! -e $$dir ]; do dir=$$(dirname $$dir); done; \
+	[ -w $$dir ] || { echo "make $@: cannot write to $$dir. Run it as root (sudo make $@), or choose other" \
+		"directories (see Install variables in common/README.md)." >&2; exit 1; }; done
+# elsewhere DIRECTORY: words about one that is not below PREFIX.
+elsewhere = $(if $(filter $(PREFIX)/%,$(1)),, (not below PREFIX, but where it looks for plugins))
 
 install: install-collectd install-netdata install-explain ## Install everything (as root)
+	@$(call writable,$(DOCDIR))
 	$(call put,0644,README.md LICENSE,$(DOCDIR))
 	$(call put,0644,collectd/README.md,$(DOCDIR)/collectd)
 	$(call put,0644,netdata/README.md,$(DOCDIR)/netdata)

@@ -10,9 +10,11 @@ COLLECTD_PLUGINDIR ?= $(call found,$(COLLECTD_DIRS))
 COLLECTD_EXAMPLES = $(wildcard collectd/*.conf collectd/*.yml collectd/*.json collectd/*.libsonnet)
 
 install-collectd: $(BUILD)/ksm.so ## Install only collectd's plugin (as root)
+	@$(call writable,$(COLLECTD_PLUGINDIR) $(MANDIR)/man5 $(DOCDIR)/examples)
 	$(call put,0644,$(BUILD)/ksm.so,$(COLLECTD_PLUGINDIR))
 	$(call put,0644,collectd/collectd-ksm.5,$(MANDIR)/man5)
 	$(call put,0644,$(COLLECTD_EXAMPLES),$(DOCDIR)/examples)
+	@echo '  collectd: the plugin is in $(COLLECTD_PLUGINDIR)$(call elsewhere,$(COLLECTD_PLUGINDIR))'
 	@echo '  collectd: add "LoadPlugin ksm" to its configuration, or copy $(DOCDIR)/examples/ksm.conf'
 	@echo '            there, and restart it; see man 5 collectd-ksm'
 

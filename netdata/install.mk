@@ -19,9 +19,11 @@ SETCAP ?= setcap
 CAPABILITY = cap_dac_read_search+ep
 
 install-netdata: $(BUILD)/ksm.plugin ## Install only Netdata's plugin (as root)
+	@$(call writable,$(NETDATA_PLUGINSDIR) $(NETDATA_STOCKDIR)/health.d $(MANDIR)/man1)
 	$(call put,0755,$(BUILD)/ksm.plugin,$(NETDATA_PLUGINSDIR))
 	$(call put,0644,$(NETDATA_HEALTH),$(NETDATA_STOCKDIR)/health.d)
 	$(call put,0644,netdata/ksm.plugin.1,$(MANDIR)/man1)
+	@echo '  Netdata: the plugin is in $(NETDATA_PLUGINSDIR)$(call elsewhere,$(NETDATA_PLUGINSDIR))'
 	@$(permit)
 	@echo '  Netdata: restart the agent, which finds the plugin; put options into netdata.conf,'
 	@echo '           [plugin:ksm] command options; see man 1 ksm.plugin'

@@ -109,6 +109,35 @@ def test_uninstall_leaves_nothing_in_an_empty_tree(build, tmp_path):
     assert everything(tmp_path) == set()
 
 
+def test_prefix_of_its_own_is_left_without_a_trace(build, tmp_path):
+    """Plugins go where the daemons look for them; the rest is below PREFIX, the program that the service starts too."""
+    prefix, plugins = tmp_path / "ours", tmp_path / "theirs"
+    words = [f"PREFIX={prefix}", f"COLLECTD_PLUGINDIR={plugins}/collectd", f"NETDATA_PLUGINSDIR={plugins}/plugins.d",
+             f"NETDATA_STOCKDIR={plugins}/conf.d", "SETCAP=true"]
+    for name in ("collectd", "plugins.d", "conf.d"):
+        (plugins / name).mkdir(parents=True)
+        (plugins / name / "another").touch()
+    before = everything(tmp_path)
+    said = make(build, "install", *words)
+    assert f"is in {plugins}/collectd (not below PREFIX" in said and f"is in {plugins}/plugins.d (not below" in said
+    [service] = prefix.rglob("ksm-openmetrics.service")
+    assert f"ExecStart={prefix}/bin/ksm-explain " in service.read_text()
+    make(build, "uninstall", *words)
+    assert everything(tmp_path) == before
+
+
+def test_user_without_rights_is_told_what_to_do(build):
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("becoming another user takes root and setpriv")
+    if subprocess.run([*AS_NOBODY, "test", "-r", build / "ksm.so"], check=False).returncode != 0:
+        pytest.skip("user nobody may not read the build")
+    for target in ("install-collectd", "install-netdata", "install-explain"):
+        done = subprocess.run([*AS_NOBODY, "make", "-C", REPOSITORY, f"BUILD={build}", target], capture_output=True,
+                              text=True, check=False)
+        assert done.returncode != 0 and "Permission denied" not in done.stderr
+        assert re.search(rf"cannot write to /.*\(sudo make {target}\)", done.stderr), done.stderr
+
+
 @pytest.mark.parametrize("host, mine, not_mine", [
     ("collectd", "usr/lib/collectd/ksm.so", "usr/lib/netdata/plugins.d/ksm.plugin"),
     ("netdata", "usr/lib/netdata/plugins.d/ksm.plugin", "usr/lib/collectd/ksm.so"),
