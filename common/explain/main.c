@@ -197,19 +197,30 @@ static int look_at_host(struct explain_facts *facts) {
     return status;
 }
 
-static int judge_estimate(void) {
+/* Returns why no process could be read. */
+static const char *nothing_read(const struct explain_facts *facts) {
+    if (estimate.partial)
+        return "stopped before any process was read";
+    if (estimate.denied > 0)
+        return "none of these processes may be read: this requires the capabilities CAP_SYS_PTRACE "
+               "and "
+               "CAP_DAC_READ_SEARCH, which root has";
+    if (facts->consumers->hidden)
+        return "no process can be read: /proc hides those of other users (hidepid); run it as root";
+    return "no process was read: none has memory of its own, or all have exited";
+}
+
+/* Returns the exit status; that of a report is EXIT_SUCCESS or STATUS_PARTIAL. */
+static int judge_estimate(const struct explain_facts *facts) {
     if (estimate.unknown) {
         fprintf(stderr, "ksm-explain: no process, consumer or program is called \"%.200s\"\n",
                 estimate.unknown);
         return EXIT_FAILURE;
     }
-    if (estimate.processes == 0 && estimate.denied > 0) {
-        fputs("ksm-explain: none of these processes may be read: this requires the capabilities "
-              "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, which root has\n",
-              stderr);
-        return STATUS_DENIED;
-    }
-    return estimate.partial ? STATUS_PARTIAL : EXIT_SUCCESS;
+    if (estimate.processes > 0)
+        return estimate.partial ? STATUS_PARTIAL : EXIT_SUCCESS;
+    fprintf(stderr, "ksm-explain: %s\n", nothing_read(facts));
+    return STATUS_DENIED;
 }
 
 static void report_failure(int status) {
@@ -242,7 +253,7 @@ static int run_estimate(bool on_terminal) {
         report_failure(status);
         return EXIT_FAILURE;
     }
-    status = judge_estimate();
+    status = judge_estimate(&facts);
     if (status != EXIT_SUCCESS && status != STATUS_PARTIAL)
         return status;
     if (line.json)

@@ -25,6 +25,7 @@ from hosts import die_with_parent, session_members, until
 from live import RUNNING, STOPPED, UNMERGED, Workload
 from test_live import Cgroup
 from test_lock_holders import Holders
+from world import Tree
 
 pytestmark = pytest.mark.shipped
 
@@ -267,6 +268,27 @@ def test_who_may_not_read_is_told_why(grant, build):
             pytest.skip(f"{directory} takes no capabilities of files")
         done = explain(Path(directory), os.getpid(), wrapper=AS_NOBODY)
     assert (done.returncode, done.stdout) == (DENIED, "") and "CAP_SYS_PTRACE" in done.stderr
+
+
+def test_tree_without_processes_has_no_estimate(build, tmp_path):
+    """No figure at all: not the host's savings either."""
+    tree = Tree(tmp_path / "tree", sharing=21_000, shared=100)
+    done = subprocess.run([build / "ksm-explain", "--estimate", "--root", tree.root], capture_output=True, text=True,
+                          timeout=RUN_S, check=False)
+    assert (done.returncode, done.stdout) == (DENIED, "") and "no process was read" in done.stderr
+
+
+def test_hidden_processes_are_named_as_the_reason(build):
+    """As a user who may not even read processes of their own, with hidepid=2."""
+    if os.geteuid() != 0 or not shutil.which("unshare"):
+        pytest.skip("mounting /proc takes root")
+    script = ('mount -t proc -o hidepid=2 proc /proc && '
+              'setpriv --reuid=65533 --regid=65533 --clear-groups --bounding-set=-all "$@"; exit $?')
+    done = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--propagation=private", "sh", "-c", script, "sh",
+                           build / "ksm-explain", "--estimate"], capture_output=True, text=True, timeout=RUN_S,
+                          check=False)
+    assert (done.returncode, done.stdout) == (DENIED, "") and "hidepid" in done.stderr, done
+
 
 
 @pytest.mark.parametrize("words, says", [
