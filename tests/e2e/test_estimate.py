@@ -301,10 +301,11 @@ def test_what_is_misunderstood_gets_no_estimate(words, says, build):
     assert (done.returncode, done.stdout) == (FAILED, "") and says in done.stderr
 
 
-def test_interrupted_it_says_what_it_knows(slow):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_gives_the_partial_estimate(number, slow):
     with slow("--json") as running:
         wait_reading(running)
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         found = json.loads(running.stdout.read())
     assert running.returncode == PARTIAL and found["partial"] and 0 < found["read_bytes"] < SLOW_MIB << 20
 
@@ -332,9 +333,12 @@ def test_progress_on_a_terminal(slow):
         nonlocal shown
         if select.select([ours], [], [], 0)[0]:
             shown += os.read(ours, 65536).decode()
-        return "reading" in shown and "left" in shown and "#" in shown
+        return re.search(r"\rreading +\[#+\.*\] \d+:\d\d left", shown)
     with slow(stderr=theirs) as running:
-        until(all_shown, RUN_S, "progress")
+        until(lambda: "\rreading" in shown or all_shown(), RUN_S, "progress")
+        began = time.monotonic()
+        until(all_shown, RUN_S, "the time left")
+        assert time.monotonic() - began > 3, "a time left that cannot be known yet"
         running.send_signal(signal.SIGINT)
         running.stdout.read()
     os.close(ours)
