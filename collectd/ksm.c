@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * The collectd plugin "ksm". At each interval it reads the host's metrics and dispatches each as a
- * value list ksm/TYPE-NAME: what the metrics are is in common/metrics/metrics.def, which type each
- * has in types.def. A thread of its own does the same for the consumers, with an interval of its
- * own: ksm_consumer-KIND-NAME/bytes-{saved,real} and gauge-merge_rate. The two share nothing but
- * the options.
+ * The collectd plugin "ksm": two read callbacks, which share nothing but the options.
+ *
+ * ksm_read() dispatches the host's metrics as ksm/TYPE-NAME: metrics.def lists them, types.def has
+ * the type of each. read_consumers() dispatches savings by consumer, with an interval of its own,
+ * as ksm_consumer-KIND-NAME/bytes-{saved,real} and gauge-merge_rate.
+ *
+ * Values are dispatched in read callbacks alone. collectd 6.0 unregisters its writers before it
+ * calls shutdown callbacks (plugin_shutdown_all() in plugin.c): another thread that dispatches a
+ * value then can wait for ever. It also logs an error for each value from such a thread.
  */
 #include "collectd.h"
 
 #include "plugin.h"
 #include "utils/common/common.h"
 
-#include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
 
 #include "consumers/consumers.h"
@@ -25,16 +27,11 @@
 
 static struct ksm_options options;
 static struct ksm_reader reader;
-static struct ksm_log_state report;
+static struct ksm_log_state log_state;
 static struct ksm_consumers consumers;
 static struct ksm_sampler sampler;
-static pthread_t consumers_thread;
-static bool consumers_ready; /* from the first read on: all plugins are ready to take values then */
-static bool consumers_running;
-static bool consumers_failed; /* to be started */
-static int ending = -1;       /* an eventfd: the thread is to end */
 
-static void log_news(bool bad, const char *message) {
+static void log_message(bool bad, const char *message) {
     plugin_log(bad ? LOG_WARNING : LOG_NOTICE, "ksm plugin: %s", message);
 }
 
@@ -77,47 +74,45 @@ static void submit_consumer(const char *kind, const struct ksm_consumer *c, cdti
                "gauge", "merge_rate");
 }
 
+/* Values have the time at which the sample began, up to a poll interval ago. */
 static void submit_table(const struct ksm_consumer_table *table) {
-    cdtime_t now = cdtime();
+    int64_t age_ms = clock_ms(CLOCK_MONOTONIC) - table->began_ms;
+    cdtime_t time = cdtime() - MS_TO_CDTIME_T(age_ms);
 
     for (size_t i = 0; i < table->count; i++) {
         const struct ksm_consumer *c = &table->list[i];
         if (c->shown)
-            submit_consumer(ksm_consumer_kinds[c->name.kind], c, now);
+            submit_consumer(ksm_consumer_kinds[c->name.kind], c, time);
     }
     if (table->other.processes > 0)
-        submit_consumer("other", &table->other, now);
+        submit_consumer("other", &table->other, time);
     submit_consumer("unattributed",
                     &(const struct ksm_consumer){
                         .saved = table->unattributed, .real = -1, .growth = KSM_GROWTH_UNKNOWN},
-                    now);
+                    time);
 }
 
-/* Returns when to look next, ms. */
-static int64_t read_consumers(int64_t now) {
+/* Starts a sample when one is due, and dispatches it once it is complete. The sampler's threads do
+ * what may block; they inherit the signal mask, because signals are for the daemon's threads.
+ * Always 0: after another status the daemon would call this less and less often. */
+static int read_consumers(__attribute__((unused)) user_data_t *user_data) {
+    int64_t now = clock_ms(CLOCK_MONOTONIC);
+    sigset_t all, before;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     if (ksm_sampler_is_due(&sampler, now))
         ksm_sampler_begin(&sampler, sampler.current || ksm_consumers_registered(&consumers, now),
                           now);
     if (ksm_sampler_poll(&sampler, now) == KSM_SAMPLER_READY && consumers.table.valid)
         submit_table(&consumers.table);
-    ksm_sampler_log(&sampler, log_news);
-    int64_t next = ksm_sampler_next(&sampler);
-    return next < sampler.due ? next : sampler.due;
+    ksm_sampler_log(&sampler, log_message);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return 0;
 }
 
-/* No read callback: the daemon waits for those when it ends, and has few threads for them. */
-static void *run_consumers(__attribute__((unused)) void *data) {
-    struct pollfd pollfd = {.fd = ending, .events = POLLIN};
-    int64_t pause = 0;
-
-    while (poll(&pollfd, 1, pause > 0 ? (int)pause : 0) <= 0)
-        pause = read_consumers(clock_ms(CLOCK_MONOTONIC)) - clock_ms(CLOCK_MONOTONIC);
-    ksm_sampler_close(&sampler);
-    return NULL;
-}
-
-/* The daemon's descriptors are its own: a quarter of them at most. */
-static int descriptors(void) {
+/* The process list may keep a quarter of the daemon's descriptors open. */
+static int max_descriptors(void) {
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
@@ -126,62 +121,42 @@ static int descriptors(void) {
                                                          : KSM_KEPT_DESCRIPTORS_MAX;
 }
 
-static void prepare_consumers(void) {
-    int64_t interval = (int64_t)options.consumers_interval * 1000;
+/* A sample takes some milliseconds: poll about once a second, but five times in an interval. A poll
+ * takes some microseconds. */
+static cdtime_t poll_interval(int64_t interval_ms) {
+    enum { POLL_MS = 1000, MIN_POLLS = 5 };
+    int64_t polls = interval_ms / POLL_MS > MIN_POLLS ? interval_ms / POLL_MS : MIN_POLLS;
 
-    if (interval < (int64_t)CDTIME_T_TO_MS(plugin_get_interval()))
-        interval = (int64_t)CDTIME_T_TO_MS(plugin_get_interval());
-    ksm_consumers_init(&consumers, &options, interval, descriptors());
+    return MS_TO_CDTIME_T(interval_ms) / (cdtime_t)polls;
+}
+
+static void register_consumers(void) {
+    int64_t interval_ms = (int64_t)options.consumers_interval * 1000;
+
+    if (options.consumers == 0)
+        return;
+    if (interval_ms < (int64_t)CDTIME_T_TO_MS(plugin_get_interval()))
+        interval_ms = (int64_t)CDTIME_T_TO_MS(plugin_get_interval());
+    ksm_consumers_init(&consumers, &options, interval_ms, max_descriptors());
     ksm_sampler_init(&sampler, &consumers);
-    ksm_sampler_log(&sampler, log_news); /* this kernel may tell nothing of processes */
-}
-
-/* All signals are for the daemon's own threads. */
-static int start_consumers_thread(void) {
-    sigset_t all, before;
-
-    ending = eventfd(0, EFD_CLOEXEC);
-    if (ending < 0)
-        return -1;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int status = pthread_create(&consumers_thread, NULL, run_consumers, NULL);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (status != 0)
-        close(ending);
-    return status;
-}
-
-/* Where means are lacking for the moment the next read tries it again. */
-static void start_consumers(void) {
-    if (consumers_running || options.consumers == 0)
-        return;
-    if (!consumers_ready)
-        prepare_consumers();
-    consumers_ready = true;
-    if (!consumers.table.known)
-        return;
-    consumers_running = start_consumers_thread() == 0;
-    if (consumers_failed == consumers_running)
-        log_news(!consumers_running,
-                 consumers_running
-                     ? "the thread for consumers has started; consumers are reported"
-                     : "the thread for consumers cannot start; consumers are not reported");
-    consumers_failed = !consumers_running;
+    ksm_sampler_log(&sampler, log_message); /* this kernel may not report processes */
+    if (consumers.table.known)
+        plugin_register_complex_read("ksm", "ksm/consumers", read_consumers,
+                                     poll_interval(interval_ms), NULL);
 }
 
 static int ksm_read(void) {
     int status = ksm_reader_tick(&reader, clock_ms(CLOCK_MONOTONIC));
     cdtime_t now = cdtime();
 
-    ksm_log_metrics(&report, &reader, log_news);
+    ksm_log_metrics(&log_state, &reader, log_message);
     for (size_t id = 0; id < KSM_METRICS; id++)
         if (ksm_metrics[id].kind != KSM_KIND_INPUT && reader.sample.at[id].status == 0)
             submit_metric(&ksm_metrics[id], reader.sample.at[id].value, now);
-    start_consumers();
     return status;
 }
 
+/* 0 without KSM too: the daemon and its other plugins have nothing to do with that. */
 static int ksm_init(void) {
     char message[PATH_MAX + 256];
 
@@ -192,20 +167,18 @@ static int ksm_init(void) {
     int status = ksm_reader_init(&reader, options.root, options.settings);
 
     if (status != 0) {
-        /* No failure of init: the daemon and its other plugins have nothing to do with it. */
         ksm_reader_why_not(status, options.root, message, sizeof(message));
         ERROR("ksm plugin: %s", message);
         return 0;
     }
+    register_consumers();
     return plugin_register_read("ksm", ksm_read);
 }
 
+/* The daemon has stopped its read threads. */
 static int ksm_shutdown(void) {
-    if (consumers_running && eventfd_write(ending, 1) == 0) {
-        pthread_join(consumers_thread, NULL);
-        close(ending);
-    }
-    consumers_running = consumers_ready = false;
+    if (consumers.table.known)
+        ksm_sampler_close(&sampler);
     ksm_reader_close(&reader);
     return 0;
 }

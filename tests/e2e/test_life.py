@@ -211,11 +211,12 @@ def test_collectd_is_stopped_right_after_its_start(after, build, tmp_path):
     assert status in (0, -signal.SIGTERM), "before it listens to signals, one ends it"
 
 
-def test_collectd_is_stopped_while_it_reads(build, tmp_path, crowd):
+@pytest.mark.parametrize("stops", [10, pytest.param(500, marks=pytest.mark.long)])
+def test_collectd_is_stopped_while_it_reads(stops, build, tmp_path, crowd):
     """Again and again, with both callbacks always at it."""
     options = {"Root": crowd, "ConsumersInterval": 1}
-    for i in range(10):
-        status, log = ended(Collectd, build, tmp_path / str(i), 0.2 + i * 0.013, options, interval=0.02)
+    for i in range(stops):
+        status, log = ended(Collectd, build, tmp_path / str(i), 0.2 + i % 20 * 0.013, options, interval=0.02)
         assert status == 0 and "Exiting normally" in log and "ksm plugin:" not in log
 
 

@@ -189,8 +189,9 @@ static void take_values(struct run *run, int tick) {
 static void collectd_tick(struct run *run, int tick) {
     stub_clear();
     faults_count_calls(true);
-    int status = stub.read();
-    faults_give_turn(); /* to the thread of the consumers */
+    int status = stub_read();
+    if (stub.read_consumers)
+        status |= stub_read_consumers();
     faults_count_calls(false);
     take_values(run, tick);
     if (status != 0)

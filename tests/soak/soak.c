@@ -149,12 +149,12 @@ static void run_netdata(void) {
 
 static void run_collectd(void) {
     faults_stop_clocks(start, second);
-    if (plugins_start_collectd(soak.root, 20, 1) != 0 || !stub.read)
+    if (plugins_start_collectd(soak.root, 20, 1) != 0 || !stub.read || !stub.read_consumers)
         errx(2, "collectd's plugin does not start");
     do {
         stub_clear();
-        stub.read();
-        faults_give_turn(); /* to the thread of the consumers */
+        stub_read();
+        stub_read_consumers();
         faults_stop_clocks(start, (soak.done + 1) * second);
     } while (sampled());
     stub.shutdown();

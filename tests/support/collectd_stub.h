@@ -3,6 +3,11 @@
  * The part of collectd that ksm.so needs: loads the very file that ships, and records what it
  * registers, logs and dispatches. The program must be linked with -rdynamic, so that ksm.so finds
  * these functions as it finds the daemon's.
+ *
+ * A value that is dispatched outside of a read callback ends the program. collectd 6.0 logs an
+ * error for it, as the thread has no plugin context; and it can wait for ever for a lock once the
+ * writers are unregistered, which is before shutdown callbacks are called
+ * (plugin_log_available_writers(), plugin_shutdown_all() in plugin.c).
  */
 #ifndef KSM_TESTS_COLLECTD_STUB_H
 #define KSM_TESTS_COLLECTD_STUB_H
@@ -25,16 +30,19 @@ struct stub_value {
 };
 
 struct stub {
-    /* What was registered, and under which name ("" if it was not). */
+    /* The registered callbacks, NULL for none. Call the two for reading by stub_read() and
+     * stub_read_consumers(). */
     int (*config)(oconfig_item_t *block);
     int (*init)(void);
     int (*read)(void);
+    int (*read_consumers)(user_data_t *user_data);
     int (*shutdown)(void);
-    char names[128]; /* all of them, each with a blank after it */
+    char names[128];        /* of all of them, each with a blank after it */
+    cdtime_t poll_interval; /* of read_consumers */
 
     struct stub_value values[STUB_VALUES];
     int value_count;
-    int tables; /* of consumers, whole ones; stub_clear() leaves that */
+    int tables; /* complete tables of consumers; stub_clear() does not reset this */
     struct {
         int severity;
         char text[1024];
@@ -60,10 +68,15 @@ int stub_configure(const char *key, int count, oconfig_value_t value);
 /* The loaded ksm.so, for dlsym(). */
 void *stub_handle(void);
 
-/* Forgets values and messages. While the plugin's own thread runs, after the first read until
- * shutdown, nothing else may be looked at but this: waits until so many tables were sent, for 60 s
- * at most; returns how many were. */
+/* Call a read callback as the daemon does, and return its status. */
+int stub_read(void);
+int stub_read_consumers(void);
+
+/* Forgets values and messages. */
 void stub_clear(void);
+
+/* Calls read_consumers each ms until count tables were sent in all, or for 60 s. Returns how many
+ * were. */
 int stub_await_tables(int count);
 
 #endif

@@ -4,11 +4,15 @@
  */
 #include <dirent.h>
 #include <dlfcn.h>
+#include <limits.h>
 #include <math.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -38,9 +42,6 @@ static void configure_one(const char *key, oconfig_value_t value) {
     configure(key, 1, value);
 }
 
-/* With the consumers the plugin has a thread of its own, which may tell and send things at any
- * time.
- */
 static void start_with_consumers(void) {
     configure_one("Root", stub_text(dir));
     int status = stub.init();
@@ -55,7 +56,7 @@ static void start(void) {
 
 static void read_metrics(void) {
     stub_clear();
-    int status = stub.read();
+    int status = stub_read();
     ck_assert_msg(status == 0, "read returned %d, want 0", status);
 }
 
@@ -181,9 +182,9 @@ TEST(nothing_readable) {
     tree_write(dir, "sys/kernel/mm/ksm/other", "", 0);
     start();
     stub_clear();
-    ck_assert_int_ne(stub.read(), 0);
+    ck_assert_int_ne(stub_read(), 0);
     ck_assert_int_eq(stub.value_count, 0);
-    ck_assert_int_ne(stub.read(), 0);
+    ck_assert_int_ne(stub_read(), 0);
     expect_silence("a kernel with nothing");
 }
 
@@ -313,7 +314,7 @@ TEST(no_block) {
     ck_assert(find("shared") && find("sharing") && find("saved"));
 }
 
-/* A thread that was reading when it was told to end closes its file in a moment. */
+/* A thread that is abandoned at shutdown closes its file a moment later. */
 static void expect_files(int count) {
     for (int ms = 0; suite_open_files() != count && ms < 60000; ms++)
         usleep(1000);
@@ -330,9 +331,105 @@ TEST(shutdown_closes_what_is_open) {
     read_metrics();
     ck_assert_msg(suite_open_files() > before + 10, "%d descriptors are kept, want some 30",
                   suite_open_files() - before);
+    stub_await_tables(1);
     read_metrics();
     ck_assert_int_eq(stub.shutdown(), 0);
     expect_files(before);
+}
+
+/* ---- a process whose files block ---- */
+
+/* Reads of ksm_stat in ksm.so wait from block_reads() until release_reads(). */
+static int gate[2] = {-1, -1};
+static atomic_int blocked_reads;
+
+static void block_reads(void) {
+    ck_assert_int_eq(pipe(gate), 0);
+}
+
+static void release_reads(void) {
+    close(gate[1]);
+}
+
+static void wait_at_gate(int fd) {
+    char link[32];
+    char path[PATH_MAX];
+    char byte = 0;
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t len = readlink(link, path, sizeof(path) - 1);
+    path[len > 0 ? len : 0] = '\0';
+    if (!strstr(path, "/ksm_stat"))
+        return;
+    blocked_reads++;
+    while (read(gate[0], &byte, 1) < 0)
+        continue;
+    blocked_reads--;
+}
+
+/* Takes the place of the C library's for ksm.so. */
+#pragma GCC visibility push(default)
+ssize_t pread(int fd, void *buf, size_t size, off_t offset) {
+    if (gate[0] >= 0)
+        wait_at_gate(fd);
+    return syscall(SYS_pread64, fd, buf, size, offset);
+}
+#pragma GCC visibility pop
+
+/* Starts the plugin, and a sample with a read that blocks. */
+static void start_blocked_sample(void) {
+    tree_make("tests/fixtures/consumers.tree", dir);
+    start_with_consumers();
+    block_reads();
+    ck_assert_int_eq(stub_read_consumers(), 0);
+    for (int ms = 0; blocked_reads == 0 && ms < 60000; ms++)
+        usleep(1000);
+    ck_assert_int_eq(blocked_reads, 1);
+}
+
+/* How many threads this process has; the signals that the last one blocks. */
+static int count_threads(unsigned long long *blocked) {
+    DIR *tasks = opendir("/proc/self/task");
+    char line[256];
+    int threads = 0;
+
+    ck_assert_ptr_nonnull(tasks);
+    for (struct dirent *entry; (entry = readdir(tasks));) {
+        int task = atoi(entry->d_name);
+        FILE *file = task > 0 ? fopen(tree_path("/proc/self/task", "%d/status", task), "r") : NULL;
+        while (file && fgets(line, sizeof(line), file))
+            sscanf(line, "SigBlk: %llx", blocked);
+        if (file)
+            fclose(file);
+        threads += task > 0;
+    }
+    closedir(tasks);
+    return threads;
+}
+
+/* A thread that has ended is in /proc a moment longer. */
+static void expect_threads(int count) {
+    unsigned long long blocked = 0;
+
+    for (int ms = 0; count_threads(&blocked) != count && ms < 60000; ms++)
+        usleep(1000);
+    ck_assert_int_eq(count_threads(&blocked), count);
+}
+
+TEST(sampler_threads_block_signals) {
+    unsigned long long blocked = 0;
+
+    start_blocked_sample();
+    const int threads = count_threads(&blocked);
+    ck_assert_msg(blocked >> (SIGTERM - 1) & blocked >> (SIGCHLD - 1) & 1, "got SigBlk %llx",
+                  blocked);
+    release_reads();
+    ck_assert_int_eq(stub_await_tables(1), 1);
+    ck_assert_int_eq(stub.shutdown(), 0);
+    expect_threads(threads - 1);
+    sigset_t own;
+    sigprocmask(SIG_SETMASK, NULL, &own);
+    ck_assert_msg(!sigismember(&own, SIGTERM), "the read thread blocks SIGTERM");
 }
 
 /* ---- the consumers ---- */
@@ -346,56 +443,30 @@ static const struct stub_value *find_consumer(const char *instance, const char *
     return NULL;
 }
 
-/* How many threads this process has; of those but the first, which signals are blocked. */
-static int count_threads(unsigned long long *blocked) {
-    DIR *tasks = opendir("/proc/self/task");
-    char line[256];
-    int threads = 0;
-
-    ck_assert_ptr_nonnull(tasks);
-    for (struct dirent *entry; (entry = readdir(tasks));) {
-        int task = atoi(entry->d_name);
-        FILE *file = task > 0 && task != getpid()
-                         ? fopen(tree_path("/proc/self/task", "%d/status", task), "r")
-                         : NULL;
-        while (file && fgets(line, sizeof(line), file))
-            sscanf(line, "SigBlk: %llx", blocked);
-        if (file)
-            fclose(file);
-        threads += task > 0;
-    }
-    closedir(tasks);
-    return threads;
-}
-
-/* Their interval is their own, no shorter than the plugin's; the first table is there at once. */
+/* The interval of consumers is no shorter than the plugin's. Five polls or more divide it, about
+ * one a second. */
 static const struct {
     int consumers, seconds, of_plugin;
-    int want; /* 0: no consumers */
+    int want; /* seconds; 0: no consumers */
+    int want_poll_ms;
 } intervals[] = {
-    {20, 10, 1, 10}, {20, 10, 10, 10}, {20, 10, 60, 60}, {1, 3600, 10, 3600}, {0, 10, 10, 0},
+    {20, 10, 1, 10, 1000},     {20, 10, 10, 10, 1000}, {20, 10, 60, 60, 1000},
+    {1, 3600, 10, 3600, 1000}, {20, 1, 1, 1, 200},     {20, 3, 1, 3, 600},
+    {0, 10, 10, 0, 0},
 };
 
 TEST_ROWS(consumers_interval, intervals) {
-    unsigned long long blocked = 0;
-    const int threads = count_threads(&blocked);
-
     tree_make("tests/fixtures/consumers.tree", dir);
     stub.interval = TIME_T_TO_CDTIME_T(row->of_plugin);
     configure_one("Consumers", stub_number(row->consumers));
     configure_one("ConsumersInterval", stub_number(row->seconds));
     start_with_consumers();
-    ck_assert_int_eq(count_threads(&blocked), threads);
-    for (int i = 0; i < 3; i++)
-        ck_assert_int_eq(stub.read(), 0);
+    ck_assert_int_eq((int)CDTIME_T_TO_MS(stub.poll_interval), row->want_poll_ms);
+    ck_assert_str_eq(stub.names,
+                     row->want > 0 ? "config:ksm init:ksm shutdown:ksm read:ksm/consumers read:ksm "
+                                   : "config:ksm init:ksm shutdown:ksm read:ksm ");
     ck_assert_int_eq(stub_await_tables(row->want > 0), row->want > 0);
-    const int running = count_threads(&blocked); /* a sanitizer may have its own */
-    ck_assert_msg((running > threads) == (row->want > 0), "got %d threads", running);
     ck_assert_int_eq(stub.shutdown(), 0);
-    for (int ms = 0; count_threads(&blocked) != running - (row->want > 0) && ms < 60000; ms++)
-        usleep(1000); /* one that was joined is in /proc a moment longer */
-    ck_assert_int_eq(count_threads(&blocked), running - (row->want > 0));
-    ck_assert_str_eq(stub.names, "config:ksm init:ksm shutdown:ksm read:ksm ");
     expect_silence("consumers");
     const struct stub_value *got = find_consumer("unattributed", "saved");
     if (row->want == 0)
@@ -411,30 +482,52 @@ TEST_ROWS(consumers_interval, intervals) {
                   "wrong about others");
 }
 
-/* No signal is for the plugin's thread: the daemon's handlers are for the daemon's threads. */
-TEST(signals_are_not_for_it) {
-    unsigned long long blocked = 0;
+/* Values have the time at which the sample began, not that of the poll that found it complete. */
+TEST(consumers_time_is_that_of_the_sample) {
+    enum { LATER_MS = 300 };
 
-    tree_make("tests/fixtures/consumers.tree", dir);
-    start_with_consumers();
-    read_metrics();
-    stub_await_tables(1);
-    ck_assert_int_gt(count_threads(&blocked), 1);
-    ck_assert_msg(blocked >> (SIGTERM - 1) & blocked >> (SIGCHLD - 1) & 1, "got SigBlk %llx",
-                  blocked);
+    start_blocked_sample();
+    usleep(LATER_MS * 1000);
+    release_reads();
+    ck_assert_int_eq(stub_await_tables(1), 1);
+    const cdtime_t dispatched = stub.now;
+    const struct stub_value *got = find_consumer("unattributed", "saved");
+    ck_assert_msg(got && dispatched - got->time >= MS_TO_CDTIME_T(LATER_MS - 1),
+                  "%.3f s before the poll, want %.3f", CDTIME_T_TO_DOUBLE(dispatched - got->time),
+                  LATER_MS / 1000.0);
+    for (int i = 0; i < stub.value_count; i++)
+        ck_assert_msg(stub.values[i].time == got->time, "two times in a table");
     ck_assert_int_eq(stub.shutdown(), 0);
 }
 
-/* The daemon reads the host while the plugin's thread reads consumers: they share nothing that
- * either writes. What they do wrong a build with ThreadSanitizer tells. */
-TEST(threads_in_parallel) {
+static atomic_bool host_is_read;
+
+static void *read_host(void *failed) {
+    while (host_is_read) {
+        stub_clear();
+        if (stub_read() != 0)
+            *(bool *)failed = true;
+    }
+    return NULL;
+}
+
+/* The daemon calls both callbacks in parallel. A build with ThreadSanitizer reports what they
+ * share. */
+TEST(callbacks_in_parallel) {
+    pthread_t thread;
+    bool failed = false;
+
     tree_make("tests/fixtures/consumers.tree", dir);
     configure_one("ConsumersInterval", stub_number(1));
     stub.interval = TIME_T_TO_CDTIME_T(1);
     start_with_consumers();
-    do
-        read_metrics();
-    while (stub_await_tables(0) < 3);
+    host_is_read = true;
+    ck_assert_int_eq(pthread_create(&thread, NULL, read_host, &failed), 0);
+    int tables = stub_await_tables(3);
+    host_is_read = false;
+    pthread_join(thread, NULL);
+    ck_assert_int_eq(tables, 3);
+    ck_assert(!failed);
     ck_assert_int_eq(stub.shutdown(), 0);
     expect_silence("in parallel");
 }
