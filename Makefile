@@ -54,9 +54,10 @@ COMMON = $(BUILD)/libksm.a
 
 all: $(BUILD)/ksm.so $(BUILD)/ksm.plugin $(BUILD)/ksm-explain ## Build both plugins and ksm-explain (default)
 
+# nodelete: a thread that is stuck in a read() returns to code that is still mapped after dlclose().
 $(BUILD)/ksm.so: $(COLLECTD) $(COMMON)
 	$(call say,LD,$@)
-	$(Q)$(CC) -shared $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $^
+	$(Q)$(CC) -shared $(KSM_CFLAGS) $(KSM_LDFLAGS) -Wl,-z,nodelete -o $@ $^
 
 $(BUILD)/ksm.plugin: $(NETDATA) $(COMMON)
 $(BUILD)/ksm-explain: $(EXPLAIN) $(COMMON)

@@ -79,6 +79,11 @@ def test_module_register_is_the_only_export(build):
     assert symbols == ["module_register"]
 
 
+def test_ksm_so_stays_mapped_after_dlclose(build):
+    """A thread that is stuck in a read() returns to its code."""
+    assert re.search(r"\(FLAGS_1\).*\bNODELETE\b", output("readelf", "-dW", build / "ksm.so"))
+
+
 @pytest.mark.parametrize("name", PLUGINS)
 def test_needs_no_library_but_libc(name, build):
     needed = re.findall(r"\(NEEDED\).*\[(.*)\]", output("readelf", "-dW", build / name))

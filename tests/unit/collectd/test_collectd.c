@@ -416,6 +416,20 @@ static void expect_threads(int count) {
     ck_assert_int_eq(count_threads(&blocked), count);
 }
 
+/* A thread that is stuck in a process's file when the daemon ends must not return to code that is
+ * gone. */
+TEST(stuck_thread_returns_after_dlclose) {
+    unsigned long long blocked = 0;
+
+    start_blocked_sample();
+    const int threads = count_threads(&blocked);
+    ck_assert_int_eq(stub.shutdown(), 0);
+    ck_assert_int_eq(blocked_reads, 1);
+    ck_assert_int_eq(dlclose(stub_handle()), 0);
+    release_reads();
+    expect_threads(threads - 1);
+}
+
 TEST(sampler_threads_block_signals) {
     unsigned long long blocked = 0;
 
