@@ -38,8 +38,11 @@ KSM_CPPFLAGS = -D_GNU_SOURCE -DKSM_VERSION='"$(VERSION)"' -Icommon -Inetdata -Ic
 	$(CPPFLAGS)
 KSM_CFLAGS = -std=c11 -pthread -fPIC -fvisibility=hidden $(WARNINGS) $(HARDEN_CFLAGS) $(CFLAGS)
 KSM_LDFLAGS = $(HARDEN_LDFLAGS) -Wl,--as-needed $(LDFLAGS)
-COLLECTD_CPPFLAGS = -DHAVE_CONFIG_H -isystem $(COLLECTD_INCLUDEDIR) \
-	-isystem $(COLLECTD_INCLUDEDIR)/core -isystem $(COLLECTD_INCLUDEDIR)/core/daemon
+# Debian's package has daemon/plugin.h in core; a source tree of collectd has it in src.
+COLLECTD_HEADER_DIRS = $(addprefix $(COLLECTD_INCLUDEDIR)/,core . src)
+COLLECTD_HEADERS = $(firstword $(patsubst %/daemon/plugin.h,%,$(wildcard $(COLLECTD_HEADER_DIRS:=/daemon/plugin.h))))
+COLLECTD_CPPFLAGS = -DHAVE_CONFIG_H $(addprefix -isystem,$(COLLECTD_INCLUDEDIR) \
+	$(COLLECTD_HEADERS) $(COLLECTD_HEADERS:=/daemon))
 
 Q = $(if $(V),,@)
 say = $(if $(V),,@printf '  %-8s %s\n' $(1) $(2))
@@ -76,10 +79,14 @@ $(COLLECTD): | $(BUILD)/collectd-headers
 # The compiler's own message about a missing header does not say where to get it.
 $(BUILD)/collectd-headers:
 	@mkdir -p $(BUILD)
-	@if [ ! -e $(COLLECTD_INCLUDEDIR)/core/daemon/plugin.h ]; then \
-		echo "$(COLLECTD_INCLUDEDIR)/core/daemon/plugin.h is missing: install collectd's headers" \
-			"(Debian: apt-get install collectd-dev, or make deps)," \
-			"or say where they are: make COLLECTD_INCLUDEDIR=DIR." >&2; exit 1; fi
+	@if [ -z "$(COLLECTD_HEADERS)" ]; then \
+		echo "collectd's header daemon/plugin.h is in none of $(COLLECTD_HEADER_DIRS):" \
+			"install collectd's headers (Debian: apt-get install collectd-dev, or make deps)," \
+			"or say where they are: make COLLECTD_INCLUDEDIR=DIR;" \
+			"DIR can be a source tree of collectd." >&2; exit 1; \
+	elif [ ! -e "$(COLLECTD_HEADERS)/config.h" ]; then \
+		echo "$(COLLECTD_HEADERS)/config.h is missing: run ./configure in that source tree of collectd." >&2; \
+		exit 1; fi
 	@touch $@
 
 $(BUILD)/%.o: %.c

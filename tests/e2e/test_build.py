@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What was built, and what the sources and the README promise of it."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -105,6 +106,58 @@ def test_hardening(name, build):
     assert "__stack_chk_fail" in symbols, "the stack is not guarded"
     assert re.search(r"GNU_STACK.* RW +0x", segments), "the stack holds code"
     assert "TEXTREL" not in dynamic
+
+
+# Against a source tree of collectd.
+
+MARK = "the headers of the source tree"
+
+
+@pytest.fixture(scope="module")
+def collectd_tree(tmp_path_factory):
+    """A source tree of collectd, made of the installed headers; what includes its plugin.h holds MARK."""
+    headers = Path("/usr/include/collectd")
+    if not headers.is_dir():
+        pytest.skip("collectd-dev is not installed")
+    tree = tmp_path_factory.mktemp("collectd")
+    shutil.copytree(headers / "core", tree / "src")
+    shutil.copytree(headers / "liboconfig", tree / "src/liboconfig")
+    for path in (tree / "src").rglob("*.h"):
+        path.write_text(re.sub('(#include ")collectd/(core/)?', r"\1", path.read_text()))
+    with open(tree / "src/daemon/plugin.h", "a", encoding="utf-8") as file:
+        file.write(f'#ifndef MARK\n#define MARK "{MARK}"\nstatic const char mark[] __attribute__((used)) = MARK;\n#endif\n')
+    return tree
+
+
+def make_ksm_o(tmp_path, headers):
+    """Return (status, stderr, object) of a build of collectd/ksm.c with HEADERS as COLLECTD_INCLUDEDIR."""
+    made = tmp_path / "collectd/ksm.o"
+    env = {name: value for name, value in os.environ.items() if not re.match("MAKE|MFLAGS", name)}
+    done = subprocess.run(["make", "-C", REPOSITORY, f"BUILD={tmp_path}", f"COLLECTD_INCLUDEDIR={headers}", made],
+                          env=env, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr, made
+
+
+@pytest.mark.parametrize("directory", ["src", "."])
+def test_collectd_headers_can_be_those_of_a_source_tree(directory, collectd_tree, tmp_path):
+    status, errors, made = make_ksm_o(tmp_path, collectd_tree / directory)
+    assert status == 0, errors
+    assert MARK.encode() in made.read_bytes()
+
+
+def test_missing_collectd_headers_are_reported_with_the_directories_that_were_tried(tmp_path):
+    status, errors, _made = make_ksm_o(tmp_path, tmp_path / "x")
+    assert status != 0
+    for words in (f"{tmp_path}/x/core {tmp_path}/x/. {tmp_path}/x/src", "collectd-dev", "COLLECTD_INCLUDEDIR=DIR"):
+        assert words in errors, errors
+
+
+def test_a_source_tree_of_collectd_that_is_not_configured_is_reported(collectd_tree, tmp_path):
+    tree = shutil.copytree(collectd_tree, tmp_path / "tree")
+    (tree / "src/config.h").unlink()
+    status, errors, _made = make_ksm_o(tmp_path, tree)
+    assert status != 0
+    assert f"{tree}/src/config.h is missing: run ./configure" in errors, errors
 
 
 # Sources.
