@@ -121,10 +121,10 @@ static int max_descriptors(void) {
                                                          : KSM_KEPT_DESCRIPTORS_MAX;
 }
 
-/* A sample takes some milliseconds: poll about once a second, but five times in an interval. A poll
- * takes some microseconds. */
+/* Polls are twice as frequent as the sampler's read timeout, and divide the interval, so that
+ * samples begin on time. */
 static cdtime_t poll_interval(int64_t interval_ms) {
-    enum { POLL_MS = 1000, MIN_POLLS = 5 };
+    enum { POLL_MS = 500, MIN_POLLS = 10 };
     int64_t polls = interval_ms / POLL_MS > MIN_POLLS ? interval_ms / POLL_MS : MIN_POLLS;
 
     return MS_TO_CDTIME_T(interval_ms) / (cdtime_t)polls;

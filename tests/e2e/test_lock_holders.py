@@ -160,8 +160,9 @@ class InCollectd:
         """Return all samples so far; the newest may not be whole, and is left out while it is of now."""
         found = {}
         for name, values in self.host.history().items():
-            consumer, _, value = name.removeprefix("ksm_consumer-").partition("/")
-            if name != consumer and value == "bytes-saved":
+            plugin, _, value = name.partition("/")
+            consumer = plugin.removeprefix("ksm_consumer-")
+            if consumer != plugin and value == "bytes-saved":
                 for when, number in values:
                     found.setdefault(when, {})[consumer] = int(number)
         return [Seen(when, saved, saved.pop("unattributed")) for when, saved in sorted(found.items())

@@ -457,16 +457,15 @@ static const struct stub_value *find_consumer(const char *instance, const char *
     return NULL;
 }
 
-/* The interval of consumers is no shorter than the plugin's. Five polls or more divide it, about
- * one a second. */
+/* The interval of consumers is no shorter than the plugin's. Ten polls or more divide it, about two
+ * a second. */
 static const struct {
     int consumers, seconds, of_plugin;
     int want; /* seconds; 0: no consumers */
     int want_poll_ms;
 } intervals[] = {
-    {20, 10, 1, 10, 1000},     {20, 10, 10, 10, 1000}, {20, 10, 60, 60, 1000},
-    {1, 3600, 10, 3600, 1000}, {20, 1, 1, 1, 200},     {20, 3, 1, 3, 600},
-    {0, 10, 10, 0, 0},
+    {20, 10, 1, 10, 500}, {20, 10, 10, 10, 500}, {20, 10, 60, 60, 500}, {1, 3600, 10, 3600, 500},
+    {20, 1, 1, 1, 100},   {20, 3, 1, 3, 300},    {0, 10, 10, 0, 0},
 };
 
 TEST_ROWS(consumers_interval, intervals) {
