@@ -183,35 +183,47 @@ static int ksm_shutdown(void) {
     return 0;
 }
 
-/* The one value of an option as text, whatever way it is written: 20, yes, "yes". */
-static int value_text(const oconfig_item_t *item, char *text, size_t size) {
-    const oconfig_value_t *value = item->values;
-
-    if (item->values_num != 1 || item->children_num != 0)
-        return -1;
+/* A value as text, whatever way it is written: 20, yes, "yes". */
+static void value_text(const oconfig_value_t *value, char *text, size_t size) {
     if (value->type == OCONFIG_TYPE_STRING)
         sstrncpy(text, value->value.string, size);
     else if (value->type == OCONFIG_TYPE_NUMBER)
         snprintf(text, size, "%.15g", value->value.number);
     else
         sstrncpy(text, value->value.boolean ? "yes" : "no", size);
-    return 0;
+}
+
+/* The values of an option as text, with commas in between. */
+static void item_text(const oconfig_item_t *item, char *text, size_t size) {
+    size_t len = 0;
+
+    for (int i = 0; i < item->values_num && len + 1 < size; i++) {
+        if (i > 0)
+            text[len++] = ',';
+        value_text(&item->values[i], text + len, size - len);
+        len += strlen(text + len);
+    }
+}
+
+static void set_option(const oconfig_item_t *item) {
+    const bool is_list = ksm_option_is_list(KSM_COLLECTD, item->key);
+    char message[1024];
+    char text[PATH_MAX + 1];
+
+    if (item->children_num != 0 || item->values_num < 1 || (item->values_num > 1 && !is_list)) {
+        ERROR("ksm plugin: option %s requires %s; the previous value is kept", item->key,
+              is_list ? "one or more values" : "exactly one value");
+        return;
+    }
+    item_text(item, text, sizeof(text));
+    if (ksm_options_set(&options, KSM_COLLECTD, item->key, text, message, sizeof(message)) != 0)
+        ERROR("ksm plugin: %s", message);
 }
 
 /* Always 0: anything else would keep the whole daemon from starting. */
 static int ksm_config(oconfig_item_t *block) {
-    char message[1024];
-    char text[PATH_MAX + 1];
-
-    for (int i = 0; i < block->children_num; i++) {
-        const oconfig_item_t *item = &block->children[i];
-        if (value_text(item, text, sizeof(text)) != 0)
-            ERROR("ksm plugin: option %s requires exactly one value; the previous value is kept",
-                  item->key);
-        else if (ksm_options_set(&options, KSM_COLLECTD, item->key, text, message,
-                                 sizeof(message)) != 0)
-            ERROR("ksm plugin: %s", message);
-    }
+    for (int i = 0; i < block->children_num; i++)
+        set_option(&block->children[i]);
     return 0;
 }
 

@@ -39,10 +39,17 @@ static const struct row {
 
 enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
 
-static void describe_option(const struct row *row, char *text, size_t size) {
+/* collectd's configuration requires quotes around text. */
+static bool is_text(const struct row *row) {
+    return row->type == TYPE_TEXT || row->type == TYPE_KINDS;
+}
+
+static void describe_option(const struct row *row, enum ksm_daemon daemon, char *text,
+                            size_t size) {
     switch (row->type) {
     case TYPE_TEXT:
-        snprintf(text, size, "a directory");
+        snprintf(text, size, "%s",
+                 daemon == KSM_COLLECTD ? "a directory, for example \"/host\"" : "a directory");
         break;
     case TYPE_FLAG:
         snprintf(text, size, "yes or no");
@@ -51,7 +58,10 @@ static void describe_option(const struct row *row, char *text, size_t size) {
         snprintf(text, size, "a whole number from %d to %d", row->min, row->max);
         break;
     case TYPE_KINDS:
-        snprintf(text, size, "none, or a list of vm,container,service,program");
+        snprintf(text, size, "%s",
+                 daemon == KSM_COLLECTD
+                     ? "\"none\", or one or more of \"vm\" \"container\" \"service\" \"program\""
+                     : "none, or a list of vm,container,service,program");
         break;
     case TYPE_CHOICE:
         snprintf(text, size, "%s", row->words);
@@ -166,7 +176,7 @@ int ksm_options_set(struct ksm_options *options, enum ksm_daemon daemon, const c
                     const char *value, char *message, size_t size) {
     const char *dashes = daemon == KSM_COLLECTD ? "" : "--";
     char keys[256];
-    char allowed[64];
+    char allowed[KSM_OPTION_ALLOWED_SIZE];
 
     for (size_t i = 0; i < ROWS; i++) {
         const struct row *row = &rows[i];
@@ -175,7 +185,7 @@ int ksm_options_set(struct ksm_options *options, enum ksm_daemon daemon, const c
             continue;
         int status = set_row(options, row, value);
         if (status != 0) {
-            describe_option(row, allowed, sizeof(allowed));
+            describe_option(row, daemon, allowed, sizeof(allowed));
             snprintf(message, size, "%s%s: invalid value \"%.200s\"; expected %s%s", dashes, name,
                      value, allowed, daemon == KSM_EXPLAIN ? "" : "; the previous value is kept");
         }
@@ -200,11 +210,24 @@ int ksm_options_check_root(const struct ksm_options *options, char *message, siz
     return -ENOENT;
 }
 
-int ksm_options_text(size_t i, struct ksm_option_text *text) {
+bool ksm_option_is_list(enum ksm_daemon daemon, const char *key) {
+    for (size_t i = 0; i < ROWS; i++) {
+        const char *name = name_of(&rows[i], daemon);
+        if (name && strcasecmp(name, key) == 0)
+            return rows[i].type == TYPE_KINDS;
+    }
+    return false;
+}
+
+int ksm_options_text(enum ksm_daemon daemon, size_t i, struct ksm_option_text *text) {
     if (i >= ROWS)
         return -ENOENT;
-    *text = (struct ksm_option_text){rows[i].names[KSM_COLLECTD], rows[i].names[KSM_NETDATA],
-                                     rows[i].standard, rows[i].help, ""};
-    describe_option(&rows[i], text->allowed, sizeof(text->allowed));
+    *text = (struct ksm_option_text){rows[i].names[KSM_COLLECTD],
+                                     rows[i].names[KSM_NETDATA],
+                                     rows[i].standard,
+                                     rows[i].help,
+                                     is_text(&rows[i]),
+                                     ""};
+    describe_option(&rows[i], daemon, text->allowed, sizeof(text->allowed));
     return 0;
 }

@@ -40,14 +40,20 @@ int ksm_options_set(struct ksm_options *options, enum ksm_daemon daemon, const c
  * reader of the first file. */
 int ksm_options_check_root(const struct ksm_options *options, char *message, size_t size);
 
-/* One option for the documentation: option i, from 0. Returns 0, or -ENOENT past the last. */
+/* Whether an option takes several values. ksm_options_set() takes them with a comma in between. */
+bool ksm_option_is_list(enum ksm_daemon daemon, const char *key);
+
+/* One option for the documentation of a daemon: option i, from 0. Returns 0, or -ENOENT past the
+ * last. */
+enum { KSM_OPTION_ALLOWED_SIZE = 80 };
 struct ksm_option_text {
     const char *key;      /* collectd's, NULL if it has none */
     const char *word;     /* of the command line, without the dashes */
     const char *standard; /* the default */
     const char *help;
-    char allowed[64];
+    bool is_text; /* collectd requires quotes around each value */
+    char allowed[KSM_OPTION_ALLOWED_SIZE];
 };
-int ksm_options_text(size_t i, struct ksm_option_text *text);
+int ksm_options_text(enum ksm_daemon daemon, size_t i, struct ksm_option_text *text);
 
 #endif

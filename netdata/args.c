@@ -13,7 +13,7 @@ static void print_help(void) {
     puts("usage: ksm.plugin [SECONDS] [OPTION]...\n"
          "Sends the metrics of Kernel Samepage Merging to Netdata, every SECONDS (default 1).\n"
          "The agent starts it automatically. In a terminal, it shows what the agent would get.\n");
-    for (size_t i = 0; ksm_options_text(i, &text) == 0; i++)
+    for (size_t i = 0; ksm_options_text(KSM_NETDATA, i, &text) == 0; i++)
         printf("  --%s=VALUE\n      %s\n      (%s; default %s)\n", text.word, text.help,
                text.allowed, text.standard);
     puts("  --help, --version\n"

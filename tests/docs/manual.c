@@ -109,16 +109,19 @@ static void print_options(enum ksm_daemon host) {
     struct ksm_option_text text;
 
     puts(".Bl -tag -width Ds");
-    for (size_t i = 0; ksm_options_text(i, &text) == 0; i++) {
+    for (size_t i = 0; ksm_options_text(host, i, &text) == 0; i++) {
         char line[320];
         if (host == KSM_COLLECTD && text.key)
-            printf(".It Cm %s Ar value\n", text.key);
+            printf(".It Cm %s Ar value%s\n", text.key,
+                   ksm_option_is_list(host, text.key) ? " ..." : "");
         else if (host == KSM_NETDATA && text.word)
             printf(".It Fl Fl %s Ns = Ns Ar value\n", text.word);
         else
             continue;
         fill(text.help);
-        snprintf(line, sizeof(line), "[%s; default %s]", text.allowed, text.standard);
+        const char *quote = host == KSM_COLLECTD && text.is_text ? "\"" : "";
+        snprintf(line, sizeof(line), "[%s; default %s%s%s]", text.allowed, quote, text.standard,
+                 quote);
         fill(line);
     }
     puts(".El");

@@ -41,7 +41,7 @@ int plugins_start_collectd(const char *root, int consumers, int interval) {
     stub.interval = TIME_T_TO_CDTIME_T(interval);
     stub.now = TIME_T_TO_CDTIME_T(1700000000);
     module_register();
-    stub_configure("Root", 1, stub_text(root));
-    stub_configure("Consumers", 1, stub_number(consumers));
+    stub_configure("Root", stub_text(root));
+    stub_configure("Consumers", stub_number(consumers));
     return stub.init();
 }

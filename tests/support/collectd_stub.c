@@ -100,13 +100,16 @@ oconfig_value_t stub_boolean(int boolean) {
     return (oconfig_value_t){.value.boolean = boolean, .type = OCONFIG_TYPE_BOOLEAN};
 }
 
-int stub_configure(const char *key, int count, oconfig_value_t value) {
-    oconfig_value_t values[] = {value, value};
+int stub_configure_values(const char *key, int count, oconfig_value_t *values) {
     char *own = (char *)(uintptr_t)key;
     oconfig_item_t option = {.key = own, .values = values, .values_num = count};
     oconfig_item_t block = {.key = own, .children = &option, .children_num = 1};
 
     return stub.config(&block);
+}
+
+int stub_configure(const char *key, oconfig_value_t value) {
+    return stub_configure_values(key, 1, &value);
 }
 
 /* From here on: what ksm.so takes from the daemon. */

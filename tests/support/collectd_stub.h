@@ -58,12 +58,15 @@ extern struct stub stub;
  * NULL or what is wrong. Once a process. */
 const char *stub_load(void);
 
-/* Values of options, and a <Plugin ksm> block with one option, which has count (0 to 2) of a
- * value. Returns what the config callback did. */
+/* Values of options. */
 oconfig_value_t stub_text(const char *text);
 oconfig_value_t stub_number(double number);
 oconfig_value_t stub_boolean(int boolean);
-int stub_configure(const char *key, int count, oconfig_value_t value);
+
+/* Configures a <Plugin ksm> block with one option, which has count values. Returns the status of
+ * the config callback. */
+int stub_configure_values(const char *key, int count, oconfig_value_t *values);
+int stub_configure(const char *key, oconfig_value_t value);
 
 /* The loaded ksm.so, for dlsym(). */
 void *stub_handle(void);

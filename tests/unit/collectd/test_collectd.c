@@ -32,14 +32,14 @@ void before_each(void) {
 }
 
 /* A block with one option; anything but 0 would keep the daemon from starting. */
-static void configure(const char *key, int count, oconfig_value_t value) {
-    int status = stub_configure(key, count, value);
+static void configure(const char *key, int count, oconfig_value_t *values) {
+    int status = stub_configure_values(key, count, values);
 
     ck_assert_msg(status == 0, "%s: the config callback returned %d, want 0", key, status);
 }
 
 static void configure_one(const char *key, oconfig_value_t value) {
-    configure(key, 1, value);
+    configure(key, 1, &value);
 }
 
 static void start_with_consumers(void) {
@@ -220,6 +220,7 @@ static const struct {
     {"Settings", TEXTUAL, "TRUE", 0, {NULL}},
     {"settings", BOOLEAN, NULL, 1, {NULL}},
     {"Settings", BOOLEAN, NULL, 0, {NULL}},
+    {"Root", TEXTUAL, "", 0, {"Root: invalid value \"\"", "a directory, for example \"/host\""}},
     {"Settings", NUMERIC, NULL, 1, {"Settings: invalid value \"1\"", "yes or no"}},
     {"Settings", TEXTUAL, "", 0, {"Settings: invalid value \"\"", "yes or no"}},
     {"Consumers", NUMERIC, NULL, 5, {NULL}},
@@ -254,8 +255,10 @@ TEST_ROWS(one_option, options) {
 }
 
 TEST(options_with_other_than_one_value) {
+    oconfig_value_t values[] = {stub_text("no"), stub_text("no")};
+
     for (int count = 0; count <= 2; count += 2) {
-        configure("Settings", count, stub_text("no"));
+        configure("Settings", count, values);
         expect_message("no value, or two", LOG_ERR, "Settings", "exactly one value");
         stub_clear();
     }
@@ -271,6 +274,60 @@ TEST(options_with_other_than_one_value) {
 
     read_a_host();
     ck_assert_msg(find("sleep_millisecs"), "the default of Settings has not stayed");
+}
+
+/* Several values, as usual in collectd, or one with commas; shown: how many consumers of each kind
+ * are sent with them. */
+static const struct {
+    const char *values[3];
+    const char *says; /* NULL: nothing */
+    int vms, containers, programs;
+} lists[] = {
+    {{"none"}, NULL, 2, 2, 2},
+    {{"vm"}, NULL, 0, 2, 2},
+    {{"vm", "container"}, NULL, 0, 0, 2},
+    {{"container", "program", "vm"}, NULL, 0, 0, 0},
+    {{"vm,container"}, NULL, 0, 0, 2},
+    {{"vm", "container,program"}, NULL, 0, 0, 0},
+    {{"vm", "none"}, "invalid value \"vm,none\"", 2, 2, 2},
+    {{"vm", "vms"}, "invalid value \"vm,vms\"", 2, 2, 2},
+    {{"vm", ""}, "invalid value \"vm,\"", 2, 2, 2},
+};
+
+static int count_consumers(const char *kind) {
+    int count = 0;
+
+    for (int i = 0; i < stub.value_count; i++)
+        count += strcmp(stub.values[i].plugin, "ksm_consumer") == 0 &&
+                 strcmp(stub.values[i].type_instance, "saved") == 0 &&
+                 strncmp(stub.values[i].plugin_instance, kind, strlen(kind)) == 0;
+    return count;
+}
+
+TEST_ROWS(list_of_values, lists) {
+    oconfig_value_t values[3];
+    int count = 0;
+
+    for (; count < 3 && row->values[count]; count++)
+        values[count] = stub_text(row->values[count]);
+    configure("ConsumersExclude", count, values);
+    if (row->says)
+        expect_message("list", LOG_ERR, row->says,
+                       "\"none\", or one or more of \"vm\" \"container\" \"service\" \"program\"");
+    else
+        expect_silence("list");
+    tree_make("tests/fixtures/consumers.tree", dir);
+    start_with_consumers();
+    ck_assert_int_eq(stub_await_tables(1), 1);
+    ck_assert_int_eq(count_consumers("vm-"), row->vms);
+    ck_assert_int_eq(count_consumers("container-"), row->containers);
+    ck_assert_int_eq(count_consumers("program-"), row->programs);
+    ck_assert_int_eq(stub.shutdown(), 0);
+}
+
+TEST(list_without_values) {
+    configure("ConsumersExclude", 0, NULL);
+    expect_message("list", LOG_ERR, "ConsumersExclude", "one or more values");
 }
 
 TEST(settings_off) {
