@@ -44,13 +44,20 @@ int stub_read_consumers(void) {
     return status;
 }
 
+static int count_tables(void) {
+    pthread_mutex_lock(&lock);
+    int count = stub.tables;
+    pthread_mutex_unlock(&lock);
+    return count;
+}
+
 int stub_await_tables(int count) {
-    for (int ms = 0; stub.tables < count && ms < 60000; ms++) {
+    for (int ms = 0; count_tables() < count && ms < 60000; ms++) {
         if (stub.read_consumers)
             stub_read_consumers();
         usleep(1000);
     }
-    return stub.tables;
+    return count_tables();
 }
 
 void *stub_handle(void) {

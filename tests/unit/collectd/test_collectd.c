@@ -424,9 +424,11 @@ static void wait_at_gate(int fd) {
     blocked_reads--;
 }
 
-/* Takes the place of the C library's for ksm.so. */
+/* Replaces the C library's pread() in ksm.so. */
 #pragma GCC visibility push(default)
-ssize_t pread(int fd, void *buf, size_t size, off_t offset) {
+ssize_t pread_of_ksm_so(int fd, void *buf, size_t size, off_t offset) __asm__("pread");
+
+ssize_t pread_of_ksm_so(int fd, void *buf, size_t size, off_t offset) {
     if (gate[0] >= 0)
         wait_at_gate(fd);
     return syscall(SYS_pread64, fd, buf, size, offset);
