@@ -19,13 +19,16 @@ from world import World
 
 SHIPPED = Path(__file__).resolve().parents[2] / "netdata/health.d/ksm.conf"
 ALERTS = {"ksm_net_loss", "ksm_wasted_scanning", "ksm_exposure", "ksm_stalled", "ksm_empty_scanning", "ksm_unmerging"}
-HELPERS = {"ksm_running", "ksm_stopped", "ksm_ram", "ksm_cow", "ksm_cow_before", "ksm_parted", "ksm_scanned"}
+HELPERS = {"ksm_running", "ksm_stopped", "ksm_ram", "ksm_cow", "ksm_cow_before", "ksm_parted", "ksm_scanned",
+           "ksm_net_peak", "ksm_exposure_sum", "ksm_exposure_average"}
+OF_SETTINGS = {"ksm_min_pages", "ksm_max_pages", "ksm_min_cpu"}
 RAISED = {"WARNING", "CRITICAL"}
 
 # What the copy has instead of the file's durations: how often each stands there, at least.
-SHORTER = [("lookup: (\\w+) -10m ", r"lookup: \1 -5s ", 12), ("lookup: (\\w+) -1m ", r"lookup: \1 -3s ", 1),
-           ("at -10m ", "at -5s ", 1), (r"\* 600\b", "* 5", 1), ("every: 10s", "every: 1s", 13), (">= 540\\b", ">= 3", 8)]
-WINDOW_S = 5        # what is 10 minutes in the file
+SHORTER = [("lookup: (\\w+) -10m ", r"lookup: \1 -5s ", 16), ("lookup: (\\w+) -1m ", r"lookup: \1 -5s ", 3),
+           (r"\* 45\b", "* 3", 2), ("at -10m ", "at -5s ", 1), (r"\* 600\b", "* 5", 1),
+           ("every: 10s", "every: 1s", 19), (">= 540\\b", ">= 3", 8)]
+WINDOW_S = 5        # what is 10 minutes in the file, or one
 FULL_S = 10         # windows are full of what came, and looked at, with some time to spare
 CHANGE_S = 90       # an alert that is due comes within this time
 
@@ -169,12 +172,26 @@ def switched_off(watched):
 
 
 def dip(watched):
-    """The profit is good but for one second, in which it is farther below 0 than it is above before and after."""
+    """The profit is good but for a moment, in which it is farther below 0 than it is above before and after, or much."""
     watched.wait_status(ksm_net_loss="CLEAR")
+    for mib, seconds in ((-1400, 1), (-30_000, WINDOW_S / 2)):
+        watched.live(profit=1 << 30)
+        watched.world.set(profit=mib << 20)
+        time.sleep(seconds)
     watched.live(profit=1 << 30)
-    watched.world.set(profit=-1400 << 20)
+
+
+def exposed_for_a_moment(watched):
+    """No memory is free for one second, once on a healthy host, and once as soon as a missing metric is back."""
+    watched.wait_status(**dict.fromkeys(ALERTS, "CLEAR"))
+    watched.world.set(available_kb=0, swap_kb=0)
     time.sleep(1)
-    watched.live(profit=1 << 30)
+    watched.live(available_kb=40 << 20)
+    watched.world.break_files("sharing")
+    watched.live(available_kb=0)
+    watched.world.mend(sharing=2_000_000)
+    time.sleep(1)
+    watched.live(available_kb=40 << 20)
 
 
 def off_and_on(watched):
@@ -203,6 +220,20 @@ def old_kernel(watched):
     watched.world.set(full_scans=2, ksmd=5)
     watched.wait_status(ksm_stalled="CLEAR")
     return slow
+
+
+def slow_ksmd(watched):
+    """Before 6.6: ksmd scans 100 pages a second, then none."""
+    watched.live()
+    slow = watched.raised()
+    watched.world.set(ksmd=0)
+    watched.wait_raised(("ksm_stalled", "WARNING"))
+    return slow
+
+
+def no_page_to_scan(watched):
+    """Before 6.6: ksmd only wakes up, every 10 ms."""
+    watched.wait_raised(("ksm_stalled", "WARNING"))
 
 
 def empty_mapping(watched):
@@ -249,13 +280,16 @@ SCENARIOS = {
     short_scans: ("6.18", {}),
     switched_off: ("6.18", {}),
     dip: ("6.18", {}),
+    exposed_for_a_moment: ("6.18", {}),
     off_and_on: ("6.18", {}),
     busy: ("6.18", {}),
     old_kernel: ("6.1", {}),
+    slow_ksmd: ("6.1", {"pages_to_scan": 100, "sleep_millisecs": 1000, "ksmd": 0.018, "full_scans": 0}),
+    no_page_to_scan: ("6.1", {"pages_to_scan": 0, "sleep_millisecs": 10, "ksmd": 0.1, "full_scans": 0}),
     no_cow: ("5.15", {}),
     just_started: ("6.18", {"profit": -300 << 20, "scanned": 0, "skipped": 0, "full_scans": 0}),
 }
-QUIET = [gaps, idle, guest_ends_while_others_write, switched_off, no_cow]
+QUIET = [gaps, idle, exposed_for_a_moment, guest_ends_while_others_write, switched_off, no_cow]
 QUIET_LONG = [all_skipped, guest_ends, zero_pages_end, short_scans, dip, off_and_on, busy]
 
 
@@ -304,7 +338,7 @@ def test_the_file_has_only_keys_that_both_1_37_and_2_x_know():
     assert keys == KEYS
     names = re.findall("^ *template: (.*)$", text, re.MULTILINE)
     assert len(names) == len(set(names)), "1.37 keeps only the first of two templates of one name"
-    assert set(names) == ALERTS | HELPERS
+    assert set(names) == ALERTS | HELPERS | OF_SETTINGS
 
 
 # What 2.x makes of a condition: unlike 1.37 it gives an alert up that asks for a name that is not known.
@@ -328,7 +362,8 @@ NO_PAGES = {**PAGES, "ksm__memory__unshared": 0}
 ZEROS = {**NO_PAGES, "ksm_has_zero_pages": 1, "ksm__zero_pages__zero": 1}
 NEW = {"ksm_has_scan": 1, "ksm_has_zero_pages": 1, "ksm__zero_pages__zero": 0}
 ON = {"ksm__state__running": 1}
-OLD = {"ksm_has_scan": 0, "ksm_has_zero_pages": 0}
+OLD = {"ksm_has_scan": 0, "ksm_has_zero_pages": 0, "ksm_has_settings_ms": 1, "ksm_min_cpu": 0.02}
+NO_SETTINGS = {"ksm_has_scan": 0, "ksm_has_zero_pages": 0, "ksm_has_settings_ms": 0}
 CALM = {"ksm_has_ksmd_cpu": 1, "ksm_wasted_scanning": 5}
 BEGUN = {"ksm__full_scans__full_scans_raw": 3}
 BEGINS = {"ksm__full_scans__full_scans_raw": 2}
@@ -336,11 +371,16 @@ PARTED = {"ksm_has_cow": 1, "this": 10, "saved": 10, "ksm_parted": 10, "ksm_cow"
 
 # alert, what it comes to, the names that an agent knows
 ON_2_X = [
-    ("ksm_net_loss", True, {"this": -0.2, "net": -0.2, "ksm_running": 600, **BEGUN}),
-    ("ksm_net_loss", False, {"this": -0.2, "net": -0.2, "ksm_running": 600, **BEGINS}),
-    ("ksm_net_loss", False, {"this": -0.2, "net": -0.2, "ksm_running": 0, **BEGUN}),
-    ("ksm_net_loss", False, {"this": -0.1, "net": -0.2, "ksm_running": 600, **BEGUN}),
-    ("ksm_net_loss", False, {"this": -0.2, "net": -0.1, "ksm_running": 600, **BEGUN}),
+    ("ksm_net_loss", True, {"this": -0.2, "ksm_net_peak": -0.3, "net": -0.2, "ksm_running": 600, **BEGUN}),
+    ("ksm_net_loss", False, {"this": -0.2, "ksm_net_peak": -0.3, "net": -0.2, "ksm_running": 600, **BEGINS}),
+    ("ksm_net_loss", False, {"this": -0.2, "ksm_net_peak": -0.3, "net": -0.2, "ksm_running": 0, **BEGUN}),
+    ("ksm_net_loss", False, {"this": -0.1, "ksm_net_peak": -0.3, "net": -0.2, "ksm_running": 600, **BEGUN}),
+    ("ksm_net_loss", False, {"this": -0.2, "ksm_net_peak": -0.3, "net": -0.1, "ksm_running": 600, **BEGUN}),
+    ("ksm_net_loss", False, {"this": -0.2, "ksm_net_peak": 0.3, "net": -0.2, "ksm_running": 600, **BEGUN}),
+    ("ksm_exposure", True, {"this": 81, "ksm_exposure_sum": 45 * 90, "ksm_exposure_average": 90, "update_every": 1}),
+    ("ksm_exposure", True, {"this": 81, "ksm_exposure_sum": 5 * 90, "ksm_exposure_average": 90, "update_every": 10}),
+    ("ksm_exposure", False, {"this": 80, "ksm_exposure_sum": 60 * 90, "ksm_exposure_average": 90, "update_every": 1}),
+    ("ksm_exposure", False, {"this": 81, "ksm_exposure_sum": 44 * 90, "ksm_exposure_average": 90, "update_every": 1}),
     ("ksm_wasted_scanning", True, {"this": 21, "ksm_ram": 0.9, "ksm_running": 600, **BEGUN}),
     ("ksm_wasted_scanning", False, {"this": 21, "ksm_ram": 0.9, "ksm_running": 600, **BEGINS}),
     ("ksm_wasted_scanning", False, {"this": 20, "ksm_ram": 0.9, "ksm_running": 600, **BEGUN}),
@@ -357,8 +397,11 @@ ON_2_X = [
                            "ksm_running": 600}),
     ("ksm_stalled", False, {**NEW, **PAGES, **CALM, "ksm_wasted_scanning": 21, "this": 0, "ksm_scanned": 0,
                             "ksm_running": 600}),
-    ("ksm_stalled", True, {**OLD, **PAGES, "this": 0, "ksm_wasted_scanning": 0.04, "ksm_running": 600}),
-    ("ksm_stalled", False, {**OLD, **PAGES, "this": 0, "ksm_wasted_scanning": 0.1, "ksm_running": 600}),
+    ("ksm_stalled", True, {**OLD, **PAGES, "this": 0, "ksm_wasted_scanning": 0.01, "ksm_running": 600}),
+    ("ksm_stalled", False, {**OLD, **PAGES, "this": 0, "ksm_wasted_scanning": 0.03, "ksm_running": 600}),
+    ("ksm_stalled", False, {**OLD, **PAGES, "this": 0, "ksm_wasted_scanning": 0.018, "ksm_min_cpu": 0.0004,
+                            "ksm_running": 600}),
+    ("ksm_stalled", False, {**NO_SETTINGS, **PAGES, "this": 0, "ksm_wasted_scanning": 0, "ksm_running": 600}),
     ("ksm_stalled", False, {**OLD, **PAGES, "this": 1, "ksm_wasted_scanning": 0, "ksm_running": 600}),
     ("ksm_stalled", False, {**OLD, **NO_PAGES, "this": 0, "ksm_wasted_scanning": 0, "ksm_running": 600}),
     ("ksm_empty_scanning", True, {**NEW, "this": 21, "ksm_scanned": 0, "ksm_stalled": 0, "ksm_running": 600}),
@@ -396,7 +439,7 @@ def test_every_alert_says_what_to_do():
 
 def test_the_agent_takes_the_whole_file(played):
     seen = played[all_at_once]
-    assert {alarm["name"] for alarm in seen.alarms.values()} == ALERTS | HELPERS
+    assert {alarm["name"] for alarm in seen.alarms.values()} == ALERTS | HELPERS | OF_SETTINGS
     complaints = re.findall(r".*ksm\.conf.*|.*HEALTH.*(?:unknown|cannot parse|invalid).*", seen.text)
     assert complaints == []
 
@@ -456,6 +499,16 @@ def test_before_6_6_it_has_stalled_when_ksmd_does_nothing(played):
     assert seen.result == set(), "scans that take long"
     assert seen.raised == {("ksm_stalled", "WARNING")}
     assert [status for name, status, _when in seen.changes if name == "ksm_stalled"][-1] == "CLEAR"
+
+
+def test_before_6_6_slow_ksmd_has_not_stalled(played):
+    seen = played[slow_ksmd]
+    assert seen.result == set(), "0.018 % of a core"
+    assert seen.raised == {("ksm_stalled", "WARNING")}
+
+
+def test_before_6_6_ksmd_without_pages_to_scan_has_stalled(played):
+    assert played[no_page_to_scan].raised == {("ksm_stalled", "WARNING")}
 
 
 def test_an_agent_that_has_just_started_waits(played):

@@ -31,6 +31,8 @@ FILES = {
     "scanned": f"{KSM}/pages_scanned",
     "skipped": f"{KSM}/pages_skipped",
     "full_scans": f"{KSM}/full_scans",
+    "pages_to_scan": f"{KSM}/pages_to_scan",
+    "sleep_millisecs": f"{KSM}/sleep_millisecs",
 }
 # Metric: the field of a file that holds it.
 FIELDS = {
