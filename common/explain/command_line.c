@@ -30,6 +30,9 @@ enum option_id {
     OPTION_MEMORY,
     OPTION_OPENMETRICS,
     OPTION_OUTPUT,
+    OPTION_STATE,
+    OPTION_CONSUMERS,
+    OPTION_CONSUMERS_EXCLUDE,
     OPTION_HELP,
     OPTION_VERSION,
     OPTIONS
@@ -44,32 +47,44 @@ static const struct row {
     [OPTION_ROOT] = {"root", "DIRECTORY", ALL,
                      "where the host's /proc and /sys are mounted; default /"},
     [OPTION_ESTIMATE] = {"estimate", NULL, ESTIMATE,
-                         "a PID, or the name of a consumer or program, limits it to that"},
+                         "a PID, or NAME of a consumer or program, limits it to that"},
     [OPTION_JSON] = {"json", NULL, REPORT | ESTIMATE, "print the report or the estimate as JSON"},
     [OPTION_CPU] = {"cpu", "PERCENT", ESTIMATE,
                     "use at most so much of one CPU core; default 20, 1 to 100"},
     [OPTION_MEMORY] = {"memory", "MIB", ESTIMATE,
-                       "use so much memory for the estimate; default 64, 1 to 65536"},
+                       "use so much memory for it; default 64, 1 to 65536"},
     [OPTION_OPENMETRICS] = {"openmetrics", NULL, OPENMETRICS,
                             "print all metrics and consumers for Prometheus"},
     [OPTION_OUTPUT] = {"output", "FILE", OPENMETRICS,
-                       "write them to FILE, which is replaced once they are complete"},
+                       "replace FILE by them once they are complete"},
+    [OPTION_STATE] = {"state", "FILE", OPENMETRICS,
+                      "keep what limits new names in FILE; default: OUTPUT.state"},
+    [OPTION_CONSUMERS] = {"consumers", "NUMBER", OPENMETRICS,
+                          "print so many consumers; default 20, 0 to 200"},
+    [OPTION_CONSUMERS_EXCLUDE] = {"consumers-exclude", "KINDS", OPENMETRICS,
+                                  "leave out kinds: vm,container,service,program"},
     [OPTION_HELP] = {"help", NULL, ALL, "print this text"},
     [OPTION_VERSION] = {"version", NULL, ALL, "print the version"},
 };
 
 void command_line_print_help(void) {
+    enum { COLUMN = 21 };
+
     puts("usage: ksm-explain [--root DIRECTORY] [--json]\n"
-         "       ksm-explain --estimate [--json] [--cpu PERCENT] [--memory MIB] [PID|NAME ...]\n"
-         "       ksm-explain --openmetrics [--output FILE]\n"
-         "Explains the state of Kernel Samepage Merging (KSM) on this host, and what to do about\n"
-         "it. Takes a second and changes nothing. As root, it sees the processes of all users.\n"
-         "With --estimate it reads the memory of all processes, or of those named, and prints\n"
-         "what KSM would save if they opted in.\n");
-    for (const struct row *row = rows; row < rows + OPTIONS; row++)
-        printf("  --%s%s%-*s%s\n", row->name, row->value ? " " : "",
-               (int)(19 - strlen(row->name) - (row->value ? 1 : 0)), row->value ? row->value : "",
+         "       ksm-explain --estimate [--json] [--cpu PERCENT] [--memory MIB]\n"
+         "                   [PID|NAME ...]\n"
+         "       ksm-explain --openmetrics [--output FILE] [--state FILE]\n"
+         "                   [--consumers NUMBER] [--consumers-exclude KINDS]\n"
+         "Explains the state of Kernel Samepage Merging (KSM) on this host, and what to\n"
+         "do about it. Takes a second and changes nothing. As root, it sees the processes\n"
+         "of all users. With --estimate it reads the memory of all processes, or of those\n"
+         "named, and prints what KSM would save if they opted in.\n");
+    for (const struct row *row = rows; row < rows + OPTIONS; row++) {
+        const char *value = row->value ? row->value : "";
+        const int len = printf("  --%s%s%s", row->name, row->value ? " " : "", value) - 2;
+        printf(len < COLUMN ? "%*s%s\n" : "\n%*s%s\n", len < COLUMN ? COLUMN - len : COLUMN + 2, "",
                row->help);
+    }
     puts("\nThe exit status is the verdict, for scripts: see ksm-explain(1).");
 }
 
@@ -90,10 +105,22 @@ static int parse_limit(const char *option, const char *text, int max, int *numbe
     return 0;
 }
 
+static int set_file(const char *option, const char *path, const char **file, char *message,
+                    size_t size) {
+    if (!*path) {
+        snprintf(message, size, "--%s: invalid value \"\"; expected a file", option);
+        return -EINVAL;
+    }
+    *file = path;
+    return 0;
+}
+
 static int set_option(struct command_line *line, enum option_id id, const char *value,
                       char *message, size_t size) {
     switch (id) {
     case OPTION_ROOT:
+    case OPTION_CONSUMERS:
+    case OPTION_CONSUMERS_EXCLUDE:
         return ksm_options_set(&line->options, KSM_EXPLAIN, rows[id].name, value, message, size);
     case OPTION_CPU:
         return parse_limit(rows[id].name, value, CPU_MAX, &line->cpu_percent, message, size);
@@ -103,8 +130,9 @@ static int set_option(struct command_line *line, enum option_id id, const char *
         line->json = true;
         return 0;
     case OPTION_OUTPUT:
-        line->output = value;
-        return 0;
+        return set_file(rows[id].name, value, &line->output, message, size);
+    case OPTION_STATE:
+        return set_file(rows[id].name, value, &line->state, message, size);
     case OPTION_ESTIMATE:
     case OPTION_OPENMETRICS:
     case OPTION_HELP:

@@ -22,11 +22,12 @@ enum command_line_mode {
 
 struct command_line {
     enum command_line_mode mode;
-    struct ksm_options options; /* root */
+    struct ksm_options options; /* root, consumers, consumers_exclude */
     bool json;
-    int cpu_percent; /* of one core, for the estimate */
-    int memory_mib;  /* for the estimate */
-    const char *output;
+    int cpu_percent;    /* of one core, for the estimate */
+    int memory_mib;     /* for the estimate */
+    const char *output; /* NULL or "-": standard output */
+    const char *state;  /* NULL: beside the output */
     char *const *names; /* whose memory is estimated, a part of argv; none: all */
     size_t name_count;
 };

@@ -20,6 +20,7 @@
 #include "explain/explain.h"
 #include "explain/format.h"
 #include "explain/openmetrics.h"
+#include "explain/openmetrics_files.h"
 #include "explain/suspects.h"
 #include "explain/wrap.h"
 #include "metrics/reader.h"
@@ -38,6 +39,7 @@ static struct ksm_reader reader;
 static struct ksm_consumers consumers;
 static struct ksm_sampler sampler;
 static struct suspects large;
+static struct openmetrics_files files;
 static struct wrap out; /* stdout */
 
 /* Not at all if that is past: to poll() less than nothing is for ever. */
@@ -48,11 +50,37 @@ static void wait_until(int64_t instant) {
         poll(NULL, 0, (int)ms);
 }
 
+static void log_message(bool bad, const char *message) {
+    (void)bad;
+    fprintf(stderr, "ksm-explain: %s\n", message);
+}
+
+static void restore_rate_limit(void) {
+    if (openmetrics_files_restore(&files, &consumers.rate_limit) != 0)
+        fprintf(
+            stderr,
+            "ksm-explain: %s is damaged: new consumers are part of other for some hours; remove "
+            "it to show them at once\n",
+            files.state.path);
+}
+
+/* Logs that new names are refused, in the first run where they are; and that they no longer are. */
+static void log_rate_limit(void) {
+    const bool *troubles = consumers.table.trouble;
+    struct ksm_consumers_log_state state;
+
+    memcpy(state.told, troubles, sizeof(state.told));
+    state.told[KSM_CONSUMERS_RATE_LIMITED] = files.was_limited;
+    ksm_log_consumers(&state, &consumers.table, line.options.root, log_message);
+}
+
 /* All processes at once, without descriptors to keep for a next time. */
 static void sample_consumers(struct explain_facts *facts) {
     const int64_t start = clock_ms(CLOCK_MONOTONIC);
 
     ksm_consumers_init(&consumers, &line.options, INTERVAL_MS, 0);
+    if (line.mode == COMMAND_LINE_OPENMETRICS)
+        restore_rate_limit();
     ksm_sampler_init(&sampler, &consumers);
     if (ksm_sampler_is_due(&sampler, start))
         ksm_sampler_begin(&sampler, true, start);
@@ -80,29 +108,41 @@ static void look(struct explain_facts *facts) {
 
 /* Returns status, or 1 if the output could not be written. */
 static int finish(int status) {
-    const char *name = line.output ? line.output : "standard output";
+    const char *name = files.output.path[0] ? files.output.path : "standard output";
 
     return streams_flush("ksm-explain", name) == 0 ? status : EXIT_FAILURE;
 }
 
-static void print_report(const struct explain_facts *facts) {
+/* Each prints to stdout, and returns the exit status. */
+typedef int print_fn(const struct explain_facts *facts);
+
+static int print_report(const struct explain_facts *facts) {
     if (line.json)
         explain_json(facts, stdout);
     else
         explain_report(facts, &out);
+    return explain_words[explain_verdict(facts)].status;
 }
 
-static void print_openmetrics(const struct explain_facts *facts) {
+static int print_openmetrics(const struct explain_facts *facts) {
     openmetrics_write(facts, stdout);
+    if (!facts->in_kernel)
+        return EXIT_SUCCESS;
+    if (consumers.table.valid)
+        log_rate_limit();
+    int status = openmetrics_files_save(&files, &consumers.rate_limit);
+    if (status == 0)
+        return EXIT_SUCCESS;
+    fprintf(stderr, "ksm-explain: %s: %s\n", files.state.path, strerror(-status));
+    return EXIT_FAILURE;
 }
 
-static int explain(void (*print)(const struct explain_facts *facts)) {
+static int explain(print_fn *print) {
     static struct explain_facts facts;
     char message[PATH_MAX + 256];
 
     facts.root = line.options.root;
     int status = ksm_reader_init(&reader, line.options.root, true);
-
     if (status != 0 && status != -ENOENT) {
         ksm_reader_why_not(status, line.options.root, message, sizeof(message));
         fprintf(stderr, "ksm-explain: %s\n", message);
@@ -110,9 +150,7 @@ static int explain(void (*print)(const struct explain_facts *facts)) {
     }
     if (status == 0)
         look(&facts);
-    print(&facts);
-    status =
-        print == print_openmetrics ? EXIT_SUCCESS : explain_words[explain_verdict(&facts)].status;
+    status = print(&facts);
     if (facts.in_kernel) {
         ksm_sampler_close(&sampler);
         ksm_reader_close(&reader);
@@ -282,10 +320,11 @@ static int report(void) {
 }
 
 static int write_openmetrics(void) {
-    char message[1024];
+    char message[PATH_MAX + 256];
 
-    if (line.output && (errno = -openmetrics_replace(line.output)) != 0) {
-        fprintf(stderr, "ksm-explain: %s: %s\n", line.output, strerror(errno));
+    if (openmetrics_files_open(&files, line.output, line.state, message, sizeof(message)) != 0 ||
+        openmetrics_files_fork(&files, message, sizeof(message)) != 0) {
+        fprintf(stderr, "ksm-explain: %s\n", message);
         return EXIT_FAILURE;
     }
     sandbox_enter(line.options.root, message, sizeof(message));

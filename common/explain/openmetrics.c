@@ -1,16 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "explain/openmetrics.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "explain/format.h"
 
@@ -116,41 +108,4 @@ void openmetrics_write(const struct explain_facts *facts, FILE *file) {
     if (facts->in_kernel && facts->consumers->valid)
         write_consumers(facts->consumers, file);
     fputs("# EOF\n", file);
-}
-
-/* Signals that would end this process wait until mask is in force again, so that no unfinished file
- * stays behind. */
-static void hold_signals(sigset_t *mask) {
-    sigset_t ending;
-
-    sigemptyset(&ending);
-    sigaddset(&ending, SIGHUP);
-    sigaddset(&ending, SIGINT);
-    sigaddset(&ending, SIGTERM);
-    sigprocmask(SIG_BLOCK, &ending, mask);
-}
-
-int openmetrics_replace(const char *path) {
-    char name[PATH_MAX];
-    sigset_t mask;
-    int status = EXIT_FAILURE;
-
-    if ((size_t)snprintf(name, sizeof(name), "%s.XXXXXX", path) >= sizeof(name))
-        return -ENAMETOOLONG;
-    hold_signals(&mask);
-    int fd = mkostemp(name, O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    pid_t child = fork();
-    if (child == 0) {
-        sigprocmask(SIG_SETMASK, &mask, NULL);
-        return dup2(fd, STDOUT_FILENO) < 0 ? -errno : 0;
-    }
-    if (child > 0 && waitpid(child, &status, 0) == child && status == 0 && fchmod(fd, 0644) == 0 &&
-        fsync(fd) == 0 && rename(name, path) == 0)
-        exit(EXIT_SUCCESS);
-    unlink(name);
-    sigprocmask(SIG_SETMASK, &mask, NULL);
-    fprintf(stderr, "ksm-explain: %s is not renewed; the previous file is kept\n", path);
-    exit(EXIT_FAILURE);
 }

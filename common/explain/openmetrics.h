@@ -19,10 +19,4 @@ void openmetrics_write(const struct explain_facts *facts, FILE *file);
 enum { OPENMETRICS_NAME_SIZE = 128 };
 int64_t openmetrics_form(const struct ksm_metric *metric, char name[static OPENMETRICS_NAME_SIZE]);
 
-/* Goes on in a new process whose stdout is a new file beside path. When that process has ended with
- * 0, the file takes the place of path, else it is removed; then this process ends as that did.
- * Meanwhile HUP, INT and TERM wait, so that no unfinished file stays behind.
- * Returns 0 in the new process, -errno if there is none. */
-int openmetrics_replace(const char *path);
-
 #endif

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import time
@@ -57,6 +58,17 @@ def samples(text):
             (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
 
 
+def files(directory):
+    """Return the names of all files in DIRECTORY, in order."""
+    return sorted(path.name for path in directory.iterdir())
+
+
+def consumers(text):
+    """Return {"KIND NAME": saved bytes} of the consumers in TEXT."""
+    return {f"{kind} {name}": int(saved) for kind, name, saved in
+            re.findall(r'^ksm_consumer_saved_bytes\{kind="(\w+)",name="(.*)"\} (\d+)$', text, re.MULTILINE)}
+
+
 @pytest.mark.parametrize("era", [*fixtures.ERAS, "consumers"])
 def test_all_metrics_that_are_known(era, build, make_tree, page_size):
     tree = make_tree(era)
@@ -105,18 +117,23 @@ def test_a_file_is_replaced_when_it_is_complete(build, make_tree, tmp_path):
     done = openmetrics(build, "--root", make_tree("no-ksm"), "--output", path, preexec_fn=lambda: os.umask(0o77))
     assert (done.returncode, path.read_text()) == (0, "# EOF\n"), "metrics that are not known any more"
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
-    assert list(path.parent.iterdir()) == [path]
+    assert files(path.parent) == ["ksm.prom", "ksm.prom.state"]
 
 
-def test_a_file_stays_when_it_fails(build, make_tree, tmp_path):
-    """A full disk: nothing of it is there that could be read for metrics."""
+@pytest.mark.parametrize("handled, said", [
+    ("trap '' XFSZ", "{}: File too large\nksm-explain: {} is not renewed; the previous file is kept\n"),
+    (":", "{} is not renewed: File size limit exceeded; the previous file is kept\n"),
+])
+def test_a_file_stays_when_it_fails(handled, said, build, make_tree, tmp_path):
+    """A full disk, as it were: nothing of it is there that could be read for metrics."""
     path = tmp_path / "out/ksm.prom"
     path.parent.mkdir()
     path.write_text("old\n")
     argv = [build / "ksm-explain", "--openmetrics", "--root", make_tree("6.18"), "--output", path]
-    done = subprocess.run(["prlimit", "--fsize=100", *argv], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1 and "is not renewed" in done.stderr
-    assert path.read_text() == "old\n" and list(path.parent.iterdir()) == [path]
+    done = subprocess.run(["sh", "-c", f"{handled}; exec prlimit --fsize=100 --core=0 \"$0\" \"$@\"", *argv],
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, "ksm-explain: " + said.format(path, path))
+    assert path.read_text() == "old\n" and files(path.parent) == ["ksm.prom"]
 
 
 @pytest.mark.parametrize("end", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
@@ -128,24 +145,213 @@ def test_nothing_stays_when_it_is_stopped(end, build, make_tree, tmp_path):
 
     def stop():
         path.write_text("old\n")
+        path.with_name("ksm.prom.state").unlink(missing_ok=True)
         with subprocess.Popen(argv, start_new_session=True, stderr=subprocess.PIPE, text=True,
                               preexec_fn=lambda: signal.signal(end, signal.SIG_DFL)) as process:   # as for systemd
-            until(lambda: len([*path.parent.iterdir()]) == 2 or process.poll() is not None, SEEN_S, "the unfinished file")
+            until(lambda: len(files(path.parent)) >= 3 or process.poll() is not None, SEEN_S, "the unfinished files")
             os.killpg(process.pid, end)
             assert process.wait(SEEN_S) in (-end, 0) and process.stderr.read() == ""
             return process.returncode == -end
     until(stop, SEEN_S, "one that is stopped before it has ended")
-    assert path.read_text() == "old\n" and [*path.parent.iterdir()] == [path]
+    assert path.read_text() == "old\n" and files(path.parent) == ["ksm.prom"]
 
 
 @pytest.mark.parametrize("words, said", [
-    (["--output", "/proc/none/ksm.prom"], "No such file or directory"),
+    (["--output", "/proc/none/ksm.prom"], "/proc/none/ksm.prom: No such file or directory"),
     (["--output", f"/{'x' * 5000}"], "File name too long"),
+    (["--output", ""], "--output: invalid value \"\"; expected a file"),
+    (["--state", "/proc/none/state"], "/proc/none/state: No such file or directory"),
     (["--estimate"], "exclude each other"),
+    (["--consumers", "many"], "--consumers: invalid value \"many\"; expected a whole number from 0 to 200"),
+    (["--consumers-exclude=vms"], "expected none, or a list of vm,container,service,program"),
 ])
 def test_what_cannot_be_done_is_said(words, said, build):
     done = openmetrics(build, *words)
     assert done.returncode == 1 and said in done.stderr and done.stdout == ""
+
+
+# Which file is replaced.
+
+def make_socket(path):
+    """Leave a socket at PATH."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+TARGETS = {
+    "device": lambda path: os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3)),      # as /dev/null
+    "FIFO": os.mkfifo,
+    "socket": make_socket,
+    "directory": os.mkdir,
+    "symbolic link to a file that does not exist": lambda path: path.symlink_to("none"),
+}
+
+
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("kind", TARGETS)
+def test_only_a_regular_file_is_replaced(kind, linked, build, make_tree, tmp_path):
+    """What is there instead stays as it is, also behind a symbolic link."""
+    directory = tmp_path / "out"
+    directory.mkdir()
+    path = directory / "target"
+    try:
+        TARGETS[kind](path)
+    except PermissionError:
+        pytest.skip("devices take root")
+    if linked:
+        (directory / "link").symlink_to(path)
+    before = path.lstat()
+    shown = directory / "link" if linked else path
+    done = openmetrics(build, "--root", make_tree("6.18"), "--output", shown)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"ksm-explain: {shown} is a {kind}")
+    after = path.lstat()
+    assert (after.st_ino, after.st_mode, after.st_rdev) == (before.st_ino, before.st_mode, before.st_rdev)
+    assert files(directory) == sorted(["target"] + ["link"] * linked)
+
+
+def test_the_target_of_a_link_is_replaced(build, make_tree, tmp_path):
+    for name in ("out", "real", "further"):
+        (tmp_path / name).mkdir()
+    link, further, path = (tmp_path / name for name in ("out/ksm.prom", "further/link", "real/metrics"))
+    path.write_text("old\n")
+    further.symlink_to(path)
+    link.symlink_to("../further/link")
+    done = openmetrics(build, "--root", make_tree("6.18"), "--output", link)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert link.is_symlink() and further.is_symlink() and "ksm_saved_bytes" in path.read_text()
+    assert [files(tmp_path / name) for name in ("out", "further", "real")] == [
+        ["ksm.prom"], ["link"], ["metrics", "metrics.state"]]
+
+
+def test_a_dash_is_stdout(build, make_tree, tmp_path):
+    done = openmetrics(build, "--root", make_tree("6.18"), "--output", "-", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "") and "ksm_saved_bytes" in samples(done.stdout)
+    assert files(tmp_path) == ["tree-6.18"]
+
+
+# Consumers, and the limit for new names.
+
+@pytest.mark.parametrize("words, shown", [
+    ([], {"vm": 2, "container": 2, "service": 2, "program": 2}),
+    (["--consumers=0"], {}),
+    (["--consumers=1"], {"vm": 1, "other": 1}),
+    (["--consumers-exclude=vm,program"], {"container": 2, "service": 2}),
+    (["--consumers", "1", "--consumers-exclude", "vm"], {"container": 1, "other": 1}),
+])
+def test_consumers_are_chosen(words, shown, build, make_tree):
+    text = openmetrics(build, "--root", make_tree("consumers"), *words).stdout
+    found = [name.split()[0] for name in consumers(text)]
+    assert {kind: found.count(kind) for kind in found} == shown
+
+
+class Renamed:
+    """A host of 25 programs that have new names in each run, and of a machine."""
+
+    PROGRAMS, PLACES = 25, 26
+    BURST = PLACES + 60
+
+    def __init__(self, build, directory):
+        self.build, self.path, self.runs, self.seen = build, directory / "ksm.prom", 0, set()
+        self.state = directory / "ksm.prom.state"
+        self.tree = Tree(directory / "tree", shared=1000, sharing=10000)
+        self.tree.process(Process(10, "qemu", merging=9, cmdline=("qemu-system-x86_64", "-name", "web")))
+
+    def run(self, *words, rename=True):
+        """Run ksm-explain after all programs got NEW names; return what it said."""
+        self.runs += rename
+        for i in range(self.PROGRAMS):
+            if self.tree.root.joinpath(f"proc/{100 + i}").exists():
+                self.tree.end(100 + i)
+            self.tree.process(Process(100 + i, f"p{self.runs}-{i}", merging=100))
+        done = openmetrics(self.build, "--root", self.tree.root, "--output", self.path, f"--consumers={self.PLACES}", *words)
+        assert done.returncode == 0, done.stderr
+        self.shown = set(consumers(self.path.read_text())) - {"other other"}
+        self.seen |= self.shown
+        return done.stderr
+
+    def rewind(self, seconds):
+        """Let the last run be SECONDS ago."""
+        text = self.state.read_text()
+        then = int(re.search(r"^time (\d+)$", text, re.MULTILINE)[1])
+        self.state.write_text(text.replace(f"time {then}\n", f"time {then - seconds}\n"))
+
+
+def test_new_names_are_limited_over_many_runs(build, tmp_path):
+    """25 programs that are renamed between runs: after a burst, one an hour.  It is said once when that begins, once
+    when it is over; and what is known is shown in each."""
+    host = Renamed(build, tmp_path)
+    said = [host.run() for _ in range(6)]
+    assert [bool(words) for words in said] == [False, False, False, True, False, False], said
+    assert "are part of other" in said[3] and "--consumers-exclude" in said[3]
+    assert len(host.seen) == host.BURST + 1 and "vm web" in host.shown      # the machine has a token of its own
+    for _ in range(4):
+        host.rewind(1800)
+        assert host.run() == ""
+    assert len(host.seen) == host.BURST + 1 + 2
+    host.rewind(2 * 3600)
+    for i in range(host.PROGRAMS):
+        host.tree.end(100 + i)
+    host.PROGRAMS = 1
+    assert host.run(rename=False) == "ksm-explain: new consumers are shown at once again\n"
+    assert host.run(rename=False) == "" and host.shown == {"vm web", f"program p{host.runs}-0"}
+
+
+def test_a_damaged_state_gives_no_burst(build, tmp_path):
+    host = Renamed(build, tmp_path)
+    host.run()
+    assert len(host.shown) == host.PLACES
+    for text in ("", "x" * 200_000, host.state.read_text()[:-1]):
+        host.state.write_text(text)
+        assert f"{host.state} is damaged" in host.run()
+        assert host.shown == set()
+        assert "is damaged" not in host.run() and host.shown == set()
+    host.state.unlink()
+    host.run()
+    assert len(host.shown) == host.PLACES, "it starts afresh"
+
+
+def test_a_state_of_its_own(build, tmp_path):
+    """For a service, and for output to a pipe."""
+    host = Renamed(build, tmp_path)
+    state = tmp_path / "state"
+    host.run("--state", state)
+    assert state.read_text().endswith("\nend\n") and stat.S_IMODE(state.stat().st_mode) == 0o600
+    assert not host.state.exists()
+    state.write_text("")
+    done = openmetrics(build, "--root", host.tree.root, "--state", state)
+    assert done.returncode == 0 and "is damaged" in done.stderr and samples(done.stdout)
+    assert state.read_text().endswith("\nend\n") and files(tmp_path) == ["ksm.prom", "state", "tree"]
+
+
+def another_user(path):
+    """Give PATH to another user."""
+    path.touch()
+    os.chown(path, 65534, -1)
+
+
+STATES = {
+    "symbolic links are not followed": lambda path: path.symlink_to("ksm.prom"),
+    "is not a regular file": os.mkfifo,
+    "belongs to another user, or others may write to it": lambda path: (path.touch(), path.chmod(0o664)),
+    "belongs to another user": another_user,
+}
+
+
+@pytest.mark.parametrize("said", STATES)
+def test_a_state_of_others_is_refused(said, build, make_tree, tmp_path):
+    """In a directory where others may write."""
+    directory = tmp_path / "out"
+    directory.mkdir()
+    path = directory / "ksm.prom"
+    path.write_text("old\n")
+    try:
+        STATES[said](directory / "ksm.prom.state")
+    except PermissionError:
+        pytest.skip("giving files away takes root")
+    done = openmetrics(build, "--root", make_tree("6.18"), "--output", path)
+    assert done.returncode == 1 and f"ksm-explain: {path}.state" in done.stderr and said in done.stderr
+    assert path.read_text() == "old\n" and files(directory) == ["ksm.prom", "ksm.prom.state"]
 
 
 class NodeExporter(Daemon):
