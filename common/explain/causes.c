@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "metrics/derive.h"
+
 const struct explain_cause_words explain_cause_words[EXPLAIN_CAUSES] = {
 #define CAUSE(id, sentence, advice) [EXPLAIN_CAUSE_##id] = {#id, sentence, advice},
 #include "explain/explain.def"
@@ -21,19 +23,26 @@ bool explain_merges_little(const process_t *p, int64_t page_size) {
 
 /* ---- how fast ksmd is ---- */
 
-/* Pages a second: measured, those that smart_scan passed over among them; else what its pauses
- * allow at most; 0: not known. */
-static int64_t pace(const facts_t *f) {
+int64_t explain_max_pace(const facts_t *f) {
     const struct ksm_value *pages = &f->now.at[KSM_pages_to_scan];
     const struct ksm_value *pause = &f->now.at[KSM_sleep_millisecs];
-    int64_t passed = f->passed.status == 0 ? f->passed.value : 0, most = 0;
+    int64_t in_a_second = 0;
 
-    if (f->rate.status == 0 && f->rate.value > 0)
-        return f->rate.value + passed;
     if (pages->status != 0 || pause->status != 0 || pause->value <= 0 ||
-        __builtin_mul_overflow(pages->value, 1000, &most))
+        __builtin_mul_overflow(pages->value, 1000, &in_a_second))
         return 0;
-    return most / pause->value;
+    return in_a_second / pause->value;
+}
+
+/* Pages a second: measured, but not more than its pauses allow (a batch may just have fallen
+ * between the samples), and those that smart_scan skipped, which are in no batch; 0: not known. */
+static int64_t pace(const facts_t *f) {
+    const int64_t skipped = f->passed.status == 0 ? f->passed.value : 0;
+    const int64_t max = explain_max_pace(f);
+
+    if (f->rate.status != 0 || f->rate.value <= 0)
+        return max;
+    return (max > 0 && max < f->rate.value ? max : f->rate.value) + skipped;
 }
 
 static int64_t unmet(const process_t *p, int64_t page_size) {
@@ -42,19 +51,24 @@ static int64_t unmet(const process_t *p, int64_t page_size) {
     return p->mergeable < 0 || p->rmap_items < 0 || pages < 0 ? 0 : pages;
 }
 
-int64_t explain_pass_ms(const facts_t *f) {
-    static const enum ksm_id states[] = {KSM_shared, KSM_sharing, KSM_unshared, KSM_volatile};
+/* As explain_pass_ms(), or less: in the first full scan KSM tracks only what it has met so far. */
+static int64_t min_pass_ms(const facts_t *f) {
     int64_t pages = 0;
 
-    for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
-        if (f->now.at[states[i]].status != 0 ||
-            __builtin_add_overflow(pages, f->now.at[states[i]].value, &pages))
-            return -1;
+    if (pace(f) == 0 || ksm_tracked_pages(&f->now, &pages) != 0)
+        return -1;
     for (int i = 0; f->processes && i < f->processes->count; i++)
-        pages += unmet(&f->processes->list[i], f->now.page_size);
-    if (pace(f) == 0 || __builtin_mul_overflow(pages, 1000, &pages))
+        if (__builtin_add_overflow(pages, unmet(&f->processes->list[i], f->now.page_size), &pages))
+            return -1;
+    if (pages <= 0 || __builtin_mul_overflow(pages, 1000, &pages))
         return -1;
     return pages / pace(f);
+}
+
+int64_t explain_pass_ms(const facts_t *f) {
+    const struct ksm_value *scans = &f->now.at[KSM_full_scans];
+
+    return scans->status == 0 && scans->value == 0 ? -1 : min_pass_ms(f);
 }
 
 /* ---- the causes, in the order of explain.def ---- */
@@ -158,7 +172,7 @@ enum { PASSES = 3, LONG_PASS_MS = 20 * 60 * 1000 };
 
 static bool cause_young(const facts_t *f, const process_t *p) {
     const struct ksm_value *scans = &f->now.at[KSM_full_scans];
-    int64_t pass = explain_pass_ms(f);
+    int64_t pass = min_pass_ms(f);
 
     return (scans->status == 0 && scans->value < PASSES) ||
            (p->age >= 0 && pass >= 0 && p->age / PASSES < pass) ||
@@ -166,7 +180,7 @@ static bool cause_young(const facts_t *f, const process_t *p) {
 }
 
 static bool cause_slow(const facts_t *f, const process_t *p) {
-    return explain_pass_ms(f) > LONG_PASS_MS && cause_young(f, p);
+    return min_pass_ms(f) > LONG_PASS_MS && cause_young(f, p);
 }
 
 /* Pages that are neither merged nor in a state that others' pages fill up, at least. */

@@ -85,8 +85,12 @@ bool explain_merges_little(const struct explain_process *process, int64_t page_s
 enum explain_cause explain_cause_of(const struct explain_facts *facts,
                                     const struct explain_process *process);
 
-/* How long one pass over all memory on offer takes at ksmd's present pace, ms: of what KSM has
- * records of and what it has yet to meet in the processes of facts. -1: not known. */
+/* How long a full scan takes at ksmd's present pace, ms: of the pages that KSM tracks, and those
+ * that it has yet to meet in the processes of facts. -1: not known, as during the first full scan,
+ * in which it meets ever more. */
 int64_t explain_pass_ms(const struct explain_facts *facts);
+
+/* Pages a second that ksmd can scan with its pauses alone; 0: not known. */
+int64_t explain_max_pace(const struct explain_facts *facts);
 
 #endif

@@ -105,33 +105,13 @@ static bool word_watched(const struct explain_facts *f, char *buf, size_t size) 
     return watched(f) >= 0;
 }
 
-/* Pages a second that ksmd can look at with its pauses alone, 0 if that is not known. */
-static int64_t pace(const struct explain_facts *f) {
-    const struct ksm_value *pages = &f->now.at[KSM_pages_to_scan];
-    const struct ksm_value *pause = &f->now.at[KSM_sleep_millisecs];
-    int64_t in_a_second = 0;
-
-    if (pages->status != 0 || pause->status != 0 || pause->value <= 0 ||
-        __builtin_mul_overflow(pages->value, 1000, &in_a_second))
-        return 0;
-    return in_a_second / pause->value;
-}
-
 static bool word_pace(const struct explain_facts *f, char *buf, size_t size) {
     int64_t bytes = 0;
 
-    if (pace(f) == 0 || __builtin_mul_overflow(pace(f), f->now.page_size, &bytes))
+    if (explain_max_pace(f) == 0 ||
+        __builtin_mul_overflow(explain_max_pace(f), f->now.page_size, &bytes))
         return false;
     format_bytes(bytes, buf, size);
-    return true;
-}
-
-static bool word_round(const struct explain_facts *f, char *buf, size_t size) {
-    int64_t ms = 0;
-
-    if (pace(f) == 0 || watched(f) <= 0 || __builtin_mul_overflow(watched(f), 1000, &ms))
-        return false;
-    format_duration(ms / pace(f), buf, size);
     return true;
 }
 
@@ -284,14 +264,14 @@ static const struct {
     const char *name;
     word_fn *write;
 } words[] = {
-    {"known", word_known},     {"ksmd", word_ksmd},         {"rate", word_rate},
-    {"watched", word_watched}, {"pace", word_pace},         {"round", word_round},
-    {"faster", word_faster},   {"slower", word_slower},     {"rest", word_rest},
-    {"lazier", word_lazier},   {"opted_in", word_opted_in}, {"recorded", word_recorded},
-    {"denied", word_denied},   {"aside", word_aside},       {"dir", word_dir},
-    {"undo", word_undo},       {"off", word_off},           {"uksm", word_uksm},
-    {"untold", word_untold},   {"partly", word_partly},     {"pass", word_pass},
-    {"shorter", word_shorter}, {"numa", word_numa},         {"path", word_path},
+    {"known", word_known},       {"ksmd", word_ksmd},         {"rate", word_rate},
+    {"watched", word_watched},   {"pace", word_pace},         {"faster", word_faster},
+    {"slower", word_slower},     {"rest", word_rest},         {"lazier", word_lazier},
+    {"opted_in", word_opted_in}, {"recorded", word_recorded}, {"denied", word_denied},
+    {"aside", word_aside},       {"dir", word_dir},           {"undo", word_undo},
+    {"off", word_off},           {"uksm", word_uksm},         {"untold", word_untold},
+    {"partly", word_partly},     {"pass", word_pass},         {"shorter", word_shorter},
+    {"numa", word_numa},         {"path", word_path},
 };
 
 static bool is_name(const char *name, const char *text, size_t len) {

@@ -2,6 +2,7 @@
  *
  * Why a large process merges little: facts to cause, smaps to facts, and the section of the page.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,6 +119,8 @@ static const struct {
     {"young", .with = {{&one.rmap_items, 12799}}},
     {"slow", .with = {{&facts.rate.value, 10}, {&facts.passed.value, 1}}},
     {"nothing", .with = {{&facts.rate.value, 10}}}, /* passing over is progress */
+    {"slow",
+     .with = {{&HOST(full_scans).value, 0}, {&facts.rate.value, 10}, {&facts.passed.value, 1}}},
     {"slow", .with = {{&HOST(sleep_millisecs).value, 10000}}, .lost = {&facts.rate}},
     {"young", .with = {{&one.age, 20 * 1000}}, .lost = {&facts.rate}},
     {"nothing", .with = {{&one.age, 1000}}, .lost = {&facts.rate, &HOST(pages_to_scan)}},
@@ -215,6 +218,12 @@ TEST(pass) {
         for (int k = 0; k < 2 && passes[i].lost[k]; k++)
             passes[i].lost[k]->status = 0;
     }
+    facts.rate.value = 6000; /* a batch more than its pauses allow in a second */
+    ck_assert_int_eq(explain_pass_ms(&facts), 6857);
+    facts.rate.value = 2000;
+    HOST(full_scans).value = 0;
+    ck_assert_int_eq(explain_pass_ms(&facts), -1);
+    HOST(full_scans).value = 1;
     HOST(shared).value = INT64_MAX / 1000;
     ck_assert_int_eq(explain_pass_ms(&facts), -1);
     HOST(shared).value = 0;
@@ -329,7 +338,7 @@ TEST(status) {
 
 /* ---- the page ---- */
 
-static const char *section(void) {
+static char *page(void) {
     static char text[16384];
     FILE *file = tmpfile();
     const struct wrap wrap = {.file = file, .columns = WRAP_COLUMNS};
@@ -340,8 +349,57 @@ static const char *section(void) {
     len = fread(text, 1, sizeof(text) - 1, file);
     text[len] = '\0';
     fclose(file);
-    const char *at = strstr(text, "\nWhy large processes");
+    return text;
+}
+
+static const char *section(void) {
+    const char *at = strstr(page(), "\nWhy large processes");
+
     return at ? at : "";
+}
+
+/* Makes any white space one blank. */
+static char *unwrapped(char *text) {
+    char *to = text;
+
+    for (const char *from = text; *from; from++)
+        if (!isspace((unsigned char)*from))
+            *to++ = *from;
+        else if (to > text && to[-1] != ' ')
+            *to++ = ' ';
+    *to = '\0';
+    return text;
+}
+
+/* A process of which ksmd has met a part. The verdict and the settings give the time of a full
+ * scan: the same, and none before the first one is complete. */
+static const struct {
+    int64_t full_scans, met;
+    const char *time; /* 25600 pages at 4000 a second */
+    int mentions;
+} first_scans[] = {
+    {0, 1000, NULL, 0},
+    {0, 20000, NULL, 0},
+    {1, 1000, "about 6 seconds", 2},
+    {1, 25600, "about 6 seconds", 2},
+};
+
+TEST_ROWS(scan_time_is_the_same_in_the_whole_report, first_scans) {
+    static const char words[] = "one scan takes ";
+    int mentions = 0;
+
+    HOST(full_scans).value = row->full_scans;
+    HOST(volatile).value = 0;
+    HOST(unshared).value = one.rmap_items = row->met;
+    HOST(overhead) = HOST(saved) = (struct ksm_value){.value = 0};
+    processes.list[processes.count++] = one;
+    const char *text = unwrapped(page());
+    for (const char *found = text; (found = strstr(found, words)); mentions++) {
+        found += strlen(words);
+        ck_assert_msg(row->time && strncmp(found, row->time, strlen(row->time)) == 0, "got %.30s",
+                      found);
+    }
+    ck_assert_msg(mentions == row->mentions, "%d times: %s", mentions, text);
 }
 
 TEST(processes_are_grouped_by_cause) {
