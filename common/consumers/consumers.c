@@ -354,8 +354,9 @@ static int table_of_nobody(struct ksm_consumers *c) {
     return 0;
 }
 
-int ksm_consumers_sample(struct ksm_consumers *c, bool registered, int64_t now) {
-    int status = registered ? ksm_process_list_update(&c->processes) : table_of_nobody(c);
+int ksm_consumers_sample(struct ksm_consumers *c, bool registered, int64_t now,
+                         struct blocking_call *call) {
+    int status = registered ? ksm_process_list_update(&c->processes, call) : table_of_nobody(c);
 
     if (status == -ECANCELED)
         return status;
@@ -366,6 +367,11 @@ int ksm_consumers_sample(struct ksm_consumers *c, bool registered, int64_t now) 
         status = make_table(c, now);
     c->status = status;
     return 0;
+}
+
+void ksm_consumers_fail(struct ksm_consumers *c, int status) {
+    ksm_process_list_discard(&c->processes);
+    c->status = status;
 }
 
 /* Processes that KSM has records of. */

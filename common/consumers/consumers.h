@@ -117,8 +117,12 @@ void ksm_consumers_init(struct ksm_consumers *c, const struct ksm_options *optio
 /* Makes the next table. registered: whether KSM has any pages at all; if not, nothing is read, and
  * the table is empty. now: a clock in ms that does not go back. Does not change table, so that
  * another thread may read it meanwhile. Returns 0; or -ECANCELED, as
- * ksm_process_list_update(): then the next call goes on. */
-int ksm_consumers_sample(struct ksm_consumers *c, bool registered, int64_t now);
+ * ksm_process_list_update(): then the next call goes on. call: of the thread, or NULL. */
+int ksm_consumers_sample(struct ksm_consumers *c, bool registered, int64_t now,
+                         struct blocking_call *call);
+
+/* Ends a sample that cannot go on: publishing it says so, and the next one starts over. */
+void ksm_consumers_fail(struct ksm_consumers *c, int status);
 
 /* Puts the next table, once it is made, in the place of the last one. */
 void ksm_consumers_publish(struct ksm_consumers *c);

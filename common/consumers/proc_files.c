@@ -76,26 +76,16 @@ int ksm_process_open(const struct ksm_process_reader *r, const struct ksm_proces
     return pseudofs_openat(r->proc, path);
 }
 
-/* After -ECANCELED fd is still the caller's. whole: as in pseudofs_read, a file of one line is that
- * anyway. */
-static ssize_t read_open(const struct ksm_process_reader *r, int pid, int fd, bool whole, char *buf,
-                         size_t size) {
-    struct blocking_call *const guard = r->guard; /* r may be another's afterwards */
-
-    if (!blocking_call_begin(guard, pid, fd))
-        return -EINTR;
-    ssize_t n = pseudofs_read_fd(fd, whole, buf, size);
-    return blocking_call_end(guard) ? n : -ECANCELED;
-}
-
+/* whole: as in pseudofs_read, a file of one line is that anyway. */
 static ssize_t read_file(const struct ksm_process_reader *r, const struct ksm_process *process,
                          const char *name, bool whole, char *buf, size_t size) {
     int fd = ksm_process_open(r, process, name);
 
     if (fd < 0)
         return fd;
-    ssize_t n = read_open(r, process->pid, fd, whole, buf, size);
-    close(fd);
+    ssize_t n = blocking_read_fd(r->call, process->pid, fd, whole, buf, size);
+    if (n != -ECANCELED)
+        close(fd);
     return n;
 }
 
@@ -107,14 +97,10 @@ static int stat_field(const char *text, size_t len, const char *key, int64_t *va
     return status == 0 ? parse_count(field, field_len, value) : status;
 }
 
-/* Of a file that takes no lock of the process (fs/proc/base.c, proc_pid_ksm_merging_pages). */
 static int read_merging_pages(const struct ksm_process_reader *r, struct ksm_process *process) {
     char buf[64];
-    int fd = ksm_process_open(r, process, "ksm_merging_pages");
-    ssize_t n = fd < 0 ? fd : pseudofs_read_fd(fd, false, buf, sizeof(buf));
+    ssize_t n = read_file(r, process, "ksm_merging_pages", false, buf, sizeof(buf));
 
-    if (fd >= 0)
-        close(fd);
     return n < 0 ? (int)n : parse_number(buf, (size_t)n, &process->merging);
 }
 
@@ -166,7 +152,7 @@ static bool has_all(const char *text, size_t len) {
  * then on always. */
 int ksm_process_read_counts(struct ksm_process_reader *r, int fd, struct ksm_process *process) {
     char buf[512];
-    ssize_t n = read_open(r, process->pid, fd, r->whole, buf, sizeof(buf));
+    ssize_t n = blocking_read_fd(r->call, process->pid, fd, r->whole, buf, sizeof(buf));
 
     if (n <= 0)
         return n == 0 ? -ENODATA : (int)n;
@@ -194,7 +180,8 @@ static int read_task(struct ksm_process_reader *r, int task, struct ksm_process 
         return other;
     int status = ksm_process_read_counts(r, other, &got);
     if (status != 0) {
-        close(other);
+        if (status != -ECANCELED)
+            close(other);
         return status;
     }
     close(*fd);
@@ -226,6 +213,8 @@ int ksm_process_find_counts(struct ksm_process_reader *r, struct ksm_process *pr
     if (*fd < 0)
         return *fd;
     int status = ksm_process_read_counts(r, *fd, process);
+    if (status == -ECANCELED)
+        return status;
     if (status == -ENODATA)
         status = read_other_thread(r, process, fd);
     if (status != 0)
@@ -237,18 +226,18 @@ bool ksm_process_takes_part(const struct ksm_process *process) {
     return process->merging > 0 || process->zero > 0 || process->rmap_items > 0;
 }
 
-/* The second and third field of statm (fs/proc/task_mmu.c, task_statm), which takes no lock of the
- * process: a kept descriptor, on procfs, need not be watched. */
+/* The second and third field of statm (fs/proc/task_mmu.c, task_statm). */
 int ksm_process_read_resident(const struct ksm_process_reader *r, struct ksm_process *process) {
     char buf[128];
     int64_t pages[3] = {0, 0, 0};
-    ssize_t n = process->statm >= 0 ? pseudofs_read_fd(process->statm, false, buf, sizeof(buf))
+    ssize_t n = process->statm >= 0 ? blocking_read_fd(r->call, process->pid, process->statm, false,
+                                                       buf, sizeof(buf))
                                     : read_file(r, process, "statm", false, buf, sizeof(buf));
     const char *at = buf;
 
-    process->resident = process->mapped = -1;
     if (n == -ECANCELED)
         return -ECANCELED;
+    process->resident = process->mapped = -1;
     for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
         const char *end = n > 0 ? memchr(at, ' ', (size_t)(buf + n - at)) : NULL;
         if (!end || parse_number(at, (size_t)(end - at), &pages[i]) != 0)

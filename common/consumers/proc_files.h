@@ -3,10 +3,9 @@
  * Reads the files of one process in /proc.
  *
  * Processes exit, and their ids are used again, between any two calls: that is no error, but a
- * status. Reading may block for as long as the process likes: ksm_stat (Linux 6.14) and cmdline
- * wait for its mmap lock. So every such reading is announced in a guard (blocking_call.h). All
- * functions return -errno, and -ECANCELED if a reading was taken over: then they have touched
- * nothing since.
+ * status. Reading may block for ever, so it is announced (blocking_call.h). All functions return
+ * -errno, and -ECANCELED if the thread was abandoned: then they have touched nothing since, and
+ * what they opened is closed.
  */
 #ifndef KSM_PROC_FILES_H
 #define KSM_PROC_FILES_H
@@ -48,8 +47,8 @@ enum ksm_process_source {
 
 /* Who reads. */
 struct ksm_process_reader {
-    int proc;                    /* descriptor of the directory /proc, the caller's */
-    struct blocking_call *guard; /* NULL: nobody watches */
+    int proc;                   /* descriptor of the directory /proc, the caller's */
+    struct blocking_call *call; /* of the thread that reads, or NULL */
     enum ksm_process_source source;
     bool whole; /* one read of ksm_stat does not give all that is wanted of it */
 };
@@ -81,8 +80,8 @@ int ksm_process_open_counts(const struct ksm_process_reader *r, const struct ksm
  * success there is none. */
 int ksm_process_find_counts(struct ksm_process_reader *r, struct ksm_process *process, int *fd);
 
-/* Sets its counts and opted_in from that file. -ESRCH: there is no such process any more; -ENODATA:
- * nothing is left of the thread, or it is one of the kernel's. */
+/* Sets its counts and opted_in from that file. -ECANCELED: fd is closed. -ESRCH: there is no such
+ * process any more; -ENODATA: nothing is left of the thread, or it is one of the kernel's. */
 int ksm_process_read_counts(struct ksm_process_reader *r, int fd, struct ksm_process *process);
 
 /* Whether it takes part: it has merged pages, zero pages or rmap items, because a process that

@@ -72,16 +72,22 @@ static struct ksm_process *insert(struct ksm_process_list *p, size_t at,
     return &p->list[at];
 }
 
-static void release(struct ksm_process_list *p, struct ksm_process *process) {
+/* Closes its descriptors, but leaves fd to a stuck thread. */
+static void release_but(struct ksm_process_list *p, struct ksm_process *process, int fd) {
     int *const kept[] = {&process->fd, &process->statm};
 
     for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
         if (*kept[i] < 0)
             continue;
-        close(*kept[i]);
+        if (*kept[i] != fd)
+            close(*kept[i]);
         *kept[i] = -1;
         p->kept--;
     }
+}
+
+static void release(struct ksm_process_list *p, struct ksm_process *process) {
+    release_but(p, process, -1);
 }
 
 /* Notes that a process may not be read; returns status. */
@@ -185,11 +191,7 @@ void ksm_process_list_skip(struct ksm_process_list *p, int pid, int fd) {
     }
     if (!is_listed(p, at, pid))
         return;
-    if (p->list[at].fd == fd && fd >= 0) {
-        p->list[at].fd = -1;
-        p->kept--;
-    }
-    release(p, &p->list[at]);
+    release_but(p, &p->list[at], fd);
     p->count--;
     memmove(&p->list[at], &p->list[at + 1], (p->count - at) * sizeof(*p->list));
     if (p->refreshed > at)
@@ -391,7 +393,7 @@ static int refresh(struct ksm_process_list *p, struct ksm_process *process) {
     int fd = kept ? process->fd : ksm_process_open_counts(&p->reader, process);
     struct ksm_process got = *process;
     int status = fd < 0 ? fd : ksm_process_read_counts(&p->reader, fd, &got);
-    if (fd >= 0 && (!kept || status == -ECANCELED))
+    if (fd >= 0 && !kept && status != -ECANCELED)
         close(fd);
     if (status == 0)
         status = ksm_process_read_resident(&p->reader, &got);
@@ -446,7 +448,7 @@ static int begin_look(struct ksm_process_list *p) {
     return 0;
 }
 
-int ksm_process_list_update(struct ksm_process_list *p) {
+int ksm_process_list_update(struct ksm_process_list *p, struct blocking_call *call) {
     static int (*const steps[])(struct ksm_process_list * p) = {
         [KSM_LOOK_BEGIN] = begin_look,
         [KSM_LOOK_NEW] = walk_fresh,
@@ -454,6 +456,7 @@ int ksm_process_list_update(struct ksm_process_list *p) {
         [KSM_LOOK_REFRESH] = refresh_all,
     };
 
+    p->reader.call = call;
     for (; p->look <= KSM_LOOK_REFRESH; p->look++) {
         int status = steps[p->look](p);
         if (status == -ECANCELED)
@@ -465,6 +468,10 @@ int ksm_process_list_update(struct ksm_process_list *p) {
     }
     p->look = KSM_LOOK_BEGIN;
     return 0;
+}
+
+void ksm_process_list_discard(struct ksm_process_list *p) {
+    p->look = KSM_LOOK_BEGIN;
 }
 
 void ksm_process_list_clear(struct ksm_process_list *p) {

@@ -89,14 +89,17 @@ void ksm_process_list_init(struct ksm_process_list *p, const char *root, int may
  * New ones are named and added, and those that have exited are removed. Each process is named again
  * within KSM_ROUND_SAMPLES calls after it was found or has another comm (it runs another program),
  * and once in KSM_NAME_SAMPLES calls anyway (it may have been moved to another cgroup). Returns 0;
- * -ECANCELED if a reading was given up: after ksm_process_list_skip() for that process, the next
- * call continues there; another -errno if /proc cannot be walked. */
-int ksm_process_list_update(struct ksm_process_list *p);
+ * -ECANCELED if the thread was abandoned: after ksm_process_list_skip() for that process, the next
+ * call continues there; another -errno if /proc cannot be walked. call: of the thread, or NULL. */
+int ksm_process_list_update(struct ksm_process_list *p, struct blocking_call *call);
+
+/* Discards an update that returned -ECANCELED: the next call starts over. */
+void ksm_process_list_discard(struct ksm_process_list *p);
 
 enum { KSM_ROUND_SAMPLES = 6, KSM_NAME_SAMPLES = 6 * KSM_ROUND_SAMPLES };
 
-/* Takes a process off the list, and leaves it alone until ksm_process_list_resume(). fd, which is
- * being read, stays open: who reads it closes it. At most KSM_SKIPPED_MAX processes. */
+/* Takes a process off the list, and does not read it until ksm_process_list_resume(). fd stays
+ * open: the stuck thread that reads it will close it. At most KSM_SKIPPED_MAX processes. */
 void ksm_process_list_skip(struct ksm_process_list *p, int pid, int fd);
 void ksm_process_list_resume(struct ksm_process_list *p, int pid);
 

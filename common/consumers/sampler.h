@@ -1,70 +1,56 @@
 /* SPDX-License-Identifier: MIT
  *
- * Makes the samples of the consumers in threads, so that no process can keep a host waiting.
+ * Samples the consumers in a worker thread, so that no process can block the daemon.
  *
- * Reading cmdline waits for the mmap lock of the process, and since Linux 6.14 reading ksm_stat
- * does too (fs/proc/base.c: proc_pid_ksm_stat, get_mm_cmdline). A process can hold this lock for as
- * long as it likes, for example with a FUSE file system of its own that does not answer. So each
- * sample is made by a thread. A thread that waits too long is left behind with the process that it
- * waits for, and another thread continues the sample. Both waits end when the process exits or is
- * killed. A thread that only waits for a processor, on a busy or paused machine, is not left
- * behind.
+ * Reading the files of a process may block for ever (blocking_call.h). A thread that is blocked too
+ * long is abandoned, its process is skipped, and another thread goes on with the sample. A process
+ * can be read again when the stuck thread returns. 60 s later it is resumed.
  *
- * One thread of the host calls all of this; none of it waits.
+ * One thread of the daemon calls all of this, and none of it waits, but for ksm_sampler_close().
+ * Times are ms of CLOCK_MONOTONIC.
  */
 #ifndef KSM_SAMPLER_H
 #define KSM_SAMPLER_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "consumers/consumers.h"
 #include "log_state.h"
-#include "system/blocking_call.h"
+#include "system/worker.h"
 
 enum ksm_sampler_result {
     KSM_SAMPLER_IDLE,  /* no sample is being made */
-    KSM_SAMPLER_BUSY,  /* one is: look again after ksm_sampler_pause() */
+    KSM_SAMPLER_BUSY,  /* one is: poll again at ksm_sampler_next() */
     KSM_SAMPLER_READY, /* the table is new */
 };
 
-struct ksm_sampler_thread {
-    pthread_t id;
-    struct ksm_consumers *consumers;
-    struct blocking_call guard;
-    bool registered;
-    int64_t now;
-    atomic_bool ended;
-    bool used;
-};
-
-/* A process that a thread was left behind with. */
-struct ksm_sampler_aside {
-    int pid; /* 0: none */
+struct ksm_sampler_skipped {
+    int pid; /* 0: the entry is free */
     char comm[KSM_CONSUMER_NAME_SIZE];
-    struct ksm_sampler_thread *thread; /* NULL: it has returned */
-    int64_t until;                     /* then it is not read until that time, ms */
-    bool told;                         /* it was reported that it keeps its readers waiting */
+    bool blocks;   /* a thread is stuck; if not, the process is resumed */
+    int64_t until; /* at this time */
+    bool logged;   /* that it blocks */
 };
 
 struct ksm_sampler {
     struct ksm_consumers *consumers;
-    struct ksm_sampler_thread threads[KSM_SKIPPED_MAX + 1];
-    struct ksm_sampler_thread *current; /* makes a sample now, or NULL */
-    struct ksm_sampler_aside aside[KSM_SKIPPED_MAX];
-    struct ksm_consumers_log_state report;
-    int64_t due;   /* when the next sample is to begin, ms */
-    int64_t pause; /* between the last look and the next, ms */
-    int64_t next;  /* when that is */
+    struct worker worker;
+    struct ksm_sampler_skipped skipped[KSM_SKIPPED_MAX];
+    struct ksm_consumers_log_state log_state;
+    bool busy;       /* a sample is being made, */
+    bool registered; /* of a host whose KSM has any pages, */
+    int64_t began;   /* from this time on */
+    int64_t due;     /* when the next sample is to begin */
+    int64_t pause;   /* between the last poll and the next */
+    int64_t next;    /* when that is */
 };
 
-/* consumers stays the caller's. It may read table and trouble at any time, all else while no sample
- * is made. */
+/* consumers stays the caller's. It may read the table at any time, all else while no sample is
+ * made. */
 void ksm_sampler_init(struct ksm_sampler *s, struct ksm_consumers *consumers);
 
-/* Whether the next sample is to begin; never if the kernel does not report processes. Times are
- * in ms of CLOCK_MONOTONIC throughout. */
+/* Whether the next sample is to begin; never if the kernel does not report processes. */
 bool ksm_sampler_is_due(const struct ksm_sampler *s, int64_t now);
 
 /* Begins a sample, if none is being made. registered: whether KSM has any pages at all. */
@@ -75,15 +61,14 @@ void ksm_sampler_begin(struct ksm_sampler *s, bool registered, int64_t now);
  * it has read is old. */
 enum ksm_sampler_result ksm_sampler_poll(struct ksm_sampler *s, int64_t now);
 
-/* When to look next; INT64_MAX while no sample is made. */
+/* When to poll next; INT64_MAX while no sample is made. */
 int64_t ksm_sampler_next(const struct ksm_sampler *s);
 
-/* Reports each process that keeps its readers waiting, once when that begins and once when it ends.
- * Reports the consumers' troubles too. */
-void ksm_sampler_log(struct ksm_sampler *s, ksm_log_fn *tell);
+/* Logs each process that blocks, once when that begins and once when it ends; and the faults of the
+ * consumers. */
+void ksm_sampler_log(struct ksm_sampler *s, ksm_log_fn *log);
 
-/* Stops the sample at once, and closes the consumers. Threads that wait for a process
- * stay behind until it lets them go, or the program ends: s must be there for as long. */
+/* Stops the sample within 200 ms, and closes the consumers. */
 void ksm_sampler_close(struct ksm_sampler *s);
 
 #endif

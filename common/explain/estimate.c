@@ -358,7 +358,7 @@ static struct reader *start(struct estimate *e) {
         return NULL;
     }
     r->e = e;
-    e->reader.guard = &r->guard;
+    e->reader.call = &r->guard;
     if (pthread_create(&id, NULL, work, r) != 0) {
         end_reader(r);
         return NULL;

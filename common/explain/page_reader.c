@@ -62,11 +62,11 @@ static int scan(struct page_reader *m, uint64_t start, uint64_t end, uint64_t *w
                        .mask = SCAN_PRESENT | SCAN_FILE | SCAN_ZERO,
                        .wanted = SCAN_HUGE};
 
-    if (!blocking_call_begin(m->guard, m->pid, m->pagemap))
+    if (!blocking_call_begin(m->guard, m->pid, -1))
         return -EINTR;
     int found = ioctl(m->pagemap, SCAN, &arg), status = found < 0 ? -errno : found;
     *walk_end = arg.walk_end;
-    return blocking_call_end(m->guard) ? status : -ECANCELED;
+    return (int)blocking_call_end(m->guard, status);
 }
 
 int page_reader_open(struct page_reader *m, const char *root, int pid, bool hugetlb) {
@@ -110,14 +110,14 @@ void page_reader_close(struct page_reader *m) {
 static int read_line(struct page_reader *m, char *line, int size) {
     const char *got = NULL;
 
-    if (!blocking_call_begin(m->guard, m->pid, fileno(m->maps)))
+    if (!blocking_call_begin(m->guard, m->pid, -1))
         return -EINTR;
     for (bool cut = true; cut;) {
         char rest[256];
         got = got ? fgets(rest, sizeof(rest), m->maps) : fgets(line, size, m->maps);
         cut = got && !strchr(got, '\n');
     }
-    return blocking_call_end(m->guard) ? got != NULL : -ECANCELED;
+    return (int)blocking_call_end(m->guard, got != NULL);
 }
 
 /* "7f0c8a000000-7f0c8a021000 rw-p 00000000 00:00 0   [heap]": a private mapping, but for the
@@ -199,15 +199,13 @@ static int look_up(struct page_reader *m, struct page_reader_range *range) {
 
     if (most > PAGE_READER_BLOCK - m->count)
         most = PAGE_READER_BLOCK - m->count;
-    if (!blocking_call_begin(m->guard, m->pid, m->pagemap))
+    if (!blocking_call_begin(m->guard, m->pid, -1))
         return -EINTR;
     ssize_t n =
         pread(m->pagemap, entries, most * sizeof(*entries), (off_t)(number * sizeof(*entries)));
-    const int error = errno;
-    if (!blocking_call_end(m->guard))
-        return -ECANCELED;
+    n = blocking_call_end(m->guard, n < 0 ? -errno : n);
     if (n <= 0) /* no bytes: the process has ended, or became another program */
-        return n == 0 ? -ESRCH : -error;
+        return n == 0 ? -ESRCH : (int)n;
     for (size_t i = 0; i < (size_t)n / sizeof(*entries); i++, number++)
         if ((entries[i] & (pm_present | pm_swapped | pm_file_or_shared)) == pm_present)
             m->pages[m->count++] = (struct page_reader_page){.number = number,
@@ -227,15 +225,13 @@ static ssize_t copy(struct page_reader *m, size_t done) {
 
     while (done + n < m->count && m->pages[done + n].number == m->pages[done].number + n)
         n++;
-    if (!blocking_call_begin(m->guard, m->pid, m->mem))
+    if (!blocking_call_begin(m->guard, m->pid, -1))
         return -EINTR;
     ssize_t got = pread(m->mem, m->bytes + done * m->page_size, n * m->page_size, address);
-    const int error = errno;
-    if (!blocking_call_end(m->guard))
-        return -ECANCELED;
+    got = blocking_call_end(m->guard, got < 0 ? -errno : got);
     if (got == 0) /* as above */
         return -ESRCH;
-    return got < 0 ? -error : got / (ssize_t)m->page_size;
+    return got < 0 ? got : got / (ssize_t)m->page_size;
 }
 
 /* Reads all pages, and drops those that cannot be read. */

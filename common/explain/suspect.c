@@ -107,33 +107,22 @@ void suspect_status(struct suspect *one, int pid, const char *status) {
 
 /* ---- reading, watched ---- */
 
-/* As pread(), or read() without an offset (-1); -ECANCELED: taken over, and fd closed. */
+/* As pread(), or read() without an offset (-1); -ECANCELED: abandoned, and fd closed. */
 static ssize_t read_watched(struct blocking_call *guard, int pid, int fd, int64_t offset, void *buf,
                             size_t size) {
     if (fd < 0)
         return fd;
+    if (offset >= 0)
+        return blocking_pread(guard, pid, fd, buf, size, offset);
     if (!blocking_call_begin(guard, pid, fd))
         return -EINTR;
-    ssize_t n = offset < 0 ? read(fd, buf, size) : pread(fd, buf, size, offset);
-    int status = n < 0 ? -errno : 0;
-    if (blocking_call_end(guard))
-        return n < 0 ? status : n;
-    close(fd);
-    return -ECANCELED;
+    ssize_t n = read(fd, buf, size);
+    return blocking_call_end(guard, n < 0 ? -errno : n);
 }
 
 /* A descriptor or -errno; -ECANCELED as above. */
 static int open_watched(struct blocking_call *guard, int pid, int dir, const char *name) {
-    if (dir < 0)
-        return dir;
-    if (!blocking_call_begin(guard, pid, dir))
-        return -EINTR;
-    int fd = pseudofs_openat(dir, name);
-    if (blocking_call_end(guard))
-        return fd;
-    if (fd >= 0)
-        close(fd);
-    return -ECANCELED;
+    return dir < 0 ? dir : blocking_openat(guard, pid, dir, name);
 }
 
 bool suspect_open(struct suspect *one, struct blocking_call *guard, int proc) {

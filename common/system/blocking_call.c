@@ -1,34 +1,94 @@
 /* SPDX-License-Identifier: MIT */
 #include "system/blocking_call.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "system/clock.h"
 #include "system/parse.h"
 #include "system/pseudofs.h"
 
-void blocking_call_set_thread(struct blocking_call *guard) {
-    atomic_store(&guard->thread, (int)syscall(SYS_gettid));
+/* ---- the thread ---- */
+
+void blocking_call_set_thread(struct blocking_call *call) {
+    atomic_store(&call->thread, (int)syscall(SYS_gettid));
 }
 
-static bool is_runnable(struct blocking_call *guard) {
-    const int thread = atomic_load(&guard->thread);
+/* The coarse clock is at most 10 ms late, and takes a third of the time. */
+bool blocking_call_begin(struct blocking_call *call, int pid, int fd) {
+    if (!call)
+        return true;
+    if (atomic_load_explicit(&call->cancelled, memory_order_relaxed))
+        return false;
+    int64_t now = clock_ms(CLOCK_MONOTONIC_COARSE);
+    call->pid = pid;
+    call->fd = fd;
+    atomic_store_explicit(&call->since, now > 0 ? now : 1, memory_order_release);
+    return true;
+}
+
+/* Returns whether the thread was not abandoned. */
+static bool end(struct blocking_call *call) {
+    if (!call)
+        return true;
+    int64_t since = atomic_load_explicit(&call->since, memory_order_relaxed);
+    return since > 0 && atomic_compare_exchange_strong(&call->since, &since, 0);
+}
+
+ssize_t blocking_call_end(struct blocking_call *call, ssize_t result) {
+    if (end(call))
+        return result;
+    if (call->fd >= 0)
+        close(call->fd);
+    return -ECANCELED;
+}
+
+int blocking_openat(struct blocking_call *call, int pid, int dir, const char *path) {
+    if (!blocking_call_begin(call, pid, -1))
+        return -EINTR;
+    int fd = pseudofs_openat(dir, path);
+    if (end(call))
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -ECANCELED;
+}
+
+ssize_t blocking_pread(struct blocking_call *call, int pid, int fd, void *buf, size_t size,
+                       int64_t offset) {
+    if (!blocking_call_begin(call, pid, fd))
+        return -EINTR;
+    ssize_t n = pread(fd, buf, size, offset);
+    return blocking_call_end(call, n < 0 ? -errno : n);
+}
+
+ssize_t blocking_read_fd(struct blocking_call *call, int pid, int fd, bool whole, char *buf,
+                         size_t size) {
+    if (!blocking_call_begin(call, pid, fd))
+        return -EINTR;
+    return blocking_call_end(call, pseudofs_read_fd(fd, whole, buf, size));
+}
+
+/* ---- its supervisor ---- */
+
+static bool is_runnable(struct blocking_call *call) {
     struct pseudofs_file file;
     struct parse_stat stat;
     char name[32];
     char buf[1024];
 
-    snprintf(name, sizeof(name), "%d/stat", thread);
+    snprintf(name, sizeof(name), "%d/stat", atomic_load(&call->thread));
     pseudofs_init(&file, "", "proc/self/task", name);
     ssize_t n = pseudofs_read(&file, 0, true, buf, sizeof(buf));
     pseudofs_close(&file);
     return n > 0 && parse_stat(buf, (size_t)n, &stat) == 0 && stat.state == 'R';
 }
 
-bool blocking_call_abandon(struct blocking_call *guard, int64_t since) {
-    int64_t reading = atomic_load(&guard->reading);
+bool blocking_call_abandon(struct blocking_call *call, int64_t since) {
+    int64_t began = atomic_load(&call->since);
 
-    return reading > 0 && reading <= since && !is_runnable(guard) &&
-           atomic_compare_exchange_strong(&guard->reading, &reading, -1);
+    return began > 0 && began <= since && !is_runnable(call) &&
+           atomic_compare_exchange_strong(&call->since, &began, -1);
 }

@@ -1,58 +1,69 @@
 /* SPDX-License-Identifier: MIT
  *
- * Decides who owns the data of a thread that reads a file, because the reading may never end.
+ * Calls that may block for ever, because they wait for a lock of another process.
  *
- * A thread announces each such reading. If it lasts too long, another thread may take over all its
- * data. The first thread is then left behind, and learns so when the reading returns. One atomic
- * exchange decides which of the two was first, so there is one owner at any time.
+ * The process decides how long it holds that lock: with a file system of its own that does not
+ * answer, for ever. So a worker thread (worker.h) makes these calls, and announces each of them:
+ * blocking_call_begin(), the call, blocking_call_end(). The functions below that do it all are
+ * preferred. A supervisor abandons a thread whose call takes too long.
+ *
+ *   lock              who takes it (fs/proc of Linux 6.18)
+ *   mmap_lock         reading cmdline, maps, smaps, pagemap, mem and ksm_stat (since 6.14);
+ *                     PAGEMAP_SCAN
+ *   exec_update_lock  opening maps, smaps, pagemap and mem; reading stat; kcmp()
+ *   none              reading statm, status and ksm_merging_pages. These use the memory of the
+ *                     process, as all of the above do, and if it exits meanwhile they do the last
+ *                     mmput(). That waits for its asynchronous I/O (exit_aio), and no signal ends
+ *                     this wait, nor the thread.
+ *   none              reading comm and cgroup, and opening all other files: no need to announce
+ *
+ * A call returns -ECANCELED if the thread was abandoned meanwhile. All that the thread shares with
+ * others is the supervisor's then. The thread still owns its stack, and what it opened or allocated
+ * itself and stored nowhere else. It releases that and returns. The descriptor of the call is
+ * closed already. One atomic exchange decides between thread and supervisor.
  */
 #ifndef KSM_BLOCKING_CALL_H
 #define KSM_BLOCKING_CALL_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
-#include "system/clock.h"
-
-/* All zero bytes: at work, reading nothing. */
+/* The calls of one thread, one at a time. All zero bytes: no call has begun. */
 struct blocking_call {
-    _Atomic int64_t reading; /* since when, ms of CLOCK_MONOTONIC; 0: not; -1: taken over */
-    atomic_bool cancelled;   /* no further reading is to begin */
-    int pid;                 /* whose file it is, */
-    int fd;                  /* and its descriptor */
-    atomic_int thread;       /* as the kernel knows it; 0: it has not begun */
+    _Atomic int64_t since; /* when the call began, ms of CLOCK_MONOTONIC; 0: none; -1: abandoned */
+    atomic_bool cancelled; /* no further call may begin */
+    atomic_int thread;     /* its id in the kernel; 0: it has not started */
+    int pid;               /* the process that the call may wait for */
+    int fd;                /* what the stuck thread closes; -1: nothing, it is its own */
 };
 
-/* By the thread, before its first reading. */
-void blocking_call_set_thread(struct blocking_call *guard);
+/* Called by the thread before its first call. */
+void blocking_call_set_thread(struct blocking_call *call);
 
-/* Before a reading. Returns false if it must not begin. guard NULL: nobody watches. */
-static inline bool blocking_call_begin(struct blocking_call *guard, int pid, int fd) {
-    int64_t now = guard ? clock_ms(CLOCK_MONOTONIC) : 0;
+/* Announces a call. Returns false if it must not be made, because the thread is to end: -EINTR in
+ * the functions below. call may be NULL here and below: then the thread is never abandoned. */
+bool blocking_call_begin(struct blocking_call *call, int pid, int fd);
 
-    if (!guard)
-        return true;
-    if (atomic_load_explicit(&guard->cancelled, memory_order_relaxed))
-        return false;
-    guard->pid = pid;
-    guard->fd = fd;
-    atomic_store_explicit(&guard->reading, now > 0 ? now : 1, memory_order_release);
-    return true;
-}
+/* Ends it. Returns result; or -ECANCELED, and has closed fd. */
+ssize_t blocking_call_end(struct blocking_call *call, ssize_t result);
 
-/* After it. Returns false if everything was taken over meanwhile: the thread owns no more than its
- * stack and that descriptor, which it closes, and must end. */
-static inline bool blocking_call_end(struct blocking_call *guard) {
-    int64_t since = guard ? atomic_load_explicit(&guard->reading, memory_order_relaxed) : 0;
+/* pseudofs_openat(): a descriptor or -errno. */
+int blocking_openat(struct blocking_call *call, int pid, int dir, const char *path);
 
-    return !guard || (since > 0 && atomic_compare_exchange_strong(&guard->reading, &since, 0));
-}
+/* pread(), with -errno. */
+ssize_t blocking_pread(struct blocking_call *call, int pid, int fd, void *buf, size_t size,
+                       int64_t offset);
 
-/* Takes over from a thread that has been reading since a time or longer: pid and fd of the guard
- * say what. Returns false if it is not reading, or not for so long, or if it runs or waits for a
- * processor, as on a busy or paused machine: then it is not the file that keeps it waiting. The
- * thread's state is read from /proc/self/task, of the program's own /proc. */
-bool blocking_call_abandon(struct blocking_call *guard, int64_t since);
+/* pseudofs_read_fd(). */
+ssize_t blocking_read_fd(struct blocking_call *call, int pid, int fd, bool whole, char *buf,
+                         size_t size);
+
+/* For the supervisor. Abandons a thread whose call began at that instant or before, ms of
+ * CLOCK_MONOTONIC. Returns false if there is no such call. Returns false too if the thread runs or
+ * waits for a processor, as on a busy or paused host: then nothing blocks the call. */
+bool blocking_call_abandon(struct blocking_call *call, int64_t since);
 
 #endif

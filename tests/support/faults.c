@@ -389,8 +389,9 @@ long __wrap_sysconf(int name) {
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *time) {
     pthread_mutex_lock(&lock);
-    bool stands = stopped && clock <= CLOCK_MONOTONIC;
-    int64_t ms = stands ? clocks[clock] : 0;
+    const clockid_t exact = clock == CLOCK_MONOTONIC_COARSE ? CLOCK_MONOTONIC : clock;
+    bool stands = stopped && exact <= CLOCK_MONOTONIC;
+    int64_t ms = stands ? clocks[exact] : 0;
     pthread_mutex_unlock(&lock);
     if (!stands)
         return __real_clock_gettime(clock, time);

@@ -120,7 +120,7 @@ static void check_table(const char *when) {
 }
 
 static void make_table(bool registered) {
-    ck_assert_int_eq(ksm_consumers_sample(&c, registered, now), 0);
+    ck_assert_int_eq(ksm_consumers_sample(&c, registered, now, NULL), 0);
     ksm_consumers_publish(&c);
     now += INTERVAL;
 }
@@ -671,7 +671,7 @@ TEST(table_in_the_making) {
     const struct ksm_consumer_table before = c.table;
     crowd_remove(dir, 100);
     tree_print(dir, "sys/kernel/mm/ksm/pages_sharing", "x\n");
-    ck_assert_int_eq(ksm_consumers_sample(&c, true, now), 0);
+    ck_assert_int_eq(ksm_consumers_sample(&c, true, now, NULL), 0);
     ck_assert_msg(memcmp(&before, &c.table, sizeof(before)) == 0 &&
                       !c.table.trouble[KSM_CONSUMERS_FAILED],
                   "the table, or a trouble, changed before");
