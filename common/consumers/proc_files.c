@@ -14,18 +14,13 @@
 
 /* ---- what there is ---- */
 
-static bool find_file(const char *root, const char *process, const char *name, struct stat *st) {
+static bool exists(const char *root, const char *process, const char *name) {
     struct pseudofs_file file;
     char path[PATH_MAX];
-
-    pseudofs_init(&file, root, process, name);
-    return pseudofs_path(&file, path, sizeof(path)) == 0 && stat(path, st) == 0;
-}
-
-static bool exists(const char *root, const char *process, const char *name) {
     struct stat st;
 
-    return find_file(root, process, name, &st);
+    pseudofs_init(&file, root, process, name);
+    return pseudofs_path(&file, path, sizeof(path)) == 0 && stat(path, &st) == 0;
 }
 
 enum ksm_process_source ksm_process_find_source(const char *root) {
@@ -35,15 +30,6 @@ enum ksm_process_source ksm_process_find_source(const char *root) {
         exists(root, "proc/1", "ksm_merging_pages"))
         return KSM_PROCESS_MERGING_PAGES;
     return KSM_PROCESS_NOTHING;
-}
-
-bool ksm_process_sees_own(const char *root) {
-    struct stat self, pid;
-    char dir[32];
-
-    snprintf(dir, sizeof(dir), "proc/%d", (int)getpid());
-    return find_file(root, "proc/self", "", &self) && find_file(root, dir, "", &pid) &&
-           self.st_ino == pid.st_ino && self.st_dev == pid.st_dev;
 }
 
 int ksm_process_pid(const char *name) {

@@ -57,10 +57,6 @@ struct ksm_process_reader {
  */
 enum ksm_process_source ksm_process_find_source(const char *root);
 
-/* Whether root/proc shows the pids of this program's own namespace. In that of another one its pid
- * is somebody else's, or nobody's. */
-bool ksm_process_sees_own(const char *root);
-
 /* The pid that the name of an entry of /proc is, or 0. */
 int ksm_process_pid(const char *name);
 

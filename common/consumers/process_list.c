@@ -25,7 +25,7 @@ void ksm_process_list_init(struct ksm_process_list *p, const char *root, int may
     if (p->may_keep > KSM_KEPT_DESCRIPTORS_MAX)
         p->may_keep = KSM_KEPT_DESCRIPTORS_MAX;
     p->reader = (struct ksm_process_reader){.proc = -1, .source = ksm_process_find_source(root)};
-    p->own = ksm_process_sees_own(root);
+    p->own = pseudofs_sees_own_pids(root);
     p->capable = is_capable();
 }
 

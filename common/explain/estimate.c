@@ -403,7 +403,7 @@ int estimate_init(struct estimate *e, const struct estimate_options *options) {
     for (size_t i = 0; i < options->name_count; i++)
         e->only_pids =
             e->only_pids && options->names[i][strspn(options->names[i], "0123456789")] == '\0';
-    e->sees_own = ksm_process_sees_own(options->root);
+    e->sees_own = pseudofs_sees_own_pids(options->root);
     /* As that procfs has it; 0 if it is not in there. */
     e->self = (int)number_in(options->root, "proc/self", "stat");
     return status;

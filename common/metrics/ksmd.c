@@ -6,15 +6,17 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "system/parse.h"
 
 enum {
-    STAT_SIZE = 1024,      /* /proc/PID/stat has 52 numbers: some 300 bytes, 1,100 at the worst */
-    KTHREADD = 2,          /* the parent of all kernel threads */
-    PF_KTHREAD = 0x200000, /* include/linux/sched.h */
+    STAT_SIZE = 1024,   /* /proc/PID/stat has 52 numbers: some 300 bytes, 1,100 at the worst */
+    STATUS_SIZE = 8192, /* of a kernel thread, which is in no group: 2 kB, and masks of CPUs */
 };
+/* PID_NS_INIT_INO of linux/nsfs.h (PROC_PID_INIT_INO before 6.18) */
+static const ino_t initial_pid_namespace = 0xeffffffc;
 static const int64_t ns_per_second = 1000 * 1000 * 1000;
 static const int64_t search_ms = 60 * 1000;
 
@@ -30,23 +32,58 @@ void ksmd_close(struct ksmd *ksmd) {
     pseudofs_close(&ksmd->file);
 }
 
-static int read_stat(struct pseudofs_file *file, int64_t now, struct parse_stat *stat) {
-    char buf[STAT_SIZE];
-    ssize_t n = pseudofs_read(file, now, false, buf, sizeof(buf));
-
-    return n < 0 ? (int)n : parse_stat(buf, (size_t)n, stat);
+static bool has(const char *text, ssize_t len, const char *part) {
+    return memmem(text, (size_t)len, part, strlen(part)) != NULL;
 }
 
-/* Any process may call itself ksmd, so the kernel's own mark is asked for too. */
-static bool is_kernel_thread(const char *root, const char *dir, const char *comm, int64_t parent) {
+static ssize_t read_once(const char *root, const char *dir, const char *name, char *buf,
+                         size_t size) {
     struct pseudofs_file file;
-    struct parse_stat stat;
 
-    pseudofs_init(&file, root, dir, "stat");
-    int status = read_stat(&file, 0, &stat);
+    pseudofs_init(&file, root, dir, name);
+    ssize_t n = pseudofs_read(&file, 0, true, buf, size);
     pseudofs_close(&file);
-    return status == 0 && strcmp(stat.comm, comm) == 0 && stat.ppid == parent &&
-           (stat.flags & PF_KTHREAD);
+    return n;
+}
+
+/* Reading comm takes no lock of the process (fs/proc/base.c, comm_show). Linux 2.6.32 has no such
+ * file: there the name in status must do. */
+static bool may_be_named(const char *root, const char *dir, const char *comm) {
+    char text[64 + 1];
+    ssize_t n = read_once(root, dir, "comm", text, sizeof(text));
+    size_t len = strlen(comm);
+
+    return n == -ENOENT ||
+           (n == (ssize_t)len + 1 && memcmp(text, comm, len) == 0 && text[len] == '\n');
+}
+
+/* Any process can call itself ksmd. A kernel thread has no memory and is a child of kthreadd. Its
+ * stat has a flag for that, but reading stat waits for the exec_update_lock of the process
+ * (do_task_stat() of fs/proc/array.c), which a process can hold for ever, with an exec() that
+ * closes a file of its own FUSE server. Reading status does not wait for it. */
+static bool is_kernel_thread(const char *root, const char *dir, const char *comm,
+                             const char *parent) {
+    char text[STATUS_SIZE];
+    char name[32];
+
+    if (!may_be_named(root, dir, comm))
+        return false;
+    ssize_t n = read_once(root, dir, "status", text, sizeof(text));
+    int len = snprintf(name, sizeof(name), "Name:\t%s\n", comm);
+    return n > len && memcmp(text, name, (size_t)len) == 0 && has(text, n, parent) &&
+           !has(text, n, "\nVmSize:");
+}
+
+/* No kernel thread is in any PID namespace but the initial one. In the /proc of another one than
+ * this program's, that is not known. */
+static bool may_have_kernel_threads(const char *root) {
+    struct pseudofs_file self;
+    char path[PATH_MAX];
+    struct stat st;
+
+    pseudofs_init(&self, root, "proc/self/ns", "pid");
+    return !pseudofs_sees_own_pids(root) || pseudofs_path(&self, path, sizeof(path)) != 0 ||
+           stat(path, &st) != 0 || st.st_ino == initial_pid_namespace;
 }
 
 static bool is_pid(const char *name) {
@@ -60,8 +97,8 @@ static int search(struct ksmd *ksmd) {
     DIR *dir = NULL;
     int status = -ENOENT;
 
-    /* In the PID namespace of a container there are no kernel threads: don't walk in vain. */
-    if (!is_kernel_thread(ksmd->root, "proc/2", "kthreadd", 0))
+    if (!may_have_kernel_threads(ksmd->root) ||
+        !is_kernel_thread(ksmd->root, "proc/2", "kthreadd", "\nPPid:\t0\n"))
         return -ENOENT;
     int opened = pseudofs_opendir(ksmd->root, "proc", &dir);
     if (opened != 0)
@@ -71,13 +108,14 @@ static int search(struct ksmd *ksmd) {
         if (!is_pid(entry->d_name))
             continue;
         snprintf(ksmd->dir, sizeof(ksmd->dir), "proc/%.10s", entry->d_name);
-        if (is_kernel_thread(ksmd->root, ksmd->dir, ksmd->comm, KTHREADD))
+        if (is_kernel_thread(ksmd->root, ksmd->dir, ksmd->comm, "\nPPid:\t2\n"))
             status = 0;
     }
     closedir(dir);
     return status;
 }
 
+/* Reading schedstat takes no lock (fs/proc/base.c, proc_pid_schedstat). */
 static int read_account(struct ksmd *ksmd, int64_t now, int64_t *ns) {
     char buf[128];
     ssize_t n = pseudofs_read(&ksmd->file, now, false, buf, sizeof(buf));
@@ -85,10 +123,13 @@ static int read_account(struct ksmd *ksmd, int64_t now, int64_t *ns) {
     return n < 0 ? (int)n : ksmd->metric->parse(buf, (size_t)n, ns);
 }
 
+/* stat of a kernel thread: none ever holds its exec_update_lock, as none calls exec(). */
 static int read_ticks(struct ksmd *ksmd, int64_t now, int64_t *ns) {
+    char buf[STAT_SIZE];
     struct parse_stat stat;
     int64_t ticks = 0;
-    int status = read_stat(&ksmd->file, now, &stat);
+    ssize_t n = pseudofs_read(&ksmd->file, now, false, buf, sizeof(buf));
+    int status = n < 0 ? (int)n : parse_stat(buf, (size_t)n, &stat);
 
     if (status == 0 && (__builtin_add_overflow(stat.utime, stat.stime, &ticks) ||
                         __builtin_mul_overflow(ticks, ksmd->ns_per_tick, ns)))

@@ -1,6 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * The CPU time of the kernel thread that does the merging: ksmd, or uksmd.
+ *
+ * Nothing here waits for a process. The search reads comm of each process, and status only of
+ * kthreadd and of those called ksmd; neither takes a lock that a process can hold. One race
+ * remains. If a process of that name exits while its status is read, the reader may have to release
+ * its memory, and then waits for the asynchronous I/O of that process (mmput() and exit_aio()). In
+ * the initial PID namespace that cannot happen, because ksmd was started at boot and comes first.
+ * In the own /proc of another namespace nothing is read. So it requires a root whose proc is that
+ * of another, not initial namespace, and a process there that is pid 2 and is called kthreadd.
  */
 #ifndef KSM_KSMD_H
 #define KSM_KSMD_H

@@ -35,6 +35,22 @@ int pseudofs_path(const struct pseudofs_file *file, char *path, size_t size) {
     return len < 0 || (size_t)len >= size ? -ENAMETOOLONG : 0;
 }
 
+static bool find_process(const char *root, const char *dir, struct stat *st) {
+    const struct pseudofs_file file = {.root = root, .dir = dir, .name = ""};
+    char path[PATH_MAX];
+
+    return pseudofs_path(&file, path, sizeof(path)) == 0 && stat(path, st) == 0;
+}
+
+bool pseudofs_sees_own_pids(const char *root) {
+    struct stat self, pid;
+    char dir[32];
+
+    snprintf(dir, sizeof(dir), "proc/%d", (int)getpid());
+    return find_process(root, "proc/self", &self) && find_process(root, dir, &pid) &&
+           self.st_ino == pid.st_ino && self.st_dev == pid.st_dev;
+}
+
 bool pseudofs_is_transient(int status) {
     return status == -EMFILE || status == -ENFILE || status == -ENOMEM || status == -EINTR ||
            status == -EAGAIN;

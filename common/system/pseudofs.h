@@ -73,6 +73,10 @@ int pseudofs_opendir(const char *root, const char *dir, DIR **result);
 /* Sets *entry to the directory's next one, NULL at its end. Returns 0 or -errno. */
 int pseudofs_readdir(DIR *dir, const struct dirent **entry);
 
+/* Whether root/proc shows the pids of this program's own PID namespace. In that of another one, the
+ * pid of this program is another process's, or none's. */
+bool pseudofs_sees_own_pids(const char *root);
+
 /* From now on only what is on procfs or sysfs is opened, anything else is -EPERM: for a program
  * that has more rights than who started it, and named root. */
 void pseudofs_trust_kernel_only(void);

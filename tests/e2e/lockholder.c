@@ -2,9 +2,10 @@
 /* Processes that hold the locks of their own memory for as long as they are told to, as any user
  * can make them where /dev/fuse is open to all and user namespaces are allowed.
  *
- * lockholder [--merge MIB] [NUMBER]
+ * lockholder [--exec NAME] [--merge MIB] [NUMBER]
  *     NUMBER (1) processes, ksm-holder-1 and so on, each with MIB MiB (0) of pairs of equal pages
- *     that are registered with KSM and the same in all of them.
+ *     that are registered with KSM and the same in all of them. With --exec they are all called
+ *     NAME, and hold their exec_update_lock instead of the mmap lock.
  *
  * It prints "PID NAME" for each of them, then "ready". What it does then it reads from its standard
  * input, a line a command:
@@ -16,6 +17,9 @@
  * How: each process writes to a page of a file that it has mapped, and maps something else over
  * it. The kernel first writes the page to the file, and meanwhile mmap() has the lock for writing
  * (fuse_vma_close() in fs/fuse/file.c). The file system is this program's, which does not answer.
+ * With --exec it executes itself with an open file of that file system, which exec() closes:
+ * begin_new_exec() of fs/exec.c holds the lock meanwhile, and the kernel waits for the answer to
+ * FUSE_FLUSH (fuse_flush() in fs/fuse/file.c).
  */
 #include <err.h>
 #include <errno.h>
@@ -40,6 +44,8 @@
 #define WHERE "/mnt" /* any directory: nobody else sees the mount */
 enum { MAX_HOLDERS = 1000, MAX_MIB = 4096, NOT_HERE = 77, LARGEST_REQUEST = 1 << 17 };
 
+static const char *exec_name; /* of the processes with --exec, else NULL */
+
 /* ---- the processes ---- */
 
 static void *pages(size_t size, int flags, int fd) {
@@ -60,44 +66,85 @@ static void register_with_ksm(size_t size, size_t page_size) {
         err(EXIT_FAILURE, "MADV_MERGEABLE");
 }
 
-/* Have the lock until the file system answers. Each process has a file of its own. */
-static void hold(int number, size_t page_size) {
-    char path[sizeof WHERE + 12];
-    int fd;
-    char *page;
+/* What one process has to know. */
+struct holder {
+    int number;
+    int mib;
+    int orders; /* a byte from here is an order to hold */
+    int done;   /* a byte to here says that this is over, or that the process is ready */
+};
 
-    snprintf(path, sizeof path, WHERE "/%d", number);
-    fd = open(path, O_RDWR | O_CLOEXEC);
-    if (fd < 0)
-        err(EXIT_FAILURE, "%s", path);
-    page = pages(page_size, MAP_SHARED, fd);
+static void hold_mmap_lock(int fd, size_t page_size) {
+    char *page = pages(page_size, MAP_SHARED, fd);
+
     *page = 1;
     mmap(page, page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     munmap(page, page_size);
     close(fd);
 }
 
-/* A byte from orders is an order to hold, a byte to done says that this is over, or that the
- * process is ready. */
-_Noreturn static void live(int number, size_t size, int orders, int done) {
+/* main() goes on by resume(). */
+static void hold_exec_update_lock(const struct holder *me) {
+    char arguments[4][12];
+
+    snprintf(arguments[0], sizeof arguments[0], "%d", me->number);
+    snprintf(arguments[1], sizeof arguments[1], "%d", me->mib);
+    snprintf(arguments[2], sizeof arguments[2], "%d", me->orders);
+    snprintf(arguments[3], sizeof arguments[3], "%d", me->done);
+    execl("/proc/self/exe", "lockholder", "--resume", exec_name, arguments[0], arguments[1],
+          arguments[2], arguments[3], (char *)NULL);
+    err(EXIT_FAILURE, "/proc/self/exe");
+}
+
+/* Have the lock until the file system answers. Each process has a file of its own. */
+static void hold(const struct holder *me, size_t page_size) {
+    char path[sizeof WHERE + 12];
+    int fd;
+
+    snprintf(path, sizeof path, WHERE "/%d", me->number);
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        err(EXIT_FAILURE, "%s", path);
+    if (exec_name)
+        hold_exec_update_lock(me);
+    else
+        hold_mmap_lock(fd, page_size);
+}
+
+static void name_of(int number, char name[static 32]) {
+    if (exec_name)
+        snprintf(name, 32, "%s", exec_name);
+    else
+        snprintf(name, 32, "ksm-holder-%d", number);
+}
+
+_Noreturn static void live(const struct holder *me) {
     size_t page_size = (size_t)sysconf(_SC_PAGESIZE);
     char name[32]; /* the kernel cuts it */
     char byte = 0;
 
-    snprintf(name, sizeof name, "ksm-holder-%d", number);
+    name_of(me->number, name);
     prctl(PR_SET_NAME, name);
-    if (size)
-        register_with_ksm(size, page_size);
-    while (write(done, &byte, 1) == 1 && read(orders, &byte, 1) == 1)
-        hold(number, page_size);
+    if (me->mib)
+        register_with_ksm((size_t)me->mib << 20, page_size);
+    while (write(me->done, &byte, 1) == 1 && read(me->orders, &byte, 1) == 1)
+        hold(me, page_size);
     exit(EXIT_SUCCESS);
+}
+
+_Noreturn static void resume(char **arguments) {
+    const struct holder me = {atoi(arguments[1]), atoi(arguments[2]), atoi(arguments[3]),
+                              atoi(arguments[4])};
+
+    exec_name = arguments[0];
+    live(&me);
 }
 
 /* ---- the file system: files 1, 2, 3 and so on of a page each, all of them one size ---- */
 
 static struct {
     int fd;
-    int writes; /* that wait for their answers */
+    int held; /* requests that wait for their answers */
     struct fuse_in_header waiting[MAX_HOLDERS];
 } server;
 
@@ -144,8 +191,8 @@ static void serve(const struct fuse_in_header *in) {
         answer(in, 0, &opened, sizeof opened);
     else if (in->opcode == FUSE_READ)
         answer(in, 0, zeros, (size_t)sysconf(_SC_PAGESIZE));
-    else if (in->opcode == FUSE_WRITE)
-        server.waiting[server.writes++ % MAX_HOLDERS] = *in;
+    else if (in->opcode == (exec_name ? FUSE_FLUSH : FUSE_WRITE))
+        server.waiting[server.held++ % MAX_HOLDERS] = *in;
     else if (in->opcode == FUSE_RELEASE)
         answer(in, 0, NULL, 0);
     else if (!(in->opcode == FUSE_FORGET || in->opcode == FUSE_BATCH_FORGET ||
@@ -163,11 +210,11 @@ static void serve_next(void) {
         err(EXIT_FAILURE, "/dev/fuse");
 }
 
-static void answer_writes(void) {
+static void answer_held(void) {
     struct fuse_write_out out = {.size = (uint32_t)sysconf(_SC_PAGESIZE)};
 
-    while (server.writes > 0)
-        answer(&server.waiting[--server.writes], 0, &out, sizeof out);
+    while (server.held > 0)
+        answer(&server.waiting[--server.held], 0, &out, exec_name ? 0 : sizeof out);
 }
 
 /* ---- where it is mounted ---- */
@@ -214,9 +261,10 @@ static void say(const char *word) {
         err(EXIT_FAILURE, "standard output");
 }
 
-static void start(int number, size_t size, const int orders[2], const int done[2]) {
+static void start(int number, int mib, const int orders[2], const int done[2]) {
+    const struct holder holder = {number, mib, orders[0], done[1]};
     pid_t parent = getpid(), pid = fork();
-    char byte;
+    char name[32], byte;
 
     if (pid < 0)
         err(EXIT_FAILURE, "fork");
@@ -226,11 +274,12 @@ static void start(int number, size_t size, const int orders[2], const int done[2
         close(server.fd); /* else the file system would outlive the parent */
         close(orders[1]);
         close(done[0]);
-        live(number, size, orders[0], done[1]);
+        live(&holder);
     }
+    name_of(number, name);
     if (read(done[0], &byte, 1) != 1)
-        errx(EXIT_FAILURE, "ksm-holder-%d has ended", number);
-    printf("%d ksm-holder-%d\n", (int)pid, number);
+        errx(EXIT_FAILURE, "%s has ended", name);
+    printf("%d %s\n", (int)pid, name);
 }
 
 /* Do what the next line says; false at the end. */
@@ -243,7 +292,7 @@ static bool obey(int holders, int orders) {
             if (write(orders, "", 1) != 1)
                 err(EXIT_FAILURE, "pipe");
     } else if (strcmp(line, "release\n") == 0) {
-        answer_writes();
+        answer_held();
     }
     return n > 0;
 }
@@ -257,9 +306,9 @@ static void run(int holders, int orders, int done) {
             return;
         if (fds[1].revents)
             serve_next();
-        if (server.writes == holders && held != holders)
+        if (server.held == holders && held != holders)
             say("held");
-        held = server.writes;
+        held = server.held;
         if (fds[2].revents && read(done, &byte, 1) == 1 && ++given_back % holders == 0)
             say("released");
     }
@@ -275,18 +324,32 @@ static int number_of(const char *text, int most) {
     return (int)number;
 }
 
+/* The value of an option that may be the next argument, and moves beyond it; else NULL. */
+static const char *option(char ***arguments, const char *name) {
+    char **next = *arguments;
+
+    if (!next[0] || !next[1] || strcmp(next[0], name) != 0)
+        return NULL;
+    *arguments += 2;
+    return next[1];
+}
+
 int main(int argc, char **argv) {
-    bool merge = argc > 2 && strcmp(argv[1], "--merge") == 0;
-    size_t size = merge ? (size_t)number_of(argv[2], MAX_MIB) << 20 : 0;
-    int holders = argc > 1 + 2 * merge ? number_of(argv[1 + 2 * merge], MAX_HOLDERS) : 1;
     int orders[2], done[2];
 
+    if (argc == 7 && strcmp(argv[1], "--resume") == 0)
+        resume(argv + 2);
+    argv++;
+    exec_name = option(&argv, "--exec");
+    const char *merge = option(&argv, "--merge");
+    int mib = merge ? number_of(merge, MAX_MIB) : 0;
+    int holders = *argv ? number_of(*argv, MAX_HOLDERS) : 1;
     setlinebuf(stdout); /* nothing is left in it for children to print again */
     mount_server(geteuid(), getegid());
     if (pipe(orders) != 0 || pipe(done) != 0)
         err(EXIT_FAILURE, "pipe");
     for (int i = 1; i <= holders; i++)
-        start(i, size, orders, done);
+        start(i, mib, orders, done);
     say("ready");
     run(holders, orders[1], done[0]);
     close(server.fd); /* aborts what waits */

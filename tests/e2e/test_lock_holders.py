@@ -44,9 +44,13 @@ MESSAGE = "savings by consumer are not reported"
 class Holders:
     """The tool's processes, from when they are ready until the end of the block; pids holds {pid: name}."""
 
-    def __init__(self, program, number, mib=0):
-        """Run PROGRAM with NUMBER processes of MIB MiB of mergeable memory each."""
-        self.argv = [str(program), "--merge", str(mib), str(number)]
+    def __init__(self, program, number, mib=0, exec_name=None, before=()):
+        """Run PROGRAM with NUMBER processes of MIB MiB of mergeable memory each, started by the command BEFORE it.
+
+        With EXEC_NAME they are all called that, and hold their exec_update_lock.
+        """
+        name = ["--exec", exec_name] if exec_name else []
+        self.argv = [*before, str(program), *name, "--merge", str(mib), str(number)]
         self.pids = {}
 
     def __enter__(self):
@@ -317,6 +321,48 @@ def test_ksm_explain_ends(number, build, tree, start):
                               timeout=EXPLAINED_S).stdout
         print(f"explained after {time.monotonic() - begin:.1f} s")
     assert ("not all processes could be read" in page) == (number > MOST)
+
+
+# The search for ksmd, in the thread of the host's metrics.  In a PID namespace of its own any process can be pid 2, and
+# call itself as the kernel's threads do.
+
+NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+FOUND_S = 20            # a search that waited for a holder would not end
+
+
+def child_of(pid):
+    """Return the one child of process PID."""
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+
+
+def inside(init, _work):
+    """Return the plugin's options, and the command that starts it in the namespaces of process INIT."""
+    return [], ["nsenter", f"--target={init}", "--pid", "--mount"]
+
+
+def outside(init, work):
+    """Return the same for a plugin out here, which reads the /proc of those namespaces."""
+    (work / "root").mkdir()
+    (work / "root/proc").symlink_to(f"/proc/{init}/root/proc")
+    (work / "root/sys").symlink_to("/sys")
+    return [f"--root={work}/root"], []
+
+
+@pytest.mark.parametrize("where", [inside, outside])
+def test_search_for_ksmd_does_not_wait_for_a_false_kthreadd(where, build, tmp_path, ksm):
+    del ksm
+    if os.geteuid() != 0:
+        pytest.skip("a PID namespace takes root")
+    with Holders(build / "tests/lockholder", 1, exec_name="kthreadd", before=NAMESPACE) as holders:
+        assert holders.pids == {2: "kthreadd"}
+        holders.hold()
+        options, before = where(child_of(holders.process.pid), tmp_path)
+        with Plugin(build / "ksm.plugin", "--consumers=0", *options, before=before) as plugin:
+            try:
+                plugin.wait(lambda: len(plugin.ticks) >= 3, FOUND_S, "ticks")
+            finally:
+                holders.release()
+            assert "ksm.ksmd_cpu" not in plugin.text
 
 
 # Savings by consumer.  Here pages are merged, then ksmd stands still: it would wait for the holders as well.

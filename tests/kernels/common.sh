@@ -21,7 +21,10 @@ find_ksmd() {
 }
 
 # The files that the host's metrics come from.
-host() { grep -H . $ksm/* /proc/meminfo /proc/vmstat "/proc/$ksmd/stat" "/proc/$ksmd/schedstat" /proc/2/stat; }
+host() {
+    grep -H . $ksm/* /proc/meminfo /proc/vmstat "/proc/$ksmd/stat" "/proc/$ksmd/schedstat" "/proc/$ksmd/comm" \
+        "/proc/$ksmd/status" /proc/2/comm /proc/2/status
+}
 
 # settle: KSM has gone through all memory, and then again twice without finding more; then it is stopped.
 settle() {

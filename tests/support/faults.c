@@ -77,6 +77,17 @@ void faults_fail(enum faults_call call, const char *suffix, int nth, int err) {
     pthread_mutex_unlock(&lock);
 }
 
+int faults_seen(enum faults_call call, const char *suffix) {
+    int seen = 0;
+
+    pthread_mutex_lock(&lock);
+    for (size_t i = 0; i < planned; i++)
+        if (plans[i].call == call && strcmp(plans[i].suffix, suffix) == 0)
+            seen = plans[i].seen;
+    pthread_mutex_unlock(&lock);
+    return seen;
+}
+
 void faults_shorten(size_t most) {
     shortened = most;
 }

@@ -38,6 +38,9 @@ enum faults_call {
  * nth of them (1 is the next), or with nth 0 every one. Some plans can be in force together. */
 void faults_fail(enum faults_call call, const char *suffix, int nth, int err);
 
+/* How many calls on files whose path ends in suffix there were since such a plan was made. */
+int faults_seen(enum faults_call call, const char *suffix);
+
 /* pread and write do at most so many bytes at a time; 0: as many as there are. */
 void faults_shorten(size_t most);
 

@@ -152,10 +152,17 @@ void host_remove(const char *dir, size_t id) {
         tree_unlink(dir, host_path(id));
 }
 
+void host_thread(const char *dir, int pid, const char *name, int parent) {
+    tree_print(dir, tree_path("proc", "%d/comm", pid), "%s\n", name);
+    tree_print(dir, tree_path("proc", "%d/status", pid),
+               "Name:\t%s\nState:\tS (sleeping)\nPid:\t%d\nPPid:\t%d\nThreads:\t1\n", name, pid,
+               parent);
+}
+
 void host_make(const char *dir) {
     tree_print(dir, "proc/1/stat", "1 (init) S 0 1 1 0 -1 4194560 0 0 0 0 9 9 0 0 20 0 1 0 1\n");
-    tree_print(dir, "proc/2/stat",
-               "2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 9 9 0 0 20 0 1 0 1\n");
+    host_thread(dir, 2, "kthreadd", 0);
+    host_thread(dir, 37, "ksmd", 2);
     tree_print(dir, "proc/37/stat",
                "37 (ksmd) S 2 0 0 0 -1 2129984 0 0 0 0 14 15 0 0 25 5 1 0 1\n");
     for (size_t id = 0; id < KSM_METRICS; id++)

@@ -15,6 +15,9 @@
 /* Makes the host's /proc and /sys below dir. What only UKSM has is not there. */
 void host_make(const char *dir);
 
+/* Makes proc/PID of a kernel thread below dir: what is read to find ksmd, and no stat. */
+void host_thread(const char *dir, int pid, const char *name, int parent);
+
 /* Whether a metric is read from this host, and what its file or field says. */
 bool host_has(size_t id);
 int64_t host_value(size_t id);

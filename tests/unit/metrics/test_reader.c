@@ -579,7 +579,7 @@ TEST(without_settings) {
     }
     expect("settings off", KSM_shared, 0, host_value(KSM_shared));
     /* Two ticks, and what belongs to neither KSM's directory nor to a tick. */
-    int others = 2 * 3 + 1 /* kthreadd */ + 5 /* the search for ksmd */;
+    int others = 2 * 3 + 2 /* kthreadd */ + 5 /* the search for ksmd */;
     ck_assert_msg(faults_count(FAULTS_OPEN) <= 2 * files_read + others,
                   "settings off: %d files opened, want %d at the most", faults_count(FAULTS_OPEN),
                   2 * files_read + others);
@@ -656,8 +656,7 @@ static void make_uksm(void) {
     for (int i = 0; i < ROWS(ksm_only); i++)
         tree_unlink(tree_path(dir, "sys/kernel/mm/uksm"), ksm_only[i]);
     tree_print(dir, "sys/kernel/mm/uksm/pages_scanned", "3 * 2^40\n");
-    tree_print(dir, "proc/37/stat",
-               "37 (uksmd) S 2 0 0 0 -1 2129984 0 0 0 0 14 15 0 0 25 5 1 0 1\n");
+    host_thread(dir, 37, "uksmd", 2);
     tree_print(dir, "proc/meminfo",
                "MemTotal:        4194304 kB\nMemAvailable:    2097152 kB\n"
                "SwapFree:              0 kB\nKsmZeroPages:        400 kB\n");
@@ -700,37 +699,51 @@ TEST(ksm_goes_before_uksm) {
 }
 
 /* ksmd. */
-#define STAT(name, ppid, flags)                                                                    \
-    "(" name ") S " ppid " 0 0 0 -1 " flags " 0 0 0 0 14 15 0 0 25 5 1 0 1\n"
-#define KTHREAD "2129984"
-#define PROCESS "4194304"
+#define STATUS(name, parent, rest) "Name:\t" name "\nState:\tS (sleeping)\nPPid:\t" parent "\n" rest
+#define MEMORY "VmPeak:\t 20916 kB\nVmSize:\t 20916 kB\n"
 
-/* Processes that call themselves ksmd, and kernel threads of other names. */
-static const char *const decoys[] = {
-    "10 " STAT("ksmd", "1", PROCESS),
-    "11 (ksmd) S 2 0) S 1 0 0 0 -1 4194304 0 0 0 0 1 2 0 0 20 0 1 0\n",
-    "12 " STAT("ksmd", "1", KTHREAD),
-    "13 " STAT("ksmd", "2", PROCESS),
-    "14 " STAT("ksmd2", "2", KTHREAD),
-    "15 " STAT("kksmd", "2", KTHREAD),
-    "16 " STAT("uksmd", "2", KTHREAD),
-    "17 (a\n17 (ksmd) S 2 0) S 1 0 0 0 -1 4194304 0 0 0 0 1 2 0 0\n",
-    "18 (ksmd) S 2 0 0 0 -1 21299",
-    "",
+/* Processes that call themselves ksmd, and kernel threads of other names. A NULL is no file. */
+static const struct {
+    const char *comm;
+    const char *status;
+} decoys[] = {
+    {"ksmd\n", STATUS("ksmd", "1", MEMORY)},
+    {"ksmd\n", STATUS("ksmd", "2", MEMORY)}, /* where pid 2 is a process called kthreadd */
+    {"ksmd\n", STATUS("ksmd", "1", "")},     /* a zombie */
+    {"ksmd\n", STATUS("ksmd", "22", "")},
+    {"ksmd\n", STATUS("ksmd\\nPPid:\t2", "1", "")},
+    {"ksmd\n", STATUS("bash", "2", "")}, /* its name has changed */
+    {"ksmd\n", "Name:\tksmd\n"},
+    {"ksmd\n", ""},
+    {"ksmd\n", NULL},
+    {"ksmd", STATUS("ksmd", "2", "")},
+    {"ksmd2\n", STATUS("ksmd", "2", "")}, /* status must not even be read */
+    {"kksmd\n", STATUS("ksmd", "2", "")},
+    {"uksmd\n", STATUS("uksmd", "2", "")},
+    {"", STATUS("ksmd", "2", "")},
+    {NULL, STATUS("ksmd2", "2", "")},
+    {NULL, NULL},
 };
+
+/* Numbers of its own for proc/PID. */
+static void make_process(int pid, const char *comm, const char *status, const char *schedstat) {
+    if (comm)
+        tree_print(dir, tree_path("proc", "%d/comm", pid), "%s", comm);
+    if (status)
+        tree_print(dir, tree_path("proc", "%d/status", pid), "%s", status);
+    tree_print(dir, tree_path("proc", "%d/schedstat", pid), "%s", schedstat);
+}
 
 TEST(decoys_are_not_ksmd) {
     tree_remove(tree_path(dir, "proc/37"));
-    for (int i = 0; i < ROWS(decoys); i++) {
-        tree_print(dir, tree_path("proc", "%d/stat", 10 + i), "%s", decoys[i]);
-        tree_print(dir, tree_path("proc", "%d/schedstat", 10 + i), "666 6 6\n");
-    }
-    tree_print(dir, "proc/self/stat", "20 " STAT("ksmd", "2", KTHREAD));
-    tree_print(dir, "proc/99999999999/stat", "9 " STAT("ksmd", "2", KTHREAD));
+    for (int i = 0; i < ROWS(decoys); i++)
+        make_process(10 + i, decoys[i].comm, decoys[i].status, "666 6 6\n");
+    tree_print(dir, "proc/self/status", STATUS("ksmd", "2", ""));
+    tree_print(dir, "proc/99999999999/status", STATUS("ksmd", "2", ""));
     begin(true);
     expect_at(start, "decoys alone", KSM_ksmd_cpu, -ENOENT, 0);
 
-    tree_print(dir, "proc/4001/stat", "4001 " STAT("ksmd", "2", KTHREAD));
+    host_thread(dir, 4001, "ksmd", 2);
     tree_print(dir, "proc/4001/schedstat", "777 7 7\n");
     int searches = faults_count(FAULTS_OPENDIR);
     expect_at(start + minute - 1, "looked for once a minute", KSM_ksmd_cpu, -ENOENT, 0);
@@ -740,14 +753,52 @@ TEST(decoys_are_not_ksmd) {
     ck_assert_int_eq(faults_count(FAULTS_OPENDIR), searches + 1);
 }
 
+/* Linux 2.6.32 has no comm. */
+TEST(ksmd_without_comm) {
+    tree_unlink(dir, "proc/2/comm");
+    tree_unlink(dir, "proc/37/comm");
+    begin(true);
+    expect_all_well_at(start, "no comm");
+}
+
+/* Reading them waits for a process that holds its exec_update_lock or its mmap lock. */
+static const char *const blocking_files[] = {"/stat", "/cmdline", "/exe", "/ksm_stat"};
+
+TEST_ROWS(search_opens_no_file_that_blocks, blocking_files) {
+    for (int pid = 3; pid < 9; pid++)
+        make_process(pid, "ksmd\n", STATUS("ksmd", "1", MEMORY), "666 6 6\n");
+    for (int pid = 2; pid < 9; pid++)
+        tree_print(dir, tree_path("proc", "%d%s", pid, *row), "%s", "");
+    faults_fail(FAULTS_OPEN, *row, 0, EIO);
+    begin(true);
+    expect_at(start, "found nevertheless", KSM_ksmd_cpu, 0, host_value(KSM_ksmd_cpu));
+    ck_assert_int_eq(faults_seen(FAULTS_OPEN, *row), 0);
+}
+
+/* And none but comm of a process of another name: status may have to release its memory. */
+TEST(search_opens_only_comm_of_others) {
+    for (int pid = 3; pid < 9; pid++)
+        make_process(pid, "bash\n", STATUS("bash", "1", MEMORY), "666 6 6\n");
+    faults_fail(FAULTS_OPEN, "/status", INT_MAX, EIO);
+    begin(true);
+    expect_at(start, "found", KSM_ksmd_cpu, 0, host_value(KSM_ksmd_cpu));
+    ck_assert_int_eq(faults_seen(FAULTS_OPEN, "/status"), 2); /* kthreadd and ksmd */
+}
+
 /* In a container /proc shows other processes, pid 2 among them, or none. */
-static const char *const pid_2[] = {NULL, STAT("bash", "1", PROCESS),
-                                    STAT("kthreadd", "1", PROCESS), STAT("kthreadd", "0", PROCESS)};
+static const struct {
+    const char *comm;
+    const char *status;
+} pid_2[] = {
+    {NULL, NULL},
+    {"bash\n", STATUS("bash", "0", "")},
+    {"kthreadd\n", STATUS("kthreadd", "1", "")},
+    {"kthreadd\n", STATUS("kthreadd", "0", MEMORY)},
+};
 
 TEST_ROWS(container, pid_2) {
-    tree_unlink(dir, "proc/2/stat");
-    if (*row)
-        tree_print(dir, "proc/2/stat", "2 %s", *row);
+    tree_remove(tree_path(dir, "proc/2"));
+    make_process(2, row->comm, row->status, "6 6 6\n");
     begin(true);
     const int before = faults_count(FAULTS_OPENDIR);
     expect_at(start, "no kthreadd", KSM_ksmd_cpu, -ENOENT, 0);
@@ -799,7 +850,8 @@ TEST_ROWS(without_schedstat, schedstats) {
 
 TEST(longest_stat) {
     char line[1024];
-    int n = snprintf(line, sizeof(line), "37 " STAT("ksmd", "2", KTHREAD)) - 1;
+    int n =
+        snprintf(line, sizeof(line), "37 (ksmd) S 2 0 0 0 -1 2129984 0 0 0 0 14 15 0 0 25 5 1 0 1");
 
     while (n < 1000)
         n += snprintf(line + n, sizeof(line) - (size_t)n, " 18446744073709551615");
