@@ -31,16 +31,17 @@ int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings) 
 }
 
 void ksm_reader_why_not(int status, const char *root, char *message, size_t size) {
-    if (status == -ENOENT)
+    if (status == -ENOENT && pseudofs_trusts_kernel_only())
+        snprintf(message, size,
+                 "no KSM below %s: sys/kernel/mm/ksm and sys/kernel/mm/uksm are missing or not the "
+                 "kernel's own (the kernel requires CONFIG_KSM=y, and /sys must be mounted; a "
+                 "program with a file capability reads only procfs and sysfs); nothing is reported",
+                 root);
+    else if (status == -ENOENT)
         snprintf(message, size,
                  "this kernel has no KSM: %s contains neither sys/kernel/mm/ksm nor "
                  "sys/kernel/mm/uksm (the kernel requires CONFIG_KSM=y, and /sys must be mounted); "
                  "nothing is reported",
-                 root);
-    else if (status == -EPERM)
-        snprintf(message, size,
-                 "sys/kernel/mm/ksm below %s is not the kernel's own: a program with a file "
-                 "capability reads only procfs and sysfs; nothing is reported",
                  root);
     else
         snprintf(message, size,

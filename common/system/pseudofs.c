@@ -80,6 +80,16 @@ void pseudofs_trust_kernel_only(void) {
     kernel_only = true;
 }
 
+bool pseudofs_trusts_kernel_only(void) {
+    return kernel_only;
+}
+
+/* One status for every failure to open root/dir: which it is must not be shown then. What is in a
+ * directory of the kernel's is no secret. */
+static int public_status(int status, int failed) {
+    return kernel_only && status < 0 && !pseudofs_is_transient(status) ? failed : status;
+}
+
 /* Refuses, and closes, what may not be trusted. */
 static int check(int fd) {
     struct statfs fs;
@@ -135,7 +145,7 @@ static int open_checked(const struct pseudofs_file *file) {
     int above = status == 0 ? open_again(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : status;
 
     if (above < 0)
-        return above;
+        return public_status(above, -EPERM); /* not absent: that would be a fact of the kernel */
     status = file->own ? check_own(above, file->name) : 0;
     int fd = status == 0 ? pseudofs_openat(above, file->name) : status;
     close(above);
@@ -185,13 +195,13 @@ int pseudofs_opendir(const char *root, const char *dir, DIR **result) {
         opened = opendir(path);
     while (!opened && errno == EINTR);
     if (!opened)
-        return -errno;
+        return public_status(-errno, -ENOENT);
     status = kernel_only ? check_directory(dirfd(opened)) : 0;
     if (status == 0)
         *result = opened;
     else
         closedir(opened);
-    return status;
+    return public_status(status, -ENOENT);
 }
 
 int pseudofs_readdir(DIR *dir, const struct dirent **entry) {

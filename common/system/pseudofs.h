@@ -77,9 +77,12 @@ int pseudofs_readdir(DIR *dir, const struct dirent **entry);
  * pid of this program is another process's, or none's. */
 bool pseudofs_sees_own_pids(const char *root);
 
-/* From now on only what is on procfs or sysfs is opened, anything else is -EPERM: for a program
- * that has more rights than who started it, and named root. */
+/* From now on only what is on procfs or sysfs is opened: for a program that has more rights than
+ * the user who started it and named root. pseudofs_opendir() of any other directory is -ENOENT, as
+ * is that of one which cannot be opened, and pseudofs_read() of a file there is -EPERM: the error
+ * must not show which files there are. */
 void pseudofs_trust_kernel_only(void);
+bool pseudofs_trusts_kernel_only(void);
 
 /* Closes a kept descriptor. The file can be read again. */
 void pseudofs_close(struct pseudofs_file *file);

@@ -89,7 +89,11 @@ static uint64_t rights_of(int abi) {
     return rights;
 }
 
-static void allow_reading(int ruleset, const char *root, const char *dir) {
+/* The descriptor stays open. A rule holds for an inode, and the directory of a process gets a new
+ * one if caches are dropped while nothing has it open (fs/proc/base.c, proc_pid_make_inode). With
+ * a file's capability root is the choice of a user with fewer rights than the program: then it may
+ * lead to procfs and sysfs alone. */
+static void allow_reading(int ruleset, const char *root, const char *dir, bool kernel_only) {
     struct landlock_path_beneath_attr rule = {
         .allowed_access = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR,
     };
@@ -100,12 +104,14 @@ static void allow_reading(int ruleset, const char *root, const char *dir) {
     rule.parent_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (rule.parent_fd < 0)
         return;
-    syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
-    close(rule.parent_fd);
+    if (!kernel_only || pseudofs_may_keep(rule.parent_fd))
+        syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
+    else
+        close(rule.parent_fd);
 }
 
 /* Returns 0 or -errno. */
-static int restrict_files(const char *root) {
+static int restrict_files(const char *root, bool kernel_only) {
     int abi = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     struct landlock_ruleset_attr attr = {.handled_access_fs = rights_of(abi)};
 
@@ -114,9 +120,9 @@ static int restrict_files(const char *root) {
     int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
     if (ruleset < 0)
         return -errno;
-    allow_reading(ruleset, root, "proc");
-    allow_reading(ruleset, root, "sys/kernel/mm");
-    allow_reading(ruleset, "", "proc/self/task"); /* for blocking_call.h */
+    allow_reading(ruleset, root, "proc", kernel_only);
+    allow_reading(ruleset, root, "sys/kernel/mm", kernel_only);
+    allow_reading(ruleset, "", "proc/self/task", kernel_only); /* for blocking_call.h */
     int status = syscall(SYS_landlock_restrict_self, ruleset, 0) == 0 ? 0 : -errno;
     close(ruleset);
     return status;
@@ -306,11 +312,12 @@ static const char *word_of(int status, const char *done, char *buf, size_t size)
 void sandbox_enter(const char *root, char *report, size_t size) {
     char buf[3][160];
 
-    if (getauxval(AT_SECURE) != 0)
+    bool secure = getauxval(AT_SECURE) != 0;
+    if (secure)
         pseudofs_trust_kernel_only();
     bool capable = drop_capabilities(KEPT);
     int sealed = prctl_status(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-    int files = sealed == 0 ? restrict_files(root) : sealed;
+    int files = sealed == 0 ? restrict_files(root, secure) : sealed;
     int calls = sealed == 0 ? restrict_calls(false) : sealed;
 
     snprintf(report, size,

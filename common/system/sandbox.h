@@ -16,7 +16,8 @@
  *    kill: a libc that comes to use another call must not end the monitoring. Memory cannot be made
  *    executable (on s390x it can by mmap, whose arguments no filter sees there). Threads can be
  * made, processes cannot. Where this file's capability gives more than the user has who started it,
- * what he says is not trusted: only procfs and sysfs are read then (pseudofs_trust_kernel_only()).
+ * what he says is not trusted: only procfs and sysfs are read then, and only they get a rule of
+ * Landlock (pseudofs_trust_kernel_only()).
  * What a kernel does not have, or refuses, is left out. Every file that is to be read elsewhere
  * must be read before. Writes one line for the log that says what is in force, and of the rest why
  * not. */

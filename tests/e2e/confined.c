@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * confined try ROOT [read|write|both|create|truncate|list PATH]...
+ * confined try ROOT [read|write|both|create|truncate|list|wait PATH]...
  *     Confines itself as ksm.plugin does, and then tries what it may not do any more: first opens
- *     each PATH, then makes a table of system calls, then what a sample and its threads need.
- * Prints the sandbox's word, a line an attempt with the error's name or "ok", and "alive" at last.
- * confined lacking WHAT PROGRAM [ARGUMENT]...
- *     Runs PROGRAM as on a kernel that lacks or refuses WHAT, one of the ways below.
+ *     each PATH (but for wait it reads a byte from its standard input), then makes a table of
+ * system calls, then what a sample and its threads need. Prints the sandbox's word, a line an
+ * attempt with the error's name or "ok", and "alive" at last. confined lacking WHAT PROGRAM
+ * [ARGUMENT]... Runs PROGRAM as on a kernel that lacks or refuses WHAT, one of the ways below.
  */
 #include <dirent.h>
 #include <err.h>
@@ -54,6 +54,12 @@ static const struct {
 };
 
 static void try_file(const char *how, const char *path) {
+    if (strcmp(how, "wait") == 0) {
+        char byte;
+        fflush(stdout);
+        print_result(how, path, read(STDIN_FILENO, &byte, 1));
+        return;
+    }
     for (size_t i = 0; i < sizeof(openings) / sizeof(openings[0]); i++) {
         char byte;
         if (strcmp(how, openings[i].how) != 0)

@@ -335,29 +335,17 @@ def child_of(pid):
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
 
 
-def inside(init, _work):
-    """Return the plugin's options, and the command that starts it in the namespaces of process INIT."""
-    return [], ["nsenter", f"--target={init}", "--pid", "--mount"]
-
-
-def outside(init, work):
-    """Return the same for a plugin out here, which reads the /proc of those namespaces."""
-    (work / "root").mkdir()
-    (work / "root/proc").symlink_to(f"/proc/{init}/root/proc")
-    (work / "root/sys").symlink_to("/sys")
-    return [f"--root={work}/root"], []
-
-
-@pytest.mark.parametrize("where", [inside, outside])
-def test_search_for_ksmd_does_not_wait_for_a_false_kthreadd(where, build, tmp_path, ksm):
+# The plugin is in that namespace, or only its /proc is that one's.
+@pytest.mark.parametrize("namespaces", [["--pid", "--mount"], ["--mount"]], ids=" ".join)
+def test_search_for_ksmd_does_not_wait_for_a_false_kthreadd(namespaces, build, ksm):
     del ksm
     if os.geteuid() != 0:
         pytest.skip("a PID namespace takes root")
     with Holders(build / "tests/lockholder", 1, exec_name="kthreadd", before=NAMESPACE) as holders:
         assert holders.pids == {2: "kthreadd"}
         holders.hold()
-        options, before = where(child_of(holders.process.pid), tmp_path)
-        with Plugin(build / "ksm.plugin", "--consumers=0", *options, before=before) as plugin:
+        before = ["nsenter", f"--target={child_of(holders.process.pid)}", *namespaces]
+        with Plugin(build / "ksm.plugin", "--consumers=0", before=before) as plugin:
             try:
                 plugin.wait(lambda: len(plugin.ticks) >= 3, FOUND_S, "ticks")
             finally:

@@ -242,6 +242,37 @@ def test_opens_only_what_is_below_its_root(build, make_tree):
     assert (results["read /proc/meminfo"], results[f"list {tree}"]) == ("EACCES", "EACCES")
 
 
+def attempts_after(change, *argv):
+    """Run the tool confined by ARGV, whose attempts begin with `wait -`; CHANGE something, then let it go on."""
+    with subprocess.Popen(list(map(str, argv)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        assert "confined" in running.stdout.readline()
+        change()
+        output, _ = running.communicate("\n", timeout=READY_S)
+    return dict(line.split("\t") for line in output.splitlines()[:-1])
+
+
+def test_sees_its_own_threads_after_caches_were_dropped(build, make_tree):
+    """Whatever its root is; else it would take a thread that waits for a processor for one that a process blocks."""
+    if os.geteuid() != 0:
+        pytest.skip("dropping caches takes root")
+    results = attempts_after(lambda: [Path("/proc/sys/vm/drop_caches").write_text("2") for _ in range(2)],
+                             build / "tests/confined", "try", make_tree("6.18"), "wait", "-", "list", "/proc/self/task")
+    assert results["list /proc/self/task"] == "ok"
+
+
+@pytest.mark.parametrize("named", ["directory of root's", "kernel's"])
+def test_no_rule_for_what_a_link_of_the_user_names(named, copy_of, mine):
+    """With the capability of a file; a rule would allow reading below it."""
+    there = mine.parent / "private" if named == "directory of root's" else Path("/proc")
+    (mine.parent / "private").mkdir(mode=0o700)
+    (mine.parent / "private/version").write_text(SECRET)
+    (mine / "proc").symlink_to(there)
+    word, results = attempts(*AS_NOBODY, copy_of("tests/confined", f"{GRANT}+ep"), "try", mine, "read", there / "version")
+    if "files (Landlock) not" in word:
+        pytest.skip("this kernel has no Landlock")
+    assert results[f"read {there}/version"] == ("ok" if named == "kernel's" else "EACCES")
+
+
 def test_calls_nothing_that_a_sample_does_not(confined):
     _word, results = attempts(*confined, "/")
     calls = {name: result for name, result in results.items() if name.startswith("call ")}
@@ -309,7 +340,35 @@ def test_no_other_root_is_read_with_the_capability_of_a_file(how, capable, build
     else:
         said = run_as_nobody(capable, env={"NETDATA_HOST_PREFIX": str(tree)})
     assert (said.status, said.output) == (1, "DISABLE\n")
-    assert len(said.errors.splitlines()) == 1 and "is not the kernel's own" in said.errors
+    assert len(said.errors.splitlines()) == 1 and "not the kernel's own" in said.errors
+
+
+# What root's private directory has where the plugin looks: {name: what makes it there}.
+PRIVATE = {
+    "nothing": lambda path: None,
+    "directory": lambda path: path.mkdir(parents=True),
+    "file": lambda path: (path.parent.mkdir(parents=True), path.write_text(SECRET)),
+    "loop": lambda path: (path.parent.mkdir(parents=True), path.symlink_to(path)),
+    "file as parent": lambda path: (path.parent.parent.mkdir(parents=True), path.parent.write_text(SECRET)),
+}
+
+
+@pytest.mark.parametrize("program", ["ksm.plugin", "ksm-explain"])
+def test_says_the_same_of_any_root_that_is_private(program, copy_of, mine):
+    """Which files there are in directories of root's is nobody's business."""
+    copy = copy_of(program, f"{GRANT}+ep")
+    private = mine.parent / "private"
+    said = {}
+    for name, make in PRIVATE.items():
+        root = private / "root"
+        make(root / "sys/kernel/mm/ksm")
+        private.chmod(0o700) if private.exists() else private.mkdir(mode=0o700)
+        done = subprocess.run([*AS_NOBODY, copy, f"--root={root}"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              check=False, timeout=READY_S)
+        said[name] = (done.returncode, done.stdout, re.sub(r"\d+-\d+-\d+ \d+:\d+:\d+", "", done.stderr))
+        shutil.rmtree(private)
+    assert "KSM" in said["nothing"][1] + said["nothing"][2]
+    assert {name: words for name, words in said.items() if words != said["nothing"]} == {}
 
 
 def link_to_secret(path):

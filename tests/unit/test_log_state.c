@@ -135,7 +135,7 @@ TEST(kernel_never_had_it) {
 
     for (int i = 0; i < ROWS(new); i++)
         host_remove(dir, new[i]);
-    tree_unlink(dir, "proc/2/stat");
+    tree_unlink(dir, "proc/2/status");
     expect_silence(5, minute);
     host_write(dir, KSM_skipped, NULL, 0);
     tick(minute, "");

@@ -406,9 +406,12 @@ TEST(only_the_kernel_is_trusted) {
     pseudofs_trust_kernel_only();
     failed(&file, 0, EPERM, 1);
     failed(&file, 1, EPERM, 0);
-    ck_assert_int_eq(pseudofs_opendir(dir, "d", &opened), -EPERM);
+    ck_assert_int_eq(pseudofs_opendir(dir, "d", &opened), -ENOENT);
     tree_unlink(dir, "d/f");
     failed(&file, PSEUDOFS_RETRY_MS, EPERM, 1);
+    file = file_of(dir, "f");
+    file.dir = "none";
+    failed(&file, 0, EPERM, 1);
 
     pseudofs_init(&uptime, "/", "proc", "uptime");
     ck_assert_int_eq(opens_of_reading(&uptime, start), 1);
@@ -430,14 +433,15 @@ TEST(only_the_kernel_is_trusted) {
     ck_assert_int_eq(suite_open_files(), open_files);
 }
 
-/* Which directories are the kernel's own: roots of procfs, and any of sysfs. */
+/* Which directories are the kernel's own: roots of procfs, and any of sysfs. All else fails alike,
+ * but for a lack of means. */
 static const struct {
     const char *dir;
     int status;
 } own_rows[] = {{"proc", 0},       {"sys", 0},
-                {"sys/kernel", 0}, {"proc/1", -EPERM},
-                {"etc", -EPERM},   {"proc/self/fd", -EPERM},
-                {"none", -ENOENT}, {"proc/uptime", -ENOTDIR}};
+                {"sys/kernel", 0}, {"proc/1", -ENOENT},
+                {"etc", -ENOENT},  {"proc/self/fd", -ENOENT},
+                {"none", -ENOENT}, {"proc/uptime", -ENOENT}};
 
 TEST_ROWS(directories_of_the_kernel, own_rows) {
     const struct dirent *entry = NULL;
@@ -450,6 +454,8 @@ TEST_ROWS(directories_of_the_kernel, own_rows) {
                   row->dir, suite_status(status));
     if (status != 0)
         return;
+    faults_fail(FAULTS_OPENDIR, row->dir, 1, EMFILE);
+    ck_assert_int_eq(pseudofs_opendir("/", row->dir, &opened), -EMFILE);
     int entries = 0;
     while (pseudofs_readdir(opened, &entry) == 0 && entry)
         entries++;
