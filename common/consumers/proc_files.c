@@ -274,6 +274,19 @@ int ksm_process_read_name(const struct ksm_process_reader *r, const struct ksm_p
     return status;
 }
 
+int ksm_process_read_program(const struct ksm_process_reader *r, const struct ksm_process *process,
+                             char *text, size_t size) {
+    char cmdline[8192];
+    size_t len = 0;
+    const int status = read_text(r, process, "cmdline", cmdline, sizeof(cmdline), &len);
+    const size_t end = strnlen(cmdline, len);
+    const char *slash = memrchr(cmdline, '/', end);
+    const char *base = slash ? slash + 1 : cmdline;
+
+    snprintf(text, size, "%.*s", (int)(cmdline + end - base), base);
+    return status;
+}
+
 ssize_t ksm_process_read_comm(const struct ksm_process_reader *r, const struct ksm_process *process,
                               char *comm, size_t size) {
     return read_file(r, process, "comm", false, comm, size);

@@ -100,6 +100,11 @@ int ksm_process_read_name(const struct ksm_process_reader *r, const struct ksm_p
 ssize_t ksm_process_read_comm(const struct ksm_process_reader *r, const struct ksm_process *process,
                               char *comm, size_t size);
 
+/* Sets text to the base name of its argv[0], cut to fit; "" if there is none or it cannot be read.
+ * Returns 0, or -errno if it cannot be read. */
+int ksm_process_read_program(const struct ksm_process_reader *r, const struct ksm_process *process,
+                             char *text, size_t size);
+
 /* Its comm for messages, "?" if there is none. The file takes no lock of the process
  * (fs/proc/base.c, comm_show). */
 void ksm_process_comm(const struct ksm_process_reader *r, int pid,

@@ -47,7 +47,7 @@ static const struct row {
     [OPTION_ROOT] = {"root", "DIRECTORY", ALL,
                      "where the host's /proc and /sys are mounted; default /"},
     [OPTION_ESTIMATE] = {"estimate", NULL, ESTIMATE,
-                         "a PID, or NAME of a consumer or program, limits it to that"},
+                         "of a PID, consumer (web, vm:web) or program, or of all"},
     [OPTION_JSON] = {"json", NULL, REPORT | ESTIMATE, "print the report or the estimate as JSON"},
     [OPTION_CPU] = {"cpu", "PERCENT", ESTIMATE,
                     "use at most so much of one CPU core; default 20, 1 to 100"},

@@ -66,27 +66,21 @@ static ssize_t read_status(const struct estimate *e, int pid, char *buf, size_t 
     return n;
 }
 
-static bool fits(const char *word, const struct estimate_process *process, const char *comm) {
-    const char *kind = ksm_consumer_kinds[process->name.kind], *name = process->name.text;
-    const size_t len = strlen(kind);
-    int64_t pid = 0;
+/* Adds what words can name it by. Returns 0, -ENOMEM, or -ECANCELED if the thread was abandoned. */
+static int add_names(struct estimate *e, const struct estimate_process *process) {
+    const struct ksm_process of = ksm_process_of(process->pid);
+    struct process_names names = {.pid = process->pid, .consumer = process->name};
 
-    if (parse_number(word, strlen(word), &pid) == 0)
-        return pid == process->pid;
-    return strcmp(word, name) == 0 || strcmp(word, comm) == 0 ||
-           (strncmp(word, kind, len) == 0 && word[len] == ' ' && strcmp(word + len + 1, name) == 0);
-}
-
-static bool is_wanted(struct estimate *e, const struct estimate_process *process) {
-    char comm[KSM_CONSUMER_NAME_SIZE];
-    bool wanted = e->options.name_count == 0;
-
-    if (!wanted)
-        ksm_process_comm(&e->reader, process->pid, comm);
-    for (size_t i = 0; i < e->options.name_count; i++)
-        if (fits(e->options.names[i], process, comm))
-            wanted = e->fits[i] = true;
-    return wanted;
+    if (e->options.name_count == 0)
+        return 0;
+    if (!e->only_pids) {
+        ssize_t n = ksm_process_read_comm(&e->reader, &of, names.comm, sizeof(names.comm));
+        names.comm[n > 0 ? n - 1 : 0] = '\0';
+        if (ksm_process_read_program(&e->reader, &of, names.program, sizeof(names.program)) ==
+            -ECANCELED)
+            return -ECANCELED;
+    }
+    return process_match_add(&e->match, &names);
 }
 
 static int add_process(struct estimate *e, const struct estimate_process *process) {
@@ -102,11 +96,17 @@ static int add_process(struct estimate *e, const struct estimate_process *proces
     return 0;
 }
 
-static const char *unknown_name(const struct estimate *e) {
-    for (size_t i = 0; i < e->options.name_count; i++)
-        if (!e->fits[i])
-            return e->options.names[i];
-    return NULL;
+/* When all are listed: those that are to be read. */
+static void choose_processes(struct estimate *e) {
+    for (size_t i = 0; i < e->count; i++) {
+        struct estimate_process *process = &e->list[i];
+        process->wanted = process_match_is_wanted(&e->match, i);
+        if (process->wanted) {
+            e->swapped += process->swapped;
+            e->expected += process->anonymous * 1024 / e->page_size;
+        }
+    }
+    e->unknown = process_match_unknown(&e->match);
 }
 
 /* Where only pids were asked for, nobody else is looked at. */
@@ -163,18 +163,14 @@ static int list_next(struct estimate *e, struct reader *r) {
 
     (void)r;
     if (status != 0 || process.pid == 0) {
-        e->unknown = unknown_name(e);
+        choose_processes(e);
         return status != 0 ? status : 1;
     }
     if (process.pid == e->self || e->count == CONTENT_INDEX_PROCESSES ||
         (e->only_pids && is_listed(e, process.pid)) || !set_process(e, &process, &status))
         return status == -ECANCELED ? status : 0;
-    process.wanted = is_wanted(e, &process);
-    if (process.wanted) {
-        e->swapped += process.swapped;
-        e->expected += process.anonymous * 1024 / e->page_size;
-    }
-    return add_process(e, &process);
+    status = add_names(e, &process);
+    return status != 0 ? status : add_process(e, &process);
 }
 
 /* ---- the first reading ---- */
@@ -393,16 +389,13 @@ int estimate_init(struct estimate *e, const struct estimate_options *options) {
     e->options = *options;
     e->page_size = (uint64_t)sysconf(_SC_PAGESIZE);
     void *zeros = calloc(1, e->page_size);
-    e->fits = calloc(options->name_count + 1, sizeof(*e->fits));
-    if (!zeros || !e->fits)
+    int status = process_match_init(&e->match, options->names, options->name_count);
+    if (!zeros || status != 0)
         return -ENOMEM;
-    int status = content_index_init(&e->contents, options->bytes, XXH3_64bits(zeros, e->page_size),
-                                    huge > 0 ? (size_t)huge / e->page_size : 1);
+    status = content_index_init(&e->contents, options->bytes, XXH3_64bits(zeros, e->page_size),
+                                huge > 0 ? (size_t)huge / e->page_size : 1);
     free(zeros);
-    e->only_pids = options->name_count > 0;
-    for (size_t i = 0; i < options->name_count; i++)
-        e->only_pids =
-            e->only_pids && options->names[i][strspn(options->names[i], "0123456789")] == '\0';
+    e->only_pids = process_match_is_by_pid(&e->match);
     e->sees_own = pseudofs_sees_own_pids(options->root);
     /* As that procfs has it; 0 if it is not in there. */
     e->self = (int)number_in(options->root, "proc/self", "stat");

@@ -21,12 +21,13 @@
 #include "consumers/consumers.h"
 #include "consumers/proc_files.h"
 #include "explain/content_index.h"
+#include "explain/process_match.h"
 #include "explain/wrap.h"
 
 struct estimate_options {
     const char *root;
-    char *const *names; /* whom to look at: a pid, "KIND NAME" or NAME of a consumer, a comm */
-    size_t name_count;  /* 0: everybody */
+    char *const *names; /* which processes: words of the command line, see process_match.h */
+    size_t name_count;  /* 0: all processes */
     int cpu;            /* at most so many percent of one core */
     size_t bytes;       /* memory for records */
     const volatile sig_atomic_t *stop; /* not 0: to end early, with what is known by then */
@@ -87,7 +88,8 @@ struct estimate {
     struct content_index contents;
     struct estimate_process *list;
     size_t count, size;
-    bool *fits;           /* a name each: it fits somebody */
+    struct process_match match; /* of list, in its order */
+
     size_t at;            /* the next process, or record of those that are read again; */
     size_t own;           /* their number */
     size_t current;       /* the process that is read */

@@ -250,9 +250,12 @@ static const char *nothing_read(const struct explain_facts *facts) {
 
 /* Returns the exit status; that of a report is EXIT_SUCCESS or STATUS_PARTIAL. */
 static int judge_estimate(const struct explain_facts *facts) {
+    char nearest[512];
+
     if (estimate.unknown) {
-        fprintf(stderr, "ksm-explain: no process, consumer or program is called \"%.200s\"\n",
-                estimate.unknown);
+        process_match_nearest(&estimate.match, estimate.unknown, nearest, sizeof(nearest));
+        fprintf(stderr, "ksm-explain: no process, consumer or program is called \"%.200s\"%s%s\n",
+                estimate.unknown, *nearest ? "; near to it: " : "", nearest);
         return EXIT_FAILURE;
     }
     if (estimate.processes > 0)

@@ -256,6 +256,35 @@ def test_who_holds_its_lock_is_left_out(build):
     assert found["waiting"] == 2 and found["processes"] > 1 and time.monotonic() - started < RUN_S / 2
 
 
+# Names.
+
+LONG_NAME = "ksm-test-of-a-long-name"       # the kernel cuts a comm to 15 characters
+
+
+@pytest.fixture(scope="module")
+def long_named(tmp_path_factory):
+    """The PID of a program of LONG_NAME."""
+    program = shutil.copy(shutil.which("sleep"), tmp_path_factory.mktemp("names") / LONG_NAME)
+    with subprocess.Popen([program, "infinity"], preexec_fn=die_with_parent(os.getpid())) as process:
+        until(lambda: Path(f"/proc/{process.pid}/comm").read_text().strip() == LONG_NAME[:15], RUN_S, "the program")
+        yield process.pid
+        process.kill()
+
+
+@pytest.mark.parametrize("word", [LONG_NAME, LONG_NAME[:15], LONG_NAME[:-3], f"program:{LONG_NAME[:15]}"],
+                         ids=["program", "comm", "prefix", "consumer"])
+def test_a_program_is_found_by_its_name(word, long_named, build):
+    of_pid, of_name = (estimate(build, words) for words in (long_named, word))
+    assert of_name["processes"] == of_pid["processes"] == 1 and of_name["read_bytes"] > 0
+
+
+@pytest.mark.usefixtures("long_named")
+def test_an_unknown_name_is_answered_with_the_nearest(build):
+    done = explain(build, LONG_NAME.replace("long", "lnog"))
+    assert (done.returncode, done.stdout) == (FAILED, "")
+    assert re.search(f'"ksm-test-of-a-lnog-name"; near to it: .*{LONG_NAME}', done.stderr)
+
+
 # Who may, and how it ends.
 
 @pytest.mark.parametrize("grant", [None, "cap_sys_ptrace,cap_dac_read_search+ep"])
@@ -293,6 +322,8 @@ def test_hidden_processes_are_named_as_the_reason(build):
 
 @pytest.mark.parametrize("words, says", [
     (["no such program"], '"no such program"'),
+    (["vm:"], '"vm:"'),
+    ([""], '""'),
     (["4194305"], '"4194305"'),
     (["--cpu=0"], "--cpu"), (["--cpu=101%"], "--cpu"), (["--cpu="], "--cpu"), (["--memory=x"], "--memory"),
 ])
