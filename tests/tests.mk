@@ -13,7 +13,7 @@ EXPLAIN_PARTS = $(filter-out $(BUILD)/common/explain/main.o,$(EXPLAIN))
 PARTS = $(NETDATA_PARTS) $(EXPLAIN_PARTS) $(COMMON)
 
 TOOL_SOURCES = $(wildcard $(addsuffix /*.c,$(addprefix tests/,demo docs measure fixtures kernels))) \
-	tests/e2e/confined.c tests/e2e/lockholder.c
+	tests/e2e/confined.c tests/e2e/lockholder.c tests/e2e/mmap_latency.c
 TOOLS = $(addprefix $(BUILD)/tests/,$(notdir $(TOOL_SOURCES:.c=)))
 # Modules of Python that the rooms have for each other.
 TOOL_PYTHON = PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=tests/support:tests/demo:tests/docs:tests/measure:tests/bench $(PYTHON)
@@ -35,6 +35,7 @@ $(UNITS): private KSM_LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
 $(UNITS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(UNIT_SUPPORT) $(PARTS)
 	$(call say,LD,$@)
 	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(EXPLAIN_LIBS) $(CHECK_LIBS)
+$(BUILD)/tests/unit/explain/test_page_reader: private KSM_LDFLAGS += -Wl,--wrap=ioctl
 comma = ,
 
 # This one loads the ksm.so that ships, which finds its collectd in the program itself.

@@ -1,16 +1,29 @@
 /* SPDX-License-Identifier: MIT
  *
- * The pages of a process that KSM could merge, read without a trace: only pages that are in memory,
- * anonymous and mapped privately; nothing is written, and no page is faulted in or swapped in (but
- * for one that is swapped out between two system calls).
+ * Reads the pages of a process that KSM could merge, with their contents: those that are anonymous,
+ * mapped privately and in memory.
  *
- *   /proc/PID/maps      what is mapped (smaps, where Linux is older than 6.7 or there are huge
- * pages of hugetlbfs) /proc/PID/pagemap   which pages are there (PAGEMAP_SCAN, Linux 6.7, steps
- * over holes), and for each of them whether it is mapped once process_vm_readv()  their contents
+ * page_reader_init(); for each process page_reader_open(), then page_reader_next() until it returns
+ * 0 or an error, and page_reader_close(); at the end page_reader_free(). For a second pass over
+ * pages that are known: page_reader_open() and page_reader_again().
  *
- * All of these wait for the process's mmap lock, so each is announced in a guard (blocking_call.h).
- * Where that is taken over, a function returns -ECANCELED; the caller then owns the struct
- * page_reader still, and nothing else.
+ *   /proc/PID/maps     the private mappings (maps.h)
+ *   /proc/PID/pagemap  the pages of them that are in memory, at most 16,384 page table entries
+ * under one hold of the process's mmap lock (pagemap.h) /proc/PID/mem      their contents; the
+ * kernel takes the lock for each page
+ *
+ * smaps is not read: it walks a whole mapping of any size under the lock.
+ *
+ * Nothing is written, and no page is faulted in or swapped in, but for one that is swapped out
+ * between two of these calls. Reading /proc/PID/mem leaves a trace all the same: the kernel marks
+ * each page as accessed (follow_page_pte of mm/gup.c: mark_page_accessed), as referenced in the
+ * first pass and as active in the second. Reclaim then takes these pages later than it would have.
+ * process_vm_readv() does the same; no call of the kernel avoids it. So a page is read once, and
+ * once more in a second pass.
+ *
+ * All of these wait for locks of the process. Where the calling thread is abandoned meanwhile
+ * (blocking_call.h), a function returns -ECANCELED. After that or any other error the caller still
+ * owns the struct page_reader, and closes or frees it.
  */
 #ifndef KSM_PAGE_READER_H
 #define KSM_PAGE_READER_H
@@ -18,14 +31,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 
+#include "explain/maps.h"
+#include "explain/pagemap.h"
 #include "system/blocking_call.h"
 
-enum {
-    PAGE_READER_BLOCK = 64
-}; /* pages at a time; what is copied is still in the cache when used */
-enum { PAGE_READER_RANGES = 64 };
+/* Pages in a block: so few that their contents are still in the processor's cache when used. */
+enum { PAGE_READER_BLOCK = 64 };
 
 struct page_reader_page {
     uint64_t number; /* the address in pages */
@@ -34,37 +46,29 @@ struct page_reader_page {
     bool huge;       /* part of a huge page */
 };
 
-/* As the kernel has it: struct page_region of linux/fs.h (Linux 6.7). */
-struct page_reader_range {
-    uint64_t start;
-    uint64_t end;
-    uint64_t categories;
-};
-
 struct page_reader {
-    /* The result: page i is at bytes + i × page size. */
+    /* The result: the contents of page i are at bytes + i × page size. */
     struct page_reader_page pages[PAGE_READER_BLOCK];
     size_t count;
     char *bytes;
-    uint64_t unreadable; /* pages of this process so far that are there and cannot be read */
+    uint64_t unreadable; /* pages of this process so far that are in memory and cannot be read */
+    bool scans;          /* this kernel has PAGEMAP_SCAN; if not, huge is not known */
 
-    bool scans; /* this kernel has PAGEMAP_SCAN; if not, huge is not known */
-
-    struct blocking_call *guard;
+    /* Inside. */
+    struct blocking_call *call;
     uint64_t page_size;
-    int pid;
-    int pagemap;
     int mem;
-    FILE *maps;
-    bool smaps;
-    uint64_t scanned, mapped; /* of the mapping: from here on it is to be looked through, its end */
-    struct page_reader_range range; /* what was found and is to be read */
-    struct page_reader_range ranges[PAGE_READER_RANGES];
-    size_t next, found;
+    bool hugetlb;
+    struct maps maps;
+    struct pagemap pagemap;
+    uint64_t address, end; /* what is left of the current mapping */
+    bool is_end;           /* there is no further mapping */
+    struct pagemap_range ranges[PAGEMAP_RANGES];
+    size_t range, found; /* the range that is being read, and how many there are */
 };
 
-/* guard: of the thread that reads, or NULL. Returns 0 or -ENOMEM. */
-int page_reader_init(struct page_reader *m, struct blocking_call *guard);
+/* call: of the thread that reads, or NULL. Returns 0 or -ENOMEM. */
+int page_reader_init(struct page_reader *m, struct blocking_call *call);
 void page_reader_free(struct page_reader *m);
 
 /* Opens a process's files. hugetlb: whether it has pages of hugetlbfs, which are left out. Returns
@@ -72,12 +76,13 @@ void page_reader_free(struct page_reader *m);
 int page_reader_open(struct page_reader *m, const char *root, int pid, bool hugetlb);
 void page_reader_close(struct page_reader *m);
 
-/* Reads the next block: sets pages, count and bytes. Returns 1; 0 at the end; -errno as above. A
- * count of 0 is not the end. */
+/* Reads the next block: sets pages, count and bytes. Returns 1, 0 at the end, or -errno as above.
+ * A count of 0 is not the end: a call searches 16,384 page table entries at most (1 ms), so that
+ * the caller can throttle and stop in a mapping of terabytes with few pages. */
 int page_reader_next(struct page_reader *m);
 
-/* Reads again what is left of these pages: at most PAGE_READER_BLOCK, in order. Returns 0 or
- * -errno. */
+/* Reads pages again: at most PAGE_READER_BLOCK numbers, ascending. Pages that are gone are missing
+ * from the result. Returns 0 or -errno. */
 int page_reader_again(struct page_reader *m, const uint64_t *numbers, size_t count);
 
 #endif
