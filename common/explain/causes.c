@@ -45,10 +45,13 @@ static int64_t pace(const facts_t *f) {
     return (max > 0 && max < f->rate.value ? max : f->rate.value) + skipped;
 }
 
+/* Pages that ksmd has yet to meet. Without smaps, all memory of a process that opted in may be
+ * mergeable. */
 static int64_t unmet(const process_t *p, int64_t page_size) {
-    int64_t pages = p->mergeable / page_size - p->rmap_items;
+    const int64_t mergeable = p->mergeable < 0 && p->opted_in == 1 ? p->anonymous : p->mergeable;
+    const int64_t pages = mergeable / page_size - p->rmap_items;
 
-    return p->mergeable < 0 || p->rmap_items < 0 || pages < 0 ? 0 : pages;
+    return mergeable < 0 || p->rmap_items < 0 || pages < 0 ? 0 : pages;
 }
 
 /* As explain_pass_ms(), or less: in the first full scan KSM tracks only what it has met so far. */
@@ -110,16 +113,43 @@ static bool cause_pinned(const facts_t *f, const process_t *p) {
     return is_most(p->pinned, p->anonymous);
 }
 
-/* Whether most of its memory is on offer: 1, 0, or -1. */
-static int offers(const process_t *p) {
+/* A page is merged at its second visit at the earliest, and a pass may have been under way when the
+ * process started. When it opted in the kernel does not tell: at its start, say. */
+enum { PASSES = 3, LONG_PASS_MS = 20 * 60 * 1000 };
+
+/* Whether ksmd has scanned a process of that age PASSES times: 1, 0, or -1. */
+static int is_scanned(const facts_t *f, const process_t *p) {
+    const struct ksm_value *scans = &f->now.at[KSM_full_scans];
+    const int64_t pass = min_pass_ms(f);
+
+    if (scans->status == 0 && scans->value < PASSES)
+        return 0;
+    return p->age < 0 || pass < 0 ? -1 : p->age / PASSES >= pass;
+}
+
+/* Whether ksmd would have met some page of the process if it had opted in. */
+static bool would_be_met(const facts_t *f, const process_t *p) {
+    const struct ksm_value *run = &f->now.at[KSM_run];
+    int64_t tracked = 0;
+
+    if (run->status != 0 || run->value != 1)
+        return false;
+    return is_scanned(f, p) == 1 || (ksm_tracked_pages(&f->now, &tracked) == 0 && tracked == 0);
+}
+
+/* Whether most of its memory is on offer: 1, 0, or -1. Without smaps: whether any is. */
+static int offers(const facts_t *f, const process_t *p) {
     if (p->mergeable >= 0)
         return is_most(p->mergeable, p->anonymous);
-    return p->opted_in < 0 && p->rmap_items > 0 ? 1 : (int)p->opted_in;
+    if (p->opted_in >= 0 || p->rmap_items < 0)
+        return (int)p->opted_in;
+    if (p->rmap_items > 0)
+        return 1;
+    return would_be_met(f, p) ? 0 : -1;
 }
 
 static bool cause_not_offered(const facts_t *f, const process_t *p) {
-    (void)f;
-    return offers(p) == 0;
+    return offers(f, p) == 0;
 }
 
 static bool cause_not_qemu(const facts_t *f, const process_t *p) {
@@ -143,8 +173,11 @@ static bool cause_not_service(const facts_t *f, const process_t *p) {
 }
 
 static bool cause_denied(const facts_t *f, const process_t *p) {
-    (void)f;
-    return offers(p) < 0;
+    return p->denied && offers(f, p) < 0;
+}
+
+static bool cause_only_smaps(const facts_t *f, const process_t *p) {
+    return offers(f, p) < 0;
 }
 
 static bool cause_off(const facts_t *f, const process_t *p) {
@@ -166,21 +199,20 @@ static bool cause_empty(const facts_t *f, const process_t *p) {
     return explain_holds(f, EXPLAIN_empty);
 }
 
-/* A page is merged at its second visit at the earliest, and a pass may have been under way when the
- * process started. When it opted in the kernel does not tell: at its start, say. */
-enum { PASSES = 3, LONG_PASS_MS = 20 * 60 * 1000 };
-
 static bool cause_young(const facts_t *f, const process_t *p) {
-    const struct ksm_value *scans = &f->now.at[KSM_full_scans];
-    int64_t pass = min_pass_ms(f);
-
-    return (scans->status == 0 && scans->value < PASSES) ||
-           (p->age >= 0 && pass >= 0 && p->age / PASSES < pass) ||
-           is_most(unmet(p, f->now.page_size) * f->now.page_size, p->mergeable);
+    return is_scanned(f, p) == 0 ||
+           (p->mergeable >= 0 &&
+            is_most(unmet(p, f->now.page_size) * f->now.page_size, p->mergeable));
 }
 
 static bool cause_slow(const facts_t *f, const process_t *p) {
     return min_pass_ms(f) > LONG_PASS_MS && cause_young(f, p);
+}
+
+/* How much is mergeable is not known, but ksmd has met only so much. */
+static bool cause_partly(const facts_t *f, const process_t *p) {
+    return p->mergeable < 0 && p->rmap_items >= 0 &&
+           !is_most(p->rmap_items * f->now.page_size, p->anonymous);
 }
 
 /* Pages that are neither merged nor in a state that others' pages fill up, at least. */

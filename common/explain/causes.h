@@ -33,17 +33,17 @@ struct explain_process {
     char comm[KSM_CONSUMER_NAME_SIZE];
     enum explain_program program;
     bool waits;  /* it keeps its readers waiting */
-    bool denied; /* its mappings may not be looked at: all that comes from smaps is -1 */
+    bool denied; /* its mappings may not be read: all that comes from them is -1 */
 
     /* Bytes. */
     int64_t memory;    /* of its own: the next four, and merged pages of zeros */
     int64_t anonymous; /* of these merged pages are part */
     int64_t shared;    /* shmem: memfd, /dev/shm, MAP_SHARED */
     int64_t hugetlb;
-    int64_t device;    /* RAM that a driver has mapped (smaps) */
-    int64_t mergeable; /* anonymous memory on offer (smaps) */
-    int64_t huge;      /* anonymous memory in huge pages (smaps) */
-    int64_t pinned;    /* for a device or io_uring (VmPin; VmLck beyond what smaps has locked) */
+    int64_t device;    /* RAM that a driver has mapped (smaps, or maps and pagemap) */
+    int64_t mergeable; /* anonymous memory on offer (smaps; -1 where that is not read: suspect.h) */
+    int64_t huge;      /* anonymous memory in huge pages (smaps or pagemap) */
+    int64_t pinned;    /* for a device or io_uring: VmPin, and VmLck beyond what is locked */
 
     /* Pages. */
     int64_t merging; /* and zero: merged */

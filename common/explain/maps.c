@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { LINE_SIZE = 256 };
@@ -48,8 +49,9 @@ static bool parse(const char *line, struct mapping *mapping) {
     if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*x %*x:%*x %" SCNu64 " %n", &mapping->start,
                &mapping->end, rights, &inode, &name) != 4)
         return false;
-    mapping->is_private = rights[3] == 'p';
     mapping->has_file = inode != 0;
+    mapping->is_private =
+        rights[3] == 'p' && (mapping->has_file || strncmp(line + name, "[v", 2) != 0);
     snprintf(mapping->name, sizeof(mapping->name), "%s", line + name);
     return mapping->start < mapping->end;
 }
@@ -62,4 +64,9 @@ int maps_next(struct maps *maps, struct mapping *mapping) {
         if (parse(line, mapping))
             return 1;
     return status;
+}
+
+void maps_rewind(struct maps *maps) {
+    maps->pos = maps->len = 0;
+    lseek(maps->fd, 0, SEEK_SET);
 }

@@ -18,8 +18,8 @@
 enum { MAPS_NAME_SIZE = 64 };
 
 struct mapping {
-    uint64_t start, end; /* addresses */
-    bool is_private;
+    uint64_t start, end;       /* addresses */
+    bool is_private;           /* and not the kernel's own: [vdso], [vvar], [vsyscall] */
     bool has_file;             /* hugetlbfs, shmem and drivers are files, too */
     char name[MAPS_NAME_SIZE]; /* the start of the path, "[heap]", or "" */
 };
@@ -35,5 +35,8 @@ struct maps {
 /* Reads the next mapping. Addresses ascend. Returns 1, 0 at the end, or -errno; -ECANCELED: the
  * caller's thread was abandoned (blocking_call.h). */
 int maps_next(struct maps *maps, struct mapping *mapping);
+
+/* Begins anew with the first mapping. */
+void maps_rewind(struct maps *maps);
 
 #endif

@@ -79,19 +79,13 @@ static bool may_be_hugetlb(const struct page_reader *m, const struct mapping *ma
            (mapping->start | mapping->end) % (16 * m->page_size) == 0;
 }
 
-/* [vdso], [vvar] and [vsyscall] are the kernel's. */
-static bool is_kernels(const struct mapping *mapping) {
-    return !mapping->has_file && strncmp(mapping->name, "[v", 2) == 0;
-}
-
 /* Sets address and end to the next mapping, or is_end. Returns 0 or -errno. */
 static int next_mapping(struct page_reader *m) {
     struct mapping mapping;
     int status;
 
     while ((status = maps_next(&m->maps, &mapping)) > 0) {
-        if (!mapping.is_private || is_kernels(&mapping) || may_be_hugetlb(m, &mapping) ||
-            mapping.start < m->end)
+        if (!mapping.is_private || may_be_hugetlb(m, &mapping) || mapping.start < m->end)
             continue;
         m->address = mapping.start;
         m->end = mapping.end;

@@ -212,8 +212,9 @@ static void print_cause(const struct explain_facts *f, const struct wrap *wrap,
     for (int i = first; i < f->processes->count; i++) {
         if (causes[i] != causes[first])
             continue;
-        print_process(f, wrap, &f->processes->list[i]);
-        huge = huge || f->processes->list[i].huge > f->processes->list[i].mergeable / 2;
+        const struct explain_process *p = &f->processes->list[i];
+        print_process(f, wrap, p);
+        huge = huge || p->huge > (p->mergeable < 0 ? p->anonymous : p->mergeable) / 2;
     }
     print_text(f, wrap, "Why", words->sentence);
     if (huge)

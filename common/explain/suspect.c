@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "consumers/consumer_id.h"
+#include "explain/maps.h"
+#include "explain/pagemap.h"
 #include "system/clock.h"
 #include "system/parse.h"
 #include "system/pseudofs.h"
@@ -102,7 +104,8 @@ void suspect_status(struct suspect *one, int pid, const char *status) {
     is->mergeable = is->huge = is->device = is->merging = is->zero = -1;
     is->rmap_items = is->opted_in = is->age = is->changed = -1;
     one->locked = field_of(status, "\nVmLck:\t");
-    one->bound = is->memory + field_of(status, "\nRssFile:\t");
+    one->file = field_of(status, "\nRssFile:\t");
+    one->bound = is->memory + one->file;
 }
 
 /* ---- reading, watched ---- */
@@ -126,7 +129,7 @@ static int open_watched(struct blocking_call *guard, int pid, int dir, const cha
 }
 
 bool suspect_open(struct suspect *one, struct blocking_call *guard, int proc) {
-    static const char *const names[SUSPECT_FILES] = {NULL, "smaps", "pagemap", "mem"};
+    static const char *const names[SUSPECT_FILES] = {NULL, "maps", "smaps", "pagemap", "mem"};
     char dir[16];
 
     snprintf(dir, sizeof(dir), "%d", one->is.pid);
@@ -225,6 +228,7 @@ bool suspect_counts(struct suspect *one, struct blocking_call *guard, int64_t pa
     is->rmap_items = count_of(stat, "ksm_rmap_items");
     if (strstr(stat, "ksm_mergeable:"))
         is->opted_in = strstr(stat, "ksm_mergeable: yes") != NULL;
+    one->merges_any = strstr(stat, "ksm_merge_any: yes") != NULL;
     add_up(is, page_size);
     return true;
 }
@@ -254,40 +258,155 @@ static void take_lines(struct suspect_mappings *mappings, char *buf, size_t *len
     memmove(buf, line, *len);
 }
 
-bool suspect_mappings(struct suspect *one, struct blocking_call *guard, int64_t page_size) {
-    enum { LINE = 32768 }; /* more than a path of newlines takes, each of which is \012 there */
+/* Ends a reading. Returns false if the thread was abandoned; then fd is closed. */
+static bool end_reading(struct suspect *one, int fd, int status) {
+    one->is.denied = one->is.denied || status == -EACCES || status == -EPERM;
+    if (status == -ECANCELED)
+        close(fd);
+    return status != -ECANCELED;
+}
+
+/* ---- by smaps ---- */
+
+/* A buffer that is smaller than a mapping's text gets one mapping at a time: seq_read_iter() of
+ * fs/seq_file.c goes on to the next one, and keeps the lock, only while there is room. */
+static bool read_smaps(struct suspect *one, struct blocking_call *guard) {
+    enum {
+        LINE = 32768,
+        ROOM = 256
+    }; /* LINE: a path of newlines fits, each of which is \012 there */
     struct explain_process *is = &one->is;
     struct suspect_mappings *sum = &one->mappings;
     char buf[LINE];
     size_t len = 0;
     ssize_t n = 0;
 
-    if (!read_age(one, guard))
-        return false;
-    while ((n = read_watched(guard, is->pid, one->fd[SUSPECT_SMAPS], -1, buf + len, LINE - len)) >
-           0) {
+    while (len < LINE && (n = read_watched(guard, is->pid, one->fd[SUSPECT_SMAPS], -1, buf + len,
+                                           LINE - len < ROOM ? LINE - len : ROOM)) > 0) {
         len += (size_t)n;
         take_lines(sum, buf, &len);
     }
-    if (n < 0) {
-        is->denied = is->denied || n == -EACCES || n == -EPERM;
-        return n != -ECANCELED;
-    }
+    if (n < 0)
+        return n == -ECANCELED ? false : end_reading(one, -1, (int)n);
     is->anonymous = sum->anonymous;
     is->device = sum->device;
     is->mergeable = sum->mergeable;
     is->huge = sum->huge;
     is->pinned += one->locked > sum->locked ? one->locked - sum->locked : 0;
-    add_up(is, page_size);
+    return true;
+}
+
+/* ---- by maps and pagemap ---- */
+
+/* Whether its pages are a driver's: vm_insert_page() maps them as pages of a file. */
+static bool is_device(const struct mapping *mapping) {
+    const char *name = mapping->name;
+
+    return strncmp(name, "socket:[", 8) == 0 || strncmp(name, "anon_inode:", 11) == 0 ||
+           (strncmp(name, "/dev/", 5) == 0 && strncmp(name, "/dev/shm/", 9) != 0 &&
+            strncmp(name, "/dev/zero", 9) != 0);
+}
+
+/* A guest with a device of VFIO maps its registers. What VFIO pins counts as locked. */
+static bool is_vfio(const struct mapping *mapping) {
+    return strncmp(mapping->name, "anon_inode:[vfio-device]", 24) == 0 ||
+           strncmp(mapping->name, "/dev/vfio/", 10) == 0;
+}
+
+/* Adds up the pages of a kind in a mapping. Returns 0; -ETIME if that takes until the deadline, ms
+ * of CLOCK_MONOTONIC; or another -errno. */
+static int count_pages(struct pagemap *pagemap, enum pagemap_kind kind,
+                       const struct mapping *mapping, int64_t deadline, int64_t *bytes,
+                       int64_t *huge) {
+    struct pagemap_range ranges[PAGEMAP_RANGES];
+
+    for (uint64_t address = mapping->start; address < mapping->end;) {
+        if (clock_ms(CLOCK_MONOTONIC) >= deadline)
+            return -ETIME;
+        const int found = pagemap_find(pagemap, kind, &address, mapping->end, ranges);
+        if (found < 0)
+            return found;
+        for (int i = 0; i < found; i++) {
+            const int64_t size = (int64_t)(ranges[i].end - ranges[i].start);
+            *bytes += size;
+            *huge += ranges[i].categories & PAGEMAP_HUGE ? size : 0;
+        }
+    }
+    return 0;
+}
+
+static int add_mapping(struct suspect *one, struct pagemap *pagemap, const struct mapping *mapping,
+                       int64_t deadline) {
+    struct suspect_mappings *sum = &one->mappings;
+    int64_t own = 0;
+
+    if (is_device(mapping))
+        return count_pages(pagemap, PAGEMAP_FILE, mapping, deadline, &sum->device, &own);
+    if (!mapping->is_private)
+        return 0;
+    const int status = count_pages(pagemap, PAGEMAP_ANONYMOUS, mapping, deadline, &own, &sum->huge);
+    if (own > sum->most) {
+        sum->most = own;
+        sum->start = mapping->start;
+        sum->end = mapping->end;
+    }
+    return status;
+}
+
+/* Sets what smaps is not needed for. Counting takes 1 s at most; then huge is not known. */
+static bool count_mappings(struct suspect *one, struct maps *maps) {
+    enum { MAX_MS = 1000 };
+    const int64_t deadline = clock_ms(CLOCK_MONOTONIC) + MAX_MS;
+    struct explain_process *is = &one->is;
+    struct pagemap pagemap;
+    struct mapping mapping;
+    bool has_vfio = false;
+    int status = pagemap_init(&pagemap, maps->call, maps->pid, one->fd[SUSPECT_PAGEMAP]), next = 0;
+
+    maps_rewind(maps);
+    while (status == 0 && (next = maps_next(maps, &mapping)) > 0) {
+        has_vfio = has_vfio || is_vfio(&mapping);
+        status = add_mapping(one, &pagemap, &mapping, deadline);
+    }
+    if (one->merges_any)
+        is->mergeable = is->anonymous;
+    else if (is->opted_in == 0)
+        is->mergeable = 0;
+    if (next < 0 || (status < 0 && status != -ETIME))
+        return next < 0 ? end_reading(one, maps->fd, next) : end_reading(one, pagemap.fd, status);
+    is->device = one->mappings.device < one->file ? one->mappings.device : one->file;
+    is->huge = pagemap.has_scan && status == 0 ? one->mappings.huge : -1;
+    is->pinned += has_vfio ? one->locked : 0;
+    return true;
+}
+
+/* Returns 1 if a mapping is so large that walking it would stall the process, 0 if none is, or
+ * -errno. Between this and reading smaps a mapping may grow. */
+static int has_large_mapping(struct maps *maps, int64_t page_size) {
+    struct mapping mapping;
+    int status;
+
+    while ((status = maps_next(maps, &mapping)) > 0)
+        if (mapping.end - mapping.start > PAGEMAP_ENTRIES * (uint64_t)page_size)
+            return 1;
+    return status;
+}
+
+bool suspect_mappings(struct suspect *one, struct blocking_call *guard, int64_t page_size) {
+    struct maps maps = {.call = guard, .pid = one->is.pid, .fd = one->fd[SUSPECT_MAPS]};
+
+    if (!read_age(one, guard))
+        return false;
+    const int status = maps.fd < 0 ? maps.fd : has_large_mapping(&maps, page_size);
+    if (status < 0)
+        return end_reading(one, maps.fd, status);
+    if (status > 0 ? !count_mappings(one, &maps) : !read_smaps(one, guard))
+        return false;
+    add_up(&one->is, page_size);
     return true;
 }
 
 /* ---- whether pages change ---- */
-
-/* A page that is there, not in swap and no file's (Documentation/admin-guide/mm/pagemap.rst). */
-static bool is_there(uint64_t entry) {
-    return entry >> 61 == 4;
-}
 
 static uint64_t hash(const uint64_t *words, size_t count) {
     uint64_t sum = UINT64_C(14695981039346656037);
@@ -308,7 +427,7 @@ static bool read_page(const struct suspect *one, struct blocking_call *guard, ui
     ssize_t n = read_watched(guard, one->is.pid, one->fd[SUSPECT_PAGEMAP],
                              (int64_t)(at / size * sizeof(entry)), &entry, sizeof(entry));
 
-    if (n == sizeof(entry) && is_there(entry) && size <= sizeof(page))
+    if (n == sizeof(entry) && pagemap_is_anonymous(entry) && size <= sizeof(page))
         n = read_watched(guard, one->is.pid, one->fd[SUSPECT_MEM], (int64_t)at, page, size);
     *sum = n == (ssize_t)size ? hash(page, size / sizeof(uint64_t)) : 0;
     return n != -ECANCELED;

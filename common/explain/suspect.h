@@ -2,14 +2,22 @@
  *
  * Reads what is known of one process (causes.h).
  *
- * The mappings and pages of a process are for those who may ptrace it, and Landlock forbids that to
- * everybody in a domain (hook_ptrace_access_check of security/landlock). So the files are opened
- * before the sandbox is entered, and read in it. Opening and reading both may wait for as long as
- * the process likes (exec_update_lock, mmap_lock): each is announced in a guard. A function that
- * returns false was taken over, has closed what it was reading, and touches nothing any more.
+ * suspect_status() for a new one; suspect_open() before the sandbox is entered; then
+ * suspect_counts() and suspect_mappings(); if its cause is unclear, suspect_pages() and some time
+ * later suspect_pages_again().
  *
- * smaps walks the page tables, 22 ms a GiB of small pages: it is read once. Nothing is written, and
- * no page is faulted in: only those are read that pagemap shows to be there.
+ * The mappings and pages of a process are for those that may ptrace it, and Landlock forbids that
+ * to everything in a domain (hook_ptrace_access_check of security/landlock). So the files are
+ * opened before the sandbox is entered, and read in it. Opening and reading both may wait for as
+ * long as the process likes (exec_update_lock, mmap_lock): each is a blocking call. A function
+ * returns false if the thread was abandoned. It has closed the file that it was reading, and
+ * touches nothing any more.
+ *
+ * smaps is read only if no mapping has more than PAGEMAP_ENTRIES pages, because the kernel walks
+ * the page tables of a whole mapping under the lock (9 ms a GiB of small pages, measured on
+ * Linux 6.18). Of a larger process what only smaps has is not known, and maps and pagemap are used
+ * for the rest. Nothing is written, and no page is faulted in: only those are read that pagemap
+ * shows to be in memory.
  */
 #ifndef KSM_SUSPECT_H
 #define KSM_SUSPECT_H
@@ -19,23 +27,34 @@
 
 enum { SUSPECT_PAGES = 512 }; /* are read twice, at most */
 
-/* What smaps says of a process, in bytes. */
+/* Sums over the mappings of a process, in bytes. */
 struct suspect_mappings {
     int64_t anonymous, mergeable, huge, device, locked;
-    uint64_t start, end; /* of the mapping on offer that has most memory, */
-    int64_t most;        /* and how much that is */
+
+    /* The mapping that has most memory: of those that are mergeable, if that is known. */
+    uint64_t start, end;
+    int64_t most;
 
     /* Of the mapping that is being read. */
     uint64_t from, to;
     int64_t size, rss, own, thp;
 };
 
-enum suspect_file { SUSPECT_DIR, SUSPECT_SMAPS, SUSPECT_PAGEMAP, SUSPECT_MEM, SUSPECT_FILES };
+enum suspect_file {
+    SUSPECT_DIR,
+    SUSPECT_MAPS,
+    SUSPECT_SMAPS,
+    SUSPECT_PAGEMAP,
+    SUSPECT_MEM,
+    SUSPECT_FILES
+};
 
 struct suspect {
     struct explain_process is;
     int64_t bound;         /* bytes: its memory is no more */
-    int64_t locked;        /* VmLck */
+    int64_t file;          /* bytes: RssFile */
+    int64_t locked;        /* bytes: VmLck */
+    bool merges_any;       /* all its anonymous memory is mergeable: prctl(), Linux 6.14 */
     int fd[SUSPECT_FILES]; /* or -errno; open until the program ends */
     struct suspect_mappings mappings;
     bool unclear;                   /* its pages are to be read */

@@ -200,7 +200,6 @@ static int restrict_calls(bool memory) {
     static const struct sock_filter for_memory[] = {
         CALL(kcmp),
         CALL(sysinfo), /* qsort() of glibc */
-        CALL_OF(ioctl, 1, PAGEMAP_SCAN_CALL),
         REFUSE,
     };
     static const struct sock_filter for_sample[] = {
@@ -243,6 +242,8 @@ static int restrict_calls(bool memory) {
         CALL(lstat),
 #endif
         CALL_WITHOUT(writev, 0, ~3U),
+        /* ksm-explain, of files that it has opened before. */
+        CALL_OF(ioctl, 1, PAGEMAP_SCAN_CALL),
         /* Memory, and the end. */
         CALL(brk),
         CALL_MMAP,

@@ -25,7 +25,7 @@ void sandbox_enter(const char *root, char *report, size_t size);
 
 /* The same for a program that reads the memory of all processes: cap_sys_ptrace is kept too, and
  * cap_sys_admin, which the kernel requires to show page frame numbers, but not if a file's
- * capability gave them; PAGEMAP_SCAN and kcmp() are allowed. Files are not restricted, but none can
+ * capability gave them; kcmp() is allowed. Files are not restricted, but none can
  * be opened for writing: Landlock forbids looking into any process that it does not restrict as
  * well (security/landlock: hook_ptrace_access_check). */
 void sandbox_enter_for_memory(const char *root, char *report, size_t size);

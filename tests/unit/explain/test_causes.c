@@ -70,7 +70,7 @@ static const struct {
     struct {
         int64_t *fact;
         int64_t is;
-    } with[4];
+    } with[6];
     struct ksm_value *lost[3];
     enum explain_program program;
     enum ksm_consumer_kind kind;
@@ -105,7 +105,27 @@ static const struct {
     /* Without smaps. */
     {"nothing", .with = {{&one.mergeable, -1}}},
     {"nothing", .with = {{&one.mergeable, -1}, {&one.opted_in, -1}}},
-    {"denied", .with = {{&one.mergeable, -1}, {&one.opted_in, -1}, {&one.rmap_items, 0}}},
+    {"not_offered", .with = {{&one.mergeable, -1}, {&one.opted_in, -1}, {&one.rmap_items, 0}},
+     .kind = KSM_CONSUMER_program},
+    {"only_smaps", /* ksmd may not have met it yet */
+     .with = {{&one.mergeable, -1}, {&one.opted_in, -1}, {&one.rmap_items, 0}, {&one.age, 1000}}},
+    {"only_smaps", .with = {{&one.mergeable, -1},
+                            {&one.opted_in, -1},
+                            {&one.rmap_items, 0},
+                            {&HOST(run).value, 0}}},
+    {"only_smaps", .with = {{&one.mergeable, -1}, {&one.opted_in, -1}, {&one.rmap_items, -1}}},
+    {"not_offered", /* KSM tracks no page */
+     .with = {{&one.mergeable, -1},
+              {&one.opted_in, -1},
+              {&one.rmap_items, 0},
+              {&one.age, 1000},
+              {&HOST(volatile).value, 0},
+              {&HOST(unshared).value, 0}},
+     .kind = KSM_CONSUMER_program},
+    {"partly", .with = {{&one.mergeable, -1}, {&one.rmap_items, SIZE *MIB_PAGES / 2}}},
+    {"nothing", .with = {{&one.mergeable, -1}, {&one.rmap_items, SIZE *MIB_PAGES / 2 + 1}}},
+    {"young",
+     .with = {{&one.mergeable, -1}, {&one.rmap_items, SIZE *MIB_PAGES / 2}, {&one.age, 29 * 1000}}},
     /* The host. */
     {"off", .with = {{&HOST(run).value, 0}}},
     {"off", .with = {{&HOST(run).value, 2}}},
@@ -174,8 +194,7 @@ TEST_TIMES(facts_to_cause, ROWS(rows)) {
 TEST(blocking_or_unreadable_process) {
     one.denied = true;
     ck_assert_str_eq(cause(), "nothing"); /* ksm_stat told enough */
-    one.mergeable = one.opted_in = -1;
-    one.rmap_items = 0;
+    one.mergeable = one.opted_in = one.rmap_items = -1;
     ck_assert_str_eq(cause(), "denied");
     one.waits = true;
     ck_assert_str_eq(cause(), "waits");
@@ -208,6 +227,7 @@ TEST(pass) {
     HOST(sharing).value = 2000;
     one.rmap_items -= 5000; /* not met yet */
     processes.list[0] = processes.list[1] = one;
+    processes.list[0].mergeable = -1; /* then all its memory may be */
     processes.list[1].rmap_items = -1;
     processes.count = 2;
     for (int i = 0; i < ROWS(passes); i++) {

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "explain/pagemap.h"
 #include "explain/suspects.h"
 #include "support/suite.h"
 #include "support/tree.h"
@@ -29,6 +30,7 @@ struct row {
     int offered;                          /* of anonymous, in smaps; -1: there is no smaps */
     int merged;
     int locked, held; /* VmLck, and what smaps has locked */
+    int mapping;      /* pages of its largest mapping; 0: a few */
 };
 
 static void write_process(const struct row *row) {
@@ -45,6 +47,8 @@ static void write_process(const struct row *row) {
                "ksm_rmap_items 7\nksm_zero_pages 0\nksm_merging_pages %ld\nksm_mergeable: yes\n",
                row->merged * pages);
     tree_print(own, "ksm_merging_pages", "%ld\n", row->merged * pages);
+    tree_print(own, "maps", "0-%lx rw-p 00000000 00:00 0\n",
+               (row->mapping ? row->mapping : 16) * sysconf(_SC_PAGESIZE));
     if (row->offered >= 0)
         tree_print(own, "smaps",
                    "1000-2000 rw-p\nSize: %d kB\nAnonymous: %d kB\nVmFlags: rd mg lo\n"
@@ -109,6 +113,9 @@ static const struct {
     {"1:100:-1:0 ", {{1, "a", .anonymous = 100, .offered = -1}}, 1},
     {"1:100:50:40 ", {{1, "a", .anonymous = 100, .offered = 50, .locked = 90, .held = 50}}, 1},
     {"1:100:50:0 ", {{1, "a", .anonymous = 100, .offered = 50, .locked = 50, .held = 90}}, 1},
+    /* smaps is read if no mapping is larger. */
+    {"1:100:50:0 ", {{1, "a", .anonymous = 100, .offered = 50, .mapping = PAGEMAP_ENTRIES}}, 1},
+    {"1:100:-1:0 ", {{1, "a", .anonymous = 100, .offered = 50, .mapping = PAGEMAP_ENTRIES + 1}}, 1},
 };
 
 TEST_TIMES(who_is_large, ROWS(tables)) {
