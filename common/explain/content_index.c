@@ -6,12 +6,14 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* ---- places: shared 1 bit, then
- *        own:     process 21 bits, page 40 bits, changed 1 bit, huge 1 bit
- *        shared:  frame 40 bits, process 21 bits, two bits that are 0 ---- */
+/* ---- places, from the highest bit on:
+ *      own     0, process 21 bits, page 40 bits, changed, huge
+ *      shared  1, whether the frame is unknown, frame (else page) 40 bits, process 21 bits, 0 ----
+ */
 
 enum { PROCESS_BITS = 21, PAGE_BITS = 40 };
-static const uint64_t is_shared = UINT64_C(1) << 63, is_huge = 1, is_changed = 2;
+static const uint64_t is_shared = UINT64_C(1) << 63, is_unknown = UINT64_C(1) << 62;
+static const uint64_t is_huge = 1, is_changed = 2; /* of own places alone */
 static const uint64_t process_mask = (UINT64_C(1) << PROCESS_BITS) - 1;
 static const uint64_t page_mask = (UINT64_C(1) << PAGE_BITS) - 1;
 
@@ -20,60 +22,65 @@ uint64_t content_index_own(uint32_t process, uint64_t page, bool huge) {
            (huge ? is_huge : 0);
 }
 
-uint64_t content_index_shared(uint32_t process, uint64_t frame) {
-    return is_shared | (frame & page_mask) << (PROCESS_BITS + 2) | (process & process_mask) << 2;
+uint64_t content_index_shared(uint32_t process, uint64_t frame, uint64_t page) {
+    return is_shared | (frame == 0 ? is_unknown : 0) |
+           ((frame == 0 ? page : frame) & page_mask) << (PROCESS_BITS + 1) |
+           (process & process_mask) << 1;
 }
 
 uint32_t content_index_process(uint64_t place) {
-    return (uint32_t)(place >> (place & is_shared ? 2 : PAGE_BITS + 2) & process_mask);
+    return (uint32_t)(place >> (place & is_shared ? 1 : PAGE_BITS + 2) & process_mask);
 }
 
 uint64_t content_index_page(uint64_t place) {
     return place >> 2 & page_mask;
 }
 
-static uint64_t frame_of(uint64_t place) {
-    return place >> (PROCESS_BITS + 2) & page_mask;
+/* What mappings of one page have in common: its frame, where that is known. */
+static uint64_t page_id(uint64_t place) {
+    if (!(place & is_shared))
+        return place >> 2;
+    return place & is_unknown ? place : place >> (PROCESS_BITS + 1);
 }
 
 /* ---- order ---- */
 
-enum order { BY_HASH, BY_PLACE };
+enum order { BY_KEY, BY_PLACE };
 
 /* Digit 15 is the highest. */
 enum { DIGITS = 16, DIGIT_BITS = 8, DIGIT_VALUES = 1 << DIGIT_BITS };
 
 static unsigned digit_of(const struct content_index_record *r, enum order order, unsigned digit) {
-    const uint64_t key = (order == BY_HASH) == (digit >= DIGITS / 2) ? r->hash : r->place;
+    const uint64_t key = (order == BY_KEY) == (digit >= DIGITS / 2) ? r->key : r->place;
 
     return key >> digit % (DIGITS / 2) * DIGIT_BITS & (DIGIT_VALUES - 1);
 }
 
 static bool is_before(const struct content_index_record *a, const struct content_index_record *b,
                       enum order order) {
-    if (order == BY_HASH)
-        return a->hash != b->hash ? a->hash < b->hash : a->place < b->place;
-    return a->place != b->place ? a->place < b->place : a->hash < b->hash;
+    if (order == BY_KEY)
+        return a->key != b->key ? a->key < b->key : a->place < b->place;
+    return a->place != b->place ? a->place < b->place : a->key < b->key;
 }
 
-static void sort_few(struct content_index_record *r, size_t count, enum order order) {
+static void insertion_sort(struct content_index_record *r, size_t count, enum order order) {
     for (size_t i = 1; i < count; i++) {
-        const struct content_index_record one = r[i];
+        const struct content_index_record record = r[i];
         size_t j = i;
-        for (; j > 0 && is_before(&one, &r[j - 1], order); j--)
+        for (; j > 0 && is_before(&record, &r[j - 1], order); j--)
             r[j] = r[j - 1];
-        r[j] = one;
+        r[j] = record;
     }
 }
 
 /* By one word, then by the other: digit by digit from the highest, each record swapped to where its
  * digit belongs. In place, as qsort() of glibc takes as much memory again. */
 static void sort(struct content_index_record *r, size_t count, enum order order, unsigned digit) {
-    enum { FEW = 24 };
+    enum { INSERTION_SORT_MAX = 24 };
     size_t end[DIGIT_VALUES] = {0}, next[DIGIT_VALUES], sum = 0;
 
-    if (count <= FEW) {
-        sort_few(r, count, order);
+    if (count <= INSERTION_SORT_MAX) {
+        insertion_sort(r, count, order);
         return;
     }
     for (size_t i = 0; i < count; i++)
@@ -89,10 +96,10 @@ static void sort(struct content_index_record *r, size_t count, enum order order,
     }
     for (unsigned value = 0; value < DIGIT_VALUES; value++)
         while (next[value] < end[value]) {
-            const struct content_index_record one = r[next[value]];
-            const unsigned belongs = digit_of(&one, order, digit);
+            const struct content_index_record record = r[next[value]];
+            const unsigned belongs = digit_of(&record, order, digit);
             r[next[value]] = r[next[belongs]];
-            r[next[belongs]++] = one;
+            r[next[belongs]++] = record;
         }
     for (unsigned value = 0; digit > 0 && value < DIGIT_VALUES; value++) {
         const size_t first = value > 0 ? end[value - 1] : 0;
@@ -104,38 +111,54 @@ static void order_by(struct content_index *c, enum order order) {
     sort(c->records, c->count, order, DIGITS - 1);
 }
 
-/* The records from i on that have the same content; they must be ordered by hash. */
+/* How many records from i on have the same key; they must be ordered by key. */
 static size_t run_at(const struct content_index *c, size_t i) {
     size_t end = i + 1;
 
-    while (end < c->count && c->records[end].hash == c->records[i].hash)
+    while (end < c->count && c->records[end].key == c->records[i].key)
         end++;
     return end - i;
 }
 
 /* ---- frequent contents ---- */
 
-static struct content_index_frequent *slot_of(struct content_index *c, uint64_t hash) {
-    size_t slot = hash >> 32 & (CONTENT_INDEX_SLOTS - 1);
+static struct content_index_frequent *slot_of(struct content_index *c, uint64_t key) {
+    size_t slot = key >> 32 & (CONTENT_INDEX_SLOTS - 1);
 
-    while (c->frequent[slot].used && c->frequent[slot].hash != hash)
+    while (c->frequent[slot].used && c->frequent[slot].key != key)
         slot = (slot + 1) & (CONTENT_INDEX_SLOTS - 1);
     return &c->frequent[slot];
 }
 
-static struct content_index_frequent *add_frequent(struct content_index *c, uint64_t hash) {
-    struct content_index_frequent *one = slot_of(c, hash);
+static struct content_index_frequent *add_frequent(struct content_index *c, uint64_t key) {
+    struct content_index_frequent *slot = slot_of(c, key);
 
-    *one = (struct content_index_frequent){.hash = hash, .bits = c->bits, .used = true};
+    *slot = (struct content_index_frequent){
+        .key = key, .weight_shift = c->sampling_shift, .used = true};
     c->frequents++;
-    return one;
+    return slot;
 }
 
-static void count_page(struct content_index_frequent *one, uint64_t place) {
+static void count_page(struct content_index_frequent *slot, uint64_t place) {
     if (place & is_shared)
-        one->shared++;
+        slot->mapped++;
     else
-        one->own++;
+        slot->own++;
+}
+
+/* Finds those that have become frequent; records are ordered by key. */
+static void find_frequent(struct content_index *c) {
+    const size_t min = c->size / 1024;
+
+    for (size_t i = 0, run; i < c->count; i += run) {
+        const uint64_t key = c->records[i].key;
+        run = run_at(c, i);
+        if (run <= min || c->frequents == CONTENT_INDEX_FREQUENT || slot_of(c, key)->used)
+            continue;
+        struct content_index_frequent *slot = add_frequent(c, key);
+        for (size_t j = i; j < i + run; j++)
+            count_page(slot, c->records[j].place);
+    }
 }
 
 /* ---- the sample ---- */
@@ -147,51 +170,55 @@ static uint64_t mix(uint64_t x) {
     return x ^ x >> 31;
 }
 
-/* Of a frequent content a sample of pages: of one that is shared, all mappings or none. */
-static bool is_kept(const struct content_index *c, bool frequent,
-                    const struct content_index_record *r) {
-    const uint64_t frame = r->place & is_shared ? frame_of(r->place) : 0;
-    const uint64_t by = !frequent ? r->hash : mix(frame != 0 ? frame : r->place >> 2);
+/* By key; of a frequent content by page, with all mappings or none. */
+static bool is_sampled(const struct content_index *c, const struct content_index_frequent *slot,
+                       const struct content_index_record *record) {
+    const unsigned shift = slot->used ? slot->sampling_shift : c->sampling_shift;
+    const uint64_t number = slot->used ? mix(page_id(record->place)) : record->key;
 
-    return (by & ((UINT64_C(1) << c->bits) - 1)) == 0;
+    return shift < 64 && (number & ((UINT64_C(1) << shift) - 1)) == 0;
 }
 
-/* Finds those that have become frequent; records are ordered by hash. */
-static void find_frequent(struct content_index *c) {
-    const size_t many = c->size / 1024;
+static size_t count_common(struct content_index *c) {
+    size_t common = 0;
 
     for (size_t i = 0, run; i < c->count; i += run) {
-        const uint64_t hash = c->records[i].hash;
         run = run_at(c, i);
-        if (run <= many || c->frequents == CONTENT_INDEX_FREQUENT || slot_of(c, hash)->used)
-            continue;
-        struct content_index_frequent *one = add_frequent(c, hash);
-        for (size_t j = i; j < i + run; j++)
-            count_page(one, c->records[j].place);
+        common += slot_of(c, c->records[i].key)->used ? 0 : run;
     }
+    return common;
 }
 
-static void halve(struct content_index *c) {
+/* Halves the larger part of the records: that of common contents, or that of frequent ones. Those
+ * of them with less than 1/4096 of the records together have at most a quarter, and stay. */
+static void make_room(struct content_index *c) {
+    const size_t min = c->size / 4096;
     size_t kept = 0;
 
-    order_by(c, BY_HASH);
+    order_by(c, BY_KEY);
     find_frequent(c);
-    c->bits++;
-    for (size_t i = 0; i < c->count; i++)
-        if (is_kept(c, slot_of(c, c->records[i].hash)->used, &c->records[i]))
-            c->records[kept++] = c->records[i];
+    const bool halves_common = count_common(c) >= c->size / 2;
+    c->sampling_shift += halves_common;
+    for (size_t i = 0, run; i < c->count; i += run) {
+        struct content_index_frequent *slot = slot_of(c, c->records[i].key);
+        run = run_at(c, i);
+        slot->sampling_shift += slot->used && !halves_common && run >= min;
+        for (size_t j = i; j < i + run; j++)
+            if (is_sampled(c, slot, &c->records[j]))
+                c->records[kept++] = c->records[j];
+    }
     c->count = kept;
 }
 
-void content_index_add(struct content_index *c, uint64_t hash, uint64_t place) {
-    const struct content_index_record record = {hash, place};
+void content_index_add(struct content_index *c, uint64_t key, uint64_t place) {
+    const struct content_index_record record = {key, place};
 
-    for (bool counted = false;; halve(c)) { /* which may find this content to be frequent */
-        struct content_index_frequent *one = slot_of(c, hash);
-        if (one->used && !counted)
-            count_page(one, place);
-        counted = one->used;
-        if (!is_kept(c, one->used, &record))
+    for (bool counted = false;; make_room(c)) { /* which may find this content to be frequent */
+        struct content_index_frequent *slot = slot_of(c, key);
+        if (slot->used && !counted)
+            count_page(slot, place);
+        counted = slot->used;
+        if (!is_sampled(c, slot, &record))
             return;
         if (c->count < c->size) {
             c->records[c->count++] = record;
@@ -220,54 +247,66 @@ void content_index_free(struct content_index *c) {
     c->records = NULL;
 }
 
-/* ---- a group: the pages of one content ---- */
+/* ---- the records of one content ---- */
 
 struct group {
+    uint64_t key;
     const struct content_index_record *records;
     size_t run;
-    double own;     /* pages that one process alone maps, */
-    double changed; /* those of them that did not stay the same, */
-    double frames;  /* other pages, */
-    double mapped;  /* and their mappings: all of the records */
-    double huge;    /* of own that did not change: in huge pages */
+    double own;     /* pages that one process alone maps */
+    double changed; /* of own: pages that did not stay the same */
+    double huge;    /* of own: pages that stayed the same, in huge pages */
+    double frames;  /* other pages */
+    double mapped;  /* mappings of frames */
+    double squares; /* sum over frames of the square of its mappings */
+    bool unknown;   /* frames are not known */
 };
 
-/* The records from i on that map the same page as record i, which is shared. */
+static bool has_changed(uint64_t place) {
+    return !(place & is_shared) && place & is_changed;
+}
+
+/* How many records from i on map the same page as record i, which is shared. */
 static size_t mappings_at(const struct group *g, size_t i) {
     size_t end = i + 1;
 
-    while (end < g->run && frame_of(g->records[end].place) == frame_of(g->records[i].place))
+    if (g->unknown)
+        return g->run - i;
+    while (end < g->run && page_id(g->records[end].place) == page_id(g->records[i].place))
         end++;
     return end - i;
 }
 
-static struct group group_at(const struct content_index *c, size_t at) {
-    struct group g = {.records = c->records + at, .run = run_at(c, at)};
+static struct group group_at(const struct content_index *c, size_t first) {
+    struct group g = {.key = c->records[first].key, .records = c->records + first};
     size_t i = 0;
 
+    g.run = run_at(c, first);
+    g.unknown = (g.records[g.run - 1].place & (is_shared | is_unknown)) == (is_shared | is_unknown);
     for (; i < g.run && !(g.records[i].place & is_shared); i++) {
-        const bool changed = g.records[i].place & is_changed;
+        const bool changed = has_changed(g.records[i].place);
         g.own++;
         g.changed += changed;
         g.huge += !changed && g.records[i].place & is_huge;
     }
     for (size_t n; i < g.run; i += n) {
         n = mappings_at(&g, i);
-        g.mapped += (double)n;
         g.frames++;
+        g.mapped += (double)n;
+        g.squares += (double)n * (double)n;
     }
     return g;
 }
 
-/* ---- between the readings ---- */
+/* ---- between the passes ---- */
 
 size_t content_index_settle(struct content_index *c) {
     size_t kept = 0, own = 0;
 
-    order_by(c, BY_HASH);
+    order_by(c, BY_KEY);
     for (size_t i = 0; i < c->count;) {
         const struct group g = group_at(c, i);
-        if (g.own + g.frames > 1 || slot_of(c, g.records->hash)->used) {
+        if (g.own + g.frames > 1 || slot_of(c, g.key)->used) {
             memmove(c->records + kept, g.records, g.run * sizeof(*c->records));
             kept += g.run;
         }
@@ -285,66 +324,115 @@ void content_index_change(struct content_index *c, size_t i) {
     c->records[i].place |= is_changed;
 }
 
-/* ---- the result ---- */
+/* ---- the estimator: see content_index.h ---- */
 
-/* The pages of a group in full. */
+/* All pages of a content. */
 struct whole {
-    double pages; /* that stayed the same */
-    double mapped;
-    double changed;
-    double variance; /* of pages */
+    double own;      /* that stayed the same */
+    double frames;   /* other pages */
+    double mapped;   /* mappings of frames */
+    double changed;  /* own pages that did not stay the same */
+    double variance; /* of own + frames */
     double weight;   /* contents that it stands for */
 };
 
-/* Of a frequent content how many pages changed, and how many there are of those that are shared, is
- * an estimate by the sample of its places. */
-static struct whole whole_of(struct content_index *c, const struct group *g) {
-    const struct content_index_frequent *one = slot_of(c, g->records->hash);
-    const double stands_for = ldexp(1, (int)c->bits), same = g->own - g->changed;
-    struct whole w = {same + g->frames, same + g->mapped, g->changed, 0, stands_for};
+/* Sets changed and own of a frequent content, by its sample. */
+static void estimate_changed(struct whole *w, const struct group *g, double own) {
+    const double p = (g->changed + 1) / (g->own + 2);
 
-    if (!one->used)
-        return w;
-    const double own = (double)one->own, mapped = (double)one->shared;
-    const double part = g->own > 0 ? g->changed / g->own : 0;
-    double frames = mapped > 0;
-    if (g->frames > 0 && frame_of(g->records[g->run - 1].place) != 0) {
-        frames = fmin(g->frames * stands_for, mapped);
-        w.variance = g->frames * stands_for * (stands_for - 1);
+    w->changed = g->own > 0 ? own * g->changed / g->own : 0;
+    w->own = own - w->changed;
+    if (g->own < own)
+        w->variance += own * own * p * (1 - p) / fmax(g->own, 1) * (1 - g->own / own);
+}
+
+/* Sets frames, of which each has one mapping or more, and mapped. */
+static void estimate_frames(struct whole *w, const struct group *g, double mapped) {
+    w->mapped = mapped;
+    w->frames = mapped > 0;
+    if (g->unknown || mapped == 0)
+        return;
+    if (g->frames < 2 && g->mapped < mapped) { /* nothing tells how much frames differ */
+        w->frames = g->frames > 0 ? mapped / g->mapped : 1;
+        w->variance += mapped * mapped;
+        return;
     }
-    if (c->bits > 0 && g->own > 0)
-        w.variance += own * own * part * (1 - part) / g->own;
-    w.changed = own * part;
-    w.pages = own - w.changed + frames;
-    w.mapped = own - w.changed + mapped;
-    w.weight = ldexp(1, (int)one->bits);
+    const double ratio = g->frames / g->mapped, frames = mapped * ratio;
+    w->frames = frames;
+    if (g->mapped < mapped)
+        w->variance += frames * frames * fmax(0, 1 - g->frames / frames) / g->frames *
+                       fmax(0, ratio * ratio * g->squares - g->frames) / (g->frames - 1);
+}
+
+static struct whole whole_of(const struct content_index *c, const struct group *g,
+                             const struct content_index_frequent *slot) {
+    struct whole w = {.own = g->own - g->changed,
+                      .frames = g->frames,
+                      .mapped = g->mapped,
+                      .changed = g->changed,
+                      .weight = ldexp(1, (int)c->sampling_shift)};
+
+    if (slot->used) {
+        w.weight = ldexp(1, (int)slot->weight_shift);
+        estimate_changed(&w, g, (double)slot->own);
+        estimate_frames(&w, g, (double)slot->mapped);
+    }
     return w;
 }
 
+/* ---- the result ---- */
+
+/* What content_index_count() is given, and its result. */
+struct result {
+    unsigned max_mappings;
+    bool free_zeros;
+    bool is_zeros; /* the content that is being added */
+    double variance;
+    struct content_index_total *total;
+    struct content_index_share *processes;
+};
+
 /* Pages that merging frees of one content. */
-static double freed(const struct content_index *c, uint64_t hash, const struct whole *w,
-                    unsigned most, bool free_zeros) {
-    if (hash == c->zeros && free_zeros)
-        return w->pages;
-    return fmax(0, w->pages - ceil(w->mapped / most));
+static double freed(const struct result *r, const struct whole *w) {
+    const double pages = w->own + w->frames;
+
+    if (r->is_zeros && r->free_zeros)
+        return pages;
+    return fmax(0, pages - ceil((w->own + w->mapped) / r->max_mappings));
 }
 
 /* Each process's part is as large as its part of the pages; of a shared one all have the same. */
-static void share_out(const struct content_index *c, const struct group *g, double saved,
-                      double changing, struct content_index_share *processes) {
+static void share_out(const struct result *r, const struct group *g, double saved,
+                      double changing) {
     const double same = g->own - g->changed + g->frames;
 
     for (size_t i = 0, n; i < g->run; i += n) {
         const uint64_t place = g->records[i].place;
         n = place & is_shared ? mappings_at(g, i) : 1;
         for (size_t j = i; j < i + n; j++) {
-            struct content_index_share *to = &processes[content_index_process(g->records[j].place)];
-            const double part = place & is_changed ? 0 : saved / same / (double)n;
+            struct content_index_share *to =
+                &r->processes[content_index_process(g->records[j].place)];
+            const double part = has_changed(place) ? 0 : saved / same / (double)n;
             to->further += part;
-            to->zeros += g->records->hash == c->zeros ? part : 0;
-            to->changing += place & is_changed && !(place & is_shared) ? changing / g->changed : 0;
+            to->zeros += r->is_zeros ? part : 0;
+            to->changing += has_changed(place) ? changing / g->changed : 0;
         }
     }
+}
+
+static void add_content(const struct content_index *c, struct result *r, const struct group *g,
+                        const struct content_index_frequent *slot) {
+    const struct whole w = whole_of(c, g, slot);
+    const double same = g->own - g->changed + g->frames;
+
+    r->is_zeros = g->key == c->zeros;
+    const double pages = freed(r, &w), saved = pages * w.weight, changing = w.changed * w.weight;
+    r->total->all.further += saved;
+    r->total->all.zeros += r->is_zeros ? saved : 0;
+    r->total->all.changing += changing;
+    r->total->huge += same > 0 ? saved * g->huge / same : 0;
+    r->variance += pages * pages * w.weight * (w.weight - 1) + w.variance * w.weight;
+    share_out(r, g, saved, changing);
 }
 
 /* The huge pages with at least one page that would merge; records are ordered by place. */
@@ -362,28 +450,30 @@ static double count_splits(const struct content_index *c) {
     return splits;
 }
 
-void content_index_count(struct content_index *c, unsigned most, bool free_zeros,
+void content_index_count(struct content_index *c, unsigned max_mappings, bool free_zeros,
                          struct content_index_total *total, struct content_index_share *processes) {
-    double variance = 0;
+    struct result r = {.max_mappings = max_mappings,
+                       .free_zeros = free_zeros,
+                       .total = total,
+                       .processes = processes};
 
-    *total = (struct content_index_total){.splits = 0};
+    *total = (struct content_index_total){.sampled = c->sampling_shift > 0};
     if (!c->settled)
         content_index_settle(c);
     total->splits = count_splits(c);
-    order_by(c, BY_HASH);
+    order_by(c, BY_KEY);
     for (size_t i = 0; i < c->count;) {
         const struct group g = group_at(c, i);
-        const struct whole w = whole_of(c, &g);
-        const double one = freed(c, g.records->hash, &w, most, free_zeros);
-        const double saved = one * w.weight, changing = w.changed * w.weight;
-        total->all.further += saved;
-        total->all.zeros += g.records->hash == c->zeros ? saved : 0;
-        total->all.changing += changing;
-        if (w.pages > 0 && saved > 0)
-            total->huge += saved * g.huge / (g.own - g.changed + g.frames);
-        variance += one * one * w.weight * (w.weight - 1) + w.variance * w.weight * w.weight;
-        share_out(c, &g, saved, changing, processes);
+        struct content_index_frequent *slot = slot_of(c, g.key);
+        slot->has_records = slot->used;
+        add_content(c, &r, &g, slot);
         i += g.run;
     }
-    total->error = 2 * sqrt(variance);
+    for (size_t i = 0; i < CONTENT_INDEX_SLOTS; i++) {
+        const struct group none = {.key = c->frequent[i].key};
+        total->sampled = total->sampled || c->frequent[i].sampling_shift > 0;
+        if (c->frequent[i].used && !c->frequent[i].has_records)
+            add_content(c, &r, &none, &c->frequent[i]);
+    }
+    total->error = 2 * sqrt(r.variance);
 }

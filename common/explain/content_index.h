@@ -1,17 +1,50 @@
 /* SPDX-License-Identifier: MIT
  *
- * Counting pages by their content, in memory of a fixed size: what would KSM save?
+ * Counts equal pages in memory of a fixed size: how many would KSM save?
  *
- * Every page is a record of 16 bytes: the hash of its content, and its place. When the array is
- * full, half of all *contents* are dropped: kept are hashes whose low bits are 0. The pages of a
- * content that is kept are all counted, so no pair is torn apart, as a sample of places would do.
+ * content_index_init(); content_index_add() for each page that is read; content_index_settle() and
+ * content_index_change() for a second pass; content_index_count(); content_index_free(). Pure: no
+ * clock, no files. The index owns its memory alone. Processes are numbers of the caller's choice.
  *
- * A content with very many pages would make such a sample worthless: it is in it with all its pages
- * or with none. So contents that fill more than 1/1024 of the array are counted apart from then on
- * (frequent), exactly, and pages of zeros from the beginning. Of their places a sample is kept, to
- * share the saving out among processes.
+ * Each page is a record of 16 bytes: a key, which is a hash of its content, and its place. Any
+ * other key that is well mixed does as well. "Content" means all pages of one key.
  *
- * Pure: no clock, no files. Processes are numbers of the caller's choice.
+ * The estimator
+ *
+ * Sampling by content. When the records are full, half of all *contents* are dropped: with a
+ * sampling_shift of k, those are recorded whose keys have k low bits that are 0. Such a content is
+ * recorded with all its pages, so its saving y is known exactly; a sample of places would tear
+ * pairs apart. Each content is in the subset with a probability of 2^-k, so each one that is stands
+ * for 2^k (its weight w), and
+ *
+ *     total = Σ w y,    its variance is estimated as Σ w (w - 1) y²,
+ *
+ * sums over the subset. This is the estimator of Horvitz and Thompson (Journal of the American
+ * Statistical Association 47, 1952) for a sample that is taken as in Flajolet, On adaptive sampling
+ * (Computing 43, 1990). It is unbiased, whatever the contents are.
+ *
+ * Why frequent contents are apart. A content with very many pages would make such a subset
+ * worthless: it is in it with all its pages or with none, and y² dominates the variance. So a
+ * content that has more than 1/1024 of the records is frequent from then on: all its pages are
+ * counted, whether they are recorded or not. It is found in the subset of that time, and stands for
+ * the 2^k contents of that k for good. Pages of zeros are frequent from the beginning, with k = 0.
+ *
+ * What a frequent content's places are for. Two numbers are not counted: how many of its pages
+ * change, and how many pages its shared mappings have. Its records tell, of which a sample by place
+ * is kept, with a sampling_shift of its own. While frequent contents fill half of the records,
+ * those with 1/4096 of them or more are halved; so each of them keeps some. With n of N own pages
+ * sampled, of which c change,
+ *
+ *     changed = N c / n,    variance N² p (1 - p) / n (1 - n / N) with p = (c + 1) / (n + 2).
+ *
+ * p is not c / n (Laplace's rule of succession), because 0 of 16 does not prove that none changes.
+ * With f frames sampled, which have m of M shared mappings, m_j each,
+ *
+ *     frames F = M f / m,   variance F² (1 - f / F) / f × Σ (1 - m_j f / m)² / (f - 1).
+ *
+ * Both are ratio estimates (Cochran, Sampling Techniques, 1977, 2.11 and 6.4). With v as the sum of
+ * both variances the content adds w (w - 1) y² + w v to that of the total, as in any sample of two
+ * stages (Cochran, 11.2). The error is two standard deviations.
  */
 #ifndef KSM_CONTENT_INDEX_H
 #define KSM_CONTENT_INDEX_H
@@ -21,45 +54,46 @@
 #include <stdint.h>
 
 struct content_index_record {
-    uint64_t hash;
+    uint64_t key;
     uint64_t place;
 };
 
-/* Places. page: the virtual address in pages. A page that is mapped more than once is known by its
- * frame number instead, so that it counts once; 0: not known, then all shared pages of one content
- * count as one. huge: part of a huge page. */
+/* Places. page: the virtual address in pages, below 2^40. A page that is mapped more than once is
+ * known by its frame number instead, so that it counts once. frame 0: not known; then all shared
+ * pages of one content count as one. huge: part of a huge page. */
 enum { CONTENT_INDEX_PROCESSES = 1 << 21 };
 uint64_t content_index_own(uint32_t process, uint64_t page, bool huge);
-uint64_t content_index_shared(uint32_t process, uint64_t frame);
+uint64_t content_index_shared(uint32_t process, uint64_t frame, uint64_t page);
 
-/* Of a place that is a process's own. */
 uint32_t content_index_process(uint64_t place);
-uint64_t content_index_page(uint64_t place);
+uint64_t content_index_page(uint64_t place); /* of a place that is a process's own */
 
 enum { CONTENT_INDEX_FREQUENT = 1024, CONTENT_INDEX_SLOTS = 2 * CONTENT_INDEX_FREQUENT };
 
-/* Pages of a frequent content so far. */
+/* A frequent content, and its pages so far. */
 struct content_index_frequent {
-    uint64_t hash;
-    uint64_t own;    /* mapped by one process alone */
-    uint64_t shared; /* mappings of others */
-    unsigned bits;   /* it stands for 2^bits contents: of the sample at the time it was found */
+    uint64_t key;
+    uint64_t own;            /* pages that one process alone maps */
+    uint64_t mapped;         /* mappings of other pages */
+    unsigned weight_shift;   /* it stands for 2^weight_shift contents */
+    unsigned sampling_shift; /* 1 of 2^sampling_shift places is recorded */
     bool used;
+    bool has_records; /* set by content_index_count() */
 };
 
 struct content_index {
     struct content_index_record *records;
     size_t count;
     size_t size;
-    unsigned bits;                                               /* 1 of 2^bits contents is kept */
-    size_t huge_pages;                                           /* the pages of one huge page */
-    struct content_index_frequent frequent[CONTENT_INDEX_SLOTS]; /* by hash, open addressing */
+    unsigned sampling_shift; /* 1 of 2^sampling_shift contents is recorded */
+    size_t huge_pages;       /* the pages of one huge page */
+    struct content_index_frequent frequent[CONTENT_INDEX_SLOTS]; /* by key, open addressing */
     size_t frequents;
-    uint64_t zeros; /* their hash */
+    uint64_t zeros; /* the key of a page of zeros */
     bool settled;
 };
 
-/* Pages; of what was sampled an estimate. */
+/* Pages; with a sampling_shift above 0 an estimate. */
 struct content_index_share {
     double further;  /* would be freed */
     double zeros;    /* of these, pages of zeros */
@@ -68,30 +102,32 @@ struct content_index_share {
 
 struct content_index_total {
     struct content_index_share all;
-    double error;  /* of further: two standard deviations; 0 if everything was counted */
-    double huge;   /* of further: in huge pages, */
-    double splits; /* and how many huge pages those are; where bits > 0 at least */
+    double error;  /* of further: two standard deviations; 0 if everything was recorded */
+    double huge;   /* of further: in huge pages */
+    double splits; /* huge pages with a page of further; with sampled: at least */
+    bool sampled;  /* not all pages were recorded */
 };
 
 /* Takes memory of so many bytes (at least 64 kB) for records; it is used only as they come. zeros:
- * the hash of a page of zeros. Returns 0 or -ENOMEM. */
+ * the key of a page of zeros. huge_pages: the pages of one huge page. Returns 0 or -ENOMEM. */
 int content_index_init(struct content_index *c, size_t bytes, uint64_t zeros, size_t huge_pages);
 
-/* Adds a page: its hash must be well mixed in all bits. */
-void content_index_add(struct content_index *c, uint64_t hash, uint64_t place);
+/* Adds a page. */
+void content_index_add(struct content_index *c, uint64_t key, uint64_t place);
 
-/* Ends the first reading: drops what has no equal, and orders records by their place: first those
- * of processes' own pages, by process and page. Returns how many of those there are: they are
- * worth a second reading. content_index_change() marks one of them whose content is no longer the
- * same, or that is gone. */
+/* Ends the first pass: drops what has no equal, and orders records by their place: first those of
+ * processes' own pages, by process and page. Returns how many of those there are: they are worth a
+ * second pass. content_index_change() marks one of them whose content is no longer the same, or
+ * that is gone. */
 size_t content_index_settle(struct content_index *c);
 void content_index_change(struct content_index *c, size_t i);
 
-/* What KSM would save. most: the mappings that one merged page may have (max_page_sharing); free
- * zeros: whether pages of zeros need no merged page at all (use_zero_pages). Adds each process's
- * part to processes[], which must hold all numbers given. Call it once, at the end; before
- * content_index_settle() if the first reading was not finished. */
-void content_index_count(struct content_index *c, unsigned most, bool free_zeros,
+/* What KSM would save. max_mappings: that one merged page may have (max_page_sharing). free_zeros:
+ * whether pages of zeros need no merged page at all (use_zero_pages). Adds each process's part to
+ * processes[], which must hold all numbers given; these add up to the total, but for a frequent
+ * content of which no place is recorded. Call it once, at the end; before content_index_settle() if
+ * the first pass was not finished. */
+void content_index_count(struct content_index *c, unsigned max_mappings, bool free_zeros,
                          struct content_index_total *total, struct content_index_share *processes);
 
 void content_index_free(struct content_index *c);

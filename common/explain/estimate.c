@@ -188,7 +188,7 @@ static void add_block(struct estimate *e, const struct page_reader *m, uint32_t 
         if (page->shared && !m->scans && hash == e->contents.zeros)
             continue;
         content_index_add(&e->contents, hash,
-                          page->shared ? content_index_shared(process, page->frame)
+                          page->shared ? content_index_shared(process, page->frame, page->number)
                                        : content_index_own(process, page->number, page->huge));
         e->list[process].sum.pages++;
     }
@@ -256,7 +256,7 @@ static bool is_current(const struct estimate *e, size_t i) {
 static void compare(struct estimate *e, const struct page_reader *m, size_t n) {
     for (size_t i = e->at, j = 0; i < e->at + n; i++) {
         const bool there = j < m->count && m->pages[j].number == content_index_page(place_at(e, i));
-        if (!there || hash_at(m, j) != e->contents.records[i].hash)
+        if (!there || hash_at(m, j) != e->contents.records[i].key)
             content_index_change(&e->contents, i);
         j += there;
     }

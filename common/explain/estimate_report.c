@@ -141,7 +141,7 @@ static void add_remarks(struct values *v, const struct estimate *e, const struct
     if (e->total.huge > 0)
         add_bytes(v, "huge", bytes_of(e, e->total.huge));
     add_bytes(v, "splits", bytes_of(e, e->total.splits * (double)e->contents.huge_pages));
-    add_if(v, "sampled", e->contents.bits > 0);
+    add_if(v, "sampled", e->total.sampled);
     add_if(v, "huge_unknown", !e->knows_huge && e->processes > 0);
     add_count(v, "denied", e->denied, "process", "processes");
     add_count(v, "waiting", e->waiting, "process", "processes");
@@ -241,7 +241,7 @@ void estimate_json(const struct estimate *e, const struct ksm_sample *host, FILE
                                : -1);
     print_member(file, "unreadable_bytes", (int64_t)(e->unreadable * e->page_size));
     print_member(file, "swapped_bytes", (int64_t)e->swapped * 1024);
-    print_member(file, "sampled_one_in", (int64_t)1 << e->contents.bits);
+    print_member(file, "sampled_one_in", (int64_t)1 << e->contents.sampling_shift);
     print_member(file, "processes", e->processes);
     print_member(file, "denied", e->denied);
     print_member(file, "ended", e->ended);

@@ -108,7 +108,8 @@ static void switched_off(void) {
 
 static void sampled(void) {
     e.total.error = 3 * MIB_PAGES;
-    e.contents.bits = 4;
+    e.contents.sampling_shift = 4;
+    e.total.sampled = true;
     e.total.huge = 8 * MIB_PAGES;
     e.total.splits = 5;
 }
