@@ -37,7 +37,7 @@ int64_t explain_max_pace(const facts_t *f) {
 /* Pages a second: measured, but not more than its pauses allow (a batch may just have fallen
  * between the samples), and those that smart_scan skipped, which are in no batch; 0: not known. */
 static int64_t pace(const facts_t *f) {
-    const int64_t skipped = f->passed.status == 0 ? f->passed.value : 0;
+    const int64_t skipped = f->skip_rate.status == 0 ? f->skip_rate.value : 0;
     const int64_t max = explain_max_pace(f);
 
     if (f->rate.status != 0 || f->rate.value <= 0)
@@ -80,7 +80,7 @@ static bool is_most(int64_t part, int64_t whole) {
     return part > 0 && part > whole / 2;
 }
 
-static bool cause_waits(const facts_t *f, const process_t *p) {
+static bool cause_blocking(const facts_t *f, const process_t *p) {
     (void)f;
     return p->waits;
 }
@@ -148,28 +148,28 @@ static int offers(const facts_t *f, const process_t *p) {
     return would_be_met(f, p) ? 0 : -1;
 }
 
-static bool cause_not_offered(const facts_t *f, const process_t *p) {
+static bool cause_not_opted_in(const facts_t *f, const process_t *p) {
     return offers(f, p) == 0;
 }
 
 static bool cause_not_qemu(const facts_t *f, const process_t *p) {
-    return p->program == EXPLAIN_QEMU && cause_not_offered(f, p);
+    return p->program == EXPLAIN_QEMU && cause_not_opted_in(f, p);
 }
 
 static bool cause_not_cloud(const facts_t *f, const process_t *p) {
-    return p->program == EXPLAIN_CLOUD_HYPERVISOR && cause_not_offered(f, p);
+    return p->program == EXPLAIN_CLOUD_HYPERVISOR && cause_not_opted_in(f, p);
 }
 
 static bool cause_not_firecracker(const facts_t *f, const process_t *p) {
-    return p->program == EXPLAIN_FIRECRACKER && cause_not_offered(f, p);
+    return p->program == EXPLAIN_FIRECRACKER && cause_not_opted_in(f, p);
 }
 
 static bool cause_not_container(const facts_t *f, const process_t *p) {
-    return p->name.kind == KSM_CONSUMER_container && cause_not_offered(f, p);
+    return p->name.kind == KSM_CONSUMER_container && cause_not_opted_in(f, p);
 }
 
 static bool cause_not_service(const facts_t *f, const process_t *p) {
-    return p->name.kind == KSM_CONSUMER_service && cause_not_offered(f, p);
+    return p->name.kind == KSM_CONSUMER_service && cause_not_opted_in(f, p);
 }
 
 static bool cause_denied(const facts_t *f, const process_t *p) {
@@ -194,19 +194,19 @@ static bool cause_no_scan(const facts_t *f, const process_t *p) {
     return pages->status == 0 && pages->value == 0;
 }
 
-static bool cause_empty(const facts_t *f, const process_t *p) {
+static bool cause_empty_scan(const facts_t *f, const process_t *p) {
     (void)p;
-    return explain_holds(f, EXPLAIN_empty);
+    return explain_holds(f, EXPLAIN_empty_scan);
 }
 
-static bool cause_young(const facts_t *f, const process_t *p) {
+static bool cause_new(const facts_t *f, const process_t *p) {
     return is_scanned(f, p) == 0 ||
            (p->mergeable >= 0 &&
             is_most(unmet(p, f->now.page_size) * f->now.page_size, p->mergeable));
 }
 
 static bool cause_slow(const facts_t *f, const process_t *p) {
-    return min_pass_ms(f) > LONG_PASS_MS && cause_young(f, p);
+    return min_pass_ms(f) > LONG_PASS_MS && cause_new(f, p);
 }
 
 /* How much is mergeable is not known, but ksmd has met only so much. */
@@ -231,7 +231,7 @@ static bool cause_changing(const facts_t *f, const process_t *p) {
     return p->changed > 50 || (counted && is_mostly_not(f, p, KSM_unshared));
 }
 
-static bool cause_nothing(const facts_t *f, const process_t *p) {
+static bool cause_no_equal_pages(const facts_t *f, const process_t *p) {
     return (p->changed >= 0 && p->changed < 10) || is_mostly_not(f, p, KSM_volatile);
 }
 

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * ksm-explain: explains the state of KSM on this host to a person at a terminal.
- *
- * Facts are gathered from the same metrics and the same table of consumers as the charts; a verdict
- * is a function of the facts alone. Its words, and all others on the page, are in explain.def.
+ * ksm-explain's report on the state of KSM: facts, the verdict on them, and their presentation. The
+ * facts come from the same metrics and the same table of consumers as the charts. A verdict is a
+ * function of the facts. explain.def holds all texts.
  */
 #ifndef KSM_EXPLAIN_H
 #define KSM_EXPLAIN_H
@@ -17,23 +16,23 @@
 #include "explain/wrap.h"
 #include "metrics/metrics.h"
 
-/* All that a verdict is made of. What is not known is absent: a status that is not 0, or -1. */
+/* Facts that are not known have a status other than 0, or are -1. */
 struct explain_facts {
     const char *root; /* where the host's /proc and /sys are; stays the caller's; NULL: / */
     bool in_kernel;   /* KSM or UKSM is in this kernel; if not, nothing else is known */
     bool uksm;
     struct ksm_sample now;
-    struct ksm_value ksmd; /* its CPU time, thousandths of a percent of one core */
+    struct ksm_value ksmd; /* CPU time of ksmd, thousandths of a percent of one core */
     struct ksm_value rate; /* pages scanned a second */
-    bool idle; /* no page was scanned or skipped, and no full scan ended; false: not known */
+    bool idle;             /* known: no page was scanned or skipped, and no full scan ended */
 
-    const struct ksm_consumer_table *consumers; /* who takes part; stays the caller's */
+    const struct ksm_consumer_table *consumers; /* the caller's */
 
-    struct ksm_value passed;                   /* pages a second that smart_scan skipped */
-    const struct explain_processes *processes; /* causes.h; stays the caller's; NULL: no look */
+    struct ksm_value skip_rate;                /* pages a second that smart_scan skipped */
+    const struct explain_processes *processes; /* causes.h; the caller's; NULL: not examined */
 };
 
-/* EXPLAIN_no_ksm, EXPLAIN_off …: the verdicts in order of precedence, then the remarks. */
+/* EXPLAIN_no_ksm, EXPLAIN_off ...: the verdicts in order of precedence, then the remarks. */
 enum explain_id {
 #define VERDICT(id, status, sentence, reason, advice) EXPLAIN_##id,
 #define REMARK(id, sentence) EXPLAIN_##id,
@@ -41,18 +40,18 @@ enum explain_id {
     EXPLAIN_IDS
 };
 
-/* The words of a verdict or remark, with {words} for metrics (explain_expand). */
+/* Texts of a verdict or remark, with placeholders (explain_expand). */
 struct explain_words {
     const char *name;
-    int status; /* exit status; -1: a remark, which is no verdict */
+    int status; /* exit status; -1 for a remark */
     const char *sentence;
-    const char *reason; /* this and advice are NULL for a remark */
-    const char *advice;
+    const char *reason; /* NULL for a remark */
+    const char *advice; /* NULL for a remark */
 };
 extern const struct explain_words explain_words[EXPLAIN_IDS];
 
-/* Beyond these it is too much (what is equal is not yet), thousandths of a percent: the same as in
- * the alerts ksm_exposure, ksm_net_loss, ksm_wasted_scanning and ksm_empty_scanning. */
+/* Limits in thousandths of a percent, as in the alerts ksm_exposure, ksm_net_loss,
+ * ksm_wasted_scanning and ksm_empty_scanning. */
 enum {
     EXPLAIN_EXPOSURE_HIGH = 80000,
     EXPLAIN_EXPOSURE_FULL = 100000,
@@ -61,26 +60,26 @@ enum {
     EXPLAIN_RAM_LITTLE = 1000,
 };
 
-/* Sets the facts of the host: two samples, look_ms apart (above 0). */
+/* Sets the facts of the host from two samples that are sample_ms (> 0) apart. */
 void explain_host(struct explain_facts *facts, const struct ksm_sample *before,
-                  const struct ksm_sample *now, int64_t look_ms);
+                  const struct ksm_sample *now, int64_t sample_ms);
 
-/* Whether a verdict or a remark holds, whatever others do. */
+/* Returns whether a verdict or remark holds, independently of the others. */
 bool explain_holds(const struct explain_facts *facts, enum explain_id id);
 
-/* The verdict: the first one that holds. Never a remark. */
+/* Returns the first verdict that holds. */
 enum explain_id explain_verdict(const struct explain_facts *facts);
 
-/* Writes a text of explain.def with its {words} replaced by what is known, and without those parts
- * in [brackets] of which a word is not known. Returns how many words outside of brackets are not
- * known; each is a ? in the text. What does not fit is cut off. */
+/* Writes a text of explain.def, with placeholders replaced by their values. A part in [brackets] is
+ * left out if a value in it is not known. Returns the number of unknown values outside of brackets,
+ * which are written as "?". Text that does not fit is cut off. */
 int explain_expand(const struct explain_facts *facts, const char *text, char *buf, size_t size);
 
-/* The same with words of another kind: writes the one of that name into buf and returns true, or
- * returns false: it is not known. */
-typedef bool explain_word_fn(const void *data, const char *name, size_t len, char *buf,
-                             size_t size);
-int explain_fill(explain_word_fn *write, const void *data, const char *text, char *buf,
+/* The same with other placeholders: write() writes the value of one into buf and returns true, or
+ * returns false if it is not known. */
+typedef bool explain_value_fn(const void *data, const char *name, size_t len, char *buf,
+                              size_t size);
+int explain_fill(explain_value_fn *write, const void *data, const char *text, char *buf,
                  size_t size);
 
 /* Print the report: as plain text, or as a JSON object (ksm-explain.schema.json). Names of

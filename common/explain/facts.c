@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Gathering the facts.
+ * Computes facts about the host from two samples.
  */
 #include <errno.h>
 
 #include "explain/explain.h"
 #include "metrics/rates.h"
 
-/* Growth of a counter in so many ms, times scale, a second; absent if it did not only grow. */
+/* Growth of a counter times scale / ms; -ENODATA if it was reset. */
 static struct ksm_value rate_of(const struct ksm_value *before, const struct ksm_value *now,
                                 int64_t scale, int64_t ms) {
     struct ksm_value rate = {.status = before->status != 0 ? before->status : now->status};
@@ -19,29 +19,29 @@ static struct ksm_value rate_of(const struct ksm_value *before, const struct ksm
     return rate;
 }
 
-static bool stands_still(const struct ksm_sample *before, const struct ksm_sample *now,
+static bool is_unchanged(const struct ksm_sample *before, const struct ksm_sample *now,
                          enum ksm_id id) {
     struct ksm_value growth = rate_of(&before->at[id], &now->at[id], 1, 1);
 
     return growth.status == 0 && growth.value == 0;
 }
 
-/* scanned alone is not enough: smart_scan passes over pages (6.7), and before Linux 6.10 the batch
- * that ends a full scan is not counted (ksm_do_scan in mm/ksm.c). */
+/* scanned alone is not enough: smart_scan skips pages (Linux 6.7), and before 6.10 the batch that
+ * ends a full scan is not counted (mm/ksm.c, ksm_do_scan). */
 static bool is_idle(const struct ksm_sample *before, const struct ksm_sample *now) {
-    return stands_still(before, now, KSM_scanned) && stands_still(before, now, KSM_full_scans) &&
-           (now->at[KSM_skipped].status == -ENOENT || stands_still(before, now, KSM_skipped));
+    return is_unchanged(before, now, KSM_scanned) && is_unchanged(before, now, KSM_full_scans) &&
+           (now->at[KSM_skipped].status == -ENOENT || is_unchanged(before, now, KSM_skipped));
 }
 
 void explain_host(struct explain_facts *facts, const struct ksm_sample *before,
-                  const struct ksm_sample *now, int64_t look_ms) {
+                  const struct ksm_sample *now, int64_t sample_ms) {
     const int64_t percents = (int64_t)100 * ksm_unit_scale[KSM_UNIT_PERCENT];
     const int64_t ns_per_ms = 1000000;
 
     facts->now = *now;
-    facts->rate = rate_of(&before->at[KSM_scanned], &now->at[KSM_scanned], 1000, look_ms);
-    facts->passed = rate_of(&before->at[KSM_skipped], &now->at[KSM_skipped], 1000, look_ms);
-    facts->ksmd = rate_of(&before->at[KSM_ksmd_cpu], &now->at[KSM_ksmd_cpu], percents, look_ms);
+    facts->rate = rate_of(&before->at[KSM_scanned], &now->at[KSM_scanned], 1000, sample_ms);
+    facts->skip_rate = rate_of(&before->at[KSM_skipped], &now->at[KSM_skipped], 1000, sample_ms);
+    facts->ksmd = rate_of(&before->at[KSM_ksmd_cpu], &now->at[KSM_ksmd_cpu], percents, sample_ms);
     facts->ksmd.value /= ns_per_ms;
     facts->idle = is_idle(before, now);
 }

@@ -180,8 +180,8 @@ static bool count_processes(int64_t number, char *buf, size_t size) {
 
 /* Some processes are not seen, or not into. */
 static bool is_partly_seen(const struct explain_facts *f) {
-    return explain_holds(f, EXPLAIN_denied) || explain_holds(f, EXPLAIN_aside) ||
-           explain_holds(f, EXPLAIN_hidden) || explain_holds(f, EXPLAIN_apart);
+    return explain_holds(f, EXPLAIN_denied) || explain_holds(f, EXPLAIN_blocking) ||
+           explain_holds(f, EXPLAIN_hidepid) || explain_holds(f, EXPLAIN_ksmd_hidden);
 }
 
 /* None of some processes says nothing about all. */
@@ -305,7 +305,7 @@ static void append(struct text *to, const char *bytes, size_t len) {
     to->buf[to->len] = '\0';
 }
 
-int explain_fill(explain_word_fn *write, const void *data, const char *text, char *buf,
+int explain_fill(explain_value_fn *write, const void *data, const char *text, char *buf,
                  size_t size) {
     struct text to = {buf, size, 0};
     size_t bracket = 0; /* where the running part in brackets begins in buf */

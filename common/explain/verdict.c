@@ -12,8 +12,6 @@ const struct explain_words explain_words[EXPLAIN_IDS] = {
 #include "explain/explain.def"
 };
 
-/* ---- what is known of a metric ---- */
-
 static bool is_known(const struct explain_facts *f, enum ksm_id id) {
     return f->now.at[id].status == 0;
 }
@@ -30,13 +28,13 @@ static bool is_under(const struct explain_facts *f, enum ksm_id id, int64_t valu
     return is_known(f, id) && f->now.at[id].value < value;
 }
 
-/* How many pages of zeros are merged is not known then, nor what is saved; profit leaves them out.
- */
+/* A negative ksm_zero_pages: neither the number of zero pages nor the memory saved is known, and
+ * profit excludes zero pages. */
 static bool is_miscounted(const struct explain_facts *f) {
     return f->now.at[KSM_zero].status == -EDOM;
 }
 
-enum { STOPPED, RUNNING, UNMERGED }; /* of ksm_states */
+enum { STOPPED, RUNNING, UNMERGED }; /* values of the metric run */
 
 static bool is_running(const struct explain_facts *f) {
     return equals(f, KSM_run, RUNNING);
@@ -48,15 +46,15 @@ static bool is_merged(const struct explain_facts *f) {
 
 /* ---- verdicts ---- */
 
-/* A page is merged at its second visit at the earliest, a new program may come within the first
- * round: after the third all that was there at the start has had its chance. */
-enum { ROUNDS = 3 };
+/* A page is merged at its second visit at the earliest, and a process may have started during the
+ * first full scan. After the third, every page that was there at the start could be merged. */
+enum { FULL_SCANS_TO_JUDGE = 3 };
 
 static bool is_no_ksm(const struct explain_facts *f) {
     return !f->in_kernel;
 }
 
-static bool is_unreadable(const struct explain_facts *f) {
+static bool is_unknown(const struct explain_facts *f) {
     return !is_known(f, KSM_run) || !is_known(f, KSM_sharing);
 }
 
@@ -80,71 +78,70 @@ static bool is_stopped(const struct explain_facts *f) {
     return equals(f, KSM_run, STOPPED) && is_merged(f);
 }
 
-static bool is_everybody_seen(const struct explain_facts *f) {
+static bool are_all_processes_known(const struct explain_facts *f) {
     return f->consumers->denied == 0 && f->consumers->aside == 0 && !f->consumers->hidden &&
            is_known(f, KSM_ksmd_cpu);
 }
 
-/* ksmd gets nowhere, as there is nothing in the memory that it goes through. Before Linux 6.10
- * pages are counted at the end of a batch, and a long one is no sign. The look is a second: at 20
- * us a page, more than any takes, what ksmd had of it (thousandths of a percent are 10 us) was
- * enough. */
-static bool is_empty(const struct explain_facts *f) {
+/* ksmd is busy but neither scanned a page nor ended a full scan: it walks an almost empty mapping.
+ * Before Linux 6.10 pages are counted at the end of a batch, so a batch must fit into the second of
+ * the measurement: 20 us a page is more than any needs, and ksmd had ksmd.value * 10 us. */
+static bool is_empty_scan(const struct explain_facts *f) {
     return is_running(f) && f->idle && f->ksmd.status == 0 && f->ksmd.value > EXPLAIN_KSMD_BUSY &&
            is_over(f, KSM_pages_to_scan, 0) &&
            is_under(f, KSM_pages_to_scan, f->ksmd.value / 2 + 1);
 }
 
-/* Whoever opts in is watched within a moment, if ksmd looks at any page at all: so it can be told
- * on every kernel while that runs, and else where the processes tell. */
-static bool is_nobody(const struct explain_facts *f) {
+/* A running ksmd tracks pages of a process soon after it opts in, so no tracked page means that
+ * none has. While KSM is stopped only the processes' own files show it (Linux 6.14). */
+static bool is_not_opted_in(const struct explain_facts *f) {
     if (f->uksm || ksm_has_pages(&f->now) || f->consumers->opted_in > 0)
         return false;
-    if (f->consumers->opted_in == 0 && is_everybody_seen(f))
+    if (f->consumers->opted_in == 0 && are_all_processes_known(f))
         return true;
-    return is_running(f) && is_over(f, KSM_pages_to_scan, 0) && !is_empty(f);
+    return is_running(f) && is_over(f, KSM_pages_to_scan, 0) && !is_empty_scan(f);
 }
 
 static bool is_no_scan(const struct explain_facts *f) {
     return is_running(f) && equals(f, KSM_pages_to_scan, 0);
 }
 
-/* It has not gone on for long enough to be blamed. */
 static bool is_early(const struct explain_facts *f) {
-    bool begun = !is_under(f, KSM_full_scans, ROUNDS);
+    bool begun = !is_under(f, KSM_full_scans, FULL_SCANS_TO_JUDGE);
 
-    return is_running(f) && !begun && !is_nobody(f) && !is_no_scan(f) &&
+    return is_running(f) && !begun && !is_not_opted_in(f) && !is_no_scan(f) &&
            !is_over(f, KSM_ram, EXPLAIN_RAM_LITTLE - 1);
 }
 
-static bool is_waiting(const struct explain_facts *f) {
-    return is_early(f) && !is_empty(f);
+static bool is_too_early(const struct explain_facts *f) {
+    return is_early(f) && !is_empty_scan(f);
 }
 
 static bool is_settled(const struct explain_facts *f) {
     return is_running(f) && !is_early(f);
 }
 
-static bool is_loss(const struct explain_facts *f) {
+static bool is_net_loss(const struct explain_facts *f) {
     return is_settled(f) && !is_miscounted(f) && is_under(f, KSM_net, EXPLAIN_NET_LOSS);
 }
 
-static bool is_wasted(const struct explain_facts *f) {
+static bool is_wasted_scanning(const struct explain_facts *f) {
     return is_settled(f) && f->ksmd.status == 0 && f->ksmd.value > EXPLAIN_KSMD_BUSY &&
            is_under(f, KSM_ram, EXPLAIN_RAM_LITTLE);
 }
 
-static bool is_nothing(const struct explain_facts *f) {
-    return is_settled(f) && !is_merged(f) && !is_miscounted(f) && !is_nobody(f) && !is_no_scan(f);
+static bool is_no_equal_pages(const struct explain_facts *f) {
+    return is_settled(f) && !is_merged(f) && !is_miscounted(f) && !is_not_opted_in(f) &&
+           !is_no_scan(f);
 }
 
-static bool is_even(const struct explain_facts *f) {
+static bool is_no_gain(const struct explain_facts *f) {
     return is_settled(f) && is_merged(f) && !is_miscounted(f) && is_under(f, KSM_profit, 1) &&
-           !is_loss(f);
+           !is_net_loss(f);
 }
 
-static bool is_well(const struct explain_facts *f) {
-    return is_settled(f) && is_merged(f) && !is_under(f, KSM_profit, 1) && !is_wasted(f);
+static bool is_ok(const struct explain_facts *f) {
+    return is_settled(f) && is_merged(f) && !is_under(f, KSM_profit, 1) && !is_wasted_scanning(f);
 }
 
 /* ---- remarks ---- */
@@ -153,20 +150,20 @@ static bool is_denied(const struct explain_facts *f) {
     return f->consumers->denied > 0;
 }
 
-static bool is_foreign(const struct explain_facts *f) {
+static bool is_lxcfs(const struct explain_facts *f) {
     return f->now.at[KSM_mem_total].status == -EXDEV;
 }
 
-static bool is_aside(const struct explain_facts *f) {
+static bool is_blocking(const struct explain_facts *f) {
     return f->consumers->aside > 0;
 }
 
-static bool is_hidden(const struct explain_facts *f) {
+static bool is_hidepid(const struct explain_facts *f) {
     return f->consumers->hidden;
 }
 
-/* Looking for ksmd found none: only where other process ids are seen than the host's. */
-static bool is_apart(const struct explain_facts *f) {
+/* ksmd exists but is not in /proc: this is another PID namespace than the host's. */
+static bool is_ksmd_hidden(const struct explain_facts *f) {
     return !f->consumers->hidden && f->now.at[KSM_ksmd_cpu].status == -ENOENT;
 }
 
@@ -186,5 +183,5 @@ enum explain_id explain_verdict(const struct explain_facts *facts) {
     for (enum explain_id id = 0; id < EXPLAIN_IDS && explain_words[id].status >= 0; id++)
         if (explain_holds(facts, id))
             return id;
-    return EXPLAIN_unreadable;
+    return EXPLAIN_unknown;
 }

@@ -135,7 +135,7 @@ static void print_statuses(void) {
     for (int status = 0; status <= HIGHEST; status++)
         for (size_t id = 0; id < EXPLAIN_IDS; id++)
             if (explain_words[id].status == status) {
-                printf(".It %d\n", status);
+                printf(".It %d , Sy %s\n", status, explain_words[id].name);
                 fill(explain_words[id].sentence);
             }
     puts(".El");

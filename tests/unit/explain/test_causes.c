@@ -46,7 +46,7 @@ void before_each(void) {
         facts.now.at[metrics[i].id] = (struct ksm_value){.value = metrics[i].value};
     facts.now.page_size = PAGE;
     facts.in_kernel = true;
-    facts.rate.value = facts.passed.value = 2000;
+    facts.rate.value = facts.skip_rate.value = 2000;
     facts.consumers = &table;
     facts.processes = &processes;
     one = (struct explain_process){
@@ -75,37 +75,37 @@ static const struct {
     enum explain_program program;
     enum ksm_consumer_kind kind;
 } rows[] = {
-    {"nothing", .kind = KSM_CONSUMER_program},
+    {"no_equal_pages", .kind = KSM_CONSUMER_program},
     {"hugetlb", .with = {{&one.hugetlb, 60 * MIB}}},
-    {"nothing", .with = {{&one.hugetlb, 50 * MIB}}},
+    {"no_equal_pages", .with = {{&one.hugetlb, 50 * MIB}}},
     {"hugetlb", .with = {{&one.hugetlb, 60 * MIB}, {&one.mergeable, 0}}, .program = EXPLAIN_QEMU},
     {"shared", .with = {{&one.shared, 60 * MIB}}},
     {"shared_qemu", .with = {{&one.shared, 60 * MIB}}, .program = EXPLAIN_QEMU},
     {"shared_cloud", .with = {{&one.shared, 60 * MIB}}, .program = EXPLAIN_CLOUD_HYPERVISOR},
     {"shared", .with = {{&one.shared, 60 * MIB}}, .program = EXPLAIN_FIRECRACKER},
     {"device", .with = {{&one.device, 60 * MIB}, {&one.mergeable, 0}}},
-    {"nothing", .with = {{&one.device, -1}}},
+    {"no_equal_pages", .with = {{&one.device, -1}}},
     {"pinned", .with = {{&one.pinned, 60 * MIB}}},
-    {"nothing", .with = {{&one.pinned, 50 * MIB}}},
+    {"no_equal_pages", .with = {{&one.pinned, 50 * MIB}}},
     {"pinned", .with = {{&one.pinned, 60 * MIB}, {&one.mergeable, 0}}, .program = EXPLAIN_QEMU},
     /* Not on offer, or only a part of it. */
-    {"not_offered", .with = {{&one.mergeable, 0}}, .kind = KSM_CONSUMER_program},
-    {"not_offered", .with = {{&one.mergeable, 50 * MIB}}, .kind = KSM_CONSUMER_program},
-    {"nothing", .with = {{&one.mergeable, 51 * MIB}}},
+    {"not_opted_in", .with = {{&one.mergeable, 0}}, .kind = KSM_CONSUMER_program},
+    {"not_opted_in", .with = {{&one.mergeable, 50 * MIB}}, .kind = KSM_CONSUMER_program},
+    {"no_equal_pages", .with = {{&one.mergeable, 51 * MIB}}},
     {"not_qemu", .with = {{&one.mergeable, 0}}, .program = EXPLAIN_QEMU,
      .kind = KSM_CONSUMER_container},
     {"not_cloud", .with = {{&one.mergeable, 0}}, .program = EXPLAIN_CLOUD_HYPERVISOR},
     {"not_firecracker", .with = {{&one.mergeable, 0}}, .program = EXPLAIN_FIRECRACKER},
     {"not_container", .with = {{&one.mergeable, 0}}, .kind = KSM_CONSUMER_container},
     {"not_service", .with = {{&one.mergeable, 0}}, .kind = KSM_CONSUMER_service},
-    {"not_offered", .with = {{&one.mergeable, 0}, {&HOST(run).value, 0}},
+    {"not_opted_in", .with = {{&one.mergeable, 0}, {&HOST(run).value, 0}},
      .kind = KSM_CONSUMER_program},
-    {"not_offered", .with = {{&one.mergeable, -1}, {&one.opted_in, 0}},
+    {"not_opted_in", .with = {{&one.mergeable, -1}, {&one.opted_in, 0}},
      .kind = KSM_CONSUMER_program},
     /* Without smaps. */
-    {"nothing", .with = {{&one.mergeable, -1}}},
-    {"nothing", .with = {{&one.mergeable, -1}, {&one.opted_in, -1}}},
-    {"not_offered", .with = {{&one.mergeable, -1}, {&one.opted_in, -1}, {&one.rmap_items, 0}},
+    {"no_equal_pages", .with = {{&one.mergeable, -1}}},
+    {"no_equal_pages", .with = {{&one.mergeable, -1}, {&one.opted_in, -1}}},
+    {"not_opted_in", .with = {{&one.mergeable, -1}, {&one.opted_in, -1}, {&one.rmap_items, 0}},
      .kind = KSM_CONSUMER_program},
     {"only_smaps", /* ksmd may not have met it yet */
      .with = {{&one.mergeable, -1}, {&one.opted_in, -1}, {&one.rmap_items, 0}, {&one.age, 1000}}},
@@ -114,7 +114,7 @@ static const struct {
                             {&one.rmap_items, 0},
                             {&HOST(run).value, 0}}},
     {"only_smaps", .with = {{&one.mergeable, -1}, {&one.opted_in, -1}, {&one.rmap_items, -1}}},
-    {"not_offered", /* KSM tracks no page */
+    {"not_opted_in", /* KSM tracks no page */
      .with = {{&one.mergeable, -1},
               {&one.opted_in, -1},
               {&one.rmap_items, 0},
@@ -123,43 +123,43 @@ static const struct {
               {&HOST(unshared).value, 0}},
      .kind = KSM_CONSUMER_program},
     {"partly", .with = {{&one.mergeable, -1}, {&one.rmap_items, SIZE *MIB_PAGES / 2}}},
-    {"nothing", .with = {{&one.mergeable, -1}, {&one.rmap_items, SIZE *MIB_PAGES / 2 + 1}}},
-    {"young",
+    {"no_equal_pages", .with = {{&one.mergeable, -1}, {&one.rmap_items, SIZE *MIB_PAGES / 2 + 1}}},
+    {"new",
      .with = {{&one.mergeable, -1}, {&one.rmap_items, SIZE *MIB_PAGES / 2}, {&one.age, 29 * 1000}}},
     /* The host. */
     {"off", .with = {{&HOST(run).value, 0}}},
     {"off", .with = {{&HOST(run).value, 2}}},
-    {"nothing", .lost = {&HOST(run)}},
+    {"no_equal_pages", .lost = {&HOST(run)}},
     {"no_scan", .with = {{&HOST(pages_to_scan).value, 0}}},
-    {"young", .with = {{&HOST(full_scans).value, 2}}},
-    {"nothing", .with = {{&HOST(full_scans).value, 3}}},
-    {"young", .with = {{&one.age, 29 * 1000}}}, /* 40000 pages at 4000 a second */
-    {"nothing", .with = {{&one.age, 31 * 1000}}},
-    {"nothing", .with = {{&one.age, -1}}},
-    {"young", .with = {{&one.rmap_items, 12799}}},
-    {"slow", .with = {{&facts.rate.value, 10}, {&facts.passed.value, 1}}},
-    {"nothing", .with = {{&facts.rate.value, 10}}}, /* passing over is progress */
+    {"new", .with = {{&HOST(full_scans).value, 2}}},
+    {"no_equal_pages", .with = {{&HOST(full_scans).value, 3}}},
+    {"new", .with = {{&one.age, 29 * 1000}}}, /* 40000 pages at 4000 a second */
+    {"no_equal_pages", .with = {{&one.age, 31 * 1000}}},
+    {"no_equal_pages", .with = {{&one.age, -1}}},
+    {"new", .with = {{&one.rmap_items, 12799}}},
+    {"slow", .with = {{&facts.rate.value, 10}, {&facts.skip_rate.value, 1}}},
+    {"no_equal_pages", .with = {{&facts.rate.value, 10}}}, /* passing over is progress */
     {"slow",
-     .with = {{&HOST(full_scans).value, 0}, {&facts.rate.value, 10}, {&facts.passed.value, 1}}},
+     .with = {{&HOST(full_scans).value, 0}, {&facts.rate.value, 10}, {&facts.skip_rate.value, 1}}},
     {"slow", .with = {{&HOST(sleep_millisecs).value, 10000}}, .lost = {&facts.rate}},
-    {"young", .with = {{&one.age, 20 * 1000}}, .lost = {&facts.rate}},
-    {"nothing", .with = {{&one.age, 1000}}, .lost = {&facts.rate, &HOST(pages_to_scan)}},
-    {"nothing", .with = {{&one.age, 1000}}, .lost = {&HOST(volatile)}},
-    {"empty",
+    {"new", .with = {{&one.age, 20 * 1000}}, .lost = {&facts.rate}},
+    {"no_equal_pages", .with = {{&one.age, 1000}}, .lost = {&facts.rate, &HOST(pages_to_scan)}},
+    {"no_equal_pages", .with = {{&one.age, 1000}}, .lost = {&HOST(volatile)}},
+    {"empty_scan",
      .with = {{&facts.rate.value, 0}, {&facts.ksmd.value, 90000}, {&HOST(full_scans).value, 0}}},
     /* Counted, or seen. */
     {"changing", .with = {{&one.changed, 60}}},
     {"changing", .with = {{&one.changed, 51}}},
     {"unclear", .with = {{&one.changed, 50}}},
     {"unclear", .with = {{&one.changed, 10}}},
-    {"nothing", .with = {{&one.changed, 9}}},
+    {"no_equal_pages", .with = {{&one.changed, 9}}},
     {"unclear", /* the merged ones are none of these */
      .with = {{&one.changed, -1},
               {&one.merging, 2500},
               {&HOST(unshared).value, 12000},
               {&HOST(smart_scan).value, 0}}},
     {"unclear", .with = {{&one.changed, -1}}},
-    {"nothing", .with = {{&one.changed, -1}, {&HOST(volatile).value, 12000}}},
+    {"no_equal_pages", .with = {{&one.changed, -1}, {&HOST(volatile).value, 12000}}},
     {"unclear", .with = {{&one.changed, -1}, {&HOST(unshared).value, 12000}}},
     {"changing",
      .with = {{&one.changed, -1}, {&HOST(unshared).value, 12000}, {&HOST(smart_scan).value, 0}}},
@@ -193,17 +193,17 @@ TEST_TIMES(facts_to_cause, ROWS(rows)) {
 
 TEST(blocking_or_unreadable_process) {
     one.denied = true;
-    ck_assert_str_eq(cause(), "nothing"); /* ksm_stat told enough */
+    ck_assert_str_eq(cause(), "no_equal_pages"); /* ksm_stat told enough */
     one.mergeable = one.opted_in = one.rmap_items = -1;
     ck_assert_str_eq(cause(), "denied");
     one.waits = true;
-    ck_assert_str_eq(cause(), "waits");
+    ck_assert_str_eq(cause(), "blocking");
 }
 
 TEST(every_cause_has_a_case) {
     for (enum explain_cause id = 0; id < EXPLAIN_CAUSES; id++) {
         const char *name = explain_cause_words[id].name;
-        int found = strcmp(name, "waits") == 0 || strcmp(name, "denied") == 0;
+        int found = strcmp(name, "blocking") == 0 || strcmp(name, "denied") == 0;
         for (int i = 0; i < ROWS(rows); i++)
             found += strcmp(rows[i].want, name) == 0;
         ck_assert_msg(found > 0, "%s: no row wants it", name);
@@ -216,7 +216,7 @@ TEST(pass) {
         int64_t ms;
     } passes[] = {
         {.ms = 12000}, /* 48000 pages at 4000 a second */
-        {.lost = {&facts.passed}, .ms = 24000},
+        {.lost = {&facts.skip_rate}, .ms = 24000},
         {.lost = {&facts.rate}, .ms = 9600}, /* 100 every 20 ms */
         {.lost = {&facts.rate, &HOST(sleep_millisecs)}, .ms = -1},
         {.lost = {&facts.rate, &HOST(pages_to_scan)}, .ms = -1},

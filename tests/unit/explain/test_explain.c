@@ -140,18 +140,18 @@ static void change(const char *changes) {
 static const struct {
     const char *changes, *want;
 } verdicts[] = {
-    {"", "well"},
-    {OLD_KERNEL, "well"},
-    {NOTHING_MERGED "zero=20M general_profit=19M", "well"},
-    {"sharing=1M general_profit=1", "well"},
-    {"full_scans=1", "well"},
+    {"", "ok"},
+    {OLD_KERNEL, "ok"},
+    {NOTHING_MERGED "zero=20M general_profit=19M", "ok"},
+    {"sharing=1M general_profit=1", "ok"},
+    {"full_scans=1", "ok"},
     /* Not there, not readable. */
     {NULL, "no_ksm"},
-    {"run!EACCES", "unreadable"},
-    {"sharing!EIO", "unreadable"},
+    {"run!EACCES", "unknown"},
+    {"sharing!EIO", "unknown"},
     /* Not at work. 6.13: who opted in shows only when ksmd has run. */
     {OFF, "off"},
-    {OFF "opted_in=0", "off nobody"},
+    {OFF "opted_in=0", "off not_opted_in"},
     {OFF "opted_in=-1", "off"},
     {OFF "pages_to_scan=0", "off"},
     {NOTHING_MERGED "run=0", "off"}, /* watched before it was stopped */
@@ -161,83 +161,83 @@ static const struct {
     {"run=0 general_profit=-2M", "stopped"},
     {"run=0 mem_available=110M", "exposed stopped"},
     /* At work, nothing merged. */
-    {NOTHING_WATCHED, "nobody"},
-    {NOTHING_WATCHED LOST_PROCESSES, "nobody"},
-    {NOTHING_WATCHED DENIED, "nobody denied"},
-    {NOTHING_WATCHED "ksmd_cpu!ENOENT", "nobody apart"}, /* in a container */
+    {NOTHING_WATCHED, "not_opted_in"},
+    {NOTHING_WATCHED LOST_PROCESSES, "not_opted_in"},
+    {NOTHING_WATCHED DENIED, "not_opted_in denied"},
+    {NOTHING_WATCHED "ksmd_cpu!ENOENT", "not_opted_in ksmd_hidden"}, /* in a container */
     /* What could not be read may hold some. */
-    {NOTHING_WATCHED "unshared!EIO", "nothing"},
-    {VOLATILE_UNKNOWN, "nothing"},
-    {VOLATILE_UNKNOWN "full_scans=0", "waiting"},
-    {NO_SCAN, "nobody no_scan"},
+    {NOTHING_WATCHED "unshared!EIO", "no_equal_pages"},
+    {VOLATILE_UNKNOWN, "no_equal_pages"},
+    {VOLATILE_UNKNOWN "full_scans=0", "too_early"},
+    {NO_SCAN, "not_opted_in no_scan"},
     {NO_SCAN "opted_in=-1", "no_scan"},
     {NO_SCAN DENIED, "no_scan denied"},
     {NO_SCAN "opted_in=3", "no_scan"},
     {"pages_to_scan=0", "no_scan"},
-    {NOTHING_WATCHED "opted_in=3 full_scans=0", "waiting"},
+    {NOTHING_WATCHED "opted_in=3 full_scans=0", "too_early"},
     /* Opted in, without a page that KSM could take: shared memory, or huge pages. */
-    {NOTHING_WATCHED "opted_in=3 full_scans=3000", "nothing"},
-    {FIRST_ROUND, "waiting"},
-    {NOTHING_MERGED "full_scans=2", "waiting"},
-    {NOTHING_MERGED "full_scans=3", "nothing"},
+    {NOTHING_WATCHED "opted_in=3 full_scans=3000", "no_equal_pages"},
+    {FIRST_ROUND, "too_early"},
+    {NOTHING_MERGED "full_scans=2", "too_early"},
+    {NOTHING_MERGED "full_scans=3", "no_equal_pages"},
     /* What looks like a loss and a waste, at the start. */
-    {FIRST_ROUND "general_profit=-20M ksmd=99000", "waiting"},
-    {"full_scans=1 sharing=1M", "waiting"},
-    {NOTHING_MERGED "full_scans!ENOENT", "nothing"},
-    {NOTHING_MERGED, "nothing"},
+    {FIRST_ROUND "general_profit=-20M ksmd=99000", "too_early"},
+    {"full_scans=1 sharing=1M", "too_early"},
+    {NOTHING_MERGED "full_scans!ENOENT", "no_equal_pages"},
+    {NOTHING_MERGED, "no_equal_pages"},
     /* Loss and waste. -0.1 % of 1 GiB is -1073741.8 bytes, -0.101 % is -1084479.3. */
-    {LOSS, "loss"},
-    {NOTHING_MERGED "unshared=50M general_profit=-2M", "loss nothing"},
-    {LOSS "ksmd=50000", "loss wasted"},
-    {LOSS "general_profit=-1084480", "loss"},
-    {LOSS "general_profit=-1084479", "even"},
-    {"sharing=1M general_profit=0", "even"},
-    {WASTE, "wasted"},
-    {WASTE "ksmd=20000", "well"},
-    {WASTE "sharing=11M", "well"}, /* 1.074 % */
-    {NOTHING_MERGED "ksmd=50000", "wasted nothing"},
-    {WASTE "ksmd!ENOENT", "well"},
+    {LOSS, "net_loss"},
+    {NOTHING_MERGED "unshared=50M general_profit=-2M", "net_loss no_equal_pages"},
+    {LOSS "ksmd=50000", "net_loss wasted_scanning"},
+    {LOSS "general_profit=-1084480", "net_loss"},
+    {LOSS "general_profit=-1084479", "no_gain"},
+    {"sharing=1M general_profit=0", "no_gain"},
+    {WASTE, "wasted_scanning"},
+    {WASTE "ksmd=20000", "ok"},
+    {WASTE "sharing=11M", "ok"}, /* 1.074 % */
+    {NOTHING_MERGED "ksmd=50000", "wasted_scanning no_equal_pages"},
+    {WASTE "ksmd!ENOENT", "ok"},
     /* Busy without a page: 32 TiB with a page or two in them. */
-    {EMPTY, "empty"},
+    {EMPTY, "empty_scan"},
     /* Nothing watched yet; before 6.14 nobody tells who opted in. */
-    {NOTHING_WATCHED LOST_PROCESSES "full_scans=0 idle=1 ksmd=99000", "empty"},
-    {NOTHING_MERGED "ksmd=50000 idle=1", "empty wasted nothing"},
-    {EMPTY "sharing=100M general_profit=98M", "empty"},
-    {EMPTY "ksmd=20000", "waiting"},
-    {EMPTY "ksmd=20001", "empty"},
+    {NOTHING_WATCHED LOST_PROCESSES "full_scans=0 idle=1 ksmd=99000", "empty_scan"},
+    {NOTHING_MERGED "ksmd=50000 idle=1", "empty_scan wasted_scanning no_equal_pages"},
+    {EMPTY "sharing=100M general_profit=98M", "empty_scan"},
+    {EMPTY "ksmd=20000", "too_early"},
+    {EMPTY "ksmd=20001", "empty_scan"},
     /* In a second ksmd may not come to the end of a long batch. */
-    {EMPTY "pages_to_scan=49501", "waiting"},
-    {EMPTY "pages_to_scan=49500", "empty"},
-    {EMPTY "pages_to_scan!EACCES", "waiting"},
-    {EMPTY "ksmd!ENOENT", "waiting"},
-    {EMPTY "pages_to_scan=0", "no_scan wasted"}, /* it wakes all the time */
+    {EMPTY "pages_to_scan=49501", "too_early"},
+    {EMPTY "pages_to_scan=49500", "empty_scan"},
+    {EMPTY "pages_to_scan!EACCES", "too_early"},
+    {EMPTY "ksmd!ENOENT", "too_early"},
+    {EMPTY "pages_to_scan=0", "no_scan wasted_scanning"}, /* it wakes all the time */
     {EMPTY "run=0", "off"},
     /* Risk: 100 MiB of 125 MiB are 80 %. */
     {"mem_available=100M swap_free=25596", "exposed"},
-    {"mem_available=100M swap_free=25M", "well"},
+    {"mem_available=100M swap_free=25M", "ok"},
     {"mem_available=102396 swap_free=0", "exposed_full"},
     {"mem_available=100M swap_free=0", "exposed"},
-    {WASTE "mem_available=12M swap_free=0", "exposed wasted"},
+    {WASTE "mem_available=12M swap_free=0", "exposed wasted_scanning"},
     /* What is not known. The kernel's own profit is as wrong as its count. */
-    {MISCOUNTED, "well miscounted"},
+    {MISCOUNTED, "ok miscounted"},
     /* Without the pages of zeros it is a loss: of 1.1 MiB. */
-    {MISCOUNTED "sharing=1M unshared=34000", "unreadable miscounted"},
-    {MISCOUNTED "sharing=1M unshared=16384", "unreadable miscounted"},
-    {NOTHING_MERGED MISCOUNTED, "unreadable miscounted"},
-    {FIRST_ROUND MISCOUNTED, "waiting miscounted"},
+    {MISCOUNTED "sharing=1M unshared=34000", "unknown miscounted"},
+    {MISCOUNTED "sharing=1M unshared=16384", "unknown miscounted"},
+    {NOTHING_MERGED MISCOUNTED, "unknown miscounted"},
+    {FIRST_ROUND MISCOUNTED, "too_early miscounted"},
     {MISCOUNTED "run=0", "stopped miscounted"},
     {OFF MISCOUNTED, "off miscounted"},
     /* What may not be seen. A moment's fault is no container. */
-    {"mem_total!EXDEV mem_available!EXDEV swap_free!EXDEV", "well foreign"},
-    {DENIED, "well denied"},
-    {"aside=2", "well aside"},
-    {HIDDEN, "well hidden"},
-    {APART, "well apart"},
-    {"ksmd_cpu!EMFILE ksmd!EMFILE", "well"},
+    {"mem_total!EXDEV mem_available!EXDEV swap_free!EXDEV", "ok lxcfs"},
+    {DENIED, "ok denied"},
+    {"aside=2", "ok blocking"},
+    {HIDDEN, "ok hidepid"},
+    {APART, "ok ksmd_hidden"},
+    {"ksmd_cpu!EMFILE ksmd!EMFILE", "ok"},
     /* UKSM. */
-    {UKSM, "well"},
+    {UKSM, "ok"},
     {UKSM_OFF, "off"},
-    {UKSM_OFF "run=1 full_scans=0", "waiting"},
+    {UKSM_OFF "run=1 full_scans=0", "too_early"},
 };
 
 /* The verdict and all that is told beside it. */
@@ -295,10 +295,12 @@ static const struct {
     const char *name;
     int status;
 } status_rows[] = {
-    {"well", 0},     {"no_ksm", 10}, {"off", 11},     {"unmerged", 12},
-    {"stopped", 13}, {"nobody", 20}, {"no_scan", 21}, {"waiting", 22},
-    {"nothing", 23}, {"even", 24},   {"exposed", 30}, {"exposed_full", 31},
-    {"loss", 32},    {"wasted", 33}, {"empty", 34},   {"unreadable", 40},
+    {"ok", 0},        {"no_ksm", 10},          {"off", 11},
+    {"unmerged", 12}, {"stopped", 13},         {"not_opted_in", 20},
+    {"no_scan", 21},  {"too_early", 22},       {"no_equal_pages", 23},
+    {"no_gain", 24},  {"exposed", 30},         {"exposed_full", 31},
+    {"net_loss", 32}, {"wasted_scanning", 33}, {"empty_scan", 34},
+    {"unknown", 40},
 };
 
 TEST(statuses) {
