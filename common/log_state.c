@@ -92,7 +92,8 @@ static const struct {
          "this program's user to the group of the mount option gid=",
          .ends = "{root}/proc no longer hides processes"},
     [KSM_CONSUMERS_OVERCOUNT] =
-        {"the processes report over 1 % more merged pages than the host; the shares are scaled "
+        {"the processes report over 1 % more merged pages than the host; the counts and shares are "
+         "scaled "
          "down (before Linux 6.18, a forked child starts with its parent's count)",
          .ends = "the processes' merged pages agree with the host's again"},
     [KSM_CONSUMERS_RATE_LIMITED] =

@@ -5,41 +5,50 @@ static ksm_wide larger(ksm_wide a, ksm_wide b) {
     return a > b ? a : b;
 }
 
-/* All merged pages that processes have mapped, each as often as it is. */
-static ksm_wide mapped(const struct ksm_attribution *d) {
-    return (ksm_wide)d->shared + (ksm_wide)d->sharing;
+/* All merged pages that processes have mapped, each as often as it is mapped. */
+static ksm_wide mapped(const struct ksm_attribution *a) {
+    return (ksm_wide)a->shared + (ksm_wide)a->sharing;
 }
 
-/* claim / whole of a, rounded down; claim <= whole, so that it fits. */
-static int64_t part(int64_t a, int64_t claim, ksm_wide whole) {
-    return (int64_t)((ksm_wide)a * (ksm_wide)claim / larger(whole, 1));
+/* total * count / whole, rounded down. count <= whole, so the result is at most total. */
+static int64_t part(ksm_wide total, int64_t count, ksm_wide whole) {
+    /* total has up to 64 bits, count 63: the product fits. */
+    return (int64_t)(total * (uint64_t)count / larger(whole, 1));
 }
 
-/* By how many thousandths sum is above limit. */
-static int64_t excess(ksm_wide sum, ksm_wide limit) {
-    if (sum <= limit)
+static int64_t scale(int64_t count, ksm_wide sum, ksm_wide host) {
+    return sum <= host ? count : part(host, count, sum);
+}
+
+static int64_t overcount(ksm_wide sum, ksm_wide host) {
+    if (sum <= host)
         return 0;
-    ksm_wide thousandths = (sum - limit) * 1000 / larger(limit, 1);
+    ksm_wide thousandths = (sum - host) * 1000 / larger(host, 1);
     return thousandths > INT64_MAX ? INT64_MAX : (int64_t)thousandths;
 }
 
-void ksm_attribution_claim(struct ksm_attribution *d, int64_t merging, int64_t zero) {
-    d->merging_claimed = d->merging_claimed + (uint64_t)merging;
-    d->zero_claimed = d->zero_claimed + (uint64_t)zero;
+void ksm_attribution_add(struct ksm_attribution *a, const struct ksm_counts *counts) {
+    a->merging_sum = a->merging_sum + (uint64_t)counts->merging;
+    a->zero_sum = a->zero_sum + (uint64_t)counts->zero;
+    a->rmap_items_sum = a->rmap_items_sum + (uint64_t)counts->rmap_items;
 }
 
-struct ksm_share ksm_attribution_share(const struct ksm_attribution *d, int64_t merging,
-                                       int64_t zero) {
+struct ksm_share ksm_attribution_share(const struct ksm_attribution *a,
+                                       const struct ksm_counts *counts) {
     struct ksm_share share;
 
-    share.merged = part(d->sharing, merging, larger(mapped(d), d->merging_claimed));
-    share.saved = share.merged + part(d->zero, zero, larger((ksm_wide)d->zero, d->zero_claimed));
+    share.merged = part((ksm_wide)a->sharing, counts->merging, larger(mapped(a), a->merging_sum));
+    share.saved = share.merged +
+                  part((ksm_wide)a->zero, counts->zero, larger((ksm_wide)a->zero, a->zero_sum));
+    share.counts.merging = scale(counts->merging, a->merging_sum, mapped(a));
+    share.counts.zero = scale(counts->zero, a->zero_sum, (ksm_wide)a->zero);
+    share.counts.rmap_items = scale(counts->rmap_items, a->rmap_items_sum, (ksm_wide)a->tracked);
     return share;
 }
 
-int64_t ksm_attribution_excess(const struct ksm_attribution *d) {
-    int64_t merging = excess(d->merging_claimed, mapped(d));
-    int64_t zero = excess(d->zero_claimed, (ksm_wide)d->zero);
+int64_t ksm_attribution_overcount(const struct ksm_attribution *a) {
+    int64_t merging = overcount(a->merging_sum, mapped(a));
+    int64_t zero = overcount(a->zero_sum, (ksm_wide)a->zero);
 
     return merging > zero ? merging : zero;
 }

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * Divides a host's savings among its consumers. Integer arithmetic without
- * state.
+ * Attributes a host's savings to its consumers. Integer arithmetic without state.
  *
- * The kernel does not say which processes share a page. So the share is an average: a process that
- * has M of the host's shared + sharing merged pages is given sharing * M / (shared + sharing) of
- * the pages saved. That is exact where all pages are shared equally often, else approximate for
- * one and exact for all together. Zero pages belong to the process that has them, all of them.
+ * The kernel does not report which processes share a page. So a share is an average: a process that
+ * has M of the host's shared + sharing merged pages gets sharing * M / (shared + sharing) of the
+ * pages saved. That is exact where all pages are shared equally often, else it is approximate for
+ * one consumer and exact for all together. Zero pages belong to the process that has them.
  *
  * ksm_process_profit is not used: it counts pages_shared as saved too.
+ *
+ * The counts of the consumers can add up to more than the host's, because they are not read at one
+ * instant, or because a child starts with its parent's counts (fork before Linux 6.18: dup_mm() of
+ * kernel/fork.c copies ksm_merging_pages, ksm_rmap_items and ksm_zero_pages). Then all are scaled
+ * down alike.
  */
 #ifndef KSM_ATTRIBUTION_H
 #define KSM_ATTRIBUTION_H
@@ -19,33 +23,42 @@
 /* Wide enough for every sum and product of what an int64 holds. */
 __extension__ typedef unsigned __int128 ksm_wide;
 
-/* A division in progress. Pages of the host: pages_sharing, pages_shared, ksm_zero_pages; what the
- * consumers claim of them, added up. None is negative. */
+/* What the processes of one consumer count: ksm_merging_pages, ksm_zero_pages, ksm_rmap_items.
+ * None is negative. */
+struct ksm_counts {
+    int64_t merging;
+    int64_t zero;
+    int64_t rmap_items;
+};
+
+/* An attribution in progress: pages of the host, and the sums of the consumers' counts. None is
+ * negative. */
 struct ksm_attribution {
     int64_t sharing;
     int64_t shared;
     int64_t zero;
-    ksm_wide merging_claimed;
-    ksm_wide zero_claimed;
+    int64_t tracked; /* INT64_MAX: not known, rmap_items are not scaled */
+    ksm_wide merging_sum;
+    ksm_wide zero_sum;
+    ksm_wide rmap_items_sum;
 };
 
-/* The share of one consumer, in pages: of the merged ones, and in all (with its zero pages). */
+/* The share of one consumer, in pages. */
 struct ksm_share {
-    int64_t merged;
-    int64_t saved;
+    int64_t merged;           /* saved by merged pages */
+    int64_t saved;            /* saved by merged and zero pages */
+    struct ksm_counts counts; /* scaled down; their sums are at most the host's */
 };
 
-/* First each consumer's claim: its processes' ksm_merging_pages and ksm_zero_pages. */
-void ksm_attribution_claim(struct ksm_attribution *d, int64_t merging, int64_t zero);
+/* First adds the counts of each consumer. */
+void ksm_attribution_add(struct ksm_attribution *a, const struct ksm_counts *counts);
 
-/* Then each consumer's share. All are floor divisions, and their sum never passes sharing + zero
- * (which must fit in an int64): where the claims add up to more than the host has, be it that they
- * were not read at one instant or that a child was given its parent's count (fork before 6.18), all
- * are scaled down alike. */
-struct ksm_share ksm_attribution_share(const struct ksm_attribution *d, int64_t merging,
-                                       int64_t zero);
+/* Then computes the share of each consumer. All divisions round down, and the sum of all shares is
+ * at most sharing + zero, which must fit in an int64. */
+struct ksm_share ksm_attribution_share(const struct ksm_attribution *a,
+                                       const struct ksm_counts *counts);
 
-/* By how much the claims are too large, in thousandths of what the host has; 0: they are not. */
-int64_t ksm_attribution_excess(const struct ksm_attribution *d);
+/* By how many thousandths the sums of merging or zero exceed the host's; 0: they do not. */
+int64_t ksm_attribution_overcount(const struct ksm_attribution *a);
 
 #endif

@@ -192,7 +192,9 @@ static int read_division(struct ksm_consumers *c, int64_t now, struct ksm_attrib
     c->next.saved = at[KSM_saved].value;
     *d = (struct ksm_attribution){.shared = at[KSM_shared].value,
                                   .sharing = at[KSM_sharing].value,
-                                  .zero = c->next.tells_zero ? at[KSM_zero].value : 0};
+                                  .zero = c->next.tells_zero ? at[KSM_zero].value : 0,
+                                  .tracked = INT64_MAX};
+    ksm_tracked_pages(&c->host, &d->tracked);
     return 0;
 }
 
@@ -218,24 +220,41 @@ static int64_t growth_rate(const struct ksm_consumers *c, int64_t pages) {
     return rate;
 }
 
+static struct ksm_counts counts_of(const struct ksm_consumer *consumer) {
+    return (struct ksm_counts){consumer->merging, consumer->zero, consumer->rmap_items};
+}
+
+/* Sets what is computed of a consumer's counts, and scales those. */
+static void set_share(const struct ksm_consumers *c, const struct ksm_attribution *d,
+                      struct ksm_consumer *consumer) {
+    const struct ksm_counts counts = counts_of(consumer);
+    const struct ksm_share share = ksm_attribution_share(d, &counts);
+
+    consumer->saved = share.saved * c->next.page_size;
+    consumer->real = real_memory(c, consumer, &share);
+    consumer->growth = growth_rate(c, consumer->growth);
+    consumer->merging = share.counts.merging;
+    consumer->zero = share.counts.zero;
+    consumer->rmap_items = share.counts.rmap_items;
+}
+
 static void divide(struct ksm_consumers *c, struct ksm_attribution *d) {
     struct ksm_consumer_table *table = &c->next;
 
-    for (size_t i = 0; i < table->count; i++)
-        ksm_attribution_claim(d, table->list[i].merging, table->list[i].zero);
+    for (size_t i = 0; i < table->count; i++) {
+        const struct ksm_counts counts = counts_of(&table->list[i]);
+        ksm_attribution_add(d, &counts);
+    }
     table->unattributed = table->saved;
     table->tells_rmap_items = c->processes.reader.source == KSM_PROCESS_STAT;
     memset(table->by_kind, 0, sizeof(table->by_kind));
     for (size_t i = 0; i < table->count; i++) {
         struct ksm_consumer *consumer = &table->list[i];
-        struct ksm_share share = ksm_attribution_share(d, consumer->merging, consumer->zero);
-        consumer->saved = share.saved * c->next.page_size;
-        consumer->real = real_memory(c, consumer, &share);
-        consumer->growth = growth_rate(c, consumer->growth);
+        set_share(c, d, consumer);
         table->by_kind[consumer->name.kind] += consumer->saved;
         table->unattributed -= consumer->saved;
     }
-    c->in_excess = ksm_attribution_excess(d) > EXCESS_THOUSANDTHS ? c->in_excess + 1 : 0;
+    c->in_excess = ksm_attribution_overcount(d) > EXCESS_THOUSANDTHS ? c->in_excess + 1 : 0;
 }
 
 /* ---- the top ---- */

@@ -23,17 +23,17 @@
 /* All that is known of one consumer at one sample. */
 struct ksm_consumer {
     struct ksm_consumer_name name;
-    int64_t saved;     /* bytes: the fair share of the host's savings */
-    int64_t real;      /* bytes that it uses, see below; -1 if RSS is not known */
-    int64_t resident;  /* pages: RSS of all its processes; -1 if not known */
-    int64_t mapped;    /* pages: the most of files and shared memory that one of them has mapped */
-    int64_t anonymous; /* pages: the rest of RSS of all of them */
-    int64_t merging;   /* pages */
-    int64_t zero;      /* pages */
-    int64_t growth;    /* of merging + zero since the last sample, of the processes that were in
-                        * that, thousandths of a page a second; KSM_GROWTH_UNKNOWN: none of them
-                        * was, or KSM is stopped (rates.h) */
-    int64_t rmap_items;
+    int64_t saved;      /* bytes: the fair share of the host's savings */
+    int64_t real;       /* bytes that it uses, see below; -1 if RSS is not known */
+    int64_t resident;   /* pages: RSS of all its processes; -1 if not known */
+    int64_t mapped;     /* pages: the most of files and shared memory that one of them has mapped */
+    int64_t anonymous;  /* pages: the rest of RSS of all of them */
+    int64_t merging;    /* pages, scaled down as its share is (attribution.h) */
+    int64_t zero;       /* pages, scaled down too */
+    int64_t growth;     /* of merging + zero since the last sample, of the processes that were in
+                         * that, thousandths of a page a second; KSM_GROWTH_UNKNOWN: none of them
+                         * was, or KSM is stopped (rates.h) */
+    int64_t rmap_items; /* pages, scaled down too */
     int64_t processes;
     bool shown; /* in the top, and its name is not refused (rate_limit.h): sent separately */
 };

@@ -56,10 +56,11 @@ static void go_through(const char *row, struct ksm_attribution *d, bool check) {
                                 &claim.zero, &claim.merged, &claim.saved),
                          4);
         if (!check) {
-            ksm_attribution_claim(d, claim.merging, claim.zero);
+            ksm_attribution_add(d, &(struct ksm_counts){claim.merging, claim.zero, 0});
             continue;
         }
-        struct ksm_share got = ksm_attribution_share(d, claim.merging, claim.zero);
+        struct ksm_share got =
+            ksm_attribution_share(d, &(struct ksm_counts){claim.merging, claim.zero, 0});
         ck_assert_msg(got.merged == claim.merged && got.saved == claim.saved,
                       "%s: \"%s\": got %" PRId64 " merged, %" PRId64 " saved", row, at, got.merged,
                       got.saved);
@@ -75,8 +76,45 @@ TEST_ROWS(by_hand, rows) {
                      4);
     go_through(*row, &d, false);
     go_through(*row, &d, true);
-    ck_assert_msg(ksm_attribution_excess(&d) == excess, "%s: got an excess of %" PRId64, *row,
-                  ksm_attribution_excess(&d));
+    ck_assert_msg(ksm_attribution_overcount(&d) == excess, "%s: got an excess of %" PRId64, *row,
+                  ksm_attribution_overcount(&d));
+}
+
+/* Before Linux 6.18 a forked child starts with its parent's counts. The host: shared, sharing,
+ * zero, tracked; two processes with these counts each; and what is shown of one. */
+static const struct {
+    const char *what;
+    struct ksm_attribution host;
+    struct ksm_counts counts;
+    struct ksm_counts shown;
+} forks[] = {
+    {"a fork", {900, 100, 50, 1200, 0, 0, 0}, {1000, 50, 1200}, {500, 25, 600}},
+    {"merged pages alone", {900, 100, 50, 1200, 0, 0, 0}, {1000, 25, 600}, {500, 25, 600}},
+    {"zero pages alone", {900, 100, 50, 1200, 0, 0, 0}, {500, 50, 600}, {500, 25, 600}},
+    {"tracked pages alone", {900, 100, 50, 1200, 0, 0, 0}, {500, 25, 1200}, {500, 25, 600}},
+    {"tracked pages not known",
+     {1, 1, 0, INT64_MAX, 0, 0, 0},
+     {1, 0, INT64_MAX / 2},
+     {1, 0, INT64_MAX / 2}},
+    {"as many as there are", {900, 100, 50, 1200, 0, 0, 0}, {500, 25, 600}, {500, 25, 600}},
+    {"fewer", {900, 100, 50, 1200, 0, 0, 0}, {3, 2, 1}, {3, 2, 1}},
+    {"rounded down", {2, 1, 3, 3, 0, 0, 0}, {3, 3, 3}, {1, 1, 1}},
+    {"the host has none", {0, 0, 0, 0, 0, 0, 0}, {5, 5, 5}, {0, 0, 0}},
+    {"largest",
+     {INT64_MAX, INT64_MAX, 0, 1, 0, 0, 0},
+     {INT64_MAX, 0, INT64_MAX},
+     {INT64_MAX, 0, 0}},
+};
+
+TEST_ROWS(counts_of_forks_are_scaled_down, forks) {
+    struct ksm_attribution a = row->host;
+
+    ksm_attribution_add(&a, &row->counts);
+    ksm_attribution_add(&a, &row->counts);
+    struct ksm_counts got = ksm_attribution_share(&a, &row->counts).counts;
+    ck_assert_msg(memcmp(&got, &row->shown, sizeof(got)) == 0,
+                  "%s: got %" PRId64 " merging, %" PRId64 " zero, %" PRId64 " tracked", row->what,
+                  got.merging, got.zero, got.rmap_items);
 }
 
 /* ---- by chance ---- */
@@ -115,10 +153,11 @@ TEST(by_chance) {
                 claims[i] = claims[i - 1];
             merging = merging + (uint64_t)claims[i].merging;
             zero = zero + (uint64_t)claims[i].zero;
-            ksm_attribution_claim(&d, claims[i].merging, claims[i].zero);
+            ksm_attribution_add(&d, &(struct ksm_counts){claims[i].merging, claims[i].zero, 0});
         }
         for (int i = 0; i < count; i++) {
-            struct ksm_share got = ksm_attribution_share(&d, claims[i].merging, claims[i].zero);
+            struct ksm_share got = ksm_attribution_share(
+                &d, &(struct ksm_counts){claims[i].merging, claims[i].zero, 0});
             ksm_wide mapped = (ksm_wide)d.shared + (ksm_wide)d.sharing;
             must(is_quotient(got.merged, d.sharing, claims[i].merging, larger(mapped, merging)) &&
                      is_quotient(got.saved - got.merged, d.zero, claims[i].zero,

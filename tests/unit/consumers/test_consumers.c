@@ -447,7 +447,7 @@ TEST_ROWS(largest_numbers, largest) {
     make_table(true);
     ck_assert_int_eq(c.table.valid, row->valid);
     if (row->valid)
-        ck_assert_msg(c.table.list[0].merging == INT64_MAX && c.table.other.processes == 0,
+        ck_assert_msg(c.table.list[0].merging == INT64_MAX / 2 + 1 && c.table.other.processes == 0,
                       "got merging %" PRId64, c.table.list[0].merging);
 }
 
@@ -846,7 +846,7 @@ static const struct {
     {200000, 20, ""}, {100000, 1, "+agree"},
 };
 
-TEST(excess) {
+TEST(overcount_is_scaled_down_and_logged) {
     crowd_host(dir, 50000, 50000, 0);
     claim(100000);
     begin();
@@ -855,6 +855,8 @@ TEST(excess) {
         for (int n = 1; n <= excesses[i].samples; n++) {
             sample_tells("excess", n == excesses[i].samples ? excesses[i].told : "");
             ck_assert_int_eq(c.table.list[0].saved, 50000 * page);
+            ck_assert_int_eq(c.table.list[0].merging, 100000);
+            ck_assert_int_eq(c.table.list[0].rmap_items, 100000);
             expect_unattributed(0);
         }
     }
