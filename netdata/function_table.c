@@ -59,7 +59,8 @@ static int64_t zeros(const struct ksm_consumer_table *table, const struct ksm_co
     return table->tells_zero ? in_bytes(c->zero, table->page_size) : -1;
 }
 
-static int64_t overhead(const struct ksm_consumer_table *table, const struct ksm_consumer *c) {
+static int64_t rmap_item_bytes(const struct ksm_consumer_table *table,
+                               const struct ksm_consumer *c) {
     return table->tells_rmap_items ? in_bytes(c->rmap_items, KSM_RMAP_ITEM_BYTES) : -1;
 }
 
@@ -104,7 +105,7 @@ static const struct column {
     {"RSS", "RSS", SIZE, resident},
     {"Merging", "Merging", SIZE, merging},
     {"Zero", "Zero", SIZE, zeros},
-    {"Metadata", "Metadata", SIZE, overhead},
+    {"Metadata", "Metadata", SIZE, rmap_item_bytes},
     {"MergeRate", "Merge rate", RATE, growth},
 };
 
