@@ -23,22 +23,24 @@ find "$build"/tests/unit -type f -perm -u+x | sort | nice xargs -P "$(nproc)" -I
 wait
 tee -a "$log" <"$log.units"
 
-# check says "98%: Checks: 50, Failures: 1, Errors: 0", pytest "1 failed, 20 passed, 2 skipped in 3s";
+# check says "98%: Checks: 50, Failures: 1, Errors: 0", pytest at last "1 failed, 20 passed, 2 skipped in 3s";
 # a program that crashed says neither, which is why the number of programs is counted as well.
 awk -v programs="$(find "$build"/tests/unit -type f -perm -u+x | wc -l)" -v pytest="$#" '
     /^[0-9]+%: Checks: / {
         gsub(/[,:]/, "")
         summaries++; failed += $5 + $7; passed += $3 - $5 - $7
     }
-    / in [0-9.]+s/ && /(passed|failed|error|skipped|deselected)/ {
+    /^[0-9]+ (passed|failed|error|skipped|deselected).* in [0-9.]+s/ {
         pytest = 0
-        for (i = 2; i <= NF; i++) {
-            if ($i ~ /^passed/) passed += $(i - 1)
-            if ($i ~ /^(failed|errors?)/) failed += $(i - 1)
-            if ($i ~ /^skipped/) skipped += $(i - 1)
-        }
+        split("", count)
+        for (i = 2; i <= NF; i++) count[$i] = $(i - 1)
     }
     END {
+        for (word in count) {
+            if (word ~ /^passed/) passed += count[word]
+            if (word ~ /^(failed|errors?)/) failed += count[word]
+            if (word ~ /^skipped/) skipped += count[word]
+        }
         if (summaries != programs) {
             failed += programs - summaries
             printf "%d of %d unit test programs ended without a summary\n", programs - summaries, programs
