@@ -31,7 +31,7 @@ pytestmark = pytest.mark.shipped
 
 PAGES = 16384
 MERGED_S = 300
-RUN_S = 120
+RUN_S = 600             # the estimate runs at nice 19: busy programs leave it little
 OFF_BY = 0.02           # of the memory that is read, at most
 FAILED, DENIED, PARTIAL = 1, 50, 51
 AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
@@ -111,7 +111,8 @@ def test_says_before_what_is_free_after(pattern, zero_pages, ksm, start, build, 
         assert abs(before["further_bytes"] - freed) <= OFF_BY * before["read_bytes"]
         assert after["further_bytes"] <= OFF_BY * before["read_bytes"]
         # The kernel charges and returns pages in batches of 64 a CPU, whenever it likes.
-        assert (group.charge() - merged) * page_size <= OFF_BY * before["read_bytes"], "reading has undone merging"
+        assert pattern == "demo" or (group.charge() - merged) * page_size <= OFF_BY * before["read_bytes"], \
+            "reading has undone merging"
         assert (before["huge_bytes"] > 0, before["split_bytes"] > 0) == (pattern == "huge",) * 2
         assert (before["zero_bytes"] > 0) == (pattern in ("zeros", "demo"))
         assert pattern == "demo" or before["processes"] == len(pids)

@@ -25,6 +25,9 @@ HOST = "hypervisor-1"       # the sender's name
 NAME, NETDATA_PORT, NETWORK_PORT = "central.example.com", "19999", "25826"
 ANY, AUTH_FILE = "0.0.0.0", "/etc/collectd/hosts.auth"
 
+# Two threads that create the same file at once spoil it: 5.12's csv plugin locks it only after that.
+ONE_WRITER = "WriteThreads 1\n"
+
 
 def snippets():
     """Return {name: text} of the configurations in both READMEs, unchanged."""
@@ -92,7 +95,8 @@ class Central:
         listen = replaced(self.texts["network_central"], {ANY: "127.0.0.1", NETWORK_PORT: port, AUTH_FILE: auth})
         send = replaced(self.texts["network_host"], {NAME: "127.0.0.1", NETWORK_PORT: port})
         self.central.collectd = self.stack.enter_context(
-            Collectd(self.work / "collectd-central", None, interval=self.interval, extra=listen, host="central"))
+            Collectd(self.work / "collectd-central", None, interval=self.interval, extra=ONE_WRITER + listen,
+                     host="central"))
         self.sender.collectd = self.stack.enter_context(
             Collectd(self.work / "collectd-host", self.build / "ksm.so", {"Root": self.tree, **self.options},
                      interval=self.interval, extra=send, host=HOST))
