@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "system/clock.h"
+
 /* What is wrong with a file's contents, in words. Those of errno are not clear enough. Threads may
  * share strerror(): of an errno that exists the text is a constant. */
 static const char *fault(int status) {
@@ -58,6 +60,37 @@ void ksm_log_metrics(struct ksm_log_state *report, const struct ksm_reader *read
             tell_one(reader, id, status, tell);
         }
     }
+}
+
+/* ---- limits ---- */
+
+static const int64_t minute = 60 * 1000;
+
+bool ksm_log_admit(struct ksm_log_limit *limit, int64_t now) {
+    const int64_t minutes = (now - limit->since) / minute;
+
+    if (limit->used <= minutes) {
+        limit->used = 0;
+        limit->since = now;
+    } else {
+        limit->used -= (int)minutes;
+        limit->since += minutes * minute;
+    }
+    if (limit->used < KSM_LOG_BURST) {
+        limit->used++;
+        return true;
+    }
+    if (limit->withheld == 0)
+        limit->summary_due = now + minute;
+    limit->withheld++;
+    return false;
+}
+
+int ksm_log_withheld(struct ksm_log_limit *limit, int64_t now) {
+    const int withheld = now >= limit->summary_due ? limit->withheld : 0;
+
+    limit->withheld -= withheld;
+    return withheld;
 }
 
 /* ---- of the consumers ---- */
@@ -134,7 +167,7 @@ void ksm_log_consumers(struct ksm_consumers_log_state *report,
 
     for (size_t i = 0; i < KSM_CONSUMERS_FAULTS; i++) {
         const bool begins = table->trouble[i];
-        if (begins == report->told[i])
+        if (begins == report->told[i] || !ksm_log_admit(&report->limit, clock_ms(CLOCK_MONOTONIC)))
             continue;
         report->told[i] = begins;
         fill_root(begins ? troubles[i].begins : troubles[i].ends, root, message, sizeof(message));

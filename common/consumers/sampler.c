@@ -203,10 +203,21 @@ void ksm_sampler_close(struct ksm_sampler *s) {
 
 /* ---- the log ---- */
 
-static void log_entry(struct ksm_sampler_skipped *entry, ksm_log_fn *log) {
+/* Whether a line about this process may be logged. The end of what was not logged is not either. */
+static bool admit_entry(struct ksm_sampler *s, struct ksm_sampler_skipped *entry, int64_t now) {
+    if (entry->blocks)
+        entry->withheld = !ksm_log_admit(&s->log_limit, now);
+    return !entry->withheld;
+}
+
+static void log_entry(struct ksm_sampler *s, struct ksm_sampler_skipped *entry, int64_t now,
+                      ksm_log_fn *log) {
     char message[512];
 
     if (entry->pid == 0 || entry->logged == entry->blocks)
+        return;
+    entry->logged = entry->blocks;
+    if (!admit_entry(s, entry, now))
         return;
     snprintf(message, sizeof(message),
              entry->blocks
@@ -216,11 +227,26 @@ static void log_entry(struct ksm_sampler_skipped *entry, ksm_log_fn *log) {
                  : "process %d (%s) no longer keeps its readers waiting",
              entry->pid, entry->comm);
     log(entry->blocks, message);
-    entry->logged = entry->blocks;
+}
+
+static void log_withheld(struct ksm_sampler *s, int64_t now, ksm_log_fn *log) {
+    const int withheld = ksm_log_withheld(&s->log_limit, now);
+    char message[256];
+
+    if (withheld == 0)
+        return;
+    snprintf(message, sizeof(message),
+             "in the last minute %d more times a process kept its readers waiting and was skipped; "
+             "its savings are reported as unattributed",
+             withheld);
+    log(true, message);
 }
 
 void ksm_sampler_log(struct ksm_sampler *s, ksm_log_fn *log) {
+    const int64_t now = clock_ms(CLOCK_MONOTONIC);
+
     for (size_t i = 0; i < KSM_SKIPPED_MAX; i++)
-        log_entry(&s->skipped[i], log);
+        log_entry(s, &s->skipped[i], now, log);
+    log_withheld(s, now, log);
     ksm_log_consumers(&s->log_state, &s->consumers->table, s->consumers->processes.root, log);
 }

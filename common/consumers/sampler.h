@@ -31,6 +31,7 @@ struct ksm_sampler_skipped {
     bool blocks;   /* a thread is stuck; if not, the process is resumed */
     int64_t until; /* at this time */
     bool logged;   /* that it blocks */
+    bool withheld; /* as it was one line too many */
 };
 
 struct ksm_sampler {
@@ -38,12 +39,13 @@ struct ksm_sampler {
     struct worker worker;
     struct ksm_sampler_skipped skipped[KSM_SKIPPED_MAX];
     struct ksm_consumers_log_state log_state;
-    bool busy;       /* a sample is being made, */
-    bool registered; /* of a host whose KSM has any pages, */
-    int64_t began;   /* from this time on */
-    int64_t due;     /* when the next sample is to begin */
-    int64_t pause;   /* between the last poll and the next */
-    int64_t next;    /* when that is */
+    struct ksm_log_limit log_limit; /* of lines about processes that block */
+    bool busy;                      /* a sample is being made, */
+    bool registered;                /* of a host whose KSM has any pages, */
+    int64_t began;                  /* from this time on */
+    int64_t due;                    /* when the next sample is to begin */
+    int64_t pause;                  /* between the last poll and the next */
+    int64_t next;                   /* when that is */
 };
 
 /* consumers stays the caller's. It may read the table at any time, all else while no sample is
@@ -65,7 +67,7 @@ enum ksm_sampler_result ksm_sampler_poll(struct ksm_sampler *s, int64_t now);
 int64_t ksm_sampler_next(const struct ksm_sampler *s);
 
 /* Logs each process that blocks, once when that begins and once when it ends; and the faults of the
- * consumers. */
+ * consumers. If ever other processes block, a line a minute says how many were not logged. */
 void ksm_sampler_log(struct ksm_sampler *s, ksm_log_fn *log);
 
 /* Stops the sample within 200 ms, and closes the consumers. */

@@ -24,6 +24,13 @@ static void hear(bool bad, const char *message) {
     suite_hear(bad, message);
 }
 
+static int lines;
+
+static void count_line(bool bad, const char *message) {
+    (void)bad;
+    lines += message[0] != '\0';
+}
+
 void before_each(void) {
     dir = suite_dir();
     host_make(dir);
@@ -174,6 +181,51 @@ TEST(several_files) {
     tick(second, "-ksm/ksm_zero_pages|is negative, a known bug of Linux 6.6 to 6.17|zero\n"
                  "+ksm/run|again");
     tick(second, "");
+}
+
+/* ---- limits ---- */
+
+TEST(limit_admits_a_burst_and_one_line_a_minute) {
+    struct ksm_log_limit limit = {.used = 0};
+    int admitted = 0, withheld = 0, summaries = 0;
+
+    for (int64_t ms = 0; ms < 10 * minute; ms += second / 2) {
+        admitted += ksm_log_admit(&limit, now + ms);
+        const int more = ksm_log_withheld(&limit, now + ms);
+        withheld += more;
+        summaries += more > 0;
+    }
+    ck_assert_int_eq(admitted, KSM_LOG_BURST + 9);
+    ck_assert_int_eq(summaries, 9);
+    ck_assert_int_eq(admitted + withheld + limit.withheld, 10 * 120);
+    /* The last summary is not lost, and comes once. */
+    ck_assert_int_gt(ksm_log_withheld(&limit, now + 11 * minute), 0);
+    ck_assert_int_eq(ksm_log_withheld(&limit, now + 12 * minute), 0);
+    /* After a long time there is a whole burst again. */
+    for (int i = 0; i <= KSM_LOG_BURST; i++)
+        ck_assert_int_eq(ksm_log_admit(&limit, now + 1000 * minute), i < KSM_LOG_BURST);
+}
+
+/* A table that is late and on time in turns, at each sample. */
+TEST(changing_faults_are_limited) {
+    static struct ksm_consumers_log_state state;
+    struct ksm_consumer_table table = {.valid = true};
+
+    faults_stop_clocks(now, now);
+    for (int i = 0; i < 10 * 60; i++) {
+        table.trouble[KSM_CONSUMERS_LATE] = i % 2 == 0;
+        ksm_log_consumers(&state, &table, "/", count_line);
+        now += second;
+        faults_stop_clocks(now, now);
+    }
+    ck_assert_int_eq(lines, KSM_LOG_BURST + 9);
+    /* What has lasted is logged in the end. */
+    table.trouble[KSM_CONSUMERS_LATE] = !state.told[KSM_CONSUMERS_LATE];
+    now += minute;
+    faults_stop_clocks(now, now);
+    ksm_log_consumers(&state, &table, "/", count_line);
+    ck_assert_int_eq(lines, KSM_LOG_BURST + 10);
+    faults_let_clocks_go();
 }
 
 /* ---- of the consumers ---- */

@@ -240,6 +240,30 @@ TEST(busy_machine) {
     expect_aside("blocked");
 }
 
+static int lines, summaries;
+
+static void count_lines(bool bad, const char *message) {
+    (void)bad;
+    lines++;
+    summaries += strstr(message, " more times ") != NULL;
+}
+
+/* Each second another process holds its lock for a moment, for ten minutes. */
+TEST(changing_lock_holders_are_limited) {
+    for (int i = 0; i < 600; i++) {
+        struct ksm_sampler_skipped *entry = &s.skipped[i % KSM_SKIPPED_MAX];
+        *entry = (struct ksm_sampler_skipped){.pid = 1000 + i, .comm = "x", .blocks = true};
+        ksm_sampler_log(&s, count_lines);
+        entry->blocks = false;
+        ksm_sampler_log(&s, count_lines);
+        ck_assert(!entry->logged);
+        let_go_by(1000);
+    }
+    ck_assert_int_eq(summaries, 9);
+    ck_assert_int_eq(lines - summaries, 2 * (KSM_LOG_BURST + 9));
+    memset(s.skipped, 0, sizeof(s.skipped));
+}
+
 /* What the process is called is its own choice, and goes to the log. */
 TEST(hostile_comm) {
     make_fixture();
