@@ -102,8 +102,7 @@ static int read_consumers(__attribute__((unused)) user_data_t *user_data) {
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     if (ksm_sampler_is_due(&sampler, now))
-        ksm_sampler_begin(&sampler, sampler.busy || ksm_consumers_registered(&consumers, now),
-                          now);
+        ksm_sampler_begin(&sampler, sampler.busy || ksm_consumers_registered(&consumers, now), now);
     if (ksm_sampler_poll(&sampler, now) == KSM_SAMPLER_READY && consumers.table.valid)
         submit_table(&consumers.table);
     ksm_sampler_log(&sampler, log_message);
@@ -212,7 +211,7 @@ static void set_option(const oconfig_item_t *item) {
 
     if (item->children_num != 0 || item->values_num < 1 || (item->values_num > 1 && !is_list)) {
         ERROR("ksm plugin: option %s requires %s; the previous value is kept", item->key,
-              is_list ? "one or more values" : "exactly one value");
+              is_list ? "one or more values, not a block" : "exactly one value");
         return;
     }
     item_text(item, text, sizeof(text));

@@ -200,7 +200,7 @@ def test_bad_options_are_logged_once_with_what_is_allowed_and_leave_the_default(
         for name, (value, allowed) in BAD.items():
             [line] = logged(host, f'"{value}"', allowed)
             assert keys[name] in line
-    shapes = logged(moving.hosts.collectd, "exactly one value")
+    shapes = logged(moving.hosts.collectd, " requires ")
     assert [re.search(r"option (\w+)", line)[1] for line in shapes] == re.findall(r"^  <?(\w+)", SHAPES, re.MULTILINE)
     assert [len(complaints(host)) for host in moving.hosts.both] == [len(BAD) + len(shapes), len(BAD)]
     collectd, netdata = KNOB
