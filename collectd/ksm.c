@@ -76,7 +76,7 @@ static void submit_consumer(const char *kind, const struct ksm_consumer *c, cdti
 
 /* Values have the time at which the sample began, up to a poll interval ago. */
 static void submit_table(const struct ksm_consumer_table *table) {
-    int64_t age_ms = clock_ms(CLOCK_MONOTONIC) - table->began_ms;
+    int64_t age_ms = clock_ms(CLOCK_MONOTONIC) - sampler.began;
     cdtime_t time = cdtime() - MS_TO_CDTIME_T(age_ms);
 
     for (size_t i = 0; i < table->count; i++) {

@@ -379,7 +379,6 @@ int ksm_consumers_sample(struct ksm_consumers *c, bool registered, int64_t now,
 
     if (status == -ECANCELED)
         return status;
-    c->next.began_ms = now;
     if (status == 0 && registered)
         status = all_read(c);
     if (status == 0 && registered)

@@ -68,7 +68,6 @@ struct ksm_consumer_table {
     struct ksm_consumer other; /* all that are not shown, together; processes 0: there are none.
                                 * Its name is "other", its kind means nothing */
     bool valid;                /* else there are no metrics */
-    int64_t began_ms;          /* CLOCK_MONOTONIC when the sample began */
     bool tells_zero;           /* this kernel reports zero pages (6.6), rmap items (6.1): */
     bool tells_rmap_items;     /* else those of all consumers are 0 and mean nothing */
 

@@ -40,9 +40,9 @@ struct ksm_sampler {
     struct ksm_sampler_skipped skipped[KSM_SKIPPED_MAX];
     struct ksm_consumers_log_state log_state;
     struct ksm_log_limit log_limit; /* of lines about processes that block */
-    bool busy;                      /* a sample is being made, */
-    bool registered;                /* of a host whose KSM has any pages, */
-    int64_t began;                  /* from this time on */
+    bool busy;                      /* a sample is being made */
+    bool registered;                /* its host's KSM has any pages */
+    int64_t began;                  /* when it began, or the last one did; daemons may read this */
     int64_t due;                    /* when the next sample is to begin */
     int64_t pause;                  /* between the last poll and the next */
     int64_t next;                   /* when that is */
