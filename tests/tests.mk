@@ -30,7 +30,7 @@ $(TOOLS): $(SUPPORT) $(PARTS)
 
 # Calls that unit tests make fail: __wrap_CALL in tests/support/faults.c.
 WRAPPED = open openat opendir pread __pread_chk write poll __poll_chk close clock_gettime sysconf \
-	pthread_create pthread_join
+	pthread_create
 $(UNITS): private KSM_LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
 $(UNITS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(UNIT_SUPPORT) $(PARTS)
 	$(call say,LD,$@)

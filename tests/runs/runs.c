@@ -243,7 +243,7 @@ static void redirect(int fd) {
 void run_prepare(const struct run_kind *kind) {
     static struct run warm;
 
-    faults_take_turns();
+    faults_run_threads_at_once();
     calls_pretend_sysfs(kind->sysfs);
     turning = !kind->sysfs;
     consumers_interval = kind->interval;

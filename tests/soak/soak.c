@@ -209,7 +209,7 @@ static pid_t begin(const char *name, void (*run)(void), const char *dir, long sa
     silence();
     /* All that there is counts, not what happens to have been used already: code and buffers. */
     mlockall(MCL_CURRENT | MCL_FUTURE);
-    faults_take_turns();
+    faults_run_threads_at_once();
     if (dir)
         weather_begin(dir, seed);
     run();

@@ -27,7 +27,6 @@ FAULTS_WRAPPED(int, openat, int dir, const char *path, int flags, ...);
 FAULTS_WRAPPED(int, close, int fd);
 FAULTS_WRAPPED(int, pthread_create, pthread_t *id, const pthread_attr_t *attr,
                void *(*start)(void *), void *data);
-FAULTS_WRAPPED(int, pthread_join, pthread_t id, void **result);
 
 /* Of all that follows; no call waits while it holds it, nor calls back. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -410,95 +409,47 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *time) {
     return 0;
 }
 
-/* ---- threads that take turns ---- */
+/* ---- threads that run at once ---- */
 
-enum { MOST_THREADS = 4 };
+static bool at_once;
 
-static bool turns; /* threads take them */
-static struct turn {
-    void *(*start)(void *);
+struct start {
+    void *(*function)(void *);
     void *data;
-    pthread_t id;
-    bool used;
-    bool running; /* else it waits for its turn, */
-    bool ended;   /* or has no more use for one */
-} threads[MOST_THREADS];
-static _Thread_local struct turn *own; /* NULL in the first thread */
+    bool done;
+};
 
-void faults_take_turns(void) {
-    turns = true;
+void faults_run_threads_at_once(void) {
+    at_once = true;
 }
 
-/* With the lock held: lets a thread run, and waits until it waits. */
-static void give_turn(struct turn *thread) {
-    thread->running = true;
-    pthread_cond_broadcast(&changed);
-    while (thread->running)
-        pthread_cond_wait(&changed, &lock);
-}
+static void *run_at_once(void *data) {
+    struct start *start = data;
+    void *result = start->function(start->data);
 
-void faults_give_turn(void) {
     pthread_mutex_lock(&lock);
-    for (size_t i = 0; i < MOST_THREADS; i++)
-        if (threads[i].used && !threads[i].ended)
-            give_turn(&threads[i]);
-    pthread_mutex_unlock(&lock);
-}
-
-static void await_turn(void) {
-    pthread_mutex_lock(&lock);
-    own->running = false;
-    pthread_cond_broadcast(&changed);
-    while (!own->running)
-        pthread_cond_wait(&changed, &lock);
-    pthread_mutex_unlock(&lock);
-}
-
-static void *run_in_turn(void *data) {
-    own = data;
-    void *result = own->start(own->data);
-    pthread_mutex_lock(&lock);
-    own->ended = true;
-    own->running = false;
+    start->done = true;
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
     return result;
 }
 
-int __wrap_pthread_create(pthread_t *id, const pthread_attr_t *attr, void *(*start)(void *),
+int __wrap_pthread_create(pthread_t *id, const pthread_attr_t *attr, void *(*function)(void *),
                           void *data) {
     int error = faults_next(FAULTS_THREAD, "");
-    struct turn *thread = threads;
+    struct start start = {.function = function, .data = data};
 
     if (error > 0)
         return error;
-    if (!turns)
-        return __real_pthread_create(id, attr, start, data);
-    while (thread->used)
-        if (++thread == threads + MOST_THREADS)
-            errx(2, "too many threads");
-    *thread = (struct turn){.start = start, .data = data, .used = true, .running = true};
-    if (__real_pthread_create(&thread->id, attr, run_in_turn, thread) != 0)
+    if (!at_once)
+        return __real_pthread_create(id, attr, function, data);
+    if (__real_pthread_create(id, attr, run_at_once, &start) != 0)
         errx(2, "no thread can be made");
-    *id = thread->id;
     pthread_mutex_lock(&lock);
-    while (thread->running)
+    while (!start.done)
         pthread_cond_wait(&changed, &lock);
     pthread_mutex_unlock(&lock);
     return 0;
-}
-
-int __wrap_pthread_join(pthread_t id, void **result) {
-    pthread_mutex_lock(&lock);
-    for (size_t i = 0; i < MOST_THREADS; i++) {
-        if (!threads[i].used || !pthread_equal(threads[i].id, id))
-            continue;
-        while (!threads[i].ended)
-            give_turn(&threads[i]);
-        threads[i].used = false;
-    }
-    pthread_mutex_unlock(&lock);
-    return __real_pthread_join(id, result);
 }
 
 int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout) {
@@ -507,10 +458,6 @@ int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout) {
     if (error > 0) {
         errno = error;
         return -1;
-    }
-    if (own && timeout != 0) {
-        await_turn();
-        return __real_poll(fds, count, 0);
     }
     if (!stopped)
         return __real_poll(fds, count, timeout);

@@ -73,12 +73,9 @@ void faults_spin(bool on);
 /* How many calls of close() were of no descriptor that is open. */
 int faults_bad_closes(void);
 
-/* From now on one thread at a time runs: a new one, or one that faults_give_turn() gives a turn,
- * until it ends or poll() would wait in it; until then who made it, or gave it the turn, waits. To
- * join one gives it turns until it ends. For clocks that stand still, and runs that are all alike.
- */
-void faults_take_turns(void);
-void faults_give_turn(void);
+/* From now on pthread_create() returns when the thread has done its work: for clocks that stand
+ * still, and runs that are all alike. */
+void faults_run_threads_at_once(void);
 
 /* ---- one fault among all calls of a run ---- */
 
