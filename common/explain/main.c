@@ -258,7 +258,7 @@ static int judge_estimate(const struct explain_facts *facts) {
                 estimate.unknown, *nearest ? "; near to it: " : "", nearest);
         return EXIT_FAILURE;
     }
-    if (estimate.processes > 0)
+    if (estimate.processes > 0 || estimate.sum.pages > 0)
         return estimate.partial ? STATUS_PARTIAL : EXIT_SUCCESS;
     fprintf(stderr, "ksm-explain: %s\n", nothing_read(facts));
     return STATUS_DENIED;
