@@ -74,7 +74,7 @@ static void submit_consumer(const char *kind, const struct ksm_consumer *c, cdti
                "gauge", "merge_rate");
 }
 
-/* Values have the time at which the sample began, up to a poll interval ago. */
+/* Values have the time at which the sample began, not that of the poll that found it complete. */
 static void submit_table(const struct ksm_consumer_table *table) {
     int64_t age_ms = clock_ms(CLOCK_MONOTONIC) - sampler.began;
     cdtime_t time = cdtime() - MS_TO_CDTIME_T(age_ms);
