@@ -219,7 +219,7 @@ def test_settings_are_put_back_by_the_next_one_after_a_kill():
 
 
 def test_the_lock_keeps_others_out(ksm):
-    with pytest.raises(Locked):
+    with pytest.raises(Locked, match=rf" \({os.getpid()}\)$"):
         with KsmSettings(lock_seconds=0):
             pass
     assert ksm.has("run")

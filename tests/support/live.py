@@ -11,6 +11,7 @@ Whoever changes a setting holds the lock for as long as it is changed.
 import fcntl
 import json
 import os
+import re
 import select
 import subprocess
 import tempfile
@@ -23,7 +24,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LOCK_DIRECTORIES = ("/run/lock", "/run", tempfile.gettempdir())
 LOCK_NAME = "ksm-live.lock"
 
-LOCK_S = 600        # wait for others that use the live kernel
+LOCK_S = 1800       # wait for others that use the live kernel
 READY_S = 60        # a workload has filled its memory
 END_S = 10          # and is gone after the end of its input
 POLL_S = 0.05       # between two looks at the kernel's metrics
@@ -120,7 +121,13 @@ class KsmSettings:
             except BlockingIOError:
                 return False
         until(taken, self.lock_seconds, "the lock",
-              lambda _waited: Locked(f"others use KSM's settings: {LOCK_NAME} is locked"), POLL_S)
+              lambda _waited: Locked(f"others use KSM's settings: {LOCK_NAME} is locked by {self.holder()}"), POLL_S)
+
+    def holder(self):
+        """Return "NAME (PID)" of the process that holds the lock."""
+        lock = rf"FLOCK +ADVISORY +WRITE (\d+) \S+:{os.fstat(self.lock).st_ino} "
+        pid = re.search(lock, Path("/proc/locks").read_text())
+        return f"{comm_of(pid[1])} ({pid[1]})" if pid else "a process that has ended"
 
     # The journal: what the lock file holds.
 
