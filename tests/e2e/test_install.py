@@ -24,9 +24,10 @@ DOC = "usr/share/doc/ksm-plugins"
 HEALTH = sorted(path.name for path in REPOSITORY.glob("netdata/health.d/*.conf"))
 EXAMPLES = sorted(path.name for pattern in ("*.conf", "*.yml", "*.json", "*.libsonnet")
                   for path in REPOSITORY.glob(f"collectd/{pattern}"))
-OF_EXPLAIN = ["ksm-explain.schema.json", "ksm-openmetrics.service", "ksm-openmetrics.timer",
-              "prometheus-openmetrics.yml"]
+OF_EXPLAIN = ["ksm-explain.schema.json", "prometheus-openmetrics.yml"]
+UNITS = ["ksm-openmetrics.service", "ksm-openmetrics.timer"]
 FOR_ALL = [*(f"{DOC}/{name}" for name in ("README.md", "LICENSE", "collectd/README.md", "netdata/README.md")),
+           *(f"usr/lib/systemd/system/{name}" for name in UNITS),
            "usr/bin/ksm-explain", "usr/share/man/man1/ksm-explain.1",
            "usr/share/man/man1/ksm.plugin.1", "usr/share/man/man5/collectd-ksm.5", *(f"{DOC}/examples/{name}" for name in [*EXAMPLES, *OF_EXPLAIN])]
 
@@ -120,10 +121,25 @@ def test_prefix_of_its_own_is_left_without_a_trace(build, tmp_path):
     before = everything(tmp_path)
     said = make(build, "install", *words)
     assert f"is in {plugins}/collectd (not below PREFIX" in said and f"is in {plugins}/plugins.d (not below" in said
-    [service] = prefix.rglob("ksm-openmetrics.service")
+    service = prefix / "lib/systemd/system/ksm-openmetrics.service"
     assert f"ExecStart={prefix}/bin/ksm-explain " in service.read_text()
     make(build, "uninstall", *words)
     assert everything(tmp_path) == before
+
+
+def test_the_timer_is_installed_disabled(build, tmp_path):
+    """To enable it is all that is left to do."""
+    if not shutil.which("systemctl"):
+        pytest.skip("systemctl is not installed")
+
+    def systemctl(*words):
+        done = subprocess.run(["systemctl", f"--root={tmp_path}", *words], capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout
+
+    make(build, "install-explain", f"DESTDIR={tmp_path}")
+    assert systemctl("is-enabled", "ksm-openmetrics.timer") == (1, "disabled\n")
+    assert systemctl("enable", "ksm-openmetrics.timer")[0] == 0
+    assert systemctl("is-enabled", "ksm-openmetrics.timer") == (0, "enabled\n")
 
 
 def test_user_without_rights_is_told_what_to_do(build):

@@ -21,7 +21,7 @@ import pytest
 from conftest import REPOSITORY
 from hosts import until
 from machine import ALLOW, CONF, DENY, Machine, NoMirror, newer, why_not
-from test_install import EXAMPLES, HEALTH, OF_EXPLAIN
+from test_install import EXAMPLES, HEALTH, OF_EXPLAIN, UNITS
 
 pytestmark = [pytest.mark.long, pytest.mark.shipped]
 
@@ -88,7 +88,8 @@ PLAIN, PROGRAM = "-rw-r--r-- root/root", "-rwxr-xr-x root/root"
     ("netdata", {PLUGIN[1:]: PROGRAM, "usr/share/man/man1/ksm.plugin.1.gz": PLAIN,
                  **{f"usr/lib/netdata/conf.d/health.d/{name}": PLAIN for name in HEALTH}},
      r"libcap2-bin, netdata-core \(>= 1.37\), libc6 \(>= [.\d]+\)"),
-    ("explain", {"usr/bin/ksm-explain": PROGRAM, "usr/share/man/man1/ksm-explain.1.gz": PLAIN},
+    ("explain", {"usr/bin/ksm-explain": PROGRAM, "usr/share/man/man1/ksm-explain.1.gz": PLAIN,
+                 **{f"lib/systemd/system/{name}": PLAIN for name in UNITS}},
      r"libc6 \(>= [.\d]+\)"),
 ])
 def test_what_a_package_is(host, expected, depends, debs):
@@ -127,7 +128,7 @@ def told(rpm, fields):
 
 
 # Where Fedora has what Debian has elsewhere.
-FEDORA = {"/etc/collectd.d/": "etc/collectd/collectd.conf.d/", "/usr/lib64/": "usr/lib/", "/usr/libexec/": "usr/lib/", "/": ""}
+FEDORA = {"/etc/collectd.d/": "etc/collectd/collectd.conf.d/", "/usr/lib/systemd/": "lib/systemd/", "/usr/lib64/": "usr/lib/", "/usr/libexec/": "usr/lib/", "/": ""}
 # What an RPM says by itself, and Debian's package does in its postinst; and who strips a plugin wants it executable.
 BY_RPM = {PLUGIN[1:]: "-rwxr-x--- root/netdata cap_dac_read_search=ep", "usr/lib/collectd/ksm.so": PROGRAM}
 
@@ -192,7 +193,7 @@ def test_the_life_of_the_rpms(rpms, tmp_path):
     conf.write_text(edited)
     assert rpm("-U", "--replacepkgs", *rpms.values()) == restarts
     assert conf.read_text() == edited
-    assert rpm("-e", *PACKAGES.values()) == restarts
+    assert rpm("-e", *PACKAGES.values()) == ["--no-reload disable --now ksm-openmetrics.timer", *restarts]
     left = {path for path in tmp_path.rglob("*") if path.is_file() and path.relative_to(tmp_path).parts[0] not in ("dev", "root", "var")}
     assert left - before == {conf.with_name(".ksm.conf.rpmsave")}
     assert conf.with_name(".ksm.conf.rpmsave").read_text() == edited
@@ -304,6 +305,13 @@ def test_the_agent_has_the_alerts(machine):
     assert until(alerts, 30, "alerts of our charts")
 
 
+def test_the_timer_is_there_and_disabled(machine):
+    """It is enabled by nothing but the admin's command."""
+    is_enabled = "deb-systemd-helper is-enabled ksm-openmetrics.timer && echo yes || echo no"
+    assert machine.run(f"ls /lib/systemd/system/ksm-openmetrics.timer; {is_enabled}").split()[1:] == ["no"]
+    assert machine.run(f"deb-systemd-helper enable ksm-openmetrics.timer; {is_enabled}").strip() == "yes"
+
+
 @pytest.mark.parametrize("page, words", [("ksm.plugin", "KSM.PLUGIN(1)"), ("collectd-ksm", "COLLECTD-KSM(5)"),
                                           ("ksm-explain", "KSM-EXPLAIN(1)")])
 def test_man_shows_the_page(page, words, machine):
@@ -404,7 +412,9 @@ def test_install_after_remove(machine):
 
 
 def test_purge(machine):
-    """Nothing is left."""
+    """Nothing is left, of a timer that was enabled neither."""
+    machine.run("deb-systemd-helper enable ksm-openmetrics.timer; mkdir /var/lib/ksm-openmetrics; "
+                "touch /var/lib/ksm-openmetrics/state")
     apt(machine, "purge", *PACKAGES.values())
     assert ksm_paths(machine) == machine.before
     assert machine.run("dpkg-query -W '*-plugin-ksm' 2>/dev/null || true") == ""

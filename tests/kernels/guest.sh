@@ -123,9 +123,8 @@ start_containers() {
         systemd-nspawn -q --register=yes -M tent -D /srv/tent --pipe /workload identical 4096'
 }
 
-# As the file ksm-openmetrics.service says.
+# As collectd/README.md says.
 start_openmetrics() {
-    cp /usr/share/doc/ksm-explain/examples/ksm-openmetrics.* /etc/systemd/system
     systemctl enable --now ksm-openmetrics.timer
 }
 
@@ -148,7 +147,7 @@ undo() {
     systemctl stop ksm-openmetrics.service
     as_tess systemctl --user disable --now notes.service
     loginctl disable-linger tess
-    rm -r /etc/systemd/system/ksm-openmetrics.* /etc/systemd/system/shop.service /etc/tmpfiles.d/ksm.conf \
+    rm -r /etc/systemd/system/shop.service /etc/tmpfiles.d/ksm.conf \
         /var/lib/prometheus/node-exporter/ksm.prom /usr/local/bin/workload /srv/box /srv/tent /home/tess/.config
 }
 
