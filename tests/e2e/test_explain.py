@@ -158,6 +158,7 @@ def test_output_that_cannot_be_written_is_a_failure(program, words, build, tmp_p
     """On a full disk, and where stdout is closed."""
     fixtures.make_tree(build, "6.6", tmp_path / "6.6")
     for target, reason in ((">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")):
+        words = [str(os.getpid()) if word == "PID" else word for word in words]
         argv = ["sh", "-c", f'exec "$0" "$@" {target}', build / program, *words]
         done = fixtures.run_once(*argv, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (FAILED, ""), target
