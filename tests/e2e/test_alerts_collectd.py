@@ -150,18 +150,18 @@ def played(build, tmp_path_factory):
     ("net", ["OKAY", "WARNING", "OKAY"]),
     ("exposure", ["OKAY", "WARNING", "FAILURE", "OKAY"]),
 ])
-def test_thresholds_are_passed_and_kept(figure, severities, played):
+def test_notification_severities_follow_thresholds(figure, severities, played):
     assert told(played[raised_and_cleared], figure) == severities
 
 
 @pytest.mark.parametrize("scenario", QUIET, ids=lambda scenario: scenario.__name__)
-def test_no_alarm(scenario, played):
+def test_scenario_raises_no_alert(scenario, played):
     if isinstance(played[scenario], TooLong):
         pytest.skip(str(played[scenario]))
     assert set(told(played[scenario])) == {"OKAY"}, scenario.__doc__
 
 
-def test_warning_does_not_become_critical_for_a_moment(played):
+def test_brief_excess_does_not_make_warning_critical(played):
     if isinstance(played[much_exposed_for_a_moment], TooLong):
         pytest.skip(str(played[much_exposed_for_a_moment]))
     assert told(played[much_exposed_for_a_moment], "exposure") == ["OKAY", "WARNING"]
@@ -176,11 +176,11 @@ def promtool(*words):
     return run.stdout
 
 
-def test_promtool_takes_the_rules():
+def test_promtool_accepts_rules():
     assert "11 rules found" in promtool("check", "rules", RULES)
 
 
-def test_the_mixin_is_the_rules_and_the_dashboard(tmp_path):
+def test_mixin_equals_rules_and_dashboard(tmp_path):
     """As jsonnet makes files of it; what promtool says of them is what it says of the rules."""
     def part(name):
         argv = ["jsonnet", "-e", f"(import '{RULES.with_name('mixin.libsonnet')}').{name}"]
@@ -194,11 +194,11 @@ def test_the_mixin_is_the_rules_and_the_dashboard(tmp_path):
         assert f"{count} rules found" in promtool("check", "rules", tmp_path / name)
 
 
-def test_rules_raise_and_clear_and_stay_quiet():
+def test_rules_pass_promtool_unit_tests():
     assert "SUCCESS" in promtool("test", "rules", RULES_TEST)
 
 
-def test_rules_ask_for_what_write_prometheus_exports(build, make_tree, tmp_path):
+def test_rules_query_metrics_that_write_prometheus_exports(build, make_tree, tmp_path):
     asked = {(metric, figure) for metric, figures in re.findall(r'(collectd_\w+)\{ksm=~?"([\w|]+)"', RULES.read_text())
              for figure in figures.split("|")}
     port, lines = free_port(), ""
@@ -264,7 +264,7 @@ def of_collectd():
     (of_prometheus, set(MEANING)),
     (of_collectd, BY_COLLECTD),
 ])
-def test_files_of_alerts_mean_the_same(read, names):
+def test_alert_files_agree(read, names):
     found = read()
     assert set(found) == names
     for name, text in found.items():
@@ -272,20 +272,20 @@ def test_files_of_alerts_mean_the_same(read, names):
             assert re.search(rf"(?<![\w.]){re.escape(word)}(?![\w.])", text), f"{name}: no {word} in {text}"
 
 
-def test_both_expect_the_same_cpu_time_of_ksmd():
+def test_stalled_alerts_expect_same_ksmd_cpu_time():
     [calc] = re.findall(r"template: ksm_min_cpu\n(?: *\w+:.*\n)*? *calc: (.*\n.*)\n", HEALTH.read_text())
     [record] = re.findall(r"record: ksm:min_ksmd_cpu:percent\n((?:.+\n)+)", RULES.read_text())
     for number in ("0.004", "0.05", "200"):
         assert number in calc and number in record
 
 
-def test_collectd_says_what_it_cannot_tell():
+def test_collectd_file_lists_alerts_it_lacks():
     head = THRESHOLDS.read_text().partition("LoadPlugin threshold")[0]
     assert set(re.findall(r"ksm_\w+", head)) == set(MEANING)
     assert "full_scans" in THRESHOLDS.read_text(), "it does not wait for the third"
 
 
-def test_every_rule_says_what_to_do():
+def test_every_rule_has_advice():
     rules = RULES.read_text()
     descriptions = re.findall(r"description: >-\n((?: {12}.*\n)+)", rules)
     assert len(set(descriptions)) == len(MEANING)

@@ -332,7 +332,7 @@ def played_long(build, tmp_path_factory):
     return play_all(QUIET_LONG, build, tmp_path_factory.mktemp("alerts-long"))
 
 
-def test_the_file_has_only_keys_that_both_1_37_and_2_x_know():
+def test_alert_keys_are_known_to_1_37_and_2_x():
     text = SHIPPED.read_text().replace("\\\n", " ")
     keys = {line.partition(":")[0].strip() for line in text.splitlines() if line and not line.startswith("#")}
     assert keys == KEYS
@@ -425,11 +425,11 @@ ON_2_X = [
 
 
 @pytest.mark.parametrize("alert, holds, names", ON_2_X)
-def test_on_2_x_no_alert_asks_for_what_is_not_known(alert, holds, names):
+def test_alert_condition_is_false_for_unknown_values_on_2_x(alert, holds, names):
     assert on_2_x(condition_of(alert), **names) is holds
 
 
-def test_every_alert_says_what_to_do():
+def test_every_alert_has_advice():
     for block in SHIPPED.read_text().replace("\\\n", " ").split("\n\n"):
         if re.search("^ *warn:", block, re.MULTILINE):
             info = re.search("^ *info: (.*)$", block, re.MULTILINE)[1]
@@ -437,7 +437,7 @@ def test_every_alert_says_what_to_do():
             assert "to: sysadmin" in block
 
 
-def test_the_agent_takes_the_whole_file(played):
+def test_agent_accepts_all_alerts(played):
     seen = played[all_at_once]
     assert {alarm["name"] for alarm in seen.alarms.values()} == ALERTS | HELPERS | OF_SETTINGS
     complaints = re.findall(r".*ksm\.conf.*|.*HEALTH.*(?:unknown|cannot parse|invalid).*", seen.text)
@@ -455,11 +455,11 @@ def test_exposure_becomes_critical(played):
     assert played[all_at_once].result.others["ksm_exposure"] == "CRITICAL", "still so with nothing free at all"
 
 
-def test_none_is_raised_on_a_healthy_host(played):
+def test_healthy_host_raises_no_alert(played):
     assert played[all_at_once].result.before == set()
 
 
-def test_merging_undone_is_told_for_as_long_as_it_is_news(played):
+def test_unmerging_alert_clears_after_unmerging(played):
     others = played[all_at_once].result.others
     quiet = ("ksm_unmerging", "ksm_empty_scanning", "ksm_wasted_scanning")
     assert {others.pop(name) for name in quiet} == {"CLEAR"} and set(others.values()) <= RAISED, "the others stay"
@@ -473,45 +473,45 @@ def check_quiet(scenario, seen):
 
 
 @pytest.mark.parametrize("scenario", QUIET, ids=lambda scenario: scenario.__name__)
-def test_none_is_raised(scenario, played):
+def test_scenario_raises_no_alert(scenario, played):
     check_quiet(scenario, played[scenario])
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("scenario", QUIET_LONG, ids=lambda scenario: scenario.__name__)
-def test_none_is_raised_either(scenario, played_long):
+def test_long_scenario_raises_no_alert(scenario, played_long):
     check_quiet(scenario, played_long[scenario])
 
 
-def test_nobody_is_blamed_before_the_third_full_scan(played):
+def test_no_alert_before_third_full_scan(played):
     seen = played[first_pass]
     assert seen.result == set(), "a net loss at the start is no loss"
     assert seen.raised == {("ksm_net_loss", "WARNING"), ("ksm_wasted_scanning", "WARNING")}
 
 
-def test_a_busy_ksmd_without_a_page_does_not_hang(played):
+def test_busy_ksmd_without_pages_has_not_stalled(played):
     assert played[all_at_once].result.busy["ksm_stalled"] == "CLEAR"
     assert played[empty_mapping].raised == {("ksm_empty_scanning", "WARNING")}
 
 
-def test_before_6_6_it_has_stalled_when_ksmd_does_nothing(played):
+def test_idle_ksmd_has_stalled_before_6_6(played):
     seen = played[old_kernel]
     assert seen.result == set(), "scans that take long"
     assert seen.raised == {("ksm_stalled", "WARNING")}
     assert [status for name, status, _when in seen.changes if name == "ksm_stalled"][-1] == "CLEAR"
 
 
-def test_before_6_6_slow_ksmd_has_not_stalled(played):
+def test_slow_ksmd_has_not_stalled_before_6_6(played):
     seen = played[slow_ksmd]
     assert seen.result == set(), "0.018 % of a core"
     assert seen.raised == {("ksm_stalled", "WARNING")}
 
 
-def test_before_6_6_ksmd_without_pages_to_scan_has_stalled(played):
+def test_ksmd_without_pages_to_scan_has_stalled_before_6_6(played):
     assert played[no_page_to_scan].raised == {("ksm_stalled", "WARNING")}
 
 
-def test_an_agent_that_has_just_started_waits(played):
+def test_just_started_agent_raises_no_alert(played):
     ages = played[just_started].result
     assert set(ages) == {"ksm_net_loss", "ksm_stalled"}
     assert min(ages.values()) >= WINDOW_S - 1, ages

@@ -27,7 +27,7 @@ MS = 10 ** 6
     (("descriptors", 2), {"descriptor_bytes": 2}),
     (("start", 2, "build/ksm.plugin"), {"start_ns": 2}),
 ])
-def test_inside_one_process(build, words, names):
+def test_measurements_within_one_process(build, words, names):
     """Each part prints what it promises, as often as was asked for."""
     if words[0] == "sweep" and why_not():
         pytest.skip(why_not())
@@ -58,7 +58,7 @@ WORK = "while time.process_time() < 0.3: pass"
 
 @pytest.mark.parametrize("script", [WORK, f"def work():\n  {WORK}\nthread = threading.Thread(target=work)\n"
                                           "thread.start()\nthread.join()"], ids=["process", "thread"])
-def test_cpu_is_what_was_spent(script):
+def test_cpu_time_matches_time_spent(script):
     """What works, a thread that has ended too, is found to have worked as long as it says; what sleeps is not."""
     script = f"import threading, time\n{script}\nprint('done', flush=True)\ntime.sleep(60)"
     with subprocess.Popen(["/usr/bin/python3", "-c", script], stdout=subprocess.PIPE) as process:
@@ -72,7 +72,7 @@ def test_cpu_is_what_was_spent(script):
 
 
 @needs_ksm
-def test_plugin_is_read_as_an_agent_does(build):
+def test_bench_reads_plugin_like_an_agent(build):
     """Its ticks and its metrics are counted."""
     with meters.Plugin(build, "--consumers=0") as plugin:
         begin = time.monotonic()

@@ -41,7 +41,7 @@ WORDS_OF_32_BITS = "The KSM plugins need a 64-bit architecture"
 
 
 @pytest.mark.parametrize("cc", ["gcc", "clang"])
-def test_a_compiler_for_32_bits_is_told_why_not(cc):
+def test_32_bit_compiler_is_refused_with_reason(cc):
     if not shutil.which(cc):
         pytest.skip(f"{cc} is not installed")
     argv = [cc, "-m32", "-fsyntax-only", "-xc", "-Icommon", "-"]
@@ -56,7 +56,7 @@ def test_a_compiler_for_32_bits_is_told_why_not(cc):
 
 
 @pytest.mark.parametrize("machine, looks", [("x86_64", True), ("aarch64", True), ("s390x", False)])
-def test_the_filter_looks_at_arguments_where_they_are(machine, looks):
+def test_seccomp_filter_loads_arguments_by_byte_order(machine, looks):
     """Of mmap they are in registers, but on s390x in memory, where a filter sees none."""
     text = re.sub("(?m)^#include.*", "", (REPOSITORY / "common/system/sandbox.c").read_text())
     defines = [f"-U__{name}__" for name in ("x86_64", "aarch64", "s390x", "riscv", "powerpc64")]
@@ -67,7 +67,7 @@ def test_the_filter_looks_at_arguments_where_they_are(machine, looks):
 
 
 @pytest.mark.parametrize("host", ["collectd", "netdata"])
-def test_packages_are_of_64_bits_alone(host):
+def test_packages_list_only_64_bit_architectures(host):
     control = (REPOSITORY / host / "debian/control").read_text()
     architectures = re.findall("^Architecture: (.*)$", control, re.MULTILINE)
     assert len(architectures) == 1
@@ -92,7 +92,7 @@ def test_needs_no_library_but_libc(name, build):
 
 
 @pytest.mark.parametrize("name", PLUGINS)
-def test_holds_no_word_of_ksm_explain(name, build):
+def test_plugin_contains_no_text_of_ksm_explain(name, build):
     assert "explain" not in output("nm", build / name)
 
 
@@ -178,13 +178,13 @@ def named_metrics(line):
     pytest.param(path, id=str(path.relative_to(REPOSITORY)))
     for directory in ("collectd", "netdata") for path in sorted(Path(REPOSITORY, directory).iterdir())
     if path.suffix in (".c", ".h", ".def") and path.name not in TABLES])
-def test_no_plugin_names_a_metric(path):
+def test_plugin_sources_name_no_metric(path):
     """Metrics are rows of common/metrics/metrics.def: what knows one by name would have to be changed with them."""
     named = {f"{path.name}:{number}: {name}" for number, line in code_lines(path) for name in named_metrics(line)}
     assert named == set()
 
 
-def test_every_source_says_its_licence():
+def test_every_source_states_its_licence():
     ours = re.compile(r".*\.(c|h|def|mk|py|sh|[1-8]|tree)|Makefile|rules|\w+(inst|rm)")
     missing = [str(path) for path in [REPOSITORY / "Makefile", *REPOSITORY.glob("[!.b]*/**/*")]
                if path.is_file() and ours.fullmatch(path.name)

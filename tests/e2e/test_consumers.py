@@ -157,7 +157,7 @@ def of_name(shown_by_host, kind, name, saved):
 
 
 @pytest.mark.parametrize("what, kind, name", [row[:3] for row in NAMED], ids=[row[0] for row in NAMED])
-def test_a_consumer_has_its_name_and_share_in_both_hosts(what, kind, name, named):
+def test_both_daemons_show_name_and_share(what, kind, name, named):
     saved, real = named.expected[what, kind, name]
     here, there = named.shown
     found = of_name(here, kind, name, saved)
@@ -167,7 +167,7 @@ def test_a_consumer_has_its_name_and_share_in_both_hosts(what, kind, name, named
     assert len(found[0][1].encode()) <= NAME_AT_MOST
 
 
-def test_all_of_them_are_different_consumers_and_there_are_no_others(named):
+def test_each_process_is_one_distinct_consumer(named):
     for host in named.shown:
         assert len(host) == len(NAMED) + 1
 
@@ -193,7 +193,7 @@ def fnv1a(text):
     return f"{(number ^ number >> 32) % 2**32:08x}"
 
 
-def test_netdata_exports_a_chart_by_a_name_that_no_other_consumer_can_change(named):
+def test_netdata_export_name_is_independent_of_other_consumers(named):
     """Without a name that is sent, the agent makes one of the id: ksm.consumer_vm_a_b_c, …_1, by order of appearance."""
     names = {name: chart["name"] for name, chart in named.hosts.netdata.charts().items()}
     for name, (kind, text) in {name: name.removeprefix("ksm.consumer_").split("_", 1) for name in names
@@ -204,14 +204,14 @@ def test_netdata_exports_a_chart_by_a_name_that_no_other_consumer_can_change(nam
         assert names[name] == f"ksm.consumer_{kind}_{want}"
 
 
-def test_the_series_of_collectd(named):
+def test_collectd_series_of_consumers(named):
     series = set(named.hosts.collectd.history())
     assert {"ksm_consumer-unattributed/bytes-saved", f"ksm_consumer-container-{DOCKER[:12]}/bytes-saved",
             f"ksm_consumer-container-{DOCKER[:12]}/bytes-real", "ksm_consumer-vm-größe-日本/bytes-real"} <= series
     assert "ksm_consumer-unattributed/bytes-real" not in series
 
 
-def test_the_parts_add_up_in_both_hosts(named, page_size):
+def test_shares_add_up_in_both_daemons(named, page_size):
     saved = named.hosts.tree.saved(page_size)
     here, there = named.shown
     assert sum(metrics["saved"] for metrics in here.values()) == saved
@@ -222,13 +222,13 @@ def test_the_parts_add_up_in_both_hosts(named, page_size):
     assert sum(kinds.values()) * consumers.MIB == pytest.approx(saved, rel=NETDATA_DIGITS)
 
 
-def test_no_host_complains(named):
+def test_daemons_log_no_problem(named):
     for host in named.hosts.both:
         assert not [line for line in host.log().splitlines() if "ksm" in line.lower() and re.search(
             "unknown|ignor|disabl|cannot|not available|savings by|reported as", line)], host.log()
 
 
-def test_a_consumer_that_ends_is_obsolete_and_no_longer_dispatched_and_may_come_back(named):
+def test_ended_consumer_disappears_and_may_reappear(named):
     hosts, ended = named.hosts, [("program", "zz-the-last"), ("vm", "größe-日本")]
     groups = [group for (_what, *consumer), group in named.processes.items() if tuple(consumer) in ended]
     assert len(groups) == 2
@@ -262,7 +262,7 @@ LEFT_OUT = [Process(207, "big", 2000, resident=2100, cgroup="0::/system.slice/bi
             Process(208, "box", 1900, resident=2100, cgroup=f"0::/docker/{DOCKER}")]
 
 
-def test_top_n_other_and_kinds_that_are_left_out(build, page_size, tmp_path):
+def test_top_n_other_and_excluded_kinds(build, page_size, tmp_path):
     tree = Tree(tmp_path / "tree", sharing=7000, shared=2000, zero=50)
     for process in [process for group in CROWD.values() for process in group] + LEFT_OUT:
         tree.process(process)
@@ -287,7 +287,7 @@ def test_top_n_other_and_kinds_that_are_left_out(build, page_size, tmp_path):
 
 # Where there are none.
 
-def test_before_5_19_there_are_none_and_the_host_is_as_ever(build, tmp_path):
+def test_no_consumers_before_5_19_but_host_metrics(build, tmp_path):
     tree = Tree(tmp_path / "tree", None, sharing=700, shared=200)
     tree.process(Process(100, "program", 900))
     with ExitStack() as stack:
@@ -343,7 +343,7 @@ def populations(build, page_size, tmp_path_factory):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_nothing_is_lost_and_nothing_is_invented(seed, populations):
+def test_shares_add_up_to_the_byte(seed, populations):
     """To the byte: kinds + unattributed = saved; consumers shown + other = kinds.  Claims may be twice too high."""
     sample, saved, expected = populations[seed]
     assert sample.saved == saved and sample.unattributed >= 0
@@ -357,7 +357,7 @@ def test_nothing_is_lost_and_nothing_is_invented(seed, populations):
     assert all(part <= least for consumer, (part, _real) in expected.items() if consumer not in alone)
 
 
-def test_the_first_table_comes_after_the_first_tick(build, tmp_path):
+def test_first_consumers_follow_first_tick(build, tmp_path):
     tree = Tree(tmp_path / "tree", sharing=3000, shared=1000)
     tree.process(Process(100, "one", 4000))
     with Plugin(build / "ksm.plugin", f"--root={tree.root}", "--consumers-interval=60") as plugin:
@@ -369,7 +369,7 @@ def test_the_first_table_comes_after_the_first_tick(build, tmp_path):
 
 # Without the right to read.
 
-def test_without_the_right_to_read_others_the_rest_is_unattributed(copy_of, page_size, public_path):
+def test_unreadable_processes_are_unattributed(copy_of, page_size, public_path):
     tree = Tree(public_path / "tree", sharing=3000, shared=1000)
     tree.process(Process(100, "readable", 1000, resident=1000))
     tree.process(Process(101, "secret", 2000, resident=2000, mode=0o400))

@@ -147,7 +147,7 @@ def saved_by_page_tables(started, page_size):
 
 # The share is an average.
 
-def test_the_share_is_an_average(populate, ksm, build, page_size):
+def test_share_is_average_of_equal_pages(populate, ksm, build, page_size):
     """The README's example: two processes with 1000 pages in pairs, one with 1000 equal pages."""
     actors = [program(1, "unique", 1000, 5), program(2, "unique", 1000, 5), program(3, "identical", 1000, 6)]
     with ExitStack() as stack:
@@ -168,7 +168,7 @@ MIXED = [("unique", 3000, 1), ("unique", 3000, 1), ("unique", 3000, 1), ("pairs"
          ("identical", 3500, 4), ("zeros", 2000, 5), ("unique", 1500, 6), ("pairs", 1000, 2)]
 
 
-def test_the_sum_of_the_shares_of_mixed_processes(populate, ksm, build, page_size):
+def test_shares_of_mixed_processes_add_up(populate, ksm, build, page_size):
     actors = [program(number, *row) for number, row in enumerate(MIXED)]
     with ExitStack() as stack:
         started = populate(stack, actors)
@@ -196,7 +196,7 @@ def forks():
 
 
 @pytest.mark.long
-def test_processes_that_come_and_go(ksm, build):
+def test_starting_and_exiting_processes_leak_nothing(ksm, build):
     ksm.set("sleep_millisecs", 20)
     ksm.set("run", RUNNING)
     seen = []
@@ -298,7 +298,7 @@ def of_consumers(started, measure):
     return found
 
 
-def test_the_share_is_rss_less_pss_to_the_page(equal, ksm, build, page_size):
+def test_share_equals_rss_minus_pss(equal, ksm, build, page_size):
     sample, said = sampled(build / "ksm.plugin")
     merged = [(actor, pid) for actor, pid in equal if actor is not OF_ZEROS]
     by_kernel = of_consumers(merged, lambda _actor, pid: sum(saved_by_page_tables([(None, pid)], page_size)))
@@ -310,7 +310,7 @@ def test_the_share_is_rss_less_pss_to_the_page(equal, ksm, build, page_size):
     assert said == ""
 
 
-def test_descriptors_of_those_who_take_part_are_kept(equal, build):
+def test_descriptors_of_opted_in_processes_stay_open(equal, build):
     with Plugin(build / "ksm.plugin", "--consumers-interval=1") as plugin:
         plugin.samples(2)
         descriptors = Path(f"/proc/{plugin.process.pid}/fd")
@@ -318,7 +318,7 @@ def test_descriptors_of_those_who_take_part_are_kept(equal, build):
     assert {f"/proc/{pid}/ksm_stat" for _actor, pid in equal} <= kept
 
 
-def test_zero_pages_belong_to_who_has_them(equal, build, page_size):
+def test_zero_pages_count_for_their_process(equal, build, page_size):
     started = [pid for actor, pid in equal if actor is OF_ZEROS]
     if not started:
         pytest.skip("this kernel does not count the zero pages of use_zero_pages (6.6)")
@@ -326,7 +326,7 @@ def test_zero_pages_belong_to_who_has_them(equal, build, page_size):
     assert sample.consumers[OF_ZEROS.consumer] == (ZEROS * page_size, resident(started[0])[0] * page_size)
 
 
-def test_real_is_what_is_resident_less_the_share(equal, build, page_size):
+def test_real_is_resident_minus_share(equal, build, page_size):
     """What the processes of one consumer have mapped of files counts once: the most that one has."""
     sample, _ = sampled(build / "ksm.plugin")
     metrics = {pid: resident(pid) for _actor, pid in equal}
@@ -337,7 +337,7 @@ def test_real_is_what_is_resident_less_the_share(equal, build, page_size):
         {consumer: anonymous[consumer] + mapped[consumer] for consumer in mapped}
 
 
-def test_the_tool_that_shows_them_beside_rss_less_pss(equal, ksm, build, page_size):
+def test_compare_tool_shows_rss_minus_pss(equal, ksm, build, page_size):
     printed = subprocess.run([build / "tests/who"], capture_output=True, text=True, check=True).stdout
     words = [line.split() for line in printed.splitlines()]
     last = {line[0]: int(line[-2]) for line in words if line[-1:] == ["bytes"]}
@@ -345,7 +345,7 @@ def test_the_tool_that_shows_them_beside_rss_less_pss(equal, ksm, build, page_si
     assert {actor.consumer for actor, _pid in equal} <= {tuple(line[:2]) for line in words}
 
 
-def test_another_user_sees_its_own_and_is_told_what_to_grant(equal, ksm, copy_of, page_size):
+def test_unprivileged_user_sees_own_processes_and_which_capability_is_missing(equal, ksm, copy_of, page_size):
     sample, said = sampled(copy_of("ksm.plugin"), "nobody")
     assert set(sample.consumers) == {actor.consumer for actor in EQUAL if actor.user == "nobody"}
     assert sample.saved == host_saved(ksm, page_size)
@@ -353,7 +353,7 @@ def test_another_user_sees_its_own_and_is_told_what_to_grant(equal, ksm, copy_of
     assert len(said.splitlines()) == 1 and GRANT in said
 
 
-def test_with_the_capability_another_user_sees_all(equal, build, copy_of):
+def test_capability_lets_unprivileged_user_see_all(equal, build, copy_of):
     sample, said = sampled(copy_of("ksm.plugin", f"{GRANT}+ep"), "nobody")
     assert sample == sampled(build / "ksm.plugin")[0]
     assert said == ""

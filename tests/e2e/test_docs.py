@@ -24,7 +24,7 @@ def anchors(text):
 
 
 @pytest.mark.parametrize("readme", READMES, ids=NAMES)
-def test_links_lead_somewhere(readme):
+def test_link_targets_exist(readme):
     links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", readme.read_text())
     for path, anchor in links:
         target = readme.parent / path if path else readme
@@ -33,14 +33,14 @@ def test_links_lead_somewhere(readme):
 
 
 @pytest.mark.parametrize("readme", READMES, ids=NAMES)
-def test_make_has_the_targets_that_are_named(readme):
+def test_documented_make_targets_exist(readme):
     targets = {name for file in MAKEFILES for name in re.findall(r"(?m)^([a-z][a-z-]*):", file.read_text())}
     commands = re.findall(r"(?m)(?:`|^ {4})(?:sudo )?make ((?:[a-z-]+(?: |$|`))+)", readme.read_text())
     named = {name for command in commands for name in re.findall("[a-z-]+", command)}
     assert named <= targets, f"no target {named - targets}"
 
 
-def test_the_metrics_of_the_article_are_as_told(build, tmp_path):
+def test_article_metrics_match_readme(build, tmp_path):
     """The commands of common/README.md, and the metrics in its table."""
     text = (REPOSITORY / "common/README.md").read_text()
     [commands] = re.findall(r"(?m)(?:^ {4}build/.*article.*\n)+", text)
@@ -53,11 +53,11 @@ def test_the_metrics_of_the_article_are_as_told(build, tmp_path):
     assert in_pages == told == {"shared": 48911, "sharing": 90090, "gain": 41179, "saved": 90090}
 
 
-def test_the_first_readme_is_short():
+def test_top_readme_is_short():
     assert (REPOSITORY / "README.md").read_text().count("\n") <= LONGEST
 
 
-def test_the_table_of_invisible_characters_is_that_of_unicode():
+def test_invisible_character_table_matches_unicode():
     if not Path("/usr/share/unicode/DerivedCoreProperties.txt").exists():
         pytest.skip("unicode-data is not installed")
     done = subprocess.run([sys.executable, REPOSITORY / "tests/docs/unicode.py", "--check"], capture_output=True, text=True,

@@ -92,7 +92,7 @@ LONG = [pytest.param(pattern, KEPT, marks=pytest.mark.long)
 @pytest.mark.parametrize("pattern, zero_pages", [
     ("pairs", KEPT), ("zeros", FREE), ("huge", KEPT), *LONG,
 ])
-def test_says_before_what_is_free_after(pattern, zero_pages, ksm, start, build, page_size):
+def test_estimate_matches_freed_memory(pattern, zero_pages, ksm, start, build, page_size):
     group, workload = start
     ksm.set("run", UNMERGED)
     ksm.set_all({"use_zero_pages": zero_pages})
@@ -122,7 +122,7 @@ MIX = ("pairs", "triples", "zeros", "unique", "forked", "huge")
 
 
 @pytest.mark.long
-def test_a_mix_of_gibibytes(ksm, start, build, page_size):
+def test_estimate_of_gibibytes_of_mixed_pages(ksm, start, build, page_size):
     """With records for all pages, and with a sixteenth of that: then the error is stated, and kept."""
     group, workload = start
     ksm.set("run", UNMERGED)
@@ -142,7 +142,7 @@ def test_a_mix_of_gibibytes(ksm, start, build, page_size):
     assert abs(said[1]["further_bytes"] - said[0]["further_bytes"]) <= 2 * said[1]["error_bytes"]
 
 
-def test_consumers_add_up_and_merged_pages_are_theirs(ksm, build):
+def test_consumers_add_up_and_include_merged_pages(ksm, build):
     """By name: two workloads of the same pages, of which each could give up one half."""
     ksm.set("run", UNMERGED)
     with Workload(build / "tests/workload", "pairs", PAGES), Workload(build / "tests/workload", "pairs", PAGES) as two:
@@ -190,7 +190,7 @@ def children():
         yield pids
 
 
-def test_reads_any_process(children, build):
+def test_estimate_reads_any_process(children, build):
     page = explain(build, *children, children[0])
     assert page.returncode == 0 and page.stdout.replace("\n", "").isprintable()
     assert all(len(line) <= 80 for line in page.stdout.splitlines())
@@ -201,7 +201,7 @@ def test_reads_any_process(children, build):
 
 
 @pytest.mark.usefixtures("ksm")
-def test_processes_come_and_go(build):
+def test_estimate_survives_starting_and_exiting_processes(build):
     with Workload(build / "tests/workload", "churn", 300), Workload(build / "tests/workload", "crowd", 500):
         found = estimate(build)
     assert found["processes"] > 500 and not found["partial"]
@@ -237,7 +237,7 @@ def wait_reading(running):
           "an estimate that reads")
 
 
-def test_another_program_is_not_read(slow, target):
+def test_process_that_executes_another_program_is_not_read(slow, target):
     """A process that starts another program meanwhile counts as ended."""
     with slow("--json") as running:
         wait_reading(running)
@@ -248,7 +248,7 @@ def test_another_program_is_not_read(slow, target):
 
 
 @pytest.mark.usefixtures("ksm")
-def test_who_holds_its_lock_is_left_out(build):
+def test_blocking_process_is_skipped(build):
     with Holders(build / "tests/lockholder", 2, 1) as holders:
         holders.hold()
         started = time.monotonic()
@@ -274,13 +274,13 @@ def long_named(tmp_path_factory):
 
 @pytest.mark.parametrize("word", [LONG_NAME, LONG_NAME[:15], LONG_NAME[:-3], f"program:{LONG_NAME[:15]}"],
                          ids=["program", "comm", "prefix", "consumer"])
-def test_a_program_is_found_by_its_name(word, long_named, build):
+def test_program_is_found_by_name(word, long_named, build):
     of_pid, of_name = (estimate(build, words) for words in (long_named, word))
     assert of_name["processes"] == of_pid["processes"] == 1 and of_name["read_bytes"] > 0
 
 
 @pytest.mark.usefixtures("long_named")
-def test_an_unknown_name_is_answered_with_the_nearest(build):
+def test_unknown_name_gets_nearest_suggestion(build):
     done = explain(build, LONG_NAME.replace("long", "lnog"))
     assert (done.returncode, done.stdout) == (FAILED, "")
     assert re.search(f'"ksm-test-of-a-lnog-name"; near to it: .*{LONG_NAME}', done.stderr)
@@ -289,7 +289,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(build):
 # Who may, and how it ends.
 
 @pytest.mark.parametrize("grant", [None, "cap_sys_ptrace,cap_dac_read_search+ep"])
-def test_who_may_not_read_is_told_why(grant, build):
+def test_missing_permission_is_explained(grant, build):
     """A capability of the file does not help: whoever starts it would learn which pages of others are equal."""
     with tempfile.TemporaryDirectory(prefix="ksm-test-") as directory:
         os.chmod(directory, 0o755)
@@ -328,13 +328,13 @@ def test_hidden_processes_are_named_as_the_reason(build):
     (["4194305"], '"4194305"'),
     (["--cpu=0"], "--cpu"), (["--cpu=101%"], "--cpu"), (["--cpu="], "--cpu"), (["--memory=x"], "--memory"),
 ])
-def test_what_is_misunderstood_gets_no_estimate(words, says, build):
+def test_invalid_arguments_get_no_estimate(words, says, build):
     done = explain(build, *words)
     assert (done.returncode, done.stdout) == (FAILED, "") and says in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_gives_the_partial_estimate(number, slow):
+def test_signal_prints_partial_estimate(number, slow):
     with slow("--json") as running:
         wait_reading(running)
         running.send_signal(number)
@@ -342,7 +342,7 @@ def test_signal_gives_the_partial_estimate(number, slow):
     assert running.returncode == PARTIAL and found["partial"] and 0 < found["read_bytes"] < SLOW_MIB << 20
 
 
-def test_it_is_confined_and_rests(slow):
+def test_estimate_is_confined_and_throttled(slow):
     """One percent of a core, capabilities for reading alone, a filter of system calls."""
     with slow() as running:
         wait_reading(running)
@@ -377,7 +377,7 @@ def test_progress_on_a_terminal(slow):
     os.close(theirs)
 
 
-def test_a_closed_pipe_ends_it(build):
+def test_closed_pipe_ends_estimate(build):
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run([build / "ksm-explain", "--estimate", str(os.getpid())], stdin=subprocess.DEVNULL,

@@ -55,7 +55,7 @@ def pages(build, tmp_path_factory, page_size):
 
 
 @pytest.mark.parametrize("era", fixtures.EXPLAINED)
-def test_page_is_the_golden_one_and_the_status_its_verdict(era, pages):
+def test_report_matches_golden_and_status_matches_verdict(era, pages):
     done = pages[era]
     assert done.stdout == fixtures.golden(era, "explain").read_text(), "if it is meant: make golden, see the diff"
     check_form(done.stdout)
@@ -65,7 +65,7 @@ def test_page_is_the_golden_one_and_the_status_its_verdict(era, pages):
 PLACES = [{"NO_COLOR": "1"}, {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}, {"TERM": "dumb"}, {"COLUMNS": "200"}]
 
 
-def test_report_is_the_same_without_a_terminal(build, pages, make_tree):
+def test_report_does_not_depend_on_terminal(build, pages, make_tree):
     """Whatever the environment says."""
     tree = make_tree("consumers")
     with ThreadPoolExecutor() as pool:
@@ -123,7 +123,7 @@ def test_json_follows_its_schema_and_agrees_with_the_report(era, build, pages, m
     (["--cpu=5"], "--cpu belongs to --estimate"),
     (["--openmetrics", "--json"], "--json belongs to the report and --estimate"),
 ])
-def test_what_is_misunderstood_gets_no_page(words, says, build):
+def test_invalid_arguments_get_no_report(words, says, build):
     """More of these are in tests/unit/explain/test_command_line.c."""
     done = fixtures.run_once(build / "ksm-explain", *words)
     assert (done.returncode, done.stdout) == (FAILED, "")
@@ -140,7 +140,7 @@ def test_a_root_that_is_missing_is_named(words, build, tmp_path):
         assert done.stderr == f"ksm-explain: {root}: no such directory\n"
 
 
-def test_a_root_without_ksm_is_named(build, tmp_path):
+def test_root_without_ksm_is_named(build, tmp_path):
     (tmp_path / "root").mkdir()
     done = fixtures.run_once(build / "ksm-explain", "--root", "root/", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (STATUSES["no-ksm"], "")
@@ -154,7 +154,7 @@ PRINTED = [("ksm-explain", ["--root", "6.6"]), ("ksm-explain", ["--openmetrics",
 
 
 @pytest.mark.parametrize("program, words", PRINTED, ids=lambda value: value if isinstance(value, str) else " ".join(value))
-def test_output_that_cannot_be_written_is_a_failure(program, words, build, tmp_path):
+def test_unwritable_output_fails(program, words, build, tmp_path):
     """On a full disk, and where stdout is closed."""
     fixtures.make_tree(build, "6.6", tmp_path / "6.6")
     for target, reason in ((">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")):
@@ -170,7 +170,7 @@ def test_help(build):
     assert done.returncode == 0 and "--root" in done.stdout and "exit status" in done.stdout
 
 
-def test_names_are_harmless(build, tmp_path):
+def test_hostile_names_are_escaped(build, tmp_path):
     """A name may hold any byte: colours and line ends among them, and more of them than a line takes."""
     tree = Tree(tmp_path / "tree", sharing=300, shared=100)
     names = ["\x1b[31mred", "two\nlines", "bell\a", "tab\t", "\x9b31m", "caf\u00e9", "quote\"'", "\u202egnp", "a" * 15]
@@ -187,7 +187,7 @@ def test_names_are_harmless(build, tmp_path):
     ({}, 34),
     ({"skipped": 5_000}, 0),
 ])
-def test_ksmd_is_busy_without_a_page(counters, status, build, make_tree):
+def test_ksmd_busy_without_pages_to_scan(counters, status, build, make_tree):
     """An almost empty mapping of many TiB holds it on older kernels."""
     tree = make_tree("6.18")
     with World(tree, **{"scanned": 0, "skipped": 0, "full_scans": 0, "ksmd": 99, **counters}) as world:
@@ -202,7 +202,7 @@ def test_ksmd_is_busy_without_a_page(counters, status, build, make_tree):
 
 
 @pytest.mark.shipped       # a library before the runtime of AddressSanitizer is refused
-def test_is_kept_from_running(build, tmp_path):
+def test_ksmd_kept_from_running(build, tmp_path):
     """When it comes to wait for the processes' metrics, the time to look at them has passed."""
     clock = tmp_path / "clock.so"
     subprocess.run([os.environ.get("CC", "cc"), "-D_GNU_SOURCE", "-shared", "-fPIC", "-O2", "-o", clock,
@@ -214,7 +214,7 @@ def test_is_kept_from_running(build, tmp_path):
     assert done.returncode == 0 and "program postgres" in done.stdout
 
 
-def test_kernel_that_only_counts_merging_pages(build, tmp_path):
+def test_kernel_with_only_ksm_merging_pages(build, tmp_path):
     """5.19 reports savings by consumer, but neither the records nor who opted in."""
     tree = Tree(tmp_path / "tree", kernel="ksm_merging_pages", sharing=300, shared=100)
     tree.process(Process(100, "one", merging=400, resident=500))
@@ -270,7 +270,7 @@ def test_live_unmerged(ksm, build, workload):
         check_live(build, 12, "all merging was undone")
 
 
-def test_live_nobody_opted_in(ksm, build):
+def test_live_no_process_opted_in(ksm, build):
     ksm.set("run", RUNNING)
     page = check_live(build, 20, "No program has opted in")
     assert "MemoryKSM=yes" in page and "mem-merge" in page
@@ -284,7 +284,7 @@ def test_live_no_pages_to_scan(ksm, build, workload):
         assert told(page, "opted in") == ["1 process"]
 
 
-def test_live_has_not_come_round(ksm, build, workload):
+def test_live_first_full_scan_unfinished(ksm, build, workload):
     ksm.set_all({"pages_to_scan": 1, "sleep_millisecs": 50})
     with workload("pairs", 1024):
         ksm.set("run", RUNNING)
@@ -292,7 +292,7 @@ def test_live_has_not_come_round(ksm, build, workload):
     assert "echo 10 | sudo tee /sys/kernel/mm/ksm/pages_to_scan" in page
 
 
-def test_live_well_and_stopped(ksm, build, copy_of, workload, page_size):
+def test_live_healthy_and_stopped(ksm, build, copy_of, workload, page_size):
     """What is merged, by root and by somebody who may not look into the processes of others."""
     with workload("pairs", 8192):
         ksm.merge_all()
@@ -316,7 +316,7 @@ def check_as_nobody(copy_of, saved):
     assert re.search(rf"^ +{saved} +-  #{{16}}  not attributed$", page, flags=re.MULTILINE)
 
 
-def test_live_nothing_equal(ksm, build, workload):
+def test_live_no_equal_pages(ksm, build, workload):
     with workload("unique", 4096):
         ksm.set("run", RUNNING)
         ksm.wait(lambda: ksm.number("full_scans") > 3, RUN_S, "full scans")
@@ -324,7 +324,7 @@ def test_live_nothing_equal(ksm, build, workload):
         check_live(build, 23, "has found no equal pages")
 
 
-def test_live_scanning_for_nothing(ksm, build, workload):
+def test_live_scanning_in_vain(ksm, build, workload):
     """ksmd at full speed: it takes over a fifth of a core, unless others keep all of them busy."""
     with workload("unique", 20000):
         ksm.set("run", RUNNING)
@@ -357,7 +357,7 @@ def test_live_net_loss(ksm, build, workload, page_size):
     assert re.search(r"^ +0 bytes +[0-9.]+ MiB  \.{16}  program workload$", page, flags=re.MULTILINE)
 
 
-def test_live_in_a_namespace_of_its_own(ksm, build):
+def test_live_in_own_pid_namespace(ksm, build):
     """As in a container: other processes, ksmd among them, are not there."""
     if subprocess.run(["unshare", "-pf", "--mount-proc", "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("no PID namespace can be made here")

@@ -129,13 +129,13 @@ def functions(build, tree, *options):
 @pytest.mark.parametrize("options, access", [
     ([], "0x13"), (["--function-access=any"], "0x8"), (["--function-access=all"], "0x13"),
 ])
-def test_it_is_offered_once_with_its_access(options, access, build, make_tree):
+def test_function_is_declared_once_with_access(options, access, build, make_tree):
     offered = functions(build, make_tree("consumers"), *options)
     timeout, text, *rest = offered.pop(TABLE)
     assert (timeout, *rest) == ("10", "top", access, "100") and "Savings by consumer" in text and not offered
 
 
-def test_it_is_not_offered_where_there_is_none(build, make_tree, tmp_path):
+def test_function_is_not_declared_without_consumers(build, make_tree, tmp_path):
     assert functions(build, make_tree("consumers"), "--consumers=0") == {}
     assert functions(build, Tree(tmp_path / "tree", None, sharing=5).root) == {}, "before 5.19"
 
@@ -155,14 +155,14 @@ def check_against_charts(plugin):
     return found, sample
 
 
-def test_the_table_is_what_the_charts_show(fixture):
+def test_table_matches_charts(fixture):
     """The shares themselves are worked out by hand in the unit tests."""
     found, sample = check_against_charts(fixture)
     assert len(found) == len(sample.consumers)
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_the_table_has_all_of_them_also_those_that_have_no_chart(seed, build, tmp_path):
+def test_table_includes_consumers_without_chart(seed, build, tmp_path):
     tree = Tree(tmp_path / "tree")
     processes = population(tree, random.Random(seed))
     with Plugin(build / "ksm.plugin", f"--root={tree.root}", ONE_S, "--consumers=1") as plugin:
@@ -172,7 +172,7 @@ def test_the_table_has_all_of_them_also_those_that_have_no_chart(seed, build, tm
             key: len(group) for key, group in processes.items()}
 
 
-def test_after_a_failed_table(build, tmp_path):
+def test_request_after_failed_sample(build, tmp_path):
     tree = Tree(tmp_path / "tree", sharing=5, shared=5)
     tree.process(Process(100, "one", 5))
     with Plugin(build / "ksm.plugin", f"--root={tree.root}", ONE_S) as plugin:
@@ -198,7 +198,7 @@ OLD = 'FUNCTION {} 10 "{}"\n'
     (TABLE, 'FUNCTION {} 10 "{}\n', "error", 400),
     (TABLE + " x" * 3000, OLD, "error", 400),
 ], ids=["1.37", "payload", "info of 2.x", "unknown", "none", "open quotation mark", "too long"])
-def test_requests(function, line, what, status, fixture):
+def test_request_gets_status(function, line, what, status, fixture):
     got, text = ask(fixture, function, line)
     assert got == status
     check(what, text)
@@ -208,7 +208,7 @@ BODY = 'FUNCTION_PAYLOAD {} 10 "ksm:consumers" "0x13" "me" "application/json"\n{
 BODY_END = "\nFUNCTION_PAYLOAD_END\n"
 
 
-def test_a_body_that_the_agent_cuts(fixture):
+def test_request_after_truncated_body(fixture):
     """At a NUL: the end of the payload is missing, and what comes then is asked by somebody else."""
     send(fixture, BODY.format("cut", "x").encode())
     fixture.more_ticks(SILENCE_TICKS)
@@ -217,7 +217,7 @@ def test_a_body_that_the_agent_cuts(fixture):
 
 # When it ends.
 
-def test_quit_ends_it_only_at_the_end_of_stdin(begun):
+def test_quit_without_end_of_stdin_is_ignored(begun):
     """The word can come from anybody, the end only from the agent."""
     words = b'FUNCTION a 10 "ksm:consumers"\nQUIT'
     send(begun, words)
@@ -228,7 +228,7 @@ def test_quit_ends_it_only_at_the_end_of_stdin(begun):
 
 @pytest.mark.parametrize("words", [b"FUNCTION_PAYLOAD a 10 x\nno end\n", b'FUNCTION a 10 "ksm:consumers"\n' * 1000],
                          ids=["within a payload", "many requests"])
-def test_the_end_of_stdin_ends_it_after_any_words(words, begun):
+def test_end_of_stdin_ends_plugin_after_any_line(words, begun):
     send(begun, words)
     assert begun.end_input()[0] == 0
 
@@ -244,7 +244,7 @@ def crowd(tmp_path_factory):
     return tree
 
 
-def test_a_flood_of_requests_delays_no_tick(build, crowd):
+def test_flood_of_requests_delays_no_tick(build, crowd):
     with Plugin(build / "ksm.plugin", f"--root={crowd.root}", "--consumers-interval=2") as plugin:
         plugin.samples(1)
         begin, answered, asked = time.time(), len(plugin.agent.host.answers), 0
@@ -266,7 +266,7 @@ def test_a_flood_of_requests_delays_no_tick(build, crowd):
     check("table", texts[-1])
 
 
-def test_an_agent_that_does_not_read_the_answer_and_goes(build, crowd):
+def test_agent_exits_without_reading_answer(build, crowd):
     argv = [build / "ksm.plugin", "1", f"--root={crowd.root}", ONE_S]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         while b"BEGIN ksm.consumers" not in process.stdout.readline():
@@ -279,7 +279,7 @@ def test_an_agent_that_does_not_read_the_answer_and_goes(build, crowd):
         assert process.wait(END_S) == 0
 
 
-def test_an_agent_that_writes_before_it_reads(build, crowd):
+def test_agent_writes_before_it_reads(build, crowd):
     """More than a pipe holds, both ways; 2.x reads no answer while it writes a request."""
     with Plugin(build / "ksm.plugin", f"--root={crowd.root}", ONE_S) as plugin:
         plugin.samples(1)
@@ -295,7 +295,7 @@ def test_an_agent_that_writes_before_it_reads(build, crowd):
         table_of(plugin)
 
 
-def test_the_agent_stops_reading_for_a_while(build, crowd):
+def test_agent_pauses_reading(build, crowd):
     """Then the answers come whole, and the ticks go on."""
     with Plugin(build / "ksm.plugin", f"--root={crowd.root}", ONE_S) as plugin:
         plugin.samples(1)
@@ -399,13 +399,13 @@ def asked(build, tmp_path_factory, crowd):
             yield agent, parent
 
 
-def test_the_agent_knows_it(asked):
+def test_agent_lists_function(asked):
     agent, _parent = asked
     known = agent.api("info")["functions"]
     assert set(known) == {TABLE} and known[TABLE]["timeout"] == 10 and "Savings by consumer" in known[TABLE]["help"]
 
 
-def test_the_agent_passes_requests_and_answers_on(asked):
+def test_agent_forwards_requests_and_answers(asked):
     """Charts go on meanwhile."""
     agent, parent = asked
     plugins = plugins_of(agent)

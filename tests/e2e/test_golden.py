@@ -68,12 +68,12 @@ def collectd_golden(era):
 
 @pytest.mark.parametrize("host", ["netdata", "collectd"])
 @pytest.mark.parametrize("era", fixtures.ERAS)
-def test_output_is_the_golden_one(era, host, outputs):
+def test_output_matches_golden(era, host, outputs):
     assert outputs[era][host] == fixtures.golden(era, host).read_text(), "if it is meant: make golden, see the diff"
 
 
 @pytest.mark.parametrize("era", ERAS_WITH_KSM)
-def test_both_have_what_follows_from_the_tree(era, make_tree, page_size):
+def test_golden_outputs_match_tree(era, make_tree, page_size):
     tree = make_tree(era)
     metrics = reckon(tree, page_size)
     assert netdata_golden(era).shown() == pytest.approx(netdata_values(reckon(tree, page_size, once=True), page_size),
@@ -87,12 +87,12 @@ def test_both_have_what_follows_from_the_tree(era, make_tree, page_size):
 
 
 @pytest.mark.parametrize("era, name, value", BY_HAND)
-def test_arithmetic_by_hand(era, name, value, make_tree, page_size):
+def test_metrics_match_hand_computed_values(era, name, value, make_tree, page_size):
     assert reckon(make_tree(era), page_size)[name] == value
 
 
 @pytest.mark.parametrize("era", ERAS_WITH_KSM)
-def test_netdata_draws_with_the_right_units(era, page_size):
+def test_netdata_charts_have_right_units(era, page_size):
     agent = netdata_golden(era)
     units = {f"ksm.{place.chart}": place.units for place in places(page_size).values()}
     assert all(look["units"] == units[chart] for chart, look in agent.charts.items())
@@ -104,7 +104,7 @@ def test_netdata_draws_with_the_right_units(era, page_size):
 
 
 @pytest.mark.parametrize("era", ERAS_WITH_KSM)
-def test_netdata_learns_the_page_size_where_it_gets_pages_and_which_charts_there_are(era, page_size):
+def test_netdata_gets_page_size_and_available_charts(era, page_size):
     agent = netdata_golden(era)
     in_pages = {chart for chart, look in agent.charts.items() if look["units"] in ("pages", "pages/s")}
     assert agent.variables == {
@@ -112,13 +112,13 @@ def test_netdata_learns_the_page_size_where_it_gets_pages_and_which_charts_there
         **{(None, f"ksm_has_{place.chart}"): f"ksm.{place.chart}" in agent.charts for place in places(1).values()}}
 
 
-def test_nothing_is_delivered_without_ksm():
+def test_no_metrics_without_ksm():
     agent = netdata_golden("no-ksm")
     assert agent.disabled and not agent.charts
     assert collectd_golden("no-ksm") == []
 
 
-def test_a_metric_without_a_value_is_a_gap():
+def test_metric_without_value_is_a_gap():
     """6.12: nothing is shared.  The chart is there, for when something is; there is no value."""
     agent = netdata_golden("6.12")
     assert ("ksm.sharing_ratio", "sharing_ratio") in agent.dimensions
@@ -138,7 +138,7 @@ GOOD = "CHART ksm.a '' 't' 'u' 'f' ksm.a line 1 1 '' ksm.plugin ksm\n" \
         "CHART ksm.a '' 't' 'other' 'f' ksm.a line 1 1 '' ksm.plugin ksm", "DIMENSION e '' absolute 1 0",
         "VARIABLE GLOBAL v = 1", "VARIABLE v = 1", "VARIABLE CHART v = 1.5")),
 ])
-def test_the_reader_of_the_protocol_is_strict(text):
+def test_protocol_reader_is_strict(text):
     assert Agent(GOOD + "BEGIN ksm.a\nSET d = 1\nEND\n").ticks == [{("ksm.a", "d"): 1}]
     with pytest.raises(ProtocolError):
         Agent(text)

@@ -63,13 +63,13 @@ def filled_in(expression, hosts=()):
 
 # Its shape.
 
-def test_it_is_what_the_table_makes(build):
+def test_dashboard_is_up_to_date(build):
     command = [sys.executable, REPOSITORY / "tests/docs/dashboard.py", "--build", build, "--check"]
     status = subprocess.run(command, check=False)
     assert status.returncode == 0, "it is stale: make dashboard"
 
 
-def test_it_can_be_imported_anywhere():
+def test_dashboard_is_portable():
     assert BOARD["id"] is None and BOARD["version"] >= 1 and BOARD["schemaVersion"] >= 38
     assert re.fullmatch(r"[a-z0-9-]{8,40}", BOARD["uid"])
     [asked] = BOARD["__inputs"]
@@ -78,7 +78,7 @@ def test_it_can_be_imported_anywhere():
     assert {one["id"] for one in BOARD["__requires"]} == {"grafana", "prometheus"}
 
 
-def test_panels_have_numbers_and_places_of_their_own():
+def test_panels_have_unique_ids_and_do_not_overlap():
     numbers = [panel["id"] for panel in BOARD["panels"]]
     assert len(set(numbers)) == len(numbers)
     taken = [(x, y) for place in (panel["gridPos"] for panel in BOARD["panels"])
@@ -96,7 +96,7 @@ def known(build, make_tree):
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=[panel["title"] for panel in PANELS])
-def test_a_panel_explains_itself_and_asks_the_chosen_prometheus_for_the_chosen_hosts(panel, known):
+def test_panel_has_description_and_uses_variables(panel, known):
     assert panel["type"] in KINDS and panel["title"] and panel["datasource"] == SOURCE
     assert panel["description"].count(".") >= 1 and len(panel["description"]) > 40
     assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
@@ -122,17 +122,17 @@ def test_a_panel_explains_itself_and_asks_the_chosen_prometheus_for_the_chosen_h
     assert of_columns and set(of_columns.values()) <= UNITS
 
 
-def test_hosts_are_chosen_by_a_variable():
+def test_host_variable_selects_hosts():
     assert VARIABLES["host"]["datasource"] == SOURCE
     assert VARIABLES["host"]["multi"] and VARIABLES["host"]["includeAll"]
 
 
-def test_every_metric_of_the_host_is_shown(known):
+def test_every_host_metric_has_a_panel(known):
     shown = {name for _name, _panel, target in QUERIES for name in METRIC.findall(target["expr"])}
     assert shown == set(known) - LEFT_OUT
 
 
-def test_a_metric_that_no_panel_names_gets_one(build):
+def test_unlisted_metric_gets_a_panel(build):
     metrics = dashboard.Metrics(build)
     metrics.all["new"] = {**metrics.all["cow"], "name": "new", "help": "a new one",
                           "collectd": "ksm/vmpage_action-new"}
@@ -220,7 +220,7 @@ def value_of(values, metric):
 
 
 @pytest.mark.parametrize("name, panel, target", QUERIES, ids=IDS)
-def test_a_query_finds_data(name, panel, target, way):
+def test_query_finds_data(name, panel, target, way):
     query = filled_in(target["expr"])
     if UNKNOWN & set(METRIC.findall(target["expr"])):
         assert not way.prometheus.query(query)
@@ -238,7 +238,7 @@ def test_a_query_finds_data(name, panel, target, way):
 
 @pytest.mark.parametrize("expression, metric", [row[1:] for row in OF_A_METRIC],
                          ids=[f"{name}-{metric}" for name, _expression, metric in OF_A_METRIC])
-def test_a_metric_is_the_hosts(expression, metric, way):
+def test_query_returns_host_metric(expression, metric, way):
     """Of one host chosen, whatever way several are put together."""
     query = filled_in(expression, [way.hosts[0]])
     expected, tolerance = GROWING.get(metric), 0.2
@@ -275,32 +275,32 @@ TOGETHER = [
 
 
 @pytest.mark.parametrize("title, metric, together", TOGETHER, ids=[f"{row[0]}-{row[1]}" for row in TOGETHER])
-def test_several_hosts(title, metric, together, way):
+def test_query_over_several_hosts(title, metric, together, way):
     expected = together([value_of(values, metric) for values in way.expected])
     for hosts in ([], way.hosts):
         wait_shown(way, pytest.approx([expected], rel=1e-9), title, hosts=hosts, what=lambda found: list(found.values()))
 
 
-def test_the_variable_lists_the_hosts(way):
+def test_variable_lists_hosts(way):
     query = VARIABLES["host"]["query"]["query"]
     assert query == VARIABLES["host"]["definition"]
     selector, label = re.fullmatch(r"label_values\((.*), (\w+)\)", query).groups()
     assert way.prometheus.label_values(label, selector) == sorted(way.hosts)
 
 
-def test_a_row_of_the_table_is_a_host(way):
+def test_table_has_a_row_per_host(way):
     for title, _panel, target in QUERIES:
         if title.startswith("Hosts-"):
             wait_shown(way, {(host,) for host in way.hosts}, "Hosts", target["refId"], what=set)
 
 
-def test_states_are_words(way):
+def test_states_are_shown_as_words(way):
     states = [value_of(values, "run") for values in way.expected]
     expected = {(word,): states.count(i) for i, word in enumerate(("stopped", "running", "unmerged")) if i in states}
     wait_shown(way, expected, "State")
 
 
-def test_consumers_add_up_to_what_their_host_saves(way):
+def test_consumers_add_up_to_host_savings(way):
     saved = value_of(way.expected[0], "saved")
     for title in ("Saved, by kind", "Saved, by consumer"):
         wait_shown(way, saved, title, hosts=[way.hosts[0]], what=lambda found: sum(found.values()))
@@ -308,7 +308,7 @@ def test_consumers_add_up_to_what_their_host_saves(way):
                what=set)
 
 
-def test_who_saves_most(way, page_size):
+def test_top_consumers_are_listed(way, page_size):
     saved, real = (way.prometheus.wait(lambda letter=letter: shown(way, "Largest savings", letter), SEEN_S, "savings")
                    for letter in "AB")
     row = (way.hosts[0], "vm-web-01")
@@ -331,7 +331,7 @@ def vm_web(tree):
     return int(fields["ksm_merging_pages"]), int(fields["ksm_zero_pages"]), resident
 
 
-def test_a_consumer_that_ended_is_gone(both_ways):
+def test_ended_consumer_disappears(both_ways):
     """By the README's honor_timestamps; with its value's own times Prometheus would show it for five minutes."""
     trees = both_ways["central"].trees
     (trees["one"] / "proc/300").rename(trees["one"] / "ended-300")

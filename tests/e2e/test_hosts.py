@@ -139,7 +139,7 @@ def steady(values):
     return {name: number for name, number in values.items() if metric_of(name) not in {*RATES, *LATE, *FOLLOWING}}
 
 
-def test_collectd_holds_every_metric_and_no_other(moving, page_size):
+def test_collectd_has_exactly_the_expected_metrics(moving, page_size):
     collectd, expected = moving.hosts.collectd, collectd_values(moving.metrics, page_size)
     collectd.wait(lambda: set(expected) <= in_time(collectd.series()), SEEN_S, "all metrics at once")
     found = latest(collectd.history())
@@ -147,13 +147,13 @@ def test_collectd_holds_every_metric_and_no_other(moving, page_size):
     assert steady(found) == pytest.approx(steady(expected), rel=1e-12)
 
 
-def test_no_metric_is_out_of_the_range_of_its_type_in_collectd(moving):
+def test_collectd_values_are_in_range_of_their_types(moving):
     """Such a value would be NaN there; csv files do not show it."""
     moving.hosts.collectd.wait(lambda: not [name for name, (_when, number) in moving.hosts.collectd.rates().items()
                                             if math.isnan(number)], SEEN_S, "numbers everywhere")
 
 
-def test_netdata_shows_every_metric_and_no_other(moving, page_size):
+def test_netdata_has_exactly_the_expected_metrics(moving, page_size):
     netdata, expected = moving.hosts.netdata, netdata_values(moving.metrics, page_size)
     found = netdata.wait(lambda: (now := latest(netdata.history(5))).keys() >= expected.keys() and now, SEEN_S,
                          "all metrics at once")
@@ -172,7 +172,7 @@ def test_netdata_describes_its_charts(moving, page_size):
 
 
 @pytest.mark.parametrize("name", RATES)
-def test_a_counter_shows_its_growth_a_second(name, moving):
+def test_counter_is_shown_as_rate(name, moving):
     series, chart = names_of(name)
     growth = IN_COLLECTD.get(name, RATES[name])
     (collectd, netdata), seen = moving.hosts.both, []
@@ -195,7 +195,7 @@ def test_a_counter_shows_its_growth_a_second(name, moving):
         moving.hosts.collectd.wait(condition, SEEN_S, f"{condition.__name__}: {growth} and not {seen}")
 
 
-def test_bad_options_are_logged_once_with_what_is_allowed_and_leave_the_default(moving):
+def test_invalid_options_are_logged_once_and_keep_default(moving):
     for host, keys in zip(moving.hosts.both, ({name: name for name in BAD}, {name: f"--{name.lower()}" for name in BAD})):
         for name, (value, allowed) in BAD.items():
             [line] = logged(host, f'"{value}"', allowed)
@@ -208,7 +208,7 @@ def test_bad_options_are_logged_once_with_what_is_allowed_and_leave_the_default(
     assert moving.hosts.netdata.history(60)[netdata][-1][1] == 255
 
 
-def test_a_good_tree_is_no_news(moving):
+def test_healthy_tree_logs_nothing(moving):
     for host in moving.hosts.both:
         assert news(host) == []
 
@@ -249,7 +249,7 @@ def gap(moving):
 
 
 @pytest.mark.parametrize("name", [*GONE, "sharing_ratio"])
-def test_what_cannot_be_told_is_a_gap_and_comes_back(name, gap):
+def test_unreadable_metric_is_a_gap_and_recovers(name, gap):
     """That holds of a ratio while nothing is shared as well."""
     series, chart = names_of(name)
     assert times(gap.collectd[series], (gap.told, gap.end)) == []
@@ -259,7 +259,7 @@ def test_what_cannot_be_told_is_a_gap_and_comes_back(name, gap):
 
 
 @pytest.mark.parametrize("name", NEIGHBOURS)
-def test_a_neighbour_of_a_gap_is_delivered(name, gap):
+def test_other_metrics_are_delivered_during_gap(name, gap):
     for shown, known in zip((gap.collectd, gap.netdata), names_of(name)):
         assert len(times(shown[known], (gap.told, gap.end))) >= 2
 
@@ -280,7 +280,7 @@ def check_rates(rates, beside):
     assert sum(rate for rate, _other in both) == pytest.approx(sum(other for _rate, other in both), rel=0.1)
 
 
-def test_a_gap_gives_no_metric_that_was_not_there(gap, moving, page_size):
+def test_gap_adds_no_metric(gap, moving, page_size):
     """No absurd rate of a counter, no 0 of a gauge, before, after or within it; where nothing is shared, that is 0."""
     unshared = moving.metrics["unshared"] * page_size / 2 ** 20
     assert {round(number / unshared, 5) for _when, number in gap.netdata["ksm.memory", "unshared"]} == {1}
@@ -291,7 +291,7 @@ def test_a_gap_gives_no_metric_that_was_not_there(gap, moving, page_size):
 
 
 @pytest.mark.usefixtures("gap")
-def test_a_gap_is_logged_when_it_begins_and_when_it_ends(moving):
+def test_gap_is_logged_when_raised_and_cleared(moving):
     for host in moving.hosts.both:
         for file in GONE.values():
             lines = logged(host, file)
@@ -299,7 +299,7 @@ def test_a_gap_is_logged_when_it_begins_and_when_it_ends(moving):
         assert len(news(host)) == 2 * len(GONE), "that nothing is shared is no fault"
 
 
-def test_full_scans_that_start_anew_give_no_absurd_rate(moving):
+def test_full_scans_reset_gives_no_huge_rate(moving):
     """As run=2 does."""
     rate, collectd = RATES["full_scans"], moving.hosts.collectd
     series, chart = names_of("full_scans")
@@ -337,7 +337,7 @@ def suspend(pids, seconds):
         os.kill(pid, signal.SIGCONT)
 
 
-def test_after_a_suspend_it_goes_on_as_if_nothing_had_been(moving, build):
+def test_metrics_continue_after_suspend(moving, build):
     host = moving.hosts.netdata
     pids = plugins_of(host)
     with Plugin(build / "ksm.plugin", f"--root={moving.tree}", *fixtures.ARGUMENTS) as running:
@@ -359,7 +359,7 @@ def test_after_a_suspend_it_goes_on_as_if_nothing_had_been(moving, build):
             assert min(rates.values()) > 0.2 and max(rates.values()) < GAP_S - 0.5, f"{name}: {rates}"
 
 
-def test_goes_with_an_agent_that_is_killed(moving):
+def test_plugin_ends_with_killed_agent(moving):
     host = moving.hosts.netdata
     [plugin] = plugins_of(host)
     start = time.monotonic()
@@ -379,7 +379,7 @@ def changing(build, tmp_path):
 
 
 @pytest.mark.long
-def test_files_that_come_and_go_are_noticed_without_a_restart(changing):
+def test_appearing_and_disappearing_files_need_no_restart(changing):
     """A file that the kernel lacks is looked for once a minute; a knob is read once a minute."""
     hosts, tree = changing.hosts, changing.tree
     assert "ksm.zero_pages" not in hosts.netdata.charts()
@@ -406,7 +406,7 @@ def test_files_that_come_and_go_are_noticed_without_a_restart(changing):
 
 # Without KSM, and without settings.
 
-def test_the_hosts_run_on_where_the_kernel_has_no_ksm(build, make_tree, tmp_path):
+def test_daemons_run_without_ksm(build, make_tree, tmp_path):
     """collectd with its other plugins; Netdata does not start it again."""
     tree = make_tree("no-ksm")
     with Collectd(tmp_path / "collectd", build / "ksm.so", on(tree), extra="LoadPlugin uptime") as collectd, \
@@ -422,7 +422,7 @@ def test_the_hosts_run_on_where_the_kernel_has_no_ksm(build, make_tree, tmp_path
             assert len(logged(host)) == 1 and fixtures.NO_KSM in logged(host)[0], "that is all there is to say"
 
 
-def test_collectd_leaves_settings_out(build, make_tree, tmp_path):
+def test_collectd_can_omit_settings(build, make_tree, tmp_path):
     with Collectd(tmp_path / "collectd", build / "ksm.so", {**on(make_tree("6.18")), "Settings": False}) as host:
         host.wait_for("ksm/gauge-run")
         assert "ksm/gauge-max_page_sharing" not in host.series()
@@ -461,7 +461,7 @@ def between(number, ends, rel):
 
 
 @pytest.mark.live
-def test_collectd_delivers_all_that_the_live_kernel_has(live, page_size):
+def test_collectd_delivers_all_live_metrics(live, page_size):
     before, after = (collectd_values(metrics, page_size) for metrics in (live.before, live.after))
     assert set(live.collectd) == set(before) == set(after)
     wrong = {name: (number, before[name], after[name]) for name, number in live.collectd.items()
@@ -471,7 +471,7 @@ def test_collectd_delivers_all_that_the_live_kernel_has(live, page_size):
 
 
 @pytest.mark.live
-def test_netdata_delivers_all_that_the_live_kernel_has(live, page_size):
+def test_netdata_delivers_all_live_metrics(live, page_size):
     before, after = (netdata_values(metrics, page_size) for metrics in (live.before, live.after))
     assert set(live.netdata) == set(before) == set(after)
     counters = {name for name, place in places(page_size).items() if place.counter}
@@ -483,6 +483,6 @@ def test_netdata_delivers_all_that_the_live_kernel_has(live, page_size):
 
 
 @pytest.mark.live
-def test_the_live_kernel_is_no_news(live):
+def test_live_kernel_logs_nothing(live):
     for host in live.hosts.both:
         assert news(host) == complaints(host) == []

@@ -88,7 +88,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_install_finds_where_the_hosts_are_and_uninstall_leaves_what_was_there(layout, build, tmp_path):
+def test_install_finds_daemons_and_uninstall_restores_tree(layout, build, tmp_path):
     if "//" in layout.collectd:
         pytest.skip("this compiler knows no multiarch directory")
     for directory in layout.there or layout[:3]:
@@ -103,14 +103,14 @@ def test_install_finds_where_the_hosts_are_and_uninstall_leaves_what_was_there(l
     assert everything(tmp_path) == before
 
 
-def test_uninstall_leaves_nothing_in_an_empty_tree(build, tmp_path):
+def test_uninstall_empties_tree(build, tmp_path):
     make(build, "install", f"DESTDIR={tmp_path}")
     assert files(tmp_path)
     make(build, "uninstall", f"DESTDIR={tmp_path}")
     assert everything(tmp_path) == set()
 
 
-def test_prefix_of_its_own_is_left_without_a_trace(build, tmp_path):
+def test_uninstall_empties_own_prefix(build, tmp_path):
     """Plugins go where the daemons look for them; the rest is below PREFIX, the program that the service starts too."""
     prefix, plugins = tmp_path / "ours", tmp_path / "theirs"
     words = [f"PREFIX={prefix}", f"COLLECTD_PLUGINDIR={plugins}/collectd", f"NETDATA_PLUGINSDIR={plugins}/plugins.d",
@@ -142,7 +142,7 @@ def test_the_timer_is_installed_disabled(build, tmp_path):
     assert systemctl("is-enabled", "ksm-openmetrics.timer") == (0, "enabled\n")
 
 
-def test_user_without_rights_is_told_what_to_do(build):
+def test_install_without_permission_gives_advice(build):
     if os.geteuid() != 0 or not shutil.which("setpriv"):
         pytest.skip("becoming another user takes root and setpriv")
     if subprocess.run([*AS_NOBODY, "test", "-r", build / "ksm.so"], check=False).returncode != 0:
@@ -159,7 +159,7 @@ def test_user_without_rights_is_told_what_to_do(build):
     ("netdata", "usr/lib/netdata/plugins.d/ksm.plugin", "usr/lib/collectd/ksm.so"),
     ("explain", "usr/bin/ksm-explain", "usr/lib/collectd/ksm.so"),
 ])
-def test_one_host_alone(host, mine, not_mine, build, tmp_path):
+def test_install_for_one_daemon_only(host, mine, not_mine, build, tmp_path):
     for directory in DEBIAN:
         (tmp_path / directory).mkdir(parents=True)
     make(build, f"install-{host}", f"DESTDIR={tmp_path}")
@@ -170,7 +170,7 @@ def test_one_host_alone(host, mine, not_mine, build, tmp_path):
 
 # What it says, and who owns what.
 
-def test_it_says_what_it_did_and_what_is_to_be_done(build, tmp_path):
+def test_install_reports_actions_and_next_steps(build, tmp_path):
     said = make(build, "install", f"DESTDIR={tmp_path}")
     for words in (f"{tmp_path}/usr/lib/collectd", "LoadPlugin ksm", "restart the agent", "below DESTDIR",
                   "chown root:netdata, chmod 0750, setcap cap_dac_read_search+ep", "man 1 ksm.plugin",
@@ -183,7 +183,7 @@ def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_everybody_can_install_below_a_destdir_of_theirs(build):
+def test_any_user_can_install_below_own_destdir(build):
     if os.geteuid() != 0 or not shutil.which("setpriv"):
         pytest.skip("becoming another user takes root and setpriv")
     with tempfile.TemporaryDirectory(prefix="ksm-test-") as directory:
@@ -224,7 +224,7 @@ def with_capabilities(install_as_root):
 
 
 @pytest.mark.usefixtures("with_capabilities")
-def test_the_agent_alone_may_start_it(install_as_root):
+def test_only_agent_group_may_execute_plugin(install_as_root):
     plugin, said = install_as_root("NETDATA_GROUP=nogroup")
     assert (plugin.owner(), plugin.group(), mode(plugin)) == ("root", "nogroup", 0o750)
     assert capability(plugin).endswith("ksm.plugin cap_dac_read_search=ep")
@@ -236,14 +236,14 @@ def test_the_agent_alone_may_start_it(install_as_root):
     pytest.param(["NETDATA_GROUP=root", "SETCAP=false"], "the capability was refused", id="refused"),
     pytest.param(["NETDATA_GROUP=root", "SETCAP=no-such-program"], "the capability was refused", id="no setcap"),
 ])
-def test_without_capability_it_says_why_and_goes_on(words, why, install_as_root):
+def test_install_without_capability_gives_reason_and_continues(words, why, install_as_root):
     plugin, said = install_as_root(*words)
     assert why in said and "To change this" in said, said
     assert os.access(plugin, os.X_OK) and capability(plugin) == ""
 
 
 @pytest.mark.usefixtures("with_capabilities")
-def test_a_capability_that_is_never_granted_is_taken_back(install_as_root):
+def test_capability_that_is_not_effective_is_removed(install_as_root):
     """A file with such a one cannot be started at all."""
     plugin, said = install_as_root("NETDATA_GROUP=root", by=NOT_GRANTED)
     assert "does not grant the capability" in said, said
@@ -282,7 +282,7 @@ def test_help_fits_80_columns_and_lists_users_targets_first(build):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="sudo runs make as root")
 @pytest.mark.parametrize("run, status", [("touch", 0), ("false", 2)])
-def test_sudo_leaves_no_build_of_root(run, status, tmp_path):
+def test_sudo_leaves_no_root_owned_build(run, status, tmp_path):
     """Building and running are replaced by the touch of a file each."""
     built = tmp_path / "build"
     built.mkdir()

@@ -58,7 +58,7 @@ def check_waiting(plugin):
 
 
 @pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.long)])
-def test_a_reader_that_stops_and_goes_on(seconds, aging):
+def test_plugin_waits_for_paused_reader_without_burst(seconds, aging):
     world, plugin = aging
 
     def of_age(age):
@@ -92,7 +92,7 @@ ENDS = {
 @pytest.mark.parametrize("ticks, seconds", [
     pytest.param(0, 0.3, id="at the first tick"), pytest.param(2, 5, id="later", marks=pytest.mark.long)])
 @pytest.mark.parametrize("end, status", ENDS.values(), ids=ENDS.keys())
-def test_ends_while_nobody_reads(end, status, ticks, seconds, aging):
+def test_plugin_ends_while_output_is_not_read(end, status, ticks, seconds, aging):
     _world, plugin = aging
     if ticks:
         plugin.listening.set()
@@ -104,7 +104,7 @@ def test_ends_while_nobody_reads(end, status, ticks, seconds, aging):
         assert plugin.process.wait(END_S) == status
 
 
-def test_waits_for_a_slow_reader_though_stdin_is_at_its_end(build, make_tree):
+def test_output_is_complete_for_slow_reader_after_end_of_stdin(build, make_tree):
     argv = [build / "ksm.plugin", "--root", make_tree("6.18"), *fixtures.ARGUMENTS]
     whole = fixtures.run_once(*argv).stdout.encode()
     end, into = os.pipe()
@@ -133,7 +133,7 @@ def crowd(tmp_path_factory):
 
 
 @pytest.mark.parametrize("after_ms", [0, 1, 2, 5, 10, 20, 50, 300, 990, 1005])
-def test_sigterm_ends_it_at_any_time(after_ms, build, crowd):
+def test_sigterm_ends_plugin_at_any_time(after_ms, build, crowd):
     with Plugin(build / "ksm.plugin", "--root", crowd, "--consumers-interval=1") as running:
         time.sleep(after_ms / 1000)
         running.process.terminate()
@@ -143,7 +143,7 @@ def test_sigterm_ends_it_at_any_time(after_ms, build, crowd):
 # Seldom.
 
 @pytest.mark.long
-def test_from_often_to_seldom(build, make_tree):
+def test_ticks_are_at_multiples_of_update_every(build, make_tree):
     """Ticks are at multiples of update_every, and no silence lasts so long that a 2.x ends it."""
     tree, seconds = make_tree("6.18"), 190
     with ExitStack() as stack:
@@ -166,7 +166,7 @@ def test_from_often_to_seldom(build, make_tree):
 # Much starting and stopping.
 
 @pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.long)])
-def test_many_starts_and_stops(count, build, make_tree):
+def test_many_starts_and_stops_leave_nothing(count, build, make_tree):
     """Most of them are over at once: a busy machine delays some, who waits for the next second delays half of them."""
     argv = [build / "ksm.plugin", "1", "--root", make_tree("6.18"), *fixtures.ARGUMENTS]
     outputs, seconds = set(), []

@@ -124,7 +124,7 @@ def by_plugin(build):
 
 
 @pytest.mark.parametrize("pattern, zero_pages, kept, saved", PATTERNS)
-def test_saved_is_what_the_charge_falls_by(pattern, zero_pages, kept, saved, ksm, cgroup, start, build, page_size):
+def test_saved_equals_drop_of_cgroup_charge(pattern, zero_pages, kept, saved, ksm, cgroup, start, build, page_size):
     if zero_pages and not ksm.has("ksm_zero_pages"):
         pytest.skip("this kernel does not count the zero pages of use_zero_pages (6.6)")
     ksm.set_all({"use_zero_pages": zero_pages})
@@ -140,7 +140,7 @@ def test_saved_is_what_the_charge_falls_by(pattern, zero_pages, kept, saved, ksm
     assert fall == saved
 
 
-def test_unmerging_sets_full_scans_to_0_and_nothing_is_saved(ksm, start, build):
+def test_unmerging_resets_full_scans_and_savings(ksm, start, build):
     with start("pairs", 1024):
         ksm.merge_all()
         merged = by_plugin(build)
@@ -170,7 +170,7 @@ def ends_of_scans(ksm, count):
 
 
 @pytest.mark.long
-def test_the_pace_is_that_of_the_kernel(ksm, start, build, tmp_path):
+def test_scan_rate_matches_kernel(ksm, start, build, tmp_path):
     """Pairs are merged in the second of three scans."""
     ksm.set_all(SLOW)
     sent = tmp_path / "sent"
@@ -195,7 +195,7 @@ def test_the_pace_is_that_of_the_kernel(ksm, start, build, tmp_path):
 
 # The tools that these tests stand on.
 
-def test_settings_are_put_back_after_an_error():
+def test_settings_are_restored_after_error():
     before = settings_at_rest()
     with pytest.raises(ZeroDivisionError):
         with KsmSettings() as live:
@@ -205,7 +205,7 @@ def test_settings_are_put_back_after_an_error():
     assert settings_at_rest() == before
 
 
-def test_settings_are_put_back_by_the_next_one_after_a_kill():
+def test_settings_are_restored_by_next_user_after_kill():
     before = settings_at_rest()
     program = ("import sys, time; sys.path.insert(0, sys.argv[1]); from live import KsmSettings\n"
                "with KsmSettings() as ksm:\n"
@@ -218,14 +218,14 @@ def test_settings_are_put_back_by_the_next_one_after_a_kill():
     assert settings_at_rest() == before
 
 
-def test_the_lock_keeps_others_out(ksm):
+def test_lock_is_exclusive(ksm):
     with pytest.raises(Locked, match=rf" \({os.getpid()}\)$"):
         with KsmSettings(lock_seconds=0):
             pass
     assert ksm.has("run")
 
 
-def test_other_programs_are_named(ksm, build):
+def test_other_programs_with_mergeable_memory_are_named(ksm, build):
     """Those that have registered memory without the lock: the test that meets them is not silently left out."""
     check_alone()
     with Workload(build / "tests/workload", "pairs", 64) as other:

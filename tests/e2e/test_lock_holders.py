@@ -281,19 +281,19 @@ def hold_up(build, start, tree, number, ticks):
             check_end(host, "SIGTERM", without[host.name])
 
 
-def test_a_holder_keeps_no_host_waiting(build, start, tree):
+def test_blocking_process_delays_no_tick_and_no_stop(build, start, tree):
     hold_up(build, start, tree, 1, 3)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("number", [1, MOST, 100])
-def test_holders_keep_no_host_waiting(number, build, start, tree):
+def test_blocking_processes_delay_no_tick_and_no_stop(number, build, start, tree):
     hold_up(build, start, tree, number, TICKS)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("number", [1, 100])
-def test_under_the_agent(number, build, tree, start, tmp_path):
+def test_blocking_processes_delay_no_tick_under_agent(number, build, tree, start, tmp_path):
     options = f"--consumers-interval=1 --root={tree}"
     with Holders(build / "tests/lockholder", number) as holders, \
             Netdata(tmp_path / "agent", build / "ksm.plugin", options) as host:
@@ -313,7 +313,7 @@ def test_under_the_agent(number, build, tree, start, tmp_path):
 
 @pytest.mark.long
 @pytest.mark.parametrize("number", [1, MOST, 100])
-def test_ksm_explain_ends(number, build, tree, start):
+def test_ksm_explain_ends_despite_blocking_processes(number, build, tree, start):
     with Holders(build / "tests/lockholder", number) as holders:
         holders.hold()
         begin = time.monotonic()
@@ -337,7 +337,7 @@ def child_of(pid):
 
 # The plugin is in that namespace, or only its /proc is that one's.
 @pytest.mark.parametrize("namespaces", [["--pid", "--mount"], ["--mount"]], ids=" ".join)
-def test_search_for_ksmd_does_not_wait_for_a_false_kthreadd(namespaces, build, ksm):
+def test_search_for_ksmd_skips_false_kthreadd(namespaces, build, ksm):
     del ksm
     if os.geteuid() != 0:
         pytest.skip("a PID namespace takes root")
@@ -427,7 +427,7 @@ def check_current(scene, host):
 
 @pytest.mark.long
 @pytest.mark.parametrize("number", [1, MOST])
-def test_the_others_are_shown(number, scene):
+def test_other_consumers_are_shown_despite_blocking_processes(number, scene):
     scene = scene(number)
     since = scene.holders.hold()
     for host in scene.hosts:
@@ -440,7 +440,7 @@ def test_the_others_are_shown(number, scene):
 
 
 @pytest.mark.long
-def test_who_gives_the_lock_back_is_shown_again(scene):
+def test_released_process_reappears(scene):
     scene = scene(1)
     since = scene.holders.hold()
     for host in scene.hosts:
@@ -460,7 +460,7 @@ def test_who_gives_the_lock_back_is_shown_again(scene):
 
 
 @pytest.mark.long
-def test_too_many_leave_no_old_metrics(scene):
+def test_more_blocking_processes_than_slots(scene):
     scene = scene(100)
     since = scene.holders.hold()
     os.kill(scene.others[-1], signal.SIGKILL)

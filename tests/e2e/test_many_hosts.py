@@ -67,7 +67,7 @@ def pair(build, tree, tmp_path_factory):
 
 # collectd.
 
-def test_collectd_in_the_middle_has_every_value_as_it_was_sent(pair):
+def test_central_collectd_has_every_value_as_sent(pair):
     sent = pair.sender.collectd.history()
     arrived = pair.collectd.history()
     assert arrived.keys() == sent.keys()
@@ -75,33 +75,33 @@ def test_collectd_in_the_middle_has_every_value_as_it_was_sent(pair):
         assert samples and set(samples) <= set(sent[name]), name
 
 
-def test_no_value_is_out_of_range_in_the_middle(pair):
+def test_central_values_are_in_range(pair):
     """There it would be NaN in the daemon's own memory."""
     pair.collectd.wait(lambda: not [name for name, (_when, number) in pair.collectd.rates().items()
                                     if math.isnan(number)], SEEN_S, "numbers everywhere")
     assert pair.collectd.rates()[PROFIT][1] == pytest.approx(-64431232, rel=1e-5)
 
 
-def test_collectd_in_the_middle_knows_the_consumers_by_name(pair):
+def test_central_collectd_has_consumers_by_name(pair):
     found = set(consumers.of_collectd(pair.collectd.series()))
     assert found == CONSUMERS | {consumers.UNATTRIBUTED}
 
 
 # Netdata.
 
-def test_netdata_in_the_middle_has_nothing_of_its_own(pair):
+def test_central_netdata_has_no_own_charts(pair):
     assert pair.central.netdata.charts() == {}
     assert [host["hostname"] for host in pair.central.netdata.api("info")["mirrored_hosts_status"]] == ["central", HOST]
 
 
-def test_netdata_in_the_middle_draws_every_chart_alike(pair):
+def test_central_netdata_has_same_charts(pair):
     sent, arrived = pair.sender.netdata.charts(), pair.netdata.charts()
     assert arrived.keys() == sent.keys()
     for name, chart in arrived.items():
         assert {look: chart[look] for look in LOOKS} == {look: sent[name][look] for look in LOOKS}
 
 
-def test_netdata_in_the_middle_has_the_host_s_values_of_the_same_seconds(pair):
+def test_central_netdata_has_same_values_at_same_seconds(pair):
     sent, arrived = pair.sender.netdata.history(5), pair.netdata.history(5)
     assert arrived.keys() == sent.keys()
     for name, samples in arrived.items():
@@ -127,7 +127,7 @@ def reachable(pair):
     return {host["hostname"]: host["reachable"] for host in hosts}[HOST]
 
 
-def test_the_host_ends(build, tree, tmp_path):
+def test_central_daemons_outlive_host(build, tree, tmp_path):
     """It ends as fast as ever, and the middle goes on."""
     with Central(tmp_path, build, tree) as pair:
         pair.collectd.wait_for(PROFIT)
@@ -144,7 +144,7 @@ def test_the_host_ends(build, tree, tmp_path):
             assert ended(host) < STOP_S, f"{host.name} in the middle had to be killed"
 
 
-def test_the_middle_ends_and_comes_back(build, tree, tmp_path):
+def test_central_daemons_restart(build, tree, tmp_path):
     """The host keeps its own values meanwhile, and sends again by itself."""
     with Central(tmp_path, build, tree) as pair, ExitStack() as stack:
         pair.collectd.wait_for(PROFIT)

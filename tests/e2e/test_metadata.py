@@ -65,7 +65,7 @@ def read(name):
 
 
 @pytest.mark.parametrize("name, rules", [("metadata.yaml", METADATA), ("taxonomy.yaml", TAXONOMY)])
-def test_files_keep_the_rules(name, rules):
+def test_metadata_follows_schema(name, rules):
     against(rules, read(name))
 
 
@@ -74,7 +74,7 @@ def test_files_are_up_to_date(build):
         assert path.read_text(encoding="utf-8") == text, f"{path}: run make readme"
 
 
-def test_what_the_page_says():
+def test_integration_page_contents():
     [module] = read("metadata.yaml")["modules"]
     assert re.fullmatch(DESCRIPTION, module["meta"]["monitored_instance"]["description"])
     metrics = {metric["name"]: metric for scope in module["metrics"]["scopes"] for metric in scope["metrics"]}

@@ -70,7 +70,7 @@ def consumers(text):
 
 
 @pytest.mark.parametrize("era", [*fixtures.ERAS, "consumers"])
-def test_all_metrics_that_are_known(era, build, make_tree, page_size):
+def test_all_known_metrics_are_written(era, build, make_tree, page_size):
     tree = make_tree(era)
     done = openmetrics(build, "--root", tree)
     assert (done.returncode, done.stderr) == (0, "")
@@ -82,7 +82,7 @@ def test_all_metrics_that_are_known(era, build, make_tree, page_size):
     assert found == pytest.approx(expected, rel=1e-12)
 
 
-def test_tools_find_nothing_wrong(build, make_tree):
+def test_checkers_find_no_problem(build, make_tree):
     """promtool, in the format that node_exporter reads, and the strict parser of Prometheus' library in OpenMetrics."""
     text = openmetrics(build, "--root", make_tree("consumers")).stdout
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
@@ -94,7 +94,7 @@ def test_tools_find_nothing_wrong(build, make_tree):
     assert all(family.documentation and (family.type == "gauge") != family.name.endswith("_total") for family in families)
 
 
-def test_consumers_of_any_name_add_up(build, tmp_path, page_size):
+def test_consumers_with_hostile_names_add_up(build, tmp_path, page_size):
     names = ['"}\n# EOF', "back\\slash", "new\nline", "\udcff", "größer", "plain"]
     tree = Tree(tmp_path / "tree", shared=100, sharing=1000, zero=50)
     for i, name in enumerate(names):
@@ -108,7 +108,7 @@ def test_consumers_of_any_name_add_up(build, tmp_path, page_size):
     assert len([series for series in found if series.startswith("ksm_consumer_real_bytes{")]) == len(names)
 
 
-def test_a_file_is_replaced_when_it_is_complete(build, make_tree, tmp_path):
+def test_file_is_replaced_atomically(build, make_tree, tmp_path):
     path = tmp_path / "out/ksm.prom"
     path.parent.mkdir()
     assert openmetrics(build, "--root", make_tree("6.18"), "--output", path).returncode == 0
@@ -124,7 +124,7 @@ def test_a_file_is_replaced_when_it_is_complete(build, make_tree, tmp_path):
     ("trap '' XFSZ", "{}: File too large\nksm-explain: {} is not renewed; the previous file is kept\n"),
     (":", "{} is not renewed: File size limit exceeded; the previous file is kept\n"),
 ])
-def test_a_file_stays_when_it_fails(handled, said, build, make_tree, tmp_path):
+def test_failure_keeps_old_file(handled, said, build, make_tree, tmp_path):
     """A full disk, as it were: nothing of it is there that could be read for metrics."""
     path = tmp_path / "out/ksm.prom"
     path.parent.mkdir()
@@ -137,7 +137,7 @@ def test_a_file_stays_when_it_fails(handled, said, build, make_tree, tmp_path):
 
 
 @pytest.mark.parametrize("end", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
-def test_nothing_stays_when_it_is_stopped(end, build, make_tree, tmp_path):
+def test_stop_leaves_no_temporary_file(end, build, make_tree, tmp_path):
     """As systemd stops it, at a reboot for example: all its processes at once."""
     path = tmp_path / "out/ksm.prom"
     path.parent.mkdir()
@@ -165,7 +165,7 @@ def test_nothing_stays_when_it_is_stopped(end, build, make_tree, tmp_path):
     (["--consumers", "many"], "--consumers: invalid value \"many\"; expected a whole number from 0 to 200"),
     (["--consumers-exclude=vms"], "expected none, or a list of vm,container,service,program"),
 ])
-def test_what_cannot_be_done_is_said(words, said, build):
+def test_invalid_arguments_are_reported(words, said, build):
     done = openmetrics(build, *words)
     assert done.returncode == 1 and said in done.stderr and done.stdout == ""
 
@@ -210,7 +210,7 @@ def test_only_a_regular_file_is_replaced(kind, linked, build, make_tree, tmp_pat
     assert files(directory) == sorted(["target"] + ["link"] * linked)
 
 
-def test_the_target_of_a_link_is_replaced(build, make_tree, tmp_path):
+def test_link_target_is_replaced(build, make_tree, tmp_path):
     for name in ("out", "real", "further"):
         (tmp_path / name).mkdir()
     link, further, path = (tmp_path / name for name in ("out/ksm.prom", "further/link", "real/metrics"))
@@ -224,7 +224,7 @@ def test_the_target_of_a_link_is_replaced(build, make_tree, tmp_path):
         ["ksm.prom"], ["link"], ["metrics", "metrics.state"]]
 
 
-def test_a_dash_is_stdout(build, make_tree, tmp_path):
+def test_dash_means_stdout(build, make_tree, tmp_path):
     done = openmetrics(build, "--root", make_tree("6.18"), "--output", "-", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "") and "ksm_saved_bytes" in samples(done.stdout)
     assert files(tmp_path) == ["tree-6.18"]
@@ -239,7 +239,7 @@ def test_a_dash_is_stdout(build, make_tree, tmp_path):
     (["--consumers-exclude=vm,program"], {"container": 2, "service": 2}),
     (["--consumers", "1", "--consumers-exclude", "vm"], {"container": 1, "other": 1}),
 ])
-def test_consumers_are_chosen(words, shown, build, make_tree):
+def test_options_select_consumers(words, shown, build, make_tree):
     text = openmetrics(build, "--root", make_tree("consumers"), *words).stdout
     found = [name.split()[0] for name in consumers(text)]
     assert {kind: found.count(kind) for kind in found} == shown
@@ -277,7 +277,7 @@ class Renamed:
         self.state.write_text(text.replace(f"time {then}\n", f"time {then - seconds}\n"))
 
 
-def test_new_names_are_limited_over_many_runs(build, tmp_path):
+def test_rate_limit_of_new_names_spans_runs(build, tmp_path):
     """25 programs that are renamed between runs: after a burst, one an hour.  It is said once when that begins, once
     when it is over; and what is known is shown in each."""
     host = Renamed(build, tmp_path)
@@ -297,7 +297,7 @@ def test_new_names_are_limited_over_many_runs(build, tmp_path):
     assert host.run(rename=False) == "" and host.shown == {"vm web", f"program p{host.runs}-0"}
 
 
-def test_a_damaged_state_gives_no_burst(build, tmp_path):
+def test_damaged_state_allows_no_burst(build, tmp_path):
     host = Renamed(build, tmp_path)
     host.run()
     assert len(host.shown) == host.PLACES
@@ -311,7 +311,7 @@ def test_a_damaged_state_gives_no_burst(build, tmp_path):
     assert len(host.shown) == host.PLACES, "it starts afresh"
 
 
-def test_a_state_of_its_own(build, tmp_path):
+def test_state_file_can_be_chosen(build, tmp_path):
     """For a service, and for output to a pipe."""
     host = Renamed(build, tmp_path)
     state = tmp_path / "state"
@@ -339,7 +339,7 @@ STATES = {
 
 
 @pytest.mark.parametrize("said", STATES)
-def test_a_state_of_others_is_refused(said, build, make_tree, tmp_path):
+def test_state_of_other_user_is_refused(said, build, make_tree, tmp_path):
     """In a directory where others may write."""
     directory = tmp_path / "out"
     directory.mkdir()
@@ -401,7 +401,7 @@ def test_node_exporter_and_prometheus_read_it(prometheus):
         prometheus.wait_numbers(series, [number], rel=1e-12)
 
 
-def test_rules_give_the_names_that_collectd_gives(prometheus, page_size):
+def test_rules_produce_collectd_names(prometheus, page_size):
     metrics = reckon(prometheus.tree, page_size)
     for series, number in collectd_values(metrics, page_size).items():
         kind, _dash, name = series.removeprefix("ksm/").partition("-")
@@ -413,7 +413,7 @@ def test_rules_give_the_names_that_collectd_gives(prometheus, page_size):
     assert sum(consumers.values()) == metrics["saved"]
 
 
-def test_rules_leave_out_an_old_file(prometheus):
+def test_rules_ignore_old_file(prometheus):
     names = '{__name__=~"collectd_.*"}'
     all_series = len(prometheus.query(names))
     set_age(prometheus.file, 1000)
@@ -424,12 +424,12 @@ def test_rules_leave_out_an_old_file(prometheus):
     prometheus.wait(lambda: len(prometheus.query(names)) == all_series, SEEN_S, "all metrics of the new file")
 
 
-def test_alerts_do_not_fire_from_an_old_file():
+def test_old_file_raises_no_alert():
     done = subprocess.run(["promtool", "test", "rules", RULES_TEST], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_run_that_hangs_ends_before_its_file_is_old():
+def test_service_timeout_is_shorter_than_file_age_limit():
     units = {name: dict(re.findall(r"(?m)^(\w+)=(\w+)$", (RULES.parent / f"ksm-openmetrics.{name}").read_text()))
              for name in ("service", "timer")}
     [old] = re.findall(r"\) > (\d+)$", RULES.read_text(), re.MULTILINE)
@@ -438,12 +438,12 @@ def test_run_that_hangs_ends_before_its_file_is_old():
     assert interval + timeout + interval < int(old), "Type=oneshot has no timeout unless it is set"
 
 
-def test_rules_have_every_metric(build):
+def test_rules_cover_every_metric(build):
     metrics = subprocess.run([build / "tests/metrics", "json"], capture_output=True, text=True, check=True).stdout
     assert re.findall(r"labels: \{ksm: (\w+)\}", RULES.read_text()) == [metric["name"] for metric in json.loads(metrics)]
 
 
-def test_the_service_is_confined():
+def test_service_is_sandboxed():
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd-analyze is not installed")
     done = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager",
@@ -451,7 +451,7 @@ def test_the_service_is_confined():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_systemd_takes_the_units(build, tmp_path):
+def test_systemd_accepts_units(build, tmp_path):
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd-analyze is not installed")
     for name in ("ksm-openmetrics.service", "ksm-openmetrics.timer"):

@@ -92,7 +92,7 @@ PLAIN, PROGRAM = "-rw-r--r-- root/root", "-rwxr-xr-x root/root"
                  **{f"lib/systemd/system/{name}": PLAIN for name in UNITS}},
      r"libc6 \(>= [.\d]+\)"),
 ])
-def test_what_a_package_is(host, expected, depends, debs):
+def test_package_fields_and_contents(host, expected, depends, debs):
     doc = f"usr/share/doc/{PACKAGES[host]}/"
     found = contents(debs[host])
     assert {path: how for path, how in found.items() if not path.startswith(doc)} == expected
@@ -106,7 +106,7 @@ def test_what_a_package_is(host, expected, depends, debs):
     assert re.match(rf"\* \w+ \w+ \d+ \d+ {re.escape(field(debs[host], 'Maintainer'))} - {version}-1\n", changes)
 
 
-def test_the_maintainers_address_is_that_of_the_commits(debs):
+def test_maintainer_address_matches_commits(debs):
     if not (REPOSITORY / ".git").exists():
         pytest.skip("no git clone")
     log = subprocess.run(["git", "-C", REPOSITORY, "log", "-1", "--format=%ae"], capture_output=True, text=True, check=True)
@@ -134,7 +134,7 @@ BY_RPM = {PLUGIN[1:]: "-rwxr-x--- root/netdata cap_dac_read_search=ep", "usr/lib
 
 
 @pytest.mark.parametrize("host", PACKAGES)
-def test_an_rpm_holds_what_the_deb_does(host, debs, rpms):
+def test_rpm_contents_match_deb(host, debs, rpms):
     expected = {path.removesuffix(".gz"): BY_RPM.get(path, how) for path, how in contents(debs[host]).items()
                 if Path(path).name not in ("changelog.gz", "copyright")}
     found = {}
@@ -158,7 +158,7 @@ def test_rpmlint_finds_no_error(rpms):
     assert " 0 errors, " in done.stdout, done.stdout
 
 
-def test_the_life_of_the_rpms(rpms, tmp_path):
+def test_rpm_install_upgrade_remove(rpms, tmp_path):
     """In a root with a shell, and a systemctl that writes down what it is told: the hosts are restarted when a plugin
     comes, is renewed or goes; an edited configuration is kept where collectd does not read it."""
     if os.geteuid() != 0 or not shutil.which("busybox"):
@@ -292,14 +292,14 @@ def test_install(machine):
         assert re.fullmatch(r"-?[\d.e+]+", metrics[name][1]), metrics
 
 
-def test_the_plugin_runs_as_the_agent_with_one_capability(machine):
+def test_plugin_runs_as_agent_user_with_one_capability(machine):
     owner, status = machine.run(f"stat -c '%U:%G %a' {PLUGIN}; grep -h CapEff /proc/$(pidof ksm.plugin)/status"
                                 ).splitlines()
     assert owner == "root:netdata 750"
     assert int(status.split()[1], 16) == 1 << 2, status
 
 
-def test_the_agent_has_the_alerts(machine):
+def test_agent_has_alerts(machine):
     def alerts():
         return [name for name in (asked(machine, "alarms?all") or {"alarms": {}})["alarms"] if name.startswith("ksm.")]
     assert until(alerts, 30, "alerts of our charts")
@@ -314,23 +314,23 @@ def test_the_timer_is_there_and_disabled(machine):
 
 @pytest.mark.parametrize("page, words", [("ksm.plugin", "KSM.PLUGIN(1)"), ("collectd-ksm", "COLLECTD-KSM(5)"),
                                           ("ksm-explain", "KSM-EXPLAIN(1)")])
-def test_man_shows_the_page(page, words, machine):
+def test_man_shows_manual_page(page, words, machine):
     assert words in machine.run(f"man -P cat {page}")
 
 
-def test_it_is_explained(machine):
+def test_ksm_explain_runs(machine):
     """On a machine whose KSM may be in any state: there is a page, and a verdict's status."""
     page, status = machine.run("set +e; ksm-explain; echo $?").rstrip().rsplit("\n", 1)
     assert "Verdict" in page and status.isdigit() and status != "1"
 
 
-def test_no_file_of_the_hosts_was_changed(machine):
+def test_daemons_files_are_unchanged(machine):
     """Neither their own files nor their configuration."""
     changed = machine.run("dpkg -V collectd collectd-core netdata-core netdata-web || true")
     assert not re.search(r"^..5", changed, flags=re.MULTILINE), changed
 
 
-def test_the_rights_are_given_again_when_the_agent_was_upgraded(machine):
+def test_permissions_are_restored_after_agent_upgrade(machine):
     """Its postinst changes the owner of all plugins, which takes capabilities away."""
     since = time.time()
     machine.run("dpkg -i /var/cache/apt/archives/netdata-core_*.deb")
@@ -354,7 +354,7 @@ def test_upgrade(machine):
     delivering(machine, since)
 
 
-def test_a_policy_against_restarts_is_respected(machine):
+def test_policy_against_restarts_is_respected(machine):
     before = pid(machine, "collectd"), pid(machine, "netdata")
     machine.policy(DENY)
     machine.run("dpkg --force-confold -i /debs/*+new.deb")
@@ -362,7 +362,7 @@ def test_a_policy_against_restarts_is_respected(machine):
     assert (pid(machine, "collectd"), pid(machine, "netdata")) == before
 
 
-def test_a_host_that_does_not_run_is_not_started(machine):
+def test_stopped_daemon_is_not_started(machine):
     machine.run("/etc/init.d/collectd stop; /etc/init.d/netdata stop")
     machine.run("dpkg --force-confold -i /debs/*+new.deb")
     assert (pid(machine, "collectd"), pid(machine, "netdata")) == (0, 0)
@@ -373,7 +373,7 @@ def test_a_host_that_does_not_run_is_not_started(machine):
     ("setfcap", "has no cap_dac_read_search"),
     ("dac_read_search", "does not grant cap_dac_read_search"),
 ])
-def test_where_no_capability_can_be_had_the_rest_works(lacking, said, machine):
+def test_plugin_works_without_capability(lacking, said, machine):
     output = machine.run(f"setpriv --bounding-set=-{lacking} --inh-caps=-{lacking} "
                          "dpkg -i /debs/netdata-plugin-ksm_*+new.deb 2>&1")
     assert said in output, output
@@ -381,7 +381,7 @@ def test_where_no_capability_can_be_had_the_rest_works(lacking, said, machine):
     until(lambda: in_netdata(machine, "ksm.memory"), START_S, "metrics in Netdata")
 
 
-def test_the_rights_that_an_admin_set_stay(machine):
+def test_permissions_set_by_admin_are_kept(machine):
     machine.run(f"dpkg-statoverride --update --add root root 0755 {PLUGIN}")
     machine.run("dpkg -i /debs/netdata-plugin-ksm_*+new.deb")
     assert machine.run(f"stat -c '%U:%G %a' {PLUGIN}; getcap {PLUGIN}") == "root:root 755\n"

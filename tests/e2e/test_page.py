@@ -55,13 +55,13 @@ def whole(agent, tmp_path_factory):
         return shown.charts(), shown.menu(), shown.submenu()
 
 
-def test_the_menu_leads_to_our_section_and_its_families(whole):
+def test_menu_links_to_ksm_section_and_families(whole):
     _charts, menu, submenu = whole
     assert "ksm" in menu
     assert submenu == list(PAGE)
 
 
-def test_charts_stand_in_order_below_their_families(whole):
+def test_charts_are_ordered_within_families(whole):
     charts, _menu, _submenu = whole
     found = {}
     for name, chart in charts.items():
@@ -70,13 +70,13 @@ def test_charts_stand_in_order_below_their_families(whole):
     assert list(found) == list(PAGE)
 
 
-def test_titles_are_shown_as_the_agent_has_them(whole, agent):
+def test_chart_titles_are_shown(whole, agent):
     charts, _menu, _submenu = whole
     assert {name: chart.title for name, chart in charts.items()} == \
         {name: chart["title"] for name, chart in agent.charts().items()}
 
 
-def test_a_consumer_s_chart_says_whose_it_is(whole):
+def test_consumer_chart_shows_its_name(whole):
     """By its id, which the agent puts after the title: that is the same for all."""
     charts, _menu, _submenu = whole
     titles = {charts[f"ksm.consumer_{name}"].title.removesuffix(f" (ksm.consumer_{name})")
@@ -84,7 +84,7 @@ def test_a_consumer_s_chart_says_whose_it_is(whole):
     assert titles == {"Memory of a consumer: used (real) and saved (saved)"}
 
 
-def test_words_in_brackets_are_dimensions_of_the_chart(agent):
+def test_bracketed_words_are_dimensions(agent):
     found = 0
     for name, chart in agent.charts().items():
         words = set(re.findall(r"\(([a-z_]+)\)", chart["title"]))
@@ -93,7 +93,7 @@ def test_words_in_brackets_are_dimensions_of_the_chart(agent):
     assert found > 10
 
 
-def test_the_live_page_shows_the_values(agent, tree, page_size, tmp_path):
+def test_live_dashboard_shows_values(agent, tree, page_size, tmp_path):
     want = {name: value for (chart, name), value in netdata_values(reckon(tree, page_size), page_size).items()
             if chart == "ksm.savings"}
 

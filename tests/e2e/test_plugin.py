@@ -56,14 +56,14 @@ def test_samples_follow_at_multiples_of_update_every(build, make_tree):
             assert {look["update_every"] for look in charts.values()} == {every}
 
 
-def test_the_agent_may_set_the_least_update_every(build, make_tree):
+def test_agent_sets_minimum_update_every(build, make_tree):
     done = run(build, make_tree("article"), env={"NETDATA_UPDATE_EVERY": "5"})
     assert {look["update_every"] for look in Agent(done.stdout).charts.values()} == {5}
 
 
 # When it ends.
 
-def test_the_end_of_stdin_ends_it_at_once(build, make_tree):
+def test_end_of_stdin_ends_plugin_at_once(build, make_tree):
     """Not at the next tick.  The fastest end counts, as above."""
     argv = build / "ksm.plugin", "--root", make_tree("6.18"), *fixtures.ARGUMENTS
 
@@ -77,13 +77,13 @@ def test_the_end_of_stdin_ends_it_at_once(build, make_tree):
 
 
 @pytest.mark.parametrize("closed, status", [("<&-", 0), (">&-", 1)])
-def test_ends_when_a_descriptor_is_closed(closed, status, build, make_tree):
+def test_closed_descriptor_ends_plugin(closed, status, build, make_tree):
     done = fixtures.run_once("sh", "-c", f'exec "$0" "$@" {closed}', build / "ksm.plugin", "--root", make_tree("article"),
                              *fixtures.ARGUMENTS)
     assert (done.returncode, len(Agent(done.stdout).ticks)) == (status, 1 - status)
 
 
-def test_ends_quietly_when_nobody_reads(build, make_tree):
+def test_closed_stdout_ends_plugin_quietly(build, make_tree):
     argv = [build / "ksm.plugin", "1", "--root", make_tree("6.18"), *fixtures.ARGUMENTS]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.readline()
@@ -98,17 +98,17 @@ def test_ends_quietly_when_nobody_reads(build, make_tree):
     ("--help", "--root(.|\n)*--settings(.|\n)*--help(.|\n)*--version(.|\n)*NETDATA_HOST_PREFIX(.|\n)*NETDATA_UPDATE_EVERY"),
     ("--version", r"^ksm\.plugin [0-9]+\.[0-9]+\.[0-9]+\n$"),
 ])
-def test_what_it_is_asked_for(word, says, build):
+def test_option_prints_and_exits(word, says, build):
     done = fixtures.run_once(build / "ksm.plugin", word)
     assert (done.returncode, done.stderr) == (0, "") and re.search(says, done.stdout)
 
 
-def test_settings_can_be_left_out(build, make_tree):
+def test_settings_can_be_omitted(build, make_tree):
     charts = Agent(run(build, make_tree("6.18"), "--settings=no").stdout).charts
     assert "ksm.state" in charts and not [chart for chart in charts if chart.startswith("ksm.settings")]
 
 
-def test_says_why_and_disables_itself_without_ksm(build, make_tree):
+def test_plugin_disables_itself_without_ksm(build, make_tree):
     done = run(build, make_tree("no-ksm"))
     assert (done.returncode, done.stdout) == (1, "DISABLE\n")
     assert len(done.stderr.splitlines()) == 1 and fixtures.NO_KSM in done.stderr
@@ -123,7 +123,7 @@ def test_a_root_that_is_missing_is_named(build, tmp_path):
 
 # What it may not read.
 
-def test_one_file_that_may_not_be_read_costs_one_metric(copy_of, public_path, build):
+def test_unreadable_file_costs_one_metric(copy_of, public_path, build):
     tree = fixtures.make_tree(build, "6.18", public_path / "tree")
     whole = Agent(run(build, tree).stdout).ticks[0]
     (tree / "sys/kernel/mm/ksm/pages_skipped").chmod(0)
@@ -139,7 +139,7 @@ def test_one_file_that_may_not_be_read_costs_one_metric(copy_of, public_path, bu
         assert part in error
 
 
-def test_a_directory_that_may_not_be_entered_is_told_of(copy_of, public_path, build):
+def test_inaccessible_directory_is_logged(copy_of, public_path, build):
     tree = fixtures.make_tree(build, "6.18", public_path / "tree")
     (tree / "sys/kernel/mm").chmod(0)
     done = fixtures.run_once(copy_of("ksm.plugin"), "--root", tree, user="nobody", extra_groups=[])
@@ -225,7 +225,7 @@ def mode():
 
 @pytest.mark.shipped
 @pytest.mark.parametrize("ticks", [4, pytest.param(65, marks=pytest.mark.long)])
-def test_a_tick_is_one_read_a_file_one_write_one_wait(ticks, build, tmp_path):
+def test_tick_is_one_read_per_file_one_write_one_wait(ticks, build, tmp_path):
     """Settings are read once a minute, and then what this kernel lacks is looked for again; nothing else is opened."""
     ticks = trace(build, ticks, tmp_path)
     settings = knobs() - {str(LIVE_KSM / "pages_to_scan")}
@@ -264,7 +264,7 @@ def cover_meminfo(source, fuse):
 
 
 @pytest.mark.parametrize("served", [False, True], ids=["file", "FUSE that never answers"])
-def test_a_meminfo_that_is_not_the_kernels_is_absent(served, build, tmp_path):
+def test_covered_meminfo_counts_as_absent(served, build, tmp_path):
     """As lxcfs mounts it in a container.  Nothing waits for who serves it."""
     if os.geteuid() != 0 or not LIVE_KSM.exists() or (served and not os.path.exists("/dev/fuse")):
         pytest.skip("takes root, KSM in this kernel and /dev/fuse")
@@ -288,7 +288,7 @@ def test_a_meminfo_that_is_not_the_kernels_is_absent(served, build, tmp_path):
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_terminal_is_told_how_to_stop(terminal, build, make_tree):
+def test_start_on_terminal_prints_how_to_stop(terminal, build, make_tree):
     ours, theirs = pty.openpty() if terminal else os.pipe()
     argv = [build / "ksm.plugin", "--root", make_tree("6.18"), "1"]
     with subprocess.Popen(argv, stdin=theirs if terminal else ours, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

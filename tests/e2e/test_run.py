@@ -20,7 +20,7 @@ GAUGE = {"kind": "gauge", "unit": "bytes", "collectd": "ksm/gauge-x", "collectd_
     ("ksmd_cpu", -errno.ENOENT, None, "ksmd is not visible here"),
     ("run", -errno.EACCES, None, "Permission denied"),
 ])
-def test_reason_stands_beside_rows_without_a_value(name, status, values, reason):
+def test_rows_without_value_show_reason(name, status, values, reason):
     here = {"ksm/gauge-x": (0, values[0])} if values else {}
     there = {("ksm.x", "x"): (0, values[1])} if values else {}
     row = run.table([{**GAUGE, "name": name, "status": status}], here, there)[1]

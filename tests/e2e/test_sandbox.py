@@ -97,7 +97,7 @@ STARTS = {
 
 
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS.keys())
-def test_keeps_one_capability_however_it_is_started(start, copy_of):
+def test_plugin_keeps_only_one_capability(start, copy_of):
     with Plugin(copy_of("ksm.plugin", start.grant), before=start.wrapper) as running:
         running.wait_ticks(1)
         check_rights(running.process.pid, start.capable, start.bounded)
@@ -105,7 +105,7 @@ def test_keeps_one_capability_however_it_is_started(start, copy_of):
         assert f"capabilities {GRANT if start.capable else 'none'}" in word_of(running.log)
 
 
-def test_keeps_one_capability_under_a_real_agent(build, tmp_path):
+def test_plugin_keeps_only_one_capability_under_agent(build, tmp_path):
     with Netdata(tmp_path, build / "ksm.plugin") as host:
         host.wait_for(("ksm.memory", "shared"))
         [plugin] = plugins_of(host)
@@ -127,7 +127,7 @@ def full_pipe():
     yield end, into, rubbish
 
 
-def test_explains_with_no_more_rights_than_that(copy_of):
+def test_ksm_explain_keeps_no_more_capabilities(copy_of):
     """It looks for a second, and then waits for its reader; it is confined by then."""
     argv = [*AS_NOBODY, copy_of("ksm-explain", f"{GRANT}+ep")]
     with full_pipe() as (end, into, rubbish), \
@@ -141,7 +141,7 @@ def test_explains_with_no_more_rights_than_that(copy_of):
         assert "Settings" in page and "cannot be read (this" not in page, "it sees all processes"
 
 
-def test_says_at_start_what_is_in_force(build):
+def test_confinement_is_logged_at_start(build):
     done = subprocess.run([build / "ksm.plugin"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
     word = word_of(done.stderr)
     assert all(part in word for part in ("capabilities", "no new privileges yes", "Landlock", "those that a sample needs"))
@@ -162,7 +162,7 @@ LACKING = {
 
 
 @pytest.mark.parametrize("what", LACKING)
-def test_runs_on_a_kernel_that_has_less(what, build, make_tree):
+def test_plugin_runs_without_some_confinement(what, build, make_tree):
     if os.geteuid() != 0:
         pytest.skip("making a kernel lack something takes root")
     with Plugin(build / "ksm.plugin", "--root", make_tree("consumers"), "--consumers-interval=1",
@@ -222,7 +222,7 @@ def confined(request, build, copy_of):
     return [*AS_NOBODY, copy_of("tests/confined", f"{GRANT}+ep"), "try"]
 
 
-def test_opens_only_what_a_sample_reads(confined):
+def test_only_files_of_a_sample_can_be_opened(confined):
     if not LIVE_KSM.exists():
         pytest.skip("this kernel has no KSM")
     word, results = attempts(*confined, "/", *" ".join(FILES).split())
@@ -231,7 +231,7 @@ def test_opens_only_what_a_sample_reads(confined):
     assert {name: results[name] for name in FILES} == FILES
 
 
-def test_opens_only_what_is_below_its_root(build, make_tree):
+def test_only_files_below_root_can_be_opened(build, make_tree):
     tree = make_tree("6.18")
     here, there = tree / "sys/kernel/mm/ksm/run", tree / "proc/meminfo"
     word, results = attempts(build / "tests/confined", "try", tree, "read", here, "read", there,
@@ -251,7 +251,7 @@ def attempts_after(change, *argv):
     return dict(line.split("\t") for line in output.splitlines()[:-1])
 
 
-def test_sees_its_own_threads_after_caches_were_dropped(build, make_tree):
+def test_own_threads_are_visible_after_dropping_caches(build, make_tree):
     """Whatever its root is; else it would take a thread that waits for a processor for one that a process blocks."""
     if os.geteuid() != 0:
         pytest.skip("dropping caches takes root")
@@ -261,7 +261,7 @@ def test_sees_its_own_threads_after_caches_were_dropped(build, make_tree):
 
 
 @pytest.mark.parametrize("named", ["directory of root's", "kernel's"])
-def test_no_rule_for_what_a_link_of_the_user_names(named, copy_of, mine):
+def test_user_symlink_grants_no_access(named, copy_of, mine):
     """With the capability of a file; a rule would allow reading below it."""
     there = mine.parent / "private" if named == "directory of root's" else Path("/proc")
     (mine.parent / "private").mkdir(mode=0o700)
@@ -273,7 +273,7 @@ def test_no_rule_for_what_a_link_of_the_user_names(named, copy_of, mine):
     assert results[f"read {there}/version"] == ("ok" if named == "kernel's" else "EACCES")
 
 
-def test_calls_nothing_that_a_sample_does_not(confined):
+def test_unneeded_system_calls_are_refused(confined):
     _word, results = attempts(*confined, "/")
     calls = {name: result for name, result in results.items() if name.startswith("call ")}
     print(f"{len(calls)} system calls")
@@ -282,13 +282,13 @@ def test_calls_nothing_that_a_sample_does_not(confined):
     assert {name: result for name, result in calls.items() if result != "EPERM"} == {"call clone3": "ENOSYS"}
 
 
-def test_does_what_a_sample_needs(confined):
+def test_needed_system_calls_are_allowed(confined):
     _word, results = attempts(*confined, "/")
     needs = {name: result for name, result in results.items() if name.startswith("need ")}
     assert len(needs) >= 6 and set(needs.values()) == {"ok"}, needs
 
 
-def test_reading_memory_takes_little_more(build):
+def test_reading_memory_allows_no_write_and_no_exec(build):
     """What ksm-explain --estimate keeps: it opens nothing for writing, and starts nothing either."""
     writes = {what: result for what, result in FILES.items() if result == "EPERM"}
     _word, results = attempts(build / "tests/confined", "memory", "/", *" ".join(writes).split())
@@ -322,7 +322,7 @@ def mine(public_path):
     return directory
 
 
-def test_root_of_the_kernel_is_read(capable):
+def test_capable_plugin_reads_kernel_root(capable):
     if not LIVE_KSM.exists():
         pytest.skip("this kernel has no KSM")
     for words in ([], ["--root", "/"], ["--root", "//"]):
@@ -332,7 +332,7 @@ def test_root_of_the_kernel_is_read(capable):
 
 
 @pytest.mark.parametrize("how", ["option", "environment"])
-def test_no_other_root_is_read_with_the_capability_of_a_file(how, capable, build, mine):
+def test_plugin_with_file_capability_refuses_other_root(how, capable, build, mine):
     tree = fixtures.make_tree(build, "6.18", mine / "tree")
     (tree / "sys/kernel/mm/ksm/pages_shared").write_text(f"{SECRET}\n")
     if how == "option":
@@ -354,7 +354,7 @@ PRIVATE = {
 
 
 @pytest.mark.parametrize("program", ["ksm.plugin", "ksm-explain"])
-def test_says_the_same_of_any_root_that_is_private(program, copy_of, mine):
+def test_private_root_reveals_nothing(program, copy_of, mine):
     """Which files there are in directories of root's is nobody's business."""
     copy = copy_of(program, f"{GRANT}+ep")
     private = mine.parent / "private"
@@ -388,7 +388,7 @@ TRAPS = {
 
 @pytest.mark.parametrize("lacking", [None, "landlock"])
 @pytest.mark.parametrize("trap", TRAPS)
-def test_a_trap_in_place_of_a_source(trap, lacking, capable, build, mine):
+def test_unexpected_file_type_is_not_read(trap, lacking, capable, build, mine):
     """Of KSM's directory, of a file in a directory of ours, and of one beside the kernel's own."""
     wrapper = [build / "tests/confined", "lacking", lacking] if lacking else []
     tree = mine / "tree"
@@ -421,7 +421,7 @@ def check_traps_beside_the_kernel(trap, root, program, wrapper):
     assert not {"ksm.cow", "ksm.ksmd_cpu", "ksm.exposure"} & {chart for chart, _metric in metrics}
 
 
-def test_descriptors_of_a_process_are_no_way_to_other_files(ksm, capable, build, mine):
+def test_proc_fd_directory_gives_no_access_to_other_files(ksm, capable, build, mine):
     """/proc/PID/fd is procfs and belongs to who runs PID: 1 is there what they like, even a "process"."""
     process = mine / "process"
     process.mkdir()

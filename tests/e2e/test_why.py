@@ -173,7 +173,7 @@ def test_cause(name, build, scanned, request):
 
 
 @pytest.mark.long
-def test_huge_pages_are_no_cause(build, scanned):
+def test_mergeable_huge_pages_are_no_cause(build, scanned):
     """Nothing in them is equal; the page says so, and that they would be split."""
     with ExitStack() as stack:
         pid = start(stack, Case("huge", "", ""))
@@ -183,7 +183,7 @@ def test_huge_pages_are_no_cause(build, scanned):
     assert "in huge pages" in process and text.startswith(CASES["nothing"].why) and "Huge pages are not the cause" in text
 
 
-def test_who_merges_is_not_there(build, scanned, ksm):
+def test_merging_process_has_no_cause(build, scanned, ksm):
     with ExitStack() as stack:
         pid = start(stack, Case("merging", "", ""))
         scanned(CASES["nothing"])
@@ -192,7 +192,7 @@ def test_who_merges_is_not_there(build, scanned, ksm):
         assert TITLE in explain(build, pid)
 
 
-def test_others_may_not_look(build, ksm):
+def test_unprivileged_user_sees_no_causes(build, ksm):
     if not shutil.which("setpriv"):
         pytest.skip("setpriv is not installed")
     with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="ksm-test-") as directory:
@@ -205,7 +205,7 @@ def test_others_may_not_look(build, ksm):
 
 
 @pytest.mark.long
-def test_who_holds_its_lock_is_named(build, ksm):
+def test_blocking_process_is_named(build, ksm):
     holders = Holders(build / "tests/lockholder", 2, large.SIZE >> 20)
     holders.argv = [*NAMESPACE, *holders.argv]
     with holders:
