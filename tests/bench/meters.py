@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from hosts import Collectd, Netdata, die_with_parent, free_port, session_members
+from daemons import Collectd, Netdata, die_with_parent, free_port, session_members
 
 EXPORTER = "/usr/bin/prometheus-node-exporter"
 START_S = 10
@@ -184,7 +184,7 @@ def shell_loop(samples):
 
 
 class Host:
-    """A private collectd or Netdata (hosts.py) as a subject."""
+    """A private collectd or Netdata (daemons.py) as a subject."""
 
     def __init__(self, daemon, metrics):
         """METRICS(daemon) counts the numbers of a sample once it runs."""

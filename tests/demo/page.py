@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from hosts import until
+from daemons import until
 
 try:
     from selenium import webdriver

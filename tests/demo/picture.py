@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import page
-from hosts import HostError, Netdata
+from daemons import DaemonError, Netdata
 from live import LiveError, Workload, why_not
 from run import Stopped, demo_changes, ignore_signals, lock_settings, stop_on_signals
 
@@ -93,7 +93,7 @@ def main():
         return 0
     except Stopped as stopped:
         return 128 + stopped.number
-    except (HostError, LiveError, page.PageError, OSError) as error:
+    except (DaemonError, LiveError, page.PageError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
 

@@ -27,7 +27,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import consumers
-from hosts import Collectd, HostError, Netdata, PortTaken
+from daemons import Collectd, DaemonError, Netdata, PortTaken
 from live import KSM, LOCK_S, KsmSettings, LiveError, Locked, Workload, why_not
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -83,7 +83,7 @@ def list_metrics(tool):
         done = subprocess.run([str(tool), "json"], stdin=subprocess.DEVNULL, capture_output=True,
                               timeout=TOOL_S, check=True)
     except (OSError, subprocess.SubprocessError) as error:
-        raise HostError(f"cannot list the metrics: {error}") from error
+        raise DaemonError(f"cannot list the metrics: {error}") from error
     return json.loads(done.stdout)
 
 
@@ -214,7 +214,7 @@ def judge_growth(metric, here, there):
     """Return how the growth of the counter METRIC differs between the hosts, or None.
 
     HERE is collectd's history, raw and cumulative, THERE is Netdata's, rates at whole seconds; both in metric's units.
-    Both are reckoned over the same seconds: those that Netdata has, well within collectd's samples.
+    Both are computed over the same seconds: those that Netdata has, well within collectd's samples.
     """
     here = since_reset(here)
     seconds = [(when, rate) for when, rate in there if here[0][0] + 2 <= when <= here[-1][0] - 1]
@@ -587,7 +587,7 @@ def main():
         print(f"{error}: choose another, with make PORT=…, or PORT=0 for any free one.", file=sys.stderr)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())      # nobody reads on
-    except (HostError, LiveError, OSError) as error:
+    except (DaemonError, LiveError, OSError) as error:
         print(error, file=sys.stderr)
     return 1
 

@@ -24,7 +24,7 @@ QUIET_S = 0.1           # other programs' memory would have been noticed by then
 AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
 
 # Files of tests whose longest ones begin first, so that none is left at the end alone.
-LONGEST = ["live", "test_alerts_netdata", "test_hosts", "test_life", "test_function"]
+LONGEST = ["live", "test_alerts_netdata", "test_daemons", "test_life", "test_function"]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import fixtures
-from hosts import Collectd, fetch, free_port
+from daemons import Collectd, fetch, free_port
 from world import World
 
 REPOSITORY = Path(__file__).resolve().parents[2]

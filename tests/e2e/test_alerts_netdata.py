@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 import fixtures
-from hosts import Netdata
+from daemons import Netdata
 from world import World
 
 SHIPPED = Path(__file__).resolve().parents[2] / "netdata/health.d/ksm.conf"

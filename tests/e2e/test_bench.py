@@ -11,7 +11,7 @@ import pytest
 
 import bench
 import meters
-from hosts import SEEN_S, until
+from daemons import SEEN_S, until
 from live import KSM, why_not
 
 needs_ksm = pytest.mark.skipif(not KSM.exists(), reason=f"this kernel has no KSM: {KSM} is missing")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
-from reckon import places
+from expected import places
 
 pytestmark = pytest.mark.shipped
 

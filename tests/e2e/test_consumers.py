@@ -14,7 +14,7 @@ import pytest
 
 import consumers
 from consumers import KINDS, UNATTRIBUTED
-from hosts import SEEN_S, Both, HostError
+from daemons import SEEN_S, Both, DaemonError
 from protocol import NAME_AT_MOST
 from sampling import Plugin
 from world import Process, Tree
@@ -83,7 +83,7 @@ def wait_number(hosts, number):
         return all(len(host) == number for host in seen)
     try:
         hosts.netdata.wait(as_many, SEEN_S / 4, f"{number} consumers")
-    except HostError:
+    except DaemonError:
         pass                    # the tests tell which are missing, or too many
     return seen
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from hosts import SEEN_S, die_with_parent
+from daemons import SEEN_S, die_with_parent
 from live import FAST, RUNNING, UNMERGED, Workload
 from sampling import Plugin
 

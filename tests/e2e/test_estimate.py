@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from hosts import die_with_parent, session_members, until
+from daemons import die_with_parent, session_members, until
 from live import RUNNING, STOPPED, UNMERGED, Workload
 from test_live import Cgroup
 from test_lock_holders import Holders

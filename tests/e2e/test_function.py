@@ -16,7 +16,7 @@ import pytest
 
 import fixtures
 from consumers import KINDS, MIB
-from hosts import NETDATA_SYSTEM_INFO, Netdata, plugins_of
+from daemons import NETDATA_SYSTEM_INFO, Netdata, plugins_of
 from protocol import Agent
 from sampling import Plugin
 from test_consumers import population
@@ -285,7 +285,7 @@ def test_agent_writes_before_it_reads(build, crowd):
         plugin.samples(1)
         requests = 'FUNCTION a 10 "ksm:consumers"\n' * 3 + BODY.format("b", "x" * 300000) + BODY_END
         writer = threading.Thread(target=send, args=[plugin, requests.encode()], daemon=True)
-        with plugin.deaf():
+        with plugin.reading_paused():
             writer.start()
             writer.join(ANSWER_S)
             if writer.is_alive():
@@ -299,7 +299,7 @@ def test_agent_pauses_reading(build, crowd):
     """Then the answers come whole, and the ticks go on."""
     with Plugin(build / "ksm.plugin", f"--root={crowd.root}", ONE_S) as plugin:
         plugin.samples(1)
-        with plugin.deaf():
+        with plugin.reading_paused():
             for number in range(5):
                 send(plugin, f'FUNCTION {number} 10 "ksm:consumers"\n'.encode())
             time.sleep(0.5)

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 import fixtures
-from reckon import FLAGS, collectd_values, netdata_values, places, reckon
+from expected import FLAGS, collectd_values, expected_metrics, netdata_values, places
 from protocol import Agent, ProtocolError
 
 # What the arithmetic comes to, worked out with pencil and paper from the fixtures' metrics.
@@ -75,8 +75,8 @@ def test_output_matches_golden(era, host, outputs):
 @pytest.mark.parametrize("era", ERAS_WITH_KSM)
 def test_golden_outputs_match_tree(era, make_tree, page_size):
     tree = make_tree(era)
-    metrics = reckon(tree, page_size)
-    assert netdata_golden(era).shown() == pytest.approx(netdata_values(reckon(tree, page_size, once=True), page_size),
+    metrics = expected_metrics(tree, page_size)
+    assert netdata_golden(era).shown() == pytest.approx(netdata_values(expected_metrics(tree, page_size, once=True), page_size),
                                                         rel=1e-12)
     sent = collectd_golden(era)
     assert dict(sent) == pytest.approx(collectd_values(metrics, page_size), rel=1e-12)
@@ -88,7 +88,7 @@ def test_golden_outputs_match_tree(era, make_tree, page_size):
 
 @pytest.mark.parametrize("era, name, value", BY_HAND)
 def test_metrics_match_hand_computed_values(era, name, value, make_tree, page_size):
-    assert reckon(make_tree(era), page_size)[name] == value
+    assert expected_metrics(make_tree(era), page_size)[name] == value
 
 
 @pytest.mark.parametrize("era", ERAS_WITH_KSM)

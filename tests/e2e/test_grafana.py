@@ -21,8 +21,8 @@ import dashboard
 import fixtures
 from central import replaced
 from conftest import REPOSITORY
-from reckon import collectd_values, reckon
-from hosts import COLLECTD_PLUGINS, SEEN_S, Collectd, Prometheus, free_port
+from daemons import COLLECTD_PLUGINS, SEEN_S, Collectd, Prometheus, free_port
+from expected import collectd_values, expected_metrics
 from world import GROWING as GROWTH, World
 
 DASHBOARD = REPOSITORY / "collectd/grafana-dashboard.json"
@@ -199,7 +199,7 @@ def both_ways(build, page_size, tmp_path_factory):
                                         hosts=[f"127.0.0.1:{port}" for port in ports])}
         for name, way in ways.items():
             way.trees = trees
-            way.expected = [collectd_values(reckon(tree, page_size), page_size) for tree in trees.values()]
+            way.expected = [collectd_values(expected_metrics(tree, page_size), page_size) for tree in trees.values()]
             way.prometheus = stack.enter_context(Prometheus(work / f"prometheus-{name}", way.config))
         for way in ways.values():
             way.prometheus.wait(lambda: has_come(way.prometheus, way.hosts), SEEN_S, "both hosts")

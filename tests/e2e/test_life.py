@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Both plugins' lives with their hosts: agents that hang, much starting and stopping.  Nothing hangs, nothing is left
-behind, and no metric is made up for a gap.  (Agents that die or are suspended are in test_hosts.py.)"""
+behind, and no metric is made up for a gap.  (Agents that die or are suspended are in test_daemons.py.)"""
 
 import fcntl
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import fixtures
-from hosts import SEEN_S, Collectd, session_members, until
+from daemons import SEEN_S, Collectd, session_members, until
 from protocol import Agent
 from sampling import Plugin
 from test_plugin import END_S
@@ -66,7 +66,7 @@ def test_plugin_waits_for_paused_reader_without_burst(seconds, aging):
     plugin.listening.set()
     plugin.wait_ticks(2)
     before = len(plugin.ticks)
-    with plugin.deaf():
+    with plugin.reading_paused():
         world.set(unshared=1)
         time.sleep(seconds)
         check_waiting(plugin)
@@ -97,7 +97,7 @@ def test_plugin_ends_while_output_is_not_read(end, status, ticks, seconds, aging
     if ticks:
         plugin.listening.set()
         plugin.wait_ticks(ticks)
-    with plugin.deaf():
+    with plugin.reading_paused():
         time.sleep(seconds)
         check_waiting(plugin)
         end(plugin.process)

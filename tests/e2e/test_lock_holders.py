@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from conftest import quiet_ksm
-from hosts import Collectd, Netdata, die_with_parent, plugins_of, until, wait_gone
+from daemons import Collectd, Netdata, die_with_parent, plugins_of, until, wait_gone
 from live import Workload
 from sampling import Plugin
 

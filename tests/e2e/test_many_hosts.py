@@ -2,7 +2,7 @@
 """A host that sends its metrics to a collectd and a Netdata in the middle, configured as the README says.
 
 The host is a tree that stands still, with a profit below 0, and consumers of every kind.  That its own metrics are
-right is in test_hosts.py and test_consumers.py; in the middle they are the same.
+right is in test_daemons.py and test_consumers.py; in the middle they are the same.
 """
 
 import math
@@ -16,7 +16,7 @@ import pytest
 import consumers
 import fixtures
 from central import HOST, Central
-from hosts import NETDATA_SYSTEM_INFO, STOP_S
+from daemons import NETDATA_SYSTEM_INFO, STOP_S
 
 MISSING = f"{NETDATA_SYSTEM_INFO} is missing (Debian: netdata-plugins-bash): Netdata 1.37 cannot stream without it"
 pytestmark = [pytest.mark.long, pytest.mark.skipif(not os.path.exists(NETDATA_SYSTEM_INFO), reason=MISSING)]

@@ -15,8 +15,8 @@ import pytest
 
 import fixtures
 from conftest import REPOSITORY
-from hosts import SEEN_S, Daemon, Prometheus, fetch, free_port, until
-from reckon import collectd_values, reckon
+from daemons import SEEN_S, Daemon, Prometheus, fetch, free_port, until
+from expected import collectd_values, expected_metrics
 from world import Process, Tree
 
 EXPORTER = "/usr/bin/prometheus-node-exporter"
@@ -74,7 +74,7 @@ def test_all_known_metrics_are_written(era, build, make_tree, page_size):
     tree = make_tree(era)
     done = openmetrics(build, "--root", tree)
     assert (done.returncode, done.stderr) == (0, "")
-    metrics = {} if era == "no-ksm" else reckon(tree, page_size)
+    metrics = {} if era == "no-ksm" else expected_metrics(tree, page_size)
     expected = {series: metrics[name] / divisor for series, (name, divisor) in SERIES.items() if name in metrics}
     assert len(expected) == len(metrics), "a metric that has no series"
     found = {series: number for series, number in samples(done.stdout).items()
@@ -402,7 +402,7 @@ def test_node_exporter_and_prometheus_read_it(prometheus):
 
 
 def test_rules_produce_collectd_names(prometheus, page_size):
-    metrics = reckon(prometheus.tree, page_size)
+    metrics = expected_metrics(prometheus.tree, page_size)
     for series, number in collectd_values(metrics, page_size).items():
         kind, _dash, name = series.removeprefix("ksm/").partition("-")
         prometheus.wait_numbers(f'{{__name__=~"collectd_ksm_{kind}(_total)?",ksm="{name}"}}', [number], rel=1e-9, least=1)

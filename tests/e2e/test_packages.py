@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
-from hosts import until
+from daemons import until
 from machine import ALLOW, CONF, DENY, Machine, NoMirror, newer, why_not
 from test_install import EXAMPLES, HEALTH, OF_EXPLAIN, UNITS
 

@@ -7,8 +7,8 @@ import pytest
 
 import fixtures
 import page
-from reckon import netdata_values, reckon
-from hosts import Netdata
+from daemons import Netdata
+from expected import expected_metrics, netdata_values
 
 WHY_NOT = page.why_not()
 pytestmark = [pytest.mark.long, pytest.mark.skipif(WHY_NOT is not None, reason=WHY_NOT or "")]
@@ -94,7 +94,7 @@ def test_bracketed_words_are_dimensions(agent):
 
 
 def test_live_dashboard_shows_values(agent, tree, page_size, tmp_path):
-    want = {name: value for (chart, name), value in netdata_values(reckon(tree, page_size), page_size).items()
+    want = {name: value for (chart, name), value in netdata_values(expected_metrics(tree, page_size), page_size).items()
             if chart == "ksm.savings"}
 
     def values():

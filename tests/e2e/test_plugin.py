@@ -18,7 +18,7 @@ import pytest
 import fixtures
 from live import KSM as LIVE_KSM
 from protocol import Agent
-from sampling import Plugin, complaints
+from sampling import Plugin, without_confinement
 
 FIRST_S = 0.1           # the first sample is there, generously
 STARTS = 10             # of which the fastest counts
@@ -89,7 +89,7 @@ def test_closed_stdout_ends_plugin_quietly(build, make_tree):
         process.stdout.readline()
         process.stdout.close()
         assert process.wait(END_S) == 0
-        assert complaints(process.stderr.read().decode()) == []
+        assert without_confinement(process.stderr.read().decode()) == []
 
 
 # What it says.

@@ -19,10 +19,10 @@ import pytest
 
 import fixtures
 from conftest import AS_NOBODY
-from hosts import Netdata, plugins_of, until
+from daemons import Netdata, plugins_of, until
 from live import KSM as LIVE_KSM, Workload
 from protocol import Agent
-from sampling import Plugin, complaints
+from sampling import Plugin, without_confinement
 from world import Process, Tree
 
 pytestmark = pytest.mark.shipped
@@ -328,7 +328,7 @@ def test_capable_plugin_reads_kernel_root(capable):
     for words in ([], ["--root", "/"], ["--root", "//"]):
         said = run_as_nobody(capable, *words, *fixtures.ARGUMENTS)
         assert said.status == 0 and ("ksm.memory", "shared") in Agent(said.output).ticks[0]
-        assert complaints(said.errors) == []
+        assert without_confinement(said.errors) == []
 
 
 @pytest.mark.parametrize("how", ["option", "environment"])

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from conftest import REPOSITORY
-from hosts import NETDATA_SYSTEM_INFO
+from daemons import NETDATA_SYSTEM_INFO
 
 SECONDS = 20
 RUN_S = 150

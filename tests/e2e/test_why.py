@@ -19,7 +19,7 @@ from typing import NamedTuple
 import pytest
 
 import large
-from hosts import die_with_parent, until
+from daemons import die_with_parent, until
 from live import FAST, RUNNING, STOPPED, UNMERGED
 from test_consumers_live import Cgroups
 from test_lock_holders import Holders

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Judges what init.sh printed on one kernel.
 
-What is expected comes from the kernel's own files, by reckon.py, from the patterns of the workload, and from the
+What is expected comes from the kernel's own files, by expected.py, from the patterns of the workload, and from the
 tables below: never from the programs.
 """
 
@@ -11,14 +11,14 @@ import re
 from pathlib import Path
 
 from consumers import UNATTRIBUTED, of_collectd
+from expected import collectd_values, netdata_values
 from protocol import ProtocolError
-from reckon import collectd_values, netdata_values
 from sampling import ConsumerAgent
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KSM_DIRECTORY = "sys/kernel/mm/ksm/"
 
-# What a pattern of so many pages saves with max_page_sharing=256: reckoned from the workload's description.
+# What a pattern of so many pages saves with max_page_sharing=256: computed from the workload's description.
 PATTERNS = {
     "pairs": lambda pages: pages // 2,
     "triples": lambda pages: pages // 3 * 2,
@@ -126,13 +126,13 @@ class Kernel:
             rest = [f"not {complaint!r} but {rest}"]
         self.check(f"{name}: log", rest, [])
 
-    def reckoned(self, part):
+    def expected_metrics(self, part):
         """Return {metric: integer} of the files of PART."""
-        return self.output.reckoned(part, self.trees, self.page_size)
+        return self.output.expected_metrics(part, self.trees, self.page_size)
 
     def metrics(self, name, shown, expected):
         """Each metric SHOWN lies between those EXPECTED of the kernel's files before and after."""
-        low, high = (expected(self.reckoned(f"{name}.{when}"), self.page_size) for when in ("before", "after"))
+        low, high = (expected(self.expected_metrics(f"{name}.{when}"), self.page_size) for when in ("before", "after"))
         self.check(f"{name}: which metrics", sorted(shown.keys() ^ low.keys()), [])
         for place in sorted(shown.keys() & low.keys()):
             words = place if isinstance(place, str) else ".".join(place)
@@ -153,7 +153,7 @@ class Kernel:
         self.metrics(name, shown, netdata_values)
         if agent.samples:
             self.check(f"{name}: consumers + unattributed", agent.samples[-1].saved,
-                       self.reckoned(f"{name}.before")["saved"])
+                       self.expected_metrics(f"{name}.before")["saved"])
 
     def collectd(self):
         """So has collectd, which logs what is expected.  Return its consumers."""
@@ -172,7 +172,7 @@ class Kernel:
     def saved(self, pattern):
         """What is saved is what the cgroup's charge fell by, to the page."""
         first, last = (int(self.output.text(f"{pattern}.charge", which)) // self.page_size for which in (0, 1))
-        metrics = self.reckoned(f"{pattern}.before")
+        metrics = self.expected_metrics(f"{pattern}.before")
         self.check(f"{pattern}: fall of the charge", first - last, metrics["saved"] // self.page_size)
         self.check(f"{pattern}: pages saved", metrics["saved"] // self.page_size, PATTERNS[pattern](self.pages))
 
@@ -187,7 +187,7 @@ class Kernel:
         if not self.tells_processes:
             self.check("collectd: as who", collectd, {})
             return
-        metrics = self.reckoned("who.before")
+        metrics = self.expected_metrics("who.before")
         samples = {name: agent.samples[-1] for name, agent in agents.items() if agent and agent.samples}
         groups = {}
         processes = self.output.files("who.processes")
@@ -229,7 +229,7 @@ class Kernel:
         self.check(f"{pattern}: status of the estimate", status, 0)
         if status == 0:
             told = json.loads(text)
-            saved = self.reckoned(f"{pattern}.before")["saved"]
+            saved = self.expected_metrics(f"{pattern}.before")["saved"]
             error = abs(told["further_bytes"] - saved) / told["read_bytes"]
             self.check(f"{pattern}: estimate", f"off by {error:.1%}" if error > 0.02 else "", "")
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Judges what guest.sh printed on one release of Debian.
 
-What is expected comes from the kernel's files, by reckon.py, and from the lists below: never from the programs.
+What is expected comes from the kernel's files, by expected.py, and from the lists below: never from the programs.
 """
 
 import json
 import re
 
-from reckon import collectd_values, netdata_values, places
+from expected import collectd_values, netdata_values, places
 
 SERVICES = {("service", "shop"), ("service", "user-1000:notes")}
 MOVES = {"exposure", "anon_huge"}                   # with other programs' memory
@@ -81,7 +81,7 @@ class Life:
 
     def readings(self, name):
         """Return {metric: integer} of the kernel's files before and after."""
-        return [self.output.reckoned(f"{name}.{when}", self.trees, self.page_size) for when in ("before", "after")]
+        return [self.output.expected_metrics(f"{name}.{when}", self.trees, self.page_size) for when in ("before", "after")]
 
     def metrics(self, name, consumers):
         """Both hosts and ksm-explain's file have the kernel's metrics and these CONSUMERS, of which all is told."""

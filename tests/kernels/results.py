@@ -4,8 +4,8 @@
 import re
 import shutil
 
+from expected import expected_metrics
 from markers import put_into
-from reckon import reckon
 
 
 class Record:
@@ -85,14 +85,14 @@ class Output:
             found[path[1:]] = found.get(path[1:], "") + rest + "\n"
         return found
 
-    def reckoned(self, part, trees, page_size):
+    def expected_metrics(self, part, trees, page_size):
         """Return {metric: integer} of the files of PART, which are put into the directory TREES."""
         tree = trees / part
         shutil.rmtree(tree, ignore_errors=True)
         for path, text in self.files(part).items():
             (tree / path).parent.mkdir(parents=True, exist_ok=True)
             (tree / path).write_text(text)
-        return reckon(tree, page_size)
+        return expected_metrics(tree, page_size)
 
 
 def judge(text, record, checks):

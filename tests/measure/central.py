@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
-from hosts import Collectd, Netdata, free_port, word_of
+from daemons import Collectd, Netdata, free_port, word_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # {README: its section, and the names of the configurations there}

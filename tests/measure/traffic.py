@@ -21,7 +21,7 @@ from pathlib import Path
 
 import fixtures
 from central import Central
-from hosts import die_with_parent
+from daemons import die_with_parent
 from world import Process, World
 
 INTERVALS = {"netdata": 1, "collectd": 10}      # s, as they are by default

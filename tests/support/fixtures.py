@@ -13,7 +13,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from hosts import Collectd
+from daemons import Collectd
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 ERAS = ["article", "2.6.32", "3.10", "5.15", "6.1", "6.6", "6.12", "6.18", "miscounted", "uksm", "no-ksm"]

@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from hosts import die_with_parent, session_members, until, wait_gone
+from daemons import die_with_parent, session_members, until, wait_gone
 
 KSM = Path("/sys/kernel/mm/ksm")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

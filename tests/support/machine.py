@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from hosts import die_with_parent
+from daemons import die_with_parent
 
 NEEDED = ("debootstrap", "unshare", "nsenter", "apt-get", "dpkg-deb")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -15,11 +15,11 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from hosts import die_with_parent
+from daemons import die_with_parent
 from protocol import ConsumerAgent
 from world import Process, Tree
 
-__all__ = ["Plugin", "Process", "Tree", "complaints"]
+__all__ = ["Plugin", "Process", "Tree", "without_confinement"]
 
 # Generous: a busy or paused machine may keep the plugin from running for seconds.
 SAMPLE_S = 60           # one more tick or sample of the plugin is there within this time
@@ -27,7 +27,7 @@ END_S = 30              # it is gone so long after the end of its input, or is k
 POLL_S = 0.02           # between two looks at what offers no event
 
 
-def complaints(text):
+def without_confinement(text):
     """Return the lines of a log, less the one in which the plugin says how it is confined."""
     return [line for line in text.splitlines() if "INFO : confined: " not in line]
 
@@ -50,7 +50,7 @@ class Plugin:
         if user:
             self.popen.update(user=user, group=pwd.getpwnam(user).pw_gid, extra_groups=[])
         self.every, self.pipe_size = every, pipe_size
-        self.chunks, self.said = [], []
+        self.chunks, self.stderr_chunks = [], []
         self.came, self.listening = threading.Event(), threading.Event()
         if listen:
             self.listening.set()
@@ -100,11 +100,11 @@ class Plugin:
     def read_errors(self):
         """Gather what is written to stderr."""
         while chunk := os.read(self.process.stderr.fileno(), 1 << 16):
-            self.said.append(chunk)
+            self.stderr_chunks.append(chunk)
             self.came.set()
 
     @contextmanager
-    def deaf(self):
+    def reading_paused(self):
         """Read nothing of its output for a while."""
         self.listening.clear()
         yield
@@ -164,12 +164,12 @@ class Plugin:
     @property
     def log(self):
         """All that it said."""
-        return b"".join(self.said).decode()
+        return b"".join(self.stderr_chunks).decode()
 
     @property
     def errors(self):
         """The same, less how it is confined."""
-        return "".join(f"{line}\n" for line in complaints(self.log))
+        return "".join(f"{line}\n" for line in without_confinement(self.log))
 
     def wait(self, condition, seconds, what, poll_s=POLL_S):
         """Wait at most SECONDS until CONDITION() is true; return its value."""

@@ -9,7 +9,7 @@ no process behind: it is stopped on exit, and killed by the kernel if this proce
         host.wait_for("ksm/vmpage_number-shared")
         when, pages = host.values()["ksm/vmpage_number-shared"]
 
-Times are seconds since the epoch.  A host that fails raises HostError with the end of its log.
+Times are seconds since the epoch.  A host that fails raises DaemonError with the end of its log.
 """
 
 import copy
@@ -51,11 +51,11 @@ PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-class HostError(Exception):
+class DaemonError(Exception):
     """A host did not start, did not answer, or ended by itself."""
 
 
-class PortTaken(HostError):
+class PortTaken(DaemonError):
     """Another program listens on the port that was asked for."""
 
 
@@ -181,7 +181,7 @@ class Daemon:
                     stderr=subprocess.STDOUT, start_new_session=True,
                     preexec_fn=die_with_parent(os.getpid()))
             except OSError as error:
-                raise HostError(f"{self.name}: cannot start {argv[0]}: {error.strerror}") from error
+                raise DaemonError(f"{self.name}: cannot start {argv[0]}: {error.strerror}") from error
         self.wait(self.answers, START_S, "an answer")
         return self
 
@@ -192,7 +192,7 @@ class Daemon:
     def check_alive(self):
         """Raise if the daemon has ended."""
         if self.process is None:
-            raise HostError(f"{self.name}: not started")
+            raise DaemonError(f"{self.name}: not started")
         if self.process.poll() is not None:
             raise self.error(f"ended by itself, status {self.process.returncode}")
 
@@ -223,8 +223,8 @@ class Daemon:
         return "".join(log.read_text(errors="replace") for log in self.logs if log.exists())
 
     def error(self, message):
-        """Return a HostError that says MESSAGE and shows the end of the log."""
-        return HostError(f"{self.name}: {message}; the end of its log:\n{tail(self.log())}")
+        """Return a DaemonError that says MESSAGE and shows the end of the log."""
+        return DaemonError(f"{self.name}: {message}; the end of its log:\n{tail(self.log())}")
 
 
 # collectd
@@ -335,7 +335,7 @@ LoadPlugin csv
         if not self.plugin:
             return ""
         if not self.plugin.is_file():
-            raise HostError(f"collectd: no plugin {self.plugin}")
+            raise DaemonError(f"collectd: no plugin {self.plugin}")
         return self.LOADED.format(plugin_dir=collectd_quote(self.plugin.parent), plugin=self.plugin.stem,
                                   options=collectd_options(self.options))
 
@@ -597,7 +597,7 @@ class Netdata(Daemon):
         if not self.plugin:
             return ""
         if not os.access(self.plugin, os.X_OK):
-            raise HostError(f"netdata: no plugin {self.plugin}")
+            raise DaemonError(f"netdata: no plugin {self.plugin}")
         return self.LOADED.format(plugin=self.plugin.stem, interval=self.interval, options=self.options)
 
     def command(self):
@@ -743,7 +743,7 @@ global:
             return False
 
     def api(self, call, **arguments):
-        """Return the data of the answer of /api/v1/CALL?ARGUMENTS; what is wrong with a query is a HostError."""
+        """Return the data of the answer of /api/v1/CALL?ARGUMENTS; what is wrong with a query is a DaemonError."""
         try:
             answer = fetch(f"{self.url}/api/v1/{call}?{urllib.parse.urlencode(arguments)}")
         except urllib.error.HTTPError as error:

@@ -122,7 +122,7 @@ def read(tree):
     return found
 
 
-def reckon(tree, page_size, once=False):
+def expected_metrics(tree, page_size, once=False):
     """Return {metric: integer} of all metrics that TREE gives, the derived ones too; from ONCE reading it, or more."""
     tree = Path(tree)
     metrics = read(tree)

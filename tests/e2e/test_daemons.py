@@ -17,9 +17,9 @@ from types import SimpleNamespace
 import pytest
 
 import fixtures
-from hosts import SEEN_S, Both, Collectd, Netdata, plugins_of, wait_gone
+from daemons import SEEN_S, Both, Collectd, Netdata, plugins_of, wait_gone
+from expected import collectd_values, expected_metrics, netdata_values, places
 from live import KsmSettings, why_not
-from reckon import collectd_values, netdata_values, places, reckon
 from sampling import Plugin
 from test_plugin import END_S
 from world import GROWING, KSM, World, put
@@ -110,7 +110,7 @@ def moving(build, page_size, tmp_path_factory):
     """Both hosts on a tree of 6.18 that moves, with some values, and what follows from the tree."""
     work = tmp_path_factory.mktemp("moving")
     tree = fixtures.make_tree(build, "6.18", work / "tree")
-    metrics = reckon(tree, page_size)
+    metrics = expected_metrics(tree, page_size)
     with World(tree, GROWING, 0.02) as world, ExitStack() as stack:
         options = {**on(tree), **{name: value for name, (value, _allowed) in BAD.items()}}
         hosts = Both(stack, build, work, options, extra=f'PluginDir "{build}"\nLoadPlugin ksm\n{SHAPES}')
