@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* What is left of a text. */
+/* The rest of a text. */
 struct cursor {
     const char *at;
     const char *end;
@@ -27,8 +27,8 @@ static bool is_digit(const struct cursor *c) {
     return !at_end(c) && *c->at >= '0' && *c->at <= '9';
 }
 
-/* Takes all digits there are, even of a number that is too large, so that what follows it can be
- * judged: "12abc" and "999…9abc" are both no numbers. */
+/* Takes all digits, also of a number that is too large, so that the caller can check what follows:
+ * "999…9abc" is invalid, not out of range. */
 static int take_number(struct cursor *c, bool negative, int64_t *value) {
     const char *start = c->at;
     int64_t n = 0;
@@ -48,7 +48,8 @@ static int take_number(struct cursor *c, bool negative, int64_t *value) {
     return 0;
 }
 
-/* The end of what was parsed: an overflow counts only if the rest is well formed. */
+/* Checks that nothing but a newline follows, then sets *value or returns the error. Of an overflow
+ * in invalid text, -EINVAL is returned. */
 static int finish(struct cursor *c, int status, int64_t parsed, int64_t *value) {
     if (status != -EINVAL) {
         take(c, "\n");
@@ -98,9 +99,9 @@ int parse_scaled(const char *text, size_t len, int64_t *value) {
     int status = at_end(&c) ? -ENODATA : take_number(&c, false, &n);
 
     if (status != -EINVAL && take(&c, " * 2^")) {
-        int of_exponent = take_number(&c, false, &exponent);
-        if (status == 0 || of_exponent == -EINVAL)
-            status = of_exponent;
+        int exponent_status = take_number(&c, false, &exponent);
+        if (status == 0 || exponent_status == -EINVAL)
+            status = exponent_status;
     }
     if (status == 0 && n != 0 && (exponent > 62 || n > INT64_MAX >> exponent))
         status = -ERANGE;
@@ -114,7 +115,7 @@ int parse_kilobytes(const char *text, size_t len, int64_t *value) {
     if (len == 0)
         return -ENODATA;
     while (take(&c, " "))
-        ;
+        continue;
     int status = take_number(&c, false, &n);
     if (status != -EINVAL && !take(&c, " kB"))
         status = -EINVAL;
@@ -134,7 +135,7 @@ int parse_run(const char *text, size_t len, int64_t *value) {
     return 0;
 }
 
-/* Takes a word of lower-case letters and hyphens, as the kernel's choices are. */
+/* Takes a word of lower-case letters and hyphens, as in advisor_mode. Returns its length. */
 static size_t take_word(struct cursor *c) {
     const char *start = c->at;
 
@@ -200,7 +201,7 @@ int parse_field(const char *text, size_t len, const char *key, const char **fiel
     return -ENOENT;
 }
 
-/* "37 (ksmd) S 2 0 …": comm ends at the last parenthesis, as it may hold any number of them. */
+/* "37 (ksmd) S 2 0 …". comm may contain parentheses, so it ends at the last one. */
 int parse_stat(const char *text, size_t len, struct parse_stat *stat) {
     enum { PPID = 4, FLAGS = 9, UTIME = 14, STIME = 15, STARTED = 22 };
     const char *open = memchr(text, '(', len);

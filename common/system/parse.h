@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * The kernel's texts as numbers. Pure functions over bytes: text need not end in a NUL and may
- * hold any byte. All are strict: what the kernel would not print is no number. They return 0 and
- * set *value, or return -errno and leave it alone:
+ * Parses numbers in files of the kernel. Pure functions: text may contain any bytes and needs no
+ * NUL. They accept only what the kernel prints. They return 0 and set *value, or return -errno and
+ * leave *value unchanged:
  *
- *   -ENODATA  nothing there, or the kernel says itself that it has no metric
- *   -EINVAL   not what the kernel prints
- *   -ERANGE   a number that does not fit in an int64
- *   -EDOM     below 0, where less than nothing makes no sense
+ *   -ENODATA  text is empty, or the kernel keeps no value
+ *   -EINVAL   not the format that the kernel prints
+ *   -ERANGE   the number does not fit in an int64
+ *   -EDOM     a count is negative
  *
- * The forms of metrics.def are these functions. Each takes the whole file, or the value of a field
- * of a file (parse_field), with or without the newline at the end.
+ * They are the forms of metrics.def. text is a whole file, or a field found by parse_field(); a
+ * newline at its end is optional.
  */
 #ifndef KSM_PARSE_H
 #define KSM_PARSE_H
@@ -21,12 +21,12 @@
 /* 0 … 2^63−1, decimal, no sign, no leading zeros. */
 int parse_number(const char *text, size_t len, int64_t *value);
 
-/* The same with an optional minus. */
+/* As parse_number(), with an optional minus. */
 int parse_signed(const char *text, size_t len, int64_t *value);
 
-/* A count that the kernel prints signed; -EDOM below 0. On kernels 6.6 to 6.17 ksm_zero_pages gets
- * there: a forked child inherited pages of zeros that were not counted, and its end took them off
- * (ksm_fork() of include/linux/ksm.h, fixed in 6.18). Such a count stays wrong. */
+/* A count that the kernel prints signed; -EDOM below 0. From Linux 6.6 to 6.17 ksm_zero_pages can
+ * be negative: zero pages that a forked child inherits are not added to it, but are subtracted when
+ * the child exits (ksm_fork() in include/linux/ksm.h, fixed in 6.18). The count stays wrong. */
 int parse_count(const char *text, size_t len, int64_t *value);
 
 /* "N" or UKSM's "N * 2^M". */
@@ -35,35 +35,36 @@ int parse_scaled(const char *text, size_t len, int64_t *value);
 /* "24684096 kB", any number of spaces before it: the fields of /proc/meminfo. Gives kB. */
 int parse_kilobytes(const char *text, size_t len, int64_t *value);
 
-/* The file run: 0, 1 or 2. The kernel adds 4 while memory is taken offline; it is taken off. */
+/* The file run: 0, 1 or 2. The 4 that the kernel adds while memory goes offline is subtracted. */
 int parse_run(const char *text, size_t len, int64_t *value);
 
-/* The file advisor_mode, "[none] scan-time": the bracketed word; none is 0, scan-time 1. */
+/* The file advisor_mode, "[none] scan-time", by the word in brackets: none is 0, scan-time 1. */
 int parse_advisor(const char *text, size_t len, int64_t *value);
 
-/* /proc/PID/schedstat, "RUN_NS WAIT_NS SLICES": the first, in ns. "0 0 0" is -ENODATA: so prints a
- * kernel that keeps no such account, and a thread that exists has run. */
+/* /proc/PID/schedstat, "RUN_NS WAIT_NS SLICES": RUN_NS, in ns. -ENODATA for "0 0 0", which a kernel
+ * without these statistics prints; a thread that exists has run. */
 int parse_schedstat(const char *text, size_t len, int64_t *value);
 
-/* Finds the line "KEY value" in a file of such lines. *field and *field_len are what follows the
- * first space up to the newline, pointing into text. Returns 0; -ENOENT if no line starts with KEY
- * and a space; -EINVAL if the line has no newline (the file was cut off in it). */
+/* Finds the line "KEY value" in a file of such lines. Sets *field (a part of text) and *field_len
+ * to what is between the first space and the newline. Returns 0; -ENOENT if no line begins with KEY
+ * and a space; -EINVAL if the line has no newline (the text was cut off there). */
 int parse_field(const char *text, size_t len, const char *key, const char **field,
                 size_t *field_len);
 
-/* What is wanted of /proc/PID/stat. comm is not NUL-terminated text of the kernel's choice: it is
- * data from strangers, may hold spaces, parentheses and newlines, and is cut to the 15 bytes that
- * the kernel keeps (64 for kernel threads of newer kernels). Times in clock ticks; started since
- * boot, 0 if the line ends before it. */
+/* Fields of /proc/PID/stat. */
 struct parse_stat {
+    /* NUL-terminated. A process chooses its comm: it may contain any other byte. The kernel
+     * prints up to 15 bytes, and up to 64 of kernel threads. */
     char comm[65];
-    char state; /* R: it runs or waits for a processor; else it waits for something, or has ended */
+    char state; /* R: running or runnable */
     int64_t ppid;
-    int64_t flags;
-    int64_t utime;
-    int64_t stime;
-    int64_t started;
+    int64_t flags;   /* PF_… of linux/sched.h */
+    int64_t utime;   /* clock ticks */
+    int64_t stime;   /* clock ticks */
+    int64_t started; /* clock ticks since boot; 0 if the line ends before it */
 };
+
+/* Returns 0, -ENODATA or -EINVAL, or -ERANGE; then *stat is unchanged. */
 int parse_stat(const char *text, size_t len, struct parse_stat *stat);
 
 #endif

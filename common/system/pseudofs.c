@@ -35,7 +35,7 @@ int pseudofs_path(const struct pseudofs_file *file, char *path, size_t size) {
     return len < 0 || (size_t)len >= size ? -ENAMETOOLONG : 0;
 }
 
-static bool find_process(const char *root, const char *dir, struct stat *st) {
+static bool stat_process(const char *root, const char *dir, struct stat *st) {
     const struct pseudofs_file file = {.root = root, .dir = dir, .name = ""};
     char path[PATH_MAX];
 
@@ -47,7 +47,7 @@ bool pseudofs_sees_own_pids(const char *root) {
     char dir[32];
 
     snprintf(dir, sizeof(dir), "proc/%d", (int)getpid());
-    return find_process(root, "proc/self", &self) && find_process(root, dir, &pid) &&
+    return stat_process(root, "proc/self", &self) && stat_process(root, dir, &pid) &&
            self.st_ino == pid.st_ino && self.st_dev == pid.st_dev;
 }
 
@@ -56,8 +56,9 @@ bool pseudofs_is_transient(int status) {
            status == -EAGAIN;
 }
 
-/* Returns 0 for a file of procfs or sysfs, -EPERM for another's, or why that is not known. */
-static int check_kernels(int fd, struct statfs *fs) {
+/* Sets *fs. Returns 0 for a file of procfs or sysfs, -EPERM for any other, or the -errno of
+ * fstatfs(). */
+static int check_kernel_fs(int fd, struct statfs *fs) {
     int status = 0;
 
     do
@@ -71,7 +72,7 @@ static int check_kernels(int fd, struct statfs *fs) {
 bool pseudofs_may_keep(int fd) {
     struct statfs fs;
 
-    return check_kernels(fd, &fs) == 0;
+    return check_kernel_fs(fd, &fs) == 0;
 }
 
 static bool kernel_only = false;
@@ -84,31 +85,30 @@ bool pseudofs_trusts_kernel_only(void) {
     return kernel_only;
 }
 
-/* One status for every failure to open root/dir: which it is must not be shown then. What is in a
- * directory of the kernel's is no secret. */
+/* Returns the same error, failed, for every permanent error if the true one must not be shown. */
 static int public_status(int status, int failed) {
     return kernel_only && status < 0 && !pseudofs_is_transient(status) ? failed : status;
 }
 
-/* Refuses, and closes, what may not be trusted. */
-static int check(int fd) {
+/* Returns fd; or -errno if open() failed, or if the file is not trusted: then fd is closed. */
+static int check_opened(int fd) {
     struct statfs fs;
 
     if (fd < 0)
         return -errno;
-    int status = kernel_only ? check_kernels(fd, &fs) : 0;
+    int status = kernel_only ? check_kernel_fs(fd, &fs) : 0;
     if (status != 0)
         close(fd);
     return status != 0 ? status : fd;
 }
 
-static int open_again(const char *path, int flags) {
+static int open_path(const char *path, int flags) {
     int fd = -1;
 
     do
         fd = open(path, flags);
     while (fd < 0 && errno == EINTR);
-    return check(fd);
+    return check_opened(fd);
 }
 
 int pseudofs_openat(int dir, const char *path) {
@@ -117,10 +117,11 @@ int pseudofs_openat(int dir, const char *path) {
     do
         fd = openat(dir, path, PSEUDOFS_FLAGS);
     while (fd < 0 && errno == EINTR);
-    return check(fd);
+    return check_opened(fd);
 }
 
-/* Neither opens nor asks who serves the file: for one of FUSE fstatfs and a plain stat do. */
+/* Returns 0 if the file is on the procfs or sysfs of its directory, else -errno. Neither opens the
+ * file nor blocks on a FUSE server, as fstatfs() and a plain stat() would. */
 static int check_own(int above, const char *name) {
     enum { AT_ONCE = AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT };
     struct statx dir, file;
@@ -131,18 +132,18 @@ static int check_own(int above, const char *name) {
         return -errno;
     if (dir.stx_dev_major != file.stx_dev_major || dir.stx_dev_minor != file.stx_dev_minor)
         return -EXDEV;
-    int status = check_kernels(above, &fs);
+    int status = check_kernel_fs(above, &fs);
     return status == -EPERM ? -EXDEV : status;
 }
 
-/* By way of its directory, as merely opening a file of others can do harm, or waits: on a device,
- * say. What is below a directory of procfs or sysfs is the kernel's, but for links like those of
- * /proc/PID/fd: hence the second look. */
+/* Checks the directory before it opens the file: opening an untrusted file, such as a device, can
+ * have effects or block. pseudofs_openat() then checks the file, which may be a link to any file,
+ * as in /proc/PID/fd. */
 static int open_checked(const struct pseudofs_file *file) {
     const struct pseudofs_file dir = {.root = file->root, .dir = file->dir, .name = ""};
     char path[PATH_MAX];
     int status = pseudofs_path(&dir, path, sizeof(path));
-    int above = status == 0 ? open_again(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : status;
+    int above = status == 0 ? open_path(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : status;
 
     if (above < 0)
         return public_status(above, -EPERM); /* not absent: that would be a fact of the kernel */
@@ -156,7 +157,7 @@ static int open_plain(const struct pseudofs_file *file) {
     char path[PATH_MAX];
     int status = pseudofs_path(file, path, sizeof(path));
 
-    return status == 0 ? open_again(path, PSEUDOFS_FLAGS) : status;
+    return status == 0 ? open_path(path, PSEUDOFS_FLAGS) : status;
 }
 
 static int open_file(struct pseudofs_file *file, int64_t now) {
@@ -168,13 +169,13 @@ static int open_file(struct pseudofs_file *file, int64_t now) {
     return file->failed;
 }
 
-/* A directory of sysfs, or the root of a procfs: what is in others of it may be whatever a process
- * likes, as in /proc/PID/fd. */
+/* Accepts a directory of sysfs or the root of a procfs. A process chooses the contents of other
+ * directories, such as /proc/PID/fd. Returns 0 or -errno. */
 static int check_directory(int fd) {
     enum { PROC_ROOT_INO = 1 };
     struct statfs fs;
     struct stat st;
-    int status = check_kernels(fd, &fs);
+    int status = check_kernel_fs(fd, &fs);
 
     if (status != 0 || fs.f_type == SYSFS_MAGIC)
         return status;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * Reading the small files of procfs and sysfs again and again, at the least cost.
+ * Reads small files of procfs and sysfs repeatedly, at the lowest cost. Call pseudofs_init() once,
+ * pseudofs_read() any number of times, also after errors, then pseudofs_close().
  *
- * A descriptor is kept open between readings, but only on procfs and sysfs, where reading at
- * offset 0 again makes the kernel print anew. Anywhere else, as in a tree of fixtures, the file is
- * opened anew at each reading.
+ * On procfs and sysfs the descriptor stays open between reads, because a read at offset 0 returns
+ * the current contents there. Elsewhere, as in a tree of fixtures, every read opens the file.
  *
- * A file that is missing or cannot be opened is looked for again after PSEUDOFS_RETRY_MS, and at
- * once if the kernel says that a kept descriptor is dead (ENODEV, ESRCH) or that it only lacked
- * means for the moment (EMFILE, ENFILE, ENOMEM, EINTR, EAGAIN).
+ * A file that is missing or cannot be opened is tried again after PSEUDOFS_RETRY_MS; at once if the
+ * kernel reports that a kept descriptor is dead (ENODEV, ESRCH), or after a transient error
+ * (EMFILE, ENFILE, ENOMEM, EINTR, EAGAIN).
  */
 #ifndef KSM_PSEUDOFS_H
 #define KSM_PSEUDOFS_H
@@ -21,66 +21,65 @@
 
 enum { PSEUDOFS_RETRY_MS = 60 * 1000 };
 
-/* The path of a file is root/dir/name; the strings belong to the caller and must live as long. */
+/* The path is root/dir/name. The strings remain the caller's, and must outlive this. */
 struct pseudofs_file {
     const char *root;
     const char *dir;
     const char *name;
     int fd;           /* kept descriptor, or -1 */
-    int failed;       /* -errno of the last opening, or 0 */
-    int64_t retry_at; /* when failed: not opened again before this instant, ms */
-    bool own;         /* to be set after pseudofs_init: opened only if it is on the same procfs or
-                       * sysfs as its directory, else -EXDEV. Tells what is mounted over a file
-                       * (lxcfs) without a wait for who serves that. */
+    int failed;       /* -errno of the last attempt to open it, or 0 */
+    int64_t retry_at; /* ms; when failed, the file is not opened before this time */
+    /* Set it after pseudofs_init(): open the file only if it is on the procfs or sysfs of its
+     * directory, else fail with -EXDEV. Detects a file system that is mounted over the file
+     * (lxcfs) without waiting for that file system's server. */
+    bool own;
 };
 
 void pseudofs_init(struct pseudofs_file *file, const char *root, const char *dir, const char *name);
 
-/* Whether a failure (-errno) is a lack of means for the moment, as above, and says nothing of the
- * file. */
+/* Returns whether an error (-errno) is transient, as above, and no property of the file. */
 bool pseudofs_is_transient(int status);
 
-/* Reads the whole file into buf, size bytes, no NUL added. now is any clock in ms that does not
- * go back. One pread, as long as what it gives ends with a newline: a number that was cut short
- * would be another one. With whole set it reads on until the file's end: for files of several lines
- * that are of use only together, and for those that are longer than the kernel's own buffer (4 kB,
- * /proc/vmstat), which it hands out in pieces.
+/* Reads the file into buf of size bytes, without adding a NUL. now: ms of any monotonic clock.
+ * Reads until a newline ends the text, usually one pread(), so that no number is cut off. With
+ * whole, reads to the end of the file: for files whose lines are needed together, and for those
+ * that exceed the kernel's buffer (4 kB, /proc/vmstat) and come in pieces.
  *
- * Returns the number of bytes (0 is an empty file) or -errno: -EFBIG if the file does not fit,
- * -ENOENT if there is none, else that of open or pread. Nothing is allocated. */
+ * Returns the number of bytes (0: the file is empty) or -errno: -EFBIG if the file does not fit,
+ * -ENOENT if it does not exist, else the error of open() or pread(). Allocates nothing. */
 ssize_t pseudofs_read(struct pseudofs_file *file, int64_t now, bool whole, char *buf, size_t size);
 
-/* Writes root/dir/name with no doubled slashes between the parts. -ENAMETOOLONG if it does not
- * fit. name may be "". */
+/* Writes root/dir/name without double slashes between the parts. name may be "". Returns 0, or
+ * -ENAMETOOLONG if it does not fit. */
 int pseudofs_path(const struct pseudofs_file *file, char *path, size_t size);
 
-/* The parts of pseudofs_read, for files that are kept elsewhere. pseudofs_read_fd: the same result
- * of a file that is open. pseudofs_may_keep: whether reading it again gives what is there by then.
- */
+/* pseudofs_read() for a file that the caller has opened. */
 ssize_t pseudofs_read_fd(int fd, bool whole, char *buf, size_t size);
+
+/* Returns whether fd is on procfs or sysfs, where reading it again returns the current contents. */
 bool pseudofs_may_keep(int fd);
 
-/* How every file is opened: never waits for a pipe's other end, never inherited. */
+/* Flags for every file: opening a FIFO does not block, and the descriptor is not inherited. */
 #define PSEUDOFS_FLAGS (O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
 
-/* openat() with these, and the descriptor or -errno. */
+/* Calls openat() with these flags. Returns the descriptor, which the caller closes, or -errno. */
 int pseudofs_openat(int dir, const char *path);
 
-/* Opens a directory root/dir for reading. Returns 0 and sets *result, which the caller closes, or
+/* Opens the directory root/dir. Returns 0 and sets *result, which the caller closes, or
  * -errno. */
 int pseudofs_opendir(const char *root, const char *dir, DIR **result);
 
-/* Sets *entry to the directory's next one, NULL at its end. Returns 0 or -errno. */
+/* Sets *entry to the directory's next entry, NULL at the end. Returns 0 or -errno. */
 int pseudofs_readdir(DIR *dir, const struct dirent **entry);
 
-/* Whether root/proc shows the pids of this program's own PID namespace. In that of another one, the
- * pid of this program is another process's, or none's. */
+/* Returns whether root/proc shows the pids of this program's PID namespace. In that of another
+ * namespace, getpid() may be the pid of another process. */
 bool pseudofs_sees_own_pids(const char *root);
 
-/* From now on only what is on procfs or sysfs is opened: for a program that has more rights than
- * the user who started it and named root. pseudofs_opendir() of any other directory is -ENOENT, as
- * is that of one which cannot be opened, and pseudofs_read() of a file there is -EPERM: the error
- * must not show which files there are. */
+/* From now on only files of procfs and sysfs are opened, for the whole program: it has more rights
+ * than the user who started it and chose root. For other files, errors must not show which exist:
+ * pseudofs_opendir() returns -ENOENT, also for a directory that cannot be opened, and
+ * pseudofs_read() returns -EPERM. */
 void pseudofs_trust_kernel_only(void);
 bool pseudofs_trusts_kernel_only(void);
 

@@ -23,7 +23,7 @@
 
 #include "system/pseudofs.h"
 
-#ifdef KSM_NO_SANDBOX /* builds with sanitizers need what a sandbox forbids */
+#ifdef KSM_NO_SANDBOX /* sanitizers need what the sandbox forbids */
 
 void sandbox_enter(const char *root, char *report, size_t size) {
     (void)root;
@@ -36,7 +36,7 @@ void sandbox_enter_for_memory(const char *root, char *report, size_t size) {
 
 #else
 
-/* The kernel's word for a prctl that it does not have: EINVAL. */
+/* Returns 0 or -errno; -EOPNOTSUPP for EINVAL, the error of an unknown prctl(). */
 static int prctl_status(int result) {
     if (result == 0)
         return 0;
@@ -50,13 +50,13 @@ enum {
     KEPT_FOR_MEMORY = KEPT | 1U << CAP_SYS_PTRACE | 1U << CAP_SYS_ADMIN,
 };
 
-/* Returns whether any of the kept capabilities is there; all are below 32. */
+/* kept: a set of capabilities below 32. Returns whether the program has any of them. */
 static bool drop_capabilities(uint32_t kept) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2] = {{0, 0, 0}, {0, 0, 0}};
 
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    /* Ends after the last capability of this kernel; at once for who may not do it. */
+    /* Stops after the last capability that this kernel knows, or at once without CAP_SETPCAP. */
     for (unsigned long cap = 0;
          (cap < 32 && kept >> cap & 1) || prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
         continue;
@@ -72,12 +72,12 @@ static bool drop_capabilities(uint32_t kept) {
 
 /* ---- files ---- */
 
-/* Rights that came after the headers of Debian 12; ABI 3 and 5. */
+/* Rights of ABI 3 and 5 that the headers of Debian 12 lack. */
 enum { FS_TRUNCATE = 1 << 14, FS_IOCTL_DEV = 1 << 15 };
 
-/* All rights on files that this version of Landlock knows: what is handled and not allowed is
- * forbidden. */
-static uint64_t rights_of(int abi) {
+/* Returns all rights on files that this version of Landlock knows; those handled but not allowed
+ * are forbidden. */
+static uint64_t handled_rights(int abi) {
     uint64_t rights = LANDLOCK_ACCESS_FS_MAKE_SYM * 2 - 1; /* ABI 1: all up to this one */
 
     if (abi >= 2)
@@ -89,10 +89,9 @@ static uint64_t rights_of(int abi) {
     return rights;
 }
 
-/* The descriptor stays open. A rule holds for an inode, and the directory of a process gets a new
- * one if caches are dropped while nothing has it open (fs/proc/base.c, proc_pid_make_inode). With
- * a file's capability root is the choice of a user with fewer rights than the program: then it may
- * lead to procfs and sysfs alone. */
+/* Keeps the directory open: a rule is bound to an inode, and a process's directory gets a new one
+ * if caches are dropped while it is not open (proc_pid_make_inode() in fs/proc/base.c).
+ * kernel_only: root is not trusted and must lead to procfs and sysfs. */
 static void allow_reading(int ruleset, const char *root, const char *dir, bool kernel_only) {
     struct landlock_path_beneath_attr rule = {
         .allowed_access = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR,
@@ -113,7 +112,7 @@ static void allow_reading(int ruleset, const char *root, const char *dir, bool k
 /* Returns 0 or -errno. */
 static int restrict_files(const char *root, bool kernel_only) {
     int abi = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-    struct landlock_ruleset_attr attr = {.handled_access_fs = rights_of(abi)};
+    struct landlock_ruleset_attr attr = {.handled_access_fs = handled_rights(abi)};
 
     if (abi < 0)
         return -errno;
@@ -140,8 +139,8 @@ static int restrict_files(const char *root, bool kernel_only) {
 #define ARCH AUDIT_ARCH_PPC64LE
 #elif defined(__s390x__)
 #define ARCH AUDIT_ARCH_S390X
-/* Its mmap takes one argument, where in memory the six are (sys_old_mmap of mm/mmap.c; arch/s390's
- * syscall.tbl): a filter does not see whether PROT_EXEC is among them. */
+/* mmap() takes one argument, the address of its six arguments (sys_old_mmap() in mm/mmap.c, and
+ * arch/s390's syscall.tbl), so a filter cannot see PROT_EXEC. */
 #define CALL_MMAP CALL(mmap)
 #endif
 #ifndef CALL_MMAP
@@ -151,24 +150,24 @@ static int restrict_files(const char *root, bool kernel_only) {
 #ifdef ARCH
 
 #define CALL(name) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1), ALLOW
-/* Unless an argument has any of these bits. */
+/* Allows the call if the argument has none of these bits. */
 #define CALL_WITHOUT(name, argument, bits)                                                         \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 4), LOAD_ARGUMENT(argument),                \
         BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bits, 0, 1), REFUSE, ALLOW
-/* Only with that bit in an argument. */
+/* Allows the call if the argument has that bit. */
 #define CALL_WITH(name, argument, bit)                                                             \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 4), LOAD_ARGUMENT(argument),                \
         BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bit, 1, 0), REFUSE, ALLOW
-/* Only with that value of an argument. */
+/* Allows the call if the argument has that value. */
 #define CALL_OF(name, argument, value)                                                             \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 4), LOAD_ARGUMENT(argument),                \
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 1, 0), REFUSE, ALLOW
-/* Or with another one. */
+/* Allows the call if the argument has one of two values. */
 #define CALL_EITHER(name, argument, value, other)                                                  \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 5), LOAD_ARGUMENT(argument),                \
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 2, 0),                                          \
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, other, 1, 0), REFUSE, ALLOW
-/* As if this kernel did not have it. */
+/* Fails as on a kernel without the call. */
 #define LACK(name)                                                                                 \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1),                                         \
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS)
@@ -176,7 +175,7 @@ static int restrict_files(const char *root, bool kernel_only) {
 #define REFUSE BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM)
 #define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
 
-/* The low half of an argument of 64 bits. */
+/* The low 32 bits of an argument. */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define LOAD_ARGUMENT(n) LOAD(args[n])
 #else
@@ -184,7 +183,7 @@ static int restrict_files(const char *root, bool kernel_only) {
     BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[n]) + 4)
 #endif
 
-/* Where clone has its flags. */
+/* The index of clone()'s argument flags. */
 #if defined(__s390x__)
 enum { CLONE_FLAGS = 1 };
 #else
@@ -207,8 +206,8 @@ static int restrict_calls(bool memory) {
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0),
         REFUSE,
         LOAD(nr),
-        /* First what is called most of those that are looked at each time: that a call is allowed
-         * whatever its arguments are, the kernel remembers (Linux 5.11). */
+        /* The most frequent call that depends on its arguments comes first. For calls that are
+         * allowed with any arguments the kernel skips the filter (Linux 5.11). */
         CALL_WITHOUT(openat, 2, WRITING),
         /* The tick. */
         CALL(pread64),
@@ -219,32 +218,32 @@ static int restrict_calls(bool memory) {
 #endif
         CALL(ppoll),
         CALL(clock_gettime),
-        /* Looking for files and processes. */
+        /* Sweeps of /proc. */
         CALL(close),
         CALL(fstat),
         CALL(newfstatat),
         CALL(statx),
         CALL(fstatfs),
-#ifdef SYS_fstatfs64 /* what glibc calls for fstatfs() on ppc64 and s390x */
+#ifdef SYS_fstatfs64 /* fstatfs() of glibc on ppc64 and s390x */
         CALL(fstatfs64),
 #endif
         CALL(getdents64),
         CALL(lseek),
-#ifdef SYS__llseek /* and for lseek() on ppc64 */
+#ifdef SYS__llseek /* lseek() of glibc on ppc64 */
         CALL(_llseek),
 #endif
         /* fdopendir() */
         CALL_EITHER(fcntl, 1, F_GETFL, F_SETFD),
-    /* The same as musl does it. */
+    /* The calls of musl for the above. */
 #ifdef SYS_open
         CALL_WITHOUT(open, 1, WRITING),
         CALL(stat),
         CALL(lstat),
 #endif
         CALL_WITHOUT(writev, 0, ~3U),
-        /* ksm-explain, of files that it has opened before. */
+        /* ksm-explain. */
         CALL_OF(ioctl, 1, PAGEMAP_SCAN_CALL),
-        /* Memory, and the end. */
+        /* Memory. */
         CALL(brk),
         CALL_MMAP,
         CALL(munmap),
@@ -253,7 +252,8 @@ static int restrict_calls(bool memory) {
         CALL_WITHOUT(mprotect, 2, PROT_EXEC),
         CALL(futex),
         CALL(getrandom),
-        /* Threads, but no processes: clone3's flags cannot be looked at, glibc takes clone then. */
+        /* Threads, but no processes. A filter cannot see the flags of clone3(); if that is missing,
+         * glibc uses clone(). */
         LACK(clone3),
         CALL_WITH(clone, CLONE_FLAGS, CLONE_THREAD),
         CALL(set_robust_list),
@@ -278,7 +278,7 @@ static int restrict_calls(bool memory) {
                                        .filter = filter};
 
     memcpy(filter, for_sample, sizeof(for_sample));
-    if (memory) /* in the place of the last REFUSE */
+    if (memory) /* replace the last REFUSE */
         memcpy(filter + SAMPLE - 1, for_memory, sizeof(for_memory));
     return prctl_status(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0));
 }
@@ -294,8 +294,8 @@ static int restrict_calls(bool memory) {
 
 /* ---- the report ---- */
 
-/* done, or why not. */
-static const char *word_of(int status, const char *done, char *buf, size_t size) {
+/* Returns done if status is 0, else the reason, which may be in buf. */
+static const char *describe(int status, const char *done, char *buf, size_t size) {
     switch (status) {
     case 0:
         return done;
@@ -325,9 +325,9 @@ void sandbox_enter(const char *root, char *report, size_t size) {
              "confined: capabilities %s, no new privileges %s, files (Landlock) %s, "
              "system calls (seccomp) %s",
              capable ? "cap_dac_read_search only" : "none",
-             word_of(sealed, "yes", buf[0], sizeof(buf[0])),
-             word_of(files, "only reading /proc and /sys/kernel/mm", buf[1], sizeof(buf[1])),
-             word_of(calls, "only those that a sample needs", buf[2], sizeof(buf[2])));
+             describe(sealed, "yes", buf[0], sizeof(buf[0])),
+             describe(files, "only reading /proc and /sys/kernel/mm", buf[1], sizeof(buf[1])),
+             describe(calls, "only those that a sample needs", buf[2], sizeof(buf[2])));
 }
 
 void sandbox_enter_for_memory(const char *root, char *report, size_t size) {
@@ -342,7 +342,7 @@ void sandbox_enter_for_memory(const char *root, char *report, size_t size) {
     if (status == 0)
         status = restrict_calls(true);
     snprintf(report, size, "confined: system calls (seccomp) %s",
-             word_of(status, "only those that reading memory needs", buf, sizeof(buf)));
+             describe(status, "only those that reading memory needs", buf, sizeof(buf)));
 }
 
 #endif

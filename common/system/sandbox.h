@@ -1,33 +1,31 @@
 /* SPDX-License-Identifier: MIT
  *
- * Giving up every right that reading KSM's metrics does not need. A program that may read all
- * processes (cap_dac_read_search) must be of no use to anybody who gets hold of it.
+ * Gives up all rights that reading KSM's metrics does not need, so that an attacker who takes over
+ * a program with cap_dac_read_search gains little. Call one of the two functions once, after every
+ * file outside of /proc and /sys/kernel/mm has been read. They cannot fail: what the kernel does
+ * not support or refuses is left out, and the report says so.
  */
 #ifndef KSM_SANDBOX_H
 #define KSM_SANDBOX_H
 
 #include <stddef.h>
 
-/* Gives up, for good:
- *  - capabilities: all but cap_dac_read_search, if it is there, in every set; no_new_privs;
- *  - files (Landlock, Linux 5.13): all but reading below root/proc and root/sys/kernel/mm, and what
- *    the program's own threads do (/proc/self/task);
- *  - system calls (seccomp): all but those that a sample takes, which fail with EPERM. They never
- *    kill: a libc that comes to use another call must not end the monitoring. Memory cannot be made
- *    executable (on s390x it can by mmap, whose arguments no filter sees there). Threads can be
- * made, processes cannot. Where this file's capability gives more than the user has who started it,
- * what he says is not trusted: only procfs and sysfs are read then, and only they get a rule of
- * Landlock (pseudofs_trust_kernel_only()).
- * What a kernel does not have, or refuses, is left out. Every file that is to be read elsewhere
- * must be read before. Writes one line for the log that says what is in force, and of the rest why
- * not. */
+/* Keeps only:
+ *  - capabilities: cap_dac_read_search, if the program has it; sets no_new_privs;
+ *  - files (Landlock, Linux 5.13): reading below root/proc, root/sys/kernel/mm and /proc/self/task;
+ *  - system calls (seccomp): those of a sample. Others fail with EPERM and do not kill, because a
+ *    later libc may use other calls. Memory cannot be made executable (on s390x mmap() can, because
+ *    a filter does not see its arguments). New threads are allowed, new processes are not.
+ * If a file capability gives the program more rights than its user has, root is not trusted: then
+ * only procfs and sysfs are read (pseudofs_trust_kernel_only()), and Landlock allows no others.
+ * Writes one line for the log into report: what is in force, and why the rest is not. */
 void sandbox_enter(const char *root, char *report, size_t size);
 
-/* The same for a program that reads the memory of all processes: cap_sys_ptrace is kept too, and
- * cap_sys_admin, which the kernel requires to show page frame numbers, but not if a file's
- * capability gave them; kcmp() is allowed. Files are not restricted, but none can
- * be opened for writing: Landlock forbids looking into any process that it does not restrict as
- * well (security/landlock: hook_ptrace_access_check). */
+/* The same for a program that reads the memory of all processes. It also keeps cap_sys_ptrace and
+ * cap_sys_admin (which the kernel requires to show page frame numbers), unless they come from a
+ * file capability, and kcmp(). Files are not restricted, but none can be opened for writing:
+ * Landlock would forbid reading processes outside of it (security/landlock:
+ * hook_ptrace_access_check). */
 void sandbox_enter_for_memory(const char *root, char *report, size_t size);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A program's standard streams: what to do before its first file is opened, and before it exits.
+ * A program's standard streams. Call streams_open_missing() before any file is opened, and
+ * streams_flush() before the program exits.
  */
 #ifndef KSM_STREAMS_H
 #define KSM_STREAMS_H
@@ -9,8 +10,8 @@
  * numbers. Reading from such a descriptor ends at once; writing to it fails with EBADF. */
 void streams_open_missing(void);
 
-/* Writes what stdio holds for stdout. Returns 0; or -1 if any of the output could not be written:
- * then a message on stderr, "PROGRAM: NAME: No space left on device", says so. */
+/* Flushes stdout. Returns 0; or -1 if any output could not be written, after a message on stderr:
+ * "PROGRAM: NAME: No space left on device". */
 int streams_flush(const char *program, const char *name);
 
 #endif
