@@ -8,9 +8,9 @@
 
 #include "system/clock.h"
 
-/* What is wrong with a file's contents, in words. Those of errno are not clear enough. Threads may
- * share strerror(): of an errno that exists the text is a constant. */
-static const char *fault(int status) {
+/* Describes the fault of a file, where possible more clearly than errno's text. strerror() is safe
+ * in threads here: it returns a constant for every errno that exists. */
+static const char *describe_fault(int status) {
     switch (status) {
     case -ENOENT:
         return "no longer exists";
@@ -31,7 +31,7 @@ static const char *fault(int status) {
     }
 }
 
-static void tell_one(const struct ksm_reader *reader, size_t id, int status, ksm_log_fn *tell) {
+static void log_metric(const struct ksm_reader *reader, size_t id, int status, ksm_log_fn *log) {
     char source[PATH_MAX + 64];
     char message[sizeof(source) + 256];
 
@@ -41,23 +41,23 @@ static void tell_one(const struct ksm_reader *reader, size_t id, int status, ksm
         snprintf(message, sizeof(message), "%s: can be read again", source);
     else
         snprintf(message, sizeof(message), "%s: %s; %s is not reported until this is fixed", source,
-                 fault(status), ksm_metrics[id].name);
-    tell(status != 0, message);
+                 describe_fault(status), ksm_metrics[id].name);
+    log(status != 0, message);
 }
 
-void ksm_log_metrics(struct ksm_log_state *report, const struct ksm_reader *reader,
-                     ksm_log_fn *tell) {
+void ksm_log_metrics(struct ksm_log_state *state, const struct ksm_reader *reader,
+                     ksm_log_fn *log) {
     for (size_t id = 0; id < KSM_METRICS; id++) {
         int status = reader->sample.at[id].status;
 
         if (ksm_metrics[id].source == KSM_SOURCE_DERIVED)
             continue;
-        report->seen[id] = report->seen[id] || status == 0;
-        if (status == -ENOENT && !report->seen[id] && report->told[id] == 0)
+        state->was_read[id] = state->was_read[id] || status == 0;
+        if (status == -ENOENT && !state->was_read[id] && state->logged[id] == 0)
             status = 0;
-        if ((status == 0) != (report->told[id] == 0)) {
-            report->told[id] = status;
-            tell_one(reader, id, status, tell);
+        if ((status == 0) != (state->logged[id] == 0)) {
+            state->logged[id] = status;
+            log_metric(reader, id, status, log);
         }
     }
 }
@@ -93,58 +93,57 @@ int ksm_log_withheld(struct ksm_log_limit *limit, int64_t now) {
     return withheld;
 }
 
-/* ---- of the consumers ---- */
+/* ---- faults of the consumers ---- */
 
-/* {root}: where the host's /proc and /sys are mounted; nothing for "/". */
+/* {root} is replaced by the directory where the host's /proc and /sys are mounted; "" for "/". */
 static const struct {
-    const char *begins;
-    const char *ends;
-    bool harmless; /* nobody needs to do anything */
-} troubles[KSM_CONSUMERS_FAULTS] = {
+    const char *raised;
+    const char *cleared;
+    bool is_harmless; /* no action is needed */
+} faults[KSM_CONSUMERS_FAULTS] = {
     [KSM_CONSUMERS_UNKNOWN] = {"savings by consumer are not reported: they require Linux 5.19",
-                               .harmless = true},
+                               .is_harmless = true},
     [KSM_CONSUMERS_DENIED] =
         {"processes of other users cannot be read, so their savings are reported "
          "as unattributed; to include them, grant cap_dac_read_search "
          "(setcap cap_dac_read_search+ep ksm.plugin; for collectd "
          "CapabilityBoundingSet and AmbientCapabilities of its service)",
-         .ends = "all processes can be read"},
+         .cleared = "all processes can be read"},
     [KSM_CONSUMERS_MODULE] =
         {"a security module (AppArmor, SELinux) forbids reading processes of other users, although "
          "cap_dac_read_search is in force; their savings are reported as unattributed; to include "
          "them, allow reading /proc/PID/ksm_stat in its policy",
-         .ends = "all processes can be read"},
+         .cleared = "all processes can be read"},
     [KSM_CONSUMERS_HIDEPID1] =
         {"{root}/proc is mounted with hidepid=1, so processes of other users cannot be "
          "read, and their savings are reported as unattributed; to include "
          "them, add this program's user to the group of the mount option gid=",
-         .ends = "all processes can be read"},
+         .cleared = "all processes can be read"},
     [KSM_CONSUMERS_HIDDEN] =
         {"{root}/proc hides the processes of other users (mounted with hidepid), so "
          "their savings are reported as unattributed; to include them, add "
          "this program's user to the group of the mount option gid=",
-         .ends = "{root}/proc no longer hides processes"},
+         .cleared = "{root}/proc no longer hides processes"},
     [KSM_CONSUMERS_OVERCOUNT] =
         {"the processes report over 1 % more merged pages than the host; the counts and shares are "
-         "scaled "
-         "down (before Linux 6.18, a forked child starts with its parent's count)",
-         .ends = "the processes' merged pages agree with the host's again"},
+         "scaled down (before Linux 6.18, a forked child starts with its parent's count)",
+         .cleared = "the processes' merged pages agree with the host's again"},
     [KSM_CONSUMERS_RATE_LIMITED] =
         {"new consumers appear faster than they are shown: 10 virtual machines, containers and "
          "services an hour, and one program or consumer of a user; until then they are part of "
          "other; if this host starts many of a kind, as for continuous integration, exclude that "
          "kind (ConsumersExclude \"container\", --consumers-exclude=container)",
-         .ends = "new consumers are shown at once again"},
+         .cleared = "new consumers are shown at once again"},
     [KSM_CONSUMERS_FAILED] =
         {"savings by consumer cannot be determined: {root}/proc, or pages_shared, "
          "pages_sharing or ksm_zero_pages of {root}/sys/kernel/mm/ksm, cannot be "
          "read, or ksm_zero_pages is negative",
-         .ends = "savings by consumer are reported again"},
+         .cleared = "savings by consumer are reported again"},
     [KSM_CONSUMERS_LATE] =
         {"savings by consumer are not reported: reading all processes takes longer "
          "than one interval (consumers-interval, ConsumersInterval), or more than "
-         "8 of them keep their readers waiting",
-         .ends = "savings by consumer are reported again"},
+         "8 of them block the reading of their /proc files",
+         .cleared = "savings by consumer are reported again"},
 };
 
 static void fill_root(const char *text, const char *root, char *message, size_t size) {
@@ -161,16 +160,16 @@ static void fill_root(const char *text, const char *root, char *message, size_t 
         snprintf(message + len, size - len, "%s", text);
 }
 
-void ksm_log_consumers(struct ksm_consumers_log_state *report,
-                       const struct ksm_consumer_table *table, const char *root, ksm_log_fn *tell) {
+void ksm_log_consumers(struct ksm_consumers_log_state *state,
+                       const struct ksm_consumer_table *table, const char *root, ksm_log_fn *log) {
     char message[2 * PATH_MAX + 1024];
 
     for (size_t i = 0; i < KSM_CONSUMERS_FAULTS; i++) {
-        const bool begins = table->trouble[i];
-        if (begins == report->told[i] || !ksm_log_admit(&report->limit, clock_ms(CLOCK_MONOTONIC)))
+        const bool raised = table->trouble[i];
+        if (raised == state->logged[i] || !ksm_log_admit(&state->limit, clock_ms(CLOCK_MONOTONIC)))
             continue;
-        report->told[i] = begins;
-        fill_root(begins ? troubles[i].begins : troubles[i].ends, root, message, sizeof(message));
-        tell(begins && !troubles[i].harmless, message);
+        state->logged[i] = raised;
+        fill_root(raised ? faults[i].raised : faults[i].cleared, root, message, sizeof(message));
+        log(raised && !faults[i].is_harmless, message);
     }
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Messages for the log: one for each failure and one for each recovery, never one for every tick.
- * What processes can cause again and again is limited. Times are ms of CLOCK_MONOTONIC.
+ * Logs faults when they are raised and cleared, not at every tick. Call ksm_log_metrics() after
+ * each sample of the metrics, ksm_log_consumers() after each sample of the consumers. Messages that
+ * processes can cause repeatedly are limited. Times are ms of CLOCK_MONOTONIC.
  */
 #ifndef KSM_LOG_STATE_H
 #define KSM_LOG_STATE_H
@@ -12,48 +13,46 @@
 #include "consumers/consumers.h"
 #include "metrics/reader.h"
 
-/* Gets one line without a newline: what happened, to what, and what it means for the metrics. bad:
- * it has begun; else it is over, or needs no action. */
+/* Logs one line; message has no newline. bad: a fault was raised; else one was cleared, or no
+ * action is needed. */
 typedef void ksm_log_fn(bool bad, const char *message);
 
-/* Limits lines to KSM_LOG_BURST and one more a minute. All zero bytes: nothing logged yet. */
+/* Limits lines to a burst of KSM_LOG_BURST, then one a minute. Initialize it to zero bytes. */
 struct ksm_log_limit {
-    int used;      /* lines, less one for each minute since */
-    int64_t since; /* when used was last reduced */
-    int withheld;  /* lines that were not logged, and are in no summary yet */
-    int64_t summary_due;
+    int used;            /* lines logged, less one for each minute that has passed */
+    int64_t since;       /* when used was last reduced */
+    int withheld;        /* lines that were not logged, and not counted in a summary */
+    int64_t summary_due; /* when a summary of them is due */
 };
 
 enum { KSM_LOG_BURST = 20 };
 
-/* Returns whether a line may be logged now; if not, it counts as withheld. */
+/* Returns whether a line may be logged now; else counts it as withheld. */
 bool ksm_log_admit(struct ksm_log_limit *limit, int64_t now);
 
-/* Returns the number of withheld lines for a summary, which is due a minute after the first of
- * them; else 0. */
+/* Returns the number of withheld lines if a summary is due, a minute after the first of them; else
+ * 0. */
 int ksm_log_withheld(struct ksm_log_limit *limit, int64_t now);
 
-/* What was last reported about every metric. All zero bytes: nothing yet. */
+/* What was logged about each metric. Initialize it to zero bytes. */
 struct ksm_log_state {
-    int told[KSM_METRICS]; /* 0: it can be read, or this kernel never had it; else -errno */
-    bool seen[KSM_METRICS];
+    int logged[KSM_METRICS];    /* -errno of the fault that was raised; 0: none */
+    bool was_read[KSM_METRICS]; /* it was readable at least once */
 };
 
-/* Compares the reader's last sample with what was told before and tells what has changed. A file
- * that this kernel never had is no news; one that goes away is. Derived metrics are not told of:
- * those they are worked out from are. */
-void ksm_log_metrics(struct ksm_log_state *report, const struct ksm_reader *reader,
-                     ksm_log_fn *tell);
+/* Logs which metrics can no longer, or can again be read. A file that never existed is no fault;
+ * one that disappears is. Derived metrics are not logged, only those that they are derived from. */
+void ksm_log_metrics(struct ksm_log_state *state, const struct ksm_reader *reader, ksm_log_fn *log);
 
-/* What was last reported about the consumers. All zero bytes: nothing yet. */
+/* What was logged about the consumers. Initialize it to zero bytes. */
 struct ksm_consumers_log_state {
-    bool told[KSM_CONSUMERS_FAULTS];
-    /* A change above the limit is logged later, if it has lasted until then. */
-    struct ksm_log_limit limit;
+    bool logged[KSM_CONSUMERS_FAULTS];
+    struct ksm_log_limit limit; /* changes above it are logged later, if they last */
 };
 
-/* The same of the troubles of a table. root: where the host's /proc is, for messages. */
-void ksm_log_consumers(struct ksm_consumers_log_state *report,
-                       const struct ksm_consumer_table *table, const char *root, ksm_log_fn *tell);
+/* Logs faults of a table that were raised or cleared. root: where the host's /proc is mounted, for
+ * the messages. */
+void ksm_log_consumers(struct ksm_consumers_log_state *state,
+                       const struct ksm_consumer_table *table, const char *root, ksm_log_fn *log);
 
 #endif

@@ -30,7 +30,7 @@
 
 static struct args args;
 static struct ksm_reader reader;
-static struct ksm_log_state report;
+static struct ksm_log_state log_state;
 static struct charts charts;
 static struct ksm_consumers consumers;
 static struct ksm_sampler sampler;
@@ -77,7 +77,7 @@ static void tick(void) {
     charts_send(&charts, &reader.sample, &out);
     if (ksm_has_pages(&reader.sample))
         out_flush(&out);
-    ksm_log_metrics(&report, &reader, log_message);
+    ksm_log_metrics(&log_state, &reader, log_message);
 }
 
 /* Begins a sample of the consumers if one is due, and sends one that is ready. */

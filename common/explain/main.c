@@ -66,11 +66,11 @@ static void restore_rate_limit(void) {
 
 /* Logs that new names are refused, in the first run where they are; and that they no longer are. */
 static void log_rate_limit(void) {
-    const bool *troubles = consumers.table.trouble;
+    const bool *faults = consumers.table.trouble;
     struct ksm_consumers_log_state state;
 
-    memcpy(state.told, troubles, sizeof(state.told));
-    state.told[KSM_CONSUMERS_RATE_LIMITED] = files.was_limited;
+    memcpy(state.logged, faults, sizeof(state.logged));
+    state.logged[KSM_CONSUMERS_RATE_LIMITED] = files.was_limited;
     ksm_log_consumers(&state, &consumers.table, line.options.root, log_message);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the log is told, and how often; of metrics, and of consumers.
+ * Which faults of metrics and of consumers are logged, and how often.
  */
 #include <errno.h>
 #include <string.h>
@@ -15,11 +15,11 @@ static const int64_t second = 1000;
 static const int64_t minute = 60 * 1000;
 
 static struct ksm_reader reader;
-static struct ksm_log_state watch;
+static struct ksm_log_state state;
 static const char *dir;
 static int64_t now = 1234567;
 
-static void hear(bool bad, const char *message) {
+static void capture_file_message(bool bad, const char *message) {
     ck_assert_msg(strstr(message, dir) && !strstr(message, "::"), "got \"%s\"", message);
     suite_hear(bad, message);
 }
@@ -38,104 +38,102 @@ void before_each(void) {
     ck_assert_int_eq(ksm_reader_init(&reader, dir, true), 0);
 }
 
-/* What is told after a tick, some ms later. */
-static void tick(int64_t ms, const char *want) {
+/* Samples the metrics ms later, and checks what is logged. */
+static void expect_logged(int64_t ms, const char *want) {
     now += ms;
     ksm_reader_tick(&reader, now);
-    ksm_log_metrics(&watch, &reader, hear);
+    ksm_log_metrics(&state, &reader, capture_file_message);
     suite_heard("a tick", want);
 }
 
-static void expect_silence(int ticks, int64_t ms) {
+static void expect_nothing_logged(int ticks, int64_t ms) {
     while (ticks-- > 0)
-        tick(ms, "");
+        expect_logged(ms, "");
 }
 
 static const struct {
     const char *text;
     size_t len;
-    int open_err, read_err; /* in the place of a text */
-    const char *told;
+    int open_error, read_error; /* instead of text */
+    const char *message;
 } faults[] = {
 #define TEXT_FAULT(text, fault)                                                                    \
     { TEXT(text), 0, 0, "-ksm/pages_unshared|" fault "|unshared" }
-#define CALL_FAULT(open_err, read_err, fault)                                                      \
-    { NULL, 0, open_err, read_err, "-ksm/pages_unshared|" fault "|unshared" }
+#define CALL_FAULT(open_error, read_error, fault)                                                  \
+    { NULL, 0, open_error, read_error, "-ksm/pages_unshared|" fault "|unshared" }
     TEXT_FAULT("", "is empty"),
     TEXT_FAULT("12abc\n", "is not in the format that the kernel writes"),
     TEXT_FAULT("9223372036854775808\n", "is above 2^63-1"),
     CALL_FAULT(EACCES, 0, "Permission denied"), CALL_FAULT(ENOENT, 0, "no longer exists"),
     CALL_FAULT(0, EPERM, "Operation not permitted"), CALL_FAULT(0, EISDIR, "Is a directory"),
-    /* None that it knows. */
+    /* A number that no known bug makes negative. */
     TEXT_FAULT("-5\n", "is not in the format that the kernel writes")};
-static const char well[] = "+ksm/pages_unshared|again";
+static const char cleared[] = "+ksm/pages_unshared|again";
 
-static void inflict(int i) {
-    if (faults[i].open_err != 0)
-        faults_fail(FAULTS_OPEN, "/pages_unshared", 0, faults[i].open_err);
-    else if (faults[i].read_err != 0)
-        faults_fail(FAULTS_PREAD, "/pages_unshared", 0, faults[i].read_err);
+static void raise_fault(int i) {
+    if (faults[i].open_error != 0)
+        faults_fail(FAULTS_OPEN, "/pages_unshared", 0, faults[i].open_error);
+    else if (faults[i].read_error != 0)
+        faults_fail(FAULTS_PREAD, "/pages_unshared", 0, faults[i].read_error);
     else
         host_write(dir, KSM_unshared, faults[i].text, faults[i].len);
 }
 
-static void heal(void) {
+static void clear_fault(void) {
     faults_clear();
     host_write(dir, KSM_unshared, NULL, 0);
 }
 
-/* Once when it goes bad, never while it is, once when it is well. */
-TEST_TIMES(bad_and_well_again, ROWS(faults)) {
-    expect_silence(2, second);
-    for (int round = 0; round < 2; round++) {
-        inflict(_i);
-        tick(second, faults[_i].told);
-        expect_silence(200, second);
-        heal();
-        tick(minute, well);
-        expect_silence(200, second);
+TEST_TIMES(fault_is_logged_once_when_raised_and_once_when_cleared, ROWS(faults)) {
+    expect_nothing_logged(2, second);
+    for (int repeat = 0; repeat < 2; repeat++) {
+        raise_fault(_i);
+        expect_logged(second, faults[_i].message);
+        expect_nothing_logged(200, second);
+        clear_fault();
+        expect_logged(minute, cleared);
+        expect_nothing_logged(200, second);
     }
 }
 
-TEST_TIMES(bad_from_the_start, ROWS(faults)) {
-    bool never_had = faults[_i].open_err == ENOENT;
+TEST_TIMES(fault_at_the_first_tick_is_logged, ROWS(faults)) {
+    bool never_existed = faults[_i].open_error == ENOENT;
 
-    inflict(_i);
-    tick(second, never_had ? "" : faults[_i].told);
-    expect_silence(1, second);
-    heal();
-    tick(minute, never_had ? "" : well);
+    raise_fault(_i);
+    expect_logged(second, never_existed ? "" : faults[_i].message);
+    expect_nothing_logged(1, second);
+    clear_fault();
+    expect_logged(minute, never_existed ? "" : cleared);
 }
 
-TEST(one_file) {
+TEST(another_fault_of_the_same_file_is_not_logged) {
     static char text[8192];
 
-    tick(second, "");
+    expect_logged(second, "");
     memset(text, '7', sizeof(text));
     host_write(dir, KSM_unshared, text, sizeof(text));
-    tick(second, "-ksm/pages_unshared|longer than the|unshared");
-    /* Another fault is no news. */
+    expect_logged(second, "-ksm/pages_unshared|longer than the|unshared");
     host_write(dir, KSM_unshared, TEXT("12abc\n"));
-    tick(second, "");
+    expect_logged(second, "");
     host_remove(dir, KSM_unshared);
-    tick(second, "");
-    heal();
-    tick(minute, well);
+    expect_logged(second, "");
+    clear_fault();
+    expect_logged(minute, cleared);
 }
 
-/* A file that could not be opened, and then is gone, was never read: it cannot be "read again". */
-TEST(unreadable_then_gone) {
+/* A file that could not be opened and then disappears cannot be "read again". */
+TEST(unreadable_file_that_disappears_is_not_logged_as_readable) {
     faults_fail(FAULTS_OPEN, "/pages_unshared", 0, EACCES);
-    tick(second, "-ksm/pages_unshared|Permission denied|unshared");
+    expect_logged(second, "-ksm/pages_unshared|Permission denied|unshared");
     faults_clear();
     host_remove(dir, KSM_unshared);
-    expect_silence(2, minute);
-    heal();
-    tick(minute, well);
+    expect_nothing_logged(2, minute);
+    clear_fault();
+    expect_logged(minute, cleared);
 }
 
-/* An old kernel lacks many files: nobody needs to know; nor that a container hides threads. */
-TEST(kernel_never_had_it) {
+/* Nor is it logged that a container hides kernel threads. */
+TEST(file_that_never_existed_is_not_logged) {
     static const enum ksm_id new[] = {KSM_zero,    KSM_general_profit, KSM_scanned,
                                       KSM_skipped, KSM_chains,         KSM_smart_scan,
                                       KSM_cow,     KSM_swpin_copy,     KSM_mem_available};
@@ -143,44 +141,43 @@ TEST(kernel_never_had_it) {
     for (int i = 0; i < ROWS(new); i++)
         host_remove(dir, new[i]);
     tree_unlink(dir, "proc/2/status");
-    expect_silence(5, minute);
+    expect_nothing_logged(5, minute);
     host_write(dir, KSM_skipped, NULL, 0);
-    tick(minute, "");
+    expect_logged(minute, "");
     host_remove(dir, KSM_skipped);
-    tick(second, "-ksm/pages_skipped|no longer exists|skipped");
+    expect_logged(second, "-ksm/pages_skipped|no longer exists|skipped");
 }
 
-/* Each metric of a file is named, of meminfo only the lines that this kernel has: not UKSM's. */
-TEST(meminfo) {
+TEST(every_metric_of_meminfo_on_this_kernel_is_logged) {
     faults_fail(FAULTS_OPEN, "/meminfo", 0, EACCES);
-    tick(second, "-proc/meminfo, MemTotal: Permission denied; mem_total \n"
-                 "-proc/meminfo, MemAvailable: Permission denied; mem_available \n"
-                 "-proc/meminfo, SwapFree: Permission denied; swap_free \n"
-                 "-proc/meminfo, AnonHugePages: Permission denied; anon_huge_kb ");
-    tick(second, "");
+    expect_logged(second, "-proc/meminfo, MemTotal: Permission denied; mem_total \n"
+                          "-proc/meminfo, MemAvailable: Permission denied; mem_available \n"
+                          "-proc/meminfo, SwapFree: Permission denied; swap_free \n"
+                          "-proc/meminfo, AnonHugePages: Permission denied; anon_huge_kb ");
+    expect_logged(second, "");
     host_write(dir, KSM_mem_total, TEXT("12abc kB"));
     faults_clear();
-    tick(minute, "+MemAvailable|again\n+SwapFree|again\n+AnonHugePages|again");
+    expect_logged(minute, "+MemAvailable|again\n+SwapFree|again\n+AnonHugePages|again");
     host_write(dir, KSM_mem_total, NULL, 0);
-    tick(second, "+proc/meminfo, MemTotal|again");
+    expect_logged(second, "+proc/meminfo, MemTotal|again");
 }
 
-/* Several files at once: each is told of, none hides the other. */
-TEST(several_files) {
-    tick(second, "");
+TEST(faults_of_several_files_are_all_logged) {
+    expect_logged(second, "");
     host_write(dir, KSM_ksmd_cpu, TEXT("12abc\n"));
-    tick(second, "-proc/37/schedstat|is not in the format that the kernel writes|ksmd_cpu");
+    expect_logged(second,
+                  "-proc/37/schedstat|is not in the format that the kernel writes|ksmd_cpu");
     host_write(dir, KSM_ksmd_cpu, NULL, 0);
     host_write(dir, KSM_shared, TEXT("x\n"));
     host_write(dir, KSM_run, TEXT("3\n"));
-    tick(second, "-ksm/pages_shared\n+proc/37/schedstat|again\n-ksm/run");
+    expect_logged(second, "-ksm/pages_shared\n+proc/37/schedstat|again\n-ksm/run");
     host_write(dir, KSM_shared, NULL, 0);
-    tick(second, "+ksm/pages_shared|again");
+    expect_logged(second, "+ksm/pages_shared|again");
     host_write(dir, KSM_run, NULL, 0);
     host_write(dir, KSM_zero, TEXT("-1000000\n"));
-    tick(second, "-ksm/ksm_zero_pages|is negative, a known bug of Linux 6.6 to 6.17|zero\n"
-                 "+ksm/run|again");
-    tick(second, "");
+    expect_logged(second, "-ksm/ksm_zero_pages|is negative, a known bug of Linux 6.6 to 6.17|zero\n"
+                          "+ksm/run|again");
+    expect_logged(second, "");
 }
 
 /* ---- limits ---- */
@@ -198,40 +195,40 @@ TEST(limit_admits_a_burst_and_one_line_a_minute) {
     ck_assert_int_eq(admitted, KSM_LOG_BURST + 9);
     ck_assert_int_eq(summaries, 9);
     ck_assert_int_eq(admitted + withheld + limit.withheld, 10 * 120);
-    /* The last summary is not lost, and comes once. */
+    /* The last summary follows, once. */
     ck_assert_int_gt(ksm_log_withheld(&limit, now + 11 * minute), 0);
     ck_assert_int_eq(ksm_log_withheld(&limit, now + 12 * minute), 0);
-    /* After a long time there is a whole burst again. */
+    /* After a long time a whole burst is admitted again. */
     for (int i = 0; i <= KSM_LOG_BURST; i++)
         ck_assert_int_eq(ksm_log_admit(&limit, now + 1000 * minute), i < KSM_LOG_BURST);
 }
 
-/* A table that is late and on time in turns, at each sample. */
+/* Each sample raises or clears the same fault. */
 TEST(changing_faults_are_limited) {
-    static struct ksm_consumers_log_state state;
+    static struct ksm_consumers_log_state consumers_state;
     struct ksm_consumer_table table = {.valid = true};
 
     faults_stop_clocks(now, now);
     for (int i = 0; i < 10 * 60; i++) {
         table.trouble[KSM_CONSUMERS_LATE] = i % 2 == 0;
-        ksm_log_consumers(&state, &table, "/", count_line);
+        ksm_log_consumers(&consumers_state, &table, "/", count_line);
         now += second;
         faults_stop_clocks(now, now);
     }
     ck_assert_int_eq(lines, KSM_LOG_BURST + 9);
-    /* What has lasted is logged in the end. */
-    table.trouble[KSM_CONSUMERS_LATE] = !state.told[KSM_CONSUMERS_LATE];
+    /* A change that lasts is logged later. */
+    table.trouble[KSM_CONSUMERS_LATE] = !consumers_state.logged[KSM_CONSUMERS_LATE];
     now += minute;
     faults_stop_clocks(now, now);
-    ksm_log_consumers(&state, &table, "/", count_line);
+    ksm_log_consumers(&consumers_state, &table, "/", count_line);
     ck_assert_int_eq(lines, KSM_LOG_BURST + 10);
     faults_let_clocks_go();
 }
 
-/* ---- of the consumers ---- */
+/* ---- faults of the consumers ---- */
 
-/* What each trouble is called when it begins, and when it ends; one needs no action. */
-static const char *const troubles[KSM_CONSUMERS_FAULTS][2] = {
+/* The messages when each fault is raised and cleared. */
+static const char *const messages[KSM_CONSUMERS_FAULTS][2] = {
     [KSM_CONSUMERS_UNKNOWN] = {"+savings by consumer are not reported|5.19"},
     [KSM_CONSUMERS_DENIED] = {"-grant cap_dac_read_search|unattributed",
                               "+all processes can be read"},
@@ -248,27 +245,26 @@ static const char *const troubles[KSM_CONSUMERS_FAULTS][2] = {
                             "+savings by consumer are reported again"},
 };
 
-/* Each is told of by itself and with all others, and at no later sample again. */
-TEST_TIMES(troubles_begin_and_end, KSM_CONSUMERS_FAULTS) {
-    static struct ksm_consumers_log_state of_one, of_all;
+TEST_TIMES(fault_of_consumers_is_logged_once_alone_or_with_all_others, KSM_CONSUMERS_FAULTS) {
+    static struct ksm_consumers_log_state one_state, all_state;
     struct ksm_consumer_table table = {.valid = true};
 
-    for (int ends = 0; ends < (troubles[_i][1] ? 2 : 1); ends++) {
-        table.trouble[_i] = !ends;
-        ksm_log_consumers(&of_one, &table, "/", suite_hear);
-        suite_heard("one", troubles[_i][ends]);
-        ksm_log_consumers(&of_one, &table, "/", suite_hear);
+    for (int clear = 0; clear < (messages[_i][1] ? 2 : 1); clear++) {
+        table.trouble[_i] = !clear;
+        ksm_log_consumers(&one_state, &table, "/", suite_hear);
+        suite_heard("one", messages[_i][clear]);
+        ksm_log_consumers(&one_state, &table, "/", suite_hear);
         suite_heard("the same", "");
     }
     memset(table.trouble, 1, sizeof(table.trouble));
-    ksm_log_consumers(&of_all, &table, "/", suite_hear);
+    ksm_log_consumers(&all_state, &table, "/", suite_hear);
     char want[1024] = "";
     for (int i = 0; i < KSM_CONSUMERS_FAULTS; i++)
-        strcat(strcat(want, troubles[i][0]), "\n");
+        strcat(strcat(want, messages[i][0]), "\n");
     suite_heard("all", want);
 }
 
-/* Which paths a message names, with the root before them. */
+/* The paths in messages, below the root. */
 static const struct {
     const char *root;
     const char *hidden, *failed;
@@ -280,24 +276,24 @@ static const struct {
     {"host", "-host/proc hides", "-host/proc, or| of host/sys/kernel/mm/ksm, cannot"},
 };
 
-TEST_ROWS(messages_name_the_root, root_rows) {
-    struct ksm_consumers_log_state state = {.told = {false}};
+TEST_ROWS(messages_contain_the_root, root_rows) {
+    struct ksm_consumers_log_state consumers_state = {.logged = {false}};
     struct ksm_consumer_table table = {.valid = true};
 
     table.trouble[KSM_CONSUMERS_HIDDEN] = true;
-    ksm_log_consumers(&state, &table, row->root, suite_hear);
+    ksm_log_consumers(&consumers_state, &table, row->root, suite_hear);
     suite_heard("hidden", row->hidden);
     table.trouble[KSM_CONSUMERS_FAILED] = true;
-    ksm_log_consumers(&state, &table, row->root, suite_hear);
+    ksm_log_consumers(&consumers_state, &table, row->root, suite_hear);
     suite_heard("failed", row->failed);
 }
 
-TEST(long_root_is_cut) {
+TEST(long_root_is_truncated) {
     static char root[PATH_MAX];
-    struct ksm_consumers_log_state state = {.told = {false}};
+    struct ksm_consumers_log_state consumers_state = {.logged = {false}};
     struct ksm_consumer_table table = {.trouble[KSM_CONSUMERS_FAILED] = true};
 
     memset(root, 'r', sizeof(root) - 1);
-    ksm_log_consumers(&state, &table, root, suite_hear);
+    ksm_log_consumers(&consumers_state, &table, root, suite_hear);
     suite_heard("failed", "-determined: rrr");
 }
