@@ -13,33 +13,32 @@
 enum type { TYPE_TEXT, TYPE_FLAG, TYPE_NUMBER, TYPE_KINDS, TYPE_CHOICE, TYPES };
 
 static const struct row {
-    const char *names[2]; /* by enum ksm_daemon; NULL: not there */
-    const char *standard;
+    const char *keys[2]; /* by enum ksm_daemon; NULL: the daemon does not have it */
+    const char *default_value;
     const char *help;
     size_t offset;
     enum type type;
     int min;
     int max;
-    const char *words; /* of a choice, with " or " in between */
+    const char *choices; /* separated by " or " */
 } rows[] = {
-#define ROW(field, key, word, standard, help, type, min, max)                                      \
-    {{key, word}, standard, help, offsetof(struct ksm_options, field), type, min, max, NULL},
-#define TEXT(field, key, word, standard, help)                                                     \
-    ROW(field, key, word, standard, help, TYPE_TEXT, 0, 0)
-#define FLAG(field, key, word, standard, help)                                                     \
-    ROW(field, key, word, (standard) ? "yes" : "no", help, TYPE_FLAG, 0, 0)
-#define NUMBER(field, key, word, standard, min, max, help)                                         \
-    ROW(field, key, word, #standard, help, TYPE_NUMBER, min, max)
-#define KINDS(field, key, word, help) ROW(field, key, word, "none", help, TYPE_KINDS, 0, 0)
-#define CHOICE(field, key, word, standard, words, help)                                            \
-    {{key, word}, standard, help, offsetof(struct ksm_options, field), TYPE_CHOICE, 0, 0, words},
+#define ROW(field, key, option, init, help, type, min, max)                                        \
+    {{key, option}, init, help, offsetof(struct ksm_options, field), type, min, max, NULL},
+#define TEXT(field, key, option, init, help) ROW(field, key, option, init, help, TYPE_TEXT, 0, 0)
+#define FLAG(field, key, option, init, help)                                                       \
+    ROW(field, key, option, (init) ? "yes" : "no", help, TYPE_FLAG, 0, 0)
+#define NUMBER(field, key, option, init, min, max, help)                                           \
+    ROW(field, key, option, #init, help, TYPE_NUMBER, min, max)
+#define KINDS(field, key, option, help) ROW(field, key, option, "none", help, TYPE_KINDS, 0, 0)
+#define CHOICE(field, key, option, init, choices, help)                                            \
+    {{key, option}, init, help, offsetof(struct ksm_options, field), TYPE_CHOICE, 0, 0, choices},
 #include "options.def"
 #undef ROW
 };
 
 enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
 
-/* collectd's configuration requires quotes around text. */
+/* collectd requires quotes around text. */
 static bool is_text(const struct row *row) {
     return row->type == TYPE_TEXT || row->type == TYPE_KINDS;
 }
@@ -64,7 +63,7 @@ static void describe_option(const struct row *row, enum ksm_daemon daemon, char 
                      : "none, or a list of vm,container,service,program");
         break;
     case TYPE_CHOICE:
-        snprintf(text, size, "%s", row->words);
+        snprintf(text, size, "%s", row->choices);
         break;
     case TYPES:
         break;
@@ -82,11 +81,11 @@ static int set_text(const struct row *row, void *field, const char *value) {
 }
 
 static int set_flag(const struct row *row, void *field, const char *value) {
-    static const char *const words[] = {"no", "yes", "false", "true", "off", "on"};
+    static const char *const choices[] = {"no", "yes", "false", "true", "off", "on"};
 
     (void)row;
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-        if (strcasecmp(value, words[i]) == 0) {
+    for (size_t i = 0; i < sizeof(choices) / sizeof(choices[0]); i++) {
+        if (strcasecmp(value, choices[i]) == 0) {
             *(bool *)field = i % 2 != 0;
             return 0;
         }
@@ -130,17 +129,17 @@ static int set_kinds(const struct row *row, void *field, const char *value) {
 }
 
 static int set_choice(const struct row *row, void *field, const char *value) {
-    static const char between[] = " or ";
-    const char *at = row->words;
+    static const char separator[] = " or ";
+    const char *at = row->choices;
 
     for (int i = 0; at; i++) {
-        const char *end = strstr(at, between);
+        const char *end = strstr(at, separator);
         size_t len = end ? (size_t)(end - at) : strlen(at);
         if (strlen(value) == len && memcmp(value, at, len) == 0) {
             *(int *)field = i;
             return 0;
         }
-        at = end ? end + strlen(between) : NULL;
+        at = end ? end + strlen(separator) : NULL;
     }
     return -EINVAL;
 }
@@ -156,20 +155,20 @@ static int set_row(struct ksm_options *options, const struct row *row, const cha
 
 void ksm_options_init(struct ksm_options *options) {
     for (size_t i = 0; i < ROWS; i++)
-        set_row(options, &rows[i], rows[i].standard);
+        set_row(options, &rows[i], rows[i].default_value);
 }
 
-static const char *name_of(const struct row *row, enum ksm_daemon daemon) {
-    return row->names[daemon == KSM_COLLECTD ? KSM_COLLECTD : KSM_NETDATA];
+static const char *key_of(const struct row *row, enum ksm_daemon daemon) {
+    return row->keys[daemon == KSM_COLLECTD ? KSM_COLLECTD : KSM_NETDATA];
 }
 
 static void list_keys(enum ksm_daemon daemon, const char *dashes, char *text, size_t size) {
     size_t len = 0;
 
     for (size_t i = 0; i < ROWS && len < size; i++)
-        if (name_of(&rows[i], daemon))
+        if (key_of(&rows[i], daemon))
             len += (size_t)snprintf(text + len, size - len, "%s%s%s", len > 0 ? ", " : "", dashes,
-                                    name_of(&rows[i], daemon));
+                                    key_of(&rows[i], daemon));
 }
 
 int ksm_options_set(struct ksm_options *options, enum ksm_daemon daemon, const char *key,
@@ -180,14 +179,15 @@ int ksm_options_set(struct ksm_options *options, enum ksm_daemon daemon, const c
 
     for (size_t i = 0; i < ROWS; i++) {
         const struct row *row = &rows[i];
-        const char *name = name_of(row, daemon);
-        if (!name || strcasecmp(name, key) != 0)
+        const char *row_key = key_of(row, daemon);
+        if (!row_key || strcasecmp(row_key, key) != 0)
             continue;
         int status = set_row(options, row, value);
         if (status != 0) {
             describe_option(row, daemon, allowed, sizeof(allowed));
-            snprintf(message, size, "%s%s: invalid value \"%.200s\"; expected %s%s", dashes, name,
-                     value, allowed, daemon == KSM_EXPLAIN ? "" : "; the previous value is kept");
+            snprintf(message, size, "%s%s: invalid value \"%.200s\"; expected %s%s", dashes,
+                     row_key, value, allowed,
+                     daemon == KSM_EXPLAIN ? "" : "; the previous value is kept");
         }
         return status;
     }
@@ -212,8 +212,8 @@ int ksm_options_check_root(const struct ksm_options *options, char *message, siz
 
 bool ksm_option_is_list(enum ksm_daemon daemon, const char *key) {
     for (size_t i = 0; i < ROWS; i++) {
-        const char *name = name_of(&rows[i], daemon);
-        if (name && strcasecmp(name, key) == 0)
+        const char *row_key = key_of(&rows[i], daemon);
+        if (row_key && strcasecmp(row_key, key) == 0)
             return rows[i].type == TYPE_KINDS;
     }
     return false;
@@ -222,12 +222,9 @@ bool ksm_option_is_list(enum ksm_daemon daemon, const char *key) {
 int ksm_options_text(enum ksm_daemon daemon, size_t i, struct ksm_option_text *text) {
     if (i >= ROWS)
         return -ENOENT;
-    *text = (struct ksm_option_text){rows[i].names[KSM_COLLECTD],
-                                     rows[i].names[KSM_NETDATA],
-                                     rows[i].standard,
-                                     rows[i].help,
-                                     is_text(&rows[i]),
-                                     ""};
+    *text = (struct ksm_option_text){rows[i].keys[KSM_COLLECTD], rows[i].keys[KSM_NETDATA],
+                                     rows[i].default_value,      rows[i].help,
+                                     is_text(&rows[i]),          ""};
     describe_option(&rows[i], daemon, text->allowed, sizeof(text->allowed));
     return 0;
 }

@@ -14,8 +14,8 @@ static void print_help(void) {
          "Sends the metrics of Kernel Samepage Merging to Netdata, every SECONDS (default 1).\n"
          "The agent starts it automatically. In a terminal, it shows what the agent would get.\n");
     for (size_t i = 0; ksm_options_text(KSM_NETDATA, i, &text) == 0; i++)
-        printf("  --%s=VALUE\n      %s\n      (%s; default %s)\n", text.word, text.help,
-               text.allowed, text.standard);
+        printf("  --%s=VALUE\n      %s\n      (%s; default %s)\n", text.long_option, text.help,
+               text.allowed, text.default_value);
     puts("  --help, --version\n"
          "\n"
          "In netdata.conf, section [plugin:ksm]: command options = --settings=no\n"

@@ -111,17 +111,17 @@ static void print_options(enum ksm_daemon host) {
     puts(".Bl -tag -width Ds");
     for (size_t i = 0; ksm_options_text(host, i, &text) == 0; i++) {
         char line[320];
-        if (host == KSM_COLLECTD && text.key)
-            printf(".It Cm %s Ar value%s\n", text.key,
-                   ksm_option_is_list(host, text.key) ? " ..." : "");
-        else if (host == KSM_NETDATA && text.word)
-            printf(".It Fl Fl %s Ns = Ns Ar value\n", text.word);
+        if (host == KSM_COLLECTD && text.collectd_key)
+            printf(".It Cm %s Ar value%s\n", text.collectd_key,
+                   ksm_option_is_list(host, text.collectd_key) ? " ..." : "");
+        else if (host == KSM_NETDATA && text.long_option)
+            printf(".It Fl Fl %s Ns = Ns Ar value\n", text.long_option);
         else
             continue;
         fill(text.help);
         const char *quote = host == KSM_COLLECTD && text.is_text ? "\"" : "";
-        snprintf(line, sizeof(line), "[%s; default %s%s%s]", text.allowed, quote, text.standard,
-                 quote);
+        snprintf(line, sizeof(line), "[%s; default %s%s%s]", text.allowed, quote,
+                 text.default_value, quote);
         fill(line);
     }
     puts(".El");

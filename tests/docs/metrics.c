@@ -34,9 +34,9 @@ static void print_options(void) {
     puts("| collectd, `<Plugin ksm>` | ksm.plugin | allowed | default | |");
     puts("|---|---|---|---|---|");
     for (size_t i = 0; ksm_options_text(KSM_NETDATA, i, &text) == 0; i++)
-        printf("| %s%s%s | `--%s` | %s | %s | %s |\n", text.key ? "`" : "",
-               text.key ? text.key : "–", text.key ? "`" : "", text.word, text.allowed,
-               text.standard, text.help);
+        printf("| %s%s%s | `--%s` | %s | %s | %s |\n", text.collectd_key ? "`" : "",
+               text.collectd_key ? text.collectd_key : "–", text.collectd_key ? "`" : "",
+               text.long_option, text.allowed, text.default_value, text.help);
 }
 
 static void print_rules(void) {

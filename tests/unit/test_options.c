@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Every option, by the names it has in both hosts, with good and bad values.
+ * Every option, by its keys in both daemons, with valid and invalid values.
  */
 #include <errno.h>
 #include <limits.h>
@@ -25,17 +25,17 @@ void before_each(void) {
     strcpy(message, "untouched");
 }
 
-static int set(enum ksm_daemon host, const char *key, const char *value) {
-    return ksm_options_set(&options, host, key, value, message, sizeof(message));
+static int set(enum ksm_daemon daemon, const char *key, const char *value) {
+    return ksm_options_set(&options, daemon, key, value, message, sizeof(message));
 }
 
-static void expect_message(const char *word) {
-    ck_assert_msg(strstr(message, word), "message \"%s\": does not say \"%s\"", message, word);
-    ck_assert_msg(!strchr(message, '\n'), "message \"%s\": more than a line", message);
+static void expect_message(const char *part) {
+    ck_assert_msg(strstr(message, part), "message \"%s\": does not contain \"%s\"", message, part);
+    ck_assert_msg(!strchr(message, '\n'), "message \"%s\": more than one line", message);
 }
 
-/* One option as text, for comparison, by ksm.plugin's name. */
-static const char *text_of(const char *word) {
+/* Returns the value of an option of ksm.plugin as text. */
+static const char *value_of(const char *word) {
     static char text[PATH_MAX];
 
     if (strcasecmp(word, "root") == 0)
@@ -51,17 +51,17 @@ static const char *text_of(const char *word) {
     else if (strcasecmp(word, "function-access") == 0)
         return options.function_access == KSM_ACCESS_ANY ? "any" : "members";
     else
-        ck_abort_msg("%s: the tests do not know this option", word);
+        ck_abort_msg("%s: this test does not know the option", word);
     return text;
 }
 
 TEST(defaults) {
-    ck_assert_str_eq(text_of("root"), "/");
-    ck_assert_str_eq(text_of("settings"), "yes");
-    ck_assert_str_eq(text_of("consumers"), "20");
-    ck_assert_str_eq(text_of("consumers-interval"), "10");
-    ck_assert_str_eq(text_of("consumers-exclude"), "0");
-    ck_assert_str_eq(text_of("function-access"), "members");
+    ck_assert_str_eq(value_of("root"), "/");
+    ck_assert_str_eq(value_of("settings"), "yes");
+    ck_assert_str_eq(value_of("consumers"), "20");
+    ck_assert_str_eq(value_of("consumers-interval"), "10");
+    ck_assert_str_eq(value_of("consumers-exclude"), "0");
+    ck_assert_str_eq(value_of("function-access"), "members");
 }
 
 #define ROOT "Root", "root"
@@ -71,12 +71,12 @@ TEST(defaults) {
 #define EXCLUDE "ConsumersExclude", "consumers-exclude"
 #define ACCESS NULL, "function-access"
 
-/* Values, with a bar between them, of which each gives the same. */
-static const struct good {
-    const char *key;  /* collectd's, NULL where it has none */
-    const char *word; /* ksm.plugin's */
+/* Values, separated by bars, that all set the option to want. */
+static const struct valid {
+    const char *key;  /* of collectd; NULL: none */
+    const char *word; /* of ksm.plugin */
     const char *values, *want;
-} good_rows[] = {
+} valid_rows[] = {
     {ROOT, "/host", "/host"},
     {ROOT, "relative/dir", "relative/dir"},
     {ROOT, "/with space, \"quotes\" and %s", "/with space, \"quotes\" and %s"},
@@ -96,33 +96,33 @@ static const struct good {
     {ACCESS, "any", "any"},
 };
 
-static void expect_good(const struct good *row, enum ksm_daemon host, const char *value) {
-    const char *key = host == KSM_COLLECTD ? row->key : row->word;
-    int status = set(host, key, value);
+static void expect_valid(const struct valid *row, enum ksm_daemon daemon, const char *value) {
+    const char *key = daemon == KSM_COLLECTD ? row->key : row->word;
+    int status = set(daemon, key, value);
 
-    ck_assert_msg(status == 0 && strcmp(text_of(row->word), row->want) == 0,
+    ck_assert_msg(status == 0 && strcmp(value_of(row->word), row->want) == 0,
                   "%s \"%s\": got %s, \"%s\", want \"%s\" (%s)", key, value, suite_status(status),
-                  text_of(row->word), row->want, message);
+                  value_of(row->word), row->want, message);
 }
 
-TEST_ROWS(good_values, good_rows) {
+TEST_ROWS(valid_values_are_set, valid_rows) {
     char *values = strdup(row->values);
 
     for (char *value = strtok(values, "|"); value; value = strtok(NULL, "|")) {
         before_each();
-        expect_good(row, KSM_NETDATA, value);
+        expect_valid(row, KSM_NETDATA, value);
         before_each();
         if (row->key)
-            expect_good(row, KSM_COLLECTD, value);
+            expect_valid(row, KSM_COLLECTD, value);
     }
     free(values);
 }
 
-/* What the message must say, and the values. */
-static const struct bad {
+/* Values, separated by bars, that are refused; the message contains allowed. */
+static const struct invalid {
     const char *key, *word;
     const char *allowed, *values;
-} bad_rows[] = {
+} invalid_rows[] = {
     {ROOT, "a directory", ""},
     {SETTINGS, "yes or no", "|maybe|yess|y| yes|1|0"},
     {CONSUMERS, "a whole number from 0 to 200",
@@ -132,11 +132,11 @@ static const struct bad {
     {ACCESS, "members or any", "|Any|an|anybody|or|members or any|0x13"},
 };
 
-static void expect_bad(const struct bad *row, enum ksm_daemon host, const char *value) {
-    const char *key = host == KSM_COLLECTD ? row->key : row->word;
+static void expect_invalid(const struct invalid *row, enum ksm_daemon daemon, const char *value) {
+    const char *key = daemon == KSM_COLLECTD ? row->key : row->word;
     struct ksm_options before = options;
     char quoted[64];
-    int status = set(host, key, value);
+    int status = set(daemon, key, value);
 
     ck_assert_msg(status == -EINVAL && memcmp(&options, &before, sizeof(options)) == 0,
                   "%s \"%s\": got %s, want -EINVAL and no change", key, value,
@@ -144,24 +144,24 @@ static void expect_bad(const struct bad *row, enum ksm_daemon host, const char *
     snprintf(quoted, sizeof(quoted), "%s: invalid value \"%s\"", key, value);
     expect_message(quoted);
     expect_message(row->allowed);
-    if (host == KSM_NETDATA)
+    if (daemon == KSM_NETDATA)
         expect_message("--");
 }
 
-TEST_ROWS(bad_values, bad_rows) {
+TEST_ROWS(invalid_values_are_refused, invalid_rows) {
     char *values = strdup(row->values), *rest = values;
 
     for (char *value; (value = strsep(&rest, "|"));) {
-        expect_bad(row, KSM_NETDATA, value);
+        expect_invalid(row, KSM_NETDATA, value);
         if (row->key)
-            expect_bad(row, KSM_COLLECTD, value);
+            expect_invalid(row, KSM_COLLECTD, value);
     }
     free(values);
 }
 
-/* That of one host alone is unknown to the other, and not named there either. */
+/* Keys of one daemon are unknown to the other, and its messages do not list them. */
 static const struct {
-    enum ksm_daemon host;
+    enum ksm_daemon daemon;
     const char *key;
 } unknown_rows[] = {
     {KSM_COLLECTD, "Roots"},
@@ -178,25 +178,25 @@ static const struct {
     {KSM_NETDATA, "%s%n"},
 };
 
-TEST_ROWS(unknown_keys, unknown_rows) {
+TEST_ROWS(unknown_keys_are_refused, unknown_rows) {
     struct ksm_options before = options;
     struct ksm_option_text option;
-    int status = set(row->host, row->key, "7");
+    int status = set(row->daemon, row->key, "7");
 
     ck_assert_msg(status == -ENOENT && memcmp(&options, &before, sizeof(options)) == 0,
                   "\"%s\": got %s, want -ENOENT and no change", row->key, suite_status(status));
     expect_message(row->key);
     expect_message("\"7\"");
-    for (size_t at = 0; ksm_options_text(row->host, at, &option) == 0; at++)
-        if (row->host == KSM_NETDATA)
-            expect_message(option.word);
-    if (row->host == KSM_COLLECTD)
+    for (size_t i = 0; ksm_options_text(row->daemon, i, &option) == 0; i++)
+        if (row->daemon == KSM_NETDATA)
+            expect_message(option.long_option);
+    if (row->daemon == KSM_COLLECTD)
         expect_message(
             "known options: Root, Consumers, ConsumersInterval, ConsumersExclude, Settings");
 }
 
-/* ksm-explain ends then, and keeps no value. */
-TEST(messages_of_ksm_explain) {
+/* ksm-explain then exits, so no previous value is kept. */
+TEST(messages_of_ksm_explain_mention_no_previous_value) {
     ck_assert_int_eq(set(KSM_EXPLAIN, "consumers", "many"), -EINVAL);
     ck_assert_str_eq(message, "--consumers: invalid value \"many\"; expected a whole number from 0 "
                               "to 200");
@@ -204,14 +204,14 @@ TEST(messages_of_ksm_explain) {
     ck_assert_int_eq(options.consumers, 7);
 }
 
-TEST(unknown_option_without_a_value) {
+TEST(message_about_an_unknown_option_without_a_value) {
     ck_assert_int_eq(set(KSM_NETDATA, "rot", ""), -ENOENT);
     expect_message("unknown option --rot; known options: --root, --consumers,");
     ck_assert_int_eq(set(KSM_COLLECTD, "Rot", ""), -ENOENT);
     expect_message("unknown option Rot; known options: Root, Consumers,");
 }
 
-/* Of the running test's directory. */
+/* root: below the test's directory. */
 static const struct {
     const char *root;
     bool found;
@@ -229,7 +229,7 @@ static const struct {
     {"/dangling", false},
 };
 
-TEST_ROWS(root_is_a_directory, root_rows) {
+TEST_ROWS(root_must_be_a_directory, root_rows) {
     const char *dir = suite_dir();
     char want[PATH_MAX];
 
@@ -245,8 +245,8 @@ TEST_ROWS(root_is_a_directory, root_rows) {
     ck_assert_str_eq(message, row->found ? "untouched" : want);
 }
 
-/* Another failure than that it is not there is left to the reader. */
-TEST(root_that_cannot_be_reached) {
+/* Errors other than ENOENT are left to the reader. */
+TEST(unreachable_root_is_accepted) {
     const char *dir = suite_dir();
 
     tree_print(dir, "shut/root/x", "x");
@@ -259,8 +259,7 @@ TEST(root_that_cannot_be_reached) {
     ck_assert_int_eq(ksm_options_check_root(&options, message, sizeof(message)), 0);
 }
 
-/* Paths up to the system's limit, and no further. */
-TEST(long_roots) {
+TEST(root_is_shorter_than_PATH_MAX) {
     static char root[PATH_MAX + 100];
 
     for (size_t len = PATH_MAX - 2; len <= PATH_MAX + 1; len++) {
@@ -272,8 +271,7 @@ TEST(long_roots) {
     }
 }
 
-/* Texts of any length end in messages of one line that fit. */
-TEST(long_texts) {
+TEST(messages_about_long_texts_fit) {
     static char text[10000];
     char small[40];
 
@@ -288,20 +286,21 @@ TEST(long_texts) {
     ck_assert_int_eq(small[32], 0x5a);
 }
 
-/* What the documentation says of each option holds. */
-TEST(documentation) {
+TEST(documented_defaults_are_the_defaults) {
     struct ksm_option_text option;
     size_t i = 0;
 
     for (; ksm_options_text(KSM_NETDATA, i, &option) == 0; i++) {
         char before[PATH_MAX];
-        ck_assert_msg(*option.word && *option.help && *option.allowed, "option %zu: empty", i);
+        ck_assert_msg(*option.long_option && *option.help && *option.allowed, "option %zu: empty",
+                      i);
         ck_assert_msg(!strchr(option.help, '|') && !strchr(option.allowed, '|'),
-                      "%s: a bar would break the tables of the documentation", option.word);
-        snprintf(before, sizeof(before), "%s", text_of(option.word));
-        int status = set(KSM_NETDATA, option.word, option.standard);
-        ck_assert_msg(status == 0 && strcmp(before, text_of(option.word)) == 0,
-                      "%s: its default is not \"%s\" (%s)", option.word, option.standard, message);
+                      "%s: a bar would break the tables of the documentation", option.long_option);
+        snprintf(before, sizeof(before), "%s", value_of(option.long_option));
+        int status = set(KSM_NETDATA, option.long_option, option.default_value);
+        ck_assert_msg(status == 0 && strcmp(before, value_of(option.long_option)) == 0,
+                      "%s: its default is not \"%s\" (%s)", option.long_option,
+                      option.default_value, message);
     }
     ck_assert_uint_gt(i, 0);
     ck_assert_int_eq(ksm_options_text(KSM_NETDATA, i, &option), -ENOENT);
