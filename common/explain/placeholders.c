@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The {words} of explain.def: what is known, as people write it.
+ * Replaces the {placeholders} in texts of explain.def by values with their units.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -13,13 +13,13 @@
 #include "explain/format.h"
 #include "metrics/derive.h"
 
-/* Writes a word into buf and returns true, or returns false: it is not known. */
-typedef bool word_fn(const struct explain_facts *f, char *buf, size_t size);
+/* Writes a value into buf and returns true; or returns false if it is not known. */
+typedef bool placeholder_fn(const struct explain_facts *f, char *buf, size_t size);
 
 /* ---- metrics, by their unit ---- */
 
-static bool metric(const struct ksm_metric *metric, const struct ksm_value *at, char *buf,
-                   size_t size) {
+static bool write_metric(const struct ksm_metric *metric, const struct ksm_value *at, char *buf,
+                         size_t size) {
     if (at->status != 0)
         return false;
     switch (metric->unit) {
@@ -58,20 +58,20 @@ static bool metric(const struct ksm_metric *metric, const struct ksm_value *at, 
     case KSM_UNIT_PAGE_RATE:
     case KSM_UNIT_HUGE_PAGES:
     case KSM_UNITS:
-        return false; /* nothing on the page has these */
+        return false; /* not in any text */
     }
     return true;
 }
 
-/* ---- the other words ---- */
+/* ---- other values ---- */
 
-/* What is saved, as far as it is known. */
-static bool word_known(const struct explain_facts *f, char *buf, size_t size) {
+/* The savings; a lower bound if the count of zero pages is wrong. */
+static bool write_saved_known(const struct explain_facts *f, char *buf, size_t size) {
     const struct ksm_value *sharing = &f->now.at[KSM_sharing];
     int64_t bytes = 0;
 
     if (f->now.at[KSM_zero].status != -EDOM)
-        return metric(&ksm_metrics[KSM_saved], &f->now.at[KSM_saved], buf, size);
+        return write_metric(&ksm_metrics[KSM_saved], &f->now.at[KSM_saved], buf, size);
     if (sharing->status != 0 || __builtin_mul_overflow(sharing->value, f->now.page_size, &bytes))
         return false;
     format_bytes(bytes, buf, size);
@@ -80,32 +80,32 @@ static bool word_known(const struct explain_facts *f, char *buf, size_t size) {
     return true;
 }
 
-static bool word_ksmd(const struct explain_facts *f, char *buf, size_t size) {
+static bool write_ksmd(const struct explain_facts *f, char *buf, size_t size) {
     if (f->ksmd.status == 0)
         format_percent(f->ksmd.value, buf, size);
     return f->ksmd.status == 0;
 }
 
-static bool word_rate(const struct explain_facts *f, char *buf, size_t size) {
+static bool write_scan_rate(const struct explain_facts *f, char *buf, size_t size) {
     if (f->rate.status == 0)
         format_count(f->rate.value, "page", "pages", buf, size);
     return f->rate.status == 0;
 }
 
-/* Pages that KSM has a record of; -1: not known. */
-static int64_t watched(const struct explain_facts *f) {
+/* Pages that KSM tracks; -1: not known. */
+static int64_t tracked_pages(const struct explain_facts *f) {
     int64_t pages = 0;
 
     return ksm_tracked_pages(&f->now, &pages) == 0 ? pages : -1;
 }
 
-static bool word_watched(const struct explain_facts *f, char *buf, size_t size) {
-    if (watched(f) >= 0)
-        format_count(watched(f), "page", "pages", buf, size);
-    return watched(f) >= 0;
+static bool write_tracked(const struct explain_facts *f, char *buf, size_t size) {
+    if (tracked_pages(f) >= 0)
+        format_count(tracked_pages(f), "page", "pages", buf, size);
+    return tracked_pages(f) >= 0;
 }
 
-static bool word_pace(const struct explain_facts *f, char *buf, size_t size) {
+static bool write_max_scan_rate(const struct explain_facts *f, char *buf, size_t size) {
     int64_t bytes = 0;
 
     if (explain_max_pace(f) == 0 ||
@@ -115,8 +115,9 @@ static bool word_pace(const struct explain_facts *f, char *buf, size_t size) {
     return true;
 }
 
-/* pages_to_scan for another pace, where it is not the kernel that sets it; it takes 32 bits. */
-static bool other_pace(const struct explain_facts *f, int64_t pages, char *buf, size_t size) {
+/* A new value for pages_to_scan, which has 32 bits; not known if the advisor sets it. */
+static bool write_pages_to_scan(const struct explain_facts *f, int64_t pages, char *buf,
+                                size_t size) {
     const struct ksm_value *advisor = &f->now.at[KSM_advisor_mode];
 
     if (f->now.at[KSM_pages_to_scan].status != 0 || (advisor->status == 0 && advisor->value != 0))
@@ -125,36 +126,36 @@ static bool other_pace(const struct explain_facts *f, int64_t pages, char *buf, 
     return pages > 0 && pages <= UINT32_MAX;
 }
 
-static bool word_faster(const struct explain_facts *f, char *buf, size_t size) {
+static bool write_more_pages(const struct explain_facts *f, char *buf, size_t size) {
     int64_t pages = 0;
 
     return !__builtin_mul_overflow(f->now.at[KSM_pages_to_scan].value, 10, &pages) &&
-           other_pace(f, pages, buf, size);
+           write_pages_to_scan(f, pages, buf, size);
 }
 
-static bool word_slower(const struct explain_facts *f, char *buf, size_t size) {
-    return other_pace(f, f->now.at[KSM_pages_to_scan].value / 10, buf, size);
+static bool write_fewer_pages(const struct explain_facts *f, char *buf, size_t size) {
+    return write_pages_to_scan(f, f->now.at[KSM_pages_to_scan].value / 10, buf, size);
 }
 
-enum { STANDARD_MS = 20 };
+enum { DEFAULT_SLEEP_MS = 20 };
 
-/* The kernel's default, where ksmd rests less. */
-static bool word_rest(const struct explain_facts *f, char *buf, size_t size) {
-    const struct ksm_value *pause = &f->now.at[KSM_sleep_millisecs];
+/* The kernel's default of sleep_millisecs, if ksmd sleeps for less. */
+static bool write_longer_sleep(const struct explain_facts *f, char *buf, size_t size) {
+    const struct ksm_value *sleep_ms = &f->now.at[KSM_sleep_millisecs];
 
-    snprintf(buf, size, "%d", STANDARD_MS);
-    return pause->status == 0 && pause->value < STANDARD_MS;
+    snprintf(buf, size, "%d", DEFAULT_SLEEP_MS);
+    return sleep_ms->status == 0 && sleep_ms->value < DEFAULT_SLEEP_MS;
 }
 
-/* The same where ksmd rests for longer than that. */
-static bool word_shorter(const struct explain_facts *f, char *buf, size_t size) {
-    const struct ksm_value *pause = &f->now.at[KSM_sleep_millisecs];
+/* The same default, if ksmd sleeps for longer. */
+static bool write_shorter_sleep(const struct explain_facts *f, char *buf, size_t size) {
+    const struct ksm_value *sleep_ms = &f->now.at[KSM_sleep_millisecs];
 
-    snprintf(buf, size, "%d", STANDARD_MS);
-    return pause->status == 0 && pause->value > STANDARD_MS;
+    snprintf(buf, size, "%d", DEFAULT_SLEEP_MS);
+    return sleep_ms->status == 0 && sleep_ms->value > DEFAULT_SLEEP_MS;
 }
 
-static bool word_pass(const struct explain_facts *f, char *buf, size_t size) {
+static bool write_full_scan(const struct explain_facts *f, char *buf, size_t size) {
     int64_t ms = explain_pass_ms(f);
 
     if (ms >= 0)
@@ -162,14 +163,14 @@ static bool word_pass(const struct explain_facts *f, char *buf, size_t size) {
     return ms >= 0;
 }
 
-/* Half of what the advisor may take. */
-static bool word_lazier(const struct explain_facts *f, char *buf, size_t size) {
+/* Half of the CPU time that the advisor may use. */
+static bool write_lower_max_cpu(const struct explain_facts *f, char *buf, size_t size) {
     const struct ksm_value *advisor = &f->now.at[KSM_advisor_mode];
-    const struct ksm_value *most = &f->now.at[KSM_advisor_max_cpu];
+    const struct ksm_value *max_cpu = &f->now.at[KSM_advisor_max_cpu];
 
-    snprintf(buf, size, "%" PRId64, most->value / 2);
-    return advisor->status == 0 && advisor->value != 0 && most->status == 0 && most->value > 1 &&
-           most->value <= 100;
+    snprintf(buf, size, "%" PRId64, max_cpu->value / 2);
+    return advisor->status == 0 && advisor->value != 0 && max_cpu->status == 0 &&
+           max_cpu->value > 1 && max_cpu->value <= 100;
 }
 
 static bool count_processes(int64_t number, char *buf, size_t size) {
@@ -178,37 +179,37 @@ static bool count_processes(int64_t number, char *buf, size_t size) {
     return number >= 0;
 }
 
-/* Some processes are not seen, or not into. */
+/* Returns whether some processes are hidden or cannot be read. */
 static bool is_partly_seen(const struct explain_facts *f) {
     return explain_holds(f, EXPLAIN_denied) || explain_holds(f, EXPLAIN_blocking) ||
            explain_holds(f, EXPLAIN_hidepid) || explain_holds(f, EXPLAIN_ksmd_hidden);
 }
 
-/* None of some processes says nothing about all. */
-static bool word_opted_in(const struct explain_facts *f, char *buf, size_t size) {
+/* That no visible process has opted in says nothing about hidden ones. */
+static bool write_opted_in(const struct explain_facts *f, char *buf, size_t size) {
     const bool unknown = f->uksm || (f->consumers->opted_in == 0 && is_partly_seen(f));
 
     return count_processes(unknown ? -1 : f->consumers->opted_in, buf, size);
 }
 
-static bool word_recorded(const struct explain_facts *f, char *buf, size_t size) {
+static bool write_tracked_processes(const struct explain_facts *f, char *buf, size_t size) {
     return !is_partly_seen(f) && count_processes(f->consumers->recorded, buf, size);
 }
 
-static bool word_denied(const struct explain_facts *f, char *buf, size_t size) {
+static bool write_denied(const struct explain_facts *f, char *buf, size_t size) {
     return count_processes(f->consumers->denied, buf, size);
 }
 
-static bool word_aside(const struct explain_facts *f, char *buf, size_t size) {
+static bool write_blocking(const struct explain_facts *f, char *buf, size_t size) {
     return count_processes(f->consumers->aside, buf, size);
 }
 
-static bool word_dir(const struct explain_facts *f, char *buf, size_t size) {
+static bool write_dir(const struct explain_facts *f, char *buf, size_t size) {
     return snprintf(buf, size, "/sys/kernel/mm/%s", f->uksm ? "uksm" : "ksm") > 0;
 }
 
-/* Where it was looked for, which is below another root than / if that was given. */
-static bool word_path(const struct explain_facts *f, char *buf, size_t size) {
+/* The directory that was read, below the root. */
+static bool write_path(const struct explain_facts *f, char *buf, size_t size) {
     size_t len = f->root ? strlen(f->root) : 0;
 
     while (len > 0 && f->root[len - 1] == '/')
@@ -217,41 +218,41 @@ static bool word_path(const struct explain_facts *f, char *buf, size_t size) {
                     f->uksm ? "uksm" : "ksm") > 0;
 }
 
-/* What makes KSM stop and undo all merging; UKSM cannot. */
-static bool word_undo(const struct explain_facts *f, char *buf, size_t size) {
+/* The value of run that undoes all merging; UKSM has none. */
+static bool write_undo(const struct explain_facts *f, char *buf, size_t size) {
     return snprintf(buf, size, "2") > 0 && !f->uksm;
 }
 
-static bool word_off(const struct explain_facts *f, char *buf, size_t size) {
+static bool write_off(const struct explain_facts *f, char *buf, size_t size) {
     return snprintf(buf, size, "%s", f->uksm ? "0" : "2") > 0;
 }
 
-/* Conditions: words without a text. */
+/* Conditions: placeholders without a text. */
 
 static bool condition(bool holds, char *buf) {
     *buf = '\0';
     return holds;
 }
 
-static bool word_uksm(const struct explain_facts *f, char *buf, size_t size) {
+static bool write_uksm(const struct explain_facts *f, char *buf, size_t size) {
     (void)size;
     return condition(f->uksm, buf);
 }
 
-static bool word_partly(const struct explain_facts *f, char *buf, size_t size) {
+static bool write_partial(const struct explain_facts *f, char *buf, size_t size) {
     (void)size;
     return condition(is_partly_seen(f), buf);
 }
 
-static bool word_numa(const struct explain_facts *f, char *buf, size_t size) {
+static bool write_numa(const struct explain_facts *f, char *buf, size_t size) {
     const struct ksm_value *across = &f->now.at[KSM_merge_across_nodes];
 
     (void)size;
     return condition(across->status == 0 && across->value == 0, buf);
 }
 
-/* By the kernel: who was not looked at at all may tell at another time. */
-static bool word_untold(const struct explain_facts *f, char *buf, size_t size) {
+/* The kernel does not report which processes opted in; after an incomplete sweep, not known. */
+static bool write_unreported(const struct explain_facts *f, char *buf, size_t size) {
     (void)size;
     return condition(!f->uksm && f->consumers->opted_in < 0 &&
                          (f->consumers->swept || !f->consumers->known),
@@ -262,35 +263,51 @@ static bool word_untold(const struct explain_facts *f, char *buf, size_t size) {
 
 static const struct {
     const char *name;
-    word_fn *write;
-} words[] = {
-    {"known", word_known},       {"ksmd", word_ksmd},         {"rate", word_rate},
-    {"watched", word_watched},   {"pace", word_pace},         {"faster", word_faster},
-    {"slower", word_slower},     {"rest", word_rest},         {"lazier", word_lazier},
-    {"opted_in", word_opted_in}, {"recorded", word_recorded}, {"denied", word_denied},
-    {"aside", word_aside},       {"dir", word_dir},           {"undo", word_undo},
-    {"off", word_off},           {"uksm", word_uksm},         {"untold", word_untold},
-    {"partly", word_partly},     {"pass", word_pass},         {"shorter", word_shorter},
-    {"numa", word_numa},         {"path", word_path},
+    placeholder_fn *write;
+} placeholders[] = {
+    {"saved_known", write_saved_known},
+    {"ksmd", write_ksmd},
+    {"scan_rate", write_scan_rate},
+    {"tracked", write_tracked},
+    {"max_scan_rate", write_max_scan_rate},
+    {"more_pages", write_more_pages},
+    {"fewer_pages", write_fewer_pages},
+    {"longer_sleep", write_longer_sleep},
+    {"lower_max_cpu", write_lower_max_cpu},
+    {"opted_in", write_opted_in},
+    {"tracked_processes", write_tracked_processes},
+    {"denied", write_denied},
+    {"blocking", write_blocking},
+    {"dir", write_dir},
+    {"undo", write_undo},
+    {"off", write_off},
+    {"uksm", write_uksm},
+    {"unreported", write_unreported},
+    {"partial", write_partial},
+    {"full_scan", write_full_scan},
+    {"shorter_sleep", write_shorter_sleep},
+    {"numa", write_numa},
+    {"path", write_path},
 };
 
 static bool is_name(const char *name, const char *text, size_t len) {
     return strlen(name) == len && memcmp(name, text, len) == 0;
 }
 
-static bool write_word(const void *data, const char *name, size_t len, char *buf, size_t size) {
+static bool write_placeholder(const void *data, const char *name, size_t len, char *buf,
+                              size_t size) {
     const struct explain_facts *f = data;
 
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-        if (is_name(words[i].name, name, len))
-            return words[i].write(f, buf, size);
+    for (size_t i = 0; i < sizeof(placeholders) / sizeof(placeholders[0]); i++)
+        if (is_name(placeholders[i].name, name, len))
+            return placeholders[i].write(f, buf, size);
     for (size_t id = 0; id < KSM_METRICS; id++)
         if (is_name(ksm_metrics[id].name, name, len))
-            return metric(&ksm_metrics[id], &f->now.at[id], buf, size);
+            return write_metric(&ksm_metrics[id], &f->now.at[id], buf, size);
     return false;
 }
 
-/* A text in the making; what does not fit is dropped. */
+/* A text that is being written; what does not fit is cut off. */
 struct text {
     char *buf;
     size_t size;
@@ -308,8 +325,8 @@ static void append(struct text *to, const char *bytes, size_t len) {
 int explain_fill(explain_value_fn *write, const void *data, const char *text, char *buf,
                  size_t size) {
     struct text to = {buf, size, 0};
-    size_t bracket = 0; /* where the running part in brackets begins in buf */
-    bool inside = false, lacking = false;
+    size_t bracket = 0; /* where the current part in brackets begins in buf */
+    bool inside = false, is_omitted = false;
     int unknown = 0;
 
     *buf = '\0';
@@ -320,17 +337,19 @@ int explain_fill(explain_value_fn *write, const void *data, const char *text, ch
         if (*at == '[') {
             bracket = to.len;
             inside = true;
-            lacking = false;
+            is_omitted = false;
         } else if (*at == ']') {
             inside = false;
-            if (lacking)
-                buf[to.len = bracket] = '\0';
+            if (is_omitted) {
+                to.len = bracket;
+                buf[to.len] = '\0';
+            }
         } else if (*at == '{') {
-            char word[PATH_MAX] = "";
+            char value[PATH_MAX] = "";
             len = strcspn(++at, "}");
-            bool known = write(data, at, len, word, sizeof(word));
-            append(&to, known ? word : "?", known ? strlen(word) : 1);
-            lacking = lacking || !known;
+            bool known = write(data, at, len, value, sizeof(value));
+            append(&to, known ? value : "?", known ? strlen(value) : 1);
+            is_omitted = is_omitted || !known;
             unknown += !known && !inside;
             at += len;
         }
@@ -341,5 +360,5 @@ int explain_fill(explain_value_fn *write, const void *data, const char *text, ch
 }
 
 int explain_expand(const struct explain_facts *facts, const char *text, char *buf, size_t size) {
-    return explain_fill(write_word, facts, text, buf, size);
+    return explain_fill(write_placeholder, facts, text, buf, size);
 }

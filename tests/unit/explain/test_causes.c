@@ -262,9 +262,9 @@ TEST(words) {
     } texts[] = {
         {"[apart{numa}]", KSM_merge_across_nodes, 0, "apart"},
         {"[apart{numa}]", KSM_merge_across_nodes, 1, ""},
-        {"[{shorter}]", KSM_sleep_millisecs, 20, ""},
-        {"[{shorter}]", KSM_sleep_millisecs, 21, "20"},
-        {"{pass}", KSM_unshared, 220000, "about 60 seconds"}, /* and 20000, at 4000 a second */
+        {"[{shorter_sleep}]", KSM_sleep_millisecs, 20, ""},
+        {"[{shorter_sleep}]", KSM_sleep_millisecs, 21, "20"},
+        {"{full_scan}", KSM_unshared, 220000, "about 60 seconds"}, /* and 20000, at 4000 a second */
     };
     char buf[64];
 

@@ -387,7 +387,7 @@ static const struct {
     const char *name;
     bool known, swept;
     int64_t opted_in;
-    bool want_untold;
+    bool want_unreported;
 } sweeps[] = {
     {"6.14", true, true, 2, false},
     {"6.1", true, true, -1, true},
@@ -402,9 +402,9 @@ TEST_ROWS(sweep, sweeps) {
     table.known = row->known;
     table.swept = row->swept;
     table.opted_in = row->opted_in;
-    bool untold = explain_expand(&facts, "{untold}", buf, sizeof(buf)) == 0;
-    ck_assert_msg(untold == row->want_untold, "%s: got untold %d, want %d", row->name, untold,
-                  row->want_untold);
+    bool unreported = explain_expand(&facts, "{unreported}", buf, sizeof(buf)) == 0;
+    ck_assert_msg(unreported == row->want_unreported, "%s: got unreported %d, want %d", row->name,
+                  unreported, row->want_unreported);
 }
 
 /* ---- words ---- */
@@ -421,19 +421,20 @@ static const struct {
     {"{ram}, {net}, {exposure}", "9.77 %, 9.57 %, 19.5 %", 0},
     {"{sharing}", "25,600 pages", 0},
     {"{full_scans}", "12 times", 0},
-    {"{watched}", "26,122 pages", 0},
+    {"{tracked}", "26,122 pages", 0},
     {"{pages_to_scan} {sleep_millisecs} {smart_scan} {advisor_mode}", "100 pages 20 ms on off", 0},
-    {"{pace} {pass} {faster} {slower}", "19.5 MiB about 5 seconds 1000 10", 0},
-    {"{ksmd} {rate}", "5.00 % 5,000 pages", 0},
-    {"{opted_in} {recorded} {denied}", "3 processes 3 processes 0 processes", 0},
-    {"{aside}", "0 processes", 0},
+    {"{max_scan_rate} {full_scan} {more_pages} {fewer_pages}", "19.5 MiB about 5 seconds 1000 10",
+     0},
+    {"{ksmd} {scan_rate}", "5.00 % 5,000 pages", 0},
+    {"{opted_in} {tracked_processes} {denied}", "3 processes 3 processes 0 processes", 0},
+    {"{blocking}", "0 processes", 0},
     {"{dir} {undo} {off}", "/sys/kernel/mm/ksm 2 2", 0},
     /* Not known: cow, as this host has none. */
     {"{cow}", "?", 1},
     {"a {cow} {cow} b", "a ? ? b", 2},
     {"{no_such_word}", "?", 1},
     {"{uksm}", "?", 1},
-    {"{lazier} {rest}", "? ?", 2},
+    {"{lower_max_cpu} {longer_sleep}", "? ?", 2},
     {"a[, {cow}]", "a", 0},
     {"a[, {saved}]", "a, 100.0 MiB", 0},
     {"a[, {saved} and {cow}]", "a", 0},
@@ -553,7 +554,8 @@ static const struct {
 TEST_ROWS(opted_in_is_left_out_if_not_known, seen) {
     good_host();
     change(row->changes);
-    expect_expanded("{opted_in}[ of those seen{partly}]; {watched}[ of {recorded}]", row->want);
+    expect_expanded("{opted_in}[ of those seen{partial}]; {tracked}[ of {tracked_processes}]",
+                    row->want);
 }
 
 /* How long a full scan takes at 5000 pages a second; what to set for another pace. */
@@ -586,7 +588,7 @@ TEST_ROWS(pace, paces) {
     set(KSM_sleep_millisecs, row->pause);
     set(KSM_advisor_mode, row->advisor);
     facts.rate.status = -ENODATA;
-    expect_expanded("{pass}, {faster}, {slower}", row->want);
+    expect_expanded("{full_scan}, {more_pages}, {fewer_pages}", row->want);
 }
 
 /* ---- whatever the facts are ---- */
