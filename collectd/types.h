@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * types.def as a table: which of collectd's types a metric has.
+ * The type of each metric in collectd (types.def).
  */
 #ifndef KSM_TYPES_H
 #define KSM_TYPES_H
 
 #include "metrics/metrics.h"
 
-/* type NULL: no metric of that kind and unit. */
+/* type: NULL if no metric has that kind and unit. */
 struct collectd_type {
     const char *type;
     int divisor;

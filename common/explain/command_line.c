@@ -10,7 +10,7 @@
 
 #include "system/parse.h"
 
-/* The modes that an option belongs to, a bit for each. */
+/* The modes that an option belongs to, one bit each. */
 enum {
     REPORT = 1 << COMMAND_LINE_REPORT,
     ESTIMATE = 1 << COMMAND_LINE_ESTIMATE,
@@ -40,7 +40,7 @@ enum option_id {
 
 static const struct row {
     const char *name;
-    const char *value; /* NULL: it takes none */
+    const char *value; /* NULL: the option takes no value */
     int modes;
     const char *help;
 } rows[OPTIONS] = {
@@ -88,7 +88,7 @@ void command_line_print_help(void) {
     puts("\nThe exit status is the verdict, for scripts: see ksm-explain(1).");
 }
 
-/* A whole number; % may follow. */
+/* Parses a whole number from 1 to max, which a % may follow. */
 static int parse_limit(const char *option, const char *text, int max, int *number, char *message,
                        size_t size) {
     const size_t len = strlen(text);
@@ -138,7 +138,7 @@ static int set_option(struct command_line *line, enum option_id id, const char *
     case OPTION_HELP:
     case OPTION_VERSION:
     case OPTIONS:
-        break; /* they choose the mode */
+        break; /* choose_mode() handles these */
     }
     return 0;
 }
@@ -154,7 +154,7 @@ static void list_modes(int modes, char *text, size_t size) {
                                     mode_names[mode]);
 }
 
-/* Sets the mode. Options of another one are refused. */
+/* Sets the mode; refuses options of another mode. */
 static int choose_mode(struct command_line *line, const bool given[static OPTIONS], char *message,
                        size_t size) {
     char modes[64];
@@ -177,15 +177,15 @@ static int choose_mode(struct command_line *line, const bool given[static OPTION
     return 0;
 }
 
-/* What getopt_long() returns for an option with a long name; for short ones it is a character. */
-enum { LONG = 256 };
+/* getopt_long() returns this plus the option_id for long options, a character for short ones. */
+enum { LONG_OPTION = 256 };
 
-/* An option that getopt_long() does not accept; argument is that part of argv. */
+/* Explains why getopt_long() rejected an argument. */
 static int reject(int problem, const char *argument, char *message, size_t size) {
     if (problem == ':')
         snprintf(message, size, "%.200s requires a value", argument);
-    else if (optopt >= LONG)
-        snprintf(message, size, "--%s takes no value", rows[optopt - LONG].name);
+    else if (optopt >= LONG_OPTION)
+        snprintf(message, size, "--%s takes no value", rows[optopt - LONG_OPTION].name);
     else if (optopt > 0)
         snprintf(message, size, "unknown option -%c", isprint(optopt) ? optopt : '?');
     else
@@ -195,8 +195,9 @@ static int reject(int problem, const char *argument, char *message, size_t size)
 
 static void list_long_options(struct option options[static OPTIONS + 1]) {
     for (int id = 0; id < OPTIONS; id++)
-        options[id] = (struct option){
-            rows[id].name, rows[id].value ? required_argument : no_argument, NULL, LONG + id};
+        options[id] =
+            (struct option){rows[id].name, rows[id].value ? required_argument : no_argument, NULL,
+                            LONG_OPTION + id};
     options[OPTIONS] = (struct option){NULL, 0, NULL, 0};
 }
 
@@ -206,23 +207,25 @@ static int parse_options(struct command_line *line, int argc, char *argv[],
 
     list_long_options(options);
     opterr = 0;
-    for (int found; (found = getopt_long(argc, argv, ":hv", options, NULL)) != -1;) {
+    for (;;) {
+        const int found = getopt_long(argc, argv, ":hv", options, NULL);
+        if (found == -1)
+            return choose_mode(line, given, message, size);
         if (found == '?' || found == ':')
             return reject(found, argv[optind - 1], message, size);
-        if (found == 'h' || found == LONG + OPTION_HELP) {
+        if (found == 'h' || found == LONG_OPTION + OPTION_HELP) {
             line->mode = COMMAND_LINE_HELP;
             return 0;
         }
-        if (found == 'v' || found == LONG + OPTION_VERSION) {
+        if (found == 'v' || found == LONG_OPTION + OPTION_VERSION) {
             line->mode = COMMAND_LINE_VERSION;
             return 0;
         }
-        given[found - LONG] = true;
-        int status = set_option(line, (enum option_id)(found - LONG), optarg, message, size);
+        given[found - LONG_OPTION] = true;
+        int status = set_option(line, (enum option_id)(found - LONG_OPTION), optarg, message, size);
         if (status != 0)
             return status;
     }
-    return choose_mode(line, given, message, size);
 }
 
 int command_line_parse(struct command_line *line, int argc, char *argv[], char *message,

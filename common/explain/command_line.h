@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * ksm-explain's command line.
+ * Parses ksm-explain's command line.
  */
 #ifndef KSM_COMMAND_LINE_H
 #define KSM_COMMAND_LINE_H
@@ -10,7 +10,7 @@
 
 #include "options.h"
 
-/* What the program does. The first ones exclude each other. */
+/* What the program does. Options belong to one or more of the first three modes. */
 enum command_line_mode {
     COMMAND_LINE_REPORT,
     COMMAND_LINE_ESTIMATE,
@@ -27,17 +27,17 @@ struct command_line {
     int cpu_percent;    /* of one core, for the estimate */
     int memory_mib;     /* for the estimate */
     const char *output; /* NULL or "-": standard output */
-    const char *state;  /* NULL: beside the output */
-    char *const *names; /* whose memory is estimated, a part of argv; none: all */
+    const char *state;  /* NULL: OUTPUT.state */
+    char *const *names; /* processes to estimate, a part of argv; none: all */
     size_t name_count;
 };
 
-/* Parses argv, whose order getopt changes. Returns 0; or -EINVAL: then message is one line that
- * says what is wrong. */
+/* Parses argv; getopt_long() reorders it, and line keeps pointers into it. Returns 0; or -EINVAL,
+ * and message is one line. */
 int command_line_parse(struct command_line *line, int argc, char *argv[], char *message,
                        size_t size);
 
-/* Prints how the program is used to stdout. */
+/* Prints the help to stdout. */
 void command_line_print_help(void);
 
 #endif

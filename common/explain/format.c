@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 /* 2,870,113 */
-static void thousands(int64_t number, char *buf, size_t size) {
+static void format_thousands(int64_t number, char *buf, size_t size) {
     char digits[24];
     size_t len = (size_t)snprintf(digits, sizeof(digits), "%" PRId64, number);
     size_t used = 0;
@@ -19,11 +19,12 @@ static void thousands(int64_t number, char *buf, size_t size) {
     buf[used] = '\0';
 }
 
-void format_count(int64_t number, const char *one, const char *more, char *buf, size_t size) {
+void format_count(int64_t number, const char *singular, const char *plural, char *buf,
+                  size_t size) {
     char text[40];
 
-    thousands(number, text, sizeof(text));
-    snprintf(buf, size, "%s %s", text, number == 1 ? one : more);
+    format_thousands(number, text, sizeof(text));
+    snprintf(buf, size, "%s %s", text, number == 1 ? singular : plural);
 }
 
 void format_bytes(int64_t bytes, char *buf, size_t size) {
@@ -35,7 +36,7 @@ void format_bytes(int64_t bytes, char *buf, size_t size) {
         format_count(bytes, "byte", "bytes", buf, size);
         return;
     }
-    /* 1023.95 would be printed as 1024.0. */
+    /* 1023.95 would be rounded to 1024.0. */
     for (; (number >= 1023.95 || number <= -1023.95) && unit < 4; unit++)
         number /= 1024;
     snprintf(buf, size, "%.1f %s", number, units[unit]);

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 /* "1 page", "2,870,113 pages" */
-void format_count(int64_t number, const char *one, const char *more, char *buf, size_t size);
+void format_count(int64_t number, const char *singular, const char *plural, char *buf, size_t size);
 
 /* "351.9 MiB", below 1 KiB "64 bytes" */
 void format_bytes(int64_t bytes, char *buf, size_t size);

@@ -6,11 +6,11 @@
 
 #include "explain/format.h"
 
-/* How a metric is called and written, by its kind and unit. */
+/* Name and divisor of a metric, by its kind and unit. */
 static const struct form {
-    const char *ending; /* of its name, in place of drop */
+    const char *suffix; /* appended to the name */
     int64_t divisor;    /* a power of ten */
-    const char *drop;
+    const char *drop;   /* removed from the end of the name before */
 } forms[KSM_KINDS][KSM_UNITS] = {
     [KSM_KIND_GAUGE] = {[KSM_UNIT_PAGES] = {"_pages", 1, ""},
                         [KSM_UNIT_BYTES] = {"_bytes", 1, ""},
@@ -35,7 +35,7 @@ static const struct form {
                        [KSM_UNIT_FLAG] = {"", 1, ""}},
 };
 
-static void begin(const char *name, bool gauge, const char *help, FILE *file) {
+static void write_header(const char *name, bool gauge, const char *help, FILE *file) {
     fprintf(file, "# HELP %s %s\n", name, help);
     if (gauge)
         fprintf(file, "# TYPE %s gauge\n", name);
@@ -50,7 +50,7 @@ int64_t openmetrics_form(const struct ksm_metric *metric, char name[static OPENM
     const size_t drop = strlen(form->drop);
     if (drop < len && strcmp(metric->name + len - drop, form->drop) == 0)
         len -= drop;
-    snprintf(name, OPENMETRICS_NAME_SIZE, "ksm_%.*s%s", (int)len, metric->name, form->ending);
+    snprintf(name, OPENMETRICS_NAME_SIZE, "ksm_%.*s%s", (int)len, metric->name, form->suffix);
     return form->divisor;
 }
 
@@ -60,16 +60,16 @@ static void write_metric(const struct ksm_metric *metric, int64_t value, FILE *f
 
     if (divisor == 0)
         return;
-    begin(name, metric->kind != KSM_KIND_COUNTER, metric->help, file);
+    write_header(name, metric->kind != KSM_KIND_COUNTER, metric->help, file);
     format_fixed(value, divisor, number, sizeof(number));
     fprintf(file, "%s %s\n", name, number);
 }
 
-/* Nothing in a name needs escaping: name.h. */
-static void write_consumer(const char *name, const char *kind, const struct ksm_consumer *one,
+/* Names need no escaping (consumer_name.h). */
+static void write_consumer(const char *name, const char *kind, const struct ksm_consumer *consumer,
                            int64_t bytes, FILE *file) {
     if (bytes >= 0)
-        fprintf(file, "%s{kind=\"%s\",name=\"%s\"} %" PRId64 "\n", name, kind, one->name.text,
+        fprintf(file, "%s{kind=\"%s\",name=\"%s\"} %" PRId64 "\n", name, kind, consumer->name.text,
                 bytes);
 }
 
@@ -86,18 +86,19 @@ static void write_consumers(const struct ksm_consumer_table *table, FILE *file) 
     };
 
     for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
-        begin(rows[row].name, true, rows[row].help, file);
+        write_header(rows[row].name, true, rows[row].help, file);
         for (size_t i = 0; i <= table->count; i++) {
-            const bool rest = i == table->count;
-            const struct ksm_consumer *one = rest ? &table->other : &table->list[i];
-            const int64_t *bytes = (const void *)((const char *)one + rows[row].offset);
-            if (rest ? one->processes > 0 : one->shown)
-                write_consumer(rows[row].name, rest ? "other" : ksm_consumer_kinds[one->name.kind],
-                               one, *bytes, file);
+            const bool is_other = i == table->count;
+            const struct ksm_consumer *consumer = is_other ? &table->other : &table->list[i];
+            const int64_t *bytes = (const void *)((const char *)consumer + rows[row].offset);
+            if (is_other ? consumer->processes > 0 : consumer->shown)
+                write_consumer(rows[row].name,
+                               is_other ? "other" : ksm_consumer_kinds[consumer->name.kind],
+                               consumer, *bytes, file);
         }
     }
-    begin("ksm_unattributed_bytes", true, "memory saved that is not attributed to a consumer",
-          file);
+    write_header("ksm_unattributed_bytes", true,
+                 "memory saved that is not attributed to a consumer", file);
     fprintf(file, "ksm_unattributed_bytes %" PRId64 "\n", table->unattributed);
 }
 

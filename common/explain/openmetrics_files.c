@@ -13,10 +13,10 @@
 
 #include "system/clock.h"
 
-/* The sandbox allows to write to descriptors 0 to 3. */
+/* The sandbox allows writing to descriptors 0 to 3. */
 enum { STATE_FD = 3 };
 
-/* Reads until the end, at most size bytes. Returns their number or -errno. */
+/* Reads to the end, at most size bytes. Returns their number or -errno. */
 static ssize_t read_all(int fd, char *text, size_t size) {
     size_t len = 0;
 
@@ -31,7 +31,7 @@ static ssize_t read_all(int fd, char *text, size_t size) {
     return (ssize_t)len;
 }
 
-/* Whether what is in the file comes from this user alone; says why not. */
+/* Returns whether only this user can have written the file; else message says why. */
 static bool is_trusted(int fd, const char *path, char *message, size_t size) {
     struct stat status;
 
@@ -47,7 +47,7 @@ static bool is_trusted(int fd, const char *path, char *message, size_t size) {
 }
 
 /* Opens the state of the last run. access() has the rights of the user who started this program: a
- * file capability must not show which files there are. */
+ * file capability must not show which files exist. Returns a descriptor or -errno. */
 static int open_state(const char *path) {
     if (access(path, F_OK) != 0 && errno != ENOENT)
         return -errno;
@@ -101,10 +101,10 @@ int openmetrics_files_open(struct openmetrics_files *files, const char *output, 
     return len > 0 ? read_state(files, message, size) : 0;
 }
 
-/* ---- replacing them ---- */
+/* ---- replacing the files ---- */
 
-/* HUP, INT and TERM wait until mask is in force again, so that no unfinished file stays behind. */
-static void hold_signals(sigset_t *mask) {
+/* Blocks HUP, INT and TERM; mask becomes the previous mask, to be restored. */
+static void block_signals(sigset_t *mask) {
     sigset_t ending;
 
     sigemptyset(&ending);
@@ -124,8 +124,8 @@ static int begin(struct openmetrics_files *files, char *message, size_t size) {
     return status;
 }
 
-/* Gives the new process its descriptors. */
-static int take_descriptors(struct openmetrics_files *files) {
+/* In the new process: makes the new files stdout and STATE_FD. Returns 0 or -errno. */
+static int move_descriptors(struct openmetrics_files *files) {
     if (files->output.fd >= 0) {
         if (dup2(files->output.fd, STDOUT_FILENO) < 0)
             return -errno;
@@ -140,8 +140,8 @@ static int take_descriptors(struct openmetrics_files *files) {
     return 0;
 }
 
-/* The state first: a name that is in the output must be in it. Without KSM in the kernel nothing
- * was written to it. */
+/* Replaces the state first, because it must contain every name in the output. Without KSM in the
+ * kernel the new state is empty, and the old one is kept. */
 static int commit(struct openmetrics_files *files) {
     struct stat status;
     int error = 0;
@@ -158,7 +158,8 @@ static void discard(struct openmetrics_files *files) {
     replacement_discard(&files->output);
 }
 
-/* Waits for the new process, and exits. It has said itself why it failed, if it could. */
+/* Waits for the new process, and exits. That process has printed why it failed, unless a signal
+ * ended it. */
 static void finish(struct openmetrics_files *files, pid_t child, const sigset_t *mask) {
     const char *name = files->output.path[0] ? files->output.path : files->state.path;
     const char *reason = NULL;
@@ -185,7 +186,7 @@ int openmetrics_files_fork(struct openmetrics_files *files, char *message, size_
 
     if (!files->output.path[0] && !files->state.path[0])
         return 0;
-    hold_signals(&mask);
+    block_signals(&mask);
     int status = begin(files, message, size);
     if (status != 0) {
         sigprocmask(SIG_SETMASK, &mask, NULL);
@@ -194,7 +195,7 @@ int openmetrics_files_fork(struct openmetrics_files *files, char *message, size_
     const pid_t child = fork();
     if (child > 0)
         finish(files, child, &mask);
-    status = child < 0 ? -errno : take_descriptors(files);
+    status = child < 0 ? -errno : move_descriptors(files);
     if (child < 0)
         discard(files);
     sigprocmask(SIG_SETMASK, &mask, NULL);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * The files of --openmetrics: the output, and what is known from the last run, the rate limit of
- * new consumers' names (rate_limit_state.h).
+ * The files of --openmetrics: the output, and the state from the last run, which is the rate limit
+ * of new consumers' names (rate_limit_state.h).
  *
- * Calls: open; fork, before a sandbox is entered; then in the new process restore, save.
+ * Call open, then fork before the sandbox is entered; in the new process restore, then save. After
+ * an error of open or fork nothing remains to be closed or removed.
  */
 #ifndef KSM_OPENMETRICS_FILES_H
 #define KSM_OPENMETRICS_FILES_H
@@ -17,10 +18,10 @@
 struct openmetrics_files {
     struct replacement output; /* path "": standard output */
     struct replacement state;  /* path "": none */
-    bool has_state;            /* there was a run before; its state is in text */
+    bool has_state;            /* text is the state of the last run */
     char text[KSM_RATE_LIMIT_STATE_SIZE];
     size_t len;
-    bool was_limited; /* new names were refused at the end of that run; set by restore */
+    bool was_limited; /* the last run refused new names; set by restore */
 };
 
 /* Finds the files and reads the state. output: NULL or "-" is standard output. state: NULL is
@@ -29,15 +30,15 @@ struct openmetrics_files {
 int openmetrics_files_open(struct openmetrics_files *files, const char *output, const char *state,
                            char *message, size_t size);
 
-/* Continues in a new process whose stdout is the new output. If that exits with status 0, the new
- * files take the places of the old ones; else the old ones stay. Then this process exits with the
- * same status. Meanwhile HUP, INT and TERM wait, so that no unfinished file stays behind. Does
- * nothing if there are no files.
- * Returns 0 in the new process; or -errno if there is none, and message says why. */
+/* Continues in a new process whose stdout is the new output. The old process waits; if the new one
+ * exits with status 0, it replaces the files and exits with 0, else it keeps the old files and
+ * exits with EXIT_FAILURE. Meanwhile it blocks HUP, INT and TERM, so that no unfinished file
+ * remains. Without files no process is created. Returns 0 in the process that continues; or -errno,
+ * and message says why. */
 int openmetrics_files_fork(struct openmetrics_files *files, char *message, size_t size);
 
-/* Sets a limit that was initialized to the state of the last run. Returns 0, also if there is none;
- * or -EINVAL for a text that save would not write: then no new name is admitted for a while. */
+/* Sets an initialized limit to the state of the last run. Returns 0, also without a state; or
+ * -EINVAL if the state is damaged: then no new name is admitted for a while. */
 int openmetrics_files_restore(struct openmetrics_files *files, struct ksm_rate_limit *limit);
 
 /* Writes the new state. A sandbox may be in force. Returns 0 or -errno. */

@@ -25,9 +25,9 @@ static const char *describe_type(mode_t mode) {
     }
 }
 
-/* The path of an open file, by the kernel's own walk: it does not follow links of other users in a
- * directory like /tmp (fs.protected_symlinks). Returns 0 or -errno. */
-static int name_of(int fd, char path[static PATH_MAX]) {
+/* Sets path to the path of an open file. The kernel resolved it, so links of other users in a
+ * directory like /tmp were not followed (fs.protected_symlinks). Returns 0 or -errno. */
+static int path_of(int fd, char path[static PATH_MAX]) {
     char link[32];
     struct stat opened, named;
 
@@ -41,7 +41,7 @@ static int name_of(int fd, char path[static PATH_MAX]) {
     return opened.st_dev == named.st_dev && opened.st_ino == named.st_ino ? 0 : -ESTALE;
 }
 
-/* path does not exist: it is a new file, unless it is a link that leads nowhere. */
+/* path is a new file, unless it is a symbolic link to a missing file. */
 static int find_new(struct replacement *file, const char *path, char *message, size_t size) {
     struct stat status;
 
@@ -66,14 +66,14 @@ static int find_existing(struct replacement *file, int fd, const char *path, cha
         return -EINVAL;
     }
     if (error == 0)
-        error = name_of(fd, file->path);
+        error = path_of(fd, file->path);
     if (error != 0)
         snprintf(message, size, "%.*s: %s", PATH_MAX, path, strerror(-error));
     return error;
 }
 
 /* access() has the rights of the user who started this program: a file capability must not show
- * which files there are. */
+ * which files exist. Returns a descriptor or -errno. */
 static int open_as_user(const char *path) {
     if (access(path, F_OK) != 0)
         return -errno;

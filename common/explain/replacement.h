@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Replaces a regular file as a whole, so that a reader never sees a part of it.
+ * Replaces a regular file atomically, so that a reader never sees a part of it.
  *
- * Calls: find; begin; write to fd; commit or discard. No sandbox may be in force.
+ * Call find, then begin, write to fd, then commit or discard. Call all before the sandbox is
+ * entered. After an error nothing remains to be closed or removed.
  */
 #ifndef KSM_REPLACEMENT_H
 #define KSM_REPLACEMENT_H
@@ -12,25 +13,24 @@
 #include <sys/types.h>
 
 struct replacement {
-    char path[PATH_MAX];       /* the file, without symbolic links at its end; "": there is none */
-    char fresh[PATH_MAX + 16]; /* its successor, in the same directory */
-    int fd;                    /* of that, for writing */
+    char path[PATH_MAX];       /* the file, with its symbolic link followed; "": none */
+    char fresh[PATH_MAX + 16]; /* the new file, in the same directory */
+    int fd;                    /* descriptor of the new file, for writing; -1: none */
 };
 
-/* Finds the file that path leads to: a symbolic link is followed, and its target will be replaced.
- * It may be missing, but its directory may not. Returns 0; or -errno, -EINVAL for a device, FIFO,
- * socket or directory and for a link that leads nowhere: then message is one line that names path
- * and says why. Creates nothing yet. */
+/* Finds the file to replace; if path is a symbolic link, that is its target. The file may be
+ * missing. Creates nothing. Returns 0; or -errno, and message is one line: -EINVAL for a device,
+ * FIFO, socket or directory, and for a link to a missing file. */
 int replacement_find(struct replacement *file, const char *path, char *message, size_t size);
 
-/* Creates the successor. Returns 0; or -errno, and message says why. */
+/* Creates the new file. Returns 0; or -errno, and message says why. */
 int replacement_begin(struct replacement *file, char *message, size_t size);
 
-/* Gives the successor its mode and puts it in the place of path. Returns 0; or -errno:
- * then the successor is gone, and the file at path is as before. */
+/* Sets the mode of the new file and renames it to path. Returns 0; or -errno: then the new file has
+ * been removed, and the file at path is unchanged. */
 int replacement_commit(struct replacement *file, mode_t mode);
 
-/* Removes the successor; does nothing if there is none. */
+/* Removes the new file, if there is one. */
 void replacement_discard(struct replacement *file);
 
 #endif

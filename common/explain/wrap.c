@@ -22,7 +22,7 @@ void wrap_init(struct wrap *wrap, FILE *file) {
         wrap->columns = size.ws_col < WRAP_COLUMNS_MIN ? WRAP_COLUMNS_MIN : size.ws_col;
 }
 
-/* Prints what stands left of a line: the label before the first one, nothing before the others. */
+/* Prints the left column: the label in the first line, spaces in the others. */
 static void start_line(const struct wrap *wrap, const char **label) {
     fprintf(wrap->file, "%*s%-*s", WRAP_INDENT, "", LABEL, *label);
     *label = "";
@@ -70,8 +70,8 @@ void wrap_alarm(const struct wrap *wrap, const char *label, const char *text) {
     fputs(wrap->color ? "\033[0m" : "", wrap->file);
 }
 
-/* Returns the bytes of a name that fit in so many columns, of one UTF-8 character each. */
-static size_t fit(const char *name, size_t columns) {
+/* Returns how many bytes of a name fit in columns; each UTF-8 character takes one. */
+static size_t fit_columns(const char *name, size_t columns) {
     size_t len = 0;
 
     for (size_t used = 0; name[len] && used < columns; used++) {
@@ -83,12 +83,13 @@ static size_t fit(const char *name, size_t columns) {
 }
 
 void wrap_name(FILE *file, size_t columns, const char *kind, const char *name) {
-    static const char more[] = "...";
+    static const char ellipsis[] = "...";
     size_t len;
 
     columns -= strlen(kind) + 1;
-    len = fit(name, columns);
+    len = fit_columns(name, columns);
     if (name[len])
-        len = fit(name, columns - (sizeof(more) - 1));
-    fprintf(file, "%s%s%.*s%s\n", kind, *kind ? " " : "", (int)len, name, name[len] ? more : "");
+        len = fit_columns(name, columns - (sizeof(ellipsis) - 1));
+    fprintf(file, "%s%s%.*s%s\n", kind, *kind ? " " : "", (int)len, name,
+            name[len] ? ellipsis : "");
 }
