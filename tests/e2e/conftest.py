@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the end-to-end tests share.  KSM_BUILD says where the built plugins and tools are (default: build)."""
+"""Fixtures of the end-to-end tests.  KSM_BUILD is the directory of the built plugins and tools (default: build)."""
 
 import os
 import shutil
@@ -16,20 +16,20 @@ from live import FAST, POLL_S, RUNNING, UNMERGED, KsmSettings, registered, why_n
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-# For the tools in Python that tests start.
+# For the Python tools that tests start.
 ROOMS = [str(REPOSITORY / "tests" / room) for room in ("support", "demo", "docs", "measure", "bench")]
 os.environ["PYTHONPATH"] = os.pathsep.join(ROOMS)
-OTHERS_S = 5            # a program that is ending has ended
-QUIET_S = 0.1           # other programs' memory would have been noticed by then
+OTHERS_S = 5            # enough for a program that is exiting to be gone
+QUIET_S = 0.1           # enough for ksmd to scan other programs' memory
 AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
 
-# Files of tests whose longest ones begin first, so that none is left at the end alone.
+# These groups start first, so that no long test runs alone at the end.
 LONGEST = ["live", "test_alerts_netdata", "test_daemons", "test_life", "test_function"]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """A file's tests run in one process, but all that hold the lock of KSM's settings in one: they would wait there."""
+    """Run the tests of a file in one process, and all tests that lock KSM's settings in one, as they exclude each other."""
     def group(item):
         return "live" if "ksm" in item.fixturenames or item.get_closest_marker("live") else item.path.stem
     items.sort(key=lambda item: LONGEST.index(group(item)) if group(item) in LONGEST else len(LONGEST))
@@ -48,23 +48,23 @@ def build():
 
 @pytest.fixture(scope="session")
 def page_size():
-    """Of this machine, in bytes."""
+    """The page size of this machine, in bytes."""
     return os.sysconf("SC_PAGESIZE")
 
 
 @pytest.fixture
 def make_tree(build, tmp_path):
-    """A function that makes the tree of an era's fixture, and returns its directory."""
+    """A function that creates the tree of an era's fixture and returns its directory."""
     return lambda era: fixtures.make_tree(build, era, tmp_path / f"tree-{era}")
 
 
-# Places and programs for others.
+# Directories and programs for other users.
 
 @pytest.fixture(scope="session")
 def open_to_all():
-    """A directory of root's that every user may enter, on a file system where capabilities of files work."""
+    """A directory of root that every user may enter, on a file system that supports file capabilities."""
     if os.geteuid() != 0:
-        pytest.skip("becoming another user takes root")
+        pytest.skip("becoming another user requires root")
     if not shutil.which("setpriv"):
         pytest.skip("setpriv is not installed")
     with tempfile.TemporaryDirectory(prefix="ksm-test-") as directory:
@@ -76,7 +76,7 @@ def open_to_all():
 
 @pytest.fixture
 def public_path(open_to_all):
-    """A directory of the test's own that every user may enter."""
+    """A directory of this test that every user may enter."""
     path = Path(tempfile.mkdtemp(dir=open_to_all))
     path.chmod(0o755)
     return path
@@ -84,7 +84,7 @@ def public_path(open_to_all):
 
 @pytest.fixture(scope="session")
 def copy_of(build, open_to_all):
-    """A function that copies a program of the build for others to run, with the file capabilities GRANT."""
+    """A function that copies a program of the build for other users, with the file capabilities GRANT."""
     setcap = shutil.which("setcap", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
 
     def copy(name, grant=None):
@@ -102,12 +102,12 @@ def copy_of(build, open_to_all):
 # The live kernel.
 
 def refuse(reason):
-    """End the test for REASON: in CI that is a failure, elsewhere the test is skipped."""
+    """Fail the test with REASON in CI, skip it elsewhere."""
     (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
 
 
 def check_alone():
-    """Refuse the test if other programs have memory registered with KSM, unless they end at once."""
+    """Refuse to run the test while other programs have memory registered with KSM; wait for exiting ones."""
     deadline = time.monotonic() + OTHERS_S
     while (others := registered()) and time.monotonic() < deadline:
         time.sleep(POLL_S)
@@ -117,7 +117,7 @@ def check_alone():
 
 @contextmanager
 def quiet_ksm():
-    """The live kernel's KSM, locked, nothing merged, full_scans 0, as fast as it goes; put back afterwards."""
+    """Lock the live kernel's KSM: nothing merged, full_scans 0, maximum scan rate.  Restore its settings afterwards."""
     reason = why_not()
     if reason:
         pytest.skip(reason)
@@ -125,7 +125,7 @@ def quiet_ksm():
         pytest.skip("this kernel has no /proc/PID/ksm_stat (6.1)")
     with KsmSettings() as live:
         check_alone()
-        live.set("run", UNMERGED)       # discards what ended programs have left
+        live.set("run", UNMERGED)       # discards pages of programs that have exited
         live.set_all(FAST)
         live.set("run", RUNNING)
         time.sleep(QUIET_S)

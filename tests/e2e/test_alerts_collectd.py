@@ -28,7 +28,7 @@ HEALTH = REPOSITORY / "netdata/health.d/ksm.conf"
 
 CHANGE_S = 90       # a notification that is due comes within this time
 HITS = 4            # one that is due for 10 minutes in the file needs so many readings
-EXPOSURE_MOST = 10 ** 6
+EXPOSURE_MAX = 10 ** 6
 
 
 # The thresholds in collectd.
@@ -62,7 +62,7 @@ def raised_and_cleared(host, world):
     world.set(available_kb=1 << 20)
     wait("exposure", "WARNING", "FAILURE")
     world.set(available_kb=0, swap_kb=0)
-    host.wait(lambda: host.history()["ksm/gauge-exposure"][-1][1] == EXPOSURE_MOST, CHANGE_S, "nothing to be free")
+    host.wait(lambda: host.history()["ksm/gauge-exposure"][-1][1] == EXPOSURE_MAX, CHANGE_S, "nothing to be free")
     time.sleep(4)
     world.set(profit=7 << 30, available_kb=40 << 20)
     wait("net", "WARNING", "OKAY")
@@ -106,7 +106,7 @@ def lost(host, world):
     world.break_files("sharing", "profit")
     host.wait(lambda: "ksm/gauge-net" not in host.series(), CHANGE_S, "net to be forgotten")
     time.sleep(2)
-    world.mend(sharing=2_000_000, profit=7 << 30)
+    world.repair(sharing=2_000_000, profit=7 << 30)
     host.wait_for("ksm/gauge-net", "ksm/gauge-exposure")
     time.sleep(5)
 

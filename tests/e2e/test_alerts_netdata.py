@@ -135,7 +135,7 @@ def gaps(watched):
     time.sleep(2)
     watched.world.break_files("scanned", "skipped", "full_scans", "profit", "sharing")
     time.sleep(FULL_S)
-    watched.world.mend(sharing=2_000_000, profit=7 << 30)
+    watched.world.repair(sharing=2_000_000, profit=7 << 30)
     time.sleep(FULL_S / 2)
 
 
@@ -189,7 +189,7 @@ def exposed_for_a_moment(watched):
     watched.live(available_kb=40 << 20)
     watched.world.break_files("sharing")
     watched.live(available_kb=0)
-    watched.world.mend(sharing=2_000_000)
+    watched.world.repair(sharing=2_000_000)
     time.sleep(1)
     watched.live(available_kb=40 << 20)
 

@@ -239,7 +239,7 @@ def gap(moving):
     time.sleep(max(0, told + GAP_S - time.time()))
     end = time.time()
     world.set(shared=metrics["shared"], sharing=metrics["sharing"])
-    world.mend(unshared=metrics["unshared"])
+    world.repair(unshared=metrics["unshared"])
     for file in GONE.values():
         wait_logged(hosts, file, "can be read again")
     read_on(hosts, end, *GONE, "sharing_ratio", *NEIGHBOURS, count=3)
@@ -355,7 +355,7 @@ def test_metrics_continue_after_suspend(moving, build):
     for name in RATES:
         rates = rates_of(history, name, start - 2)
         assert max(rates) > end, "it goes on"
-        if not [when for when in moving.world.stood if when > start - 3]:
+        if not [when for when in moving.world.pauses if when > start - 3]:
             assert min(rates.values()) > 0.2 and max(rates.values()) < GAP_S - 0.5, f"{name}: {rates}"
 
 

@@ -192,9 +192,9 @@ def test_ksmd_busy_without_pages_to_scan(counters, status, build, make_tree):
     tree = make_tree("6.18")
     with World(tree, **{"scanned": 0, "skipped": 0, "full_scans": 0, "ksmd": 99, **counters}) as world:
         while True:
-            world.stood.clear()
+            world.pauses.clear()
             done = fixtures.run_once(build / "ksm-explain", "--root", tree)
-            if not world.stood:         # else this machine was busy with others, and the counters were not looked at
+            if not world.pauses:        # otherwise this machine was busy, and the counters paused
                 break
     check_form(done.stdout)
     assert done.returncode == status, done.stdout

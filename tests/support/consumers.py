@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Savings by consumer, as collectd and Netdata show it side by side: read, laid out as a table, and judged after a run.
+"""Savings by consumer as collectd and Netdata show them: reading, printing side by side, checking after a run.
 
-A consumer is (kind, name); what is left over is ("unattributed", "").  Metrics are bytes here.
+A consumer is (kind, name); the unattributed savings are ("unattributed", "").  All metrics are in bytes.
 """
 
 import re
@@ -12,15 +12,15 @@ KINDS = ("vm", "container", "service", "program")
 UNATTRIBUTED = ("unattributed", "")
 SUM_CHART = "ksm.consumers"
 PLUGIN = "ksm_consumer-"
-ROUNDING = 1e-6         # of Netdata's seven digits, and of its answers'
+ROUNDING = 1e-6         # Netdata keeps and prints seven digits
 PARTS = len(KINDS) + 1
 
-# A process in one of these cgroups belongs to a service or a container, whatever its own name.
+# A process in one of these cgroups belongs to a service or a container.
 OWNED = re.compile(r"\.service(?!.*\.scope)|[0-9a-f]{64}|/lxc|/machine-")
 
 
-# Reading: {series or (chart, dimension): anything} becomes {consumer: {"saved": it, "real": it}}; merge_rate, which
-# Netdata has in its table alone, is left out.
+# Reading: {series or (chart, dimension): value} becomes {consumer: {"saved": value, "real": value}}.  merge_rate is
+# left out, as Netdata has it only in its table.
 
 def of_collectd(series):
     """Return the consumers of SERIES, {name: anything}."""
@@ -46,25 +46,25 @@ def of_netdata(values):
 
 
 def in_bytes(samples):
-    """Return SAMPLES of Netdata, [(time, MiB), …], in bytes."""
+    """Convert SAMPLES of Netdata, [(time, MiB), …], to bytes."""
     return [(when, number * MIB) for when, number in samples]
 
 
 def latest(rates, values):
-    """Return (collectd's, Netdata's) {consumer: {metric: (time, bytes)}} out of what both hosts have now."""
+    """Return (collectd's, Netdata's) {consumer: {metric: (time, bytes)}} from the current values of both."""
     return of_collectd(rates), of_netdata({name: (when, number * MIB) for name, (when, number) in values.items()})
 
 
 # The table.
 
 def mib(consumers, consumer, metric):
-    """Return the METRIC of CONSUMER as text."""
+    """Return the METRIC of CONSUMER in MiB, as text."""
     value = consumers.get(consumer, {}).get(metric)
     return "-" if value is None else f"{value[1] / MIB:,.2f}"
 
 
 def total(consumers):
-    """Return what CONSUMERS save together, with what is unattributed, as text."""
+    """Return the total savings of CONSUMERS, including the unattributed, in MiB, as text."""
     saved = [metrics["saved"][1] for metrics in consumers.values() if "saved" in metrics]
     return f"{sum(saved) / MIB:,.2f}" if saved else "-"
 
@@ -75,7 +75,7 @@ def saved_of(metrics):
 
 
 def table(here, there, host_saved):
-    """Return the lines of a table of the consumers of both hosts; HOST_SAVED are two texts.  Empty without any."""
+    """Return the lines of a table of the consumers in both daemons, none without consumers; HOST_SAVED are two texts."""
     if not set(here) | set(there) - {UNATTRIBUTED}:
         return []
     order = sorted({*here, *there} - {UNATTRIBUTED},
@@ -89,7 +89,7 @@ def table(here, there, host_saved):
                       [f"{cell:>{width}}" for cell, width in zip(row[2:], widths[2:])]).rstrip() for row in rows]
 
 
-# What a process saves, reckoned from the kernel's files.
+# The savings of a process, computed from the kernel's files.
 
 def numbers(path):
     """Return {field: number} of a file of lines "NAME NUMBER"."""
@@ -98,7 +98,7 @@ def numbers(path):
 
 
 def share(pid, sharing, shared):
-    """Return the pages that process PID saves, its fair share on a host with SHARING and SHARED, or None if gone."""
+    """Return the share of process PID, in pages, on a host with SHARING and SHARED pages, or None if it has exited."""
     stat = Path(f"/proc/{pid}/ksm_stat")
     try:
         merging = int(Path(f"/proc/{pid}/ksm_merging_pages").read_text() or 0)
@@ -109,7 +109,7 @@ def share(pid, sharing, shared):
 
 
 def owner():
-    """Return the cgroup that makes this process a part of a service or container, or None: a program by itself."""
+    """Return the cgroup of the service or container that this process belongs to, or None."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         found = OWNED.search(line)
         if found:
@@ -117,10 +117,10 @@ def owner():
     return None
 
 
-# The judgement.
+# Checks.
 
 def sums(consumers):
-    """Return [(time, bytes)] of what CONSUMERS, {consumer: {metric: samples}}, save together at each instant."""
+    """Return [(time, bytes)], the total savings of CONSUMERS, {consumer: {metric: samples}}, at each time."""
     found = {}
     for metrics in consumers.values():
         for when, number in metrics.get("saved", []):
@@ -129,15 +129,15 @@ def sums(consumers):
 
 
 def judge_sums(total, saved, reach):
-    """Compare TOTAL, [(time, bytes)], with the host's SAVED of other instants; return (how many, what is wrong or None).
+    """Compare TOTAL, [(time, bytes)], with the host's SAVED at other times; return (number compared, problem or None).
 
-    Each must lie among the host's values within REACH seconds, or beside them by no more than these differ.
+    Each must be within the range of the host's values at most REACH seconds away, extended by its width on both sides.
     """
     judged = 0
     for when, number in total:
         around = [other for at, other in saved if abs(at - when) <= reach]
         if len(around) < 2 or when > saved[-1][0] - 1:
-            continue                    # at the ends
+            continue                    # too near to the start or the end
         judged += 1
         low, high = min(around), max(around)
         slack = high - low + ROUNDING * (high + PARTS * MIB)

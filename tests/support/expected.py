@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""What the metrics are, reckoned from a tree of /proc and /sys without a line of the plugins' code.
+"""Computes the expected metrics from a tree of /proc and /sys, without any code of the plugins.
 
 The formulas are those of the kernel's Documentation/admin-guide/mm/ksm.rst and mm/ksm.c.  Metrics are integers:
-pages, bytes, ns …; percentages and ratios in thousandths, cut.  A metric that the tree's kernel does not have is
-not in the answers.
+pages, bytes, ns …; percentages and ratios in thousandths, truncated.  Metrics that the tree's kernel lacks are absent.
 """
 
 from pathlib import Path
 from typing import NamedTuple
 
 PERCENT = 100 * 1000        # a share as thousandths of a percent
-EXPOSURE_MOST = 10 ** 6 * 1000
+EXPOSURE_MAX = 10 ** 6 * 1000
 RATIO = 1000                # a ratio in thousandths
 RMAP_ITEM = 64              # sizeof(struct ksm_rmap_item) where a long has 64 bits
 NS_PER_MS = 10 ** 6
@@ -20,13 +19,13 @@ STATES = ("stopped", "running", "unmerged")
 
 
 class Place(NamedTuple):
-    """Where a metric is found in both hosts."""
+    """The name and unit of a metric in both daemons."""
 
     collectd: str           # type
-    divisor: int            # the metric's integer / divisor is collectd's number
+    divisor: int            # collectd's number is the metric's integer / divisor
     chart: str              # ksm.CHART
     units: str
-    scale: float            # the metric's integer × scale is Netdata's number; of a counter the growth a second
+    scale: float            # Netdata's number is the metric's integer × scale; of a counter, its rate
     counter: bool = False
 
 
@@ -70,7 +69,7 @@ def places(page_size):
 
 FLAGS = {"merge_across_nodes", "use_zero_pages", "smart_scan", "advisor_mode", "run"}
 
-# The metric of each file of /sys/kernel/mm/ksm, where it is not called like the file.
+# Metrics of /sys/kernel/mm/ksm whose name differs from that of their file.
 FILES = {"pages_shared": "shared", "pages_sharing": "sharing", "pages_unshared": "unshared",
          "pages_volatile": "volatile", "ksm_zero_pages": "zero", "pages_scanned": "scanned",
          "pages_skipped": "skipped", "stable_node_chains": "chains", "stable_node_dups": "dups"}
@@ -78,7 +77,7 @@ EVENTS = {"thp_split_page": "thp_split", "cow_ksm": "cow", "ksm_swpin_copy": "sw
 
 
 def number(text):
-    """Return the integer that a file of mm/ksm or mm/uksm stands for."""
+    """Return the integer value of TEXT, from a file of mm/ksm or mm/uksm."""
     if "[" in text:
         return int(text.partition("[")[2].partition("]")[0] != "none")
     mantissa, _times, exponent = text.partition(" * 2^")
@@ -93,7 +92,7 @@ def fields(path):
 
 
 def thread_time(tree, name):
-    """Return {"ksmd_cpu": ns} of the kernel thread NAME, {} if there is none: a child of process 2 it must be."""
+    """Return {"ksmd_cpu": ns} of the kernel thread NAME, a child of process 2; {} if there is none."""
     for stat in sorted(tree.glob("proc/[0-9]*/stat")):
         comm, _, rest = stat.read_text().partition("(")[2].rpartition(")")
         values = rest.split()           # the first is field 3 of proc(5)
@@ -106,7 +105,7 @@ def thread_time(tree, name):
 
 
 def read(tree):
-    """Return {metric: integer} of the metrics that TREE has as such."""
+    """Return {metric: integer} of the metrics that TREE contains directly."""
     known = places(1)
     found = {}
     uksm = not (tree / "sys/kernel/mm/ksm").exists()
@@ -123,7 +122,7 @@ def read(tree):
 
 
 def expected_metrics(tree, page_size, once=False):
-    """Return {metric: integer} of all metrics that TREE gives, the derived ones too; from ONCE reading it, or more."""
+    """Return {metric: integer} of all metrics of TREE, including derived ones; with ONCE, those of a single reading."""
     tree = Path(tree)
     metrics = read(tree)
     memory = fields(tree / "proc/meminfo")
@@ -137,26 +136,26 @@ def expected_metrics(tree, page_size, once=False):
         for name in ("zero", "saved", "overhead", "ram", "exposure", "ksmd_cpu_per_gib", "scanned_per_page"):
             metrics.pop(name, None)
     if not once and metrics.get("run") and "saved" in metrics:
-        metrics["merge_rate"] = 0           # nothing moves in a tree
+        metrics["merge_rate"] = 0           # a tree is static
     return metrics
 
 
 def profit_of_kernel(tree, metrics):
-    """Return general_profit of TREE's kernel, or None: of one that has miscounted its zero pages it is as wrong."""
+    """Return general_profit of TREE's kernel, or None if it is missing or wrong because zero pages were miscounted."""
     path = tree / "sys/kernel/mm/ksm/general_profit"
     return int(path.read_text()) if path.exists() and metrics.get("zero", 0) >= 0 else None
 
 
 def derived(metrics, memory, profit, page_size):
-    """Return {metric: integer} of those that follow from METRICS, meminfo's MEMORY and the kernel's PROFIT or None."""
+    """Return the derived metrics, {metric: integer}, from METRICS, meminfo's MEMORY, and the kernel's PROFIT or None."""
     shared, sharing = metrics["shared"], metrics["sharing"]
     saved = (sharing + metrics.get("zero", 0)) * page_size
     found = {"saved": saved, "gain": (sharing - shared) * page_size}
-    if "volatile" in metrics:           # UKSM does not count those
-        watched = shared + sharing + metrics["unshared"] + metrics["volatile"]
-        found["merged"] = sharing * PERCENT // watched if watched else 0
+    if "volatile" in metrics:           # UKSM has no such count
+        tracked = shared + sharing + metrics["unshared"] + metrics["volatile"]
+        found["merged"] = sharing * PERCENT // tracked if tracked else 0
         if profit is None:
-            profit = sharing * page_size - watched * RMAP_ITEM
+            profit = sharing * page_size - tracked * RMAP_ITEM
     if profit is not None:
         found.update(profit=profit, overhead=saved - profit)
     if shared:
@@ -171,12 +170,12 @@ def derived(metrics, memory, profit, page_size):
             found["net"] = int(profit * PERCENT / (memory["MemTotal"] * 1024))     # towards 0, as in C
     if "MemAvailable" in memory:
         free = max(1, memory["MemAvailable"] + memory["SwapFree"])
-        found["exposure"] = min(saved * PERCENT // (free * 1024), EXPOSURE_MOST)
+        found["exposure"] = min(saved * PERCENT // (free * 1024), EXPOSURE_MAX)
     return found
 
 
 def collectd_values(metrics, page_size):
-    """Return {series: number} that collectd should have of METRICS: counters raw."""
+    """Return {series: number} that collectd should have for METRICS, with raw counters."""
     values = {}
     for name, value in metrics.items():
         place = places(page_size)[name]
@@ -185,7 +184,7 @@ def collectd_values(metrics, page_size):
 
 
 def netdata_values(metrics, page_size):
-    """Return {(chart, dimension): number} that Netdata should have of METRICS, counters times their scale."""
+    """Return {(chart, dimension): number} that Netdata should have for METRICS, with counters times their scale."""
     values = {}
     for name, value in metrics.items():
         place = places(page_size)[name]

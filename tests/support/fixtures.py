@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The fixtures: the trees of kernels' eras, what runs on them, and their golden outputs.
+"""The fixtures: trees of kernel eras, programs run on them, and their golden outputs.
 
-ERA.netdata.golden is what ksm.plugin writes at one tick, ERA.collectd.golden what a real collectd gets of one
-reading: a line a value list, "ksm/TYPE-NAME VALUE", ERA.explain.golden the page of ksm-explain.  Metrics in bytes
-depend on the page size: these are of 4 kB.  Consumers, who are told of per process, are off but on the pages: they
-have tests of their own.
+ERA.netdata.golden is the output of ksm.plugin for one tick; ERA.collectd.golden has the value lists that a real
+collectd gets from one reading, one per line, "ksm/TYPE-NAME VALUE"; ERA.explain.golden is the report of ksm-explain.
+Metrics in bytes assume pages of 4 kB.  Consumers are off except in reports: they have their own tests.
 """
 
 import json
@@ -17,26 +16,26 @@ from daemons import Collectd
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 ERAS = ["article", "2.6.32", "3.10", "5.15", "6.1", "6.6", "6.12", "6.18", "miscounted", "uksm", "no-ksm"]
-EXPLAINED = [*ERAS, "consumers"]        # fixtures with a page of ksm-explain
+EXPLAINED = [*ERAS, "consumers"]        # fixtures with a report of ksm-explain
 PAGE_SIZE = 4096
-NO_KSM = "this kernel has no KSM"        # the plugins' word for it
+NO_KSM = "this kernel has no KSM"        # logged by the plugins
 RUN_S = 60
 
-# The host's metrics alone, as ksm.plugin's arguments and as collectd's options.
+# Only the host's metrics: ksm.plugin's arguments and collectd's options.
 ARGUMENTS = ["--consumers=0"]
 OPTIONS = {"Consumers": 0}
 
 
 def make_tree(build, era, directory):
-    """Make the tree of ERA's fixture in DIRECTORY and return that."""
+    """Create the tree of ERA's fixture in DIRECTORY and return its path."""
     subprocess.run([build / "tests/mktree", FIXTURES / f"{era}.tree", directory], check=True)
     return Path(directory)
 
 
 def run_once(program, *words, env=None, **popen):
-    """Run PROGRAM with the arguments WORDS and ENV added to the environment, ksm.plugin for one tick, to its end.
+    """Run PROGRAM with the arguments WORDS and ENV added to the environment (ksm.plugin runs for one tick).
 
-    Return what came of it, as text unless POPEN says where to.
+    Return the CompletedProcess, with captured text unless POPEN redirects it.
     """
     popen = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **popen}
     return subprocess.run([*map(str, (program, *words))], env={**os.environ, **(env or {})}, text=True, timeout=RUN_S,
@@ -44,22 +43,22 @@ def run_once(program, *words, env=None, **popen):
 
 
 def metrics(build, root="/"):
-    """Return what the tool build/tests/metrics tells of each metric, with what it is on the host at ROOT: a dict each."""
+    """Return the descriptions and values of all metrics on the host at ROOT, as build/tests/metrics prints them: dicts."""
     return json.loads(run_once(build / "tests/metrics", "json", "--root", root).stdout)
 
 
 def valid_metrics(build):
-    """Return {metric: integer} of what the live kernel gives now."""
+    """Return {metric: integer} of the metrics that the live kernel has."""
     return {metric["name"]: metric["value"] for metric in metrics(build) if metric["status"] == 0}
 
 
 def explain_once(build, tree):
-    """Run ksm-explain on TREE, by its name alone as the page may show it; return what came of it."""
+    """Run ksm-explain on TREE, given as a relative path because the report may show it; return the CompletedProcess."""
     return run_once(build / "ksm-explain", "--root", tree.name, cwd=tree.parent)
 
 
 def collectd_once(build, tree, directory):
-    """Run a collectd on TREE, its files in DIRECTORY; return the value lists of one reading, and its log."""
+    """Run a collectd on TREE with its files in DIRECTORY; return the value lists of one reading, and its log."""
     with Collectd(directory, Path(build, "ksm.so"), {"Root": tree, **OPTIONS}) as host:
         host.wait(lambda: NO_KSM in host.log() or max(map(len, host.history().values()), default=0) > 2, RUN_S,
                   "readings")
@@ -68,12 +67,12 @@ def collectd_once(build, tree, directory):
 
 
 def golden(era, host):
-    """Return the path of the golden output of ERA at HOST, "netdata" or "collectd", or of its "explain"."""
+    """Return the path of the golden output of ERA; HOST is "netdata", "collectd" or "explain"."""
     return FIXTURES / f"{era}.{host}.golden"
 
 
 def outputs(build, era, directory):
-    """Return {host: output} of both plugins on the fixture of ERA, made in DIRECTORY."""
+    """Return {daemon: output} of both plugins on the fixture of ERA, created in DIRECTORY."""
     tree = make_tree(build, era, Path(directory, "tree"))
     lines, _log = collectd_once(build, tree, Path(directory, "collectd"))
     return {"netdata": run_once(build / "ksm.plugin", "--root", tree, *ARGUMENTS, "1").stdout,
@@ -81,7 +80,7 @@ def outputs(build, era, directory):
 
 
 def all_outputs(build, directory):
-    """Return {era: {host: output}} of all fixtures, made in DIRECTORY; all at once, as it is mostly waiting."""
+    """Return {era: {daemon: output}} of all fixtures, created in DIRECTORY; in parallel, as they mostly wait."""
     def one(era):
         work = Path(directory, era)
         work.mkdir()
@@ -91,7 +90,7 @@ def all_outputs(build, directory):
 
 
 def all_pages(build, directory):
-    """Return {fixture: what came of ksm-explain on it}, made in DIRECTORY; all at once, as it is mostly waiting."""
+    """Return {fixture: CompletedProcess of ksm-explain}, created in DIRECTORY; in parallel, as they mostly wait."""
     def one(era):
         return explain_once(build, make_tree(build, era, Path(directory, f"explain-{era}")))
     with ThreadPoolExecutor(len(EXPLAINED)) as pool:

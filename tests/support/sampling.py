@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""ksm.plugin driven as an agent does, and what it sends, read strictly.
+"""Runs ksm.plugin like an agent, and parses its output strictly.
 
     with Plugin(build / "ksm.plugin", f"--root={tree.root}", "--consumers-interval=1") as plugin:
         sample = plugin.samples(1)[0]
@@ -22,28 +22,28 @@ from world import Process, Tree
 __all__ = ["Plugin", "Process", "Tree", "without_confinement"]
 
 # Generous: a busy or paused machine may keep the plugin from running for seconds.
-SAMPLE_S = 60           # one more tick or sample of the plugin is there within this time
-END_S = 30              # it is gone so long after the end of its input, or is killed
-POLL_S = 0.02           # between two looks at what offers no event
+SAMPLE_S = 60           # limit for the next tick or sample
+END_S = 30              # limit for the plugin's end after its input has ended; then it is killed
+POLL_S = 0.02           # poll interval
 
 
 def without_confinement(text):
-    """Return the lines of a log, less the one in which the plugin says how it is confined."""
+    """Return the lines of a log without the one in which the plugin reports its confinement."""
     return [line for line in text.splitlines() if "INFO : confined: " not in line]
 
 
 class Plugin:
-    """A running ksm.plugin: the agent's end of its pipes.
+    """A running ksm.plugin, with the agent's ends of its pipes.
 
-    chunks: [(wall clock, bytes)], what came and when: a write of less than a pipe's buffer comes as one.  Whoever asks
-    for the agent takes all that has come so far, and in what is no protocol gets a ProtocolError.
+    chunks: [(wall clock, bytes)], the output as it was read; a write smaller than the pipe's buffer is one chunk.
+    Reading `agent` parses all output so far, and raises ProtocolError if it violates the protocol.
     """
 
     def __init__(self, program, *options, every=1, before=(), env=None, user=None, pipe_size=None, listen=True,
                  **popen):
         """Run PROGRAM every EVERY seconds with OPTIONS, started by the command BEFORE it, as USER.
 
-        ENV is added to the environment; PIPE_SIZE is that of its output, in bytes, which is read if LISTEN.
+        ENV is added to the environment; PIPE_SIZE is the size of the output pipe in bytes.  Output is read if LISTEN.
         """
         self.argv = [str(word) for word in (*before, program, every, *options)]
         self.popen = {"env": {**os.environ, **(env or {})}, "preexec_fn": die_with_parent(os.getpid()), **popen}
@@ -85,7 +85,7 @@ class Plugin:
         self.finish()
 
     def read_output(self):
-        """Gather what is written to stdout while anybody listens."""
+        """Collect stdout, except while reading is paused."""
         while True:
             self.listening.wait()
             select.select([self.output], [], [])
@@ -98,20 +98,20 @@ class Plugin:
         os.close(self.output)
 
     def read_errors(self):
-        """Gather what is written to stderr."""
+        """Collect stderr."""
         while chunk := os.read(self.process.stderr.fileno(), 1 << 16):
             self.stderr_chunks.append(chunk)
             self.came.set()
 
     @contextmanager
     def reading_paused(self):
-        """Read nothing of its output for a while."""
+        """Do not read its output within the block."""
         self.listening.clear()
         yield
         self.listening.set()
 
     def finish(self):
-        """Wait for its end, of which there is a cause; return (status, seconds)."""
+        """Wait for its exit, which the caller has caused; return (status, seconds)."""
         start = time.monotonic()
         status = self.process.wait(END_S)
         seconds = time.monotonic() - start
@@ -123,14 +123,14 @@ class Plugin:
         return status, seconds
 
     def end_input(self):
-        """Do what the agent does to end a plugin, and return (status, seconds)."""
+        """Close its stdin, as an agent does to end a plugin; return (status, seconds)."""
         self.process.stdin.close()
         return self.finish()
 
-    # What it has sent and said so far.
+    # Output and log so far.
 
     def take(self):
-        """Take all output that has come so far."""
+        """Parse all output that has arrived."""
         while self.taken < len(self.chunks):
             when, chunk = self.chunks[self.taken]
             self.taken += 1
@@ -143,32 +143,32 @@ class Plugin:
 
     @property
     def agent(self):
-        """The agent that has taken it."""
+        """The ConsumerAgent that has parsed all output so far."""
         return self.take().taker
 
     @property
     def ticks(self):
-        """When each tick of the host's metrics came, by the wall clock."""
+        """The arrival time of each tick of the host's metrics (wall clock)."""
         return self.take().tick_times
 
     @property
     def arrived(self):
-        """When each sample of the consumers came."""
+        """The arrival time of each sample of the consumers (wall clock)."""
         return self.take().sample_times
 
     @property
     def text(self):
-        """All output."""
+        """The output so far."""
         return b"".join(chunk for _when, chunk in self.chunks).decode()
 
     @property
     def log(self):
-        """All that it said."""
+        """The log so far."""
         return b"".join(self.stderr_chunks).decode()
 
     @property
     def errors(self):
-        """The same, less how it is confined."""
+        """The log without the confinement line."""
         return "".join(f"{line}\n" for line in without_confinement(self.log))
 
     def wait(self, condition, seconds, what, poll_s=POLL_S):
@@ -180,27 +180,27 @@ class Plugin:
                 self.finish()
                 assert condition(), f"ksm.plugin has ended: {self.log}"
             assert not over, f"waited {seconds} s for {what}: {self.log}"
-            over = time.monotonic() > deadline          # one more look: this process may have been paused
+            over = time.monotonic() > deadline          # poll once more: this process may have been paused
             self.came.wait(poll_s)
             self.came.clear()
         return value
 
     def wait_ticks(self, count):
-        """Wait until COUNT ticks have come, each whole, and return their times."""
+        """Wait until COUNT complete ticks have arrived, and return their times."""
         self.wait(lambda: len(self.ticks) >= count and not self.rest, SAMPLE_S + (count - 1) * self.every, f"{count} ticks")
         return self.ticks[:count]
 
     def more_ticks(self, count):
-        """Wait until COUNT more ticks have come."""
+        """Wait for COUNT more ticks."""
         self.wait_ticks(len(self.ticks) + count)
 
     def wait_punctual(self, count, within, every=1, since=0):
-        """Wait until COUNT ticks in a row, SINCE then, are each WITHIN so many seconds of a multiple of EVERY.
+        """Wait for COUNT consecutive ticks after SINCE that are each at most WITHIN seconds after a multiple of EVERY.
 
-        A busy machine delays one or another; a plugin that ticks at other times never has such a row.
+        A busy machine may delay single ticks; a plugin that ticks at other times never has such a sequence.
         """
         def row():
-            ticks = [when for when in self.ticks[1:] if when > since]           # the first comes at once
+            ticks = [when for when in self.ticks[1:] if when > since]           # the first is immediate
             for i in range(len(ticks) - count + 1):
                 some = ticks[i:i + count]
                 if all(when % every < within for when in some) and round(some[-1] - some[0]) == every * (count - 1):
@@ -209,18 +209,18 @@ class Plugin:
         return self.wait(row, SAMPLE_S, f"{count} punctual ticks")
 
     def first_sample(self):
-        """Return the first sample, whole, which may have come before anybody asked."""
+        """Return the first complete sample, which may have arrived before this call."""
         self.wait(lambda: self.agent.samples and not self.rest, SAMPLE_S, "the first sample")
         return self.agent.samples[0]
 
     def samples(self, count):
-        """Return the next COUNT samples from now on, each whole."""
+        """Return the next COUNT complete samples from now on."""
         first = len(self.agent.samples)
         self.wait(lambda: len(self.agent.samples) >= first + count and not self.rest, count * SAMPLE_S, "samples")
         return self.agent.samples[first:first + count]
 
     def descriptors(self):
-        """Return how many descriptors it holds."""
+        """Return its number of open descriptors."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def resident(self):

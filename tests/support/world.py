@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Hosts that are not there: trees of /proc and /sys whose metrics are set, and whose processes come and go, as told.
+"""Simulated hosts: trees of /proc and /sys whose metrics and processes a test controls.
 
     tree = Tree(tmp_path / "tree", sharing=300, shared=100)
     tree.process(Process(100, "postgres", merging=400, cgroup="0::/system.slice/postgresql.service"))
 
     with World(fixture) as world:           # a fixture's tree as a healthy host, whose counters grow
-        world.set(sharing=0, scanned=0)     # merges nothing any more, and ksmd stands still
+        world.set(sharing=0, scanned=0)     # nothing is merged any more, and ksmd does not scan
 
-As in the kernel, no reader ever sees half of a file or of a process.
+Files and processes are replaced atomically: no reader sees half of one.
 """
 
 import re
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 KSM = "sys/kernel/mm/ksm"
 
-# Metric: the file that holds it.  What has no such file in a fixture is left out, as on a kernel that lacks it.
+# {metric: its file}.  A metric whose file is missing in a fixture is left out, as on a kernel that lacks it.
 FILES = {
     "run": f"{KSM}/run",
     "shared": f"{KSM}/pages_shared",
@@ -34,7 +34,7 @@ FILES = {
     "pages_to_scan": f"{KSM}/pages_to_scan",
     "sleep_millisecs": f"{KSM}/sleep_millisecs",
 }
-# Metric: the field of a file that holds it.
+# {metric: (file, pattern of its field)}.
 FIELDS = {
     "available_kb": ("proc/meminfo", r"(MemAvailable: +)(\d+)"),
     "swap_kb": ("proc/meminfo", r"(SwapFree: +)(\d+)"),
@@ -45,22 +45,22 @@ FIELDS = {
 PAGES = ("shared", "sharing", "unshared", "volatile", "zero")
 MEMINFO = "MemTotal: 16777216 kB\nMemFree: 1048576 kB\nMemAvailable: 8388608 kB\nSwapFree: 0 kB\n"
 
-# Counters are told by their growth a second; ksmd is in percent of a core.
+# Counters are given as growth per second; ksmd is in percent of a core.
 COUNTERS = ("scanned", "skipped", "full_scans", "cow", "swpin_copy", "thp_split", "ksmd")
 NS_A_PERCENT = 10_000_000
-STILL_S = 0.5       # counters that have not grown for longer have stood still
+STILL_S = 0.5       # counters that have not grown for longer count as paused
 
 # 128 GiB of RAM as in the fixture 6.18, 8 GiB of them saved.
 HEALTHY = {"run": 1, "shared": 500_000, "sharing": 2_000_000, "unshared": 300_000, "volatile": 50_000, "zero": 1_000,
            "profit": 7 << 30, "available_kb": 40 << 20, "swap_kb": 16 << 20,
            "scanned": 20_000, "skipped": 3_000, "full_scans": 2, "cow": 50, "ksmd": 5}
-# A fixture's metrics as they are, but that all its counters grow.
+# A fixture's metrics unchanged, but all its counters grow.
 GROWING = {"scanned": 20_000, "skipped": 3_000, "full_scans": 40, "cow": 500, "swpin_copy": 70, "thp_split": 60,
            "ksmd": 25}
 
 
 def put(root, path, text):
-    """Replace the file PATH below ROOT by one with TEXT."""
+    """Replace the file PATH below ROOT atomically by one with TEXT."""
     fresh = Path(root, f"fresh-{threading.get_ident()}")
     fresh.write_text(text)
     fresh.rename(Path(root, path))
@@ -77,10 +77,10 @@ class Process(NamedTuple):
     rmap_items: int = 0
     cgroup: str = "0::/"
     cmdline: tuple = ()
-    mode: int = 0o444           # of its file of KSM
+    mode: int = 0o444           # mode of its KSM file
 
     def of_ksm(self, kernel):
-        """Return the text of its file of KSM, which is called KERNEL."""
+        """Return the text of its KSM file, which is called KERNEL."""
         if kernel == "ksm_merging_pages":
             return f"{self.merging}\n"
         return (f"ksm_rmap_items {self.rmap_items}\nksm_zero_pages {self.zero}\nksm_merging_pages {self.merging}\n"
@@ -88,10 +88,10 @@ class Process(NamedTuple):
 
 
 class Host:
-    """A tree that is there already."""
+    """An existing tree."""
 
     def __init__(self, root, kernel="ksm_stat"):
-        """Of the host at ROOT; KERNEL is the file that its processes have, or None."""
+        """Use the tree at ROOT; KERNEL is the name of its processes' KSM file, or None."""
         self.root = Path(root)
         self.kernel = kernel
 
@@ -115,21 +115,21 @@ class Host:
         fresh.rename(self.root / f"proc/{process.pid}")
 
     def change(self, process):
-        """Let what KSM does for PROCESS, which is there, be as it has it."""
+        """Rewrite the KSM file of the existing PROCESS."""
         self.write(f"proc/{process.pid}/{self.kernel}", process.of_ksm(self.kernel))
 
     def end(self, pid):
-        """End the process PID."""
+        """Remove the process PID."""
         gone = self.root / f"gone-{pid}"
         (self.root / f"proc/{pid}").rename(gone)
         shutil.rmtree(gone)
 
 
 class Tree(Host):
-    """The least that makes a host of consumers: what KSM merges in all, and the processes given."""
+    """A minimal host with consumers: its page counts and the processes that a test adds."""
 
     def __init__(self, root, kernel="ksm_stat", **pages):
-        """Make it at ROOT with the host's PAGES, {metric: pages}."""
+        """Create it at ROOT with the host's PAGES, {metric: pages}."""
         super().__init__(root, kernel)
         self.pages = dict.fromkeys(PAGES, 0)
         (self.root / "proc").mkdir(parents=True)
@@ -140,7 +140,7 @@ class Tree(Host):
         self.process(Process(1, "init", 0))
 
     def host(self, **pages):
-        """Set the host's counts of PAGES, {metric: pages}."""
+        """Set the host's PAGES, {metric: pages}."""
         self.pages.update(pages)
         for metric, count in self.pages.items():
             self.write(FILES[metric], f"{count}\n")
@@ -151,21 +151,21 @@ class Tree(Host):
 
 
 class World(Host):
-    """The tree of a fixture, alive as long as it is entered."""
+    """The tree of a fixture, whose counters grow within the `with` block."""
 
     def __init__(self, root, begin=HEALTHY, step_s=0.1, **metrics):
-        """Take over the tree at ROOT with the metrics of BEGIN, but for METRICS; write counters every STEP_S."""
+        """Use the tree at ROOT with the metrics BEGIN, updated by METRICS; write counters every STEP_S."""
         super().__init__(root)
         self.step_s = step_s
         self.ksmd = next(path for path in sorted(self.root.glob("proc/*/schedstat")) if path.parent.name != "2")
         self.lock = threading.Lock()
         self.ended = threading.Event()
-        self.thread = threading.Thread(target=self.live)
+        self.thread = threading.Thread(target=self.grow_counters)
         self.broken = set()
         self.rates = dict.fromkeys(COUNTERS, 0)
         self.counts = {name: self.read(name) for name in COUNTERS}
         self.last = time.monotonic()
-        self.stood = []         # when it stood still for a moment
+        self.pauses = []        # times at which this thread found that it had been paused
         self.set(**{**begin, **metrics})
 
     def __enter__(self):
@@ -176,14 +176,14 @@ class World(Host):
         self.ended.set()
         self.thread.join()
 
-    def live(self):
-        """Let the counters grow.  If this thread was kept from running, they stand still meanwhile, and do not jump."""
+    def grow_counters(self):
+        """Let the counters grow.  While this thread is kept from running they pause, so that they never jump."""
         while not self.ended.wait(self.step_s):
             with self.lock:
                 now = time.monotonic()
                 seconds = now - self.last
                 if seconds > STILL_S:
-                    self.stood.append(time.time())
+                    self.pauses.append(time.time())
                 for name, rate in self.rates.items():
                     if rate:
                         self.counts[name] += rate * min(seconds, STILL_S)
@@ -191,7 +191,7 @@ class World(Host):
                 self.last = now
 
     def set(self, **metrics):
-        """Give gauges a value, and counters a growth a second."""
+        """Set the values of gauges, and the growth per second of counters."""
         with self.lock:
             for name, value in metrics.items():
                 if name in COUNTERS:
@@ -200,27 +200,27 @@ class World(Host):
                     self.show(name, value)
 
     def count(self, name, count):
-        """Let a counter go on from COUNT."""
+        """Set a counter to COUNT, from which it grows on."""
         with self.lock:
             self.counts[name] = count
             self.show(name, count)
 
     def break_files(self, *names):
-        """Make the files of metrics hold what no kernel writes, until mend(); their neighbours live on."""
+        """Write invalid text into the files of the metrics NAMES, until repair()."""
         with self.lock:
             for name in names:
                 self.write(FILES[name], "12abc\n")
                 self.broken.add(name)
 
-    def mend(self, **metrics):
-        """Make broken files whole; gauges get the value in METRICS."""
+    def repair(self, **metrics):
+        """Restore broken files; gauges get the value in METRICS."""
         with self.lock:
             for name in self.broken.copy():
                 self.broken.remove(name)
                 self.show(name, metrics.get(name, int(self.counts.get(name, 0))))
 
     def read(self, name):
-        """Return the number that a metric's file holds now; 0 if there is none."""
+        """Return the number in a metric's file; 0 if there is none."""
         if name == "ksmd":
             return int(self.ksmd.read_text().split()[0])
         if name in FIELDS:
@@ -231,7 +231,7 @@ class World(Host):
         return int(path.read_text()) if path.exists() else 0
 
     def show(self, name, value):
-        """Write a metric where its kernel has it."""
+        """Write a metric to its file."""
         if name == "ksmd":
             self.write(self.ksmd.relative_to(self.root), f"{value} 0 0\n")
         elif name in FIELDS:
