@@ -59,7 +59,7 @@ def check_rights(pid, capable_now, bounded):
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
 
 
-def word_of(errors):
+def confinement_in(errors):
     """Return what a log says of the confinement; it says so once."""
     words = re.findall(r"ksm\.plugin INFO : confined: (.*)", errors)
     assert len(words) == 1, errors
@@ -102,7 +102,7 @@ def test_plugin_keeps_only_one_capability(start, copy_of):
         running.wait_ticks(1)
         check_rights(running.process.pid, start.capable, start.bounded)
         assert running.end_input()[0] == 0
-        assert f"capabilities {GRANT if start.capable else 'none'}" in word_of(running.log)
+        assert f"capabilities {GRANT if start.capable else 'none'}" in confinement_in(running.log)
 
 
 def test_plugin_keeps_only_one_capability_under_agent(build, tmp_path):
@@ -110,7 +110,7 @@ def test_plugin_keeps_only_one_capability_under_agent(build, tmp_path):
         host.wait_for(("ksm.memory", "shared"))
         [plugin] = plugins_of(host)
         check_rights(plugin, os.geteuid() == 0, os.geteuid() == 0)
-        print(word_of(host.log()))
+        print(confinement_in(host.log()))
 
 
 @contextmanager
@@ -143,7 +143,7 @@ def test_ksm_explain_keeps_no_more_capabilities(copy_of):
 
 def test_confinement_is_logged_at_start(build):
     done = subprocess.run([build / "ksm.plugin"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
-    word = word_of(done.stderr)
+    word = confinement_in(done.stderr)
     assert all(part in word for part in ("capabilities", "no new privileges yes", "Landlock", "those that a sample needs"))
 
 
@@ -169,7 +169,7 @@ def test_plugin_runs_without_some_confinement(what, build, make_tree):
                 before=[build / "tests/confined", "lacking", what]) as running:
         running.wait_ticks(1)
         assert running.end_input()[0] == 0 and running.ticks and running.errors == ""
-        word = word_of(running.log)
+        word = confinement_in(running.log)
     for part in LACKING[what]:
         assert part in word
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
-from daemons import Collectd, Netdata, free_port, word_of
+from daemons import Collectd, Netdata, command_line_option, free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # {README: its section, and the names of the configurations there}
@@ -106,7 +106,7 @@ class Central:
         """Start the Netdata in the middle, then the host's."""
         self.port = free_port()
         send = replaced(self.texts["stream_host"], {NAME: "127.0.0.1", NETDATA_PORT: self.port})
-        words = [f"--root={self.tree}", *(word_of(*option) for option in self.options.items())]
+        words = [f"--root={self.tree}", *(command_line_option(*option) for option in self.options.items())]
         self.start_central_netdata(self.stack)
         self.sender.netdata = self.stack.enter_context(
             Netdata(self.work / "netdata-host", self.build / "ksm.plugin", " ".join(words), stream=send,

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Private instances of collectd, Netdata and Prometheus, for `make run` and the end-to-end tests.
 
-Each host is a context manager.  It keeps all its files in the directory it is given, listens
-on nothing but a unix socket or 127.0.0.1, loads nothing but the plugin under test, and leaves
-no process behind: it is stopped on exit, and killed by the kernel if this process dies first.
+Each daemon is a context manager.  It keeps all its files in the directory it is given, listens
+only on a unix socket or 127.0.0.1, loads only the plugin under test, and leaves no process
+running: it is stopped on exit, and killed by the kernel if this process dies first.
 
-    with Collectd(tmp / "collectd", "build/ksm.so", {"Consumers": 5}) as host:
-        host.wait_for("ksm/vmpage_number-shared")
-        when, pages = host.values()["ksm/vmpage_number-shared"]
+    with Collectd(tmp / "collectd", "build/ksm.so", {"Consumers": 5}) as daemon:
+        daemon.wait_for("ksm/vmpage_number-shared")
+        when, pages = daemon.values()["ksm/vmpage_number-shared"]
 
-Times are seconds since the epoch.  A host that fails raises DaemonError with the end of its log.
+Times are seconds since the epoch.  A daemon that fails raises DaemonError with the end of its log.
 """
 
 import copy
@@ -39,12 +39,12 @@ NETDATA_SYSTEM_INFO = "/usr/lib/netdata/plugins.d/system-info.sh"
 PROMETHEUS = "/usr/bin/prometheus"
 
 # Generous: a busy or paused machine may keep a program from running for seconds.
-START_S = 60        # a host answers within this time
-STOP_S = 30         # and is gone this long after SIGTERM, else SIGKILL
-ORPHAN_S = 10       # what its plugins have for noticing that the daemon is gone
-ANSWER_S = 30       # one answer of a running host
-SEEN_S = 60         # what has changed is seen in a host that reads every second
-POLL_S = 0.05       # between two looks at something that offers no event
+START_S = 60        # limit for a daemon's first answer
+STOP_S = 30         # limit for its exit after SIGTERM, before SIGKILL
+ORPHAN_S = 10       # limit for its plugins to notice that it has exited
+ANSWER_S = 30       # limit for one answer of a running daemon
+SEEN_S = 60         # limit for a change to appear in a daemon that reads every second
+POLL_S = 0.05       # poll interval
 LOG_TAIL = 30       # lines of a log in an error message
 
 PR_SET_PDEATHSIG = 1
@@ -52,27 +52,27 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class DaemonError(Exception):
-    """A host did not start, did not answer, or ended by itself."""
+    """A daemon did not start, did not answer, or exited unexpectedly."""
 
 
 class PortTaken(DaemonError):
-    """Another program listens on the port that was asked for."""
+    """Another program listens on the requested port."""
 
 
 def until(condition, seconds, what, failed=AssertionError, poll_s=POLL_S):
-    """Wait at most SECONDS until CONDITION() is true and return its value; else raise FAILED, which says WHAT."""
+    """Wait at most SECONDS until CONDITION() is true and return its value; else raise FAILED with WHAT in its message."""
     deadline = time.monotonic() + seconds
     over = False
     while not (value := condition()):
         if over:
             raise failed(f"waited {seconds} s for {what}")
-        over = time.monotonic() > deadline      # one more look: this process may have been paused
+        over = time.monotonic() > deadline      # poll once more: this process may have been paused
         time.sleep(poll_s)
     return value
 
 
 def die_with_parent(parent):
-    """Return what a child calls before exec, so that the kernel kills it when PARENT (a pid) dies."""
+    """Return a preexec_fn that makes the kernel kill the child when PARENT (a pid) dies."""
     def before_exec():
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
@@ -112,14 +112,14 @@ def wait_gone(pids, seconds):
     return left
 
 
-def plugins_of(host):
-    """Return the pids of the plugins that HOST, a Netdata, has started."""
+def plugins_of(daemon):
+    """Return the pids of the plugins that DAEMON, a Netdata, has started."""
     def is_plugin(pid):
         try:
             return Path(f"/proc/{pid}/comm").read_text() == "ksm.plugin\n"
-        except OSError:                 # another child of the agent, which has ended meanwhile
+        except OSError:                 # another child of the agent, which has exited meanwhile
             return False
-    return [pid for pid in session_members(host.process.pid) if is_plugin(pid)]
+    return [pid for pid in session_members(daemon.process.pid) if is_plugin(pid)]
 
 
 def user_name(uid):
@@ -197,7 +197,7 @@ class Daemon:
             raise self.error(f"ended by itself, status {self.process.returncode}")
 
     def stop(self):
-        """End the daemon and all that it started, within a bounded time; nothing is left running."""
+        """Stop the daemon and all processes of its session, within a bounded time."""
         if self.process is None:
             return
         session = self.process.pid
@@ -223,14 +223,14 @@ class Daemon:
         return "".join(log.read_text(errors="replace") for log in self.logs if log.exists())
 
     def error(self, message):
-        """Return a DaemonError that says MESSAGE and shows the end of the log."""
+        """Return a DaemonError with MESSAGE and the end of the log."""
         return DaemonError(f"{self.name}: {message}; the end of its log:\n{tail(self.log())}")
 
 
 # collectd
 
 def collectd_quote(value):
-    """Return VALUE as a word of collectd's configuration."""
+    """Return VALUE quoted for collectd's configuration."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
@@ -239,7 +239,7 @@ def collectd_quote(value):
 
 
 def collectd_options(options):
-    """Return the dict OPTIONS as lines of a <Plugin> block; a list is a line an element."""
+    """Return the dict OPTIONS as lines of a <Plugin> block; a list becomes one line per element."""
     lines = []
     for key, value in options.items():
         for one in value if isinstance(value, (list, tuple)) else [value]:
@@ -306,16 +306,16 @@ LoadPlugin csv
 
     def __init__(self, workdir, plugin_so, options=None, interval=1, history=True, extra="", env=None,
                  host="localhost"):
-        """Load PLUGIN_SO (None: nothing of ours) with OPTIONS ({key: value}), read it every INTERVAL seconds.
+        """Load PLUGIN_SO (None: no plugin under test) with OPTIONS ({key: value}), read it every INTERVAL seconds.
 
-        With HISTORY every value is kept in csv files (about 25 bytes a value, without limit): values(),
-        history() and raw counters need them.  EXTRA is added to the configuration as it is.  HOST is its name.
+        With HISTORY every value is kept in csv files (about 25 bytes a value, without limit), which values(),
+        history() and raw counters require.  EXTRA is appended to the configuration.  HOST is collectd's Hostname.
         """
         super().__init__(workdir, env)
         if os.environ.get("KSM_PRELOAD"):   # the runtime of a sanitizer that the plugin was built with
             self.env.update(LD_PRELOAD=os.environ["KSM_PRELOAD"], ASAN_OPTIONS="detect_leaks=0")
         self.plugin = plugin_so and Path(plugin_so).resolve()
-        self.host = host                # whose values are read back: its own
+        self.host = host                # the Hostname whose values are read back
         self.options = dict(options or {})
         self.interval = interval
         self.keep_history = history
@@ -358,7 +358,7 @@ LoadPlugin csv
         return True
 
     def connect(self):
-        """Return a socket connected to the daemon; a unix address holds 107 bytes, so go by descriptor."""
+        """Return a socket connected to the daemon; by descriptor, because a unix address holds only 107 bytes."""
         directory = os.open(self.workdir, os.O_PATH | os.O_DIRECTORY)
         try:
             connection = socket.socket(socket.AF_UNIX)
@@ -373,7 +373,7 @@ LoadPlugin csv
             os.close(directory)
 
     def ask(self, *commands):
-        """Return the answers to COMMANDS, each a list of lines; None where the daemon says it failed."""
+        """Return the answers to COMMANDS, each a list of lines, or None for a command that failed."""
         answers = []
         with self.connect() as connection, connection.makefile("rw", encoding="utf-8") as stream:
             for command in commands:
@@ -388,7 +388,7 @@ LoadPlugin csv
         return answers
 
     def series(self):
-        """Return {series: time of its last value} of what the daemon holds now."""
+        """Return {series: time of its last value} of the daemon's current series."""
         found = {}
         for line in self.ask("LISTVAL")[0] or []:
             when, _, identifier = line.partition(" ")
@@ -398,9 +398,9 @@ LoadPlugin csv
         return found
 
     def rates(self):
-        """Return {series: (time, number)} as the daemon shows them: gauges, and counters as the rate a second.
+        """Return {series: (time, number)} as the daemon shows them: gauges, and counters as rates per second.
 
-        A value that collectd's type does not allow, and a counter's rate after its first value, is NaN.
+        A value outside the range of collectd's type, and a counter's rate after its first value, are NaN.
         """
         series = self.series()
         answers = self.ask(*(f'GETVAL "{self.host}/{name}"' for name in series))
@@ -408,7 +408,7 @@ LoadPlugin csv
                 for (name, when), answer in zip(series.items(), answers) if answer and len(answer) == 1}
 
     def is_counter(self, name):
-        """Whether the series NAME is of a type that counts."""
+        """Whether the series NAME is a counter."""
         return self.types.get(name.partition("/")[2].partition("-")[0], "GAUGE") != "GAUGE"
 
     def values(self):
@@ -447,15 +447,15 @@ def read_csv(path, last_bytes=None):
     return [(float(when), float(number)) for when, number in (line.split(b",") for line in lines)]
 
 
-# Ports and pages of 127.0.0.1
+# Ports and web pages of 127.0.0.1
 
 RESERVED = []       # sockets
 
 
 def free_port():
-    """Return a TCP port of 127.0.0.1 that nobody else gets until this process ends.
+    """Return a TCP port of 127.0.0.1 that is reserved until this process exits.
 
-    It is bound here.  A daemon can listen on it all the same, as it sets SO_REUSEADDR.
+    It is bound here.  A daemon can still listen on it, as it sets SO_REUSEADDR.
     """
     probe = socket.socket()
     probe.bind(("127.0.0.1", 0))
@@ -465,7 +465,7 @@ def free_port():
 
 
 def port_is_free(port):
-    """Whether nobody listens on PORT of 127.0.0.1."""
+    """Whether no program listens on PORT of 127.0.0.1."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -476,7 +476,7 @@ def port_is_free(port):
 
 
 def fetch(url):
-    """Return the body of URL, asked for without a proxy."""
+    """Return the body of URL, requested without a proxy."""
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=ANSWER_S) as answer:
         return answer.read()
 
@@ -558,14 +558,14 @@ class Netdata(Daemon):
     def __init__(self, workdir, plugin, options="", port=0, env=None, interval=1, health=None, extra="", stream=""):
         """Run PLUGIN (…/ksm.plugin; its directory becomes the plugins directory; None: none) with the words OPTIONS.
 
-        PORT 0 takes a free one.  HEALTH is a file of alert definitions, or a list of them: without it
-        alerts are off.  EXTRA is added to netdata.conf as it is, STREAM is the text of stream.conf.
+        PORT 0 means a free one.  HEALTH is a file of alert definitions or a list of them; without it
+        alerts are off.  EXTRA is appended to netdata.conf, STREAM is the text of stream.conf.
         """
         super().__init__(workdir, dict({"DO_NOT_TRACK": "1"}, **(env or {})))
         self.plugin = plugin and Path(plugin).resolve()
         self.options = options
         self.stream = stream
-        self.prefix = ""                # of the paths of another host's values
+        self.prefix = ""                # path prefix of another host's values
         self.port = port
         self.interval = interval
         self.health = [health] if isinstance(health, (str, Path)) else list(health or [])
@@ -619,7 +619,7 @@ class Netdata(Daemon):
         return [NETDATA, "-D", "-c", str(config)]
 
     def answers(self):
-        """Whether the agent that answers on the port is this one: its id is in our directory."""
+        """Whether the agent that answers on the port is this one: it has the id in our directory."""
         try:
             own = (self.workdir / "lib/registry/netdata.public.unique.id").read_text().strip()
             return self.api("info")["uid"] == own
@@ -636,7 +636,7 @@ class Netdata(Daemon):
         return json.loads(self.fetch(f"{self.prefix}api/v1/{call}{query}"))
 
     def charts(self):
-        """Return {chart id: the agent's description of it}; obsolete charts are not among them."""
+        """Return {chart id: the agent's description of it}, without obsolete charts."""
         return self.api("charts")["charts"]
 
     def alarms(self):
@@ -644,14 +644,14 @@ class Netdata(Daemon):
         return json.loads(self.fetch("api/v1/alarms?all"))["alarms"]
 
     def values(self):
-        """Return {(chart, dimension): (time, number)}, the latest of the last 5 s; counters as the rate a second."""
+        """Return {(chart, dimension): (time, number)}, the latest of the last 5 s; counters as rates per second."""
         return {name: samples[-1] for name, samples in self.history(5).items()}
 
     def history(self, seconds, charts=None):
         """Return {(chart, dimension): [(time, number), …]}, oldest first, of the last SECONDS; gaps are left out.
 
-        Of the given CHARTS, default all.  Times are whole seconds; the agent computes the value at each from
-        its neighbours, so it appears one to two seconds late; counters are the rate a second.
+        CHARTS default to all.  Times are whole seconds; the agent interpolates the value at each,
+        so it appears one to two seconds late; counters are rates per second.
         """
         found = {}
         for chart in charts if charts is not None else self.charts():
@@ -659,7 +659,7 @@ class Netdata(Daemon):
                 answer = self.api("data", chart=chart, after=-int(seconds), points=int(seconds),
                                   group="average", format="json", options="jsonwrap|seconds|flip")
             except urllib.error.HTTPError:
-                continue                                        # no such chart now
+                continue                                        # the chart does not exist (any more)
             for when, *numbers in answer["result"]["data"]:
                 if when <= answer["first_entry"]:               # where the chart begins: nothing stored, reads as 0
                     continue
@@ -676,20 +676,20 @@ class Netdata(Daemon):
 
 # Both
 
-def word_of(option, value):
-    """Return collectd's OPTION with VALUE as ksm.plugin has it: --consumers-interval=1 for ConsumersInterval."""
+def command_line_option(option, value):
+    """Return collectd's OPTION with VALUE as an option of ksm.plugin: ConsumersInterval as --consumers-interval=1."""
     name = "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in option).lstrip("-")
     return f"--{name}={value}"
 
 
 class Both:
-    """A private collectd and a private Netdata with the plugins, of the same options."""
+    """A private collectd and a private Netdata, each with its plugin and the same options."""
 
     def __init__(self, stack, build, work, options, **of_collectd):
-        """Start both with OPTIONS, {collectd's name: value}, to be stopped when STACK is left, and wait for a value."""
+        """Start both with OPTIONS, {collectd's name: value}, until STACK is closed, and wait for a value."""
         self.collectd = stack.enter_context(Collectd(work / "collectd", build / "ksm.so", options, **of_collectd))
-        words = " ".join(word_of(*option) for option in options.items())
-        self.netdata = stack.enter_context(Netdata(work / "netdata", build / "ksm.plugin", words))
+        arguments = " ".join(command_line_option(*option) for option in options.items())
+        self.netdata = stack.enter_context(Netdata(work / "netdata", build / "ksm.plugin", arguments))
         self.both = (self.collectd, self.netdata)
         self.wait_first()
 
@@ -718,7 +718,7 @@ global:
 """
 
     def __init__(self, workdir, scrape_configs, interval=1):
-        """Scrape what SCRAPE_CONFIGS says: that section of prometheus.yml, with its heading."""
+        """Scrape the targets of SCRAPE_CONFIGS, that section of prometheus.yml with its heading."""
         super().__init__(workdir)
         self.scrape_configs = scrape_configs
         self.interval = interval
@@ -743,7 +743,7 @@ global:
             return False
 
     def api(self, call, **arguments):
-        """Return the data of the answer of /api/v1/CALL?ARGUMENTS; what is wrong with a query is a DaemonError."""
+        """Return the data of the answer of /api/v1/CALL?ARGUMENTS; an invalid query raises DaemonError."""
         try:
             answer = fetch(f"{self.url}/api/v1/{call}?{urllib.parse.urlencode(arguments)}")
         except urllib.error.HTTPError as error:
@@ -757,14 +757,17 @@ global:
                 float(one["value"][1]) for one in found["result"]}
 
     def wait_numbers(self, expression, numbers, rel, least=0):
-        """Wait until the series of EXPRESSION have these NUMBERS, but for REL or LEAST: after a scrape that failed it has none."""
+        """Wait until the series of EXPRESSION have these NUMBERS with a tolerance of REL (relative) or LEAST (absolute).
+
+        Waiting is needed because a query has no result after a failed scrape.
+        """
         found = []
 
-        def as_wanted():
+        def matches():
             found[:] = self.query(expression).values()
             return len(found) == len(numbers) and all(
-                abs(one - number) <= max(rel * abs(number), least) for one, number in zip(found, numbers))
-        self.wait(as_wanted, SEEN_S, f"{numbers} of {expression}")
+                abs(value - number) <= max(rel * abs(number), least) for value, number in zip(found, numbers))
+        self.wait(matches, SEEN_S, f"{numbers} of {expression}")
 
     def label_values(self, label, selector):
         """Return the sorted values of LABEL in the series that SELECTOR chooses."""

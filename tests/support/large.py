@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""A large process that merges little, of a kind: python3 large.py NAME KIND
+"""A large process that merges little for one reason: python3 large.py NAME KIND
 
-It calls itself NAME, has SIZE bytes of memory of that KIND, prints "ready", and ends with its standard input.
-Exits with NOT_HERE and a message if this machine does not give it such memory.
+It sets its name to NAME, maps SIZE bytes of memory of that KIND, prints "ready", and exits at the end of stdin.
+Exits with NOT_HERE and a message if such memory is not available.
 
-    ordinary    not offered to KSM; no two pages are equal, here and below
-    offered     offered to KSM
-    huge        the same in huge pages
-    merging     offered to KSM, all pages are equal
-    changing    as offered, all of it rewritten all the time
-    hugetlb     huge pages that were set aside
-    memfd       shared
-    ring        of a packet socket: a driver's
+    ordinary    not mergeable; no two pages are equal, here and below except where stated
+    offered     mergeable
+    huge        mergeable, in huge pages
+    merging     mergeable, all pages are equal
+    changing    mergeable, rewritten all the time
+    hugetlb     reserved huge pages
+    memfd       shmem
+    ring        the ring of a packet socket, which belongs to a driver
     pinned      as merging, and registered with io_uring
 """
 
@@ -35,13 +35,13 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def fill(memory, generation=0):
-    """Make every page of MEMORY another one."""
+    """Give every page of MEMORY a different content."""
     for page in range(SIZE // PAGE):
         struct.pack_into("QQ", memory, page * PAGE, page + 1, generation)
 
 
 def private(*advice, flags=0):
-    """Return filled private memory with the ADVICE."""
+    """Return filled private memory, after madvise() with each ADVICE."""
     memory = mmap.mmap(-1, SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | flags)
     for one in advice:
         memory.madvise(one)
@@ -50,7 +50,7 @@ def private(*advice, flags=0):
 
 
 def memfd():
-    """Return shared memory."""
+    """Return filled shared memory."""
     file = os.memfd_create("guest")
     os.truncate(file, SIZE)
     memory = mmap.mmap(file, SIZE)
@@ -59,7 +59,7 @@ def memfd():
 
 
 def ring():
-    """Return a packet socket's ring, all of it in memory."""
+    """Return a packet socket and its ring, all of it resident."""
     packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     packets.setsockopt(SOL_PACKET, PACKET_RX_RING,
                        struct.pack("IIII", BLOCK, SIZE // BLOCK, FRAME, SIZE // FRAME))
@@ -67,7 +67,7 @@ def ring():
 
 
 def merging():
-    """Return memory that merges."""
+    """Return memory whose pages merge."""
     memory = mmap.mmap(-1, SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory.madvise(mmap.MADV_MERGEABLE)
     memory.write(b"p" * SIZE)
@@ -98,7 +98,7 @@ KINDS = {
 
 
 def main(name, kind):
-    """Be such a process until the end of the standard input."""
+    """Run as such a process until the end of stdin."""
     libc.prctl(PR_SET_NAME, os.fsencode(name), 0, 0, 0)
     try:
         memory = KINDS[kind]()

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""The live kernel's KSM for the demo and the live tests: a lock, settings that are put back, a workload.
+"""The live kernel's KSM for the demo and the live tests: a lock, settings that are restored, a workload.
 
     with KsmSettings() as ksm, Workload("build/tests/workload", "pairs", 4096):
         ksm.set("run", 1)
         ksm.wait(lambda: ksm.number("pages_sharing") == 2048, 30)
 
-Whoever changes a setting holds the lock for as long as it is changed.
+A process that changes a setting holds the lock until it has restored it.
 """
 
 import fcntl
@@ -25,32 +25,32 @@ LOCK_DIRECTORIES = ("/run/lock", "/run", tempfile.gettempdir())
 LOCK_NAME = "ksm-live.lock"
 
 LOCK_S = 1800       # wait for others that use the live kernel
-READY_S = 60        # a workload has filled its memory
-END_S = 10          # and is gone after the end of its input
-POLL_S = 0.05       # between two looks at the kernel's metrics
+READY_S = 60        # limit for a workload to fill its memory
+END_S = 10          # limit for its exit after the end of its input
+POLL_S = 0.05       # poll interval
 
 STOPPED, RUNNING, UNMERGED = 0, 1, 2
-RUN_MASK = 3        # without the bit of memory being taken offline
+RUN_MASK = 3        # without the bit that is set while memory is taken offline
 
-# As fast as ksmd goes, and no page passed over.
+# The maximum scan rate, and no page skipped.
 FAST = {"advisor_mode": "none", "smart_scan": 0, "pages_to_scan": 100000, "sleep_millisecs": 0,
         "max_page_sharing": 256, "merge_across_nodes": 1, "use_zero_pages": 0}
 STATES = ("pages_shared", "pages_sharing", "pages_unshared", "pages_volatile", "ksm_zero_pages")
-MERGED_S = 60       # all is merged within this time
-SCANS = 3           # full scans that change nothing: all is merged
+MERGED_S = 60       # limit for merging all pages
+SCANS = 3           # after so many full scans without a change all pages are merged
 
 # The kernel refuses to change these while any page is merged.
 ONLY_UNMERGED = ("merge_across_nodes", "max_page_sharing")
-# What changing one setting changes as well.
+# Settings that change together with another.
 TIED = {"advisor_mode": ("pages_to_scan",)}
 
 
 class LiveError(Exception):
-    """The live kernel's KSM cannot be used, or is not as it was."""
+    """The live kernel's KSM cannot be used, or its settings could not be restored."""
 
 
 class Locked(LiveError):
-    """Others hold the lock."""
+    """Another process holds the lock."""
 
 
 def why_not():
@@ -63,7 +63,7 @@ def why_not():
 
 
 def open_lock():
-    """Open the lock file, in the first directory that takes it; only its owner's content is believed."""
+    """Open the lock file in the first directory where this is possible; its content counts only if this user owns it."""
     for directory in LOCK_DIRECTORIES:
         try:
             return os.open(Path(directory, LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -78,14 +78,14 @@ def bracketed(text):
 
 
 class KsmSettings:
-    """An exclusive lock on the live kernel's KSM, and its settings, put back at the end.
+    """An exclusive lock on the live kernel's KSM; restores its settings at the end.
 
-    The original values stand in the lock file while they are changed: if this process is killed,
-    the next holder of the lock puts them back before anything else.
+    The lock file holds the original values of changed settings: if this process is killed,
+    the next holder of the lock restores them first.
     """
 
     def __init__(self, lock_seconds=LOCK_S):
-        """Wait at most LOCK_SECONDS for the lock, when entered."""
+        """On entry, wait at most LOCK_SECONDS for the lock."""
         self.lock_seconds = lock_seconds
         self.lock = None
         self.saved = {}         # file: original text
@@ -129,10 +129,10 @@ class KsmSettings:
         pid = re.search(lock, Path("/proc/locks").read_text())
         return f"{comm_of(pid[1])} ({pid[1]})" if pid else "a process that has ended"
 
-    # The journal: what the lock file holds.
+    # The journal, which is the content of the lock file.
 
     def load(self):
-        """Read what a killed holder of the lock left, if it was of this boot and this user."""
+        """Read the journal of a killed holder of the lock, if it is of this boot and this user."""
         text = os.pread(self.lock, 65536, 0)
         if not text or os.fstat(self.lock).st_uid != os.geteuid():
             return
@@ -144,7 +144,7 @@ class KsmSettings:
             self.saved, self.merged = journal["saved"], journal["merged"]
 
     def store(self):
-        """Write the original values into the lock file; nothing if there are none."""
+        """Write the original values to the lock file; truncate it if there are none."""
         journal = {"boot": BOOT_ID.read_text(), "saved": self.saved, "merged": self.merged}
         text = json.dumps(journal).encode() if self.saved else b""
         os.pwrite(self.lock, text, 0)           # first the new text, then the end of the old
@@ -153,7 +153,7 @@ class KsmSettings:
     # Reading and writing.
 
     def text(self, name):
-        """Return the setting or metric NAME as text; of a choice the chosen word; of run without offline's bit."""
+        """Return the setting or metric NAME as text: of a choice the selected word, of `run` without the offline bit."""
         text = bracketed((KSM / name).read_text().strip())
         return str(int(text) & RUN_MASK) if name == "run" else text
 
@@ -171,7 +171,7 @@ class KsmSettings:
         return any(self.number(name) > 0 for name in names if self.has(name))
 
     def write(self, name, value):
-        """Write VALUE to the setting NAME; nothing remembers the old one."""
+        """Write VALUE to the setting NAME, without recording the old one."""
         try:
             (KSM / name).write_text(f"{value}\n")
         except OSError as error:
@@ -194,11 +194,11 @@ class KsmSettings:
                 self.set(name, value)
 
     def states(self):
-        """Return how many pages KSM has in each state."""
+        """Return the number of pages in each state of KSM."""
         return [self.number(name) for name in STATES if self.has(name)]
 
     def merge_all(self):
-        """Let ksmd run until its full scans change nothing any more, then stop it."""
+        """Let ksmd run until full scans change nothing more, then stop it."""
         self.set("run", RUNNING)
         last, since = None, 0
 
@@ -214,13 +214,13 @@ class KsmSettings:
 
     @staticmethod
     def wait(condition, seconds, what="the kernel"):
-        """Wait at most SECONDS until CONDITION() is true, and return its value; raise if it does not come."""
+        """Wait at most SECONDS until CONDITION() is true and return its value, else raise LiveError."""
         return until(condition, seconds, what, LiveError, POLL_S)
 
-    # Putting back.
+    # Restoring.
 
     def restore(self):
-        """Put back every setting that was changed, run last, and check that all are as they were."""
+        """Restore every changed setting, `run` last, and check that all have their original values."""
         if not self.saved:
             return
         run = int(self.saved.get("run", self.number("run")))
@@ -249,7 +249,7 @@ class KsmSettings:
             failed.append(str(error))
 
     def differs(self, name):
-        """Whether the setting NAME is not as it was; an advisor at work moves pages_to_scan by itself."""
+        """Whether the setting NAME differs from its original value; an active advisor changes pages_to_scan itself."""
         if name == "pages_to_scan" and self.has("advisor_mode") and self.text("advisor_mode") != "none":
             return False
         return self.text(name) != self.saved[name]
@@ -261,7 +261,7 @@ def registered():
     for directory in Path("/proc").glob("[0-9]*"):
         try:
             text = (directory / "ksm_stat").read_text()
-        except OSError:                 # gone, or a kernel before 6.1
+        except OSError:                 # the process has exited, or the kernel is older than 6.1
             continue
         fields = dict(line.split() for line in text.splitlines())
         if "yes" in (fields.get("ksm_mergeable:"), fields.get("ksm_merge_any:")) or \
@@ -271,7 +271,7 @@ def registered():
 
 
 def comm_of(pid):
-    """Return the name of process PID, or None if it is gone."""
+    """Return the name of process PID, or None if it has exited."""
     try:
         return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
     except OSError:
@@ -310,7 +310,7 @@ class Workload:
 
     @property
     def pid(self):
-        """The process that holds the pages, of every pattern but "demo"."""
+        """The process that has the pages, except with the pattern "demo"."""
         return self.process.pid
 
     def actors(self):

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""A Debian machine of the tests' own: a root directory made by debootstrap, and namespaces to run in.
+"""A private Debian machine for tests: a root directory made by debootstrap, and namespaces.
 
     with Machine(directory, "build/machine.tar", ["collectd", "netdata"]) as machine:
         machine.run("/etc/init.d/collectd start")
 
-It has the release and the mirror of this machine, processes, mounts and a network (the loopback
-device alone) of its own, and ends with all that it started when it is left or this process dies.
-It has no init: services are started by Debian's own scripts in /etc/init.d.
+It has the release and the mirror of this machine, and its own processes, mounts and network (only
+the loopback device).  All its processes end when the block is left or this process dies.
+It has no init: services are started by Debian's scripts in /etc/init.d.
 """
 
 import os
@@ -29,7 +29,7 @@ DENY, ALLOW = 101, 0
 CONF = "etc/collectd/collectd.conf.d/ksm.conf"     # of collectd-plugin-ksm
 FRESH_DAYS = 7
 
-# Process 1: mounts what programs expect, says so, and leaves no zombies.
+# Process 1: mounts the usual file systems, prints "up", and leaves no zombies.
 INIT = """
 import signal, socket, subprocess, sys
 root, name = sys.argv[1:]
@@ -55,15 +55,15 @@ class NoMirror(MachineError):
 
 
 def why_not():
-    """Return why no such machine can be made here, or None."""
+    """Return the reason why no such machine can be made here, or None."""
     if os.geteuid() != 0:
-        return "making a machine takes root"
+        return "making a machine requires root"
     missing = [name for name in NEEDED if not shutil.which(name)]
     return f"not installed: {' '.join(missing)}" if missing else None
 
 
 def mirror():
-    """Return (address, release) of the mirror that this machine's apt takes Debian itself from."""
+    """Return (address, release) of the mirror from which this machine's apt gets Debian."""
     targets = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(LABEL) $(COMPONENT) $(REPO_URI) $(CODENAME)", "Created-By: Packages"],
         capture_output=True, text=True, check=True).stdout
@@ -84,7 +84,7 @@ def check_reachable(address, release, scratch):
 
 
 def newer(deb, directory):
-    """Return a copy of DEB in DIRECTORY that differs in its version and, if it has any, a comment in its configuration."""
+    """Return a copy of DEB in DIRECTORY with a higher version and, if it has a configuration file, a comment in that."""
     tree = Path(directory, f"{deb.stem}.tree")
     subprocess.run(["dpkg-deb", "-R", deb, tree], check=True)
     control = tree / "DEBIAN/control"
@@ -100,9 +100,9 @@ class Machine:
     """See above."""
 
     def __init__(self, directory, cache, packages):
-        """Make the machine, with PACKAGES, in DIRECTORY, which is the caller's to remove.
+        """Make the machine, with PACKAGES, in DIRECTORY, which the caller removes.
 
-        That takes some minutes; so it is kept in CACHE, a tar file, for FRESH_DAYS.
+        As that takes some minutes, it is kept in the tar file CACHE for FRESH_DAYS.
         """
         self.root = Path(directory, "root")
         self.process = None
@@ -112,7 +112,7 @@ class Machine:
             return
         address, release = mirror()
         check_reachable(address, release, Path(directory, "InRelease"))
-        # Mounts of its own: whatever debootstrap mounts ends with it.
+        # In a mount namespace, so that debootstrap's mounts end with it.
         self.checked(["unshare", "--mount", "debootstrap", "--variant=minbase", release, self.root, address])
         self.policy(DENY)
         environment = {**ENVIRONMENT, **{name: os.environ[name] for name in KEEP_PROXY if name in os.environ}}
@@ -147,7 +147,7 @@ class Machine:
         return done.stdout
 
     def init(self):
-        """Return the pid, outside, of the machine's process 1."""
+        """Return the pid of the machine's process 1 in this PID namespace."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return children.read_text().split()[0]
 
@@ -157,7 +157,7 @@ class Machine:
                              "chroot", self.root, "sh", "-ec", script], ENVIRONMENT)
 
     def policy(self, status):
-        """Let maintainer scripts start services (ALLOW), or not (DENY)."""
+        """Allow (ALLOW) or forbid (DENY) maintainer scripts to start services."""
         path = self.root / POLICY
         path.write_text(f"#!/bin/sh\nexit {status}\n")
         path.chmod(0o755)

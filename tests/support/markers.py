@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Tables that programs put into documents, each between two markers: comments of the document's own language."""
+"""Puts generated tables into documents, each between two markers, which are comments in the document's language."""
 
 import re
 import sys
@@ -9,7 +9,7 @@ OF_MANUALS = '.\\" {}\n'
 
 
 def replaced(path, name, text, table):
-    """Return TEXT, that of the document PATH, with TABLE between its markers NAME."""
+    """Return TEXT, the content of the document PATH, with TABLE between its markers NAME."""
     comment = COMMENTS.get(path.suffix, OF_MANUALS)
     before, after = (re.escape(comment.format(word)) for word in (name, f"/{name}"))
     text, count = re.subn(f"(?<={before}).*?(?={after})", lambda _match: table, text, flags=re.DOTALL)

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Netdata's plugins.d protocol, read as strictly as its strictest agent does.
+"""A parser for Netdata's plugins.d protocol, as strict as the strictest agent.
 
-What 1.37 and 2.x disagree on, what either would take amiss, and what ksm.plugin never sends is an error here, a
-ProtocolError.
+Lines that 1.37 and 2.x treat differently, that either rejects, or that ksm.plugin never sends raise ProtocolError.
 """
 
 import re
@@ -37,19 +36,19 @@ AFTER_CHART = {"CLABEL", "CLABEL_COMMIT", "DIMENSION"}
 
 
 class ProtocolError(AssertionError):
-    """A line that an agent would not take, or not as it is meant."""
+    """A line that an agent would reject or misunderstand."""
 
 
 class Agent:
-    """What an agent makes of a plugin's output.
+    """An agent's view of a plugin's output.
 
     charts: {chart: {name, title, units, family, context, type, priority, update_every}}, as of now
     variables: {(chart, name): integer}; of the host, the chart is None
     dimensions: {(chart, dimension): (algorithm, multiplier, divisor)}
     labels: {chart: {name: value}}
-    ticks: [{(chart, dimension): integer}]; a new tick starts when a chart begins for the second time. The charts of
-    consumers, which come when they like, are in no tick, but go to on_consumers(chart, {dimension: integer}).
-    functions, answers: what it offers, and the answers to requests.
+    ticks: [{(chart, dimension): integer}]; a new tick starts when a chart begins for the second time.  The charts of
+    consumers are not synchronous with ticks: they are passed to on_consumers(chart, {dimension: integer}).
+    functions, answers: the declared functions, and the answers to requests.
     """
 
     def __init__(self, text="", on_consumers=None):
@@ -174,7 +173,7 @@ class Agent:
         self.answer = None
 
     def shown(self, tick=-1):
-        """Return {(chart, dimension): number} of a TICK as the agent shows it; of counters what it takes the rate of."""
+        """Return {(chart, dimension): number} of a TICK as the agent shows it; counters before the rate is computed."""
         return {name: value * self.dimensions[name][1] / self.dimensions[name][2]
                 for name, value in self.ticks[tick].items()}
 
@@ -188,21 +187,21 @@ class Sample(NamedTuple):
 
     @property
     def saved(self):
-        """What the parts add up to."""
+        """The sum of all parts."""
         return sum(self.kinds.values()) + self.unattributed
 
 
 class ConsumerAgent:
-    """What an agent makes of ksm.plugin's output.
+    """An agent's view of ksm.plugin's output with consumers.
 
-    samples: [Sample]; charts: {(kind, name): chart id} as of now; ended: those made obsolete so far; host: the
-    Agent of the host's metrics.
+    samples: [Sample]; charts: {(kind, name): chart id}, the current ones; ended: consumers made obsolete so far;
+    host: the Agent with the host's metrics.
     """
 
     def __init__(self):
         self.host = Agent(on_consumers=self.end)
         self.samples, self.charts, self.ended = [], {}, []
-        self.answered = None        # the sample that the last answer to a request is of
+        self.answered = None        # the sample behind the last answer to a request
 
     def take(self, line):
         """Take one LINE."""
@@ -220,7 +219,7 @@ class ConsumerAgent:
             self.drawn(line, was)
 
     def drawn(self, line, was):
-        """Take the CHART of LINE, when the agent WAS to have these charts."""
+        """Take the CHART of LINE; WAS are the charts that existed before."""
         name = self.host.drawn
         if line.endswith(" obsolete ksm.plugin ksm"):
             gone = [consumer for consumer, chart in self.charts.items() if chart == name]
@@ -228,9 +227,9 @@ class ConsumerAgent:
             del self.charts[gone[0]]
             self.ended.append(gone[0])
         else:
-            look = self.host.charts[name]
+            chart = self.host.charts[name]
             self.host.check(name not in was, "drawn twice", line)
-            self.host.check((look["units"], look["type"]) == ("MiB", "stacked"), "unexpected word", line)
+            self.host.check((chart["units"], chart["type"]) == ("MiB", "stacked"), "unexpected word", line)
 
     def end(self, chart, values):
         """Take the VALUES of CHART."""
