@@ -5,7 +5,7 @@ FUZZ_SECONDS ?= 60
 FUZZERS = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/*.c))
 FUZZED = $(filter-out common/system/sandbox.c,$(wildcard common/*.c common/system/*.c common/metrics/*.c common/consumers/*.c)) \
 	$(filter-out netdata/main.c,$(wildcard netdata/*.c)) \
-	common/explain/suspect.c
+	$(addprefix common/explain/,suspect.c maps.c pagemap.c)
 
 $(FUZZERS): $(BUILD)/fuzz/%: tests/fuzz/%.c $(FUZZED) $(wildcard common/*.h common/*.def common/*/*.h common/*/*.def netdata/*.h)
 	$(call say,FUZZ,$@)
