@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Processes that hold the locks of their own memory, so that who reads their ksm_stat or cmdline waits for them.
+"""Blocking processes: they hold the locks of their own memory, so that reading their ksm_stat or cmdline blocks.
 
-No tick of the host's metrics waits, no host that is asked to end, and up to eight of them do not keep the other
-consumers from being shown.  tests/e2e/lockholder.c makes them; its head says how.
+They delay no tick of the host's metrics and no stop of a daemon, and with up to eight of them the other consumers are
+still reported.  tests/e2e/lockholder.c makes such processes; its first comment explains how.
 """
 
 import os
@@ -22,19 +22,19 @@ from daemons import Collectd, Netdata, die_with_parent, plugins_of, until, wait_
 from live import Workload
 from sampling import Plugin
 
-# The leak check of sanitizers stops every thread, and waits for those that wait for a holder.
+# The leak check of sanitizers stops every thread, and hangs on threads that wait for a holder.
 pytestmark = pytest.mark.shipped
 
-INTERVAL_S = 2          # of the consumers
-TICKS = 10              # of the host's metrics, a second each
-LATE_S = 0.1            # later than the latest tick without holders but one, at most: other tests run as well
-END_S = 10              # a host has ended: one that waited for a holder would not
-TOLD_S = 60             # a holder is in the log after this time
-ASIDE_S = 60            # who held his lock is read again this time after he gave it back
-EXPLAINED_S = 60        # ksm-explain has ended
-READY_S = 60            # of the tool
+INTERVAL_S = 2          # interval of the consumers
+TICKS = 10              # ticks of the host's metrics, one per second
+LATE_S = 0.1            # a tick may be this much later than without holders, as other tests run in parallel
+END_S = 10              # limit for a daemon's exit, which would never come if it waited for a holder
+WAIT_S = 60             # limit for ticks, samples and log lines
+RESUMED_S = 60          # a released process is skipped for this time
+EXPLAINED_S = 60        # limit for ksm-explain
+READY_S = 60            # limit for the tool
 NOT_HERE = 77
-MOST = 8                # so many holders may be set aside
+MAX_BLOCKING = 8        # blocking processes that can be skipped
 SLACK_S = 0.5
 MESSAGE = "savings by consumer are not reported"
 
@@ -42,12 +42,12 @@ MESSAGE = "savings by consumer are not reported"
 # The holders.
 
 class Holders:
-    """The tool's processes, from when they are ready until the end of the block; pids holds {pid: name}."""
+    """The tool's processes, ready within the `with` block; pids is {pid: name}."""
 
     def __init__(self, program, number, mib=0, exec_name=None, before=()):
         """Run PROGRAM with NUMBER processes of MIB MiB of mergeable memory each, started by the command BEFORE it.
 
-        With EXEC_NAME they are all called that, and hold their exec_update_lock.
+        With EXEC_NAME they all have that name, and hold their exec_update_lock.
         """
         name = ["--exec", exec_name] if exec_name else []
         self.argv = [*before, str(program), *name, "--merge", str(mib), str(number)]
@@ -70,7 +70,7 @@ class Holders:
         self.process.stderr.close()
 
     def wait_for(self, word):
-        """Wait until the tool prints the line WORD; return those before it."""
+        """Wait until the tool prints the line WORD; return the lines before it."""
         text, deadline = "", time.monotonic() + READY_S
         while not text.endswith(f"{word}\n"):
             assert select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))[0], (word, text)
@@ -81,40 +81,40 @@ class Holders:
         return text.splitlines()[:-1]
 
     def fail(self):
-        """Skip the test if this machine does not let the tool do what it does, else raise."""
-        status, said = self.process.wait(), self.process.stderr.read().decode().strip()
+        """Skip the test if locks cannot be held on this machine, else raise."""
+        status, message = self.process.wait(), self.process.stderr.read().decode().strip()
         if status == NOT_HERE:
-            pytest.skip(f"nobody can hold a lock here: {said}")
-        raise AssertionError(f"lockholder: status {status}: {said}")
+            pytest.skip(f"no lock can be held here: {message}")
+        raise AssertionError(f"lockholder: status {status}: {message}")
 
     def order(self, word, answer):
-        """Send the line WORD, wait for the line ANSWER; return when, by the wall clock."""
+        """Send the line WORD, wait for the line ANSWER; return the time of the answer (wall clock)."""
         self.process.stdin.write(f"{word}\n".encode())
         self.process.stdin.flush()
         self.wait_for(answer)
         return time.time()
 
     def hold(self):
-        """Have all of them take their locks; return when, by the wall clock."""
+        """Let all processes take their locks; return the time (wall clock)."""
         return self.order("hold", "held")
 
     def release(self):
-        """Have all of them give their locks back; return when, by the wall clock."""
+        """Let all processes release their locks; return the time (wall clock)."""
         return self.order("release", "released")
 
 
-# Both hosts, seen in one way.
+# A common interface to both daemons.
 
-class Seen(NamedTuple):
-    """One sample of the consumers in a host, in bytes."""
+class SeenSample(NamedTuple):
+    """One sample of the consumers in a daemon, in bytes."""
 
-    when: float             # by the wall clock
+    when: float             # wall clock
     saved: dict             # {"KIND-NAME": saved}
     unattributed: int
 
 
 class InNetdata(Plugin):
-    """ksm.plugin, driven as the agent does."""
+    """ksm.plugin, run like an agent does."""
 
     name = "netdata"
 
@@ -124,15 +124,15 @@ class InNetdata(Plugin):
 
     def seen(self):
         """Return all samples so far."""
-        return [Seen(when, {"-".join(consumer): saved for consumer, (saved, _real) in one.consumers.items()},
+        return [SeenSample(when, {"-".join(consumer): saved for consumer, (saved, _real) in one.consumers.items()},
                      one.unattributed) for when, one in zip(self.arrived, self.agent.samples)]
 
-    def complaints(self):
-        """Return the lines in which the plugin said something."""
+    def logged(self):
+        """Return the log lines of the plugin."""
         return self.errors.splitlines()
 
     def end(self, how="input"):
-        """End it by its input or by SIGTERM; return the seconds that this took."""
+        """End it by closing its input or by SIGTERM; return the duration in seconds."""
         if how == "input":
             return self.end_input()[1]
         self.process.terminate()
@@ -146,79 +146,81 @@ class InCollectd:
 
     def __init__(self, build, work, root):
         """Run the plugin of BUILD on ROOT, with all files in WORK."""
-        self.host = Collectd(work, build / "ksm.so", {"Root": root, "ConsumersInterval": INTERVAL_S})
+        self.daemon = Collectd(work, build / "ksm.so", {"Root": root, "ConsumersInterval": INTERVAL_S})
 
     def __enter__(self):
-        self.host.__enter__()
+        self.daemon.__enter__()
         return self
 
     def __exit__(self, *_exception):
-        self.host.__exit__()
+        self.daemon.__exit__()
 
     @property
     def ticks(self):
-        """When each tick of the host's metrics came."""
-        return [when for when, _number in self.host.history().get("ksm/vmpage_number-sharing", [])]
+        """The time of each tick of the host's metrics."""
+        return [when for when, _number in self.daemon.history().get("ksm/vmpage_number-sharing", [])]
 
     def seen(self):
-        """Return all samples so far; the newest may not be whole, and is left out while it is of now."""
+        """Return all samples so far, without one younger than SLACK_S, which may be incomplete."""
         found = {}
-        for name, values in self.host.history().items():
+        for name, values in self.daemon.history().items():
             plugin, _, value = name.partition("/")
             consumer = plugin.removeprefix("ksm_consumer-")
             if consumer != plugin and value == "bytes-saved":
                 for when, number in values:
                     found.setdefault(when, {})[consumer] = int(number)
-        return [Seen(when, saved, saved.pop("unattributed")) for when, saved in sorted(found.items())
+        return [SeenSample(when, saved, saved.pop("unattributed")) for when, saved in sorted(found.items())
                 if "unattributed" in saved and when < time.time() - SLACK_S]
 
-    def complaints(self):
-        """Return the lines in which the plugin said something."""
-        return [line for line in self.host.log().splitlines() if "ksm plugin: " in line]
+    def logged(self):
+        """Return the log lines of the plugin."""
+        return [line for line in self.daemon.log().splitlines() if "ksm plugin: " in line]
 
     def end(self, _how="SIGTERM"):
-        """End the daemon; return the seconds that this took."""
+        """End the daemon; return the duration in seconds."""
         start = time.monotonic()
-        self.host.process.terminate()
-        self.host.process.wait(READY_S)
+        self.daemon.process.terminate()
+        self.daemon.process.wait(READY_S)
         return time.monotonic() - start
 
 
-HOSTS = [InNetdata, InCollectd]
+DAEMONS = [InNetdata, InCollectd]
 
 
 @pytest.fixture
 def ksm():
-    """The live kernel's KSM, and so its lock: no other test of processes runs while there are holders."""
+    """The live kernel's KSM with its lock, so that no other test of processes runs while there are holders."""
     with quiet_ksm() as live:
         yield live
 
 
 @pytest.fixture
 def start(build, tmp_path, ksm):
-    """A function that starts both hosts on ROOT, to end with STACK."""
+    """A function that starts both daemons on ROOT, until STACK is closed."""
     if "ksm_mergeable" not in Path("/proc/self/ksm_stat").read_text():
-        pytest.skip("on this kernel reading ksm_stat waits for nobody (6.14)")
-    return lambda stack, root: [stack.enter_context(host(build, tmp_path / f"{host.name}-{time.monotonic_ns()}", root))
-                                for host in HOSTS]
+        pytest.skip("on this kernel reading ksm_stat does not block (6.14)")
+    def begin(stack, root):
+        return [stack.enter_context(daemon(build, tmp_path / f"{daemon.name}-{time.monotonic_ns()}", root))
+                for daemon in DAEMONS]
+    return begin
 
 
-def named(host, pids):
-    """Return {pid: lines of the log of HOST that name the process} of PIDS, {pid: name}."""
-    log = host.complaints()
+def named(daemon, pids):
+    """Return {pid: log lines of DAEMON that name the process} of PIDS, {pid: name}."""
+    log = daemon.logged()
     return {pid: [line for line in log if f" {pid} " in line and name in line] for pid, name in pids.items()}
 
 
-def check_log(host, pids, times):
-    """The log of HOST names as many of PIDS as can be set aside TIMES each, and the others never."""
-    def told():
-        return sorted(map(len, named(host, pids).values()), reverse=True)
-    aside = min(len(pids), MOST)
-    wanted = [times] * aside + [0] * (len(pids) - aside)
-    until(lambda: told() == wanted, TOLD_S, wanted, lambda text: AssertionError("\n".join([text, *host.complaints()])))
+def check_log(daemon, pids, times):
+    """Check that the log of DAEMON names TIMES each as many of PIDS as can be skipped, and never the others."""
+    def counts():
+        return sorted(map(len, named(daemon, pids).values()), reverse=True)
+    skipped = min(len(pids), MAX_BLOCKING)
+    wanted = [times] * skipped + [0] * (len(pids) - skipped)
+    until(lambda: counts() == wanted, WAIT_S, wanted, lambda text: AssertionError("\n".join([text, *daemon.logged()])))
 
 
-# Ticks, and the end.  Here metrics of a fixture tell of merged pages, and the processes are those of this machine.
+# Ticks and exit, with the host's metrics of a fixture and the processes of this machine.
 
 @pytest.fixture
 def tree(make_tree):
@@ -230,65 +232,65 @@ def tree(make_tree):
 
 
 def lateness(ticks):
-    """Return [(when, by how much it is later than a punctual one)] of TICKS, a second each, but for the first.
+    """Return [(time, delay)] of TICKS, which are a second apart, without the first.
 
-    ksm.plugin's first tick comes at once, the others at whole seconds.
+    ksm.plugin's first tick is immediate, the others are at whole seconds.
     """
     first, *ticks = ticks[1:]
     phases = [when - first - round(when - first) for when in ticks]
     return [(when, phase - min(phases)) for when, phase in zip(ticks, phases)]
 
 
-def wait_ticks(hosts, number):
-    """Wait until each of HOSTS has had NUMBER more ticks."""
-    wanted = [len(host.ticks) + number for host in hosts]
-    until(lambda: all(len(host.ticks) >= count for host, count in zip(hosts, wanted)), TOLD_S + number, "ticks")
+def wait_ticks(daemons, number):
+    """Wait until each of DAEMONS has had NUMBER more ticks."""
+    wanted = [len(daemon.ticks) + number for daemon in daemons]
+    until(lambda: all(len(daemon.ticks) >= count for daemon, count in zip(daemons, wanted)), WAIT_S + number, "ticks")
 
 
-def check_ticks(host, since):
-    """No tick SINCE then but one was later than the latest one before, but for LATE_S: a busy machine may delay one."""
-    ticks = lateness(host.ticks)
+def check_ticks(daemon, since):
+    """All ticks after SINCE but one are at most LATE_S later than the latest before; a busy machine may delay one."""
+    ticks = lateness(daemon.ticks)
     before = sorted(late for when, late in ticks if when < since)
     after = sorted(late for when, late in ticks if when >= since)
-    print(f"{host.name}: latest of {len(before)} ticks without holders {before[-1] * 1000:.1f} ms, "
+    print(f"{daemon.name}: latest of {len(before)} ticks without holders {before[-1] * 1000:.1f} ms, "
           f"of {len(after)} with them but one {after[-2] * 1000:.1f} ms")
     assert after[-2] <= before[-1] + LATE_S
 
 
-def check_end(host, how, without=0.0):
-    """HOST ends END_S after it was asked to, and after what it takes WITHOUT holders."""
-    seconds = host.end(how)
-    print(f"{host.name}: has ended {seconds * 1000:.0f} ms after {how}, without holders {without * 1000:.0f} ms")
+def check_end(daemon, how, without=0.0):
+    """DAEMON exits at most END_S later than it does WITHOUT holders."""
+    seconds = daemon.end(how)
+    print(f"{daemon.name}: has ended {seconds * 1000:.0f} ms after {how}, without holders {without * 1000:.0f} ms")
     assert seconds < END_S + without
 
 
-def hold_up(build, start, tree, number, ticks):
-    """NUMBER of them begin to hold their locks while the hosts run; those run on, and others are started."""
+def check_blocking(build, start, tree, number, ticks):
+    """Let NUMBER processes take their locks while the daemons run; check these, and daemons that start afterwards."""
     with ExitStack() as stack:
         holders = stack.enter_context(Holders(build / "tests/lockholder", number))
-        without = {host.name: host.end("SIGTERM") for host in start(stack, tree)}
-        hosts = start(stack, tree)
-        wait_ticks(hosts, ticks + 2)
+        without = {daemon.name: daemon.end("SIGTERM") for daemon in start(stack, tree)}
+        daemons = start(stack, tree)
+        wait_ticks(daemons, ticks + 2)
         since = holders.hold()
-        wait_ticks(hosts, ticks)
-        for host in hosts:
-            check_ticks(host, since)
-            check_log(host, holders.pids, 1)
-        for host in hosts:
-            check_end(host, "input", without[host.name])
-        for host in start(stack, tree):
-            until(lambda host=host: len(host.ticks) > 1, TOLD_S, "ticks of a host that is started now")
-            check_end(host, "SIGTERM", without[host.name])
+        wait_ticks(daemons, ticks)
+        for daemon in daemons:
+            check_ticks(daemon, since)
+            check_log(daemon, holders.pids, 1)
+        for daemon in daemons:
+            check_end(daemon, "input", without[daemon.name])
+        for daemon in start(stack, tree):
+            until(lambda daemon=daemon: len(daemon.ticks) > 1, WAIT_S, "ticks of a daemon that is started now")
+            check_end(daemon, "SIGTERM", without[daemon.name])
 
 
 def test_blocking_process_delays_no_tick_and_no_stop(build, start, tree):
-    hold_up(build, start, tree, 1, 3)
+    check_blocking(build, start, tree, 1, 3)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("number", [1, MOST, 100])
+@pytest.mark.parametrize("number", [1, MAX_BLOCKING, 100])
 def test_blocking_processes_delay_no_tick_and_no_stop(number, build, start, tree):
-    hold_up(build, start, tree, number, TICKS)
+    check_blocking(build, start, tree, number, TICKS)
 
 
 @pytest.mark.long
@@ -296,15 +298,15 @@ def test_blocking_processes_delay_no_tick_and_no_stop(number, build, start, tree
 def test_blocking_processes_delay_no_tick_under_agent(number, build, tree, start, tmp_path):
     options = f"--consumers-interval=1 --root={tree}"
     with Holders(build / "tests/lockholder", number) as holders, \
-            Netdata(tmp_path / "agent", build / "ksm.plugin", options) as host:
-        host.wait_for(("ksm.memory", "sharing"))
+            Netdata(tmp_path / "agent", build / "ksm.plugin", options) as daemon:
+        daemon.wait_for(("ksm.memory", "sharing"))
         since = int(holders.hold())
         time.sleep(TICKS + 2)
-        seen = [when for when, _number in host.history(TICKS + 2, ["ksm.memory"])[("ksm.memory", "sharing")]]
-        plugins = plugins_of(host)
+        seen = [when for when, _number in daemon.history(TICKS + 2, ["ksm.memory"])[("ksm.memory", "sharing")]]
+        plugins = plugins_of(daemon)
         assert len(plugins) == 1
         begin = time.monotonic()
-        os.kill(host.process.pid, signal.SIGTERM)
+        os.kill(daemon.process.pid, signal.SIGTERM)
         assert wait_gone(plugins, READY_S) == []
         print(f"gone after {time.monotonic() - begin:.3f} s")
         assert time.monotonic() - begin < END_S
@@ -312,7 +314,7 @@ def test_blocking_processes_delay_no_tick_under_agent(number, build, tree, start
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("number", [1, MOST, 100])
+@pytest.mark.parametrize("number", [1, MAX_BLOCKING, 100])
 def test_ksm_explain_ends_despite_blocking_processes(number, build, tree, start):
     with Holders(build / "tests/lockholder", number) as holders:
         holders.hold()
@@ -320,27 +322,27 @@ def test_ksm_explain_ends_despite_blocking_processes(number, build, tree, start)
         page = subprocess.run([build / "ksm-explain", "--root", tree], capture_output=True, text=True, check=False,
                               timeout=EXPLAINED_S).stdout
         print(f"explained after {time.monotonic() - begin:.1f} s")
-    assert ("not all processes could be read" in page) == (number > MOST)
+    assert ("not all processes could be read" in page) == (number > MAX_BLOCKING)
 
 
-# The search for ksmd, in the thread of the host's metrics.  In a PID namespace of its own any process can be pid 2, and
-# call itself as the kernel's threads do.
+# The search for ksmd, in the thread of the host's metrics.  In its own PID namespace any process can be pid 2, and call
+# itself like a kernel thread.
 
 NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
-FOUND_S = 20            # a search that waited for a holder would not end
+FOUND_S = 20            # limit for the search, which would never end if it waited for a holder
 
 
 def child_of(pid):
-    """Return the one child of process PID."""
+    """Return the only child of process PID."""
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
 
 
-# The plugin is in that namespace, or only its /proc is that one's.
+# The plugin is in that PID namespace, or only uses its /proc.
 @pytest.mark.parametrize("namespaces", [["--pid", "--mount"], ["--mount"]], ids=" ".join)
 def test_search_for_ksmd_skips_false_kthreadd(namespaces, build, ksm):
     del ksm
     if os.geteuid() != 0:
-        pytest.skip("a PID namespace takes root")
+        pytest.skip("a PID namespace requires root")
     with Holders(build / "tests/lockholder", 1, exec_name="kthreadd", before=NAMESPACE) as holders:
         assert holders.pids == {2: "kthreadd"}
         holders.hold()
@@ -353,16 +355,16 @@ def test_search_for_ksmd_skips_false_kthreadd(namespaces, build, ksm):
             assert "ksm.ksmd_cpu" not in plugin.text
 
 
-# Savings by consumer.  Here pages are merged, then ksmd stands still: it would wait for the holders as well.
+# Savings by consumer.  First pages are merged, then ksmd is stopped, as it would wait for the holders as well.
 
 OTHERS = [f"program-ksmtest-{number}" for number in (1, 2, 3)]
-PAGES = 2000            # more than a holder has: they are among those who save most
+PAGES = 2000            # more than a holder has, so that they are among the top consumers
 MIB = 1
 
 
 @pytest.fixture
 def others(build, tmp_path, ksm):
-    """A function that starts OTHERS, to end with STACK, and returns their pids."""
+    """A function that starts OTHERS, until STACK is closed, and returns their pids."""
     def begin(stack):
         found = []
         for consumer in OTHERS:
@@ -372,91 +374,92 @@ def others(build, tmp_path, ksm):
     return begin
 
 
-def shown(host, since):
-    """Return the samples of HOST since then in which all of OTHERS but perhaps the last are."""
-    return [sample for sample in host.seen() if sample.when > since and set(OTHERS[:-1]) <= set(sample.saved)]
+def shown(daemon, since):
+    """Return the samples of DAEMON after SINCE with all of OTHERS, except perhaps the last."""
+    return [sample for sample in daemon.seen() if sample.when > since and set(OTHERS[:-1]) <= set(sample.saved)]
 
 
-def check_sums(host, saved):
-    """All samples of HOST add up to what the machine has SAVED."""
-    for sample in host.seen():
+def check_sums(daemon, saved):
+    """All samples of DAEMON add up to SAVED."""
+    for sample in daemon.seen():
         assert sum(sample.saved.values()) + sample.unattributed == saved
 
 
 class Scene:
-    """Both hosts and some holders, all of which are shown as consumers, or as others."""
+    """Both daemons, OTHERS and some holders, all reported as consumers."""
 
     def __init__(self, stack, number, build, start, others, ksm, page_size):
-        """Start NUMBER holders, who end with STACK."""
+        """Start NUMBER holders, until STACK is closed."""
         self.holders = stack.enter_context(Holders(build / "tests/lockholder", number, MIB))
         self.others = others(stack)
         ksm.merge_all()
         self.saved = ksm.number("pages_sharing") * page_size
-        self.hosts = start(stack, "/")
-        self.before = {host.name: until(lambda host=host: shown(host, 0), TOLD_S, "all")[-1] for host in self.hosts}
+        self.daemons = start(stack, "/")
+        self.before = {daemon.name: until(lambda daemon=daemon: shown(daemon, 0), WAIT_S, "all")[-1]
+                       for daemon in self.daemons}
 
-    def held(self, host):
-        """Return {consumer: saved} of the holders that HOST has shown before."""
-        return {name: saved for name, saved in self.before[host.name].saved.items() if "ksm-holder" in name}
+    def blocking_savings(self, daemon):
+        """Return {consumer: saved} of the holders as DAEMON showed them before they took their locks."""
+        return {name: saved for name, saved in self.before[daemon.name].saved.items() if "ksm-holder" in name}
 
 
 @pytest.fixture
 def scene(build, start, others, ksm, page_size):
-    """A function that makes a scene of NUMBER holders."""
+    """A function that makes a Scene with NUMBER holders."""
     with ExitStack() as stack:
         yield lambda number: Scene(stack, number, build, start, others, ksm, page_size)
 
 
-def check_shown(scene, since, host):
-    """The others are shown again two intervals after the sample that waited; holders are unattributed."""
-    sample = until(lambda: shown(host, since + INTERVAL_S), 4 * INTERVAL_S, "the others")[0]
-    absent = sample.when - [before.when for before in host.seen() if before.when < sample.when][-1]
-    print(f"{host.name}: {absent:.1f} s from the last sample without holders to the first with them")
-    assert absent <= 3 * INTERVAL_S + SLACK_S, "one that waited, and two intervals"
-    held = scene.held(host)
-    assert len(held) == len(scene.holders.pids) and min(held.values()) > 0
-    assert not set(held) & set(sample.saved)
-    assert sample.unattributed >= sum(held.values())
+def check_shown(scene, since, daemon):
+    """OTHERS are shown again two intervals after the sample that blocked; the holders' savings are unattributed."""
+    sample = until(lambda: shown(daemon, since + INTERVAL_S), 4 * INTERVAL_S, "the others")[0]
+    absent = sample.when - [before.when for before in daemon.seen() if before.when < sample.when][-1]
+    print(f"{daemon.name}: {absent:.1f} s from the last sample without holders to the first with them")
+    assert absent <= 3 * INTERVAL_S + SLACK_S, "one that blocked, and two intervals"
+    blocking_savings = scene.blocking_savings(daemon)
+    assert len(blocking_savings) == len(scene.holders.pids) and min(blocking_savings.values()) > 0
+    assert not set(blocking_savings) & set(sample.saved)
+    assert sample.unattributed >= sum(blocking_savings.values())
 
 
-def check_current(scene, host):
-    """The last of the others was killed, and disappears for good."""
+def check_current(scene, daemon):
+    """The last of OTHERS, which was killed, disappears."""
     since = time.time()
-    until(lambda: any(OTHERS[-1] not in sample.saved for sample in shown(host, since)), 3 * INTERVAL_S, "its end")
+    until(lambda: any(OTHERS[-1] not in sample.saved for sample in shown(daemon, since)), 3 * INTERVAL_S, "its end")
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("number", [1, MOST])
+@pytest.mark.parametrize("number", [1, MAX_BLOCKING])
 def test_other_consumers_are_shown_despite_blocking_processes(number, scene):
     scene = scene(number)
     since = scene.holders.hold()
-    for host in scene.hosts:
-        check_shown(scene, since, host)
+    for daemon in scene.daemons:
+        check_shown(scene, since, daemon)
     os.kill(scene.others[-1], signal.SIGKILL)
-    for host in scene.hosts:
-        check_current(scene, host)
-        check_log(host, scene.holders.pids, 1)
-        check_sums(host, scene.saved)
+    for daemon in scene.daemons:
+        check_current(scene, daemon)
+        check_log(daemon, scene.holders.pids, 1)
+        check_sums(daemon, scene.saved)
 
 
 @pytest.mark.long
 def test_released_process_reappears(scene):
     scene = scene(1)
     since = scene.holders.hold()
-    for host in scene.hosts:
-        check_shown(scene, since, host)
-        check_log(host, scene.holders.pids, 1)
+    for daemon in scene.daemons:
+        check_shown(scene, since, daemon)
+        check_log(daemon, scene.holders.pids, 1)
     since = scene.holders.release()
-    for host in scene.hosts:
-        check_log(host, scene.holders.pids, 2)
-    for host in scene.hosts:
-        consumer, saved = next(iter(scene.held(host).items()))
-        sample = until(lambda host=host: [sample for sample in shown(host, since) if consumer in sample.saved],
-                      ASIDE_S + 10, consumer)[0]
-        print(f"{host.name}: shown {sample.when - since:.1f} s after the release")
+    for daemon in scene.daemons:
+        check_log(daemon, scene.holders.pids, 2)
+    for daemon in scene.daemons:
+        consumer, saved = next(iter(scene.blocking_savings(daemon).items()))
+        sample = until(lambda daemon=daemon: [sample for sample in shown(daemon, since) if consumer in sample.saved],
+                      RESUMED_S + 10, consumer)[0]
+        print(f"{daemon.name}: shown {sample.when - since:.1f} s after the release")
         assert sample.saved[consumer] == saved
-        check_log(host, scene.holders.pids, 2)
-        check_sums(host, scene.saved)
+        check_log(daemon, scene.holders.pids, 2)
+        check_sums(daemon, scene.saved)
 
 
 @pytest.mark.long
@@ -465,14 +468,14 @@ def test_more_blocking_processes_than_slots(scene):
     since = scene.holders.hold()
     os.kill(scene.others[-1], signal.SIGKILL)
     time.sleep(6 * INTERVAL_S)
-    for host in scene.hosts:
-        old = [sample for sample in host.seen() if sample.when > since + INTERVAL_S and OTHERS[-1] in sample.saved]
+    for daemon in scene.daemons:
+        old = [sample for sample in daemon.seen() if sample.when > since + INTERVAL_S and OTHERS[-1] in sample.saved]
         assert old == []
-        check_log(host, scene.holders.pids, 1)
-        assert len([line for line in host.complaints() if MESSAGE in line]) == 1, "\n".join(host.complaints())
+        check_log(daemon, scene.holders.pids, 1)
+        assert len([line for line in daemon.logged() if MESSAGE in line]) == 1, "\n".join(daemon.logged())
     since = scene.holders.release()
-    for host in scene.hosts:
-        sample = until(lambda host=host: shown(host, since), 3 * INTERVAL_S, "the others")[0]
+    for daemon in scene.daemons:
+        sample = until(lambda daemon=daemon: shown(daemon, since), 3 * INTERVAL_S, "the others")[0]
         assert OTHERS[-1] not in sample.saved
-        check_log(host, scene.holders.pids, 2)
-        check_sums(host, scene.saved)
+        check_log(daemon, scene.holders.pids, 2)
+        check_sums(daemon, scene.saved)
