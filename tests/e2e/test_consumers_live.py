@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Savings by consumer, on the live kernel: processes of several users in several cgroups, beside what their page tables say.
+"""Savings by consumer on the live kernel: processes of several users in several cgroups, compared with their page tables.
 
-As root, on a kernel with KSM where nothing is merged now.  Settings are put back (tests/support/live.py), cgroups are removed.
+Requires root, and a kernel with KSM where nothing is merged.  Settings are restored (tests/support/live.py), cgroups are
+removed.
 """
 
 import os
@@ -19,20 +20,20 @@ from daemons import SEEN_S, die_with_parent
 from live import FAST, RUNNING, UNMERGED, Workload
 from sampling import Plugin
 
-GONE_S = 60             # a cgroup can be removed within this time after the end of its processes
+GONE_S = 60             # limit for removing a cgroup after its processes have exited
 GRANT = "cap_dac_read_search"
 CGROUP = Path("/sys/fs/cgroup")
 CONTAINER_ID = "5eed" * 16
 
 
 class Actor(NamedTuple):
-    """A process with memory to merge."""
+    """A process with mergeable memory."""
 
     consumer: tuple         # kind and name
     cgroup: str
     pattern: str
     pages: int
-    content: int = 1        # actors of one content have the same pages
+    content: int = 1        # actors with the same content have the same pages
     user: str = "root"
 
 
@@ -42,14 +43,14 @@ MACHINE = r"machine.slice/machine-qemu\x2d3\x2dksmtest.scope"
 
 
 def program(number, pattern, pages, content):
-    """Return an actor of root that is a program by itself."""
+    """Return an actor of root that counts as a program."""
     return Actor(("program", f"ksmtest-{number}"), SCOPE, pattern, pages, content)
 
 
 # Processes.
 
 class Cgroups:
-    """Cgroups in the hierarchy that names processes: systemd's own of version 1, or version 2."""
+    """Cgroups in the hierarchy that determines consumers: systemd's of version 1, or version 2."""
 
     def __init__(self):
         unified = (CGROUP / "cgroup.controllers").exists()
@@ -66,7 +67,7 @@ class Cgroups:
             self.remove(path)
 
     def add(self, name, pid):
-        """Move process PID to the cgroup NAME, which is made if it is missing."""
+        """Move process PID to the cgroup NAME, which is created if it is missing."""
         path = self.root
         for part in name.split("/"):
             path /= part
@@ -77,7 +78,7 @@ class Cgroups:
 
     @staticmethod
     def remove(path):
-        """Remove the cgroup PATH; its processes have ended, though the kernel may still be at it."""
+        """Remove the cgroup PATH; its processes have exited, but the kernel may not have released it yet."""
         deadline = time.monotonic() + GONE_S
         while True:
             try:
@@ -108,7 +109,7 @@ def resident(pid):
 
 @pytest.fixture(scope="module")
 def populate(ksm, build, open_to_all):
-    """A function that starts ACTORS, to end with a STACK, merges what can be, and returns [(actor, pid), …]."""
+    """A function that starts ACTORS until STACK is closed, merges all their equal pages, and returns [(actor, pid), …]."""
     def start(stack, actors):
         if ksm.any_merged():
             ksm.set("run", UNMERGED)
@@ -128,13 +129,13 @@ def populate(ksm, build, open_to_all):
 
 
 def host_saved(ksm, page_size):
-    """Return what the host saves, in bytes, by the kernel's files."""
+    """Return the host's savings in bytes, from the kernel's files."""
     zero = ksm.number("ksm_zero_pages") if ksm.has("ksm_zero_pages") else 0
     return (ksm.number("pages_sharing") + zero) * page_size
 
 
 def sampled(plugin_path, user=None):
-    """Return the first sample of the plugin, run as USER, and what it said."""
+    """Return the first sample of the plugin, run as USER, and its log."""
     with Plugin(plugin_path, "--consumers-interval=1", user=user) as plugin:
         sample = plugin.first_sample()
     return sample, plugin.errors
@@ -182,16 +183,16 @@ def test_shares_of_mixed_processes_add_up(populate, ksm, build, page_size):
     assert 0 <= sample.unattributed <= len(actors) * page_size, "what is lost by rounding down"
 
 
-# Much coming and going.
+# Many processes that start and exit.
 
 CHURN_S, PER_SECOND = 60, 200
-WARM_S = 15             # memory has grown to what it needs
-GROWTH_KB = 256         # of resident memory, after that
-LATE_S = 0.5            # a tick of a host that is as busy as this
+WARM_S = 15             # after this time memory has its final size
+GROWTH_KB = 256         # limit for the growth of resident memory after that
+LATE_S = 0.5            # limit for a tick's delay on such a busy host
 
 
 def forks():
-    """Return how many processes have been started since boot."""
+    """Return the number of processes started since boot."""
     return int(Path("/proc/stat").read_text().partition("\nprocesses ")[2].split()[0])
 
 
@@ -235,7 +236,7 @@ MACHINES = {"a\"b =c'd": r"a_b__c_d~", "a_b__c_d": "a_b__c_d"}
 
 
 def qemu(stack, name):
-    """Start a QEMU named NAME, without an image, to end with STACK."""
+    """Start a QEMU named NAME, without an image, until STACK is closed."""
     argv = [QEMU, "-accel", "tcg", "-display", "none", "-nodefaults", "-monitor", "none", "-serial", "none", "-m", "64",
             "-machine", "pc,mem-merge=on", "-name", f"guest={name}"]
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -257,7 +258,7 @@ def test_two_virtual_machines(ksm, build):
         time.sleep(3)
         sample = plugin.samples(1)[0]
     ksm.set("run", UNMERGED)
-    # Whoever starts the tests in a login session owns the machines.
+    # In a login session the names have the prefix of the user that runs the tests.
     ours = {re.sub("^user-[0-9]*:", "", name): metrics
             for (kind, name), metrics in sample.consumers.items() if kind == "vm"}
     print(ours)
@@ -265,7 +266,7 @@ def test_two_virtual_machines(ksm, build):
     assert all(saved > 0 and real > 0 for saved, real in ours.values())
 
 
-# Several users, several cgroups, all pages shared equally often.  These processes stay until the end of this file.
+# Several users and cgroups, all pages mapped equally often.  These processes run until the end of this file.
 
 PAGES, ZEROS = 2000, 1500
 EQUAL = [
@@ -291,7 +292,7 @@ def equal(ksm, populate):
 
 
 def of_consumers(started, measure):
-    """Return {consumer: the sum of MEASURE(actor, pid)} of the processes STARTED."""
+    """Return {consumer: sum of MEASURE(actor, pid)} over the processes STARTED."""
     found = {}
     for actor, pid in started:
         found[actor.consumer] = found.get(actor.consumer, 0) + measure(actor, pid)
@@ -299,7 +300,7 @@ def of_consumers(started, measure):
 
 
 def test_share_equals_rss_minus_pss(equal, ksm, build, page_size):
-    sample, said = sampled(build / "ksm.plugin")
+    sample, logged = sampled(build / "ksm.plugin")
     merged = [(actor, pid) for actor, pid in equal if actor is not OF_ZEROS]
     by_kernel = of_consumers(merged, lambda _actor, pid: sum(saved_by_page_tables([(None, pid)], page_size)))
     for consumer, pages in by_kernel.items():
@@ -307,7 +308,7 @@ def test_share_equals_rss_minus_pss(equal, ksm, build, page_size):
         print(f"{' '.join(consumer)}: share {saved / page_size:.0f}, Rss - Pss {pages:.2f} pages")
         assert saved / page_size == pytest.approx(pages, abs=1)
         assert saved // page_size == SHARE * [actor.consumer for actor in EQUAL].count(consumer)
-    assert said == ""
+    assert logged == ""
 
 
 def test_descriptors_of_opted_in_processes_stay_open(equal, build):
@@ -327,7 +328,7 @@ def test_zero_pages_count_for_their_process(equal, build, page_size):
 
 
 def test_real_is_resident_minus_share(equal, build, page_size):
-    """What the processes of one consumer have mapped of files counts once: the most that one has."""
+    """File mappings count once per consumer: as much as its process with the most has."""
     sample, _ = sampled(build / "ksm.plugin")
     metrics = {pid: resident(pid) for _actor, pid in equal}
     anonymous = of_consumers(equal, lambda actor, pid: metrics[pid][0] - metrics[pid][1] - SHARE * (actor is not OF_ZEROS))
@@ -346,17 +347,17 @@ def test_compare_tool_shows_rss_minus_pss(equal, ksm, build, page_size):
 
 
 def test_unprivileged_user_sees_own_processes_and_which_capability_is_missing(equal, ksm, copy_of, page_size):
-    sample, said = sampled(copy_of("ksm.plugin"), "nobody")
+    sample, logged = sampled(copy_of("ksm.plugin"), "nobody")
     assert set(sample.consumers) == {actor.consumer for actor in EQUAL if actor.user == "nobody"}
     assert sample.saved == host_saved(ksm, page_size)
     assert sum(sample.kinds.values()) == 3 * SHARE * page_size
-    assert len(said.splitlines()) == 1 and GRANT in said
+    assert len(logged.splitlines()) == 1 and GRANT in logged
 
 
 def test_capability_lets_unprivileged_user_see_all(equal, build, copy_of):
-    sample, said = sampled(copy_of("ksm.plugin", f"{GRANT}+ep"), "nobody")
+    sample, logged = sampled(copy_of("ksm.plugin", f"{GRANT}+ep"), "nobody")
     assert sample == sampled(build / "ksm.plugin")[0]
-    assert said == ""
+    assert logged == ""
 
 
 def test_a_killed_process_disappears(equal, ksm, build, page_size):

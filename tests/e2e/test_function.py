@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The table ksm:consumers: ksm.plugin asked as agents ask, and by way of a real agent that is asked by its parent."""
+"""The function ksm:consumers, requested from ksm.plugin directly and through a real agent by its parent."""
 
 import json
 import os
@@ -22,10 +22,10 @@ from sampling import Plugin
 from test_consumers import population
 from world import Process, Tree
 
-ANSWER_S = 60           # an answer is there within this time, on a machine however slow
-END_S = 60              # and it has ended
-LATE_S = 0.15           # a tick that is punctual
-SILENCE_TICKS = 4       # who says nothing for so long has been silent for a second, of which one may be overdue
+ANSWER_S = 60           # limit for an answer
+END_S = 60              # limit for the plugin's exit
+LATE_S = 0.15           # limit for a punctual tick
+SILENCE_TICKS = 4       # within so many ticks, one of which may be overdue, more than a second passes
 SCHEMA = json.loads(Path(__file__).with_name("function.schema.json").read_text())
 TABLE = "ksm:consumers"
 COLUMNS = ["Id", "Kind", "Name", "Processes", "Saved", "Real", "RSS", "Merging", "Zero", "Metadata",
@@ -34,7 +34,7 @@ ONE_S = "--consumers-interval=1"
 
 
 def check(what, text):
-    """Return the JSON TEXT of an answer, which must be as the schema of WHAT has it."""
+    """Parse the JSON TEXT of an answer, which must match the schema WHAT."""
     answer = json.loads(text)
     jsonschema.validate(answer, {**SCHEMA, "$ref": f"#/definitions/{what}"})
     if what == "table":
@@ -43,7 +43,7 @@ def check(what, text):
 
 
 def check_table(answer):
-    """Check what a schema cannot: that the parts of ANSWER fit each other."""
+    """Check that the parts of ANSWER are consistent, which a schema cannot express."""
     columns = answer["columns"]
     assert list(columns) == COLUMNS and [column["index"] for column in columns.values()] == list(range(len(COLUMNS)))
     keys = [name for name, column in columns.items() if column["unique_key"]]
@@ -61,7 +61,7 @@ def check_table(answer):
 
 
 def rows(answer):
-    """Return {(kind, name): {column: number or None}} of a table, sizes in bytes."""
+    """Return {(kind, name): {column: number or None}} of a table, with sizes in bytes."""
     found = {}
     for _id, kind, name, processes, *sizes in answer["data"]:
         found[kind, name] = {"Processes": processes, **{
@@ -84,7 +84,7 @@ def answer_to(plugin, transaction, seconds=ANSWER_S):
 
 
 def ask(plugin, function=TABLE, line='FUNCTION {} 10 "{}" "0x13" "source"\n', seconds=ANSWER_S):
-    """Ask PLUGIN for FUNCTION by a LINE, and return (status, text)."""
+    """Request FUNCTION from PLUGIN by a LINE, and return (status, text)."""
     transaction = str(uuid.uuid4())
     send(plugin, line.format(transaction, function).encode())
     status, kind, expires, text = answer_to(plugin, transaction, seconds)
@@ -94,7 +94,7 @@ def ask(plugin, function=TABLE, line='FUNCTION {} 10 "{}" "0x13" "source"\n', se
 
 
 def table_of(plugin):
-    """Return the table of PLUGIN, checked."""
+    """Return the checked table of PLUGIN."""
     status, text = ask(plugin)
     assert status == 200, text
     return check("table", text)
@@ -102,7 +102,7 @@ def table_of(plugin):
 
 @pytest.fixture(scope="module")
 def fixture(build, tmp_path_factory):
-    """ksm.plugin on the fixture that has consumers of all kinds, with a table."""
+    """ksm.plugin on the fixture with consumers of all kinds, after the first table."""
     tree = fixtures.make_tree(build, "consumers", tmp_path_factory.mktemp("fixture") / "tree")
     with Plugin(build / "ksm.plugin", f"--root={tree}", ONE_S) as plugin:
         plugin.samples(1)
@@ -111,16 +111,16 @@ def fixture(build, tmp_path_factory):
 
 @pytest.fixture
 def begun(build, make_tree):
-    """ksm.plugin just started."""
+    """A ksm.plugin that has just started."""
     with Plugin(build / "ksm.plugin", f"--root={make_tree('consumers')}", ONE_S) as plugin:
         plugin.wait(lambda: plugin.agent.host.ticks, ANSWER_S, "a tick")
         yield plugin
 
 
-# What is offered.
+# Declaration.
 
 def functions(build, tree, *options):
-    """Return the functions that ksm.plugin offers on TREE."""
+    """Return the functions that ksm.plugin declares on TREE."""
     done = fixtures.run_once(build / "ksm.plugin", f"--root={tree}", *options)
     assert done.returncode == 0
     return Agent(done.stdout).functions
@@ -140,10 +140,10 @@ def test_function_is_not_declared_without_consumers(build, make_tree, tmp_path):
     assert functions(build, Tree(tmp_path / "tree", None, sharing=5).root) == {}, "before 5.19"
 
 
-# What is answered.
+# Answers.
 
 def check_against_charts(plugin):
-    """Check that the table of PLUGIN is what its charts have, to the byte."""
+    """Check that the table of PLUGIN matches its charts to the byte."""
     found = rows(table_of(plugin))
     sample = plugin.agent.answered
     rest = found.pop(("unattributed", "unattributed"), {"Saved": 0})
@@ -156,7 +156,7 @@ def check_against_charts(plugin):
 
 
 def test_table_matches_charts(fixture):
-    """The shares themselves are worked out by hand in the unit tests."""
+    """The unit tests check the shares themselves."""
     found, sample = check_against_charts(fixture)
     assert len(found) == len(sample.consumers)
 
@@ -188,7 +188,7 @@ PAYLOAD = 'FUNCTION_PAYLOAD {} 10 "{}" "0x13" "me" "application/json"\n{{"query"
 OLD = 'FUNCTION {} 10 "{}"\n'
 
 
-# What a line asks for is in tests/unit/netdata/test_request.c, which answer it gets in test_function.c; here they are valid.
+# tests/unit/netdata/test_request.c covers the parsing of requests, test_function.c the answers; here answers are valid.
 @pytest.mark.parametrize("function, line, what, status", [
     (TABLE, OLD, "table", 200),
     (TABLE, PAYLOAD, "table", 200),
@@ -209,16 +209,16 @@ BODY_END = "\nFUNCTION_PAYLOAD_END\n"
 
 
 def test_request_after_truncated_body(fixture):
-    """At a NUL: the end of the payload is missing, and what comes then is asked by somebody else."""
+    """The agent truncates a body at a NUL: the end of the payload is missing, and the next request follows."""
     send(fixture, BODY.format("cut", "x").encode())
     fixture.more_ticks(SILENCE_TICKS)
     table_of(fixture)
 
 
-# When it ends.
+# Exit.
 
 def test_quit_without_end_of_stdin_is_ignored(begun):
-    """The word can come from anybody, the end only from the agent."""
+    """A client can inject the word QUIT; only the agent can close stdin."""
     words = b'FUNCTION a 10 "ksm:consumers"\nQUIT'
     send(begun, words)
     begun.samples(2)
@@ -233,55 +233,55 @@ def test_end_of_stdin_ends_plugin_after_any_line(words, begun):
     assert begun.end_input()[0] == 0
 
 
-# What it does not disturb.
+# Ticks during requests.
 
 @pytest.fixture(scope="module")
-def crowd(tmp_path_factory):
-    """A tree of many consumers: the table is larger than what a pipe holds."""
-    tree = Tree(tmp_path_factory.mktemp("crowd") / "tree", sharing=30000, shared=10000, zero=1500)
+def many_consumers(tmp_path_factory):
+    """A tree with many consumers, whose table is larger than a pipe's buffer."""
+    tree = Tree(tmp_path_factory.mktemp("many") / "tree", sharing=30000, shared=10000, zero=1500)
     for pid in range(100, 1600):
         tree.process(Process(pid, f"program-{pid}", merging=pid % 50 + 1, zero=1, resident=200, rmap_items=pid))
     return tree
 
 
-def test_flood_of_requests_delays_no_tick(build, crowd):
-    with Plugin(build / "ksm.plugin", f"--root={crowd.root}", "--consumers-interval=2") as plugin:
+def test_flood_of_requests_delays_no_tick(build, many_consumers):
+    with Plugin(build / "ksm.plugin", f"--root={many_consumers.root}", "--consumers-interval=2") as plugin:
         plugin.samples(1)
         begin, answered, asked = time.time(), len(plugin.agent.host.answers), 0
         os.set_blocking(plugin.process.stdin.fileno(), False)
 
-        def ask_on():
+        def request_and_check():
             nonlocal asked
             try:
                 send(plugin, f'FUNCTION flood-{asked} 10 "ksm:consumers"\n'.encode())
                 asked += 1
             except BlockingIOError:
-                pass                    # as much as it takes
+                pass                    # the pipe is full
             late = [when % 1 for when in plugin.ticks if when > begin]
             return late[-3:] if len(late) >= 3 and max(late[-3:]) < LATE_S else None
-        late = plugin.wait(ask_on, ANSWER_S, "three punctual ticks in a row", poll_s=0)
+        late = plugin.wait(request_and_check, ANSWER_S, "three punctual ticks in a row", poll_s=0)
         texts = [answer[4] for answer in plugin.agent.host.answers[answered:]]
     print(f"{asked} asked, {len(texts)} answered, {len(texts[0])} bytes each; late by {max(late) * 1000:.0f} ms")
     assert len(texts) > 20 and len(json.loads(texts[-1])["data"]) >= 1500
     check("table", texts[-1])
 
 
-def test_agent_exits_without_reading_answer(build, crowd):
-    argv = [build / "ksm.plugin", "1", f"--root={crowd.root}", ONE_S]
+def test_agent_exits_without_reading_answer(build, many_consumers):
+    argv = [build / "ksm.plugin", "1", f"--root={many_consumers.root}", ONE_S]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         while b"BEGIN ksm.consumers" not in process.stdout.readline():
             pass
         process.stdin.write(b'FUNCTION a 10 "ksm:consumers"\n' * 50)
         process.stdin.flush()
-        time.sleep(0.3)                 # it writes in vain
+        time.sleep(0.3)                 # its output is blocked
         assert process.poll() is None
         process.stdin.close()
         assert process.wait(END_S) == 0
 
 
-def test_agent_writes_before_it_reads(build, crowd):
-    """More than a pipe holds, both ways; 2.x reads no answer while it writes a request."""
-    with Plugin(build / "ksm.plugin", f"--root={crowd.root}", ONE_S) as plugin:
+def test_agent_writes_before_it_reads(build, many_consumers):
+    """More than a pipe's buffer in both directions; 2.x reads no answer while it writes a request."""
+    with Plugin(build / "ksm.plugin", f"--root={many_consumers.root}", ONE_S) as plugin:
         plugin.samples(1)
         requests = 'FUNCTION a 10 "ksm:consumers"\n' * 3 + BODY.format("b", "x" * 300000) + BODY_END
         writer = threading.Thread(target=send, args=[plugin, requests.encode()], daemon=True)
@@ -291,13 +291,13 @@ def test_agent_writes_before_it_reads(build, crowd):
             if writer.is_alive():
                 plugin.process.kill()
                 pytest.fail("both wait for each other")
-        plugin.more_ticks(SILENCE_TICKS)    # it has dropped what it was asked, until nothing comes for a second
+        plugin.more_ticks(SILENCE_TICKS)    # the plugin discards requests until none arrives for a second
         table_of(plugin)
 
 
-def test_agent_pauses_reading(build, crowd):
-    """Then the answers come whole, and the ticks go on."""
-    with Plugin(build / "ksm.plugin", f"--root={crowd.root}", ONE_S) as plugin:
+def test_agent_pauses_reading(build, many_consumers):
+    """Afterwards the answers are complete, and ticks continue."""
+    with Plugin(build / "ksm.plugin", f"--root={many_consumers.root}", ONE_S) as plugin:
         plugin.samples(1)
         with plugin.reading_paused():
             for number in range(5):
@@ -323,9 +323,9 @@ STREAM = """\
 
 
 class Parent:
-    """A parent in the agent's stream: as Netdata's own it asks for functions, and gets the answers.
+    """The parent of a streaming agent: like Netdata's, it requests functions and receives the answers.
 
-    The agent's interface answers requests for functions of its own cloud only; so does a parent's.
+    It is needed because the web interfaces of agent and parent only answer requests that come from Netdata's cloud.
     """
 
     GREETING = b"Hit me baby, push them over with the version="
@@ -346,7 +346,7 @@ class Parent:
                 end.close()
 
     def accept(self):
-        """Take the agent in."""
+        """Accept the agent's connection."""
         self.child, _address = self.server.accept()
         self.child.settimeout(ANSWER_S)
         while b"\r\n\r\n" not in self.text:
@@ -355,13 +355,13 @@ class Parent:
         self.child.sendall(b"%s%d" % (self.GREETING, self.CAPABILITIES))
 
     def receive(self):
-        """Take what comes next."""
+        """Receive the next data."""
         chunk = self.child.recv(1 << 16)
         assert chunk, "the agent has closed the stream"
         self.text += chunk
 
     def wait(self, words, seconds):
-        """Wait until WORDS have come; return what came up to them, or None after SECONDS."""
+        """Wait until WORDS have arrived; return the data up to them, or None after SECONDS."""
         deadline = time.monotonic() + seconds
         while words not in self.text:
             if time.monotonic() > deadline:
@@ -373,8 +373,8 @@ class Parent:
     def ask(self, function):
         """Return (status, JSON text) of the answer to FUNCTION.
 
-        1.37 has a race of its own: of an answer that comes before the thread that asked has let go of the request
-        it hears nothing until the next request.  So that is made.
+        1.37 has a race: if an answer arrives before the requesting thread has released the request, it is only
+        noticed at the next request.  Therefore a second one is made.
         """
         for _ in range(TRIES):
             transaction = str(uuid.uuid4())
@@ -386,14 +386,14 @@ class Parent:
 
 
 @pytest.fixture(scope="module")
-def asked(build, tmp_path_factory, crowd):
-    """(a real agent with ksm.plugin on a tree, its parent)."""
+def asked(build, tmp_path_factory, many_consumers):
+    """(A real agent with ksm.plugin on a tree, its parent)."""
     work = tmp_path_factory.mktemp("asked")
     if not Path(NETDATA_SYSTEM_INFO).exists():
         pytest.skip(f"{NETDATA_SYSTEM_INFO} is missing (Debian: netdata-plugins-bash): Netdata 1.37 cannot stream without it")
     with Parent() as parent:
         stream = STREAM.format(port=parent.port, key=uuid.uuid4())
-        with Netdata(work, build / "ksm.plugin", f"--root={crowd.root} {ONE_S}", stream=stream) as agent:
+        with Netdata(work, build / "ksm.plugin", f"--root={many_consumers.root} {ONE_S}", stream=stream) as agent:
             parent.accept()
             agent.wait_for(("ksm.consumers", "program"))
             yield agent, parent
@@ -406,7 +406,7 @@ def test_agent_lists_function(asked):
 
 
 def test_agent_forwards_requests_and_answers(asked):
-    """Charts go on meanwhile."""
+    """Charts are updated meanwhile."""
     agent, parent = asked
     plugins = plugins_of(agent)
     assert len(plugins) == 1

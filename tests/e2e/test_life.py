@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Both plugins' lives with their hosts: agents that hang, much starting and stopping.  Nothing hangs, nothing is left
-behind, and no metric is made up for a gap.  (Agents that die or are suspended are in test_daemons.py.)"""
+"""Starts and stops of both plugins by their daemons, and agents that do not read.  Nothing hangs or stays behind, and
+gaps get no invented values.  (test_daemons.py covers agents that are killed or suspended.)"""
 
 import fcntl
 import os
@@ -22,7 +22,7 @@ from sampling import Plugin
 from test_plugin import END_S
 from world import Process, Tree, World
 
-LATE_S = 0.3            # a tick on a busy machine
+LATE_S = 0.3            # limit for the delay of a tick on a busy machine
 PAGE = os.sysconf("SC_PAGESIZE")
 
 
@@ -33,7 +33,7 @@ AGE = ("ksm.memory", "unshared")
 
 @pytest.fixture
 def aging(build, make_tree):
-    """(A tree whose metric `unshared` tells its age, ksm.plugin on it that nobody reads yet.)"""
+    """(A tree whose metric `unshared` is its age, ksm.plugin on it whose output is not read yet.)"""
     with World(make_tree("6.18"), {}, unshared=0) as world, \
             Plugin(build / "ksm.plugin", f"--root={world.root}", *fixtures.ARGUMENTS, pipe_size=PAGE,
                    listen=False) as plugin:
@@ -41,12 +41,12 @@ def aging(build, make_tree):
 
 
 def cpu_time(pid):
-    """Return the CPU time of process PID, in ticks."""
+    """Return the CPU time of process PID, in clock ticks."""
     return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
 
 
 def check_waiting(plugin):
-    """Check that PLUGIN, whose pipe is full or will soon be, waits, and not busily."""
+    """Check that PLUGIN, whose pipe is full or will soon be, waits without using CPU time."""
     def state():
         return struct.unpack("i", fcntl.ioctl(plugin.output, termios.FIONREAD, bytes(4)))[0], cpu_time(plugin.process.pid)
 
@@ -124,27 +124,27 @@ def test_output_is_complete_for_slow_reader_after_end_of_stdin(build, make_tree)
 # SIGTERM at any time.
 
 @pytest.fixture(scope="module")
-def crowd(tmp_path_factory):
-    """A tree with so many processes that looking at all takes some time."""
-    tree = Tree(tmp_path_factory.mktemp("crowd") / "tree", sharing=3000, shared=1000)
+def many_processes(tmp_path_factory):
+    """A tree with so many processes that a sweep takes some time."""
+    tree = Tree(tmp_path_factory.mktemp("many") / "tree", sharing=3000, shared=1000)
     for pid in range(100, 700):
         tree.process(Process(pid, f"program-{pid}", merging=5, resident=10))
     return tree.root
 
 
 @pytest.mark.parametrize("after_ms", [0, 1, 2, 5, 10, 20, 50, 300, 990, 1005])
-def test_sigterm_ends_plugin_at_any_time(after_ms, build, crowd):
-    with Plugin(build / "ksm.plugin", "--root", crowd, "--consumers-interval=1") as running:
+def test_sigterm_ends_plugin_at_any_time(after_ms, build, many_processes):
+    with Plugin(build / "ksm.plugin", "--root", many_processes, "--consumers-interval=1") as running:
         time.sleep(after_ms / 1000)
         running.process.terminate()
         assert running.finish()[0] == -signal.SIGTERM
 
 
-# Seldom.
+# Long intervals.
 
 @pytest.mark.long
 def test_ticks_are_at_multiples_of_update_every(build, make_tree):
-    """Ticks are at multiples of update_every, and no silence lasts so long that a 2.x ends it."""
+    """Output is never silent for so long that a 2.x agent kills the plugin."""
     tree, seconds = make_tree("6.18"), 190
     with ExitStack() as stack:
         plugins = {every: stack.enter_context(Plugin(build / "ksm.plugin", "--root", tree, *fixtures.ARGUMENTS,
@@ -163,11 +163,11 @@ def test_ticks_are_at_multiples_of_update_every(build, make_tree):
             assert max(after - before for before, after in zip(signs, signs[1:])) < 62
 
 
-# Much starting and stopping.
+# Many starts and stops.
 
 @pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.long)])
 def test_many_starts_and_stops_leave_nothing(count, build, make_tree):
-    """Most of them are over at once: a busy machine delays some, who waits for the next second delays half of them."""
+    """Most exit at once: a busy machine delays some, but a plugin that waited for the next second would delay half."""
     argv = [build / "ksm.plugin", "1", "--root", make_tree("6.18"), *fixtures.ARGUMENTS]
     outputs, seconds = set(), []
     for _ in range(count):
@@ -186,8 +186,8 @@ def test_many_starts_and_stops_leave_nothing(count, build, make_tree):
 
 # collectd.
 
-class Hasty(Collectd):
-    """A collectd that is not waited for."""
+class UnawaitedCollectd(Collectd):
+    """A collectd whose start is not awaited."""
 
     def answers(self):
         return True
@@ -196,7 +196,7 @@ class Hasty(Collectd):
 def ended(kind, build, work, after, options=None, interval=1):
     """Start a collectd of the class KIND that reads every INTERVAL, stop it AFTER so many seconds; return (status, log).
 
-    One that does not end is killed, which is its status.
+    If it does not exit it is killed, and the status shows that.
     """
     with kind(work, build / "ksm.so", options, interval=interval, history=False) as host:
         process, session = host.process, host.process.pid
@@ -208,20 +208,20 @@ def ended(kind, build, work, after, options=None, interval=1):
 
 @pytest.mark.parametrize("after", [0, 0.01, 0.03, 0.06, 0.1, 0.2])
 def test_collectd_is_stopped_right_after_its_start(after, build, tmp_path):
-    status, _log = ended(Hasty, build, tmp_path, after)
+    status, _log = ended(UnawaitedCollectd, build, tmp_path, after)
     assert status in (0, -signal.SIGTERM), "before it listens to signals, one ends it"
 
 
 @pytest.mark.parametrize("stops", [10, pytest.param(500, marks=pytest.mark.long)])
-def test_collectd_is_stopped_while_it_reads(stops, build, tmp_path, crowd):
-    """Again and again, with both callbacks always at it, four daemons at a time."""
+def test_collectd_is_stopped_while_it_reads(stops, build, tmp_path, many_processes):
+    """Many times, with both read callbacks always running, four daemons in parallel."""
     def stop(i):
-        options = {"Root": crowd, "ConsumersInterval": 1}
+        options = {"Root": many_processes, "ConsumersInterval": 1}
         return ended(Collectd, build, tmp_path / str(i), 0.2 + i % 20 * 0.013, options, interval=0.02)
     with ThreadPoolExecutor(4) as pool:
         for status, log in pool.map(stop, range(stops)):
             assert status == 0 and "Exiting normally" in log
-            # On a busy machine a sample can take longer than one interval.
+            # On a busy machine a sample may take longer than one interval.
             assert [line for line in log.splitlines() if "ksm plugin:" in line and "savings by consumer" not in line] == []
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""ksm.plugin as a process: when it writes, when it ends, what it says; what it asks of the kernel.
+"""ksm.plugin as a process: when it writes, when it exits, its messages and its system calls.
 
-What its words and its environment mean is in tests/unit/netdata/test_args.c, its life with an agent in test_life.py.
+tests/unit/netdata/test_args.c covers its arguments and environment, test_life.py its start and stop by an agent.
 """
 
 import ctypes
@@ -20,21 +20,21 @@ from live import KSM as LIVE_KSM
 from protocol import Agent
 from sampling import Plugin, without_confinement
 
-FIRST_S = 0.1           # the first sample is there, generously
-STARTS = 10             # of which the fastest counts
-TICK_S = 0.08           # a tick is so near to its second, on a busy machine
-END_S = 30              # it has ended by then, on a machine however slow
+FIRST_S = 0.1           # limit for the first sample
+STARTS = 10             # the fastest of so many starts counts
+TICK_S = 0.08           # limit for the delay of a tick on a busy machine
+END_S = 30              # limit for its exit
 
 
 def run(build, tree, *words, **how):
-    """Run the ksm.plugin of BUILD on TREE, for the host's metrics alone; return what came of it."""
+    """Run the ksm.plugin of BUILD on TREE, for the host's metrics only; return the CompletedProcess."""
     return fixtures.run_once(build / "ksm.plugin", "--root", tree, *fixtures.ARGUMENTS, *words, **how)
 
 
 # When it writes.
 
 def test_first_sample_is_sent_at_once(build, make_tree):
-    """Not at a multiple of update_every.  The fastest start counts: this machine may be busy with other tests."""
+    """Not only at a multiple of update_every.  The fastest start counts, as this machine may be busy with other tests."""
     argv = build / "ksm.plugin", "--root", make_tree("6.18"), *fixtures.ARGUMENTS
 
     def start():
@@ -44,7 +44,7 @@ def test_first_sample_is_sent_at_once(build, make_tree):
 
 
 def test_samples_follow_at_multiples_of_update_every(build, make_tree):
-    """Each is one write, and charts are drawn once.  The end of stdin, for which the agent waits, ends them."""
+    """Each is one write, and charts are defined once.  The end of stdin ends the plugin."""
     argv = build / "ksm.plugin", "--root", make_tree("6.18"), *fixtures.ARGUMENTS
     with Plugin(*argv) as often, Plugin(*argv, every=2) as seldom:
         for every, running in ((2, seldom), (1, often)):
@@ -61,10 +61,10 @@ def test_agent_sets_minimum_update_every(build, make_tree):
     assert {look["update_every"] for look in Agent(done.stdout).charts.values()} == {5}
 
 
-# When it ends.
+# Exit.
 
 def test_end_of_stdin_ends_plugin_at_once(build, make_tree):
-    """Not at the next tick.  The fastest end counts, as above."""
+    """Not only at the next tick.  The fastest exit counts, as above."""
     argv = build / "ksm.plugin", "--root", make_tree("6.18"), *fixtures.ARGUMENTS
 
     def end():
@@ -92,7 +92,7 @@ def test_closed_stdout_ends_plugin_quietly(build, make_tree):
         assert without_confinement(process.stderr.read().decode()) == []
 
 
-# What it says.
+# Messages.
 
 @pytest.mark.parametrize("word, says", [
     ("--help", "--root(.|\n)*--settings(.|\n)*--help(.|\n)*--version(.|\n)*NETDATA_HOST_PREFIX(.|\n)*NETDATA_UPDATE_EVERY"),
@@ -121,7 +121,7 @@ def test_a_root_that_is_missing_is_named(build, tmp_path):
     assert error.endswith(f"ERROR: {tmp_path}/none: no such directory"), error
 
 
-# What it may not read.
+# Missing permissions.
 
 def test_unreadable_file_costs_one_metric(copy_of, public_path, build):
     tree = fixtures.make_tree(build, "6.18", public_path / "tree")
@@ -147,7 +147,7 @@ def test_inaccessible_directory_is_logged(copy_of, public_path, build):
     assert os.strerror(errno.EACCES) in done.stderr
 
 
-# What it asks of the kernel.
+# System calls.
 
 CALL = re.compile(r"(?P<pid>\d+ +)?(?P<time>[\d.]+) (?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>-?\d+|\?)")
 
@@ -173,7 +173,7 @@ def trace(build, ticks, tmp_path):
 
 
 def by_tick(calls):
-    """Return CALLS in lists, each up to a tick's write and the wait that follows it, if the next is not overdue."""
+    """Split CALLS into lists, each up to a tick's write and the wait after it (absent if the next tick is overdue)."""
     found = [[]]
     for call in calls:
         if call[0] != "poll" and any(name == "write" and to.startswith("1<") for name, to, _result in found[-1]):
@@ -188,19 +188,19 @@ def path_of(arguments):
 
 
 def knobs():
-    """Return the files of the live kernel's KSM that can be written, but `run`, a state."""
+    """Return the writable files of the live kernel's KSM, without `run`, which is a state."""
     return {str(path) for path in LIVE_KSM.iterdir() if path.stat().st_mode & 0o200 and path.name != "run"}
 
 
 def one_read_gives_all():
-    """Whether what is wanted of vmstat stands in what the kernel gives at the first read."""
+    """Whether the kernel returns all required fields of vmstat at the first read."""
     with open("/proc/vmstat", "rb", buffering=0) as file:
         text = b"\n" + file.read(65536)
     return all(b"\n" + field + b" " in text for field in (b"cow_ksm", b"ksm_swpin_copy"))
 
 
 def check_steady_tick(calls, reads_knobs):
-    """Check the CALLS of a tick where everything is open: reads, one write, one wait, nothing else."""
+    """Check the CALLS of a tick when all files are open: reads, one write, one wait, nothing else."""
     names = Counter(name for name, _arguments, _result in calls)
     assert set(names) <= {"pread64", "write", "poll"}, "more than reading, writing and waiting"
     assert names["write"] == 1 and names["poll"] <= 1
@@ -218,7 +218,7 @@ def check_steady_tick(calls, reads_knobs):
 
 
 def mode():
-    """Return the text of the live kernel's advisor_mode; where there is none, that it is off."""
+    """Return the text of the live kernel's advisor_mode, or "none" selected if it is missing."""
     path = LIVE_KSM / "advisor_mode"
     return path.read_text() if path.exists() else "[none]"
 
@@ -226,7 +226,7 @@ def mode():
 @pytest.mark.shipped
 @pytest.mark.parametrize("ticks", [4, pytest.param(65, marks=pytest.mark.long)])
 def test_tick_is_one_read_per_file_one_write_one_wait(ticks, build, tmp_path):
-    """Settings are read once a minute, and then what this kernel lacks is looked for again; nothing else is opened."""
+    """Settings are read and missing files retried once a minute; nothing else is opened."""
     ticks = trace(build, ticks, tmp_path)
     settings = knobs() - {str(LIVE_KSM / "pages_to_scan")}
     minutes = [i for i, calls in enumerate(ticks) if settings & {path_of(call[1]) for call in calls}]
@@ -238,7 +238,7 @@ def test_tick_is_one_read_per_file_one_write_one_wait(ticks, build, tmp_path):
         check_steady_tick([call for call in calls if call not in missing], reads_knobs=i in minutes)
 
 
-# Whose memory it is.
+# A meminfo that is not the kernel's.
 
 CLONE_NEWNS, MS_BIND, MS_PRIVATE = 0x20000, 0x1000, 0x44000         # the last with MS_REC
 OF_MEMINFO = {("ksm.effectiveness", "ram"), ("ksm.effectiveness", "net"), ("ksm.exposure", "exposure"),
@@ -252,7 +252,7 @@ def mount(*arguments):
 
 
 def cover_meminfo(source, fuse):
-    """In a mount namespace of this process' own, mount over /proc/meminfo: the file SOURCE, or what FUSE serves."""
+    """In a new mount namespace of this process, mount the file SOURCE or a FUSE file system over /proc/meminfo."""
     if ctypes.CDLL(None).unshare(CLONE_NEWNS) != 0:
         raise OSError("unshare")
     mount(None, b"/", None, MS_PRIVATE, None)
@@ -265,9 +265,9 @@ def cover_meminfo(source, fuse):
 
 @pytest.mark.parametrize("served", [False, True], ids=["file", "FUSE that never answers"])
 def test_covered_meminfo_counts_as_absent(served, build, tmp_path):
-    """As lxcfs mounts it in a container.  Nothing waits for who serves it."""
+    """lxcfs mounts it like this in a container.  The plugin does not wait for the FUSE server."""
     if os.geteuid() != 0 or not LIVE_KSM.exists() or (served and not os.path.exists("/dev/fuse")):
-        pytest.skip("takes root, KSM in this kernel and /dev/fuse")
+        pytest.skip("requires root, KSM in this kernel and /dev/fuse")
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 4194304 kB\nMemAvailable: 2097152 kB\nSwapFree: 0 kB\n"
                        "AnonHugePages: 2048 kB\n")

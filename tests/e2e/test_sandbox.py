@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What ksm.plugin, as it ships, keeps of its rights, what it can do with them, and for whom it may be made to.
+"""The confinement of ksm.plugin: the capabilities that it keeps, what it can do, and what other users can make it do.
 
-The tool tests/confined confines itself in the same way and tries what is forbidden.  Whoever starts a ksm.plugin with
-a file capability has fewer rights than it: what they name as its root is no way to other people's files.
+The tool tests/confined confines itself in the same way and attempts forbidden operations.  A user that starts a
+ksm.plugin with a file capability has fewer rights than it: a root of the user's choice must not open other files.
 """
 
 import os
@@ -30,17 +30,17 @@ pytestmark = pytest.mark.shipped
 KEPT = 1 << 2                   # cap_dac_read_search, in the sets of /proc/PID/status
 GRANT = "cap_dac_read_search"
 SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
-SECRET = "secretive"            # a word in files that no output may quote
-READY_S = 60                    # a program has begun, on a machine however slow
+SECRET = "secretive"            # text in files that must not appear in any output
+READY_S = 60                    # limit for the start of a program
 
 
 @pytest.fixture(scope="module")
 def capable(copy_of):
-    """A ksm.plugin with its file capability."""
+    """A ksm.plugin with the file capability."""
     return copy_of("ksm.plugin", f"{GRANT}+ep")
 
 
-# What it keeps.
+# Capabilities that it keeps.
 
 def status_of(pid):
     """Return {field: value} of /proc/PID/status."""
@@ -49,7 +49,7 @@ def status_of(pid):
 
 
 def check_rights(pid, capable_now, bounded):
-    """Check what process PID has kept: the one capability if CAPABLE_NOW, and if BOUNDED not even a way to another."""
+    """Check that process PID has only the one capability, if CAPABLE_NOW, and a bounding set without others, if BOUNDED."""
     status = status_of(pid)
     print(" ".join(f"{field} {status[field]}" for field in (*SETS, "NoNewPrivs", "Seccomp")))
     inherits, permitted, effective, bound, ambient = (int(status[name], 16) for name in SETS)
@@ -60,19 +60,19 @@ def check_rights(pid, capable_now, bounded):
 
 
 def confinement_in(errors):
-    """Return what a log says of the confinement; it says so once."""
+    """Return the confinement that a log reports, exactly once."""
     words = re.findall(r"ksm\.plugin INFO : confined: (.*)", errors)
     assert len(words) == 1, errors
     return words[0]
 
 
 class Start(NamedTuple):
-    """A way to start it."""
+    """A way to start the plugin."""
 
-    wrapper: list           # the program before it
-    grant: str              # its file's capabilities, or None
-    capable: bool           # whether it has the one that it may keep
-    bounded: bool = False   # whether it may reduce the bounding set
+    wrapper: list           # the command before it
+    grant: str              # its file capabilities, or None
+    capable: bool           # whether it has the capability that it keeps
+    bounded: bool = False   # whether it can reduce the bounding set
 
 
 def others(*names):
@@ -115,7 +115,7 @@ def test_plugin_keeps_only_one_capability_under_agent(build, tmp_path):
 
 @contextmanager
 def full_pipe():
-    """A pipe that is full, so that who writes to it cannot end: (the end to read, the end to write, bytes in it)."""
+    """A full pipe, so that a program that writes to it blocks: (read end, write end, bytes in it)."""
     end, into = os.pipe()
     os.set_blocking(into, False)
     rubbish = 0
@@ -128,7 +128,7 @@ def full_pipe():
 
 
 def test_ksm_explain_keeps_no_more_capabilities(copy_of):
-    """It looks for a second, and then waits for its reader; it is confined by then."""
+    """It samples for a second and then blocks on its output; it is confined before that."""
     argv = [*AS_NOBODY, copy_of("ksm-explain", f"{GRANT}+ep")]
     with full_pipe() as (end, into, rubbish), \
             subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=into) as running:
@@ -147,7 +147,7 @@ def test_confinement_is_logged_at_start(build):
     assert all(part in word for part in ("capabilities", "no new privileges yes", "Landlock", "those that a sample needs"))
 
 
-# Kernels that have less, or refuse it.
+# Kernels that lack or refuse some confinement.
 
 LACKING = {
     "landlock": ["no new privileges yes", "files (Landlock) not supported by this kernel,", "system calls (seccomp) only those"],
@@ -164,7 +164,7 @@ LACKING = {
 @pytest.mark.parametrize("what", LACKING)
 def test_plugin_runs_without_some_confinement(what, build, make_tree):
     if os.geteuid() != 0:
-        pytest.skip("making a kernel lack something takes root")
+        pytest.skip("simulating a lack of the kernel requires root")
     with Plugin(build / "ksm.plugin", "--root", make_tree("consumers"), "--consumers-interval=1",
                 before=[build / "tests/confined", "lacking", what]) as running:
         running.wait_ticks(1)
@@ -177,7 +177,7 @@ def test_plugin_runs_without_some_confinement(what, build, make_tree):
 # What it can do.
 
 def attempts(*argv):
-    """Run the tool confined by ARGV; return its word, and {attempt: error's name or "ok"}."""
+    """Run the tool `confined` with ARGV; return its confinement, and {attempt: error name or "ok"}."""
     done = subprocess.run(list(map(str, argv)), stdin=subprocess.PIPE, capture_output=True, text=True, timeout=READY_S,
                           check=False)
     word, *lines, last = done.stdout.splitlines()
@@ -216,7 +216,7 @@ FILES = {
 
 @pytest.fixture(scope="module", params=["as it is", "nobody, file"])
 def confined(request, build, copy_of):
-    """The tool's command line, as this user or as nobody with the file capability."""
+    """The tool's command line, run by this user, or by user nobody with the file capability."""
     if request.param == "as it is":
         return [build / "tests/confined", "try"]
     return [*AS_NOBODY, copy_of("tests/confined", f"{GRANT}+ep"), "try"]
@@ -243,7 +243,7 @@ def test_only_files_below_root_can_be_opened(build, make_tree):
 
 
 def attempts_after(change, *argv):
-    """Run the tool confined by ARGV, whose attempts begin with `wait -`; CHANGE something, then let it go on."""
+    """Run the tool `confined` with ARGV, which starts with `wait -`; call CHANGE(), then let it continue."""
     with subprocess.Popen(list(map(str, argv)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
         assert "confined" in running.stdout.readline()
         change()
@@ -252,9 +252,9 @@ def attempts_after(change, *argv):
 
 
 def test_own_threads_are_visible_after_dropping_caches(build, make_tree):
-    """Whatever its root is; else it would take a thread that waits for a processor for one that a process blocks."""
+    """With any root: without its threads' states it would mistake a thread that waits for a CPU for a blocked one."""
     if os.geteuid() != 0:
-        pytest.skip("dropping caches takes root")
+        pytest.skip("dropping caches requires root")
     results = attempts_after(lambda: [Path("/proc/sys/vm/drop_caches").write_text("2") for _ in range(2)],
                              build / "tests/confined", "try", make_tree("6.18"), "wait", "-", "list", "/proc/self/task")
     assert results["list /proc/self/task"] == "ok"
@@ -262,7 +262,7 @@ def test_own_threads_are_visible_after_dropping_caches(build, make_tree):
 
 @pytest.mark.parametrize("named", ["directory of root's", "kernel's"])
 def test_user_symlink_grants_no_access(named, copy_of, mine):
-    """With the capability of a file; a rule would allow reading below it."""
+    """With a file capability: a Landlock rule for the link's target would allow reading below it."""
     there = mine.parent / "private" if named == "directory of root's" else Path("/proc")
     (mine.parent / "private").mkdir(mode=0o700)
     (mine.parent / "private/version").write_text(SECRET)
@@ -278,7 +278,7 @@ def test_unneeded_system_calls_are_refused(confined):
     calls = {name: result for name, result in results.items() if name.startswith("call ")}
     print(f"{len(calls)} system calls")
     assert len(calls) > 70
-    # clone3's flags cannot be looked at: where it is lacking, the C library makes threads by clone.
+    # A filter cannot see clone3's flags; without clone3, the C library creates threads with clone.
     assert {name: result for name, result in calls.items() if result != "EPERM"} == {"call clone3": "ENOSYS"}
 
 
@@ -289,7 +289,7 @@ def test_needed_system_calls_are_allowed(confined):
 
 
 def test_reading_memory_allows_no_write_and_no_exec(build):
-    """What ksm-explain --estimate keeps: it opens nothing for writing, and starts nothing either."""
+    """With the confinement of ksm-explain --estimate no file can be opened for writing, and no program started."""
     writes = {what: result for what, result in FILES.items() if result == "EPERM"}
     _word, results = attempts(build / "tests/confined", "memory", "/", *" ".join(writes).split())
     assert {name: results[name] for name in writes} == writes
@@ -298,10 +298,10 @@ def test_reading_memory_allows_no_write_and_no_exec(build):
     assert results["need thread"] == "ok"
 
 
-# For whom.
+# What other users can make it do.
 
 def run_as_nobody(program, *words, env=None, wrapper=(), ticks=0):
-    """Run PROGRAM with WORDS as nobody, for TICKS; return what came of it, none of it the SECRET."""
+    """Run PROGRAM with WORDS as user nobody for TICKS; return its result, which must not contain the SECRET."""
     with Plugin(program, *words, before=[*wrapper, *AS_NOBODY], env=env) as running:
         running.wait_ticks(ticks)
         status = running.end_input()[0]
@@ -312,7 +312,7 @@ def run_as_nobody(program, *words, env=None, wrapper=(), ticks=0):
 
 @pytest.fixture
 def mine(public_path):
-    """A directory `mine` of nobody's, with a file `secret` of root's beside it that holds the secret."""
+    """A directory `mine` of user nobody, with a file `secret` of root beside it that contains the SECRET."""
     secret = public_path / "secret"
     secret.write_text(f"{SECRET} 1\n")
     secret.chmod(0o600)
@@ -343,7 +343,7 @@ def test_plugin_with_file_capability_refuses_other_root(how, capable, build, min
     assert len(said.errors.splitlines()) == 1 and "not the kernel's own" in said.errors
 
 
-# What root's private directory has where the plugin looks: {name: what makes it there}.
+# Contents of root's private directory at the path that the plugin opens: {name: function that creates it}.
 PRIVATE = {
     "nothing": lambda path: None,
     "directory": lambda path: path.mkdir(parents=True),
@@ -355,7 +355,7 @@ PRIVATE = {
 
 @pytest.mark.parametrize("program", ["ksm.plugin", "ksm-explain"])
 def test_private_root_reveals_nothing(program, copy_of, mine):
-    """Which files there are in directories of root's is nobody's business."""
+    """Output does not depend on which files exist in a directory that the user may not enter."""
     copy = copy_of(program, f"{GRANT}+ep")
     private = mine.parent / "private"
     said = {}
@@ -372,7 +372,7 @@ def test_private_root_reveals_nothing(program, copy_of, mine):
 
 
 def link_to_secret(path):
-    """Make PATH a link to a file of root's."""
+    """Make PATH a link to a file of root."""
     mine_of = next(parent for parent in path.parents if parent.name == "mine")
     path.symlink_to(mine_of.parent / "secret")
 
@@ -389,7 +389,7 @@ TRAPS = {
 @pytest.mark.parametrize("lacking", [None, "landlock"])
 @pytest.mark.parametrize("trap", TRAPS)
 def test_unexpected_file_type_is_not_read(trap, lacking, capable, build, mine):
-    """Of KSM's directory, of a file in a directory of ours, and of one beside the kernel's own."""
+    """In place of KSM's directory, of a file in a simulated one, and of files beside the kernel's own."""
     wrapper = [build / "tests/confined", "lacking", lacking] if lacking else []
     tree = mine / "tree"
     (tree / "sys/kernel/mm").mkdir(parents=True)
@@ -405,7 +405,7 @@ def test_unexpected_file_type_is_not_read(trap, lacking, capable, build, mine):
 
 
 def check_traps_beside_the_kernel(trap, root, program, wrapper):
-    """Check that of a ROOT with the kernel's /sys and a /proc full of traps KSM's own files alone are read."""
+    """Check that of a ROOT with the kernel's /sys and a /proc full of traps only KSM's files are read."""
     if not LIVE_KSM.exists():
         return
     for directory in ("proc/1", "proc/2", "proc/self"):
@@ -422,7 +422,7 @@ def check_traps_beside_the_kernel(trap, root, program, wrapper):
 
 
 def test_proc_fd_directory_gives_no_access_to_other_files(ksm, capable, build, mine):
-    """/proc/PID/fd is procfs and belongs to who runs PID: 1 is there what they like, even a "process"."""
+    """/proc/PID/fd is procfs, but its owner controls its entries: a descriptor 1 can look like a process directory."""
     process = mine / "process"
     process.mkdir()
     tree = Tree(mine / "tree", sharing=1)
@@ -449,7 +449,7 @@ def test_proc_fd_directory_gives_no_access_to_other_files(ksm, capable, build, m
     assert "ksm.consumer_" not in said.output
 
 
-# What it says.
+# Log messages.
 
 def test_no_message_quotes_what_a_file_holds(build, make_tree):
     tree = make_tree("6.18")
