@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""collectd's alerts: the thresholds in a real collectd, the rules for Prometheus by its own promtool.
+"""collectd's alerts: the thresholds in a real collectd, the rules for Prometheus in promtool.
 
-The daemons run a copy of the example that ships, in which only the durations are shorter.  And that the three files of
-alerts, Netdata's is the third, mean the same.
+The daemons run a copy of the shipped example with shorter durations.  Also checks that the three alert files (the third
+is Netdata's) agree.
 """
 
 import json
@@ -26,34 +26,34 @@ RULES = REPOSITORY / "collectd/prometheus-rules.yml"
 RULES_TEST = REPOSITORY / "tests/e2e/prometheus-rules.test.yml"
 HEALTH = REPOSITORY / "netdata/health.d/ksm.conf"
 
-CHANGE_S = 90       # a notification that is due comes within this time
-HITS = 4            # one that is due for 10 minutes in the file needs so many readings
+CHANGE_S = 90       # limit for a due notification
+HITS = 4            # readings that replace the file's 10 minutes
 EXPOSURE_MAX = 10 ** 6
 
 
 # The thresholds in collectd.
 
-def shorter(text):
-    """Return TEXT with shorter durations; every one must be found."""
+def shorten(text):
+    """Return TEXT with shorter durations, each of which must be present."""
     for hits, fewer in (("60", HITS), ("6", 2), ("12", 5)):
         text, times = re.subn(f"\\bHits {hits}\n", f"Hits {fewer}\n", text)
         assert times == 1, f"Hits {hits} stands {times} times in {THRESHOLDS}, want 1"
     return text
 
 
-def told(log, figure=r"\w+"):
-    """Return [severity] of the notifications of FIGURE in LOG, oldest first.
+def severities_of(log, metric=r"\w+"):
+    """Return [severity] of the notifications of METRIC in LOG, oldest first, without repetitions.
 
-    Of some in a row that are alike only one: collectd repeats the last one if a busy machine made a value late.
+    collectd repeats the last one if a value is late on a busy machine.
     """
-    found = re.findall(rf"Notification: severity = (\w+), .*plugin = ksm, type = gauge, type_instance = {figure}, ", log)
+    found = re.findall(rf"Notification: severity = (\w+), .*plugin = ksm, type = gauge, type_instance = {metric}, ", log)
     return [severity for severity, _alike in groupby(found)]
 
 
 def raised_and_cleared(host, world):
-    """A net loss; exposed, more so, with nothing free; and all is well again.  At its start collectd says that it is."""
-    def wait(figure, *severities):
-        host.wait(lambda: told(host.log(), figure) == ["OKAY", *severities], CHANGE_S, f"{figure}: {severities}")
+    """A net loss; exposure, rising until no memory is free; then all normal.  collectd's first notification is OKAY."""
+    def wait(metric, *severities):
+        host.wait(lambda: severities_of(host.log(), metric) == ["OKAY", *severities], CHANGE_S, f"{metric}: {severities}")
     wait("net")
     wait("exposure")
     world.set(profit=-300 << 20, available_kb=5 << 20, swap_kb=4 << 20)
@@ -69,12 +69,12 @@ def raised_and_cleared(host, world):
     wait("exposure", "WARNING", "FAILURE", "OKAY")
 
 
-class TooLong(Exception):
-    """This machine was so busy that it did something else than was meant."""
+class TooBusy(Exception):
+    """This machine was too busy for the scenario's timing."""
 
 
-def for_a_moment(host, world):
-    """A net loss that passes, soon enough and again."""
+def brief_net_loss(host, world):
+    """Net losses that are too short for an alert."""
     for _ in range(3):
         world.set(profit=-300 << 20)
         time.sleep(1.5)
@@ -82,27 +82,27 @@ def for_a_moment(host, world):
         time.sleep(2)
     signs = "".join("-" if number < 0 else "+" for _when, number in host.history()["ksm/gauge-net"])
     if "-" * HITS in signs:
-        raise TooLong(f"the moment was too long on this machine: {signs}")
+        raise TooBusy(f"the moment was too long on this machine: {signs}")
 
 
-def much_exposed_for_a_moment(host, world):
-    """Exposed all the time, and more so at every third value: critical for no more than one at a time."""
+def exposed_and_briefly_more_so(host, world):
+    """Exposed all the time, and critically at every third value only."""
     def values():
         return [number for _when, number in host.history()["ksm/gauge-exposure"]]
     world.set(available_kb=5 << 20, swap_kb=4 << 20)
-    host.wait(lambda: told(host.log(), "exposure")[-1] == "WARNING", CHANGE_S, "a warning")
+    host.wait(lambda: severities_of(host.log(), "exposure")[-1] == "WARNING", CHANGE_S, "a warning")
     for turn in range(24):
         world.set(available_kb=(1 if turn % 3 == 0 else 5) << 20)
         count = len(values())
         host.wait(lambda: len(values()) > count, CHANGE_S, "another value")
     critical = "".join("+" if number > 100 else "-" for number in values())
     if "+++" in critical:
-        raise TooLong(f"the moment was too long on this machine: {critical}")
+        raise TooBusy(f"the moment was too long on this machine: {critical}")
     assert critical.count("+") > 4, critical
 
 
-def lost(host, world):
-    """Figures get lost for so long that collectd forgets them, and come back."""
+def metrics_lost(host, world):
+    """Metrics are missing for so long that collectd forgets them, and reappear."""
     world.break_files("sharing", "profit")
     host.wait(lambda: "ksm/gauge-net" not in host.series(), CHANGE_S, "net to be forgotten")
     time.sleep(2)
@@ -112,22 +112,22 @@ def lost(host, world):
 
 
 def guest_ends_and_ksm_is_off(host, world):
-    """A virtual machine is shut down, then KSM is told to unmerge all."""
+    """A virtual machine is shut down, then KSM unmerges all."""
     world.set(sharing=300_000, shared=80_000, profit=1 << 30)
     time.sleep(5)
     world.set(run=2, shared=0, sharing=0, unshared=0, volatile=0, zero=0, profit=0, scanned=0, skipped=0, ksmd=0)
     time.sleep(6)
 
 
-SCENARIOS = [raised_and_cleared, for_a_moment, much_exposed_for_a_moment, lost, guest_ends_and_ksm_is_off]
-QUIET = [for_a_moment, lost, guest_ends_and_ksm_is_off]
+SCENARIOS = [raised_and_cleared, brief_net_loss, exposed_and_briefly_more_so, metrics_lost, guest_ends_and_ksm_is_off]
+QUIET = [brief_net_loss, metrics_lost, guest_ends_and_ksm_is_off]
 
 
 @pytest.fixture(scope="module")
 def played(build, tmp_path_factory):
-    """{scenario: the log of its collectd}; all at once, as it is mostly waiting."""
+    """{scenario: the log of its collectd}; in parallel, as they mostly wait."""
     work = tmp_path_factory.mktemp("alerts")
-    extra = shorter(THRESHOLDS.read_text())
+    extra = shorten(THRESHOLDS.read_text())
 
     def one(scenario):
         directory = work / scenario.__name__
@@ -139,32 +139,32 @@ def played(build, tmp_path_factory):
             time.sleep(4)
             try:
                 scenario(host, world)
-            except TooLong as reason:
+            except TooBusy as reason:
                 return reason
             return host.log()
     with ThreadPoolExecutor(len(SCENARIOS)) as pool:
         return dict(zip(SCENARIOS, pool.map(one, SCENARIOS)))
 
 
-@pytest.mark.parametrize("figure, severities", [
+@pytest.mark.parametrize("metric, severities", [
     ("net", ["OKAY", "WARNING", "OKAY"]),
     ("exposure", ["OKAY", "WARNING", "FAILURE", "OKAY"]),
 ])
-def test_notification_severities_follow_thresholds(figure, severities, played):
-    assert told(played[raised_and_cleared], figure) == severities
+def test_notification_severities_follow_thresholds(metric, severities, played):
+    assert severities_of(played[raised_and_cleared], metric) == severities
 
 
 @pytest.mark.parametrize("scenario", QUIET, ids=lambda scenario: scenario.__name__)
 def test_scenario_raises_no_alert(scenario, played):
-    if isinstance(played[scenario], TooLong):
+    if isinstance(played[scenario], TooBusy):
         pytest.skip(str(played[scenario]))
-    assert set(told(played[scenario])) == {"OKAY"}, scenario.__doc__
+    assert set(severities_of(played[scenario])) == {"OKAY"}, scenario.__doc__
 
 
 def test_brief_excess_does_not_make_warning_critical(played):
-    if isinstance(played[much_exposed_for_a_moment], TooLong):
-        pytest.skip(str(played[much_exposed_for_a_moment]))
-    assert told(played[much_exposed_for_a_moment], "exposure") == ["OKAY", "WARNING"]
+    if isinstance(played[exposed_and_briefly_more_so], TooBusy):
+        pytest.skip(str(played[exposed_and_briefly_more_so]))
+    assert severities_of(played[exposed_and_briefly_more_so], "exposure") == ["OKAY", "WARNING"]
 
 
 # The rules for Prometheus.
@@ -181,7 +181,7 @@ def test_promtool_accepts_rules():
 
 
 def test_mixin_equals_rules_and_dashboard(tmp_path):
-    """As jsonnet makes files of it; what promtool says of them is what it says of the rules."""
+    """The files that jsonnet makes of it equal the rules, so promtool's verdict holds for both."""
     def part(name):
         argv = ["jsonnet", "-e", f"(import '{RULES.with_name('mixin.libsonnet')}').{name}"]
         return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
@@ -199,8 +199,8 @@ def test_rules_pass_promtool_unit_tests():
 
 
 def test_rules_query_metrics_that_write_prometheus_exports(build, make_tree, tmp_path):
-    asked = {(metric, figure) for metric, figures in re.findall(r'(collectd_\w+)\{ksm=~?"([\w|]+)"', RULES.read_text())
-             for figure in figures.split("|")}
+    asked = {(metric, instance) for metric, instances in re.findall(r'(collectd_\w+)\{ksm=~?"([\w|]+)"', RULES.read_text())
+             for instance in instances.split("|")}
     port, lines = free_port(), ""
     extra = f'LoadPlugin write_prometheus\n<Plugin write_prometheus>\nHost "127.0.0.1"\nPort "{port}"\n</Plugin>'
     options = {"Root": make_tree("6.18"), **fixtures.OPTIONS}
@@ -216,9 +216,9 @@ def test_rules_query_metrics_that_write_prometheus_exports(build, make_tree, tmp
         "as the kernel counts: the rules wait for the third"
 
 
-# That all files mean the same.
+# Agreement of all alert files.
 
-# Alert: what its condition holds in every file that has it; durations in minutes.
+# {alert: parts of its condition in every file that has it}; durations in minutes.
 MEANING = {
     "ksm_net_loss": {"-0.1", "10m"},
     "ksm_wasted_scanning": {"20", "1", "10m", ">= 3"},
@@ -231,7 +231,7 @@ BY_COLLECTD = {"ksm_net_loss", "ksm_exposure"}
 
 
 def of_netdata():
-    """Return {alert: the text of its conditions} of Netdata's file."""
+    """Return {alert: text of its conditions} of Netdata's file."""
     found = {}
     for block in HEALTH.read_text().replace("\\\n", " ").split("\n\n"):
         lines = dict(re.findall(r"^ *(template|lookup|calc|warn|crit): (.*)$", block, re.MULTILINE))
@@ -242,7 +242,7 @@ def of_netdata():
 
 
 def of_prometheus():
-    """Return {alert: the text of its conditions} of the rules; of some rules of one name together."""
+    """Return {alert: text of its conditions} of the rules; rules of the same name are joined."""
     found = {}
     for block in re.split(r"^      - ", RULES.read_text(), flags=re.MULTILINE)[1:]:
         if block.startswith("alert: "):
@@ -252,7 +252,7 @@ def of_prometheus():
 
 
 def of_collectd():
-    """Return {alert: the text of its conditions} of the thresholds; Hits at the default Interval of 10 s."""
+    """Return {alert: text of its conditions} of the thresholds, with Hits at the default Interval of 10 s."""
     found = {}
     for name, block in re.findall(r"# (ksm_\w+):(.*?)(?=# ksm_|</Plugin>)", THRESHOLDS.read_text(), re.DOTALL):
         found[name] = re.sub(r"Hits (\d+)", lambda hits: f"{int(hits[1]) * 10 // 60}m", re.sub("#.*", "", block))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Netdata's alerts, each seen to raise and to clear by a real agent, and to stay quiet where it should.
+"""Netdata's alerts in a real agent: each is raised and cleared, and stays clear in scenarios without a problem.
 
-The agents run a copy of the file that ships, in which only the durations are shorter: 5 s for 10 minutes.  Every
-scenario has an agent and a world of its own; all run at once, and tell what the agent's own log of alarms holds.
+The agents run a copy of the shipped file with shorter durations: 5 s for 10 minutes.  Every scenario has its own agent
+and World; all run in parallel, and return the agent's alarm log.
 """
 
 import re
@@ -24,20 +24,20 @@ HELPERS = {"ksm_running", "ksm_stopped", "ksm_ram", "ksm_cow", "ksm_cow_before",
 OF_SETTINGS = {"ksm_min_pages", "ksm_max_pages", "ksm_min_cpu"}
 RAISED = {"WARNING", "CRITICAL"}
 
-# What the copy has instead of the file's durations: how often each stands there, at least.
+# (Duration in the file, its replacement in the copy, minimum number of occurrences).
 SHORTER = [("lookup: (\\w+) -10m ", r"lookup: \1 -5s ", 16), ("lookup: (\\w+) -1m ", r"lookup: \1 -5s ", 3),
            (r"\* 45\b", "* 3", 2), ("at -10m ", "at -5s ", 1), (r"\* 600\b", "* 5", 1),
            ("every: 10s", "every: 1s", 19), (">= 540\\b", ">= 3", 8)]
-WINDOW_S = 5        # what is 10 minutes in the file, or one
-FULL_S = 10         # windows are full of what came, and looked at, with some time to spare
-CHANGE_S = 90       # an alert that is due comes within this time
+WINDOW_S = 5        # replaces the file's 10 minutes and 1 minute
+FULL_S = 10         # enough for windows to be full and evaluated
+CHANGE_S = 90       # limit for a due alert
 
-# The keys that both 1.37 and 2.x know.
+# Keys that both 1.37 and 2.x know.
 KEYS = set("template on class type component os hosts lookup calc units every warn crit delay info to".split())
 
 
-def shorter(text):
-    """Return TEXT with shorter durations; every one must be found."""
+def shorten(text):
+    """Return TEXT with shorter durations, each of which must be present."""
     for pattern, replacement, at_least in SHORTER:
         text, times = re.subn(pattern, replacement, text)
         assert times >= at_least, f"{pattern} stands {times} times in {SHIPPED}, want {at_least}"
@@ -46,23 +46,23 @@ def shorter(text):
     return text
 
 
-class Watched:
+class Monitored:
     """An agent on a World."""
 
     def __init__(self, agent, world):
         self.agent, self.world = agent, world
 
     def statuses(self):
-        """Return {alert: its status now} of those that raise."""
+        """Return {alert: current status} of the alerts that can be raised."""
         return {alarm["name"]: alarm["status"] for alarm in self.agent.alarms().values() if alarm["name"] in ALERTS}
 
     def log(self):
-        """Return [(alert, status, when)] of all changes so far, oldest first."""
+        """Return [(alert, status, time)] of all changes so far, oldest first."""
         changes = sorted(self.agent.api("alarm_log"), key=lambda change: change["unique_id"])
         return [(change["name"], change["status"], change["when"]) for change in changes if change["name"] in ALERTS]
 
     def raised(self):
-        """Return {(alert, status)} of all that was ever raised."""
+        """Return {(alert, status)} of all alerts raised so far."""
         return {(name, status) for name, status, _when in self.log() if status in RAISED}
 
     def wait_raised(self, *wanted):
@@ -73,200 +73,201 @@ class Watched:
         """Wait until the alerts have the WANTED statuses."""
         self.agent.wait(lambda: wanted.items() <= self.statuses().items(), CHANGE_S, f"{wanted}, got {self.statuses()}")
 
-    def live(self, **metrics):
-        """Let the world be as in METRICS for longer than any alert looks back."""
+    def hold(self, **metrics):
+        """Set METRICS, and wait for longer than the window of any alert."""
         self.world.set(**metrics)
         time.sleep(FULL_S)
 
 
-def know_the_usual(watched):
-    """Let a healthy host go on until the agent knows how many pages are copied there in two windows."""
-    watched.wait_status(**dict.fromkeys(ALERTS, "CLEAR"))
-    watched.agent.wait(lambda: watched.agent.alarms()["ksm.cow.ksm_cow_before"]["value"] is not None, CHANGE_S, "cow")
+def wait_for_baseline(monitored):
+    """Run a healthy host until the agent knows the usual number of copied pages in two windows."""
+    monitored.wait_status(**dict.fromkeys(ALERTS, "CLEAR"))
+    monitored.agent.wait(lambda: monitored.agent.alarms()["ksm.cow.ksm_cow_before"]["value"] is not None,
+                         CHANGE_S, "cow")
     time.sleep(WINDOW_S)
 
 
-def all_at_once(watched):
-    """Everything goes wrong on a host that was well, and then well again."""
-    know_the_usual(watched)
-    before = watched.raised()
-    watched.world.set(sharing=100_000, cow=500_000, profit=-300 << 20, ksmd=30, scanned=0, skipped=0, full_scans=0,
+def all_at_once(monitored):
+    """A healthy host gets all problems, and is then healthy again."""
+    wait_for_baseline(monitored)
+    before = monitored.raised()
+    monitored.world.set(sharing=100_000, cow=500_000, profit=-300 << 20, ksmd=30, scanned=0, skipped=0, full_scans=0,
                       available_kb=250 << 10, swap_kb=200 << 10)
-    watched.wait_raised(*((name, "WARNING") for name in ALERTS - {"ksm_stalled"}))
-    watched.wait_status(ksm_unmerging="CLEAR", ksm_empty_scanning="WARNING")    # its window has passed
-    busy = watched.statuses()
-    watched.world.set(ksmd=0)
-    watched.wait_status(ksm_stalled="WARNING", ksm_empty_scanning="CLEAR", ksm_wasted_scanning="CLEAR")
-    watched.world.set(available_kb=100 << 10)
-    watched.wait_raised(("ksm_exposure", "CRITICAL"))
-    watched.world.set(available_kb=0, swap_kb=0)
+    monitored.wait_raised(*((name, "WARNING") for name in ALERTS - {"ksm_stalled"}))
+    monitored.wait_status(ksm_unmerging="CLEAR", ksm_empty_scanning="WARNING")    # its window has passed
+    busy = monitored.statuses()
+    monitored.world.set(ksmd=0)
+    monitored.wait_status(ksm_stalled="WARNING", ksm_empty_scanning="CLEAR", ksm_wasted_scanning="CLEAR")
+    monitored.world.set(available_kb=100 << 10)
+    monitored.wait_raised(("ksm_exposure", "CRITICAL"))
+    monitored.world.set(available_kb=0, swap_kb=0)
     time.sleep(WINDOW_S)
-    others = watched.statuses()
-    watched.world.set(sharing=2_000_000, cow=50, profit=7 << 30, ksmd=5, scanned=20_000, available_kb=40 << 20)
-    watched.wait_status(**dict.fromkeys(ALERTS, "CLEAR"))
+    others = monitored.statuses()
+    monitored.world.set(sharing=2_000_000, cow=50, profit=7 << 30, ksmd=5, scanned=20_000, available_kb=40 << 20)
+    monitored.wait_status(**dict.fromkeys(ALERTS, "CLEAR"))
     return SimpleNamespace(before=before, busy=busy, others=others)
 
 
-def first_pass(watched):
-    """ksmd begins with 64 GiB: it notes each page, and merges none before it comes for the second time."""
-    watched.wait_status(ksm_net_loss="CLEAR")
-    watched.world.count("full_scans", 0)
-    watched.world.set(**{**NOTHING, "ksmd": 30, "scanned": 20_000})
+def first_pass(monitored):
+    """ksmd starts on 64 GiB: in its first full scan it tracks pages, and merges none before the second."""
+    monitored.wait_status(ksm_net_loss="CLEAR")
+    monitored.world.count("full_scans", 0)
+    monitored.world.set(**{**NOTHING, "ksmd": 30, "scanned": 20_000})
     for gib in range(4, 65, 2):
-        watched.world.set(unshared=gib << 18, profit=-(gib << 24))
+        monitored.world.set(unshared=gib << 18, profit=-(gib << 24))
         time.sleep(0.3)
-    watched.world.count("full_scans", 2)
+    monitored.world.count("full_scans", 2)
     time.sleep(FULL_S)
-    early = watched.raised()
-    watched.world.count("full_scans", 3)
-    watched.wait_raised(("ksm_net_loss", "WARNING"), ("ksm_wasted_scanning", "WARNING"))
+    early = monitored.raised()
+    monitored.world.count("full_scans", 3)
+    monitored.wait_raised(("ksm_net_loss", "WARNING"), ("ksm_wasted_scanning", "WARNING"))
     return early
 
 
-def all_skipped(watched):
-    """smart_scan passes over all pages, and they count as volatile."""
-    watched.live(volatile=20_000_000, scanned=0, skipped=40_000, full_scans=0, ksmd=0)
+def all_skipped(monitored):
+    """smart_scan skips all pages, and they count as volatile."""
+    monitored.hold(volatile=20_000_000, scanned=0, skipped=40_000, full_scans=0, ksmd=0)
 
 
-def gaps(watched):
-    """Counters begin anew; then metrics get lost, and come back."""
-    watched.wait_status(ksm_stalled="CLEAR")
-    watched.world.count("full_scans", 0)
+def gaps(monitored):
+    """Counters restart; then metrics become unreadable, and recover."""
+    monitored.wait_status(ksm_stalled="CLEAR")
+    monitored.world.count("full_scans", 0)
     time.sleep(2)
-    watched.world.break_files("scanned", "skipped", "full_scans", "profit", "sharing")
+    monitored.world.break_files("scanned", "skipped", "full_scans", "profit", "sharing")
     time.sleep(FULL_S)
-    watched.world.repair(sharing=2_000_000, profit=7 << 30)
+    monitored.world.repair(sharing=2_000_000, profit=7 << 30)
     time.sleep(FULL_S / 2)
 
 
-def idle(watched):
-    """KSM runs, and nobody has opted in."""
+def idle(monitored):
+    """KSM runs, and no process has opted in."""
     time.sleep(FULL_S)
-    watched.wait_status(**dict.fromkeys(ALERTS, "CLEAR"))
+    monitored.wait_status(**dict.fromkeys(ALERTS, "CLEAR"))
 
 
-def guest_ends(watched):
+def guest_ends(monitored):
     """A virtual machine is shut down: its pages are freed, not copied."""
-    watched.wait_status(ksm_unmerging="CLEAR")
-    watched.live(sharing=300_000, shared=80_000, profit=1 << 30)
-    watched.live(sharing=10_000, shared=8_000, profit=1 << 20)
+    monitored.wait_status(ksm_unmerging="CLEAR")
+    monitored.hold(sharing=300_000, shared=80_000, profit=1 << 30)
+    monitored.hold(sharing=10_000, shared=8_000, profit=1 << 20)
 
 
-def guest_ends_while_others_write(watched):
+def guest_ends_while_others_write(monitored):
     """A virtual machine is shut down on a host where pages are copied, and merged again, all the time."""
-    know_the_usual(watched)
-    watched.live(sharing=300_000, shared=80_000, profit=1 << 30)
+    wait_for_baseline(monitored)
+    monitored.hold(sharing=300_000, shared=80_000, profit=1 << 30)
 
 
-def zero_pages_end(watched):
-    """Zero pages get fewer, while merged pages are written to and merged again."""
-    know_the_usual(watched)
-    watched.live(zero=0, cow=600_000)
+def zero_pages_end(monitored):
+    """The number of zero pages falls, while merged pages are written to and merged again."""
+    wait_for_baseline(monitored)
+    monitored.hold(zero=0, cow=600_000)
 
 
-def switched_off(watched):
-    """KSM is stopped at a net loss and with pages merged, and then told to unmerge them."""
-    know_the_usual(watched)
-    watched.live(run=0, scanned=0, skipped=0, full_scans=0, ksmd=0, cow=5_000, profit=-300 << 20)
-    watched.live(run=2, cow=2_000_000, shared=0, sharing=0, unshared=0, volatile=0, zero=0, profit=0)
+def switched_off(monitored):
+    """KSM is stopped at a net loss and with pages merged, and then unmerges them."""
+    wait_for_baseline(monitored)
+    monitored.hold(run=0, scanned=0, skipped=0, full_scans=0, ksmd=0, cow=5_000, profit=-300 << 20)
+    monitored.hold(run=2, cow=2_000_000, shared=0, sharing=0, unshared=0, volatile=0, zero=0, profit=0)
 
 
-def dip(watched):
-    """The profit is good but for a moment, in which it is farther below 0 than it is above before and after, or much."""
-    watched.wait_status(ksm_net_loss="CLEAR")
+def dip(monitored):
+    """The profit is positive except for a moment, in which it is more negative than it is positive otherwise."""
+    monitored.wait_status(ksm_net_loss="CLEAR")
     for mib, seconds in ((-1400, 1), (-30_000, WINDOW_S / 2)):
-        watched.live(profit=1 << 30)
-        watched.world.set(profit=mib << 20)
+        monitored.hold(profit=1 << 30)
+        monitored.world.set(profit=mib << 20)
         time.sleep(seconds)
-    watched.live(profit=1 << 30)
+    monitored.hold(profit=1 << 30)
 
 
-def exposed_for_a_moment(watched):
-    """No memory is free for one second, once on a healthy host, and once as soon as a missing metric is back."""
-    watched.wait_status(**dict.fromkeys(ALERTS, "CLEAR"))
-    watched.world.set(available_kb=0, swap_kb=0)
+def briefly_exposed(monitored):
+    """No memory is free for one second, once on a healthy host, and once when a missing metric has recovered."""
+    monitored.wait_status(**dict.fromkeys(ALERTS, "CLEAR"))
+    monitored.world.set(available_kb=0, swap_kb=0)
     time.sleep(1)
-    watched.live(available_kb=40 << 20)
-    watched.world.break_files("sharing")
-    watched.live(available_kb=0)
-    watched.world.repair(sharing=2_000_000)
+    monitored.hold(available_kb=40 << 20)
+    monitored.world.break_files("sharing")
+    monitored.hold(available_kb=0)
+    monitored.world.repair(sharing=2_000_000)
     time.sleep(1)
-    watched.live(available_kb=40 << 20)
+    monitored.hold(available_kb=40 << 20)
 
 
-def off_and_on(watched):
-    """KSM is stopped, merged pages are written to, the rest is unmerged, and KSM goes on."""
-    know_the_usual(watched)
-    watched.world.set(run=0, cow=100_000)
+def off_and_on(monitored):
+    """KSM is stopped, merged pages are written to, the rest is unmerged, and KSM is started again."""
+    wait_for_baseline(monitored)
+    monitored.world.set(run=0, cow=100_000)
     time.sleep(1.5)
-    watched.world.set(run=2, cow=2_000_000, sharing=0, shared=0, profit=0)
+    monitored.world.set(run=2, cow=2_000_000, sharing=0, shared=0, profit=0)
     time.sleep(1.5)
-    watched.live(run=1, cow=50)
+    monitored.hold(run=1, cow=50)
 
 
-def busy(watched):
-    """ksmd works hard for what it saves, and some of that is written to."""
-    know_the_usual(watched)
-    watched.live(ksmd=30, sharing=1_300_000, cow=500_000)
+def busy(monitored):
+    """ksmd uses much CPU time for what it saves, and some merged pages are written to."""
+    wait_for_baseline(monitored)
+    monitored.hold(ksmd=30, sharing=1_300_000, cow=500_000)
 
 
-def old_kernel(watched):
-    """Before 6.6: scans that take long are well, a ksmd that does nothing is not."""
-    watched.wait_status(**dict.fromkeys(ALERTS, "CLEAR"))
-    watched.live(full_scans=0)
-    slow = watched.raised()
-    watched.world.set(ksmd=0)
-    watched.wait_raised(("ksm_stalled", "WARNING"))
-    watched.world.set(full_scans=2, ksmd=5)
-    watched.wait_status(ksm_stalled="CLEAR")
+def old_kernel(monitored):
+    """Before 6.6: long scans are no problem, an idle ksmd is one."""
+    monitored.wait_status(**dict.fromkeys(ALERTS, "CLEAR"))
+    monitored.hold(full_scans=0)
+    slow = monitored.raised()
+    monitored.world.set(ksmd=0)
+    monitored.wait_raised(("ksm_stalled", "WARNING"))
+    monitored.world.set(full_scans=2, ksmd=5)
+    monitored.wait_status(ksm_stalled="CLEAR")
     return slow
 
 
-def slow_ksmd(watched):
+def slow_ksmd(monitored):
     """Before 6.6: ksmd scans 100 pages a second, then none."""
-    watched.live()
-    slow = watched.raised()
-    watched.world.set(ksmd=0)
-    watched.wait_raised(("ksm_stalled", "WARNING"))
+    monitored.hold()
+    slow = monitored.raised()
+    monitored.world.set(ksmd=0)
+    monitored.wait_raised(("ksm_stalled", "WARNING"))
     return slow
 
 
-def no_page_to_scan(watched):
+def no_page_to_scan(monitored):
     """Before 6.6: ksmd only wakes up, every 10 ms."""
-    watched.wait_raised(("ksm_stalled", "WARNING"))
+    monitored.wait_raised(("ksm_stalled", "WARNING"))
 
 
-def empty_mapping(watched):
-    """No page is watched yet: the first one of a huge mapping is far away."""
-    watched.world.count("full_scans", 0)
-    watched.wait_status(**dict.fromkeys(ALERTS, "CLEAR"))
-    watched.world.set(ksmd=99)
-    watched.wait_raised(("ksm_empty_scanning", "WARNING"))
+def empty_mapping(monitored):
+    """No page is tracked yet: the first page of a huge mapping is far from its start."""
+    monitored.world.count("full_scans", 0)
+    monitored.wait_status(**dict.fromkeys(ALERTS, "CLEAR"))
+    monitored.world.set(ksmd=99)
+    monitored.wait_raised(("ksm_empty_scanning", "WARNING"))
 
 
-def short_scans(watched):
-    """Before 6.10 the batch that ends a full scan is not counted: pages_to_scan is more than all pages."""
-    watched.live(scanned=0, skipped=0, ksmd=15)
-    watched.live(ksmd=99)
+def short_scans(monitored):
+    """Before 6.10 the batch that ends a full scan is not counted; here pages_to_scan exceeds the number of all pages."""
+    monitored.hold(scanned=0, skipped=0, ksmd=15)
+    monitored.hold(ksmd=99)
 
 
-def no_cow(watched):
-    """Before 5.19 nobody counts what is copied again."""
-    watched.wait_status(ksm_stalled="CLEAR")
-    watched.live(sharing=300_000)
+def no_cow(monitored):
+    """Before 5.19 the kernel does not count copied pages."""
+    monitored.wait_status(ksm_stalled="CLEAR")
+    monitored.hold(sharing=300_000)
 
 
-def just_started(watched):
-    """An agent that starts on a host that is not well waits until it has seen enough."""
-    watched.wait_raised(*((name, "WARNING") for name in ("ksm_net_loss", "ksm_stalled")))
-    first = watched.agent.api("chart", chart="ksm.effectiveness")["first_entry"]
-    return {name: when - first for name, _status, when in watched.log() if (name, "WARNING") in watched.raised()}
+def just_started(monitored):
+    """An agent that starts on a host with problems raises no alert before its windows are full."""
+    monitored.wait_raised(*((name, "WARNING") for name in ("ksm_net_loss", "ksm_stalled")))
+    first = monitored.agent.api("chart", chart="ksm.effectiveness")["first_entry"]
+    return {name: when - first for name, _status, when in monitored.log() if (name, "WARNING") in monitored.raised()}
 
 
 NOTHING = {"shared": 0, "sharing": 0, "unshared": 0, "volatile": 0, "zero": 0, "profit": 0, "scanned": 0, "skipped": 0,
            "full_scans": 0, "cow": 0, "ksmd": 0}
 
-# What is played on which kernel's tree, and how its world begins.
+# {scenario: (fixture of its tree, initial metrics)}.
 SCENARIOS = {
     all_at_once: ("6.18", {}),
     all_skipped: ("6.18", {}),
@@ -280,7 +281,7 @@ SCENARIOS = {
     short_scans: ("6.18", {}),
     switched_off: ("6.18", {}),
     dip: ("6.18", {}),
-    exposed_for_a_moment: ("6.18", {}),
+    briefly_exposed: ("6.18", {}),
     off_and_on: ("6.18", {}),
     busy: ("6.18", {}),
     old_kernel: ("6.1", {}),
@@ -289,28 +290,28 @@ SCENARIOS = {
     no_cow: ("5.15", {}),
     just_started: ("6.18", {"profit": -300 << 20, "scanned": 0, "skipped": 0, "full_scans": 0}),
 }
-QUIET = [gaps, idle, exposed_for_a_moment, guest_ends_while_others_write, switched_off, no_cow]
+QUIET = [gaps, idle, briefly_exposed, guest_ends_while_others_write, switched_off, no_cow]
 QUIET_LONG = [all_skipped, guest_ends, zero_pages_end, short_scans, dip, off_and_on, busy]
 
 
 def play(scenario, build, work, health):
-    """Play SCENARIO; return what it returns, the changes logged, and what the agent says at the end."""
+    """Play SCENARIO; return its result, the logged changes, and the agent's log."""
     era, metrics = SCENARIOS[scenario]
     tree = fixtures.make_tree(build, era, work / "tree")
     words = " ".join([f"--root={tree}", *fixtures.ARGUMENTS])
     with World(tree, **metrics) as world, \
             Netdata(work / "netdata", build / "ksm.plugin", words, health=health) as agent:
-        watched = Watched(agent, world)
+        monitored = Monitored(agent, world)
         agent.wait_for(("ksm.savings", "saved"))
-        result = scenario(watched)
-        return SimpleNamespace(result=result, raised=watched.raised(), changes=watched.log(), alarms=agent.alarms(),
+        result = scenario(monitored)
+        return SimpleNamespace(result=result, raised=monitored.raised(), changes=monitored.log(), alarms=agent.alarms(),
                                text=agent.log())
 
 
 def play_all(scenarios, build, work):
-    """Play SCENARIOS, with all files in WORK; return {scenario: what came of it}."""
+    """Play SCENARIOS, with all files in WORK; return {scenario: result of play()}."""
     health = work / "ksm.conf"
-    health.write_text(shorter(SHIPPED.read_text()))
+    health.write_text(shorten(SHIPPED.read_text()))
 
     def one(scenario):
         directory = work / scenario.__name__
@@ -322,13 +323,13 @@ def play_all(scenarios, build, work):
 
 @pytest.fixture(scope="module")
 def played(build, tmp_path_factory):
-    """{scenario: what came of it}, of all but the long ones."""
+    """{scenario: result of play()} of all scenarios except the long ones."""
     return play_all([one for one in SCENARIOS if one not in QUIET_LONG], build, tmp_path_factory.mktemp("alerts"))
 
 
 @pytest.fixture(scope="module")
 def played_long(build, tmp_path_factory):
-    """The same of the long ones."""
+    """The same for the long ones."""
     return play_all(QUIET_LONG, build, tmp_path_factory.mktemp("alerts-long"))
 
 
@@ -341,10 +342,10 @@ def test_alert_keys_are_known_to_1_37_and_2_x():
     assert set(names) == ALERTS | HELPERS | OF_SETTINGS
 
 
-# What 2.x makes of a condition: unlike 1.37 it gives an alert up that asks for a name that is not known.
+# Evaluation of conditions as in 2.x, which unlike 1.37 does not evaluate an alert that refers to an unknown name.
 
 def on_2_x(condition, **names):
-    """Return whether CONDITION holds; NAMES are those known: of alerts by their own name, "." is "__"."""
+    """Return whether CONDITION holds with the known NAMES; "__" stands for "." in names of alerts."""
     text = re.sub(r"\$\{?([\w.]+)\}?", lambda name: name[1].replace(".", "__"), condition)
     for netdata, python in ((r"\bAND\b", "and"), (r"\bOR\b", "or"), (r"!(?=\()", " not ")):
         text = re.sub(netdata, python, text)
@@ -369,7 +370,7 @@ BEGUN = {"ksm__full_scans__full_scans_raw": 3}
 BEGINS = {"ksm__full_scans__full_scans_raw": 2}
 PARTED = {"ksm_has_cow": 1, "this": 10, "saved": 10, "ksm_parted": 10, "ksm_cow": 5, "ksm_stopped": 0, **ON}
 
-# alert, what it comes to, the names that an agent knows
+# (Alert, expected result, names known to the agent).
 ON_2_X = [
     ("ksm_net_loss", True, {"this": -0.2, "ksm_net_peak": -0.3, "net": -0.2, "ksm_running": 600, **BEGUN}),
     ("ksm_net_loss", False, {"this": -0.2, "ksm_net_peak": -0.3, "net": -0.2, "ksm_running": 600, **BEGINS}),
@@ -466,7 +467,7 @@ def test_unmerging_alert_clears_after_unmerging(played):
 
 
 def check_quiet(scenario, seen):
-    """Nothing was raised in SCENARIO, of which this is what was SEEN."""
+    """Check that no alert was raised in SCENARIO, whose result is SEEN."""
     assert seen.raised == set(), f"{scenario.__doc__}: {seen.changes}"
     evaluated = {name for name, status, _when in seen.changes if status == "CLEAR"}
     assert evaluated == ALERTS, "nor would it be if nobody looked"

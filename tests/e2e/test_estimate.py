@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""ksm-explain --estimate: what it says before is what KSM frees after, and it leaves no trace in what it reads.
+"""ksm-explain --estimate: it matches the memory that KSM frees, and does not change the processes that it reads.
 
-Live, as root.  The counting itself is in tests/unit/explain/test_content_index.c.  Tests whose programs have memory
-registered with KSM hold its lock (fixture ksm): that memory would be in the way of others.
+Live, as root.  tests/unit/explain/test_content_index.c covers the counting.  Tests with mergeable memory hold KSM's
+lock (fixture ksm), as that memory would disturb other tests.
 """
 
 import json
@@ -31,11 +31,11 @@ pytestmark = pytest.mark.shipped
 
 PAGES = 16384
 MERGED_S = 300
-RUN_S = 600             # the estimate runs at nice 19: busy programs leave it little
-OFF_BY = 0.02           # of the memory that is read, at most
+RUN_S = 600             # the estimate runs at nice 19, so busy programs slow it down
+OFF_BY = 0.02           # limit for the error, as a share of the memory that is read
 FAILED, DENIED, PARTIAL = 1, 50, 51
 AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-FREE, KEPT = 1, 0       # use_zero_pages
+FREE, KEPT = 1, 0       # values of use_zero_pages
 
 
 def explain(build, *words, wrapper=()):
@@ -53,7 +53,7 @@ def estimate(build, *words):
 
 @pytest.fixture(autouse=True, scope="module")
 def as_root():
-    """Other people's memory is root's to read."""
+    """Reading other users' memory requires root."""
     if os.geteuid() != 0:
         pytest.skip("reading the memory of other processes takes root")
 
@@ -62,7 +62,7 @@ def as_root():
 
 @pytest.fixture
 def start(build, tmp_path):
-    """A function that starts a workload in a memory cgroup of its own, which is returned as well."""
+    """A function that starts a workload in its own memory cgroup, and returns both."""
     group = Cgroup(f"ksm-estimate-{os.getpid()}")
     script = group.script(tmp_path / "workload", build / "tests/workload")
     yield group, lambda *words: Workload(script, *words)
@@ -70,7 +70,7 @@ def start(build, tmp_path):
 
 
 def counters(pid):
-    """Return what reading could change of a process: anonymous memory, swap, major faults."""
+    """Return the counters of a process that reading could change: anonymous memory, swap, major faults."""
     status = Path(f"/proc/{pid}/status").read_text()
     stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return [re.search(rf"^{key}:\s+(\d+)", status, flags=re.MULTILINE)[1]
@@ -78,7 +78,7 @@ def counters(pid):
 
 
 def merge(ksm):
-    """Let ksmd go through all memory until it frees no more."""
+    """Let ksmd scan until it frees nothing more."""
     ksm.set("run", RUNNING)
     since = ksm.number("full_scans")
     ksm.wait(lambda: ksm.number("full_scans") >= since + 5, MERGED_S, "five full scans")
@@ -110,7 +110,7 @@ def test_estimate_matches_freed_memory(pattern, zero_pages, ksm, start, build, p
               f"then {after['further_bytes']}")
         assert abs(before["further_bytes"] - freed) <= OFF_BY * before["read_bytes"]
         assert after["further_bytes"] <= OFF_BY * before["read_bytes"]
-        # The kernel charges and returns pages in batches of 64 a CPU, whenever it likes.
+        # The kernel charges and uncharges pages in batches of 64 per CPU, at any time.
         assert pattern == "demo" or (group.charge() - merged) * page_size <= OFF_BY * before["read_bytes"], \
             "reading has undone merging"
         assert (before["huge_bytes"] > 0, before["split_bytes"] > 0) == (pattern == "huge",) * 2
@@ -123,7 +123,7 @@ MIX = ("pairs", "triples", "zeros", "unique", "forked", "huge")
 
 @pytest.mark.long
 def test_estimate_of_gibibytes_of_mixed_pages(ksm, start, build, page_size):
-    """With records for all pages, and with a sixteenth of that: then the error is stated, and kept."""
+    """With memory for all pages, and with a sixteenth of that: then the actual error is within the stated one."""
     group, workload = start
     ksm.set("run", UNMERGED)
     with ExitStack() as stack:
@@ -143,7 +143,7 @@ def test_estimate_of_gibibytes_of_mixed_pages(ksm, start, build, page_size):
 
 
 def test_consumers_add_up_and_include_merged_pages(ksm, build):
-    """By name: two workloads of the same pages, of which each could give up one half."""
+    """By name: two workloads with the same pages, each of which could save one half."""
     ksm.set("run", UNMERGED)
     with Workload(build / "tests/workload", "pairs", PAGES), Workload(build / "tests/workload", "pairs", PAGES) as two:
         whole = estimate(build, "program workload")
@@ -158,7 +158,7 @@ def test_consumers_add_up_and_include_merged_pages(ksm, build):
     assert later["merged_bytes"] == pytest.approx(whole["further_bytes"], rel=OFF_BY)
 
 
-# What processes do meanwhile.
+# Processes that change meanwhile.
 
 SHARED_MIB = 100
 CHILDREN = {
@@ -177,7 +177,7 @@ CHILDREN = {
 
 @pytest.fixture
 def children():
-    """The pids of processes of all these kinds."""
+    """The pids of one process of each kind."""
     with ExitStack() as stack:
         pids = []
         for script in CHILDREN.values():
@@ -215,7 +215,7 @@ SLOW = (f"import os; block = os.urandom({SLOW_MIB} << 20); print('ready', flush=
 
 @pytest.fixture
 def target():
-    """A process that becomes another program after a line."""
+    """A process that executes another program after reading a line."""
     with subprocess.Popen([sys.executable, "-c", SLOW], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"ready\n"
         yield process
@@ -224,7 +224,7 @@ def target():
 
 @pytest.fixture
 def slow(build, target):
-    """A function that starts an estimate of it which takes many seconds, on a terminal or not."""
+    """A function that starts an estimate of `target` that takes many seconds, with or without a terminal."""
     def start_slow(*words, **options):
         argv = [build / "ksm-explain", "--estimate", "--cpu=1", *words, str(target.pid)]
         return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **options)
@@ -232,13 +232,13 @@ def slow(build, target):
 
 
 def wait_reading(running):
-    """Wait until the estimate RUNNING has read some of the memory; the rest takes it seconds."""
+    """Wait until the estimate RUNNING has read some of the memory; the rest takes seconds."""
     until(lambda: int(re.search(r"rchar: (\d+)", Path(f"/proc/{running.pid}/io").read_text())[1]) > BEGUN, RUN_S,
           "an estimate that reads")
 
 
 def test_process_that_executes_another_program_is_not_read(slow, target):
-    """A process that starts another program meanwhile counts as ended."""
+    """A process that executes another program meanwhile counts as ended."""
     with slow("--json") as running:
         wait_reading(running)
         target.stdin.write(b"\n")
@@ -286,11 +286,11 @@ def test_unknown_name_gets_nearest_suggestion(build):
     assert re.search(f'"ksm-test-of-a-lnog-name"; near to it: .*{LONG_NAME}', done.stderr)
 
 
-# Who may, and how it ends.
+# Permissions and exit.
 
 @pytest.mark.parametrize("grant", [None, "cap_sys_ptrace,cap_dac_read_search+ep"])
 def test_missing_permission_is_explained(grant, build):
-    """A capability of the file does not help: whoever starts it would learn which pages of others are equal."""
+    """A file capability is not enough: its user would learn which pages of other users are equal."""
     with tempfile.TemporaryDirectory(prefix="ksm-test-") as directory:
         os.chmod(directory, 0o755)
         copy = shutil.copy(build / "ksm-explain", directory)
@@ -301,7 +301,7 @@ def test_missing_permission_is_explained(grant, build):
 
 
 def test_tree_without_processes_has_no_estimate(build, tmp_path):
-    """No figure at all: not the host's savings either."""
+    """The report has no number, not even the host's savings."""
     tree = Tree(tmp_path / "tree", sharing=21_000, shared=100)
     done = subprocess.run([build / "ksm-explain", "--estimate", "--root", tree.root], capture_output=True, text=True,
                           timeout=RUN_S, check=False)
@@ -309,7 +309,7 @@ def test_tree_without_processes_has_no_estimate(build, tmp_path):
 
 
 def test_hidden_processes_are_named_as_the_reason(build):
-    """As a user who may not even read processes of their own, with hidepid=2."""
+    """As a user who may not even read their own processes, with hidepid=2."""
     if os.geteuid() != 0 or not shutil.which("unshare"):
         pytest.skip("mounting /proc takes root")
     script = ('mount -t proc -o hidepid=2 proc /proc && '
@@ -343,7 +343,7 @@ def test_signal_prints_partial_estimate(number, slow):
 
 
 def test_estimate_is_confined_and_throttled(slow):
-    """One percent of a core, capabilities for reading alone, a filter of system calls."""
+    """One percent of a core, only capabilities for reading, and a system call filter."""
     with slow() as running:
         wait_reading(running)
         time.sleep(1)

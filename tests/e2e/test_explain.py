@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""ksm-explain: its pages on all fixtures, its exit status, and what it says of the live kernel.
+"""ksm-explain: its reports on all fixtures, its exit status, and its reports on the live kernel.
 
-Which facts make which verdict is in tests/unit/explain/test_explain.c.  The live tests run as root, where nothing is merged
-now; settings are put back (tests/support/live.py).
+tests/unit/explain/test_explain.c covers which facts lead to which verdict.  The live tests require root, and that
+nothing is merged; settings are restored (tests/support/live.py).
 """
 
 import fcntl
@@ -31,32 +31,32 @@ STATUSES = {"article": 40, "2.6.32": 0, "3.10": 0, "5.15": 13, "6.1": 31, "6.6":
             "miscounted": 0, "uksm": 0, "no-ksm": 10, "consumers": 0}
 
 
-def check_form(page):
-    """Check that PAGE is plain text of 80 columns."""
-    assert page.startswith("Kernel Samepage Merging (KSM) on this host\n\n  Verdict   ") and page.endswith("\n")
-    for line in page.splitlines():
+def check_form(report):
+    """Check that REPORT is plain text of 80 columns."""
+    assert report.startswith("Kernel Samepage Merging (KSM) on this host\n\n  Verdict   ") and report.endswith("\n")
+    for line in report.splitlines():
         assert len(line) <= 80 and line == line.rstrip() and line.isprintable(), repr(line)
 
 
-def told(page, label):
-    """Return the texts of PAGE that stand behind LABEL, each in one line."""
-    blocks = re.findall(rf"^  {label:<10}(.*\n(?: {{12}}.*\n)*)", page, flags=re.MULTILINE)
+def texts_of(report, label):
+    """Return the texts after LABEL in REPORT, each in one line."""
+    blocks = re.findall(rf"^  {label:<10}(.*\n(?: {{12}}.*\n)*)", report, flags=re.MULTILINE)
     return [" ".join(block.split()) for block in blocks]
 
 
 # Fixtures.
 
 @pytest.fixture(scope="module")
-def pages(build, tmp_path_factory, page_size):
-    """{fixture: what came of it} of this build."""
+def reports(build, tmp_path_factory, page_size):
+    """{fixture: CompletedProcess} of this build."""
     if page_size != fixtures.PAGE_SIZE:
         pytest.skip(f"the golden outputs are of 4 kB pages, here they have {page_size} bytes")
     return fixtures.all_pages(build, tmp_path_factory.mktemp("explain"))
 
 
 @pytest.mark.parametrize("era", fixtures.EXPLAINED)
-def test_report_matches_golden_and_status_matches_verdict(era, pages):
-    done = pages[era]
+def test_report_matches_golden_and_status_matches_verdict(era, reports):
+    done = reports[era]
     assert done.stdout == fixtures.golden(era, "explain").read_text(), "if it is meant: make golden, see the diff"
     check_form(done.stdout)
     assert (done.returncode, done.stderr) == (STATUSES[era], "")
@@ -65,15 +65,15 @@ def test_report_matches_golden_and_status_matches_verdict(era, pages):
 PLACES = [{"NO_COLOR": "1"}, {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}, {"TERM": "dumb"}, {"COLUMNS": "200"}]
 
 
-def test_report_does_not_depend_on_terminal(build, pages, make_tree):
-    """Whatever the environment says."""
+def test_report_does_not_depend_on_terminal(build, reports, make_tree):
+    """With any environment."""
     tree = make_tree("consumers")
     with ThreadPoolExecutor() as pool:
         piped = pool.map(lambda env: fixtures.run_once(build / "ksm-explain", "--root", tree, env=env).stdout, PLACES)
-        assert set(piped) == {pages["consumers"].stdout}
+        assert set(piped) == {reports["consumers"].stdout}
 
 
-# Columns of a terminal (0: it does not know), its environment, columns of the prose, and whether a bad verdict is red.
+# Columns of a terminal (0: unknown), its environment, columns of the prose, and whether a bad verdict is red.
 TERMINALS = [(0, {"TERM": "xterm"}, 80, True), (40, {"TERM": "xterm"}, 60, True), (100, {"TERM": "xterm"}, 100, True),
              (100, {"TERM": "xterm", "NO_COLOR": "1"}, 100, False), (100, {"TERM": "dumb"}, 100, False)]
 
@@ -89,7 +89,7 @@ def test_report_fits_the_terminal(columns, env, prose, red, build, make_tree):
 
 
 def on_terminal(argv, columns, env):
-    """Run ARGV on a terminal of COLUMNS; return what that shows."""
+    """Run ARGV on a terminal of COLUMNS; return the output."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24 if columns else 0, columns, 0, 0))
     with subprocess.Popen(list(map(str, argv)), stdin=theirs, stdout=theirs, stderr=theirs, env=env):
@@ -98,7 +98,7 @@ def on_terminal(argv, columns, env):
         while True:
             try:
                 more = os.read(ours, 65536)
-            except OSError:             # nobody has it open any more
+            except OSError:             # the other end is closed
                 break
             shown += more
     os.close(ours)
@@ -106,14 +106,14 @@ def on_terminal(argv, columns, env):
 
 
 @pytest.mark.parametrize("era", fixtures.EXPLAINED)
-def test_json_follows_its_schema_and_agrees_with_the_report(era, build, pages, make_tree):
+def test_json_follows_its_schema_and_agrees_with_the_report(era, build, reports, make_tree):
     schema = json.loads((REPOSITORY / "common/explain/ksm-explain.schema.json").read_text())
     done = fixtures.run_once(build / "ksm-explain", "--json", "--root", make_tree(era))
     found = json.loads(done.stdout)
     jsonschema.validate(found, schema)
     assert (done.returncode, found["status"]) == (STATUSES[era], STATUSES[era])
-    assert told(pages[era].stdout, "Verdict") == [" ".join(found["sentence"].split())]
-    assert ("profit" in found["metrics"]) == ("\n  net " in pages[era].stdout)
+    assert texts_of(reports[era].stdout, "Verdict") == [" ".join(found["sentence"].split())]
+    assert ("profit" in found["metrics"]) == ("\n  net " in reports[era].stdout)
 
 
 @pytest.mark.parametrize("words, says", [
@@ -124,7 +124,7 @@ def test_json_follows_its_schema_and_agrees_with_the_report(era, build, pages, m
     (["--openmetrics", "--json"], "--json belongs to the report and --estimate"),
 ])
 def test_invalid_arguments_get_no_report(words, says, build):
-    """More of these are in tests/unit/explain/test_command_line.c."""
+    """tests/unit/explain/test_command_line.c has more cases."""
     done = fixtures.run_once(build / "ksm-explain", *words)
     assert (done.returncode, done.stdout) == (FAILED, "")
     assert done.stderr == f"ksm-explain: {says}; see ksm-explain --help\n"
@@ -132,7 +132,7 @@ def test_invalid_arguments_get_no_report(words, says, build):
 
 @pytest.mark.parametrize("words", [[], ["--estimate"], ["--openmetrics"], ["--openmetrics", "--output", "none/ksm.prom"]])
 def test_a_root_that_is_missing_is_named(words, build, tmp_path):
-    """With the file's root as it was given; no page, and no empty file of metrics."""
+    """The message has the root as it was given; there is no report, and no empty file of metrics."""
     (tmp_path / "file").touch()
     for root in ("none", "file"):
         done = fixtures.run_once(build / "ksm-explain", *words, "--root", root, cwd=tmp_path)
@@ -144,8 +144,8 @@ def test_root_without_ksm_is_named(build, tmp_path):
     (tmp_path / "root").mkdir()
     done = fixtures.run_once(build / "ksm-explain", "--root", "root/", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (STATUSES["no-ksm"], "")
-    assert told(done.stdout, "Verdict") == ["This kernel has no KSM."]
-    assert "The directory root/sys/kernel/mm/ksm is missing." in told(done.stdout, "Why")[0]
+    assert texts_of(done.stdout, "Verdict") == ["This kernel has no KSM."]
+    assert "The directory root/sys/kernel/mm/ksm is missing." in texts_of(done.stdout, "Why")[0]
 
 
 PRINTED = [("ksm-explain", ["--root", "6.6"]), ("ksm-explain", ["--openmetrics", "--root", "6.6"]),
@@ -171,7 +171,7 @@ def test_help(build):
 
 
 def test_hostile_names_are_escaped(build, tmp_path):
-    """A name may hold any byte: colours and line ends among them, and more of them than a line takes."""
+    """A name may contain any byte, such as escape sequences and line ends, and be longer than a line."""
     tree = Tree(tmp_path / "tree", sharing=300, shared=100)
     names = ["\x1b[31mred", "two\nlines", "bell\a", "tab\t", "\x9b31m", "caf\u00e9", "quote\"'", "\u202egnp", "a" * 15]
     for number, name in enumerate(names):
@@ -188,7 +188,7 @@ def test_hostile_names_are_escaped(build, tmp_path):
     ({"skipped": 5_000}, 0),
 ])
 def test_ksmd_busy_without_pages_to_scan(counters, status, build, make_tree):
-    """An almost empty mapping of many TiB holds it on older kernels."""
+    """On older kernels an almost empty mapping of many TiB keeps ksmd busy."""
     tree = make_tree("6.18")
     with World(tree, **{"scanned": 0, "skipped": 0, "full_scans": 0, "ksmd": 99, **counters}) as world:
         while True:
@@ -198,12 +198,12 @@ def test_ksmd_busy_without_pages_to_scan(counters, status, build, make_tree):
                 break
     check_form(done.stdout)
     assert done.returncode == status, done.stdout
-    assert (told(done.stdout, "Verdict") == ["ksmd is busy, but finds no page to scan."]) == (status == 34)
+    assert (texts_of(done.stdout, "Verdict") == ["ksmd is busy, but finds no page to scan."]) == (status == 34)
 
 
-@pytest.mark.shipped       # a library before the runtime of AddressSanitizer is refused
+@pytest.mark.shipped       # AddressSanitizer refuses a library that is loaded before its runtime
 def test_ksmd_kept_from_running(build, tmp_path):
-    """When it comes to wait for the processes' metrics, the time to look at them has passed."""
+    """ksm-explain is paused until the time for reading the processes' metrics has passed."""
     clock = tmp_path / "clock.so"
     subprocess.run([os.environ.get("CC", "cc"), "-D_GNU_SOURCE", "-shared", "-fPIC", "-O2", "-o", clock,
                     REPOSITORY / "tests/e2e/clock.c"], check=True)
@@ -215,12 +215,12 @@ def test_ksmd_kept_from_running(build, tmp_path):
 
 
 def test_kernel_with_only_ksm_merging_pages(build, tmp_path):
-    """5.19 reports savings by consumer, but neither the records nor who opted in."""
+    """5.19 reports savings by consumer, but neither rmap_items nor which processes have opted in."""
     tree = Tree(tmp_path / "tree", kernel="ksm_merging_pages", sharing=300, shared=100)
     tree.process(Process(100, "one", merging=400, resident=500))
-    page = fixtures.run_once(build / "ksm-explain", "--root", tree.root).stdout
-    assert re.search(r"^ +1\.2 MiB +-  #{16}  program one$", page, flags=re.MULTILINE), page
-    assert "not reported by this kernel" in told(page, "opted in")[0]
+    report = fixtures.run_once(build / "ksm-explain", "--root", tree.root).stdout
+    assert re.search(r"^ +1\.2 MiB +-  #{16}  program one$", report, flags=re.MULTILINE), report
+    assert "not reported by this kernel" in texts_of(report, "opted in")[0]
 
 
 # The live kernel.
@@ -239,28 +239,28 @@ def workload(build):
 
 
 def check_live(build, status, sentence, *argv):
-    """Explain the live kernel with the command before it ARGV; check the verdict, and return the page."""
+    """Run ksm-explain on the live kernel, started by the command ARGV; check the verdict, and return the report."""
     done = fixtures.run_once(*argv, build / "ksm-explain")
     print(done.stdout, done.stderr)
     check_form(done.stdout)
     assert (done.returncode, done.stderr) == (status, "")
-    assert sentence in told(done.stdout, "Verdict")[0]
+    assert sentence in texts_of(done.stdout, "Verdict")[0]
     return done.stdout
 
 
-def tells_who_opted_in():
-    """Whether this kernel says which process has opted in."""
+def reports_opted_in():
+    """Whether this kernel reports which processes have opted in."""
     stat = Path("/proc/self/ksm_stat")
     return stat.exists() and "ksm_mergeable:" in stat.read_text()
 
 
 def test_live_off(ksm, build):
     ksm.set("run", STOPPED)
-    page = check_live(build, 11, "KSM is switched off")
-    assert "echo 1 | sudo tee /sys/kernel/mm/ksm/run" in page
-    assert "Savings by consumer\n  " in page
-    if tells_who_opted_in():
-        assert told(page, "Also") == ["No program has opted in to merging."]
+    report = check_live(build, 11, "KSM is switched off")
+    assert "echo 1 | sudo tee /sys/kernel/mm/ksm/run" in report
+    assert "Savings by consumer\n  " in report
+    if reports_opted_in():
+        assert texts_of(report, "Also") == ["No program has opted in to merging."]
 
 
 def test_live_unmerged(ksm, build, workload):
@@ -272,48 +272,48 @@ def test_live_unmerged(ksm, build, workload):
 
 def test_live_no_process_opted_in(ksm, build):
     ksm.set("run", RUNNING)
-    page = check_live(build, 20, "No program has opted in")
-    assert "MemoryKSM=yes" in page and "mem-merge" in page
+    report = check_live(build, 20, "No program has opted in")
+    assert "MemoryKSM=yes" in report and "mem-merge" in report
 
 
 def test_live_no_pages_to_scan(ksm, build, workload):
     ksm.set_all({"pages_to_scan": 0, "run": RUNNING})
     with workload("pairs", 1024):
-        page = check_live(build, 21, "set to scan no pages")
-    if tells_who_opted_in():
-        assert told(page, "opted in") == ["1 process"]
+        report = check_live(build, 21, "set to scan no pages")
+    if reports_opted_in():
+        assert texts_of(report, "opted in") == ["1 process"]
 
 
 def test_live_first_full_scan_unfinished(ksm, build, workload):
     ksm.set_all({"pages_to_scan": 1, "sleep_millisecs": 50})
     with workload("pairs", 1024):
         ksm.set("run", RUNNING)
-        page = check_live(build, 22, "too early to judge")
-    assert "echo 10 | sudo tee /sys/kernel/mm/ksm/pages_to_scan" in page
+        report = check_live(build, 22, "too early to judge")
+    assert "echo 10 | sudo tee /sys/kernel/mm/ksm/pages_to_scan" in report
 
 
 def test_live_healthy_and_stopped(ksm, build, copy_of, workload, page_size):
-    """What is merged, by root and by somebody who may not look into the processes of others."""
+    """The report for root, and for a user who may not read other users' processes."""
     with workload("pairs", 8192):
         ksm.merge_all()
         saved = f"{4096 * page_size / 1048576:.1f} MiB"
-        page = check_live(build, 13, "KSM is stopped")
-        assert told(page, "saved")[0].startswith(saved)
+        report = check_live(build, 13, "KSM is stopped")
+        assert texts_of(report, "saved")[0].startswith(saved)
         ksm.set_all({**CALM, "run": RUNNING})
-        page = check_live(build, 0, "KSM works well")
-        assert re.search(rf"^ +{saved} .* program workload$", page, flags=re.MULTILINE)
-        assert told(page, "Note") == []
+        report = check_live(build, 0, "KSM works well")
+        assert re.search(rf"^ +{saved} .* program workload$", report, flags=re.MULTILINE)
+        assert texts_of(report, "Note") == []
         assert ksm.number("pages_sharing") == 4096, "it has changed nothing"
         check_as_nobody(copy_of, saved)
 
 
 def check_as_nobody(copy_of, saved):
-    """Check what user nobody is told of a host where SAVED is saved."""
-    page = check_live(copy_of("ksm-explain").parent, 0, "KSM works well", *AS_NOBODY)
-    note, = told(page, "Note")
+    """Check the report for user nobody on a host where SAVED is saved."""
+    report = check_live(copy_of("ksm-explain").parent, 0, "KSM works well", *AS_NOBODY)
+    note, = texts_of(report, "Note")
     assert "cannot be read (this includes kernel threads)" in note and "as root" in note
-    assert told(page, "saved")[0].startswith(saved)
-    assert re.search(rf"^ +{saved} +-  #{{16}}  not attributed$", page, flags=re.MULTILINE)
+    assert texts_of(report, "saved")[0].startswith(saved)
+    assert re.search(rf"^ +{saved} +-  #{{16}}  not attributed$", report, flags=re.MULTILINE)
 
 
 def test_live_no_equal_pages(ksm, build, workload):
@@ -325,7 +325,7 @@ def test_live_no_equal_pages(ksm, build, workload):
 
 
 def test_live_scanning_in_vain(ksm, build, workload):
-    """ksmd at full speed: it takes over a fifth of a core, unless others keep all of them busy."""
+    """At the maximum scan rate ksmd uses more than a fifth of a core, unless other programs keep all cores busy."""
     with workload("unique", 20000):
         ksm.set("run", RUNNING)
         ksm.wait(lambda: ksm.number("full_scans") > 3, RUN_S, "full scans")
@@ -337,13 +337,13 @@ def test_live_scanning_in_vain(ksm, build, workload):
         else:
             pytest.skip(f"other programs keep ksmd from the CPU: it had {share} % of a core")
     check_form(done.stdout)
-    assert done.returncode == 33 and told(done.stdout, "Verdict") == ["KSM works hard for little."]
+    assert done.returncode == 33 and texts_of(done.stdout, "Verdict") == ["KSM works hard for little."]
     assert f"echo {CALM['sleep_millisecs']} | sudo tee /sys/kernel/mm/ksm/sleep_millisecs" in done.stdout
 
 
 @pytest.mark.long
 def test_live_net_loss(ksm, build, workload, page_size):
-    """Unique pages whose records take 0.12 % of RAM."""
+    """Unique pages with an overhead of 0.12 % of RAM."""
     kilobytes = dict(re.findall(r"^(\w+): +(\d+) kB", Path("/proc/meminfo").read_text(), flags=re.MULTILINE))
     pages = int(kilobytes["MemTotal"]) * 1024 * 12 // 10000 // 64
     if pages * page_size > int(kilobytes["MemAvailable"]) * 1024 // 2:
@@ -352,16 +352,16 @@ def test_live_net_loss(ksm, build, workload, page_size):
         ksm.set("run", RUNNING)
         ksm.wait(lambda: ksm.number("full_scans") > 3, 20 * RUN_S, "full scans")
         ksm.set_all(CALM)
-        page = check_live(build, 32, "KSM uses more memory than it saves")
-    assert told(page, "net")[0].startswith("-")
-    assert re.search(r"^ +0 bytes +[0-9.]+ MiB  \.{16}  program workload$", page, flags=re.MULTILINE)
+        report = check_live(build, 32, "KSM uses more memory than it saves")
+    assert texts_of(report, "net")[0].startswith("-")
+    assert re.search(r"^ +0 bytes +[0-9.]+ MiB  \.{16}  program workload$", report, flags=re.MULTILINE)
 
 
 def test_live_in_own_pid_namespace(ksm, build):
-    """As in a container: other processes, ksmd among them, are not there."""
+    """As in a container: other processes, including ksmd, are not visible."""
     if subprocess.run(["unshare", "-pf", "--mount-proc", "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("no PID namespace can be made here")
     ksm.set("run", STOPPED)
-    page = check_live(build, 11, "KSM is switched off", "unshare", "-pf", "--mount-proc")
-    assert told(page, "Also") == [], "who is not seen may have opted in"
-    assert "ksmd is not visible here" in told(page, "Note")[0]
+    report = check_live(build, 11, "KSM is switched off", "unshare", "-pf", "--mount-proc")
+    assert texts_of(report, "Also") == [], "who is not seen may have opted in"
+    assert "ksmd is not visible here" in texts_of(report, "Note")[0]

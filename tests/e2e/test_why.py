@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Why large processes merge little: causes made live, each named by ksm-explain.
+"""Why large processes merge little: each cause is produced on the live kernel, and named by ksm-explain.
 
-Each process is in a PID namespace of its own, and ksm-explain with it: so no other program of this machine is larger.
-Which facts make which cause is in tests/unit/explain/test_causes.c.
+Each process is in its own PID namespace together with ksm-explain, so that no other process of this machine is larger.
+tests/unit/explain/test_causes.c covers which facts lead to which cause.
 """
 
 import os
@@ -28,17 +28,17 @@ pytestmark = pytest.mark.shipped
 
 RUN_S = 60
 READY_S = 60
-SCANS = 5               # full scans: enough for all that can be merged
+SCANS = 5               # full scans that suffice to merge all equal pages
 NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 TITLE = "\nWhy large processes merge little\n"
 HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
-SCANNED = {**FAST, "run": RUNNING}      # and several full scans made
+SCANNED = {**FAST, "run": RUNNING}      # and wait for several full scans
 CALM = {"pages_to_scan": 100, "sleep_millisecs": 20, "run": RUNNING}
 CRAWLING = {"pages_to_scan": 1, "sleep_millisecs": 1000, "run": RUNNING}
 
 
 class Case(NamedTuple):
-    """A process, KSM's settings, and what the page says of them."""
+    """A process, KSM's settings, and the expected report."""
 
     kind: str
     why: str
@@ -46,7 +46,7 @@ class Case(NamedTuple):
     name: str = "large"
     settings: dict = {"run": STOPPED}
     cgroup: str = None
-    shown: str = None           # its name on the page, unless that is NAME
+    shown: str = None           # its name in the report, if that differs from NAME
 
 
 CASES = {
@@ -83,17 +83,17 @@ CASES = {
 
 
 def start(stack, case):
-    """Start the process of CASE in a namespace, to end with STACK; return the pid there and here."""
+    """Start the process of CASE in a namespace, until STACK is closed; return its pid in the parent namespace."""
     argv = [*NAMESPACE, sys.executable, large.__file__, case.name, case.kind]
     process = stack.enter_context(subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=die_with_parent(os.getpid())))
     stack.callback(process.kill)
     if process.stdout.readline() != "ready\n":
-        status, said = process.wait(READY_S), process.stderr.read()
-        if status == large.NOT_HERE or "unshare" in said:
-            pytest.skip(f"not here: {said}")
-        raise AssertionError(said)
+        status, message = process.wait(READY_S), process.stderr.read()
+        if status == large.NOT_HERE or "unshare" in message:
+            pytest.skip(f"not here: {message}")
+        raise AssertionError(message)
     return child_of(process.pid)
 
 
@@ -104,7 +104,7 @@ def child_of(pid):
 
 
 def explain(build, pid, *before):
-    """Return the page that ksm-explain prints in the namespace of process PID, run with the words BEFORE it."""
+    """Return the report of ksm-explain in the namespace of process PID, started by the command BEFORE it."""
     done = subprocess.run(["nsenter", "-t", pid, "-p", "-m", *before, build / "ksm-explain"], stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, timeout=RUN_S, check=False)
     print(done.stdout, done.stderr)
@@ -115,15 +115,15 @@ def explain(build, pid, *before):
 
 def explain_settled(build, pid):
     """Return the page once the process is too old for its age to be the cause."""
-    def page():
+    def report():
         text = explain(build, pid)
         return CASES["young"].why not in " ".join(text.split()) and text
-    return until(page, RUN_S, "a process that is not new")
+    return until(report, RUN_S, "a process that is not new")
 
 
-def causes(page):
-    """Return [([processes], why and what to do)] of PAGE."""
-    section = page.partition(TITLE)[2]
+def causes(report):
+    """Return [([processes], cause and advice)] of REPORT."""
+    section = report.partition(TITLE)[2]
     return [([" ".join(one.split()) for one in processes], " ".join(text.split()))
             for *processes, text in (re.split(r"^  Process  |^  Why  ", group, flags=re.MULTILINE)[1:]
                                      for group in section.split("\n\n"))]
@@ -131,7 +131,7 @@ def causes(page):
 
 @pytest.fixture
 def scanned(ksm):
-    """A function that puts KSM into the state of a case."""
+    """A function that applies KSM's settings of a case."""
     def put(case):
         ksm.set("run", UNMERGED)
         ksm.set_all({**FAST, **case.settings})
@@ -144,7 +144,7 @@ def scanned(ksm):
 
 @pytest.fixture
 def huge_pages():
-    """Room for one process of huge pages."""
+    """Reserve huge pages for one process."""
     before = HUGE_PAGES.read_text()
     HUGE_PAGES.write_text(f"{int(before) + large.SIZE // (2 << 20)}")
     yield
@@ -166,8 +166,8 @@ def test_cause(name, build, scanned, request):
         if cgroups:
             cgroups.add(case.cgroup, pid)
         scanned(case)
-        page = explain(build, pid) if name == "young" else explain_settled(build, pid)
-        ((process,), text), = causes(page)
+        report = explain(build, pid) if name == "young" else explain_settled(build, pid)
+        ((process,), text), = causes(report)
         assert re.match(rf"1 {case.shown or case.name}: ", process) and text.startswith(case.why)
         assert case.to_do in text.partition(" To do ")[2]
 
@@ -178,8 +178,8 @@ def test_mergeable_huge_pages_are_no_cause(build, scanned):
     with ExitStack() as stack:
         pid = start(stack, Case("huge", "", ""))
         scanned(CASES["nothing"])
-        page = explain_settled(build, pid)
-    ((process,), text), = causes(page)
+        report = explain_settled(build, pid)
+    ((process,), text), = causes(report)
     assert "in huge pages" in process and text.startswith(CASES["nothing"].why) and "Huge pages are not the cause" in text
 
 
@@ -199,8 +199,8 @@ def test_unprivileged_user_sees_no_causes(build, ksm):
         pid = start(stack, CASES["off"])
         os.chmod(directory, 0o755)
         shutil.copy(build / "ksm-explain", directory)
-        page = explain(Path(directory), pid, "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
-    ((process,), text), = causes(page)
+        report = explain(Path(directory), pid, "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
+    ((process,), text), = causes(report)
     assert process.startswith("1 large: ") and text.startswith("Its mappings cannot be read here") and "root" in text
 
 
@@ -211,7 +211,7 @@ def test_blocking_process_is_named(build, ksm):
     with holders:
         holders.hold()
         begin = time.monotonic()
-        page = explain(build, child_of(holders.process.pid))
+        report = explain(build, child_of(holders.process.pid))
         assert time.monotonic() - begin < RUN_S / 2
-    (processes, text), = causes(page)
+    (processes, text), = causes(report)
     assert {process.split()[1] for process in processes} == {"ksm-holder-1:", "ksm-holder-2:"} and text.startswith("It keeps its readers waiting")
