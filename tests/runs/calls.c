@@ -21,11 +21,12 @@ int calls_blocks(void) {
     return blocks;
 }
 
-void calls_forget_blocks(void) {
+void calls_reset_blocks(void) {
     blocks = 0;
 }
 
-/* -1 and errno for an error that was planned, else 0. What cannot be cut short is done. */
+/* Returns -1 and sets errno for an injected error, else 0, also for an injected short read: only
+ * read() can be shortened. */
 static int fail(int error) {
     if (error <= 0)
         return 0;
@@ -93,25 +94,25 @@ static bool fails(void) {
     return fail(faults_next(FAULTS_MEMORY, "")) != 0;
 }
 
-static void *taken(const void *old, void *block) {
+static void *count_block(const void *old, void *block) {
     blocks += block && !old && faults_counting();
     return block;
 }
 
 void *__wrap_malloc(size_t size) {
-    return fails() ? NULL : taken(NULL, __real_malloc(size));
+    return fails() ? NULL : count_block(NULL, __real_malloc(size));
 }
 
 void *__wrap_calloc(size_t count, size_t size) {
-    return fails() ? NULL : taken(NULL, __real_calloc(count, size));
+    return fails() ? NULL : count_block(NULL, __real_calloc(count, size));
 }
 
 void *__wrap_realloc(void *old, size_t size) {
-    return fails() ? NULL : taken(old, __real_realloc(old, size));
+    return fails() ? NULL : count_block(old, __real_realloc(old, size));
 }
 
 void *__wrap_reallocarray(void *old, size_t count, size_t size) {
-    return fails() ? NULL : taken(old, __real_reallocarray(old, count, size));
+    return fails() ? NULL : count_block(old, __real_reallocarray(old, count, size));
 }
 
 void __wrap_free(void *block) {

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * All other calls of the plugins that can fail, to be put in the place of the C library's as those
- * of support/faults.h are.
+ * Wraps the other calls of the plugins that can fail, in addition to those of support/faults.h.
  */
 #ifndef KSM_TESTS_CALLS_H
 #define KSM_TESTS_CALLS_H
 
 #include <stdbool.h>
 
-/* fstatfs() says sysfs, so that descriptors are kept as on a real host. */
+/* Makes fstatfs() report sysfs, so that descriptors are kept as on a real host. */
 void calls_pretend_sysfs(bool pretend);
 
-/* Blocks of memory that were taken since faults_begin() and not given back. */
+/* Blocks of memory allocated since faults_begin() and not freed. */
 int calls_blocks(void);
-void calls_forget_blocks(void);
+void calls_reset_blocks(void);
 
 #endif

@@ -17,20 +17,20 @@ void __wrap_sandbox_enter(const char *root, char *report, size_t size) {
     snprintf(report, size, "not confined: a test");
 }
 
-static int agent = -1; /* its end of stdin */
+static int agent = -1; /* the agent's end of stdin */
 
-void plugins_agent_comes(const char *says) {
+void plugins_open_agent(const char *text) {
     int ends[2];
 
     if (pipe2(ends, O_CLOEXEC) != 0 || dup2(ends[0], STDIN_FILENO) < 0)
         err(2, "pipe");
     close(ends[0]);
     agent = ends[1];
-    if (write(agent, says, strlen(says)) < 0)
+    if (write(agent, text, strlen(text)) < 0)
         err(2, "write");
 }
 
-void plugins_agent_leaves(void) {
+void plugins_close_agent(void) {
     if (agent >= 0)
         close(agent);
     agent = -1;

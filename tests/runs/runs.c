@@ -20,12 +20,12 @@
 static const int64_t second = 1000;
 static const int64_t start = (int64_t)1700000000 * 1000;
 
-/* Between two ticks more time goes by than a tick takes, so that within a run what is done once a
- * minute is done again, faults included, and after it as well. */
-static const int64_t leaps[STAGE_STATES] = {0, 0, 60, 60, 60, 60, 0, 0};
+/* Seconds that pass before each tick in addition, so that what is done once a minute is repeated
+ * both during and after the faults. */
+static const int64_t leaps[HOST_STATES] = {0, 0, 60, 60, 60, 60, 0, 0};
 
 static struct run *current;
-static bool turning;
+static bool changes_state;
 static int consumers_interval;
 
 static void set_clocks(int64_t ms) {
@@ -35,8 +35,8 @@ static void set_clocks(int64_t ms) {
 static void begin_tick(int tick) {
     const unsigned char *calls = NULL;
 
-    if (turning)
-        stage_turn(tick);
+    if (changes_state)
+        scripted_host_set_state(tick);
     current->calls_before[tick] = faults_calls(&calls);
     current->reached = tick + 1;
 }
@@ -65,7 +65,7 @@ bool run_is_ksmd(const char *key) {
     return strstr(key, "ksmd_cpu");
 }
 
-bool run_is_paced(const char *key) {
+bool run_is_rate(const char *key) {
     static const char *const names[] = {
 #define RATE(name, formula, kind, unit, group, since, help) #name,
 #include "metrics/metrics.def"
@@ -79,19 +79,19 @@ bool run_is_paced(const char *key) {
 
 /* ---- Netdata ---- */
 
-static size_t ends[STAGE_STATES];                                  /* of each tick in the stream */
+static size_t ends[HOST_STATES]; /* end of each tick in the stream */
 static const char request[] = "FUNCTION 1 10 \"ksm:consumers\"\n"; /* answered, if it can be read */
 
-/* ksm.plugin waits: what it wrote until now is the tick's. */
-static void waited(void) {
+/* Called when ksm.plugin waits: its output so far belongs to the current tick. */
+static void end_tick(void) {
     faults_count_calls(false);
     int tick = current->reached - 1;
     ends[tick] = (size_t)lseek(STDOUT_FILENO, 0, SEEK_CUR);
-    if (tick + 1 < STAGE_STATES) {
+    if (tick + 1 < HOST_STATES) {
         set_clocks(faults_realtime() - start + leaps[tick + 1] * second);
         begin_tick(tick + 1);
     } else {
-        plugins_agent_leaves();
+        plugins_close_agent();
     }
     faults_count_calls(true);
 }
@@ -145,22 +145,22 @@ static void run_netdata(struct run *run, const char *root, int nth, int err) {
 
     snprintf(own_root, sizeof(own_root), "--root=%s", root);
     snprintf(interval, sizeof(interval), "--consumers-interval=%d", consumers_interval);
-    snprintf(shown, sizeof(shown), "--consumers=%d", STAGE_SHOWN);
-    plugins_agent_comes(request);
+    snprintf(shown, sizeof(shown), "--consumers=%d", HOST_SHOWN);
+    plugins_open_agent(request);
     if (ftruncate(STDOUT_FILENO, 0) != 0 || ftruncate(STDERR_FILENO, 0) != 0)
         errx(2, "ftruncate");
     lseek(STDOUT_FILENO, 0, SEEK_SET);
     lseek(STDERR_FILENO, 0, SEEK_SET);
     memset(ends, 0xff, sizeof(ends)); /* not reached */
     set_clocks(0);
-    faults_on_wait(waited);
+    faults_on_wait(end_tick);
     faults_begin(nth, err);
     faults_count_calls(false);
     begin_tick(0);
     faults_count_calls(true);
     run->status = ksm_plugin_main((int)(sizeof(argv) / sizeof(argv[0])) - 1, argv);
     faults_end();
-    plugins_agent_leaves();
+    plugins_close_agent();
     take_stream(run);
     if (run->status == 0 || run->stream_len == 0 || run->stream[0] != 'D')
         parse_stream(run);
@@ -207,11 +207,11 @@ static void run_collectd(struct run *run, const char *root, int nth, int err) {
     faults_count_calls(false);
     begin_tick(0);
     faults_count_calls(true);
-    run->status = plugins_start_collectd(root, STAGE_SHOWN, interval);
+    run->status = plugins_start_collectd(root, HOST_SHOWN, interval);
     faults_count_calls(false);
     if (!stub.read)
         run->reached = 0;
-    for (int tick = 0; stub.read && tick < STAGE_STATES; tick++) {
+    for (int tick = 0; stub.read && tick < HOST_STATES; tick++) {
         now += tick == 0 ? 0 : (interval + leaps[tick]) * second;
         set_clocks(now);
         begin_tick(tick);
@@ -222,13 +222,13 @@ static void run_collectd(struct run *run, const char *root, int nth, int err) {
     faults_end();
 }
 
-/* ---- any ---- */
+/* ---- both ---- */
 
 const struct run_kind run_kinds[5] = {
-    {"ksm.plugin, files opened anew", run_netdata, 1, false, false},
+    {"ksm.plugin, files opened each time", run_netdata, 1, false, false},
     {"ksm.plugin, descriptors kept", run_netdata, 2, true, false},
     {"ksm.plugin, with a file capability", run_netdata, 1, true, true},
-    {"collectd, files opened anew", run_collectd, 0, false, false},
+    {"collectd, files opened each time", run_collectd, 0, false, false},
     {"collectd, descriptors kept", run_collectd, 0, true, false},
 };
 
@@ -245,7 +245,7 @@ void run_prepare(const struct run_kind *kind) {
 
     faults_run_threads_at_once();
     calls_pretend_sysfs(kind->sysfs);
-    turning = !kind->sysfs;
+    changes_state = !kind->sysfs;
     consumers_interval = kind->interval;
     if (kind->secure)
         pseudofs_trust_kernel_only();
@@ -254,7 +254,7 @@ void run_prepare(const struct run_kind *kind) {
         redirect(STDOUT_FILENO);
         redirect(STDERR_FILENO);
     }
-    run_once(kind, &warm, 0, 0, 0); /* stdin is a pipe from now on, the C library has its buffers */
+    run_once(kind, &warm, 0, 0, 0); /* makes stdin a pipe, and the buffers of the C library */
 }
 
 void run_once(const struct run_kind *kind, struct run *run, int without, int nth, int err) {
@@ -263,8 +263,8 @@ void run_once(const struct run_kind *kind, struct run *run, int without, int nth
 
     memset(run, 0, offsetof(struct run, stream));
     current = run;
-    calls_forget_blocks();
-    kind->run(run, stage_root(without), nth, err);
+    calls_reset_blocks();
+    kind->run(run, scripted_host_root(without), nth, err);
     run->calls = faults_calls(&calls);
     snprintf(run->path, sizeof(run->path), "%s", faults_path());
     run->blocks = calls_blocks();

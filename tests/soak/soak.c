@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * soak [SAMPLES [SEED]]: lets both plugins take so many samples, as fast as they can, of a host
- * that changes all the time, and then an hour's of this one with a clock that leaps from second to
- * second. What they hold of memory and descriptors at the end must be what they held when they had
- * warmed up. Prints both; ends with 1 if they differ.
+ * soak [SAMPLES [SEED]]: both plugins take this many samples, as fast as possible, of a random
+ * host, and then an hour's samples of the real one with a clock that advances without waiting.
+ * Their memory and descriptors at the end must be those after warming up. Prints both; exits with 1
+ * if they differ.
  */
 #include "support/collectd_stub.h"
 
@@ -22,18 +22,19 @@
 #include <unistd.h>
 
 #include "runs/plugins.h"
-#include "soak/weather.h"
+#include "soak/random_host.h"
 #include "support/faults.h"
 #include "support/tree.h"
 
 enum {
-    CHANGE_EVERY = 10, /* samples: files change slowly, next to reading them */
-    CALM = 300,        /* samples until all is as at the beginning: seven intervals, and a minute */
+    CHANGE_EVERY = 10, /* samples; changing files is slow compared with reading them */
+    RESET_SAMPLES =
+        300, /* samples until a reset has its full effect: seven intervals and a minute */
     HOUR = 3600,
 };
 
-/* How much more memory may be resident: some pages at the top of heap and stack. On this host also
- * the list of /proc and of the processes that take part, which it is given once KSM is used. */
+/* Allowed growth of resident memory: pages at the end of heap and stack. On the real host also the
+ * lists of processes, which are allocated when KSM is first used. */
 enum { NOISE_KILOBYTES = 16, LISTS_KILOBYTES = 128 };
 
 static const int64_t second = 1000;
@@ -58,8 +59,8 @@ static long resident_kilobytes(void) {
     return pages * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
-/* Of processes that take part in KSM, and for finding them: they come and go on a living host. */
-static bool is_of_processes(int fd) {
+/* Returns whether a descriptor is kept for processes, which change on a real host. */
+static bool is_for_processes(int fd) {
     char link[32];
     char path[PATH_MAX];
 
@@ -77,9 +78,9 @@ static long descriptors(void) {
     if (!dir)
         err(2, "/proc/self/fd");
     for (struct dirent *entry; (entry = readdir(dir));)
-        n += entry->d_name[0] != '.' && !is_of_processes(atoi(entry->d_name));
+        n += entry->d_name[0] != '.' && !is_for_processes(atoi(entry->d_name));
     closedir(dir);
-    return n - 1; /* its own */
+    return n - 1; /* less that of dir */
 }
 
 static struct held held_now(void) {
@@ -89,35 +90,36 @@ static struct held held_now(void) {
     return (struct held){resident_kilobytes(), n, (long)mallinfo2().uordblks};
 }
 
-/* ---- a soak in progress ---- */
+/* ---- the running soak ---- */
 
 static struct soak {
     const char *name;
     const char *root;
     bool changes;
     long samples;
-    long warm; /* samples until it is */
+    long warm; /* samples until it has warmed up */
     long done;
     struct held first;
     struct held last;
     int report; /* the descriptor of stdout */
 } soak;
 
-/* The calm around the two measurements, and the weather between them. */
-static void change(void) {
+/* Resets the host before each of the two measurements; changes it at other times. */
+static void change_host(void) {
     long to_end = soak.samples - soak.done;
 
     if (!soak.changes)
         return;
-    if (soak.done == soak.warm - CALM || to_end == CALM)
-        weather_calm();
-    else if (to_end > CALM && (soak.done < soak.warm - CALM || soak.done > soak.warm) &&
+    if (soak.done == soak.warm - RESET_SAMPLES || to_end == RESET_SAMPLES)
+        random_host_reset();
+    else if (to_end > RESET_SAMPLES &&
+             (soak.done < soak.warm - RESET_SAMPLES || soak.done > soak.warm) &&
              soak.done % CHANGE_EVERY == 0)
-        weather_change();
+        random_host_change();
 }
 
-/* After each sample. */
-static bool sampled(void) {
+/* Called after each sample. Returns whether more are to be taken. */
+static bool continue_soak(void) {
     soak.done++;
     if (soak.done == soak.warm)
         soak.first = held_now();
@@ -125,13 +127,13 @@ static bool sampled(void) {
         soak.last = held_now();
         return false;
     }
-    change();
+    change_host();
     return true;
 }
 
-static void waited(void) {
-    if (!sampled())
-        plugins_agent_leaves();
+static void on_wait(void) {
+    if (!continue_soak())
+        plugins_close_agent();
 }
 
 static void run_netdata(void) {
@@ -140,9 +142,9 @@ static void run_netdata(void) {
     char *argv[] = {name, every, root, NULL};
 
     snprintf(root, sizeof(root), "--root=%.4000s", soak.root);
-    plugins_agent_comes("\n");
+    plugins_open_agent("\n");
     faults_stop_clocks(start, second);
-    faults_on_wait(waited);
+    faults_on_wait(on_wait);
     if (ksm_plugin_main(3, argv) != 0)
         errx(2, "ksm.plugin ended");
 }
@@ -156,7 +158,7 @@ static void run_collectd(void) {
         stub_read();
         stub_read_consumers();
         faults_stop_clocks(start, (soak.done + 1) * second);
-    } while (sampled());
+    } while (continue_soak());
     stub.shutdown();
 }
 
@@ -205,13 +207,13 @@ static pid_t begin(const char *name, void (*run)(void), const char *dir, long sa
         return pid;
     time_t began = time(NULL);
     soak = (struct soak){.name = name, .root = dir ? dir : "/", .changes = dir, .samples = samples};
-    soak.warm = samples / 10 + CALM;
+    soak.warm = samples / 10 + RESET_SAMPLES;
     silence();
     /* All that there is counts, not what happens to have been used already: code and buffers. */
     mlockall(MCL_CURRENT | MCL_FUTURE);
     faults_run_threads_at_once();
     if (dir)
-        weather_begin(dir, seed);
+        random_host_init(dir, seed);
     run();
     report(time(NULL) - began);
     return 0;
@@ -272,8 +274,8 @@ int main(int argc, char *argv[]) {
     uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 20131;
 
     start_without_caches(argv);
-    if (samples < 10 * CALM)
-        errx(2, "at least %d samples", 10 * CALM);
+    if (samples < 10 * RESET_SAMPLES)
+        errx(2, "at least %d samples", 10 * RESET_SAMPLES);
     if (access("/dev/shm", W_OK | X_OK) == 0)
         setenv("TMPDIR", "/dev/shm", 0);
     printf("soak: %ld samples, seed %" PRIu64 "\n", samples, seed);

@@ -7,7 +7,7 @@ MORE_WRAPPED = read readdir fstatfs stat fstat fstatat closedir malloc calloc re
 	free sandbox_enter
 WHOLE_PLUGINS = $(BUILD)/tests/plugin_main.o $(COLLECTD)
 RUNS_TEST = $(BUILD)/tests/unit/test_runs
-RUNS_OBJECTS = $(addprefix $(BUILD)/tests/runs/,calls.o runs.o stage.o plugins.o)
+RUNS_OBJECTS = $(addprefix $(BUILD)/tests/runs/,calls.o runs.o scripted_host.o plugins.o)
 
 $(BUILD)/tests/plugin_main.o: $(BUILD)/netdata/main.o
 	@mkdir -p $(@D)
@@ -20,7 +20,7 @@ $(RUNS_TEST): private KSM_LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(MORE_WRAPP
 $(RUNS_TEST): $(RUNS_OBJECTS) $(WHOLE_PLUGINS)
 
 SOAK_SAMPLES ?= 1000000
-SOAK_OBJECTS = $(addprefix $(BUILD)/tests/,soak/soak.o soak/weather.o runs/plugins.o support/faults.o support/crowd.o \
+SOAK_OBJECTS = $(addprefix $(BUILD)/tests/,soak/soak.o soak/random_host.o runs/plugins.o support/faults.o support/fake_procs.o \
 	support/host.o support/tree.o support/collectd_stub.o)
 
 $(BUILD)/tests/soak/soak: $(SOAK_OBJECTS) $(WHOLE_PLUGINS) $(NETDATA_PARTS) $(COMMON)

@@ -57,7 +57,7 @@ void host_sample(struct ksm_sample *sample) {
 }
 
 static int error_of(const char *name) {
-    for (int error = 1; error < 200; error++) /* not every number is one */
+    for (int error = 1; error < 200; error++) /* not every number is an error */
         if (strerrorname_np(error) && strcmp(strerrorname_np(error), name) == 0)
             return -error;
     errx(2, "%s: no such error", name);
@@ -105,14 +105,15 @@ static bool has_fields(size_t id) {
            ksm_metrics[id].source == KSM_SOURCE_MEMINFO;
 }
 
-/* All fields of the file of a metric; of the metric itself text, or nothing if that is NULL. */
-static void write_fields(const char *dir, size_t of, const char *text, size_t len) {
+/* Writes all fields of the file of a metric: of the metric itself text, or none if that is NULL. */
+static void write_fields(const char *dir, size_t metric, const char *text, size_t len) {
     char file[4096];
     size_t used = (size_t)snprintf(file, sizeof(file), "First: 1 kB\nfirst 1\n");
 
     for (size_t id = 0; id < KSM_METRICS; id++) {
-        bool itself = id == of;
-        if (ksm_metrics[id].source != ksm_metrics[of].source || !host_has(id) || (itself && !text))
+        bool itself = id == metric;
+        if (ksm_metrics[id].source != ksm_metrics[metric].source || !host_has(id) ||
+            (itself && !text))
             continue;
         used += (size_t)snprintf(file + used, sizeof(file) - used, "%s ", ksm_metrics[id].key);
         const char *value = itself ? text : text_of(id, host_value(id));
@@ -122,13 +123,13 @@ static void write_fields(const char *dir, size_t of, const char *text, size_t le
         file[used++] = '\n';
     }
     used += (size_t)snprintf(file + used, sizeof(file) - used, "Last: 1 kB\nlast 1\n");
-    tree_write(dir, host_path(of), file, used);
+    tree_write(dir, host_path(metric), file, used);
 }
 
 void host_write(const char *dir, size_t id, const char *text, size_t len) {
     char own[64];
 
-    remove(tree_path(dir, "%s", host_path(id))); /* whatever stands there */
+    remove(tree_path(dir, "%s", host_path(id))); /* may be a directory */
     if (!text) {
         len = (size_t)snprintf(own, sizeof(own), "%s", text_of(id, host_value(id)));
         text = own;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A host made up from the table of metrics: each metric that is read has a value of its own in a
- * file or field of its own, so that none is taken for another. Newly added metrics are in it too.
+ * Makes the /proc and /sys of a host from the table of metrics. Every metric that is read has a
+ * different value in its file or field, so that mistaken ones are found. New metrics are included.
  */
 #ifndef KSM_TESTS_HOST_H
 #define KSM_TESTS_HOST_H
@@ -12,31 +12,31 @@
 
 #include "metrics/metrics.h"
 
-/* Makes the host's /proc and /sys below dir. What only UKSM has is not there. */
+/* Makes the host's /proc and /sys below dir, without the files that only UKSM has. */
 void host_make(const char *dir);
 
-/* Makes proc/PID of a kernel thread below dir: what is read to find ksmd, and no stat. */
+/* Makes proc/PID of a kernel thread below dir, with the files that the search for ksmd reads. */
 void host_thread(const char *dir, int pid, const char *name, int parent);
 
-/* Whether a metric is read from this host, and what its file or field says. */
+/* Returns whether this host has a metric that is read; its value. */
 bool host_has(size_t id);
 int64_t host_value(size_t id);
 
-/* The sample that this host gives at first, derived metrics and all. */
+/* Sets the first sample of this host, with derived metrics and rates. */
 void host_sample(struct ksm_sample *sample);
 
-/* A metric by a word, which is used up: name=number, in MiB with an M behind it, or name!ERROR.
- * Returns its id, KSM_METRICS if there is none of that name. */
+/* Parses and modifies word: name=number, in MiB if an M follows, or name!ERROR. Returns the id of
+ * the metric, or KSM_METRICS if there is no such metric. */
 size_t host_word(char *word, struct ksm_value *value);
 
-/* The file a metric is read from, below dir. */
+/* Returns the path of the file of a metric, below dir. */
 const char *host_path(size_t id);
 
-/* Writes the file of a metric anew: with text in the place of what it says, or if text is NULL as
- * it was; fields of one file keep their neighbours. A directory in its place is removed. */
+/* Writes text as the file or field of a metric; with text NULL, its value. Other fields of the file
+ * get their values. An empty directory in its place is removed. */
 void host_write(const char *dir, size_t id, const char *text, size_t len);
 
-/* The same with another number, as the kernel writes it there. */
+/* The same with a number, in the format of the kernel. */
 void host_set(const char *dir, size_t id, int64_t value);
 
 /* Removes the file, or the field. */

@@ -19,17 +19,17 @@
 
 #include "tree.h"
 
-enum { TIMEOUT_SECONDS = 300 }; /* only for what hangs: the tests run with nice, beside others */
+enum { TIMEOUT_SECONDS = 300 }; /* only detects hangs: the tests run with nice, beside others */
 
-static char *top; /* the directory of this program's run */
+static char *top; /* directory of this program */
 
-/* Files are made by the ten thousand: in memory, where that can be had. */
+/* Tests make tens of thousands of files: use memory where possible. */
 static void choose_tmp(void) {
     if (access("/dev/shm", W_OK | X_OK) == 0)
         setenv("TMPDIR", "/dev/shm", 0);
 }
 
-static uint64_t seed_of_run(void) {
+static uint64_t run_seed(void) {
     const char *given = getenv("KSM_TEST_SEED");
 
     return given ? strtoull(given, NULL, 10) : 20131;
@@ -65,37 +65,37 @@ int main(void) {
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);
     if (failed > 0)
-        printf("KSM_TEST_SEED=%" PRIu64 "\n", seed_of_run());
+        printf("KSM_TEST_SEED=%" PRIu64 "\n", run_seed());
     srunner_free(runner);
     tree_remove(top);
     free(top);
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-static char *of_test;
+static char *test_dir;
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw) {
     (void)st;
     (void)ftw;
-    if (type == FTW_DNR) /* a test shut it: open it for the second round */
+    if (type == FTW_DNR) /* a test made it unreadable: let the second pass remove it */
         chmod(path, 0700);
     else
         remove(path);
     return 0;
 }
 
-/* What a test cannot remove because it gave up its rights is left to main(). */
+/* A test that gave up its rights may not be allowed to remove all; main() removes the rest. */
 static void remove_dir(void) {
-    for (int round = 0; round < 2; round++)
-        nftw(of_test, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    for (int pass = 0; pass < 2; pass++)
+        nftw(test_dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 const char *suite_dir(void) {
-    of_test = strdup(tree_path(top, "XXXXXX"));
-    if (!mkdtemp(of_test) || chmod(of_test, 0755) != 0)
-        err(2, "%s", of_test);
+    test_dir = strdup(tree_path(top, "XXXXXX"));
+    if (!mkdtemp(test_dir) || chmod(test_dir, 0755) != 0)
+        err(2, "%s", test_dir);
     atexit(remove_dir);
-    return of_test;
+    return test_dir;
 }
 
 static char *next_buffer(size_t *size) {
@@ -155,37 +155,39 @@ void suite_become_nobody(void) {
 static struct {
     bool bad;
     char text[1024];
-} heard[64];
-static int heard_count;
+} captured[64];
+static int captured_count;
 
-void suite_hear(bool bad, const char *message) {
+void log_capture(bool bad, const char *message) {
     ck_assert_msg(*message && !strchr(message, '\n'), "no line: \"%s\"", message);
-    ck_assert_msg(heard_count < ROWS(heard), "more than %d messages", heard_count);
-    heard[heard_count].bad = bad;
-    snprintf(heard[heard_count++].text, sizeof(heard[0].text), "%s", message);
+    ck_assert_msg(captured_count < ROWS(captured), "more than %d messages", captured_count);
+    captured[captured_count].bad = bad;
+    snprintf(captured[captured_count++].text, sizeof(captured[0].text), "%s", message);
 }
 
-/* Whether the line at want, to its end, is of this message. */
-static bool is_heard(int i, const char *want) {
+/* Returns whether message i matches the first line of want. */
+static bool matches(int i, const char *want) {
     char line[512], *rest = line + 1;
 
     snprintf(line, sizeof(line), "%.*s", (int)strcspn(want, "\n"), want);
-    bool is = i < heard_count && heard[i].bad == (*line == '-');
-    for (char *words; is && (words = strsep(&rest, "|"));)
-        is = strstr(heard[i].text, words) != NULL;
-    return is;
+    if (i >= captured_count || captured[i].bad != (*line == '-'))
+        return false;
+    for (const char *part = strsep(&rest, "|"); part; part = strsep(&rest, "|"))
+        if (!strstr(captured[i].text, part))
+            return false;
+    return true;
 }
 
-void suite_heard(const char *when, const char *want) {
+void expect_logged(const char *when, const char *want) {
     int n = 0;
 
     for (const char *at = want; *at; at += strcspn(at, "\n") + (strchr(at, '\n') != NULL), n++)
-        ck_assert_msg(is_heard(n, at), "%s: got %d messages, this one %s\"%s\", want \"%s\"", when,
-                      heard_count, heard[n].bad ? "-" : "+", heard[n].text, want);
-    ck_assert_msg(heard_count == n, "%s: got %d messages, the last \"%s\", want \"%s\"", when,
-                  heard_count, heard[heard_count > 0 ? heard_count - 1 : 0].text, want);
-    memset(heard, 0, sizeof(heard));
-    heard_count = 0;
+        ck_assert_msg(matches(n, at), "%s: got %d messages, this one %s\"%s\", want \"%s\"", when,
+                      captured_count, captured[n].bad ? "-" : "+", captured[n].text, want);
+    ck_assert_msg(captured_count == n, "%s: got %d messages, the last \"%s\", want \"%s\"", when,
+                  captured_count, captured[captured_count > 0 ? captured_count - 1 : 0].text, want);
+    memset(captured, 0, sizeof(captured));
+    captured_count = 0;
 }
 
 int suite_open_files(void) {
@@ -197,10 +199,10 @@ int suite_open_files(void) {
     for (struct dirent *entry; (entry = readdir(dir));)
         n += entry->d_name[0] != '.';
     closedir(dir);
-    return n - 1; /* its own */
+    return n - 1; /* less that of dir */
 }
 
-pid_t suite_child(void) {
+pid_t suite_start_child(void) {
     pid_t child = fork();
 
     if (child < 0)
@@ -212,7 +214,7 @@ pid_t suite_child(void) {
     return child;
 }
 
-void suite_end(pid_t child) {
+void suite_kill_child(pid_t child) {
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
 }
@@ -227,12 +229,12 @@ const char *suite_guarded(const char *text, size_t len) {
     return memcpy(map + size - len, text, len);
 }
 
-/* splitmix64: small, and every seed is a good one. */
+/* splitmix64 (Steele, Lea and Flood, 2014). */
 uint64_t suite_random(void) {
     static uint64_t state;
 
     if (state == 0)
-        state = seed_of_run();
+        state = run_seed();
     state += 0x9e3779b97f4a7c15U;
     uint64_t z = state;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;

@@ -92,7 +92,7 @@ char *tree_temp(void) {
     return path;
 }
 
-/* The file that lines go to now. */
+/* The file that is being written. */
 struct target {
     FILE *file;
     char path[PATH_MAX];

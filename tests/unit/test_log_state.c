@@ -21,7 +21,7 @@ static int64_t now = 1234567;
 
 static void capture_file_message(bool bad, const char *message) {
     ck_assert_msg(strstr(message, dir) && !strstr(message, "::"), "got \"%s\"", message);
-    suite_hear(bad, message);
+    log_capture(bad, message);
 }
 
 static int lines;
@@ -39,16 +39,16 @@ void before_each(void) {
 }
 
 /* Samples the metrics ms later, and checks what is logged. */
-static void expect_logged(int64_t ms, const char *want) {
+static void tick_and_expect_logged(int64_t ms, const char *want) {
     now += ms;
     ksm_reader_tick(&reader, now);
     ksm_log_metrics(&state, &reader, capture_file_message);
-    suite_heard("a tick", want);
+    expect_logged("a tick", want);
 }
 
 static void expect_nothing_logged(int ticks, int64_t ms) {
     while (ticks-- > 0)
-        expect_logged(ms, "");
+        tick_and_expect_logged(ms, "");
 }
 
 static const struct {
@@ -88,10 +88,10 @@ TEST_TIMES(fault_is_logged_once_when_raised_and_once_when_cleared, ROWS(faults))
     expect_nothing_logged(2, second);
     for (int repeat = 0; repeat < 2; repeat++) {
         raise_fault(_i);
-        expect_logged(second, faults[_i].message);
+        tick_and_expect_logged(second, faults[_i].message);
         expect_nothing_logged(200, second);
         clear_fault();
-        expect_logged(minute, cleared);
+        tick_and_expect_logged(minute, cleared);
         expect_nothing_logged(200, second);
     }
 }
@@ -100,36 +100,36 @@ TEST_TIMES(fault_at_the_first_tick_is_logged, ROWS(faults)) {
     bool never_existed = faults[_i].open_error == ENOENT;
 
     raise_fault(_i);
-    expect_logged(second, never_existed ? "" : faults[_i].message);
+    tick_and_expect_logged(second, never_existed ? "" : faults[_i].message);
     expect_nothing_logged(1, second);
     clear_fault();
-    expect_logged(minute, never_existed ? "" : cleared);
+    tick_and_expect_logged(minute, never_existed ? "" : cleared);
 }
 
 TEST(another_fault_of_the_same_file_is_not_logged) {
     static char text[8192];
 
-    expect_logged(second, "");
+    tick_and_expect_logged(second, "");
     memset(text, '7', sizeof(text));
     host_write(dir, KSM_unshared, text, sizeof(text));
-    expect_logged(second, "-ksm/pages_unshared|longer than the|unshared");
+    tick_and_expect_logged(second, "-ksm/pages_unshared|longer than the|unshared");
     host_write(dir, KSM_unshared, TEXT("12abc\n"));
-    expect_logged(second, "");
+    tick_and_expect_logged(second, "");
     host_remove(dir, KSM_unshared);
-    expect_logged(second, "");
+    tick_and_expect_logged(second, "");
     clear_fault();
-    expect_logged(minute, cleared);
+    tick_and_expect_logged(minute, cleared);
 }
 
 /* A file that could not be opened and then disappears cannot be "read again". */
 TEST(unreadable_file_that_disappears_is_not_logged_as_readable) {
     faults_fail(FAULTS_OPEN, "/pages_unshared", 0, EACCES);
-    expect_logged(second, "-ksm/pages_unshared|Permission denied|unshared");
+    tick_and_expect_logged(second, "-ksm/pages_unshared|Permission denied|unshared");
     faults_clear();
     host_remove(dir, KSM_unshared);
     expect_nothing_logged(2, minute);
     clear_fault();
-    expect_logged(minute, cleared);
+    tick_and_expect_logged(minute, cleared);
 }
 
 /* Nor is it logged that a container hides kernel threads. */
@@ -143,41 +143,43 @@ TEST(file_that_never_existed_is_not_logged) {
     tree_unlink(dir, "proc/2/status");
     expect_nothing_logged(5, minute);
     host_write(dir, KSM_skipped, NULL, 0);
-    expect_logged(minute, "");
+    tick_and_expect_logged(minute, "");
     host_remove(dir, KSM_skipped);
-    expect_logged(second, "-ksm/pages_skipped|no longer exists|skipped");
+    tick_and_expect_logged(second, "-ksm/pages_skipped|no longer exists|skipped");
 }
 
 TEST(every_metric_of_meminfo_on_this_kernel_is_logged) {
     faults_fail(FAULTS_OPEN, "/meminfo", 0, EACCES);
-    expect_logged(second, "-proc/meminfo, MemTotal: Permission denied; mem_total \n"
-                          "-proc/meminfo, MemAvailable: Permission denied; mem_available \n"
-                          "-proc/meminfo, SwapFree: Permission denied; swap_free \n"
-                          "-proc/meminfo, AnonHugePages: Permission denied; anon_huge_kb ");
-    expect_logged(second, "");
+    tick_and_expect_logged(second,
+                           "-proc/meminfo, MemTotal: Permission denied; mem_total \n"
+                           "-proc/meminfo, MemAvailable: Permission denied; mem_available \n"
+                           "-proc/meminfo, SwapFree: Permission denied; swap_free \n"
+                           "-proc/meminfo, AnonHugePages: Permission denied; anon_huge_kb ");
+    tick_and_expect_logged(second, "");
     host_write(dir, KSM_mem_total, TEXT("12abc kB"));
     faults_clear();
-    expect_logged(minute, "+MemAvailable|again\n+SwapFree|again\n+AnonHugePages|again");
+    tick_and_expect_logged(minute, "+MemAvailable|again\n+SwapFree|again\n+AnonHugePages|again");
     host_write(dir, KSM_mem_total, NULL, 0);
-    expect_logged(second, "+proc/meminfo, MemTotal|again");
+    tick_and_expect_logged(second, "+proc/meminfo, MemTotal|again");
 }
 
 TEST(faults_of_several_files_are_all_logged) {
-    expect_logged(second, "");
+    tick_and_expect_logged(second, "");
     host_write(dir, KSM_ksmd_cpu, TEXT("12abc\n"));
-    expect_logged(second,
-                  "-proc/37/schedstat|is not in the format that the kernel writes|ksmd_cpu");
+    tick_and_expect_logged(
+        second, "-proc/37/schedstat|is not in the format that the kernel writes|ksmd_cpu");
     host_write(dir, KSM_ksmd_cpu, NULL, 0);
     host_write(dir, KSM_shared, TEXT("x\n"));
     host_write(dir, KSM_run, TEXT("3\n"));
-    expect_logged(second, "-ksm/pages_shared\n+proc/37/schedstat|again\n-ksm/run");
+    tick_and_expect_logged(second, "-ksm/pages_shared\n+proc/37/schedstat|again\n-ksm/run");
     host_write(dir, KSM_shared, NULL, 0);
-    expect_logged(second, "+ksm/pages_shared|again");
+    tick_and_expect_logged(second, "+ksm/pages_shared|again");
     host_write(dir, KSM_run, NULL, 0);
     host_write(dir, KSM_zero, TEXT("-1000000\n"));
-    expect_logged(second, "-ksm/ksm_zero_pages|is negative, a known bug of Linux 6.6 to 6.17|zero\n"
-                          "+ksm/run|again");
-    expect_logged(second, "");
+    tick_and_expect_logged(
+        second, "-ksm/ksm_zero_pages|is negative, a known bug of Linux 6.6 to 6.17|zero\n"
+                "+ksm/run|again");
+    tick_and_expect_logged(second, "");
 }
 
 /* ---- limits ---- */
@@ -251,17 +253,17 @@ TEST_TIMES(fault_of_consumers_is_logged_once_alone_or_with_all_others, KSM_CONSU
 
     for (int clear = 0; clear < (messages[_i][1] ? 2 : 1); clear++) {
         table.trouble[_i] = !clear;
-        ksm_log_consumers(&one_state, &table, "/", suite_hear);
-        suite_heard("one", messages[_i][clear]);
-        ksm_log_consumers(&one_state, &table, "/", suite_hear);
-        suite_heard("the same", "");
+        ksm_log_consumers(&one_state, &table, "/", log_capture);
+        expect_logged("one", messages[_i][clear]);
+        ksm_log_consumers(&one_state, &table, "/", log_capture);
+        expect_logged("the same", "");
     }
     memset(table.trouble, 1, sizeof(table.trouble));
-    ksm_log_consumers(&all_state, &table, "/", suite_hear);
+    ksm_log_consumers(&all_state, &table, "/", log_capture);
     char want[1024] = "";
     for (int i = 0; i < KSM_CONSUMERS_FAULTS; i++)
         strcat(strcat(want, messages[i][0]), "\n");
-    suite_heard("all", want);
+    expect_logged("all", want);
 }
 
 /* The paths in messages, below the root. */
@@ -281,11 +283,11 @@ TEST_ROWS(messages_contain_the_root, root_rows) {
     struct ksm_consumer_table table = {.valid = true};
 
     table.trouble[KSM_CONSUMERS_HIDDEN] = true;
-    ksm_log_consumers(&consumers_state, &table, row->root, suite_hear);
-    suite_heard("hidden", row->hidden);
+    ksm_log_consumers(&consumers_state, &table, row->root, log_capture);
+    expect_logged("hidden", row->hidden);
     table.trouble[KSM_CONSUMERS_FAILED] = true;
-    ksm_log_consumers(&consumers_state, &table, row->root, suite_hear);
-    suite_heard("failed", row->failed);
+    ksm_log_consumers(&consumers_state, &table, row->root, log_capture);
+    expect_logged("failed", row->failed);
 }
 
 TEST(long_root_is_truncated) {
@@ -294,6 +296,6 @@ TEST(long_root_is_truncated) {
     struct ksm_consumer_table table = {.trouble[KSM_CONSUMERS_FAILED] = true};
 
     memset(root, 'r', sizeof(root) - 1);
-    ksm_log_consumers(&consumers_state, &table, root, suite_hear);
-    suite_heard("failed", "-determined: rrr");
+    ksm_log_consumers(&consumers_state, &table, root, log_capture);
+    expect_logged("failed", "-determined: rrr");
 }

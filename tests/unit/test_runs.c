@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Every call that the plugins make fails once, in whole runs of both: with each error, and cut
- * short. Whatever it was, no number is wrong, nothing is left behind, and some ticks later all is
- * as if nothing had been.
+ * In runs of both plugins, every call fails once with each error, or transfers less than requested.
+ * No value may be wrong, nothing may leak, and some ticks later the plugins must have recovered.
  */
 #include <err.h>
 #include <errno.h>
@@ -16,7 +15,7 @@
 #include "runs/runs.h"
 #include "support/suite.h"
 
-/* ---- what can go wrong ---- */
+/* ---- faults ---- */
 
 static const int errors[] = {EINTR, EAGAIN, EIO, EMFILE, ENOMEM, ENODEV, ESRCH, EACCES};
 static const int cuts[] = {FAULTS_ONE_BYTE, FAULTS_HALF, FAULTS_ALL_BUT_ONE, FAULTS_ONE_LINE};
@@ -46,7 +45,7 @@ static int way(int i) {
     return i < ROWS(errors) ? errors[i] : cuts[i - ROWS(errors)];
 }
 
-/* Memory lacks or it does not; only what moves bytes can move fewer. */
+/* Memory fails with ENOMEM only, and only reads and writes can be short. */
 static bool can_fail(enum faults_call call, int how) {
     if (call == FAULTS_MEMORY)
         return how == ENOMEM;
@@ -55,33 +54,33 @@ static bool can_fail(enum faults_call call, int how) {
     return how > 0 || call == FAULTS_PREAD || call == FAULTS_READ || call == FAULTS_WRITE;
 }
 
-/* Nothing is lost by these: the call can be made again, or goes on. */
+/* Returns whether the call can be repeated or continued without a loss. */
 static bool is_harmless(int how) {
     return how == EINTR || how < 0;
 }
 
-/* A lack of means for the moment: the next tick is well again. */
+/* Returns whether the next tick succeeds. */
 static bool is_transient(int how) {
     return how == EAGAIN || how == EMFILE || how == ENOMEM;
 }
 
-/* ---- what must come of it ---- */
+/* ---- expected results ---- */
 
-enum { MOST_PIDS = 16 };
+enum { PIDS_MAX = 16 };
 
-static struct run whole;              /* without any fault */
-static struct run without[MOST_PIDS]; /* and where one process does not exist */
-static unsigned char calls[20000];    /* of whole */
+static struct run whole;             /* a run without faults */
+static struct run without[PIDS_MAX]; /* runs without faults and without one process */
+static unsigned char calls[20000];   /* the calls of whole */
 
-/* The same number, looked for where it was the last time. */
+/* As run_find(), but tries the index near first. */
 static const struct run_value *find_near(const struct run_tick *tick, int near, const char *key) {
     if (near < tick->count && strcmp(tick->values[near].key, key) == 0)
         return &tick->values[near];
     return run_find(tick, key);
 }
 
-/* A counter after a gap: what it grew by in the gap would be drawn as if it were of one tick, so
- * that one tick's part of it is sent. */
+/* The value of a counter after a gap: Netdata draws its growth as that of one tick, so the plugin
+ * sends the part of one tick. */
 static double after_gap(const struct run *run, int tick, const struct run_value *right) {
     for (int before = tick - 1; before >= 0; before--) {
         const struct run_value *sent = run_find(&run->ticks[before], right->key);
@@ -93,15 +92,15 @@ static double after_gap(const struct run *run, int tick, const struct run_value 
     return right->number;
 }
 
-/* The first value of a tick that is not as in want, or not there; NULL if there is none. */
+/* Returns the first value of a tick that differs from want or is not in it, or NULL. */
 static const struct run_value *first_wrong(const struct run *run, int tick,
                                            const struct run_tick *want, bool of_consumers) {
     const struct run_tick *got = &run->ticks[tick];
 
     for (int i = 0; i < got->count; i++) {
         const struct run_value *value = &got->values[i];
-        /* What depends on the readings before, of which one lacks, is another number then. */
-        if (run_is_consumers(value->key) != of_consumers || run_is_paced(value->key))
+        /* Rates differ after a missing reading. */
+        if (run_is_consumers(value->key) != of_consumers || run_is_rate(value->key))
             continue;
         const struct run_value *right = find_near(want, i, value->key);
         if (!right)
@@ -112,12 +111,12 @@ static const struct run_value *first_wrong(const struct run *run, int tick,
     return NULL;
 }
 
-/* The process that a file is of: the index, or -1. */
+/* Returns the index of the process whose file path is, or -1. */
 static int process_of(const char *path) {
     char of_pid[32];
 
-    for (int i = 0; stage_pid(i); i++) {
-        snprintf(of_pid, sizeof(of_pid), "/%d/", stage_pid(i));
+    for (int i = 0; scripted_host_pid(i); i++) {
+        snprintf(of_pid, sizeof(of_pid), "/%d/", scripted_host_pid(i));
         const char *dir = strstr(path, of_pid);
         if (dir || strncmp(path, of_pid + 1, strlen(of_pid + 1)) == 0)
             return i;
@@ -125,8 +124,8 @@ static int process_of(const char *path) {
     return -1;
 }
 
-/* Consumers are told of as they are; or as if the process whose file failed were none of them: it
- * may have ended, or be one that may not be read. */
+/* Values of consumers must be right, or those without the process whose file failed: it may have
+ * exited, or be unreadable. */
 static const char *wrong_number(const struct run *run, int how) {
     static char message[512];
     int process = is_transient(how) ? -1 : process_of(run->path);
@@ -148,15 +147,15 @@ static const char *wrong_number(const struct run *run, int how) {
     return NULL;
 }
 
-/* What lacks in a tick. */
-static const char *lost(const struct run *run, int tick, bool host_only) {
+/* Returns a message about the first missing value of a tick, or NULL. */
+static const char *find_missing(const struct run *run, int tick, bool host_only) {
     static char message[512];
     const struct run_tick *want = &whole.ticks[tick];
 
     for (int i = 0; i < want->count; i++) {
         const char *key = want->values[i].key;
-        /* ksmd is looked for once a minute. */
-        if (host_only && (run_is_consumers(key) || run_is_ksmd(key) || run_is_paced(key)))
+        /* ksmd is searched once a minute. */
+        if (host_only && (run_is_consumers(key) || run_is_ksmd(key) || run_is_rate(key)))
             continue;
         if (find_near(&run->ticks[tick], i, key))
             continue;
@@ -174,37 +173,37 @@ static int tick_of(const struct run *run, int nth) {
     return tick;
 }
 
-/* What ends ksm.plugin, or keeps either from starting. */
-static bool may_end(enum faults_call call, const struct run *run, int how) {
+/* Returns whether the fault may end ksm.plugin, or keep a plugin from starting. */
+static bool may_exit(enum faults_call call, const struct run *run, int how) {
     if (run->reached == 0)
         return call == FAULTS_OPENDIR || call == FAULTS_FSTATFS;
     return (call == FAULTS_WRITE && how != EAGAIN) || (call == FAULTS_READ && how != EAGAIN);
 }
 
-static const char *not_recovered(const struct run *run, enum faults_call call, int nth, int how) {
+static const char *check_recovery(const struct run *run, enum faults_call call, int nth, int how) {
     int tick = tick_of(run, nth);
 
     if (is_harmless(how)) {
-        for (int i = 0; i < STAGE_STATES; i++)
-            if (lost(run, i, false))
-                return lost(run, i, false);
+        for (int i = 0; i < HOST_STATES; i++)
+            if (find_missing(run, i, false))
+                return find_missing(run, i, false);
         if (run->stream_len != whole.stream_len ||
             memcmp(run->stream, whole.stream, run->stream_len) != 0)
             return "other lines were sent";
         return NULL;
     }
-    if (run->reached < STAGE_STATES)
-        return may_end(call, run, how) ? NULL : "it ended";
-    if (tick == STAGE_STATES - 1)
+    if (run->reached < HOST_STATES)
+        return may_exit(call, run, how) ? NULL : "it ended";
+    if (tick == HOST_STATES - 1)
         return NULL;
-    if (is_transient(how) && lost(run, tick + 1, true))
-        return lost(run, tick + 1, true);
-    if (lost(run, STAGE_STATES - 2, false))
-        return lost(run, STAGE_STATES - 2, false);
-    return lost(run, STAGE_STATES - 1, false);
+    if (is_transient(how) && find_missing(run, tick + 1, true))
+        return find_missing(run, tick + 1, true);
+    if (find_missing(run, HOST_STATES - 2, false))
+        return find_missing(run, HOST_STATES - 2, false);
+    return find_missing(run, HOST_STATES - 1, false);
 }
 
-static const char *left_behind(const struct run *run) {
+static const char *check_leaks(const struct run *run) {
     static char message[128];
 
     if (run->descriptors == 0 && run->blocks == 0)
@@ -214,59 +213,59 @@ static const char *left_behind(const struct run *run) {
     return message;
 }
 
-static const char *judge(const struct run *run, enum faults_call call, int nth, int how) {
+static const char *check_run(const struct run *run, enum faults_call call, int nth, int how) {
     const char *fault = *run->wrong ? run->wrong : wrong_number(run, how);
 
     if (!fault)
-        fault = not_recovered(run, call, nth, how);
-    return fault ? fault : left_behind(run);
+        fault = check_recovery(run, call, nth, how);
+    return fault ? fault : check_leaks(run);
 }
 
-/* ---- all of it, in some processes at a time ---- */
+/* ---- all faults, in parallel processes ---- */
 
-enum { MOST_WORKERS = 16, MOST_COMPLAINTS = 5 };
+enum { WORKERS_MAX = 16, MESSAGES_MAX = 5 };
 
-/* What the workers have to say. */
-static struct board {
+/* Results, in shared memory. */
+static struct results {
     long tried;
     struct worker {
         long tried;
-        int nth; /* what it is at: known even if that kills it */
+        int nth; /* the current call, also if it crashes the worker */
         int how;
         enum faults_call call;
         int failed;
-        char complaints[MOST_COMPLAINTS][1024];
-    } workers[MOST_WORKERS];
-} * board;
+        char messages[MESSAGES_MAX][1024];
+    } workers[WORKERS_MAX];
+} * results;
 
-static void complain(struct worker *worker, const struct run_kind *kind, const char *path,
-                     const char *fault) {
-    if (worker->failed < MOST_COMPLAINTS)
-        snprintf(worker->complaints[worker->failed], sizeof(worker->complaints[0]),
+static void add_failure(struct worker *worker, const struct run_kind *kind, const char *path,
+                        const char *fault) {
+    if (worker->failed < MESSAGES_MAX)
+        snprintf(worker->messages[worker->failed], sizeof(worker->messages[0]),
                  "%s: call %d, %s, %s (\"%.200s\"): %.500s", kind->name, worker->nth,
                  worker->nth > 0 ? call_names[worker->call] : "none",
                  worker->nth > 0 ? way_name(worker->how) : "no fault", path, fault);
     worker->failed++;
 }
 
-static void try_one(struct worker *worker, const struct run_kind *kind) {
-    enum { HANGS_SECONDS = 120 };
+static void try_fault(struct worker *worker, const struct run_kind *kind) {
+    enum { TIMEOUT_SECONDS = 120 };
     static struct run run;
     enum faults_call call = calls[worker->nth - 1];
 
     worker->call = call;
-    alarm(HANGS_SECONDS);
+    alarm(TIMEOUT_SECONDS);
     run_once(kind, &run, 0, worker->nth, worker->how);
     alarm(0);
     worker->tried++;
-    const char *fault = judge(&run, call, worker->nth, worker->how);
+    const char *fault = check_run(&run, call, worker->nth, worker->how);
     if (fault)
-        complain(worker, kind, run.path, fault);
+        add_failure(worker, kind, run.path, fault);
 }
 
-/* KSM_FAULTS=all: every fault there is; a number n: each nth one. Without it so many that a check
- * is done in time: 7 has no divisor in common with the number of ways, so that all calls and all
- * ways have their turn. */
+/* KSM_FAULTS=all: every fault; a number n: every nth fault; default: every 7th, which is fast
+ * enough for make check. 7 and the number of ways have no common divisor, so all calls and ways
+ * occur. */
 static int stride(void) {
     const char *given = getenv("KSM_FAULTS");
 
@@ -275,14 +274,14 @@ static int stride(void) {
     return strcmp(given, "all") == 0 || atoi(given) < 1 ? 1 : atoi(given);
 }
 
-/* Faults in the first ticks, and in the last with the end; of these the part of one worker. */
-static void work(struct worker *worker, const struct run_kind *kind, int self, int workers) {
+/* Tries the faults of one worker, in the first ticks, and in the last tick and after it. */
+static void try_faults(struct worker *worker, const struct run_kind *kind, int self, int workers) {
     const int step = stride();
     long possible = 0;
 
     for (int nth = 1; nth <= whole.calls; nth++) {
         int tick = tick_of(&whole, nth);
-        if (tick >= STAGE_FAULTS && tick < STAGE_STATES - 1)
+        if (tick >= HOST_FAULTS && tick < HOST_STATES - 1)
             continue;
         for (int i = 0; i < WAYS; i++) {
             worker->nth = nth;
@@ -291,12 +290,11 @@ static void work(struct worker *worker, const struct run_kind *kind, int self, i
                 continue;
             long n = possible++;
             if (n % step == 0 && n / step % workers == self)
-                try_one(worker, kind);
+                try_fault(worker, kind);
         }
     }
 }
 
-/* What is not sent cannot be wrong. */
 static bool has_consumers(const struct run_tick *tick) {
     for (int i = 0; i < tick->count; i++)
         if (run_is_consumers(tick->values[i].key))
@@ -304,26 +302,26 @@ static bool has_consumers(const struct run_tick *tick) {
     return false;
 }
 
-/* Runs without faults. Returns what is wrong with them. */
+/* Runs without faults. Returns a message about a failure, or NULL. */
 static const char *make_baselines(const struct run_kind *kind) {
     static struct run again;
     const unsigned char *log = NULL;
 
-    for (int i = 0; stage_pid(i); i++)
-        run_once(kind, &without[i], stage_pid(i), 0, 0);
+    for (int i = 0; scripted_host_pid(i); i++)
+        run_once(kind, &without[i], scripted_host_pid(i), 0, 0);
     run_once(kind, &again, 0, 0, 0);
     run_once(kind, &whole, 0, 0, 0);
     faults_calls(&log);
     memcpy(calls, log, (size_t)whole.calls);
     if (*whole.wrong)
         return whole.wrong;
-    if (whole.reached < STAGE_STATES || whole.status != 0)
+    if (whole.reached < HOST_STATES || whole.status != 0)
         return "it ended";
     if (!has_consumers(&whole.ticks[0]) || !memchr(calls, FAULTS_THREAD, (size_t)whole.calls))
-        return "no consumers are sent, or by no thread";
-    const char *fault = judge(&again, FAULTS_OPEN, 0, EINTR);
+        return "no consumers are sent, or no thread is started";
+    const char *fault = check_run(&again, FAULTS_OPEN, 0, EINTR);
     if (!fault && again.calls != whole.calls)
-        fault = "the same run again makes other calls";
+        fault = "the same run makes different calls";
     return fault;
 }
 
@@ -335,16 +333,16 @@ static void start_worker(pid_t *pid, const struct run_kind *kind, const char *di
         err(2, "fork");
     if (*pid > 0)
         return;
-    struct worker *worker = &board->workers[i];
-    char own_dir[PATH_MAX];
-    snprintf(own_dir, sizeof(own_dir), "%s/%d", dir, i);
-    stage_make(own_dir);
+    struct worker *worker = &results->workers[i];
+    char worker_dir[PATH_MAX];
+    snprintf(worker_dir, sizeof(worker_dir), "%s/%d", dir, i);
+    scripted_host_make(worker_dir);
     run_prepare(kind);
     const char *fault = make_baselines(kind);
     if (fault)
-        complain(worker, kind, "", fault);
+        add_failure(worker, kind, "", fault);
     else
-        work(worker, kind, i, workers);
+        try_faults(worker, kind, i, workers);
     _exit(0);
 }
 
@@ -354,34 +352,35 @@ static void await_worker(pid_t pid, const struct run_kind *kind, struct worker *
     if (waitpid(pid, &status, 0) < 0)
         err(2, "waitpid");
     if (WIFSIGNALED(status))
-        complain(worker, kind, "", WTERMSIG(status) == SIGALRM ? "hangs" : "crashes");
+        add_failure(worker, kind, "", WTERMSIG(status) == SIGALRM ? "hangs" : "crashes");
     else if (status != 0)
-        complain(worker, kind, "", "ends the program");
+        add_failure(worker, kind, "", "ends the program");
 }
 
 const int suite_timeout = 0;
 
-TEST_ROWS(single_faults, run_kinds) {
+TEST_ROWS(plugins_recover_from_every_single_fault, run_kinds) {
     const char *dir = suite_dir();
     int workers = (int)sysconf(_SC_NPROCESSORS_ONLN);
-    pid_t pids[MOST_WORKERS];
-    char all[3000] = ""; /* check has a limit of its own */
+    pid_t pids[WORKERS_MAX];
+    char all[3000] = ""; /* the library check has a limit */
     size_t len = 0;
 
-    workers = workers > MOST_WORKERS ? MOST_WORKERS : workers;
-    board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (board == MAP_FAILED)
+    workers = workers > WORKERS_MAX ? WORKERS_MAX : workers;
+    results =
+        mmap(NULL, sizeof(*results), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (results == MAP_FAILED)
         err(2, "mmap");
     for (int i = 0; i < workers; i++)
         start_worker(&pids[i], row, dir, i, workers);
     for (int i = 0; i < workers; i++) {
-        struct worker *worker = &board->workers[i];
+        struct worker *worker = &results->workers[i];
         await_worker(pids[i], row, worker);
-        board->tried += worker->tried;
-        for (int n = 0; n < worker->failed && n < MOST_COMPLAINTS && len < sizeof(all); n++)
-            len += (size_t)snprintf(all + len, sizeof(all) - len, "%s\n", worker->complaints[n]);
+        results->tried += worker->tried;
+        for (int n = 0; n < worker->failed && n < MESSAGES_MAX && len < sizeof(all); n++)
+            len += (size_t)snprintf(all + len, sizeof(all) - len, "%s\n", worker->messages[n]);
     }
-    printf("%s: %ld fault points\n", row->name, board->tried);
+    printf("%s: %ld fault points\n", row->name, results->tried);
     fflush(stdout);
     ck_assert_msg(len == 0, "%s", all);
 }

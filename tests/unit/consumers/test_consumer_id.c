@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "consumers/consumer_id.h"
-#include "support/crowd.h"
+#include "support/fake_procs.h"
 #include "support/suite.h"
 
 /* Ids of containers, and of a pod. */
@@ -520,7 +520,7 @@ static void swallow(const char *what, const char *cgroup, size_t cgroup_len, con
 
     memset(&name, 0xff, sizeof(name));
     ksm_consumer_identify(&identity, &name);
-    const char *bad = crowd_bad_name(name.text);
+    const char *bad = fake_procs_check_name(name.text);
     must(!bad, "%s: got %s: %s", what,
          suite_quote(name.text, strnlen(name.text, KSM_CONSUMER_NAME_SIZE)), bad);
     must(name.kind < KSM_CONSUMER_KIND_COUNT, "%s: got kind %u", what, (unsigned)name.kind);
@@ -533,7 +533,7 @@ TEST(nothing_at_all) {
     struct ksm_consumer_name name;
 
     ksm_consumer_identify(&nothing, &name);
-    ck_assert_ptr_null(crowd_bad_name(name.text));
+    ck_assert_ptr_null(fake_procs_check_name(name.text));
     swallow("empty", "", 0, "", 0, "", 0);
     swallow("a machine without anything else", "", 0, TEXT("kvm"), "", 0);
     swallow("a machine of nothing", "0::/", 4, TEXT("kvm\0-name\0"), "", 0);

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "consumers/consumer_name.h"
-#include "support/crowd.h"
+#include "support/fake_procs.h"
 #include "support/suite.h"
 
 /* ---- rows ---- */
@@ -111,7 +111,7 @@ static void expect_name(const char *raw, size_t len, const char *want) {
     char text[KSM_CONSUMER_NAME_SIZE];
 
     ksm_consumer_name_clean(suite_guarded(raw, len), len, text);
-    const char *bad = crowd_bad_name(text);
+    const char *bad = fake_procs_check_name(text);
     ck_assert_msg(!bad && strncmp(text, want, want_len) == 0 &&
                       strlen(text) == want_len + (marked ? 8 : 0),
                   "%s: got %s, want %s%s (%s)", suite_quote(raw, len),
@@ -185,7 +185,7 @@ TEST_ROWS(cut_between_characters, characters) {
             for (size_t i = 0; i < count; i++)
                 len += strlen(strcpy(raw + len, *row));
             ksm_consumer_name_clean(raw, len, got.text);
-            const char *bad = crowd_bad_name(got.text);
+            const char *bad = fake_procs_check_name(got.text);
             must(strcmp(got.after, "untouch") == 0 && !bad, "%zu x and %zu times %s: %s: %s",
                  before, count, *row, got.text, bad ? bad : "written too far");
             if (len < KSM_CONSUMER_NAME_SIZE && **row != ' ')
@@ -241,7 +241,7 @@ static void expect_all_differ(struct named *list, size_t count, const char *wher
 
 static void clean(struct named *named) {
     ksm_consumer_name_clean_with_prefix(users[named->user], named->raw, named->len, named->text);
-    const char *bad = crowd_bad_name(named->text);
+    const char *bad = fake_procs_check_name(named->text);
     must(!bad, "%s: got %s: %s", suite_quote(named->raw, named->len),
          suite_quote(named->text, strlen(named->text)), bad);
 }

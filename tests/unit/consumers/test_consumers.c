@@ -11,7 +11,7 @@
 
 #include "consumers/consumers.h"
 #include "log_state.h"
-#include "support/crowd.h"
+#include "support/fake_procs.h"
 #include "support/faults.h"
 #include "support/suite.h"
 #include "support/tree.h"
@@ -34,7 +34,7 @@ void before_each(void) {
     dir = suite_dir();
     page = sysconf(_SC_PAGESIZE);
     now = 5000000;
-    crowd_begin(dir);
+    fake_procs_init(dir);
     ksm_options_init(&options);
     snprintf(options.root, sizeof(options.root), "%s", dir);
     faults_clear();
@@ -93,7 +93,7 @@ static void check_table(const char *when) {
         const struct ksm_consumer *one = &t->list[i];
         must(i == 0 || compare(&t->list[i - 1].name, &one->name) < 0,
              "%s: %s and %s are not in order", when, t->list[i - 1].name.text, one->name.text);
-        must(!crowd_bad_name(one->name.text), "%s: bad name %s", when, one->name.text);
+        must(!fake_procs_check_name(one->name.text), "%s: bad name %s", when, one->name.text);
         must(one->saved >= 0 && one->saved % page == 0 && one->real >= -1 && one->processes > 0,
              "%s: %s: got saved %" PRId64 ", real %" PRId64 ", processes %" PRId64, when,
              one->name.text, one->saved, one->real, one->processes);
@@ -226,7 +226,7 @@ TEST_TIMES(kinds_left_out, 1 << KSM_CONSUMER_KIND_COUNT) {
     }
 }
 
-static const struct crowd_process hostile[] = {
+static const struct fake_process hostile[] = {
     {.pid = 10, .zero = 1, .comm = "qemu-kvm", .cmdline = TEXT("kvm\0-name\0guest=a\"b =c'd\0")},
     {.pid = 11, .zero = 2, .comm = "qemu-kvm", .cmdline = TEXT("kvm\0-name\0guest=a_b__c_d\0")},
     {.pid = 12, .zero = 4, .comm = "x\nDISABLE"},
@@ -240,9 +240,9 @@ static const struct crowd_process hostile[] = {
 
 /* Names that are the same but for what had to be changed are different consumers. */
 TEST(hostile_names) {
-    crowd_host(dir, 0, 0, 511);
+    fake_procs_set_host(dir, 0, 0, 511);
     for (int i = 0; i < ROWS(hostile); i++)
-        crowd_write(dir, &hostile[i]);
+        fake_procs_write(dir, &hostile[i]);
     begin();
     sample("hostile names");
     ck_assert_int_eq((int)c.table.count, ROWS(hostile));
@@ -263,13 +263,13 @@ static const struct {
 };
 
 TEST_ROWS(real_memory, real_rows) {
-    crowd_host(dir, 100, 100, 100);
-    crowd_write(dir, &(const struct crowd_process){.pid = 10,
-                                                   .merging = row->merging,
-                                                   .zero = row->zero,
-                                                   .rmap_items = 1,
-                                                   .resident = row->resident,
-                                                   .comm = "x"});
+    fake_procs_set_host(dir, 100, 100, 100);
+    fake_procs_write(dir, &(const struct fake_process){.pid = 10,
+                                                       .merging = row->merging,
+                                                       .zero = row->zero,
+                                                       .rmap_items = 1,
+                                                       .resident = row->resident,
+                                                       .comm = "x"});
     begin();
     sample("real");
     ck_assert_int_eq(c.table.list[0].real, row->real < 0 ? -1 : row->real * page);
@@ -278,17 +278,17 @@ TEST_ROWS(real_memory, real_rows) {
 /* What is not known of one process is not known of its consumer, nor of all others together. */
 TEST(resident_not_known) {
     options.consumers = 1;
-    crowd_host(dir, 0, 0, 100);
+    fake_procs_set_host(dir, 0, 0, 100);
     for (int pid = 10; pid < 14; pid++)
-        crowd_write(dir,
-                    &(const struct crowd_process){
-                        .pid = pid, .zero = pid, .resident = 1000, .comm = pid < 12 ? "a" : "b"});
+        fake_procs_write(
+            dir, &(const struct fake_process){
+                     .pid = pid, .zero = pid, .resident = 1000, .comm = pid < 12 ? "a" : "b"});
     begin();
     sample("all known");
     ck_assert_int_eq(find(program, "a")->resident, 2000);
     ck_assert_int_eq(find(program, "a")->real, 2000 * page);
     for (int pid = 10; pid < 13; pid += 2) {
-        crowd_remove_file(dir, pid, "statm");
+        fake_procs_remove_file(dir, pid, "statm");
         sample("one is not known");
     }
     ck_assert_int_eq(find(program, "a")->resident, -1);
@@ -339,16 +339,16 @@ static const struct {
 TEST(growth) {
     begin();
     for (__typeof__(&growths[0]) row = growths; row < growths + ROWS(growths); row++) {
-        crowd_host(dir, 9000, row->bad_host ? -1 : 9000, 100);
+        fake_procs_set_host(dir, 9000, row->bad_host ? -1 : 9000, 100);
         tree_print(dir, "sys/kernel/mm/ksm/run", "%s", row->run);
-        crowd_write(dir,
-                    &(const struct crowd_process){
-                        .pid = 10, .merging = row->first, .zero = row->zero_of_first, .comm = "x"});
+        fake_procs_write(
+            dir, &(const struct fake_process){
+                     .pid = 10, .merging = row->first, .zero = row->zero_of_first, .comm = "x"});
         if (row->second < 0 && row > growths && row[-1].second >= 0)
-            crowd_remove(dir, 11);
+            fake_procs_remove(dir, 11);
         if (row->second >= 0)
-            crowd_write(
-                dir, &(const struct crowd_process){.pid = 11, .merging = row->second, .comm = "x"});
+            fake_procs_write(
+                dir, &(const struct fake_process){.pid = 11, .merging = row->second, .comm = "x"});
         if (row->unreadable)
             faults_fail(FAULTS_PREAD, "/10/ksm_stat", 0, EIO);
         make_table(true);
@@ -380,7 +380,7 @@ static void make_crowd(int count, int bits, int names) {
     for (int i = 0; i < count; i++) {
         char cgroup[128], comm[16];
         int number = (int)(suite_random() % (unsigned)names);
-        struct crowd_process process = {.pid = 100 + i, .cgroup = cgroup, .comm = comm};
+        struct fake_process process = {.pid = 100 + i, .cgroup = cgroup, .comm = comm};
         process.merging = suite_random() % 5 ? some(bits) : 0;
         process.zero = suite_random() % 3 ? 0 : some(bits);
         process.rmap_items = 1 + some(bits);
@@ -388,9 +388,9 @@ static void make_crowd(int count, int bits, int names) {
         snprintf(comm, sizeof(comm), "p%d", number);
         const char *const *around = cgroups[suite_random() % ROWS(cgroups)];
         snprintf(cgroup, sizeof(cgroup), "0::%s%d%s\n", around[0], number, around[1]);
-        crowd_write(dir, &process);
+        fake_procs_write(dir, &process);
         if (suite_random() % 16 == 0)
-            crowd_remove_file(dir, process.pid, "statm");
+            fake_procs_remove_file(dir, process.pid, "statm");
     }
 }
 
@@ -404,14 +404,15 @@ TEST(conservation) {
         int count = (int)(suite_random() % 30);
         snprintf(options.root, sizeof(options.root), "%.4000s/%d", parent, round);
         dir = options.root;
-        crowd_begin(dir);
+        fake_procs_init(dir);
         options.consumers = (int)(suite_random() % 12);
         options.consumers_exclude = suite_random() % 4 ? 0 : (unsigned)(suite_random() % 16);
         make_crowd(count, bits, 1 + (int)(suite_random() % 12));
         begin();
         snprintf(when, sizeof(when), "round %d", round);
         for (int n = 0; n < 10; n++) {
-            crowd_host(dir, some(bits + 4), some(bits + 4), suite_random() % 3 ? some(bits) : 0);
+            fake_procs_set_host(dir, some(bits + 4), some(bits + 4),
+                                suite_random() % 3 ? some(bits) : 0);
             sample(when);
             int64_t processes = 0;
             for (size_t i = 0; i < c.table.count; i++)
@@ -436,13 +437,13 @@ static const struct {
 };
 
 TEST_ROWS(largest_numbers, largest) {
-    crowd_host(dir, INT64_MAX, row->sharing, row->zero);
+    fake_procs_set_host(dir, INT64_MAX, row->sharing, row->zero);
     for (int pid = 10; pid < 15; pid++)
-        crowd_write(dir, &(const struct crowd_process){.pid = pid,
-                                                       .merging = INT64_MAX,
-                                                       .zero = INT64_MAX,
-                                                       .rmap_items = INT64_MAX,
-                                                       .comm = pid < 13 ? "x" : "y"});
+        fake_procs_write(dir, &(const struct fake_process){.pid = pid,
+                                                           .merging = INT64_MAX,
+                                                           .zero = INT64_MAX,
+                                                           .rmap_items = INT64_MAX,
+                                                           .comm = pid < 13 ? "x" : "y"});
     begin();
     make_table(true);
     ck_assert_int_eq(c.table.valid, row->valid);
@@ -453,7 +454,7 @@ TEST_ROWS(largest_numbers, largest) {
 
 /* The largest saving that can be told in bytes. */
 TEST(largest_saving) {
-    crowd_host(dir, 0, INT64_MAX / page - 1, 1);
+    fake_procs_set_host(dir, 0, INT64_MAX / page - 1, 1);
     begin();
     sample("the largest saving");
     ck_assert_int_eq(c.table.saved, INT64_MAX / page * page);
@@ -467,13 +468,13 @@ static void set_saving(const int64_t *pages, int count) {
 
     for (int i = 0; i < count; i++) {
         char comm[2] = {(char)('a' + i), '\0'};
-        crowd_write(
+        fake_procs_write(
             dir,
-            &(const struct crowd_process){
+            &(const struct fake_process){
                 .pid = 10 + i, .zero = pages[i], .rmap_items = 1, .resident = 5, .comm = comm});
         sum += pages[i];
     }
-    crowd_host(dir, 0, 0, sum);
+    fake_procs_set_host(dir, 0, 0, sum);
 }
 
 static const char *shown(void) {
@@ -570,8 +571,8 @@ TEST(place_that_comes_free) {
     begin();
     sample("all three");
     expect_shown("all three", "ab");
-    crowd_remove(dir, 11);
-    crowd_host(dir, 0, 0, 1800);
+    fake_procs_remove(dir, 11);
+    fake_procs_set_host(dir, 0, 0, 1800);
     sample("b has ended");
     expect_shown("b has ended", "ac");
     ck_assert_msg(!find(program, "b"), "b has ended: got it in the table");
@@ -598,8 +599,8 @@ TEST(place_is_kept_over_a_failure) {
 TEST(ended_and_new) {
     begin_fixture();
     sample("all");
-    crowd_remove(dir, 200);
-    crowd_remove(dir, 100);
+    fake_procs_remove(dir, 200);
+    fake_procs_remove(dir, 100);
     sample("one of two processes, and a machine, have ended");
     ck_assert_ptr_null(find(vm, "web-01"));
     const struct ksm_consumer *half = find(container, "9687bac58d5c");
@@ -608,7 +609,8 @@ TEST(ended_and_new) {
                   half ? half->saved : -1);
     expect_unattributed(UNATTRIBUTED_BY_HAND + 1200 + (500 - 150));
 
-    crowd_write(dir, &(const struct crowd_process){
+    fake_procs_write(dir,
+                     &(const struct fake_process){
                          .pid = 7, .merging = 8, .cgroup = "0::/lxc.payload.new\n", .comm = "x"});
     sample("a newcomer");
     ck_assert_int_eq(find(container, "new")->saved, 6 * page);
@@ -617,7 +619,7 @@ TEST(ended_and_new) {
 /* Who has opted in has no place in the table before there are pages. */
 TEST(opted_in_without_pages) {
     make_fixture();
-    crowd_write(dir, &(const struct crowd_process){.pid = 7, .comm = "eager"});
+    fake_procs_write(dir, &(const struct fake_process){.pid = 7, .comm = "eager"});
     tree_print(dir, "proc/7/ksm_stat",
                "ksm_rmap_items 0\nksm_zero_pages 0\nksm_merging_pages 0\n"
                "ksm_process_profit 0\nksm_merge_any: yes\nksm_mergeable: yes\n");
@@ -625,7 +627,7 @@ TEST(opted_in_without_pages) {
     sample("opted in");
     ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
     const int recorded = (int)c.table.recorded;
-    crowd_write(dir, &(const struct crowd_process){.pid = 7, .rmap_items = 1, .comm = "eager"});
+    fake_procs_write(dir, &(const struct fake_process){.pid = 7, .rmap_items = 1, .comm = "eager"});
     sample("first pages");
     ck_assert_int_eq((int)c.table.count, ROWS(by_hand) + 1);
     ck_assert_msg(recorded > 0 && c.table.recorded == recorded + 1,
@@ -653,13 +655,13 @@ static const struct {
 
 TEST_ROWS(all_known, all_known_rows) {
     begin();
-    crowd_host(dir, row->before, 0, row->zero);
-    crowd_write(dir,
-                &(const struct crowd_process){
-                    .pid = 100, .rmap_items = row->rmap_items, .zero = row->zeros, .comm = "one"});
+    fake_procs_set_host(dir, row->before, 0, row->zero);
+    fake_procs_write(
+        dir, &(const struct fake_process){
+                 .pid = 100, .rmap_items = row->rmap_items, .zero = row->zeros, .comm = "one"});
     sample(row->when);
     ck_assert_msg(!c.processes.all_known, "%s: known at the first sample", row->when);
-    crowd_host(dir, row->now, 0, row->zero);
+    fake_procs_set_host(dir, row->now, 0, row->zero);
     sample(row->when);
     ck_assert_int_eq(c.processes.all_known, row->want);
 }
@@ -669,7 +671,7 @@ TEST(table_in_the_making) {
     begin_fixture();
     sample("the first");
     const struct ksm_consumer_table before = c.table;
-    crowd_remove(dir, 100);
+    fake_procs_remove(dir, 100);
     tree_print(dir, "sys/kernel/mm/ksm/pages_sharing", "x\n");
     ck_assert_int_eq(ksm_consumers_sample(&c, true, now, NULL), 0);
     ck_assert_msg(memcmp(&before, &c.table, sizeof(before)) == 0 &&
@@ -718,14 +720,14 @@ static const char *const counts[] = {"pages_shared", "pages_sharing", "ksm_zero_
 TEST_ROWS(whether_registered, counts) {
     static const char *const texts[] = {"0\n", "1\n", "-1\n", "x\n", "", "9223372036854775808\n"};
 
-    crowd_host(dir, 0, 0, 0);
+    fake_procs_set_host(dir, 0, 0, 0);
     for (int i = 0; i < ROWS(texts); i++) {
         tree_print(tree_path(dir, "sys/kernel/mm/ksm"), *row, "%s", texts[i]);
         begin();
         ck_assert_msg(ksm_consumers_registered(&c, now) == (i > 0), "%s %s", *row, texts[i]);
         ksm_consumers_close(&c);
     }
-    crowd_host(dir, 0, 0, 0);
+    fake_procs_set_host(dir, 0, 0, 0);
     tree_unlink(dir, "sys/kernel/mm/ksm/ksm_zero_pages");
     begin();
     ck_assert_msg(!ksm_consumers_registered(&c, now), "no ksm_zero_pages: got registered");
@@ -735,10 +737,10 @@ TEST_ROWS(whether_registered, counts) {
 
 /* What is told of a sample, and then of the same again. */
 static void expect_told(const char *when, const char *want) {
-    ksm_log_consumers(&report, &c.table, "/", suite_hear);
-    suite_heard(when, want);
-    ksm_log_consumers(&report, &c.table, "/", suite_hear);
-    suite_heard(when, "");
+    ksm_log_consumers(&report, &c.table, "/", log_capture);
+    expect_logged(when, want);
+    ksm_log_consumers(&report, &c.table, "/", log_capture);
+    expect_logged(when, "");
 }
 
 static void expect_silence(const char *when) {
@@ -766,7 +768,7 @@ TEST(all_well) {
 /* A kernel that tells nothing of processes, which is no fault of anybody. */
 TEST(unknown) {
     make_fixture();
-    crowd_of_older_kernel(dir, false);
+    fake_procs_set_older_kernel(dir, false);
     begin();
     expect_told("at the beginning", "+5.19");
 }
@@ -823,16 +825,16 @@ TEST_ROWS(reasons_of_denial, denials) {
 TEST(hidden) {
     begin_fixture();
     sample_tells("all can be seen", "");
-    crowd_remove(dir, 1);
+    fake_procs_remove(dir, 1);
     sample_tells("hidden", "-hidepid");
     sample_tells("still hidden", "");
-    crowd_begin(dir);
+    fake_procs_init(dir);
     sample_tells("seen again", "+no longer hides processes");
 }
 
 static void claim(int64_t pages) {
-    crowd_write(dir, &(const struct crowd_process){
-                         .pid = 10, .merging = pages, .rmap_items = pages, .comm = "x"});
+    fake_procs_write(dir, &(const struct fake_process){
+                              .pid = 10, .merging = pages, .rmap_items = pages, .comm = "x"});
 }
 
 /* The host has 100000 merged pages mapped. Over 1 % too many in six samples running is told. */
@@ -847,7 +849,7 @@ static const struct {
 };
 
 TEST(overcount_is_scaled_down_and_logged) {
-    crowd_host(dir, 50000, 50000, 0);
+    fake_procs_set_host(dir, 50000, 50000, 0);
     claim(100000);
     begin();
     for (int i = 0; i < ROWS(excesses); i++) {
@@ -869,8 +871,8 @@ static void rename_all(int generation) {
     for (int i = 0; i < RENAMED; i++) {
         char comm[16];
         snprintf(comm, sizeof(comm), "r%d-%d", generation, i);
-        crowd_write(dir, &(const struct crowd_process){
-                             .pid = 100 + i, .zero = 10, .rmap_items = 1, .comm = comm});
+        fake_procs_write(dir, &(const struct fake_process){
+                                  .pid = 100 + i, .zero = 10, .rmap_items = 1, .comm = comm});
     }
 }
 
@@ -903,8 +905,8 @@ TEST(names_without_end) {
     int count = 0, limited = 0;
 
     options.consumers = SHOWN;
-    crowd_write(dir, &(const struct crowd_process){.pid = 10, .zero = 900, .comm = "steady"});
-    crowd_host(dir, 0, 0, 900 + RENAMED * 10);
+    fake_procs_write(dir, &(const struct fake_process){.pid = 10, .zero = 900, .comm = "steady"});
+    fake_procs_set_host(dir, 0, 0, 900 + RENAMED * 10);
     begin();
     for (int i = 0; i < SAMPLES; i++, now += STEP_MS) {
         rename_all(i);

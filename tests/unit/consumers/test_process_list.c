@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #include "consumers/process_list.h"
-#include "support/crowd.h"
+#include "support/fake_procs.h"
 #include "support/faults.h"
 #include "support/suite.h"
 #include "support/tree.h"
@@ -30,7 +30,7 @@ static struct ksm_process_list p;
 
 void before_each(void) {
     dir = suite_dir();
-    crowd_begin(dir);
+    fake_procs_init(dir);
     faults_clear();
 }
 
@@ -92,8 +92,8 @@ static void expect_name(const char *when, const struct ksm_process *process,
                   ksm_consumer_kinds[kind], name);
 }
 
-static struct crowd_process somebody(int pid) {
-    return (struct crowd_process){
+static struct fake_process somebody(int pid) {
+    return (struct fake_process){
         .pid = pid,
         .merging = 10 * pid,
         .zero = pid,
@@ -106,9 +106,9 @@ static struct crowd_process somebody(int pid) {
 }
 
 static void add_somebody(int pid) {
-    struct crowd_process process = somebody(pid);
+    struct fake_process process = somebody(pid);
 
-    crowd_write(dir, &process);
+    fake_procs_write(dir, &process);
 }
 
 /* ---- kernels ---- */
@@ -196,7 +196,7 @@ static void write_opted_in(int pid, char says, bool takes_part) {
 TEST_ROWS(who_has_opted_in, opted_in_rows) {
     const char *says = row->says;
 
-    crowd_remove(dir, 1);
+    fake_procs_remove(dir, 1);
     for (int i = 0; i < 3; i++) {
         add_somebody(42 + i);
         write_opted_in(42 + i, says[i], i == 0);
@@ -219,10 +219,10 @@ TEST(source_by_process_1) {
     tree_unlink(dir, "proc/self");
     init(0);
     ck_assert_int_eq(p.reader.source, KSM_PROCESS_STAT);
-    crowd_remove_file(dir, 1, "ksm_stat");
+    fake_procs_remove_file(dir, 1, "ksm_stat");
     init(0);
     ck_assert_int_eq(p.reader.source, KSM_PROCESS_MERGING_PAGES);
-    crowd_remove_file(dir, 1, "ksm_merging_pages");
+    fake_procs_remove_file(dir, 1, "ksm_merging_pages");
     init(0);
     ck_assert_int_eq(p.reader.source, KSM_PROCESS_NOTHING);
 }
@@ -301,9 +301,9 @@ TEST_ROWS(bad_texts, bad_rows) {
         if (late)
             look();
         if (row->text)
-            crowd_file(dir, 42, row->file, row->text, row->len);
+            fake_procs_write_file(dir, 42, row->file, row->text, row->len);
         else
-            crowd_remove_file(dir, 42, row->file);
+            fake_procs_remove_file(dir, 42, row->file);
         look();
         bool stays = row->listed && !(late && strcmp(row->file, "stat") == 0);
         if (late && is_counts && row->len > 0)
@@ -333,7 +333,7 @@ static void empty(int pid) {
                                         "statm"};
 
     for (int i = 0; i < ROWS(files); i++)
-        crowd_file(dir, pid, files[i], "", 0);
+        fake_procs_write_file(dir, pid, files[i], "", 0);
 }
 
 TEST(nothing_left) {
@@ -342,7 +342,7 @@ TEST(nothing_left) {
     see("alive", "42 ");
     empty(42);
     see("a zombie", "");
-    crowd_file(dir, 42, "task/42/ksm_stat", "", 0);
+    fake_procs_write_file(dir, 42, "task/42/ksm_stat", "", 0);
     see("met as a zombie", "");
     ck_assert_int_eq(p.denied, 0);
 }
@@ -350,7 +350,7 @@ TEST(nothing_left) {
 /* A thread of a process: its files, made as a process's and moved. */
 static void add_thread(int pid, int task) {
     add_somebody(task);
-    crowd_file(dir, pid, "task/x", "", 0);
+    fake_procs_write_file(dir, pid, "task/x", "", 0);
     ck_assert_int_eq(
         rename(tree_path(dir, "proc/%d", task), tree_path(dir, "proc/%d/task/%d", pid, task)), 0);
 }
@@ -359,8 +359,8 @@ static void add_thread(int pid, int task) {
 TEST(first_thread_ended) {
     add_somebody(42);
     empty(42);
-    crowd_file(dir, 42, "task/42/ksm_stat", "", 0);
-    crowd_file(dir, 42, "task/43/ksm_stat", "", 0); /* this one too */
+    fake_procs_write_file(dir, 42, "task/42/ksm_stat", "", 0);
+    fake_procs_write_file(dir, 42, "task/43/ksm_stat", "", 0); /* this one too */
     add_thread(42, 44);
     init(0);
     for (int i = 0; i < 3; i++) {
@@ -369,7 +369,7 @@ TEST(first_thread_ended) {
         expect_name("by another thread", &p.list[0], KSM_CONSUMER_service, "web");
         ck_assert_int_eq(p.list[0].task, 44);
     }
-    crowd_remove_file(dir, 42, "task/44/ksm_stat");
+    fake_procs_remove_file(dir, 42, "task/44/ksm_stat");
     see("that has ended as well", "");
 }
 
@@ -414,15 +414,15 @@ TEST(comes_and_goes) {
         for (int n = 0; n < ROWS(moves[i].come) && moves[i].come[n] > 0; n++)
             add_somebody(moves[i].come[n]);
         for (int n = 0; n < ROWS(moves[i].go) && moves[i].go[n] > 0; n++)
-            crowd_remove(dir, moves[i].go[n]);
+            fake_procs_remove(dir, moves[i].go[n]);
         see(moves[i].list, moves[i].list);
     }
 }
 
 TEST(new_counts) {
-    struct crowd_process process = somebody(42);
+    struct fake_process process = somebody(42);
 
-    crowd_write(dir, &process);
+    fake_procs_write(dir, &process);
     init(0);
     look();
     expect_counts("first", &p.list[0], 420, 42, 840, 4200);
@@ -430,11 +430,11 @@ TEST(new_counts) {
     process.zero = 0;
     process.rmap_items = 9;
     process.resident = 11;
-    crowd_write(dir, &process);
+    fake_procs_write(dir, &process);
     look();
     expect_counts("read again", &p.list[0], 7, 0, 9, 11);
     process.merging = process.rmap_items = 0;
-    crowd_write(dir, &process);
+    fake_procs_write(dir, &process);
     see("takes part no more", "");
 }
 
@@ -447,14 +447,14 @@ static void put_round_elsewhere(void) {
 
 /* Who has opted in is read at every sample: first pages are seen at once. */
 TEST(first_pages) {
-    struct crowd_process process = somebody(42);
+    struct fake_process process = somebody(42);
 
     add_somebody(42);
     write_opted_in(42, 'y', false);
     init(0);
     see("opted in", "42 ");
     ck_assert_msg(!ksm_process_takes_part(&p.list[0]), "takes part without any page");
-    crowd_write(dir, &process);
+    fake_procs_write(dir, &process);
     put_round_elsewhere();
     look();
     ck_assert_msg(ksm_process_takes_part(&p.list[0]), "takes no part with pages");
@@ -463,15 +463,15 @@ TEST(first_pages) {
 
 /* Its files are another process's: this is seen by when that was started. */
 TEST(pid_used_again) {
-    struct crowd_process process = somebody(42);
+    struct fake_process process = somebody(42);
 
-    crowd_write(dir, &process);
+    fake_procs_write(dir, &process);
     init(0);
     look();
     process.started++;
     process.merging = 99;
     process.cgroup = "0::/system.slice/other.service\n";
-    crowd_write(dir, &process);
+    fake_procs_write(dir, &process);
     see("another process", "");
     see("found by the next round", "42 ");
     expect_counts("found by the next round", &p.list[0], 99, 42, 840, 4200);
@@ -480,10 +480,10 @@ TEST(pid_used_again) {
 
 /* comm with parentheses, blanks and newlines does not hide when a process was started. */
 TEST(comm_does_not_hide_the_start) {
-    struct crowd_process process = somebody(42);
+    struct fake_process process = somebody(42);
 
     process.comm = ") S 1 1 1 (\n";
-    crowd_write(dir, &process);
+    fake_procs_write(dir, &process);
     init(0);
     see("found", "42 ");
     ck_assert_msg(p.list[0].started == 1042, "got started at %" PRId64 ", want 1042",
@@ -494,23 +494,23 @@ TEST(comm_does_not_hide_the_start) {
 /* It runs another program, or was moved to another cgroup: it has its new name when it is its turn,
  * which comes sooner for who is new and for another comm. */
 TEST(renamed) {
-    struct crowd_process process = somebody(42);
+    struct fake_process process = somebody(42);
 
-    crowd_write(dir, &process);
+    fake_procs_write(dir, &process);
     init(0);
     look();
     expect_name("first", &p.list[0], KSM_CONSUMER_service, "web");
     process.cgroup = "0::/user.slice/user-1000.slice/session-3.scope\n";
-    crowd_write(dir, &process);
+    fake_procs_write(dir, &process);
     look_often(KSM_ROUND_SAMPLES);
     expect_name("moved soon after it was found", &p.list[0], KSM_CONSUMER_program, "web");
     process.comm = "fifteen-letters"; /* the kernel has no longer ones */
-    crowd_write(dir, &process);
+    fake_procs_write(dir, &process);
     look_often(KSM_ROUND_SAMPLES);
     expect_name("another program", &p.list[0], KSM_CONSUMER_program, "fifteen-letters");
     process.cmdline = "kvm\0-name\0vm1";
     process.cmdline_len = sizeof("kvm\0-name\0vm1");
-    crowd_write(dir, &process);
+    fake_procs_write(dir, &process);
     look_often(KSM_NAME_SAMPLES);
     expect_name("a machine", &p.list[0], KSM_CONSUMER_vm, "user-1000:vm1");
     expect_list("the same process", "42 ");
@@ -525,7 +525,7 @@ TEST(long_texts) {
     memset(text, 'x', sizeof(text));
     memcpy(text, start, sizeof(start));
     add_somebody(42);
-    crowd_file(dir, 42, "cmdline", text, sizeof(text));
+    fake_procs_write_file(dir, 42, "cmdline", text, sizeof(text));
     init(0);
     look();
     expect_name("a long command line", &p.list[0], KSM_CONSUMER_vm, "vm1");
@@ -533,7 +533,7 @@ TEST(long_texts) {
     add_somebody(43);
     memset(text, '/', sizeof(text));
     memcpy(text, "0::/lxc.payload.c1", strlen("0::/lxc.payload.c1"));
-    crowd_file(dir, 43, "cgroup", text, sizeof(text));
+    fake_procs_write_file(dir, 43, "cgroup", text, sizeof(text));
     look();
     expect_name("a long cgroup", &p.list[1], KSM_CONSUMER_container, "c1");
 }
@@ -637,11 +637,11 @@ TEST(hidden) {
     init(0);
     look();
     ck_assert_msg(!p.hidden, "all can be seen: got hidden");
-    crowd_remove(dir, 1);
+    fake_procs_remove(dir, 1);
     look();
     ck_assert_msg(p.hidden, "no process 1: got not hidden");
     expect_list("what can be seen", "42 ");
-    crowd_write(dir, &(const struct crowd_process){.pid = 1});
+    fake_procs_write(dir, &(const struct fake_process){.pid = 1});
     look();
     ck_assert_msg(!p.hidden, "process 1 is back: got hidden");
 }
@@ -671,8 +671,9 @@ static const struct ksm_process *find(int pid) {
 
 static void add_crowd(int first, int count) {
     for (int pid = first; pid < first + count; pid++) {
-        crowd_file(dir, pid, "ksm_stat", TEXT("ksm_rmap_items 40\nksm_merging_pages 12\n"));
-        crowd_file(dir, pid, "comm", TEXT("x\n"));
+        fake_procs_write_file(dir, pid, "ksm_stat",
+                              TEXT("ksm_rmap_items 40\nksm_merging_pages 12\n"));
+        fake_procs_write_file(dir, pid, "comm", TEXT("x\n"));
     }
 }
 
@@ -690,9 +691,9 @@ TEST(round_in_samples) {
         const int newcomer = FIRST + CROWD + round;
         const char *name = &"a\0b\0c"[2 * round];
         const bool denied = round == 2;
-        crowd_remove(dir, FIRST + round);
+        fake_procs_remove(dir, FIRST + round);
         add_crowd(newcomer, 1);
-        crowd_file(dir, FIRST + CROWD / 2, "comm", name, 1);
+        fake_procs_write_file(dir, FIRST + CROWD / 2, "comm", name, 1);
         if (denied)
             faults_fail(FAULTS_OPENAT, "3004/ksm_stat", 0, EACCES);
         for (int i = 1; i <= KSM_ROUND_SAMPLES; i++) {
@@ -777,7 +778,7 @@ TEST(churn) {
         for (int n = 0; n < 5; n++) {
             int i = (int)(suite_random() % PIDS);
             if (alive[i])
-                crowd_remove(dir, 100 + i);
+                fake_procs_remove(dir, 100 + i);
             else
                 add_somebody(100 + i);
             alive[i] = !alive[i];
@@ -803,7 +804,7 @@ TEST(churn) {
 /* On a kernel that tells only ksm_merging_pages, which real files can stand for. */
 static void add_linked(int pid, pid_t real) {
     add_somebody(pid);
-    crowd_link(dir, pid, real);
+    fake_procs_link(dir, pid, real);
 }
 
 static const struct {
@@ -814,8 +815,8 @@ static const struct {
 TEST_ROWS(kept_descriptors, kept_rows) {
     const int before = suite_open_files();
 
-    crowd_of_older_kernel(dir, true);
-    crowd_set_linked(getpid(), 7);
+    fake_procs_set_older_kernel(dir, true);
+    fake_procs_set_linked(getpid(), 7);
     for (int pid = 100; pid < 105; pid++)
         add_linked(pid, getpid());
     add_somebody(200); /* of no file that may be kept */
@@ -829,12 +830,12 @@ TEST_ROWS(kept_descriptors, kept_rows) {
     expect_counts("first", &p.list[0], 7, 0, 0, 10000);
     expect_counts("first", &p.list[4], 7, 0, 0, 10400);
     expect_counts("first", &p.list[5], 2000, 0, 0, 20000);
-    crowd_set_linked(getpid(), 9);
+    fake_procs_set_linked(getpid(), 9);
     for (int again = 0; again < 3; again++)
         look();
     expect_counts("read again", &p.list[0], 9, 0, 0, 10000);
     expect_counts("read again", &p.list[4], 9, 0, 0, 10400);
-    crowd_set_linked(getpid(), 0);
+    fake_procs_set_linked(getpid(), 0);
     see("the others take part no more", "200 ");
     ck_assert_int_eq(p.kept, 0);
     ck_assert_int_eq(suite_open_files(), before + 1);
@@ -846,16 +847,16 @@ TEST_ROWS(kept_descriptors, kept_rows) {
 
 /* Places that come free are used again. */
 TEST(kept_places_are_used_again) {
-    crowd_of_older_kernel(dir, true);
-    crowd_set_linked(getpid(), 7);
+    fake_procs_set_older_kernel(dir, true);
+    fake_procs_set_linked(getpid(), 7);
     add_linked(100, getpid());
     init(2);
     look();
     ck_assert_int_eq(p.kept, 1);
-    crowd_set_linked(getpid(), 0);
+    fake_procs_set_linked(getpid(), 0);
     look();
     ck_assert_int_eq(p.kept, 0);
-    crowd_set_linked(getpid(), 7);
+    fake_procs_set_linked(getpid(), 7);
     add_linked(101, getpid());
     look();
     ck_assert_int_eq(p.kept, 1);
@@ -865,15 +866,15 @@ TEST(kept_places_are_used_again) {
 /* A descriptor tells its own process: if that ends, it is gone, and who has its pid now is found
  * anew. */
 TEST(kept_descriptor_of_a_process_that_ends) {
-    pid_t child = suite_child();
+    pid_t child = suite_start_child();
 
-    crowd_of_older_kernel(dir, true);
+    fake_procs_set_older_kernel(dir, true);
     add_linked(100, child);
-    crowd_set_linked(child, 5);
+    fake_procs_set_linked(child, 5);
     init(10);
     see("alive", "100 ");
     ck_assert_int_eq(p.kept, 1);
-    suite_end(child);
+    suite_kill_child(child);
     see("ended", "");
     ck_assert_int_eq(p.kept, 0);
 }
@@ -898,7 +899,7 @@ TEST(live_walk) {
                 ck_assert_msg(p.list[i - 1].pid < p.list[i].pid, "pid %d before %d",
                               p.list[i - 1].pid, p.list[i].pid);
             for (size_t i = 0; i < p.count; i++)
-                ck_assert_ptr_null(crowd_bad_name(p.list[i].name.text));
+                ck_assert_ptr_null(fake_procs_check_name(p.list[i].name.text));
         }
         ksm_process_list_clear(&p);
         ck_assert_int_eq(suite_open_files(), before);
@@ -971,7 +972,7 @@ static const char *begin_live(const char *root) {
     ksm_process_list_init(&p, root, 10);
     look_in_thread();
     bool told = find(pid) && find(pid)->opted_in == 1;
-    suite_end(pid);
+    suite_kill_child(pid);
     return told ? NULL : "this kernel does not tell who has opted in (6.14 does)";
 }
 
@@ -996,7 +997,7 @@ TEST_TIMES(live_skipping_leaves_one_descriptor, 2) {
     ck_assert_int_eq(close(fd), 0);
     ksm_process_list_clear(&p);
     ck_assert_int_eq(suite_open_files(), before);
-    suite_end(pid);
+    suite_kill_child(pid);
 }
 
 /* Who was started since the last sample is met at the next, wherever the round is; and once more at
@@ -1022,13 +1023,13 @@ TEST(live_newcomers) {
                       find(second) ? "the second" : "not the second");
         ck_assert_msg(!find(later), "%d: got one that has not opted in", i);
         opt_in_now(later);
-        suite_end(first);
+        suite_kill_child(first);
         put_round_elsewhere();
         look_in_thread();
         ck_assert_msg(!find(first) && find(second), "%d: only the first has ended", i);
         ck_assert_msg(find(later), "%d: one that opted in later is not found", i);
-        suite_end(second);
-        suite_end(later);
+        suite_kill_child(second);
+        suite_kill_child(later);
         waitpid(zombie, NULL, 0);
     }
 }
@@ -1107,7 +1108,7 @@ TEST(live_first_thread_ended) {
     }
     if (why_not) {
         suite_skip("live_first_thread_ended", why_not);
-        suite_end(pid);
+        suite_kill_child(pid);
         return;
     }
     for (char byte = 1; byte;) { /* of a first thread that has ended it is empty */
@@ -1123,7 +1124,7 @@ TEST(live_first_thread_ended) {
                   "got it %s", found ? "without its metrics" : "not on the list");
     look_in_thread();
     ck_assert_msg(find(pid), "read again: got it not on the list");
-    suite_end(pid);
+    suite_kill_child(pid);
     look_in_thread();
     ck_assert_msg(!find(pid), "it has ended");
 }

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "consumers/sampler.h"
-#include "support/crowd.h"
+#include "support/fake_procs.h"
 #include "support/faults.h"
 #include "support/suite.h"
 #include "support/tree.h"
@@ -50,7 +50,7 @@ void before_each(void) {
     snprintf(options.root, sizeof(options.root), "%s", dir);
     files = suite_open_files();
     faults_clear();
-    crowd_begin(dir);
+    fake_procs_init(dir);
     let_go_by(0);
     init(INTERVAL);
 }
@@ -140,10 +140,10 @@ static void expect_table(const char *when, int consumers, int64_t unattributed) 
 
 /* What is told, and that it is not told again. */
 static void expect_told(const char *when, const char *want) {
-    ksm_sampler_log(&s, suite_hear);
-    suite_heard(when, want);
-    ksm_sampler_log(&s, suite_hear);
-    suite_heard(when, "");
+    ksm_sampler_log(&s, log_capture);
+    expect_logged(when, want);
+    ksm_sampler_log(&s, log_capture);
+    expect_logged(when, "");
 }
 
 static void expect_silence(const char *when) {
@@ -163,7 +163,7 @@ static int back;
 
 static void hear_one_is_back(bool bad, const char *message) {
     back++;
-    suite_hear(bad, message);
+    log_capture(bad, message);
 }
 
 /* Sees so many come back; each is told of. */
@@ -174,7 +174,7 @@ static void await_return(const char *when, int count) {
         ksm_sampler_log(&s, hear_one_is_back);
         usleep(1000);
     }
-    suite_heard(when, times(count, "+no longer keeps its readers waiting"));
+    expect_logged(when, times(count, "+no longer keeps its readers waiting"));
 }
 
 /* ---- one process that keeps its readers waiting ---- */
@@ -267,19 +267,19 @@ TEST(changing_lock_holders_are_limited) {
 /* What the process is called is its own choice, and goes to the log. */
 TEST(hostile_comm) {
     make_fixture();
-    crowd_file(dir, 100, "comm", TEXT("a\"b\nERROR: c\n"));
+    fake_procs_write_file(dir, 100, "comm", TEXT("a\"b\nERROR: c\n"));
     lose("/100/ksm_stat");
     expect_told("blocked", "-process 100 (a_b_ERROR:_c~");
-    crowd_remove_file(dir, 100, "comm");
+    fake_procs_remove_file(dir, 100, "comm");
 }
 
 /* It is not there any more when it is released, and neither is its comm. */
 TEST(ended_while_blocked) {
     make_fixture();
-    crowd_remove_file(dir, 100, "comm");
+    fake_procs_remove_file(dir, 100, "comm");
     lose("/100/ksm_stat");
     expect_told("blocked", "-process 100 (?)");
-    crowd_remove(dir, 100);
+    fake_procs_remove(dir, 100);
     faults_release(NULL);
     await_return("released", 1);
     sample("it has ended");
@@ -288,14 +288,14 @@ TEST(ended_while_blocked) {
 
 /* Its counts are read through a descriptor that is kept: here a file of the real /proc. */
 TEST(kept_descriptor) {
-    pid_t child = suite_child();
+    pid_t child = suite_start_child();
 
-    crowd_of_older_kernel(dir, true);
-    crowd_host(dir, 100, 100, 0);
-    crowd_write(dir, &(const struct crowd_process){.pid = 50, .merging = 5, .comm = "other"});
-    crowd_write(dir, &(const struct crowd_process){.pid = 100, .comm = "stuck"});
-    crowd_link(dir, 100, child);
-    crowd_set_linked(child, 7);
+    fake_procs_set_older_kernel(dir, true);
+    fake_procs_set_host(dir, 100, 100, 0);
+    fake_procs_write(dir, &(const struct fake_process){.pid = 50, .merging = 5, .comm = "other"});
+    fake_procs_write(dir, &(const struct fake_process){.pid = 100, .comm = "stuck"});
+    fake_procs_link(dir, 100, child);
+    fake_procs_set_linked(child, 7);
     init(INTERVAL);
     sample("kept");
     ck_assert_int_eq(c.processes.kept, 1);
@@ -312,7 +312,7 @@ TEST(kept_descriptor) {
     faults_release(NULL);
     await_return("released", 1);
     ck_assert_int_eq(suite_open_files(), files + 1);
-    suite_end(child);
+    suite_kill_child(child);
 }
 
 /* ---- some ---- */
@@ -323,8 +323,8 @@ enum { FIRST = 901 };
 static void make_crowd(int count) {
     make_fixture();
     for (int pid = FIRST; pid < FIRST + count; pid++)
-        crowd_write(dir,
-                    &(const struct crowd_process){.pid = pid, .rmap_items = 1, .comm = "stuck"});
+        fake_procs_write(
+            dir, &(const struct fake_process){.pid = pid, .rmap_items = 1, .comm = "stuck"});
 }
 
 /* From now on they keep their readers waiting. */
@@ -335,8 +335,8 @@ static void block_crowd(int count) {
 
 /* It saves nothing any more. */
 static void change_100(void) {
-    crowd_file(dir, 100, "ksm_stat",
-               TEXT("ksm_rmap_items 1\nksm_zero_pages 0\nksm_merging_pages 0\n"));
+    fake_procs_write_file(dir, 100, "ksm_stat",
+                          TEXT("ksm_rmap_items 1\nksm_zero_pages 0\nksm_merging_pages 0\n"));
 }
 
 static void give_up_all(int count) {
@@ -513,7 +513,7 @@ TEST(asleep) {
 }
 
 TEST(kernel_that_tells_nothing) {
-    crowd_of_older_kernel(dir, false);
+    fake_procs_set_older_kernel(dir, false);
     init(INTERVAL);
     expect_told("at the beginning", "+5.19");
     ck_assert_msg(!ksm_sampler_is_due(&s, now), "a sample is due");
@@ -570,7 +570,8 @@ TEST_TIMES(closing, BOTH + 1) {
 
     make_fixture();
     for (int pid = 1000; _i == RUNNING && pid < 3000; pid++)
-        crowd_write(dir, &(const struct crowd_process){.pid = pid, .rmap_items = 1, .comm = "x"});
+        fake_procs_write(dir,
+                         &(const struct fake_process){.pid = pid, .rmap_items = 1, .comm = "x"});
     prepare_closing((enum closing)_i);
     faults_let_clocks_go();
     const int64_t start = clock_ms(CLOCK_MONOTONIC);

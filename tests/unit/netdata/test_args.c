@@ -14,7 +14,7 @@
 static struct args args;
 
 static void hear(const char *message) {
-    suite_hear(true, message);
+    log_capture(true, message);
 }
 
 void before_each(void) {
@@ -127,7 +127,7 @@ TEST_ROWS(command_lines, rows) {
     parse(row->words);
     ck_assert_msg(strcmp(result(), row->result) == 0, "%s: got \"%s\", want \"%s\"", row->words,
                   result(), row->result);
-    suite_heard(row->words, row->says);
+    expect_logged(row->words, row->says);
 }
 
 TEST(prefix_that_is_too_long) {
@@ -137,7 +137,7 @@ TEST(prefix_that_is_too_long) {
     words[strlen(words)] = '|';
     parse(words);
     ck_assert_str_eq(args.options.root, "/");
-    suite_heard("too long", "-root: invalid value \"/aaaa");
+    expect_logged("too long", "-root: invalid value \"/aaaa");
 }
 
 static const struct {

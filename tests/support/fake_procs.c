@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "crowd.h"
+#include "fake_procs.h"
 
 #include <err.h>
 #include <inttypes.h>
@@ -10,26 +10,27 @@
 #include "consumers/consumer_name.h"
 #include "tree.h"
 
-void crowd_file(const char *dir, int pid, const char *name, const char *text, size_t len) {
+void fake_procs_write_file(const char *dir, int pid, const char *name, const char *text,
+                           size_t len) {
     tree_write(tree_path(dir, "proc/%d", pid), name, text, len);
 }
 
-void crowd_remove_file(const char *dir, int pid, const char *name) {
+void fake_procs_remove_file(const char *dir, int pid, const char *name) {
     tree_unlink(tree_path(dir, "proc/%d", pid), name);
 }
 
-void crowd_remove(const char *dir, int pid) {
+void fake_procs_remove(const char *dir, int pid) {
     tree_remove(tree_path(dir, "proc/%d", pid));
 }
 
-void crowd_write(const char *dir, const struct crowd_process *p) {
+void fake_procs_write(const char *dir, const struct fake_process *p) {
     const char *own = strdupa(tree_path(dir, "proc/%d", p->pid));
-    const bool takes_part = p->rmap_items > 0 || p->zero > 0 || p->merging > 0;
+    const bool opted_in = p->rmap_items > 0 || p->zero > 0 || p->merging > 0;
 
     tree_print(own, "ksm_stat",
                "ksm_rmap_items %" PRId64 "\nksm_zero_pages %" PRId64 "\nksm_merging_pages %" PRId64
                "\nksm_process_profit 0\nksm_merge_any: no\nksm_mergeable: %s\n",
-               p->rmap_items, p->zero, p->merging, takes_part ? "yes" : "no");
+               p->rmap_items, p->zero, p->merging, opted_in ? "yes" : "no");
     tree_print(own, "ksm_merging_pages", "%" PRId64 "\n", p->merging);
     tree_print(own, "statm", "%" PRId64 " %" PRId64 " %" PRId64 " 1 0 2000 0\n", p->resident,
                p->resident, p->mapped);
@@ -41,34 +42,34 @@ void crowd_write(const char *dir, const struct crowd_process *p) {
     tree_print(own, "comm", "%s%s", p->comm ? p->comm : "", p->comm ? "\n" : "");
 }
 
-void crowd_begin(const char *dir) {
-    crowd_write(dir, &(const struct crowd_process){.pid = 1, .started = 1, .comm = "systemd"});
+void fake_procs_init(const char *dir) {
+    fake_procs_write(dir, &(const struct fake_process){.pid = 1, .started = 1, .comm = "systemd"});
     tree_print(dir, "proc/self/ksm_stat",
                "ksm_rmap_items 0\nksm_zero_pages 0\nksm_merging_pages 0\n");
 }
 
-void crowd_of_older_kernel(const char *dir, bool merging_pages) {
+void fake_procs_set_older_kernel(const char *dir, bool merging_pages) {
     tree_unlink(dir, "proc/self/ksm_stat");
-    crowd_remove_file(dir, 1, "ksm_stat");
+    fake_procs_remove_file(dir, 1, "ksm_stat");
     if (merging_pages)
         tree_print(dir, "proc/self/ksm_merging_pages", "0\n");
     else
-        crowd_remove_file(dir, 1, "ksm_merging_pages");
+        fake_procs_remove_file(dir, 1, "ksm_merging_pages");
 }
 
-void crowd_link(const char *dir, int pid, pid_t real) {
+void fake_procs_link(const char *dir, int pid, pid_t real) {
     const char *link = tree_path(dir, "proc/%d/ksm_merging_pages", pid);
 
-    crowd_remove_file(dir, pid, "ksm_merging_pages");
+    fake_procs_remove_file(dir, pid, "ksm_merging_pages");
     if (symlink(tree_path("/proc", "%d/oom_score_adj", real), link) != 0)
         err(2, "%s", link);
 }
 
-void crowd_set_linked(pid_t real, int pages) {
+void fake_procs_set_linked(pid_t real, int pages) {
     tree_print("/proc", tree_path("", "%d/oom_score_adj", real), "%d", pages);
 }
 
-void crowd_host(const char *dir, int64_t shared, int64_t sharing, int64_t zero) {
+void fake_procs_set_host(const char *dir, int64_t shared, int64_t sharing, int64_t zero) {
     const char *ksm = strdupa(tree_path(dir, "sys/kernel/mm/ksm"));
 
     tree_print(ksm, "pages_shared", "%" PRId64 "\n", shared);
@@ -78,9 +79,9 @@ void crowd_host(const char *dir, int64_t shared, int64_t sharing, int64_t zero) 
     tree_print(ksm, "pages_volatile", "0\n");
 }
 
-/* Bytes of the character at s by the table of well-formed UTF-8 of the Unicode standard; 0: it is
- * not well-formed. */
-static size_t utf8(const unsigned char *s) {
+/* Returns the bytes of the UTF-8 character at s, or 0 if it is not well-formed (table 3-7 of the
+ * Unicode standard). */
+static size_t utf8_len(const unsigned char *s) {
     static const struct {
         unsigned char first[2], second[2];
         size_t bytes;
@@ -108,7 +109,7 @@ static int is_control(const unsigned char *s) {
     return s[0] == 0xc2 && s[1] <= 0xa0; /* U+0080 … U+00A0 */
 }
 
-const char *crowd_bad_name(const char *name) {
+const char *fake_procs_check_name(const char *name) {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                   "0123456789_-.:@+~";
     const unsigned char *s = (const unsigned char *)name;
@@ -117,17 +118,17 @@ const char *crowd_bad_name(const char *name) {
     if (len == 0)
         return "it is empty";
     if (len == KSM_CONSUMER_NAME_SIZE)
-        return "it has no end";
+        return "it is not NUL-terminated";
     for (size_t i = 0; i < len;) {
         if (s[i] < 0x80) {
             if (!strchr(allowed, s[i]))
                 return "it has a character that is not allowed";
             if (s[i] == '~' && i + 9 != len)
-                return "it has a ~ that is not of a mark at its end";
+                return "it has a ~ outside of a hash suffix";
             i++;
             continue;
         }
-        size_t bytes = utf8(s + i);
+        size_t bytes = utf8_len(s + i);
         if (bytes == 0)
             return "it is not UTF-8";
         if (is_control(s + i))

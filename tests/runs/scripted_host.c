@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "runs/stage.h"
+#include "runs/scripted_host.h"
 
 #include <err.h>
 #include <ftw.h>
@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "metrics/metrics.h"
-#include "support/crowd.h"
+#include "support/fake_procs.h"
 #include "support/host.h"
 #include "support/tree.h"
 
@@ -21,8 +21,8 @@ static const char container[] =
     "0::/system.slice/docker-"
     "9687bac58d5c4d1606aa46af33d1a21c1d1652e0ac9fb3fc0fc86e3495f42869.scope\n";
 
-/* In state 0. Savings differ by more than the tenth by which places are kept. */
-static const struct crowd_process processes[] = {
+/* In state 0. Savings differ by more than the hysteresis of 10 %. */
+static const struct fake_process processes[] = {
     {100, 6000, 300, 9000, 30000, 1100, "0::/machine.slice/machine-qemu\\x2d3\\x2dweb.scope\n",
      CMDLINE("/usr/bin/qemu-system-x86_64\0-name\0guest=web,debug-threads=on"), "qemu-system-x86"},
     {101, 3500, 0, 5000, 20000, 1101, "0::/qemu.slice/100.scope\n",
@@ -39,11 +39,11 @@ enum { PROCESSES = sizeof(processes) / sizeof(processes[0]) };
 
 static char top[PATH_MAX - 64];
 
-int stage_pid(int i) {
+int scripted_host_pid(int i) {
     return i < PROCESSES ? processes[i].pid : 0;
 }
 
-const char *stage_root(int without) {
+const char *scripted_host_root(int without) {
     static char root[PATH_MAX];
 
     snprintf(root, sizeof(root), "%s/root-%d", top, without);
@@ -52,7 +52,7 @@ const char *stage_root(int without) {
 
 /* ---- one state ---- */
 
-/* Settings stay, as they are read once a minute. */
+/* Settings do not change, because they are read once a minute. */
 static void make_host(const char *dir, int state) {
     host_make(dir);
     for (size_t id = 0; id < KSM_METRICS; id++)
@@ -68,66 +68,66 @@ static void make_host(const char *dir, int state) {
 
 static void make_state(const char *dir, int state) {
     make_host(dir, state);
-    crowd_begin(dir);
+    fake_procs_init(dir);
     for (int i = 0; i < PROCESSES; i++) {
-        struct crowd_process process = processes[i];
+        struct fake_process process = processes[i];
         process.merging += 7 * state;
         process.zero += process.zero > 0 ? state : 0;
         process.rmap_items += 9 * state;
         process.resident += 100 * state;
-        crowd_write(dir, &process);
+        fake_procs_write(dir, &process);
     }
 }
 
-/* ---- the roots, whose files are links into the state of the moment ---- */
+/* ---- roots, whose files are links into the current state ---- */
 
 static const char *link_from, *link_to;
-static int left_out;
+static int omitted_pid;
 
-static bool is_left_out(const char *path) {
+static bool is_omitted(const char *path) {
     char dir[32];
 
-    snprintf(dir, sizeof(dir), "/proc/%d/", left_out);
+    snprintf(dir, sizeof(dir), "/proc/%d/", omitted_pid);
     return strncmp(path, dir, strlen(dir)) == 0;
 }
 
-static int link_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {
+static int link_file(const char *path, const struct stat *st, int type, struct FTW *ftw) {
     const char *rest = path + strlen(link_from);
 
     (void)st;
     (void)ftw;
-    if (type != FTW_F || is_left_out(rest))
+    if (type != FTW_F || is_omitted(rest))
         return 0;
-    tree_write(link_to, rest, "", 0); /* for the directories */
+    tree_write(link_to, rest, "", 0); /* makes the directories */
     tree_unlink(link_to, rest);
     return symlink(tree_path(top, "now%s", rest), tree_path(link_to, "%s", rest));
 }
 
 static void make_root(const char *from, int without) {
     link_from = from;
-    link_to = stage_root(without);
-    left_out = without;
-    if (nftw(from, link_one, 16, FTW_PHYS) != 0)
+    link_to = scripted_host_root(without);
+    omitted_pid = without;
+    if (nftw(from, link_file, 16, FTW_PHYS) != 0)
         err(2, "%s", link_to);
 }
 
-void stage_turn(int state) {
+void scripted_host_set_state(int state) {
     const char *new = tree_path(top, "new"), *now = tree_path(top, "now");
 
     if (symlink(tree_path(top, "state-%d", state), new) != 0 || rename(new, now) != 0)
         err(2, "%s", now);
 }
 
-void stage_make(const char *dir) {
+void scripted_host_make(const char *dir) {
     char state_dir[PATH_MAX];
 
     snprintf(top, sizeof(top), "%s", dir);
-    for (int state = STAGE_STATES - 1; state >= 0; state--) {
+    for (int state = HOST_STATES - 1; state >= 0; state--) {
         strcpy(state_dir, tree_path(top, "state-%d", state));
         make_state(state_dir, state);
     }
     make_root(state_dir, 0);
     for (int i = 0; i < PROCESSES; i++)
         make_root(state_dir, processes[i].pid);
-    stage_turn(0);
+    scripted_host_set_state(0);
 }
