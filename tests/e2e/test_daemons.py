@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Both plugins in a real collectd and a real Netdata, read back through the hosts' own interfaces.
+"""Both plugins in a real collectd and a real Netdata, read back through the daemons' interfaces.
 
-First on a fixture that moves and breaks, with bad options too, then without KSM, and on the live kernel.  That each
-era's metrics are right is in test_golden.py; here it is that both hosts take them as they are meant, and what becomes
-of gaps.  Hosts read every second; the daemons are shared by the tests of a fixture.
+First on a fixture whose metrics change and become unreadable, with invalid options too, then without KSM, and on the
+live kernel.  test_golden.py covers the metrics of each era; these tests cover what both daemons make of them, and gaps.
+The daemons read every second, and are shared by the tests of a fixture.
 """
 
 import math
@@ -24,54 +24,54 @@ from sampling import Plugin
 from test_plugin import END_S
 from world import GROWING, KSM, World, put
 
-NETDATA_DIGITS = 1e-6       # it keeps about 7 digits
-SHOWN_S = 3.2               # what is sent is shown so long after it
+NETDATA_DIGITS = 1e-6       # Netdata keeps about 7 digits
+SHOWN_S = 3.2               # time from sending a value until it is shown
 GAP_S = 3.5
-LATE_S = 0.3                # a tick that is punctual
-SAMPLES = 8                 # so many tell a counter's rate
-RETRY_S = 60                # missing files are looked for again after this time
+LATE_S = 0.3                # limit for the delay of a punctual tick
+SAMPLES = 8                 # samples for computing a counter's rate
+RETRY_S = 60                # missing files are retried after this time
 
 
-def logged(host, *parts):
-    """Return the lines of HOST's log that are the plugin's own and hold all of PARTS."""
-    mark = {"collectd": "ksm plugin: ", "netdata": ": ksm.plugin "}[host.name]
-    return [line for line in host.log().splitlines() if mark in line and all(part in line for part in parts)]
+def logged(daemon, *parts):
+    """Return the log lines of the plugin in DAEMON that contain all of PARTS."""
+    mark = {"collectd": "ksm plugin: ", "netdata": ": ksm.plugin "}[daemon.name]
+    return [line for line in daemon.log().splitlines() if mark in line and all(part in line for part in parts)]
 
 
-def wait_logged(hosts, *parts, seconds=SEEN_S):
-    """Wait until both HOSTS have logged a line with PARTS."""
-    for host in hosts.both:
-        host.wait(lambda host=host: logged(host, *parts), seconds, f"a line with {parts}")
+def wait_logged(daemons, *parts, seconds=SEEN_S):
+    """Wait until both DAEMONS have logged a line with PARTS."""
+    for daemon in daemons.both:
+        daemon.wait(lambda daemon=daemon: logged(daemon, *parts), seconds, f"a line with {parts}")
 
 
 def on(tree):
-    """Return collectd's options for the host's metrics of TREE alone."""
+    """Return collectd's options for only the host's metrics of TREE."""
     return {"Root": tree, **fixtures.OPTIONS}
 
 
-def news(host):
-    """Return the lines of HOST's log that tell of a metric that cannot be read, or can be read again."""
-    return logged(host, "is not reported until") + logged(host, "can be read again")
+def gap_lines(daemon):
+    """Return the log lines of DAEMON about metrics that cannot be read, or can be read again."""
+    return logged(daemon, "is not reported until") + logged(daemon, "can be read again")
 
 
-def complaints(host):
-    """Return the lines of HOST's log that tell of an option."""
-    return logged(host, "the previous value is kept") + logged(host, "unknown option")
+def option_lines(daemon):
+    """Return the log lines of DAEMON about invalid options."""
+    return logged(daemon, "the previous value is kept") + logged(daemon, "unknown option")
 
 
 def latest(history):
-    """Return {metric's name in a host: last number} of a HISTORY, without consumers."""
+    """Return {metric's name in a daemon: last number} of a HISTORY, without consumers."""
     return {name: samples[-1][1] for name, samples in history.items()
             if not (name if isinstance(name, str) else name[0]).startswith(("ksm_consumer", "ksm.consumer"))}
 
 
-def read_on(hosts, since, *names, count=1):
-    """Wait until both HOSTS show COUNT values of each of the metrics NAMES that are of a time after SINCE."""
-    for host, which in zip(hosts.both, (0, 1)):
-        def shown(host=host, which=which):
-            history = host.history(time.time() - since + 1)
+def read_on(daemons, since, *names, count=1):
+    """Wait until both DAEMONS show COUNT values later than SINCE of each of the metrics NAMES."""
+    for daemon, which in zip(daemons.both, (0, 1)):
+        def shown(daemon=daemon, which=which):
+            history = daemon.history(time.time() - since + 1)
             return all(len(times(history.get(names_of(name)[which], []), (since, math.inf))) >= count for name in names)
-        host.wait(shown, SEEN_S, f"values of {names}")
+        daemon.wait(shown, SEEN_S, f"values of {names}")
 
 
 def times(samples, span):
@@ -79,9 +79,9 @@ def times(samples, span):
     return [when for when, _number in samples if span[0] < when < span[1]]
 
 
-# A tree that moves.
+# A tree whose metrics change.
 
-# Options of both that are no good, what the message must hold; and collectd's that are of the wrong shape.
+# Invalid options of both and parts of their messages; and collectd options of the wrong shape.
 BAD = {"Settings": ("perhaps", "yes or no"), "Colour": ("blue", "unknown option")}
 SHAPES = """
 <Plugin ksm>
@@ -97,7 +97,7 @@ SHAPES = """
 """
 KNOB = ("ksm/gauge-max_page_sharing", ("ksm.settings_pages", "max_page_sharing"))
 
-# A counter's growth a second in the unit of Netdata's chart, and of collectd's number where that is another.
+# The rate of each counter in the unit of Netdata's chart, and in collectd's where that differs.
 RATES = {**GROWING, "ksmd_cpu": 25}
 del RATES["ksmd"]
 IN_COLLECTD = {"ksmd_cpu": 250}         # ms, not % of a core
@@ -107,15 +107,15 @@ FOLLOWING = {"ksmd_cpu_per_gib", "scanned_per_page"}    # counters, so that they
 
 @pytest.fixture(scope="module")
 def moving(build, page_size, tmp_path_factory):
-    """Both hosts on a tree of 6.18 that moves, with some values, and what follows from the tree."""
+    """Both daemons on a changing tree of 6.18, after some values, and the expected metrics."""
     work = tmp_path_factory.mktemp("moving")
     tree = fixtures.make_tree(build, "6.18", work / "tree")
     metrics = expected_metrics(tree, page_size)
     with World(tree, GROWING, 0.02) as world, ExitStack() as stack:
         options = {**on(tree), **{name: value for name, (value, _allowed) in BAD.items()}}
-        hosts = Both(stack, build, work, options, extra=f'PluginDir "{build}"\nLoadPlugin ksm\n{SHAPES}')
-        read_on(hosts, time.time(), "shared", "scanned", "ksmd_cpu", count=3)
-        yield SimpleNamespace(hosts=hosts, tree=tree, world=world, metrics=metrics)
+        daemons = Both(stack, build, work, options, extra=f'PluginDir "{build}"\nLoadPlugin ksm\n{SHAPES}')
+        read_on(daemons, time.time(), "shared", "scanned", "ksmd_cpu", count=3)
+        yield SimpleNamespace(daemons=daemons, tree=tree, world=world, metrics=metrics)
 
 
 def names_of(metric):
@@ -125,7 +125,7 @@ def names_of(metric):
 
 
 def metric_of(name):
-    """Return the metric that NAME, of a series or of a chart and its dimension, tells."""
+    """Return the metric of NAME, a series or (chart, dimension)."""
     return name.partition("-")[2] if isinstance(name, str) else name[1]
 
 
@@ -140,7 +140,7 @@ def steady(values):
 
 
 def test_collectd_has_exactly_the_expected_metrics(moving, page_size):
-    collectd, expected = moving.hosts.collectd, collectd_values(moving.metrics, page_size)
+    collectd, expected = moving.daemons.collectd, collectd_values(moving.metrics, page_size)
     collectd.wait(lambda: set(expected) <= in_time(collectd.series()), SEEN_S, "all metrics at once")
     found = latest(collectd.history())
     assert in_time(found) == set(expected) == in_time(found.keys() | collectd.series())
@@ -148,13 +148,13 @@ def test_collectd_has_exactly_the_expected_metrics(moving, page_size):
 
 
 def test_collectd_values_are_in_range_of_their_types(moving):
-    """Such a value would be NaN there; csv files do not show it."""
-    moving.hosts.collectd.wait(lambda: not [name for name, (_when, number) in moving.hosts.collectd.rates().items()
+    """A value out of range is NaN in collectd's memory, but not in csv files."""
+    moving.daemons.collectd.wait(lambda: not [name for name, (_when, number) in moving.daemons.collectd.rates().items()
                                             if math.isnan(number)], SEEN_S, "numbers everywhere")
 
 
 def test_netdata_has_exactly_the_expected_metrics(moving, page_size):
-    netdata, expected = moving.hosts.netdata, netdata_values(moving.metrics, page_size)
+    netdata, expected = moving.daemons.netdata, netdata_values(moving.metrics, page_size)
     found = netdata.wait(lambda: (now := latest(netdata.history(5))).keys() >= expected.keys() and now, SEEN_S,
                          "all metrics at once")
     assert in_time(found) == set(expected)
@@ -162,7 +162,7 @@ def test_netdata_has_exactly_the_expected_metrics(moving, page_size):
 
 
 def test_netdata_describes_its_charts(moving, page_size):
-    charts = moving.hosts.netdata.charts()
+    charts = moving.daemons.netdata.charts()
     expected = {f"ksm.{place.chart}": place.units for name, place in places(page_size).items()
                 if name in {*moving.metrics, *LATE}}
     assert {name: chart["units"] for name, chart in charts.items()} == expected
@@ -175,7 +175,7 @@ def test_netdata_describes_its_charts(moving, page_size):
 def test_counter_is_shown_as_rate(name, moving):
     series, chart = names_of(name)
     growth = IN_COLLECTD.get(name, RATES[name])
-    (collectd, netdata), seen = moving.hosts.both, []
+    (collectd, netdata), seen = moving.daemons.both, []
 
     def grows():
         (before, low), *_others, (after, high) = collectd.history()[series][-SAMPLES:]
@@ -192,25 +192,25 @@ def test_counter_is_shown_as_rate(name, moving):
         seen.append(number)
         return number == pytest.approx(wanted, rel=rel)
     for condition in (grows, has_rate, is_shown):
-        moving.hosts.collectd.wait(condition, SEEN_S, f"{condition.__name__}: {growth} and not {seen}")
+        moving.daemons.collectd.wait(condition, SEEN_S, f"{condition.__name__}: {growth} and not {seen}")
 
 
 def test_invalid_options_are_logged_once_and_keep_default(moving):
-    for host, keys in zip(moving.hosts.both, ({name: name for name in BAD}, {name: f"--{name.lower()}" for name in BAD})):
+    for daemon, keys in zip(moving.daemons.both, ({name: name for name in BAD}, {name: f"--{name.lower()}" for name in BAD})):
         for name, (value, allowed) in BAD.items():
-            [line] = logged(host, f'"{value}"', allowed)
+            [line] = logged(daemon, f'"{value}"', allowed)
             assert keys[name] in line
-    shapes = logged(moving.hosts.collectd, " requires ")
+    shapes = logged(moving.daemons.collectd, " requires ")
     assert [re.search(r"option (\w+)", line)[1] for line in shapes] == re.findall(r"^  <?(\w+)", SHAPES, re.MULTILINE)
-    assert [len(complaints(host)) for host in moving.hosts.both] == [len(BAD) + len(shapes), len(BAD)]
+    assert [len(option_lines(daemon)) for daemon in moving.daemons.both] == [len(BAD) + len(shapes), len(BAD)]
     collectd, netdata = KNOB
-    assert latest(moving.hosts.collectd.history())[collectd] == 255
-    assert moving.hosts.netdata.history(60)[netdata][-1][1] == 255
+    assert latest(moving.daemons.collectd.history())[collectd] == 255
+    assert moving.daemons.netdata.history(60)[netdata][-1][1] == 255
 
 
 def test_healthy_tree_logs_nothing(moving):
-    for host in moving.hosts.both:
-        assert news(host) == []
+    for daemon in moving.daemons.both:
+        assert gap_lines(daemon) == []
 
 
 # Gaps.
@@ -221,39 +221,39 @@ NEIGHBOURS = ["volatile", "skipped", "cow"]
 
 @pytest.fixture(scope="module")
 def gap(moving):
-    """Of both hosts: the times when files went bad, when both had said so and when all was well again, and what was
-    shown around that.
+    """For both daemons: the times when files became unreadable, when both had logged that and when all had recovered,
+    and the values around that.
 
     A gauge and two counters are unreadable meanwhile, and nothing is shared.
     """
-    hosts, world = moving.hosts, moving.world
+    daemons, world = moving.daemons, moving.world
     metrics = {name: world.read(name) for name in ("unshared", "shared", "sharing")}
-    read_on(hosts, time.time() - 8, *GONE, "sharing_ratio", count=2)
+    read_on(daemons, time.time() - 8, *GONE, "sharing_ratio", count=2)
     start = time.time()
     world.set(shared=0, sharing=0)
     world.break_files(*GONE)
     for file in GONE.values():
-        wait_logged(hosts, file, "is not reported")
-    told = time.time()
-    read_on(hosts, told, *NEIGHBOURS, count=2)
-    time.sleep(max(0, told + GAP_S - time.time()))
+        wait_logged(daemons, file, "is not reported")
+    noticed = time.time()
+    read_on(daemons, noticed, *NEIGHBOURS, count=2)
+    time.sleep(max(0, noticed + GAP_S - time.time()))
     end = time.time()
     world.set(shared=metrics["shared"], sharing=metrics["sharing"])
     world.repair(unshared=metrics["unshared"])
     for file in GONE.values():
-        wait_logged(hosts, file, "can be read again")
-    read_on(hosts, end, *GONE, "sharing_ratio", *NEIGHBOURS, count=3)
+        wait_logged(daemons, file, "can be read again")
+    read_on(daemons, end, *GONE, "sharing_ratio", *NEIGHBOURS, count=3)
     seconds = time.time() - start + 10
-    return SimpleNamespace(start=start, told=told, end=end, collectd=hosts.collectd.history(seconds),
-                           netdata=hosts.netdata.history(seconds))
+    return SimpleNamespace(start=start, noticed=noticed, end=end, collectd=daemons.collectd.history(seconds),
+                           netdata=daemons.netdata.history(seconds))
 
 
 @pytest.mark.parametrize("name", [*GONE, "sharing_ratio"])
 def test_unreadable_metric_is_a_gap_and_recovers(name, gap):
-    """That holds of a ratio while nothing is shared as well."""
+    """The same holds for a ratio while nothing is shared."""
     series, chart = names_of(name)
-    assert times(gap.collectd[series], (gap.told, gap.end)) == []
-    assert times(gap.netdata[chart], (gap.told + 1, gap.end - 0.5)) == []
+    assert times(gap.collectd[series], (gap.noticed, gap.end)) == []
+    assert times(gap.netdata[chart], (gap.noticed + 1, gap.end - 0.5)) == []
     for samples in (gap.collectd[series], gap.netdata[chart]):
         assert min(samples)[0] < gap.start and max(samples)[0] > gap.end
 
@@ -261,7 +261,7 @@ def test_unreadable_metric_is_a_gap_and_recovers(name, gap):
 @pytest.mark.parametrize("name", NEIGHBOURS)
 def test_other_metrics_are_delivered_during_gap(name, gap):
     for shown, known in zip((gap.collectd, gap.netdata), names_of(name)):
-        assert len(times(shown[known], (gap.told, gap.end))) >= 2
+        assert len(times(shown[known], (gap.noticed, gap.end))) >= 2
 
 
 def rates_of(history, name, since):
@@ -281,27 +281,27 @@ def check_rates(rates, beside):
 
 
 def test_gap_adds_no_metric(gap, moving, page_size):
-    """No absurd rate of a counter, no 0 of a gauge, before, after or within it; where nothing is shared, that is 0."""
+    """Counters get no huge rate and gauges no 0 around the gap; but `shared` is 0 while nothing is shared."""
     unshared = moving.metrics["unshared"] * page_size / 2 ** 20
     assert {round(number / unshared, 5) for _when, number in gap.netdata["ksm.memory", "unshared"]} == {1}
     for name in ("scanned", "full_scans", "skipped"):
         check_rates(*(rates_of(gap.netdata, one, gap.start - 2) for one in (name, "cow")))
-    within = [number for when, number in gap.collectd["ksm/vmpage_number-shared"] if gap.told < when < gap.end]
+    within = [number for when, number in gap.collectd["ksm/vmpage_number-shared"] if gap.noticed < when < gap.end]
     assert set(within) == {0}
 
 
 @pytest.mark.usefixtures("gap")
 def test_gap_is_logged_when_raised_and_cleared(moving):
-    for host in moving.hosts.both:
+    for daemon in moving.daemons.both:
         for file in GONE.values():
-            lines = logged(host, file)
+            lines = logged(daemon, file)
             assert len(lines) == 2 and "not in the format that the kernel writes" in lines[0], lines
-        assert len(news(host)) == 2 * len(GONE), "that nothing is shared is no fault"
+        assert len(gap_lines(daemon)) == 2 * len(GONE), "that nothing is shared is no fault"
 
 
 def test_full_scans_reset_gives_no_huge_rate(moving):
-    """As run=2 does."""
-    rate, collectd = RATES["full_scans"], moving.hosts.collectd
+    """As after run=2."""
+    rate, collectd = RATES["full_scans"], moving.daemons.collectd
     series, chart = names_of("full_scans")
     before = time.time()
     moving.world.count("full_scans", 0)
@@ -314,8 +314,8 @@ def test_full_scans_reset_gives_no_huge_rate(moving):
         return time.time() > before + SHOWN_S and seen[-1] == pytest.approx(rate, rel=0.25)
     collectd.wait(is_as_ever, SEEN_S, "its rate")
     assert all(math.isnan(number) or 0 <= number <= rate * 1.5 for number in seen), seen
-    read_on(moving.hosts, before, "full_scans", count=2)
-    history = moving.hosts.netdata.history(time.time() - before + 2)
+    read_on(moving.daemons, before, "full_scans", count=2)
+    history = moving.daemons.netdata.history(time.time() - before + 2)
     shown, beside = (rates_of(history, name, before - 2) for name in ("full_scans", "cow"))
     assert all(0 <= number <= 1.5 * max(1, beside.get(when, 0)) for when, number in shown.items()), (shown, beside)
 
@@ -338,8 +338,8 @@ def suspend(pids, seconds):
 
 
 def test_metrics_continue_after_suspend(moving, build):
-    host = moving.hosts.netdata
-    pids = plugins_of(host)
+    daemon = moving.daemons.netdata
+    pids = plugins_of(daemon)
     with Plugin(build / "ksm.plugin", f"--root={moving.tree}", *fixtures.ARGUMENTS) as running:
         running.wait_ticks(2)
         start = time.time()
@@ -349,9 +349,9 @@ def test_metrics_continue_after_suspend(moving, build):
         ticks, seconds = [when for when in running.ticks if when > end], int(time.time()) - int(end)
         assert running.end_input()[0] == 0
     assert len(ticks) <= seconds + 1, "the one that is overdue, and the multiples since"
-    assert plugins_of(host) == pids, "it was not started anew"
-    read_on(moving.hosts, end, *RATES, count=3)
-    history = host.history(time.time() - start + 2)
+    assert plugins_of(daemon) == pids, "it was not started anew"
+    read_on(moving.daemons, end, *RATES, count=3)
+    history = daemon.history(time.time() - start + 2)
     for name in RATES:
         rates = rates_of(history, name, start - 2)
         assert max(rates) > end, "it goes on"
@@ -360,48 +360,48 @@ def test_metrics_continue_after_suspend(moving, build):
 
 
 def test_plugin_ends_with_killed_agent(moving):
-    host = moving.hosts.netdata
-    [plugin] = plugins_of(host)
+    daemon = moving.daemons.netdata
+    [plugin] = plugins_of(daemon)
     start = time.monotonic()
-    host.process.kill()
+    daemon.process.kill()
     assert wait_gone([plugin], END_S) == []
     print(f"gone after {(time.monotonic() - start) * 1000:.0f} ms")
 
 
-# Files that come and go.
+# Files that appear and disappear.
 
 @pytest.fixture
 def changing(build, tmp_path):
-    """Both hosts on a tree of 6.1 that is the test's own."""
+    """Both daemons on a tree of 6.1 that the test may change."""
     tree = fixtures.make_tree(build, "6.1", tmp_path / "tree")
     with ExitStack() as stack:
-        yield SimpleNamespace(hosts=Both(stack, build, tmp_path, on(tree)), tree=tree)
+        yield SimpleNamespace(daemons=Both(stack, build, tmp_path, on(tree)), tree=tree)
 
 
 @pytest.mark.long
 def test_appearing_and_disappearing_files_need_no_restart(changing):
-    """A file that the kernel lacks is looked for once a minute; a knob is read once a minute."""
-    hosts, tree = changing.hosts, changing.tree
-    assert "ksm.zero_pages" not in hosts.netdata.charts()
+    """A missing file is retried once a minute; a setting is read once a minute."""
+    daemons, tree = changing.daemons, changing.tree
+    assert "ksm.zero_pages" not in daemons.netdata.charts()
     put(tree, f"{KSM}/ksm_zero_pages", "4242\n")
     put(tree, f"{KSM}/sleep_millisecs", "111\n")
     (tree / KSM / "pages_volatile").unlink()
-    wait_logged(hosts, "pages_volatile", "no longer exists")
-    hosts.wait_first("ksm/vmpage_number-shared", ("ksm.memory", "shared"))
+    wait_logged(daemons, "pages_volatile", "no longer exists")
+    daemons.wait_first("ksm/vmpage_number-shared", ("ksm.memory", "shared"))
     time.sleep(2)
     put(tree, f"{KSM}/pages_volatile", "5555\n")
 
-    hosts.collectd.wait_for("ksm/vmpage_number-zero", seconds=RETRY_S + SEEN_S)
-    hosts.netdata.wait_for(("ksm.zero_pages", "zero"), seconds=SEEN_S)
-    wait_logged(hosts, "pages_volatile", "can be read again", seconds=2 * SEEN_S)
+    daemons.collectd.wait_for("ksm/vmpage_number-zero", seconds=RETRY_S + SEEN_S)
+    daemons.netdata.wait_for(("ksm.zero_pages", "zero"), seconds=SEEN_S)
+    wait_logged(daemons, "pages_volatile", "can be read again", seconds=2 * SEEN_S)
     time.sleep(3)
-    values = latest(hosts.collectd.history(3))
+    values = latest(daemons.collectd.history(3))
     assert values["ksm/vmpage_number-zero"] == 4242
     assert values["ksm/vmpage_number-volatile"] == 5555
     assert values["ksm/gauge-sleep_millisecs"] == 111
-    assert hosts.netdata.values()["ksm.settings_ms", "sleep_millisecs"][1] == 111
-    for host in hosts.both:
-        assert len(news(host)) == 2, "the loss and the return of pages_volatile; new files are no news"
+    assert daemons.netdata.values()["ksm.settings_ms", "sleep_millisecs"][1] == 111
+    for daemon in daemons.both:
+        assert len(gap_lines(daemon)) == 2, "the loss and the return of pages_volatile; new files are no news"
 
 
 # Without KSM, and without settings.
@@ -412,46 +412,46 @@ def test_daemons_run_without_ksm(build, make_tree, tmp_path):
     with Collectd(tmp_path / "collectd", build / "ksm.so", on(tree), extra="LoadPlugin uptime") as collectd, \
             Netdata(tmp_path / "netdata", build / "ksm.plugin", f"--root={tree}") as netdata:
         collectd.wait_for("uptime/uptime")
-        for host in (collectd, netdata):
-            host.wait(lambda host=host: logged(host, fixtures.NO_KSM), SEEN_S, "the reason")
+        for daemon in (collectd, netdata):
+            daemon.wait(lambda daemon=daemon: logged(daemon, fixtures.NO_KSM), SEEN_S, "the reason")
         time.sleep(2)
         assert set(collectd.history()) == {"uptime/uptime"}
         assert len(re.findall(r"connected to '.*ksm\.plugin' running", netdata.log())) == 1
         assert not netdata.charts()
-        for host in (collectd, netdata):
-            assert len(logged(host)) == 1 and fixtures.NO_KSM in logged(host)[0], "that is all there is to say"
+        for daemon in (collectd, netdata):
+            assert len(logged(daemon)) == 1 and fixtures.NO_KSM in logged(daemon)[0], "that is all there is to say"
 
 
 def test_collectd_can_omit_settings(build, make_tree, tmp_path):
-    with Collectd(tmp_path / "collectd", build / "ksm.so", {**on(make_tree("6.18")), "Settings": False}) as host:
-        host.wait_for("ksm/gauge-run")
-        assert "ksm/gauge-max_page_sharing" not in host.series()
-        assert complaints(host) == []
+    with Collectd(tmp_path / "collectd", build / "ksm.so", {**on(make_tree("6.18")), "Settings": False}) as daemon:
+        daemon.wait_for("ksm/gauge-run")
+        assert "ksm/gauge-max_page_sharing" not in daemon.series()
+        assert option_lines(daemon) == []
 
 
 # The live kernel.
 
 @pytest.fixture(scope="module")
 def live(build, tmp_path_factory):
-    """Both hosts on this machine, and its metrics before and after; nobody changes settings meanwhile."""
+    """Both daemons on this machine, and its metrics before and after, while the lock keeps settings unchanged."""
     if not os.path.isdir("/sys/kernel/mm/ksm"):
         pytest.skip("this kernel has no KSM")
     with ExitStack() as stack:
         if why_not() is None:
             stack.enter_context(KsmSettings())
         before = fixtures.valid_metrics(build)
-        hosts = Both(stack, build, tmp_path_factory.mktemp("live"), {})
+        daemons = Both(stack, build, tmp_path_factory.mktemp("live"), {})
         wanted = netdata_values(before, os.sysconf("SC_PAGESIZE")).keys()
         expected = collectd_values(before, os.sysconf("SC_PAGESIZE")).keys()
-        hosts.collectd.wait(lambda: latest(hosts.collectd.history()).keys() >= expected, SEEN_S, "all series")
-        other = hosts.netdata.wait(lambda: (now := latest(hosts.netdata.history(5))).keys() >= wanted and now, SEEN_S,
+        daemons.collectd.wait(lambda: latest(daemons.collectd.history()).keys() >= expected, SEEN_S, "all series")
+        other = daemons.netdata.wait(lambda: (now := latest(daemons.netdata.history(5))).keys() >= wanted and now, SEEN_S,
                                    "all metrics")
-        mine = latest(hosts.collectd.history())
-        yield SimpleNamespace(hosts=hosts, before=before, after=fixtures.valid_metrics(build), collectd=mine,
+        mine = latest(daemons.collectd.history())
+        yield SimpleNamespace(daemons=daemons, before=before, after=fixtures.valid_metrics(build), collectd=mine,
                               netdata=other)
 
 
-MOVE_BY_THEMSELVES = {"exposure", "anon_huge"}      # with what other programs do
+MOVE_BY_THEMSELVES = {"exposure", "anon_huge"}      # they depend on other programs
 
 
 def between(number, ends, rel):
@@ -484,5 +484,5 @@ def test_netdata_delivers_all_live_metrics(live, page_size):
 
 @pytest.mark.live
 def test_live_kernel_logs_nothing(live):
-    for host in live.hosts.both:
-        assert news(host) == complaints(host) == []
+    for daemon in live.daemons.both:
+        assert gap_lines(daemon) == option_lines(daemon) == []

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Both plugins on whole trees of kernels from 2.6.32 to 6.18.
 
-What they deliver is compared with the golden outputs, and those with what follows from the tree by formulas that
-share no code with the plugins: a golden output is not merely what the code once said.
+Their output is compared with the golden outputs, and these with metrics computed from the tree by formulas that share
+no code with the plugins, so that a golden output is not just an earlier output of the same code.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ import fixtures
 from expected import FLAGS, collectd_values, expected_metrics, netdata_values, places
 from protocol import Agent, ProtocolError
 
-# What the arithmetic comes to, worked out with pencil and paper from the fixtures' metrics.
+# Results computed by hand from the fixtures' metrics.
 BY_HAND = [
     ("article", "saved", 90090 * 4096),                         # 351.9 MiB
     ("article", "gain", 41179 * 4096),                          # 160.9 MiB
@@ -44,19 +44,19 @@ ERAS_WITH_KSM = [era for era in fixtures.ERAS if era != "no-ksm"]
 
 @pytest.fixture(scope="module")
 def outputs(build, tmp_path_factory):
-    """{era: {host: output}} of this build."""
+    """{era: {daemon: output}} of this build."""
     return fixtures.all_outputs(build, tmp_path_factory.mktemp("golden"))
 
 
 @pytest.fixture(autouse=True, scope="module")
 def pages_of_4_kb(page_size):
-    """The golden outputs hold bytes."""
+    """Skip the test unless pages have 4 kB, as the golden outputs contain bytes."""
     if page_size != fixtures.PAGE_SIZE:
         pytest.skip(f"the golden outputs are of 4 kB pages, here they have {page_size} bytes")
 
 
 def netdata_golden(era):
-    """Return what an agent makes of ERA's golden output."""
+    """Return an Agent that has parsed ERA's golden output."""
     return Agent(fixtures.golden(era, "netdata").read_text())
 
 
@@ -119,7 +119,7 @@ def test_no_metrics_without_ksm():
 
 
 def test_metric_without_value_is_a_gap():
-    """6.12: nothing is shared.  The chart is there, for when something is; there is no value."""
+    """6.12: nothing is shared.  The chart exists, but has no value."""
     agent = netdata_golden("6.12")
     assert ("ksm.sharing_ratio", "sharing_ratio") in agent.dimensions
     assert ("ksm.sharing_ratio", "sharing_ratio") not in agent.ticks[0]

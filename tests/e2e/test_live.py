@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The live kernel: what the metrics say is saved is what a memory cgroup's charge falls by, to the page.
+"""The live kernel: the metric `saved` equals the drop of a memory cgroup's charge, to the page.
 
-As root, on a kernel with KSM where nothing is merged now.  Settings are put back (tests/support/live.py).
+Requires root, and a kernel with KSM where nothing is merged.  Settings are restored (tests/support/live.py).
 """
 
 import os
@@ -35,10 +35,10 @@ PATTERNS = [
 
 
 class Cgroup:
-    """A memory cgroup of its own, for the processes that a script starts."""
+    """A memory cgroup for the processes that a script starts."""
 
     def __init__(self, name):
-        """Make it: v2 where the memory controller is there, else v1."""
+        """Create it, in v2 if the memory controller is there, else in v1."""
         v2 = Path("/sys/fs/cgroup")
         unified = (v2 / "cgroup.subtree_control").exists() and "memory" in (v2 / "cgroup.subtree_control").read_text()
         self.path = (v2 if unified else v2 / "memory") / name
@@ -51,7 +51,7 @@ class Cgroup:
             pytest.skip(f"a memory cgroup cannot be made: {error}")
 
     def remove(self):
-        """Remove it; its processes have ended, though the kernel may still be at it."""
+        """Remove it; its processes have exited, but the kernel may not have released it yet."""
         for _ in range(100):
             try:
                 return self.path.rmdir()
@@ -86,7 +86,7 @@ def settings_at_rest():
 
 @pytest.fixture(autouse=True, scope="module")
 def settings_stay():
-    """At the end of all tests the settings are as they were."""
+    """Check at the end of all tests that the settings have their original values."""
     reason = why_not()
     if reason:
         pytest.skip(reason)
@@ -104,7 +104,7 @@ def ksm():
 
 @pytest.fixture
 def cgroup():
-    """A memory cgroup of this test's own."""
+    """A memory cgroup of this test."""
     group = Cgroup(f"ksm-test-{os.getpid()}")
     yield group
     group.remove()
@@ -193,7 +193,7 @@ def test_scan_rate_matches_kernel(ksm, start, build, tmp_path):
     assert sum(tick.get("merge_rate", 0) for tick in metrics) / 1000 == pytest.approx(PAGES, rel=0.02)
 
 
-# The tools that these tests stand on.
+# The tools of these tests.
 
 def test_settings_are_restored_after_error():
     before = settings_at_rest()
@@ -226,7 +226,7 @@ def test_lock_is_exclusive(ksm):
 
 
 def test_other_programs_with_mergeable_memory_are_named(ksm, build):
-    """Those that have registered memory without the lock: the test that meets them is not silently left out."""
+    """Programs that register memory without the lock: a test that finds any gives their names as the reason."""
     check_alone()
     with Workload(build / "tests/workload", "pairs", 64) as other:
         ksm.merge_all()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A host that sends its metrics to a collectd and a Netdata in the middle, configured as the README says.
+"""A host that sends its metrics to a central collectd and a central Netdata, configured as in the README.
 
-The host is a tree that stands still, with a profit below 0, and consumers of every kind.  That its own metrics are
-right is in test_daemons.py and test_consumers.py; in the middle they are the same.
+The host is a static tree with a negative profit and consumers of every kind.  test_daemons.py and test_consumers.py
+cover the host's own metrics; these tests check that the central ones are the same.
 """
 
 import math
@@ -23,15 +23,15 @@ pytestmark = [pytest.mark.long, pytest.mark.skipif(not os.path.exists(NETDATA_SY
 
 PROFIT = "ksm/gauge-profit"
 SAVINGS = ("ksm.savings", "profit")
-NETDATA_DIGITS = 1e-6           # it keeps about 7 digits
-SEEN_S = 15                     # what the host has is in the middle within this time
-BACK_S = 40                     # and after the middle was away; 1.37 tries again after 5 s and up to 20 s
-GONE_S = 20                     # the middle knows that a host is away
+NETDATA_DIGITS = 1e-6           # Netdata keeps about 7 digits
+SEEN_S = 15                     # limit for the host's values to arrive at the centre
+BACK_S = 40                     # the same after the centre was stopped; 1.37 reconnects after 5 s to 20 s
+GONE_S = 20                     # limit for the centre to notice that a host is gone
 
 # The consumers of tests/fixtures/consumers.tree.
 CONSUMERS = {("vm", "web-01"), ("vm", "100"), ("container", "9687bac58d5c"), ("container", "ct1"),
              ("service", "getty@tty1"), ("service", "nginx"), ("program", "bash"), ("program", "firefox")}
-# What a chart is, in the agent's words.
+# Attributes of a chart in the agent's API.
 LOOKS = ("id", "name", "title", "family", "context", "units", "chart_type", "priority", "update_every", "plugin",
          "module", "dimensions", "chart_labels")
 
@@ -44,7 +44,7 @@ def tree(build, tmp_path_factory):
 
 
 def streamed(pair):
-    """Return what the Netdata in the middle has of the host; nothing while it does not know that."""
+    """Return the host's values in the central Netdata; none while the host is unknown there."""
     try:
         return pair.netdata.values()
     except urllib.error.HTTPError:
@@ -53,7 +53,7 @@ def streamed(pair):
 
 @pytest.fixture(scope="module")
 def pair(build, tree, tmp_path_factory):
-    """The host and the middle, both engines, when all has arrived."""
+    """The host's and the central daemons, after all values have arrived."""
     with Central(tmp_path_factory.mktemp("pair"), build, tree, options={"ConsumersInterval": 1}) as pair:
         pair.sender.collectd.wait_for(PROFIT)
         pair.sender.netdata.wait_for(("ksm.savings", "profit"), ("ksm.consumers", "vm"), ("ksm.scan", "scanned"))
@@ -76,7 +76,7 @@ def test_central_collectd_has_every_value_as_sent(pair):
 
 
 def test_central_values_are_in_range(pair):
-    """There it would be NaN in the daemon's own memory."""
+    """A value out of range would be NaN in the central collectd's memory."""
     pair.collectd.wait(lambda: not [name for name, (_when, number) in pair.collectd.rates().items()
                                     if math.isnan(number)], SEEN_S, "numbers everywhere")
     assert pair.collectd.rates()[PROFIT][1] == pytest.approx(-64431232, rel=1e-5)
@@ -114,46 +114,46 @@ def test_central_netdata_has_same_values_at_same_seconds(pair):
 
 # Ends.
 
-def ended(host):
-    """End HOST, and return how long that took."""
+def time_to_stop(daemon):
+    """Stop DAEMON, and return the duration in seconds."""
     start = time.monotonic()
-    host.stop()
+    daemon.stop()
     return time.monotonic() - start
 
 
 def reachable(pair):
-    """Whether the Netdata in the middle says that the host is there."""
+    """Whether the central Netdata reports the host as reachable."""
     hosts = pair.central.netdata.api("info")["mirrored_hosts_status"]
     return {host["hostname"]: host["reachable"] for host in hosts}[HOST]
 
 
 def test_central_daemons_outlive_host(build, tree, tmp_path):
-    """It ends as fast as ever, and the middle goes on."""
+    """The host's daemons stop as fast as usual, and the central ones continue."""
     with Central(tmp_path, build, tree) as pair:
         pair.collectd.wait_for(PROFIT)
         pair.netdata.wait(lambda: SAVINGS in streamed(pair), SEEN_S, "the host's values")
         assert reachable(pair)
-        for host in (pair.sender.collectd, pair.sender.netdata):
-            assert ended(host) < STOP_S, f"{host.name} had to be killed"
+        for daemon in (pair.sender.collectd, pair.sender.netdata):
+            assert time_to_stop(daemon) < STOP_S, f"{daemon.name} had to be killed"
         pair.central.netdata.wait(lambda: not reachable(pair), GONE_S, "the host's absence")
-        # Those of consumers are 10 s apart, so their last ones stay for longer.
+        # Values of consumers are 10 s apart, so the last ones stay longer.
         pair.central.netdata.wait(lambda: not streamed(pair), 2 * SEEN_S, "no new values")
-        for host in (pair.central.collectd, pair.central.netdata):
-            host.check_alive()
-            assert host.answers()
-            assert ended(host) < STOP_S, f"{host.name} in the middle had to be killed"
+        for daemon in (pair.central.collectd, pair.central.netdata):
+            daemon.check_alive()
+            assert daemon.answers()
+            assert time_to_stop(daemon) < STOP_S, f"{daemon.name} in the middle had to be killed"
 
 
 def test_central_daemons_restart(build, tree, tmp_path):
-    """The host keeps its own values meanwhile, and sends again by itself."""
+    """The host keeps its own values meanwhile, and reconnects automatically."""
     with Central(tmp_path, build, tree) as pair, ExitStack() as stack:
         pair.collectd.wait_for(PROFIT)
         pair.netdata.wait(lambda: SAVINGS in streamed(pair), SEEN_S, "the host's values")
-        for host in (pair.central.collectd, pair.central.netdata):
-            assert ended(host) < STOP_S, f"{host.name} in the middle had to be killed"
+        for daemon in (pair.central.collectd, pair.central.netdata):
+            assert time_to_stop(daemon) < STOP_S, f"{daemon.name} in the middle had to be killed"
         away = time.time()
-        for host, name in ((pair.sender.collectd, PROFIT), (pair.sender.netdata, SAVINGS)):
-            host.wait(lambda host=host, name=name: host.values()[name][0] > away + 2, SEEN_S, "values of the host itself")
+        for daemon, name in ((pair.sender.collectd, PROFIT), (pair.sender.netdata, SAVINGS)):
+            daemon.wait(lambda daemon=daemon, name=name: daemon.values()[name][0] > away + 2, SEEN_S, "values of the host itself")
         stack.enter_context(pair.central.collectd)
         pair.collectd = pair.central.collectd.of(HOST)
         pair.start_central_netdata(stack)

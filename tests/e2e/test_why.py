@@ -114,7 +114,7 @@ def explain(build, pid, *before):
 
 
 def explain_settled(build, pid):
-    """Return the page once the process is too old for its age to be the cause."""
+    """Return the report once the process is too old for its age to be the cause."""
     def report():
         text = explain(build, pid)
         return CASES["young"].why not in " ".join(text.split()) and text
