@@ -40,7 +40,7 @@ HOT_ROUNDS, HOT_SAMPLES = 100, 200
 CALLGRIND_SAMPLES = 60      # a minute: the knobs once
 STARTS = 15
 WARM_S = 5
-IDLE_TICKS = 25             # two looks at the consumers, and more
+IDLE_TICKS = 25             # more than two samples of the consumers
 IDLE_CROWD = 1000
 TRACED_S = 10
 ESTIMATED = 1 << 18         # pages, in pairs: each is read twice
@@ -60,7 +60,7 @@ TARGETS = {"floor": (1.15, 1.05), "instructions": (60000, 30000), "netdata": (0.
 
 
 class Table:
-    """The rows of the result, in sections, printed as they come."""
+    """The rows of the result, in sections, printed at once."""
 
     def __init__(self):
         self.rows = []          # (section, what, metric, target or "")
@@ -116,7 +116,7 @@ def machine():
 
 
 def numbers_of(build, *words):
-    """Return {name: [numbers]} of what the tool bench prints with the arguments WORDS."""
+    """Return {name: [numbers]} from the output of the tool bench with the arguments WORDS."""
     done = subprocess.run([build / "tests/bench/bench", *map(str, words)], check=True, capture_output=True, text=True)
     found = {}
     for line in done.stdout.splitlines():
@@ -174,7 +174,7 @@ class Single:
 
 
 class Difference(Single):
-    """What a host takes with a module less what it takes without."""
+    """The cost of a daemon with a module minus its cost without."""
 
     def __init__(self, with_it, without, thread=""):
         super().__init__(with_it, thread)
@@ -414,7 +414,7 @@ def measure_consumers(build, table, settings):
 
 
 def first_merged(pid):
-    """Wait until process PID has a merged page; return when that was seen, on the wall clock."""
+    """Wait until process PID has a merged page; return the time (wall clock)."""
     while "ksm_merging_pages 0\n" in Path(f"/proc/{pid}/ksm_stat").read_text():
         time.sleep(0.02)
     return time.time()

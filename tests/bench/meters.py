@@ -38,13 +38,13 @@ done"""
 
 
 def process_ns(pid):
-    """Return the CPU time in ns that PID has had so far, in threads that have ended as well."""
+    """Return the CPU time in ns of process PID so far, including threads that have exited."""
     scheduled = 2                       # the kernel's CPUCLOCK_SCHED (include/linux/posix-timers.h)
     return time.clock_gettime_ns(~pid << 3 | scheduled)
 
 
 def threads_ns(pid, name):
-    """Return the CPU time in ns that those threads of PID have had so far whose name begins with NAME."""
+    """Return the CPU time in ns so far of the threads of PID whose name begins with NAME."""
     total = 0
     for task in Path(f"/proc/{pid}/task").glob("*"):
         try:
@@ -136,7 +136,7 @@ class Plugin(Subject):
                 self.first.set()
 
     def late_ms(self):
-        """Return by how many ms each tick came after its second; the first comes at once."""
+        """Return the delay of each tick after its second in ms, without the first, which is immediate."""
         return [when % 1 * 1000 for when in self.ticks[1:]]
 
 

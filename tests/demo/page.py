@@ -53,7 +53,7 @@ HEIGHT = """
 
 
 class PageError(Exception):
-    """The page does not come to show what it should."""
+    """The page does not show the expected content in time."""
 
 
 class Chart(NamedTuple):
@@ -129,7 +129,7 @@ class Page:
         return self.browser.execute_script(SUBMENU)
 
     def wait(self, condition, what):
-        """Wait until CONDITION() is true and return its value; raise if it does not come."""
+        """Wait until CONDITION() is true and return its value, else raise PageError."""
         return until(condition, WAIT_S, f"{what} on {self.address}", PageError, POLL_S)
 
     def draw(self, last):

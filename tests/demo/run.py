@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""What `make run` and `make demo` do: both plugins in private hosts, their metrics side by side.
+"""Implements `make run` and `make demo`: both plugins in private daemons, their metrics side by side.
 
     run.py --build build --metrics build/tests/metrics [--duration SECONDS] [--port PORT] [--demo]
 
@@ -32,7 +32,7 @@ from live import KSM, LOCK_S, KsmSettings, LiveError, Locked, Workload, why_not
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHORTEST_S = 10         # a shorter run has too little to judge
-FIRST_S = 20            # the first metrics of both hosts are there within this time
+FIRST_S = 20            # limit for the first metrics of both daemons
 TOOL_S = 10             # one run of the tool that lists the metrics
 WINDOW_S = 3            # gauges are compared over so much time
 FRESH_S = 5             # a metric is delivered if it has a value as new as this
@@ -87,7 +87,7 @@ def list_metrics(tool):
     return json.loads(done.stdout)
 
 
-# A metric's values: in both hosts' units, and in the metric's own ("raw").
+# A metric's values: in both daemons' units, and in the metric's own ("raw").
 
 def netdata_names(metric):
     """Return the (chart, dimension) names of METRIC in Netdata."""
@@ -129,7 +129,7 @@ def shown_state(metric, index):
 
 
 def cells(metric, rates, values):
-    """Return (collectd's text, Netdata's text) of METRIC, out of what both hosts have now."""
+    """Return (collectd's text, Netdata's text) of the current METRIC."""
     here = rates.get(metric["collectd"], (0, math.nan))[1]
     there = [values.get(name, (0, math.nan))[1] for name in netdata_names(metric)]
     if metric["kind"] == "state":
@@ -154,7 +154,7 @@ def why_absent(metric, shown_cells):
 
 
 def table(metrics, rates, values):
-    """Return the lines of a table of METRICS out of what both hosts have now."""
+    """Return the lines of a table of the current METRICS of both daemons."""
     rows = [("metric", "collectd", "Netdata", "", "")]
     for metric in metrics:
         unit = "" if metric["kind"] == "state" else shown_unit(metric)[0]
@@ -211,7 +211,7 @@ def since_reset(samples):
 
 
 def judge_growth(metric, here, there):
-    """Return how the growth of the counter METRIC differs between the hosts, or None.
+    """Return how the growth of the counter METRIC differs between the daemons, or None.
 
     HERE is collectd's history, raw and cumulative, THERE is Netdata's, rates at whole seconds; both in metric's units.
     Both are computed over the same seconds: those that Netdata has, well within collectd's samples.
@@ -255,7 +255,7 @@ def fresh(samples, end):
 
 
 def judge_metric(metric, collectd, netdata, end):
-    """Return what is wrong with METRIC in the hosts' histories at the time END: a list of texts."""
+    """Return the problems with METRIC in the daemons' histories at the time END: a list of texts."""
     here = collectd.get(metric["collectd"], [])
     missing = [] if fresh(here, end) else [f"not delivered by collectd as {metric['collectd']}"]
     for name in netdata_names(metric):
@@ -319,7 +319,7 @@ class Actors:
               flush=True)
 
     def judge(self, histories, listed, end):
-        """Return what is wrong with the programs in HISTORIES and LISTED, {host: consumers}: a list of texts."""
+        """Return the problems with the programs in HISTORIES and LISTED, {daemon: consumers}: a list of texts."""
         wrong = []
         for name, own in self.samples.items():
             for host, history in histories.items():
@@ -353,10 +353,10 @@ def why_not_one_by_one():
 # The run.
 
 class Watch:
-    """Both hosts at work, and the table of their metrics."""
+    """Both running daemons, and the table of their metrics."""
 
     def __init__(self, arguments, stack, actors=None):
-        """Start both hosts, to be stopped when STACK is left; ACTORS are the demo's programs."""
+        """Start both daemons, until STACK is closed; ACTORS are the demo's programs."""
         self.tool = arguments.metrics
         self.duration = arguments.duration
         self.actors = actors
@@ -375,7 +375,7 @@ class Watch:
                     port=arguments.port))
 
     def look(self):
-        """Take one look at the metrics and at both hosts; return the lines to show."""
+        """Read the metrics from the kernel and both daemons once; return the lines to show."""
         self.metrics = list_metrics(self.tool)
         now = time.monotonic()
         valid = {metric["name"] for metric in self.metrics if metric["status"] == 0}
@@ -391,7 +391,7 @@ class Watch:
         return table(self.metrics, rates, values) + [""] * bool(below) + below
 
     def note_saved(self, rates, values):
-        """Remember the highest `saved` that each host has shown, and return both hosts' as texts."""
+        """Remember the highest `saved` of each daemon, and return both current ones as texts."""
         for metric in self.metrics:
             if metric["name"] == "saved":
                 here = rates.get(metric["collectd"], (0, math.nan))[1]
@@ -403,16 +403,16 @@ class Watch:
         return "-", "-"
 
     def note_consumers(self, here, there):
-        """Remember what the hosts show of consumers, HERE is collectd's and THERE Netdata's."""
+        """Remember the consumers in the daemons: HERE are collectd's, THERE Netdata's."""
         self.listed = {"collectd": here, "Netdata": there}
         if self.duration is None:
-            return                      # nobody will judge
+            return                      # they will not be checked
         for consumer, metrics in there.items():
             for metric, (when, number) in metrics.items():
                 self.past.setdefault(consumer, {}).setdefault(metric, {})[when] = number
 
     def wait_first(self):
-        """Wait until both hosts have delivered something."""
+        """Wait until both daemons have delivered metrics."""
         self.collectd.wait(self.collectd.rates, FIRST_S, "the first metrics")
         self.netdata.wait(self.netdata.values, FIRST_S, "the first metrics")
 
@@ -466,7 +466,7 @@ class Watch:
         return len(wrong)
 
     def judge_sum(self, host, parts, saved, reach):
-        """Print how the sum of the PARTS of HOST was judged, and return what is wrong with it: a list of texts."""
+        """Check and print the sum of the PARTS of HOST, and return its problems: a list of texts."""
         judged, wrong = consumers.judge_sums(consumers.sums(parts), saved, reach)
         if not judged and self.actors:
             wrong = "there is none"
@@ -474,7 +474,7 @@ class Watch:
         return [f"the consumers' sum in {host}: {wrong}"] if wrong else []
 
     def judge_actors(self, histories):
-        """Return what is wrong with the demo's programs in HISTORIES, {host: consumers}: a list of texts."""
+        """Return the problems with the demo's programs in HISTORIES, {daemon: consumers}: a list of texts."""
         reason = why_not_one_by_one()
         if reason:
             print(f"The demo's programs are not judged one by one: {reason}.")
@@ -487,7 +487,7 @@ class Watch:
 
 
 def watch(arguments, actors=None):
-    """Run both hosts until the end; return (exit status, the highest `saved` of each host in bytes)."""
+    """Run both daemons until the end; return (exit status, the highest `saved` of each in bytes)."""
     with ExitStack() as stack:
         try:
             run = Watch(arguments, stack, actors)

@@ -7,7 +7,7 @@ its charts are, out of what ksm.plugin itself sends:
     metadata.py --build build --check      only say whether one is stale: exit status 1
 
 Charts and the table's columns are those of one run on a fixture; alerts are in health.d/ksm.conf, options in
-common/options.def.  What is in words below is nowhere else.
+common/options.def.  The texts below exist only here.
 """
 
 import argparse

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=dash disable=SC2034
 #
-# Of all machines: what init.sh and guest.sh share.
+# Functions of init.sh and guest.sh.
 ksm=/sys/kernel/mm/ksm
 
-# emit NAME COMMAND...: what it prints, between "@begin NAME" and "@end STATUS".
+# emit NAME COMMAND...: its output, between "@begin NAME" and "@end STATUS".
 emit() {
     echo "@begin $1"
     shift
@@ -20,7 +20,7 @@ find_ksmd() {
     done
 }
 
-# The files that the host's metrics come from.
+# The source files of the host's metrics.
 host() {
     grep -H . $ksm/* /proc/meminfo /proc/vmstat "/proc/$ksmd/stat" "/proc/$ksmd/schedstat" "/proc/$ksmd/comm" \
         "/proc/$ksmd/status" /proc/2/comm /proc/2/status

@@ -37,7 +37,7 @@ labels() {
     done
 }
 
-# metrics NAME: of both hosts and in ksm-explain's file, while KSM stands still, between two readings of the kernel's.
+# metrics NAME: in both daemons and ksm-explain's file, while KSM is stopped, between two readings of the kernel's.
 metrics() {
     emit "$1.before" host
     sleep 25 # two intervals of collectd, and of the consumers
@@ -49,7 +49,7 @@ metrics() {
     emit "$1.after" host
 }
 
-# seen KIND_NAME...: both hosts show these consumers, or it is too late.
+# seen KIND_NAME...: wait until both daemons show these consumers, or a timeout.
 seen() {
     for _ in $(seq 60); do
         shown="$(ask 'allmetrics?format=json&filter=ksm.consumer*') $(echo $csv/*/ksm_consumer-*)"
@@ -73,7 +73,7 @@ rights() {
     emit "$1.versions" dpkg-query -W -f '${Package} ${Version} ${Status}\n' '*ksm*'
 }
 
-# journal NAME: what was logged of us since the last time, and what any security module or filter had to say.
+# journal NAME: log lines about KSM's programs, security modules and filters since the last call.
 journal() {
     emit "$1.journal" sh -c 'journalctl -q -o short --no-pager --cursor-file=/var/lib/check/cursor | grep -i ksm'
     emit "$1.netdata_log" sh -c 'grep -i ksm /var/log/netdata/error.log'
@@ -123,7 +123,7 @@ start_containers() {
         systemd-nspawn -q --register=yes -M tent -D /srv/tent --pipe /workload identical 4096'
 }
 
-# As collectd/README.md says.
+# As in collectd/README.md.
 start_openmetrics() {
     systemctl enable --now ksm-openmetrics.timer
 }
@@ -141,7 +141,7 @@ edit_configurations() {
     printf '[plugin:ksm]\n\tcommand options = --consumers=15\n' >>/etc/netdata/netdata.conf
 }
 
-# What the admin added without the packages goes without them.
+# Removes what the admin added apart from the packages.
 undo() {
     systemctl disable --now ksm-openmetrics.timer shop.service
     systemctl stop ksm-openmetrics.service

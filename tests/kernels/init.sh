@@ -31,7 +31,7 @@ hold() {
     done
 }
 
-# plugin NAME SECONDS COMMAND...: what ksm.plugin sends meanwhile, and what it logs.
+# plugin NAME SECONDS COMMAND...: run ksm.plugin by COMMAND for SECONDS; its output and log.
 plugin() {
     name=$1 seconds=$2
     shift 2
@@ -129,7 +129,7 @@ echo 1 >$ksm/run
 explain nobody
 echo 0 >$ksm/run
 
-# ---- what is saved, by the page ----
+# ---- savings, to the page ----
 web=system.slice/web.service
 make_cgroup $web
 for pattern in pairs triples identical zeros zeros_used; do
@@ -178,7 +178,7 @@ mount -o remount,hidepid=0 /proc
 plugin namespace 2 unshare -p -f --mount-proc ksm.plugin
 emit namespace.explain unshare -p -f --mount-proc ksm-explain
 
-# ---- at work, and processes that come and go ----
+# ---- at work, and processes that start and exit ----
 set_knob pages_to_scan 0
 echo 1 >$ksm/run
 explain no_scan

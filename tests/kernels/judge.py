@@ -27,7 +27,7 @@ PATTERNS = {
     "zeros_used": lambda pages: pages,
 }
 
-# The exit status of ksm-explain in each state, as its man page has it.
+# The exit status of ksm-explain in each state, as in its man page.
 VERDICTS = {"off": 11, "nobody": 20, **dict.fromkeys(PATTERNS, 13), "unmerged_at_rest": 11, "who": 13, "hidepid1": 13,
             "hidepid2": 13, "namespace": 13, "no_scan": 21, "well": 0, "unmerged": 12, "waiting": 22, "nothing": 23}
 
@@ -109,7 +109,7 @@ class Kernel:
         return agent
 
     def log(self, name):
-        """The plugin says how it is confined, and nothing else that the state does not ask for."""
+        """The plugin logs its confinement, and nothing else except what the state requires."""
         lines = [line.split("ksm.plugin ", 1)[1] for line in self.output.text(f"{name}.log").splitlines()]
         files = "only reading /proc and /sys/kernel/mm" if self.landlock else "not supported by this kernel"
         capabilities = "none" if name == "denied" else "cap_dac_read_search only"
@@ -170,14 +170,14 @@ class Kernel:
         return of_collectd(shown)
 
     def saved(self, pattern):
-        """What is saved is what the cgroup's charge fell by, to the page."""
+        """`saved` equals the drop of the cgroup's charge, to the page."""
         first, last = (int(self.output.text(f"{pattern}.charge", which)) // self.page_size for which in (0, 1))
         metrics = self.expected_metrics(f"{pattern}.before")
         self.check(f"{pattern}: fall of the charge", first - last, metrics["saved"] // self.page_size)
         self.check(f"{pattern}: pages saved", metrics["saved"] // self.page_size, PATTERNS[pattern](self.pages))
 
     def who(self):
-        """The consumers have their names, and together what their counts say; after a restart too."""
+        """The consumers have their names, and their shares add up to the expected sum; after a restart too."""
         agents = {name: self.agent(name) for name in ("who", "again", "user", "granted", "denied", "hidepid1",
                                                        "hidepid2", "namespace")}
         for name in agents:
@@ -211,20 +211,20 @@ class Kernel:
             self.check(f"{name}: names", [*samples[name].consumers], [] if hidden else [("service", "web")])
 
     def churn(self):
-        """Processes that come and go leave the ticks in time and the log empty."""
+        """Processes that start and exit delay no tick, and nothing is logged."""
         self.log("churn")
         agent = self.agent("churn")
         if agent:
             self.check("churn: ticks", len(agent.host.ticks) >= CHURN_S * 0.8, True)
 
     def explain(self):
-        """ksm-explain's status tells the state."""
+        """ksm-explain's exit status matches the state."""
         for state, status in VERDICTS.items():
             if f"{state}.explain" in self.output.parts or state != "zeros_used":
                 self.check(f"{state}: ksm-explain", self.output.parts[f"{state}.explain"][0][1], status)
 
     def estimate(self, pattern):
-        """What ksm-explain foretold for the workload is what then merged, within 2 % of the memory that it read."""
+        """ksm-explain's estimate for the workload matches what then merged, within 2 % of the memory that it read."""
         text, status = self.output.parts[f"{pattern}.estimate"][0]
         self.check(f"{pattern}: status of the estimate", status, 0)
         if status == 0:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Boots Debian's kernels of several releases and architectures in QEMU, and judges what the programs say there.
+"""Boots Debian's kernels of several releases and architectures in QEMU, and checks the programs' output there.
 
     kernels.py --build DIRECTORY [--again] [--readme FILE] [WORD]...
 
@@ -27,7 +27,7 @@ from results import Record, conclude, judge
 
 ROOMS = Path(__file__).resolve().parent
 REPOSITORY = ROOMS.parents[1]
-BOOT_S = 900                # with a machine that others use as well
+BOOT_S = 900                # limit on a busy machine
 PROCESSORS = os.cpu_count() or 1      # so many boot at once
 COLUMNS = ["kernel", "architecture", "pages", "sandbox", "savings by consumer"]
 PROGRAMS = ("ksm.plugin", "ksm-explain", "tests/workload", "tests/become")
@@ -109,7 +109,7 @@ class Archive:
             (here / "fetched").touch()
 
     def apt(self, program, *words, **options):
-        """Return what a PROGRAM of apt says."""
+        """Return the output of a PROGRAM of apt."""
         return run(program, *words, env={**os.environ, "APT_CONFIG": str(self.config)}, **options)
 
     def newest(self, pattern):
@@ -245,7 +245,7 @@ def boot(machine):
 
 
 def check(home, kernel):
-    """Print what was checked on KERNEL, whose output is in HOME; return its record."""
+    """Print the checks on KERNEL, whose output is in HOME; return its record."""
     seconds, size, day = (home / "about").read_text().split()
     record = Record(int(seconds), int(size), day, architecture=kernel.architecture)
     judge((home / "console").read_text(errors="replace"), record,

@@ -19,7 +19,7 @@ EXPOSURE = 2.0          # of ksm-openmetrics.service, as systemd-analyze securit
 
 # Another plugin's line may have no end yet.
 STAMP = r"^(\w+ \d+ [\d:]+ debian|.*\d+-\d+-\d+ [\d:]+:) "
-# What Netdata says of a plugin that it stops, and may say just before or after that.
+# Netdata's messages about a plugin that it stops, just before or after that.
 ENDED = r"(netdata ERROR : PLUGINSD\[ksm\] : .* disconnected after .*\n)?"
 STOPPED = rf"{ENDED}netdata INFO +: PLUGINSD : stopping plugin thread: plugin:ksm\n{ENDED}"
 UNREADABLE = "processes of other users cannot be read"
@@ -31,7 +31,7 @@ EXPECTED = [
     r"systemd\[1\]: ksm-openmetrics\.timer: Deactivated successfully\.",
     r"netdata INFO +: PLUGINSD\[ksm\] : (thread created|set name of|connected to|data collection thread exiting|"
     r"killing child|waiting for child|thread with task id \d+ finished).*",
-    # What Netdata 1.37 says of any chart that was ended.
+    # Netdata 1.37's message about any chart that became obsolete.
     r"netdata (INFO +: \w+ : Deleting chart|ERROR : \w+ : Cannot read left-over chart directory to be deleted) '.*",
     r"ksm\.plugin INFO : confined: capabilities cap_dac_read_search only, no new privileges yes, files \(Landlock\) "
     r"only reading /proc and /sys/kernel/mm, system calls \(seccomp\) only those that a sample needs",
@@ -84,7 +84,7 @@ class Life:
         return [self.output.expected_metrics(f"{name}.{when}", self.trees, self.page_size) for when in ("before", "after")]
 
     def metrics(self, name, consumers):
-        """Both hosts and ksm-explain's file have the kernel's metrics and these CONSUMERS, of which all is told."""
+        """Both daemons and ksm-explain's file have the kernel's metrics and all metrics of these CONSUMERS."""
         before, after = self.readings(name)
         self.check(f"{name}: something is saved", before["saved"] > 0, True)
         self.netdata(name, before, after, consumers)
@@ -154,11 +154,11 @@ class Life:
                    [f"{version} install ok installed"] * 3)
 
     def running(self, name):
-        """Both hosts run."""
+        """Both daemons run."""
         self.check(f"{name}: hosts", self.lines(f"{name}.hosts"), ["active", "active"])
 
     def confined(self):
-        """collectd without capabilities sees the services of its own user, root, and says so once."""
+        """collectd without capabilities sees the services of its own user, root, and logs that once."""
         before, after = self.readings("confined")
         self.collectd("confined", before, after, {("service", "shop")})
         self.check("confined: the others", UNREADABLE in self.output.text("confined.journal"), True)

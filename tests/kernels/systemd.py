@@ -25,7 +25,7 @@ from machine import FRESH_DAYS, mirror, newer
 from results import Record, conclude, judge
 
 PACKAGES = ("collectd-plugin-ksm", "netdata-plugin-ksm", "ksm-explain")
-BOOT_S = 1200               # with a machine that others use as well
+BOOT_S = 1200               # limit on a busy machine
 COLUMNS = ["Debian", "kernel", "systemd", "cgroups", "collectd", "Netdata", "a service merges by", "downloaded"]
 
 # The system, both hosts, what reads ksm-explain's file, and two kinds of containers.

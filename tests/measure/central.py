@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A host that sends to a place in the middle, with the configurations in collectd/README.md and netdata/README.md.
+"""A host that sends to central daemons, with the configurations in collectd/README.md and netdata/README.md.
 
     with Central(tmp, "build", tree) as pair:
         pair.collectd.wait_for("ksm/gauge-profit")          # as the collectd in the middle has it
@@ -87,7 +87,7 @@ class Central:
         self.stack.close()
 
     def start_collectd(self):
-        """Start the collectd in the middle, then the host's."""
+        """Start the central collectd, then the host's."""
         port = free_udp_port()
         auth = self.work / "hosts.auth"
         self.work.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ class Central:
         self.collectd = self.central.collectd.of(HOST)
 
     def start_netdata(self):
-        """Start the Netdata in the middle, then the host's."""
+        """Start the central Netdata, then the host's."""
         self.port = free_port()
         send = replaced(self.texts["stream_host"], {NAME: "127.0.0.1", NETDATA_PORT: self.port})
         words = [f"--root={self.tree}", *(command_line_option(*option) for option in self.options.items())]

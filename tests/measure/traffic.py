@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""What one host sends to a place in the middle, measured: traffic.py --build build [--seconds 60] [--json]
+"""Measures what one host sends to central daemons: traffic.py --build build [--seconds 60] [--json]
 
 Each engine runs in a network namespace of its own, with nothing in it but a host and its middle (central.py), and the
 loopback device's count of bytes is what went over the wire, both ways, headers included. The host is a fixture of
@@ -35,7 +35,7 @@ GAUGES = ("shared", "sharing", "unshared", "volatile", "zero")
 COUNTERS = {"scanned": 50000, "skipped": 9000, "full_scans": 2}       # a second
 
 
-# A host that moves.
+# A host whose metrics change.
 
 def machine(number):
     """Return the virtual machine NUMBER, sharing some number of pages."""
@@ -61,14 +61,14 @@ def sent():
 
 
 def names(engine, pair):
-    """Return the names of what the ENGINE in the middle of PAIR has of the host."""
+    """Return the names of the host's values in the central ENGINE of PAIR."""
     if engine == "collectd":
         return list(pair.collectd.series())
     return [(name, dimension) for name, chart in pair.netdata.charts().items() for dimension in chart["dimensions"]]
 
 
 def measure(engine, build, seconds, work):
-    """Return what a host sends with ENGINE, measured for SECONDS in this namespace, as a dict; files are in WORK."""
+    """Measure for SECONDS in this namespace what a host sends with ENGINE, with files in WORK; return a dict."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     tree = fixtures.make_tree(build, "consumers", fixtures.make_tree(build, "6.18", work / "tree"))
     ended = threading.Event()
@@ -88,7 +88,7 @@ def measured(engine, build, seconds, work, tree):
     """Do that of the host of TREE."""
     with Central(work / "pair", build, tree, [engine], INTERVALS[engine],
                  {"ConsumersInterval": CONSUMERS_INTERVAL}) as pair:
-        time.sleep(SETTLED_S)       # nobody asks them anything meanwhile: that would be counted
+        time.sleep(SETTLED_S)       # without requests to the daemons, which would be counted
         begun, before = time.monotonic(), sent()
         time.sleep(seconds)
         rate = (sent() - before) / (time.monotonic() - begun)
