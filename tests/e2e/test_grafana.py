@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The Grafana dashboard, collectd/grafana-dashboard.json: its shape, and what its queries find.
+"""The Grafana dashboard, collectd/grafana-dashboard.json: its structure, and the results of its queries.
 
-A real Prometheus scrapes real collectds with the plugin and write_prometheus, configured with the very lines of
-collectd/README.md, and every query of every panel is put to it as Grafana would: once through one central collectd that speaks for
-two hosts, once with a collectd scraped on each.
+A real Prometheus scrapes real collectds with the plugin and write_prometheus, configured with the lines of
+collectd/README.md.  Every query of every panel runs as in Grafana: once with one central collectd for two hosts, once
+with a collectd scraped on each host.
 """
 
 import json
@@ -40,7 +40,7 @@ LEFT_OUT = set()            # metrics of the host that no panel shows
 RATE_INTERVAL = "4s"        # Grafana's, at a scrape a second: four of them
 METRIC = re.compile(r'collectd_ksm_\w+\{ksm="(\w+)"')
 
-# What a panel shows of counters that grow: full_scans a minute.
+# Rates of growing counters as panels show them: full_scans per minute.
 GROWING = {**GROWTH, "ksmd_cpu": GROWTH["ksmd"], "full_scans": GROWTH["full_scans"] * 60, "scan_time": 1 / 40}
 DRIFTING = {"ksmd_cpu_per_gib", "scanned_per_page"}     # with those, a little
 UNKNOWN = {"scan_left"}     # of scans as short as those
@@ -61,7 +61,7 @@ def filled_in(expression, hosts=()):
     return re.sub(r"\$([A-Za-z_]\w*)", lambda found: chosen[found[1]], expression)
 
 
-# Its shape.
+# Structure.
 
 def test_dashboard_is_up_to_date(build):
     command = [sys.executable, REPOSITORY / "tests/docs/dashboard.py", "--build", build, "--check"]
@@ -91,7 +91,7 @@ def test_panels_have_unique_ids_and_do_not_overlap():
 
 @pytest.fixture
 def known(build, make_tree):
-    """{metric: what it is, in words}, of all there are."""
+    """{metric: description} of all metrics."""
     return {metric["name"]: metric["help"] for metric in fixtures.metrics(build, make_tree("6.18"))}
 
 
@@ -144,7 +144,7 @@ def test_unlisted_metric_gets_a_panel(build):
     assert "**new**: a new one" in last["description"]
 
 
-# What it finds.
+# Results of queries.
 
 def lines_of_readme(first):
     """Return the example of the README that begins with the line FIRST."""
@@ -214,7 +214,7 @@ def way(request, both_ways):
 
 
 def value_of(values, metric):
-    """Return what VALUES, {collectd's series: number}, have of METRIC."""
+    """Return the number of METRIC in VALUES, {collectd's series: number}."""
     [value] = [number for name, number in values.items() if name.rpartition("-")[2] == metric]
     return value
 
@@ -239,7 +239,7 @@ def test_query_finds_data(name, panel, target, way):
 @pytest.mark.parametrize("expression, metric", [row[1:] for row in OF_A_METRIC],
                          ids=[f"{name}-{metric}" for name, _expression, metric in OF_A_METRIC])
 def test_query_returns_host_metric(expression, metric, way):
-    """Of one host chosen, whatever way several are put together."""
+    """For one selected host, independent of how several hosts are aggregated."""
     query = filled_in(expression, [way.hosts[0]])
     expected, tolerance = GROWING.get(metric), 0.2
     if expected is None:
@@ -252,7 +252,7 @@ def test_query_returns_host_metric(expression, metric, way):
 
 
 def shown(way, title, letter="A", hosts=()):
-    """Return what the query LETTER of the panel TITLE finds, {the values of its labels, sorted by name: number}."""
+    """Return the result of the query LETTER of the panel TITLE, {values of its labels, sorted by name: number}."""
     expression = next(target["expr"] for name, _panel, target in QUERIES if name == f"{title}-{letter}")
     found = way.prometheus.query(filled_in(expression, hosts))
     return {tuple(text for _label, text in sorted(series)): number for series, number in found.items()}
@@ -263,7 +263,7 @@ def wait_shown(way, wanted, *panel, what=dict, **hosts):
     way.prometheus.wait(lambda: what(shown(way, *panel, **hosts)) == wanted, SEEN_S, f"{wanted} in {panel}")
 
 
-# Panel, metric, how several hosts are put together.
+# (Panel, metric, aggregation of several hosts).
 TOGETHER = [
     ("Saved", "saved", sum),
     ("Share of RAM", "ram", lambda values: sum(values) / len(values)),

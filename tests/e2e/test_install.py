@@ -20,7 +20,7 @@ pytestmark = pytest.mark.shipped
 
 PAGES = ["collectd/collectd-ksm.5", "common/explain/ksm-explain.1", "netdata/ksm.plugin.1"]
 DOC = "usr/share/doc/ksm-plugins"
-# Files of each plugin that are installed where they are in the repository, and may come or go there.
+# Installed files, listed from the repository so that added and removed ones are covered.
 HEALTH = sorted(path.name for path in REPOSITORY.glob("netdata/health.d/*.conf"))
 EXAMPLES = sorted(path.name for pattern in ("*.conf", "*.yml", "*.json", "*.libsonnet")
                   for path in REPOSITORY.glob(f"collectd/{pattern}"))
@@ -37,7 +37,7 @@ NOT_GRANTED = ["setpriv", "--bounding-set=-dac_read_search", "--inh-caps=-dac_re
 
 
 def make(build, *words, by=()):
-    """Run make, started BY a program if given, with the plugins of BUILD as they are; return its output."""
+    """Run make, started BY a program if given, without rebuilding the plugins of BUILD; return its output."""
     # An outer make's variables are not for this one.
     env = {name: value for name, value in os.environ.items() if not re.match(r"MAKE|MFLAGS|DESTDIR", name)}
     done = subprocess.run([*by, "make", "-C", REPOSITORY, "--no-print-directory", f"BUILD={build}", *words],
@@ -52,7 +52,7 @@ def everything(directory):
 
 
 def files(directory):
-    """Return the set of those that are not directories."""
+    """Return the set of all files below DIRECTORY."""
     return {path for path in everything(directory) if not (directory / path).is_dir()}
 
 
@@ -128,7 +128,7 @@ def test_uninstall_empties_own_prefix(build, tmp_path):
 
 
 def test_the_timer_is_installed_disabled(build, tmp_path):
-    """To enable it is all that is left to do."""
+    """Enabling it is the only remaining step."""
     if not shutil.which("systemctl"):
         pytest.skip("systemctl is not installed")
 
@@ -168,7 +168,7 @@ def test_install_for_one_daemon_only(host, mine, not_mine, build, tmp_path):
     assert files(tmp_path) == set()
 
 
-# What it says, and who owns what.
+# Messages, owners and permissions.
 
 def test_install_reports_actions_and_next_steps(build, tmp_path):
     said = make(build, "install", f"DESTDIR={tmp_path}")
@@ -196,14 +196,14 @@ def test_any_user_can_install_below_own_destdir(build):
 
 
 def capability(path):
-    """Return what getcap says of PATH."""
+    """Return the output of getcap for PATH."""
     getcap = shutil.which("getcap", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
     return subprocess.run([getcap, path], capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.fixture
 def install_as_root(build, tmp_path):
-    """A function that installs Netdata's plugin without DESTDIR, all below a directory; returns it and what was said."""
+    """A function that installs Netdata's plugin without DESTDIR, below one directory; returns its path and make's output."""
     if os.geteuid() != 0 or not shutil.which("setpriv"):
         pytest.skip("giving files away takes root and setpriv")
 
@@ -216,7 +216,7 @@ def install_as_root(build, tmp_path):
 
 @pytest.fixture
 def with_capabilities(install_as_root):
-    """Skips where the file system of the tests keeps no capabilities."""
+    """Skipped if the file system of the tests does not support capabilities."""
     plugin, said = install_as_root("NETDATA_GROUP=root")
     if "refused" in said:
         pytest.skip(f"capabilities of files do not work here: {said}")
@@ -244,7 +244,7 @@ def test_install_without_capability_gives_reason_and_continues(words, why, insta
 
 @pytest.mark.usefixtures("with_capabilities")
 def test_capability_that_is_not_effective_is_removed(install_as_root):
-    """A file with such a one cannot be started at all."""
+    """A file with such a capability cannot be executed at all."""
     plugin, said = install_as_root("NETDATA_GROUP=root", by=NOT_GRANTED)
     assert "does not grant the capability" in said, said
     assert capability(plugin) == ""
@@ -283,7 +283,7 @@ def test_help_fits_80_columns_and_lists_users_targets_first(build):
 @pytest.mark.skipif(os.geteuid() != 0, reason="sudo runs make as root")
 @pytest.mark.parametrize("run, status", [("touch", 0), ("false", 2)])
 def test_sudo_leaves_no_root_owned_build(run, status, tmp_path):
-    """Building and running are replaced by the touch of a file each."""
+    """Building and running are replaced by touching a file each."""
     built = tmp_path / "build"
     built.mkdir()
     done = subprocess.run(["make", "-C", REPOSITORY, f"BUILD={built}", f"BUILD_ALL=touch {built}/object; true",

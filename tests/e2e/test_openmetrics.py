@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""ksm-explain --openmetrics: all that is known, in words that Prometheus, its tools and node_exporter read."""
+"""ksm-explain --openmetrics: all known metrics, in a format that Prometheus, its tools and node_exporter accept."""
 
 import json
 import os
@@ -24,7 +24,7 @@ RULES = REPOSITORY / "common/explain/prometheus-openmetrics.yml"
 RULES_TEST = REPOSITORY / "tests/e2e/prometheus-openmetrics.test.yml"
 RULES_OF_COLLECTD = REPOSITORY / "collectd/prometheus-rules.yml"
 
-# {series: (metric, what its integer is divided by)}
+# {series: (metric, divisor of its integer)}
 SERIES = {series.format(name): (name, divisor) for names, series, divisor in [
     ("shared sharing unshared volatile zero", "ksm_{}_pages", 1),
     ("saved profit overhead gain anon_huge", "ksm_{}_bytes", 1),
@@ -51,7 +51,7 @@ def openmetrics(build, *words, **popen):
 
 
 def samples(text):
-    """Return {series with its labels: number} of TEXT, which ends as it must."""
+    """Return {series with its labels: number} of TEXT, which must end with "# EOF"."""
     *lines, last = text.splitlines()
     assert last == "# EOF" and text.endswith("\n")
     return {series: float(number) for series, number in
@@ -125,7 +125,7 @@ def test_file_is_replaced_atomically(build, make_tree, tmp_path):
     (":", "{} is not renewed: File size limit exceeded; the previous file is kept\n"),
 ])
 def test_failure_keeps_old_file(handled, said, build, make_tree, tmp_path):
-    """A full disk, as it were: nothing of it is there that could be read for metrics."""
+    """As on a full disk: no part of a new file is left that could be read as metrics."""
     path = tmp_path / "out/ksm.prom"
     path.parent.mkdir()
     path.write_text("old\n")
@@ -138,7 +138,7 @@ def test_failure_keeps_old_file(handled, said, build, make_tree, tmp_path):
 
 @pytest.mark.parametrize("end", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
 def test_stop_leaves_no_temporary_file(end, build, make_tree, tmp_path):
-    """As systemd stops it, at a reboot for example: all its processes at once."""
+    """As stopped by systemd, for example at a reboot: all its processes at once."""
     path = tmp_path / "out/ksm.prom"
     path.parent.mkdir()
     argv = [build / "ksm-explain", "--openmetrics", "--root", make_tree("6.18"), "--output", path]
@@ -170,10 +170,10 @@ def test_invalid_arguments_are_reported(words, said, build):
     assert done.returncode == 1 and said in done.stderr and done.stdout == ""
 
 
-# Which file is replaced.
+# Replaced files.
 
 def make_socket(path):
-    """Leave a socket at PATH."""
+    """Create a socket at PATH."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
 
@@ -190,7 +190,7 @@ TARGETS = {
 @pytest.mark.parametrize("linked", [False, True])
 @pytest.mark.parametrize("kind", TARGETS)
 def test_only_a_regular_file_is_replaced(kind, linked, build, make_tree, tmp_path):
-    """What is there instead stays as it is, also behind a symbolic link."""
+    """Other files stay unchanged, also behind a symbolic link."""
     directory = tmp_path / "out"
     directory.mkdir()
     path = directory / "target"
@@ -230,7 +230,7 @@ def test_dash_means_stdout(build, make_tree, tmp_path):
     assert files(tmp_path) == ["tree-6.18"]
 
 
-# Consumers, and the limit for new names.
+# Consumers, and the rate limit for new names.
 
 @pytest.mark.parametrize("words, shown", [
     ([], {"vm": 2, "container": 2, "service": 2, "program": 2}),
@@ -246,7 +246,7 @@ def test_options_select_consumers(words, shown, build, make_tree):
 
 
 class Renamed:
-    """A host of 25 programs that have new names in each run, and of a machine."""
+    """A host with 25 programs that have new names in each run, and a virtual machine."""
 
     PROGRAMS, PLACES = 25, 26
     BURST = PLACES + 60
@@ -258,7 +258,7 @@ class Renamed:
         self.tree.process(Process(10, "qemu", merging=9, cmdline=("qemu-system-x86_64", "-name", "web")))
 
     def run(self, *words, rename=True):
-        """Run ksm-explain after all programs got NEW names; return what it said."""
+        """Give all programs NEW names and run ksm-explain; return its log."""
         self.runs += rename
         for i in range(self.PROGRAMS):
             if self.tree.root.joinpath(f"proc/{100 + i}").exists():
@@ -271,7 +271,7 @@ class Renamed:
         return done.stderr
 
     def rewind(self, seconds):
-        """Let the last run be SECONDS ago."""
+        """Make the last run SECONDS older."""
         text = self.state.read_text()
         then = int(re.search(r"^time (\d+)$", text, re.MULTILINE)[1])
         self.state.write_text(text.replace(f"time {then}\n", f"time {then - seconds}\n"))
@@ -312,7 +312,7 @@ def test_damaged_state_allows_no_burst(build, tmp_path):
 
 
 def test_state_file_can_be_chosen(build, tmp_path):
-    """For a service, and for output to a pipe."""
+    """With output to a service's file or to a pipe."""
     host = Renamed(build, tmp_path)
     state = tmp_path / "state"
     host.run("--state", state)
@@ -340,7 +340,7 @@ STATES = {
 
 @pytest.mark.parametrize("said", STATES)
 def test_state_of_other_user_is_refused(said, build, make_tree, tmp_path):
-    """In a directory where others may write."""
+    """In a directory that other users may write to."""
     directory = tmp_path / "out"
     directory.mkdir()
     path = directory / "ksm.prom"
@@ -355,7 +355,7 @@ def test_state_of_other_user_is_refused(said, build, make_tree, tmp_path):
 
 
 class NodeExporter(Daemon):
-    """Debian's node_exporter, with the textfile collector alone."""
+    """Debian's node_exporter, with only the textfile collector."""
 
     name = "node_exporter"
 

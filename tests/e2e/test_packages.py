@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The packages: what is in Debian's and in those for RPM, and the life of Debian's on a machine with its collectd and
-Netdata.
+"""The packages: contents of Debian packages and RPMs, and installing, upgrading and removing Debian's on a machine with
+collectd and Netdata.
 
-The tests of one machine follow each other: each says in its name what it does, and leaves the machine
-to the next.  Both hosts run with Debian's own configuration; the only addition is collectd's csv
-plugin, to see what is delivered.
+The tests on the machine run in order: each is named after its action, and passes the machine on to the
+next.  Both daemons run with Debian's configuration; the only addition is collectd's csv plugin, which
+shows the delivered values.
 """
 
 import json
@@ -30,15 +30,15 @@ PLUGIN = "/usr/lib/netdata/plugins.d/ksm.plugin"
 INSTALLED = ["collectd", "netdata", "man-db", "procps"]     # ps: for /etc/init.d/netdata status
 CSV = "var/lib/collectd/csv"
 INTERVAL_S = 10     # Debian's collectd's
-START_S = 20        # a host has started, its first interval not counted
+START_S = 20        # limit for a daemon's start, without its first interval
 SPEC = REPOSITORY / "common/ksm-plugins.spec"
 GRANTED = f"{PLUGIN} cap_dac_read_search=ep"
 
 
-# What is in them.
+# Contents.
 
 def made(build, target, pattern, *tools):
-    """Make TARGET, with TOOLS; return {host: path of the package}, which its name and PATTERN find."""
+    """Make TARGET, which requires TOOLS; return {daemon: path of its package}, found by name and PATTERN."""
     missing = [name for name in tools if not shutil.which(name)]
     if missing:
         pytest.skip(f"not installed: {' '.join(missing)} (tests/deps.sh package)")
@@ -53,7 +53,7 @@ def made(build, target, pattern, *tools):
 
 @pytest.fixture(scope="module")
 def debs(build):
-    """{host: path of the package}, built anew."""
+    """{daemon: path of its package}, freshly built."""
     return made(build, "deb", "_*.deb", "dpkg-buildpackage", "dh", "dpkg-deb")
 
 
@@ -199,7 +199,7 @@ def test_rpm_install_upgrade_remove(rpms, tmp_path):
     assert conf.with_name(".ksm.conf.rpmsave").read_text() == edited
 
 
-# Their life.
+# Installing, upgrading, removing.
 
 @pytest.fixture(scope="module")
 def machine(build, debs):
@@ -225,23 +225,23 @@ def machine(build, debs):
 
 
 def ksm_paths(machine):
-    """Return all paths of the machine that have our names, but for what its hosts recorded."""
+    """Return all paths of the machine with our names, except data recorded by its daemons."""
     return machine.run("find / -xdev \\( -name '*ksm*' -o -name '*plugin-ksm*' \\) ! -path '/var/lib/collectd/*' "
                        "! -path '/var/cache/*' ! -path '/debs/*' ! -path '/sys/*' ! -path '/proc/*'").split()
 
 
 def apt(machine, *words):
-    """Run apt-get as an admin does; return its output."""
+    """Run apt-get like an admin; return its output."""
     return machine.run(f"apt-get -q -y {' '.join(words)}")
 
 
 def pid(machine, host):
-    """Return the pid of HOST, the first of its processes; 0 if it does not run."""
+    """Return the pid of the first process of HOST, a daemon; 0 if it does not run."""
     return min(int(word) for word in machine.run(f"pidof {host} || echo 0").split())
 
 
 def in_collectd(machine):
-    """Return the newest line of each metric {name: (time, value)} that collectd recorded of the host."""
+    """Return the newest value of each of the host's metrics in collectd's csv files, {name: (time, value)}."""
     newest = {}
     for path in (machine.root / CSV).glob("*/ksm/*"):
         when, value = path.read_text().splitlines()[-1].split(",")
@@ -251,7 +251,7 @@ def in_collectd(machine):
 
 
 def asked(machine, path):
-    """Return what the agent answers to a GET of PATH below /api/v1; None if it has no such thing, or is not up yet."""
+    """Return the agent's answer to a GET of PATH below /api/v1; None if that does not exist or the agent is not ready."""
     answer = machine.run(f"bash -c 'exec 3<>/dev/tcp/127.0.0.1/19999 && printf \"GET /api/v1/{path} HTTP/1.0"
                          "\\r\\n\\r\\n\" >&3 && cat <&3' || true")
     head, _empty, body = answer.partition("\n\n")       # of the text the \r are gone
@@ -267,7 +267,7 @@ def in_netdata(machine, chart):
 
 
 def delivering(machine, since):
-    """Wait until both hosts have metrics later than SINCE; return how long it took in seconds."""
+    """Wait until both daemons have metrics later than SINCE; return the duration in seconds."""
     start = time.monotonic()
     until(lambda: any(when >= since for when, _value in in_collectd(machine).values()),
                  START_S + INTERVAL_S, "metrics in collectd")
@@ -312,7 +312,7 @@ def timer(machine, action):
 
 
 def test_timer_is_installed_disabled(machine):
-    """It is enabled by nothing but the admin's command."""
+    """It is only enabled by an admin's command."""
     machine.run("ls /lib/systemd/system/ksm-openmetrics.timer")
     assert timer(machine, "is-enabled") == "no"
     assert timer(machine, "enable") == "yes" and timer(machine, "is-enabled") == "yes"
@@ -325,7 +325,7 @@ def test_man_shows_manual_page(page, words, machine):
 
 
 def test_ksm_explain_runs(machine):
-    """On a machine whose KSM may be in any state: there is a page, and a verdict's status."""
+    """With KSM in any state: there is a report, and the exit status of a verdict."""
     page, status = machine.run("set +e; ksm-explain; echo $?").rstrip().rsplit("\n", 1)
     assert "Verdict" in page and status.isdigit() and status != "1"
 
@@ -337,7 +337,7 @@ def test_daemons_files_are_unchanged(machine):
 
 
 def test_permissions_are_restored_after_agent_upgrade(machine):
-    """Its postinst changes the owner of all plugins, which takes capabilities away."""
+    """Its postinst changes the owner of all plugins, which removes file capabilities."""
     since = time.time()
     machine.run("dpkg -i /var/cache/apt/archives/netdata-core_*.deb")
     assert machine.run(f"getcap {PLUGIN}").strip() == GRANTED
@@ -348,7 +348,7 @@ def test_permissions_are_restored_after_agent_upgrade(machine):
 
 
 def test_upgrade(machine):
-    """The admin's configuration stays, the hosts run the new version, the rights are there."""
+    """The admin's configuration is kept, the daemons run the new version, permissions are set."""
     (machine.root / CONF).write_text("LoadPlugin ksm\n<Plugin ksm>\n\tSettings no\n</Plugin>\n")
     before = pid(machine, "collectd"), pid(machine, "netdata")
     since = time.time()
@@ -409,7 +409,7 @@ def test_remove(machine):
 
 
 def test_install_after_remove(machine):
-    """The admin's configuration is there again."""
+    """The admin's configuration is used again."""
     since = time.time()
     apt(machine, "install", "/debs/*+new.deb")
     assert "Settings no" in (machine.root / CONF).read_text()
@@ -418,7 +418,7 @@ def test_install_after_remove(machine):
 
 
 def test_purge(machine):
-    """Nothing is left, of a timer that was enabled neither."""
+    """Nothing is left, not even of a timer that was enabled."""
     assert timer(machine, "enable") == "yes"
     machine.run("mkdir /var/lib/ksm-openmetrics; touch /var/lib/ksm-openmetrics/state")
     apt(machine, "purge", *PACKAGES.values())
@@ -428,7 +428,7 @@ def test_purge(machine):
 
 
 def test_purge_after_remove(machine):
-    """Nothing is left then either."""
+    """Nothing is left in this case either."""
     apt(machine, "install", "/debs/*+new.deb")
     apt(machine, "remove", *PACKAGES.values())
     assert ksm_paths(machine) != machine.before
