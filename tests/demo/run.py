@@ -586,7 +586,7 @@ def main():
     except PortTaken as error:
         print(f"{error}: choose another, with make PORT=…, or PORT=0 for any free one.", file=sys.stderr)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())      # nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())      # the reader has gone
     except (DaemonError, LiveError, OSError) as error:
         print(error, file=sys.stderr)
     return 1

@@ -229,7 +229,7 @@ def top(labels):
     return saved, f"sum by ({labels}) ({consumers('real', named)}) and on ({labels}) {saved}"
 
 
-def who(_metrics):
+def savings_by_consumer(_metrics):
     """Savings by consumer."""
     size = (HALF, 10)
     share = ("A consumer is a virtual machine, a container, a service or a program. The kernel does not report which "
@@ -271,7 +271,7 @@ def settings(metrics):
 
 
 ROWS = [("Overview", overview), ("Savings and cost", savings), ("Page states", states),
-        ("Savings by consumer", who), ("Settings", settings)]
+        ("Savings by consumer", savings_by_consumer), ("Settings", settings)]
 
 
 def others(metrics, panels):

@@ -103,7 +103,7 @@ def test_later_than_beside(ours, beside, want):
 
 @pytest.mark.long
 def test_cost_of_a_median_second():
-    """A busy second does not count for the others, and who had a turn is stopped."""
+    """A busy second does not affect the others, and each subject is stopped after its turn."""
     script = ("import time\n"
               "for second in range(60):\n"
               "    time.sleep(1 - time.time() % 1)\n"

@@ -35,7 +35,7 @@ def output(*argv):
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
 
-# For whom.
+# Supported targets.
 
 WORDS_OF_32_BITS = "The KSM plugins need a 64-bit architecture"
 

@@ -48,9 +48,9 @@ def test_article_metrics_match_readme(build, tmp_path):
     done = subprocess.run(["sh", "-ec", commands], capture_output=True, text=True, cwd=REPOSITORY, check=True)
     metrics = dict(re.findall(r"(?m)^SET (\w+) = (\d+)$", done.stdout))
     rows = re.findall(r"(?m)^\| \**(\w+)\**.* \| (\d+) \|", text)
-    told = {name: int(pages) for name, pages in rows if name in ("shared", "sharing", "gain", "saved")}
-    in_pages = {name: int(metrics[name]) // (4096 if name in ("gain", "saved") else 1) for name in told}
-    assert in_pages == told == {"shared": 48911, "sharing": 90090, "gain": 41179, "saved": 90090}
+    documented = {name: int(pages) for name, pages in rows if name in ("shared", "sharing", "gain", "saved")}
+    in_pages = {name: int(metrics[name]) // (4096 if name in ("gain", "saved") else 1) for name in documented}
+    assert in_pages == documented == {"shared": 48911, "sharing": 90090, "gain": 41179, "saved": 90090}
 
 
 def test_top_readme_is_short():

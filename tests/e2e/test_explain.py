@@ -363,5 +363,5 @@ def test_live_in_own_pid_namespace(ksm, build):
         pytest.skip("no PID namespace can be made here")
     ksm.set("run", STOPPED)
     report = check_live(build, 11, "KSM is switched off", "unshare", "-pf", "--mount-proc")
-    assert texts_of(report, "Also") == [], "who is not seen may have opted in"
+    assert texts_of(report, "Also") == [], "processes that are not visible may have opted in"
     assert "ksmd is not visible here" in texts_of(report, "Note")[0]

@@ -79,7 +79,7 @@ def settings():
 
 
 def settings_at_rest():
-    """Return the same while nobody has changed them for a test: tests of other files may run beside these."""
+    """Return the same while no test has changed them: tests of other files may run in parallel."""
     with KsmSettings():
         return settings()
 

@@ -122,7 +122,7 @@ def test_lintian_finds_nothing(host, debs):
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def told(rpm, fields):
+def query_rpm(rpm, fields):
     """Return the lines that rpm makes of FIELDS for the package RPM."""
     return subprocess.run(["rpm", "-qp", "--qf", fields, rpm], capture_output=True, text=True, check=True).stdout.splitlines()
 
@@ -138,16 +138,16 @@ def test_rpm_contents_match_deb(host, debs, rpms):
     expected = {path.removesuffix(".gz"): BY_RPM.get(path, how) for path, how in contents(debs[host]).items()
                 if Path(path).name not in ("changelog.gz", "copyright")}
     found = {}
-    for line in told(rpms[host], "[%{FILENAMES} %{FILEMODES:perms} %{FILEUSERNAME}/%{FILEGROUPNAME} %{FILECAPS}\n]"):
+    for line in query_rpm(rpms[host], "[%{FILENAMES} %{FILEMODES:perms} %{FILEUSERNAME}/%{FILEGROUPNAME} %{FILECAPS}\n]"):
         path, how = line.split(maxsplit=1)
         if not how.startswith("d") and "/.build-id/" not in path and "/licenses/" not in path:
             theirs = next(theirs for theirs in FEDORA if path.startswith(theirs))
             found[FEDORA[theirs] + path.removeprefix(theirs).removesuffix(".gz")] = how.removesuffix("(none)").strip()
     assert found == expected
-    assert told(rpms[host], "%{VERSION} %{LICENSE} [%{RECOMMENDS}]") == \
+    assert query_rpm(rpms[host], "%{VERSION} %{LICENSE} [%{RECOMMENDS}]") == \
         [f"{field(debs[host], 'Version')} MIT {field(debs[host], 'Recommends')}"]
     [summary, description] = field(debs[host], "Description").split("\n", 1)
-    assert told(rpms[host], "%{DESCRIPTION}") == [line.strip(" ").removeprefix(".") for line in description.splitlines()], summary
+    assert query_rpm(rpms[host], "%{DESCRIPTION}") == [line.strip(" ").removeprefix(".") for line in description.splitlines()], summary
 
 
 def test_rpmlint_finds_no_error(rpms):
@@ -159,7 +159,7 @@ def test_rpmlint_finds_no_error(rpms):
 
 
 def test_rpm_install_upgrade_remove(rpms, tmp_path):
-    """In a root with a shell, and a systemctl that writes down what it is told: the hosts are restarted when a plugin
+    """In a root with a shell, and a systemctl that records its arguments: the daemons are restarted when a plugin
     comes, is renewed or goes; an edited configuration is kept where collectd does not read it."""
     if os.geteuid() != 0 or not shutil.which("busybox"):
         pytest.skip("takes root and busybox")
@@ -178,9 +178,9 @@ def test_rpm_install_upgrade_remove(rpms, tmp_path):
     def rpm(*words):
         done = subprocess.run(["rpm", "--root", tmp_path, "--nodeps", *words], capture_output=True, text=True, check=False)
         assert done.returncode == 0 and "failed" not in done.stderr, done.stderr
-        told_to = sorted((tmp_path / "told").read_text().splitlines())
+        commands = sorted((tmp_path / "told").read_text().splitlines())
         (tmp_path / "told").unlink()
-        return told_to
+        return commands
 
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
     assert rpm("-i", *rpms.values()) == restarts

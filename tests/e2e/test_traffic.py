@@ -30,7 +30,7 @@ WHY_NOT = why_not()
 pytestmark = [pytest.mark.long, pytest.mark.skipif(WHY_NOT is not None, reason=WHY_NOT or "")]
 
 
-def told():
+def documented():
     """Return {engine: (seconds, series, bytes a second)} of the tables in both READMEs."""
     text = "".join((REPOSITORY / engine / "README.md").read_text(encoding="utf-8") for engine in ("collectd", "netdata"))
     rows = re.findall(r"^\| (netdata|collectd), every (\d+) s \| ([\d,]+) \| ([\d,]+) \|",
@@ -43,8 +43,8 @@ def test_the_readmes_report_what_one_host_sends(build):
                            "--seconds", str(SECONDS)], capture_output=True, text=True, timeout=RUN_S)
     assert done.returncode == 0, done.stderr
     results = {result["engine"]: result for result in json.loads(done.stdout)}
-    assert results.keys() == told().keys() == {"netdata", "collectd"}
-    for engine, (interval, series, rate) in told().items():
+    assert results.keys() == documented().keys() == {"netdata", "collectd"}
+    for engine, (interval, series, rate) in documented().items():
         result = results[engine]
         assert (result["interval"], result["series"]) == (interval, series), engine
         assert rate / FACTOR < result["bytes"] < rate * FACTOR, f"{engine}: {result['bytes']} bytes a second, not {rate}"
