@@ -76,9 +76,10 @@ void command_line_print_help(void) {
          "       ksm-explain --openmetrics [--output FILE] [--state FILE]\n"
          "                   [--consumers NUMBER] [--consumers-exclude KINDS]\n"
          "Explains the state of Kernel Samepage Merging (KSM) on this host, and what to\n"
-         "do about it. Takes a second and changes nothing. As root, it sees the processes\n"
+         "do about it. Takes a second and writes nothing. As root, it sees the processes\n"
          "of all users. With --estimate it reads the memory of all processes, or of those\n"
-         "named, and prints what KSM would save if they opted in.\n");
+         "named, and prints what KSM would save if they opted in. The kernel marks pages\n"
+         "that are read as used.\n");
     for (const struct row *row = rows; row < rows + OPTIONS; row++) {
         const char *value = row->value ? row->value : "";
         const int len = printf("  --%s%s%s", row->name, row->value ? " " : "", value) - 2;

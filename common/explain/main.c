@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "consumers/sampler.h"
@@ -179,14 +177,6 @@ static void handle_signals(void) {
     sigaction(SIGTERM, &action, NULL);
 }
 
-/* Whoever else wants the CPU or a disk comes first. */
-static void stand_back(void) {
-    enum { IOPRIO_WHO_PROCESS = 1, IOPRIO_IDLE = 3 << 13, NICEST = 19 };
-
-    setpriority(PRIO_PROCESS, 0, NICEST);
-    syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE);
-}
-
 /* The time left is known well enough after some seconds of reading. */
 static void format_time_left(const struct estimate *e, int64_t now, char *buf, size_t size) {
     enum { KNOWN_AFTER_MS = 5000 };
@@ -308,7 +298,7 @@ static int estimate_memory(void) {
     const bool on_terminal = isatty(STDERR_FILENO);
     char message[1024];
 
-    stand_back();
+    /* The priority stays as it is: see pagemap.h. */
     handle_signals();
     sandbox_enter_for_memory(line.options.root, message, sizeof(message));
     return run_estimate(on_terminal);
