@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "consumers/consumer_id.h"
+#include "system/line_reader.h"
 #include "system/parse.h"
 #include "system/pseudofs.h"
 
@@ -245,6 +246,81 @@ int64_t ksm_process_started(const struct ksm_process_reader *r, const struct ksm
     if (n == -ECANCELED || pseudofs_is_transient((int)n))
         return n;
     return n > 0 && parse_stat(buf, (size_t)n, &stat) == 0 ? stat.started : 0;
+}
+
+int ksm_process_check(const struct ksm_process_reader *r, const struct ksm_process *process) {
+    int64_t started = ksm_process_started(r, process);
+
+    if (started < 0)
+        return (int)started;
+    return started == process->started ? 0 : -ESRCH;
+}
+
+/* What follows "KEY:\t" in a line of status; NULL: it has another key. */
+static const char *value_of(const char *line, const char *key) {
+    const size_t len = strlen(key);
+
+    return strncmp(line, key, len) == 0 && strncmp(line + len, ":\t", 2) == 0 ? line + len + 2
+                                                                              : NULL;
+}
+
+static void take_number(const char *line, const char *key, int64_t *number) {
+    const char *value = value_of(line, key);
+
+    if (value)
+        parse_number(value, strcspn(value, "\t"), number);
+}
+
+static void take_size(const char *line, const char *key, int64_t *bytes) {
+    const char *value = value_of(line, key);
+    int64_t kilobytes = 0;
+
+    if (value && parse_kilobytes(value, strlen(value), &kilobytes) == 0 &&
+        kilobytes <= INT64_MAX >> 14)
+        *bytes = kilobytes << 10;
+}
+
+/* Of the real, effective, saved and file system's id (fs/proc/array.c, task_state) the second. */
+static void take_effective(const char *line, const char *key, int64_t *id) {
+    const char *value = value_of(line, key);
+    const char *second = value ? strchr(value, '\t') : NULL;
+
+    if (second)
+        parse_number(second + 1, strcspn(second + 1, "\t"), id);
+}
+
+static void take_status_line(const char *line, struct ksm_process_status *status) {
+    take_number(line, "Tgid", &status->tgid);
+    take_number(line, "PPid", &status->parent);
+    take_effective(line, "Uid", &status->user);
+    take_size(line, "VmRSS", &status->resident);
+    take_size(line, "RssAnon", &status->anonymous);
+    take_size(line, "RssFile", &status->file);
+    take_size(line, "RssShmem", &status->shmem);
+    take_size(line, "HugetlbPages", &status->hugetlb);
+    take_size(line, "VmSwap", &status->swapped);
+    take_size(line, "VmPin", &status->pinned);
+    take_size(line, "VmLck", &status->locked);
+}
+
+/* The line Groups: has any length. */
+int ksm_process_read_status(const struct ksm_process_reader *r, const struct ksm_process *process,
+                            struct ksm_process_status *status) {
+    struct line_reader reader = {.call = r->call, .pid = process->pid};
+    struct ksm_process_status got = {.user = -1, .resident = -1};
+    char line[128];
+    int result;
+
+    reader.fd = ksm_process_open(r, process, "status");
+    if (reader.fd < 0)
+        return reader.fd;
+    while ((result = line_reader_next(&reader, line, sizeof(line))) > 0)
+        take_status_line(line, &got);
+    if (result != -ECANCELED)
+        close(reader.fd);
+    if (result == 0)
+        *status = got;
+    return result;
 }
 
 /* Sets *len to the bytes read: 0 if there are none or no such file, and the start of a text that

@@ -87,9 +87,25 @@ bool ksm_process_takes_part(const struct ksm_process *process);
 /* Sets resident and mapped from statm: 0, or -ECANCELED. */
 int ksm_process_read_resident(const struct ksm_process_reader *r, struct ksm_process *process);
 
+/* What status shows of a process. Sizes are bytes, 0 where it has none or the kernel does not show
+ * them: before 4.5 those of each kind. */
+struct ksm_process_status {
+    int64_t tgid, parent; /* pids */
+    int64_t user;         /* effective uid, -1: not known */
+    int64_t resident;     /* VmRSS; -1: it has no memory, as kernel threads and zombies */
+    int64_t anonymous, file, shmem, hugetlb, swapped;
+    int64_t pinned, locked;
+};
+int ksm_process_read_status(const struct ksm_process_reader *r, const struct ksm_process *process,
+                            struct ksm_process_status *status);
+
 /* When it was started, in clock ticks since boot; 0 if that cannot be read; -errno if only not at
  * this moment. */
 int64_t ksm_process_started(const struct ksm_process_reader *r, const struct ksm_process *process);
+
+/* Whether the pid is still that of the process that was started at process->started: 0; -ESRCH if
+ * not; or another -errno if that is not known at this moment. */
+int ksm_process_check(const struct ksm_process_reader *r, const struct ksm_process *process);
 
 /* Names the consumer that it belongs to. What could not be read would give it another's name: then
  * name stays as it is. */

@@ -384,15 +384,13 @@ static int rename_in_turn(const struct ksm_process_list *p, struct ksm_process *
  * if it is still the same process. */
 static int refresh(struct ksm_process_list *p, struct ksm_process *process) {
     const bool kept = process->fd >= 0;
-    int64_t started = kept ? process->started : ksm_process_started(&p->reader, process);
+    int status = kept ? 0 : ksm_process_check(&p->reader, process);
 
-    if (started < 0)
-        return (int)started;
-    if (started != process->started)
-        return -ESRCH;
+    if (status != 0)
+        return status;
     int fd = kept ? process->fd : ksm_process_open_counts(&p->reader, process);
     struct ksm_process got = *process;
-    int status = fd < 0 ? fd : ksm_process_read_counts(&p->reader, fd, &got);
+    status = fd < 0 ? fd : ksm_process_read_counts(&p->reader, fd, &got);
     if (fd >= 0 && !kept && status != -ECANCELED)
         close(fd);
     if (status == 0)

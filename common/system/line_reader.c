@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+#include "system/line_reader.h"
+
+/* Returns how many bytes were read, or -errno. */
+static ssize_t fill(struct line_reader *reader) {
+    ssize_t n = blocking_pread(reader->call, reader->pid, reader->fd, reader->buf,
+                               sizeof(reader->buf), reader->offset);
+
+    if (n > 0) {
+        reader->offset += n;
+        reader->pos = 0;
+        reader->len = (size_t)n;
+    }
+    return n;
+}
+
+int line_reader_next(struct line_reader *reader, char *line, size_t size) {
+    size_t len = 0;
+
+    for (char byte = '\0'; byte != '\n';) {
+        if (reader->pos == reader->len) {
+            ssize_t n = fill(reader);
+            if (n <= 0)
+                return (int)n;
+        }
+        byte = reader->buf[reader->pos++];
+        if (byte != '\n' && len < size - 1)
+            line[len++] = byte;
+    }
+    line[len] = '\0';
+    return 1;
+}
