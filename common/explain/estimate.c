@@ -5,7 +5,6 @@
 #include <limits.h>
 #include <linux/kcmp.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -18,20 +17,12 @@
 #include "system/clock.h"
 #include "system/parse.h"
 #include "system/pseudofs.h"
+#include "system/worker.h"
 
-/* With more who keep their readers waiting than MANY, patience ends. */
-enum { MANY = 8, PATIENCE_MS = 2000, SHORT_PATIENCE_MS = 200, SETTLE_MS = 2000, LOOK_MS = 20 };
-
-/* A thread, and what is left with it if it is left behind. */
-struct reader {
-    struct estimate *e;
-    struct blocking_call guard;
-    struct page_reader memory;
-    atomic_bool ended;
-};
+enum { MAX_STUCK = 64, SETTLE_MS = 2000, LOOK_MS = 20 };
 
 static bool is_stopped(const struct estimate *e) {
-    return *e->options.stop != 0;
+    return atomic_load(e->options.stop) != 0;
 }
 
 /* Rests until its share of CPU time is kept; what was not used before is no credit. */
@@ -46,25 +37,6 @@ static void pace(struct estimate *e) {
 }
 
 /* ---- the list ---- */
-
-static uint64_t field(const char *status, const char *key) {
-    const char *at = strstr(status, key);
-
-    return at ? strtoull(at + strlen(key), NULL, 10) : 0;
-}
-
-/* The text of /proc/PID/status: no lock of the process is taken. */
-static ssize_t read_status(const struct estimate *e, int pid, char *buf, size_t size) {
-    struct pseudofs_file file;
-    char dir[32];
-
-    snprintf(dir, sizeof(dir), "proc/%d", pid);
-    pseudofs_init(&file, e->options.root, dir, "status");
-    ssize_t n = pseudofs_read(&file, 0, true, buf, size - 1);
-    pseudofs_close(&file);
-    buf[n > 0 ? n : 0] = '\0';
-    return n;
-}
 
 /* Adds what words can name it by. Returns 0, -ENOMEM, or -ECANCELED if the thread was abandoned. */
 static int add_names(struct estimate *e, const struct estimate_process *process) {
@@ -96,6 +68,22 @@ static int add_process(struct estimate *e, const struct estimate_process *proces
     return 0;
 }
 
+/* A process that blocks still counts, by its pid and its comm. */
+static int add_blocking(struct estimate *e, int pid) {
+    struct estimate_process process = {
+        .pid = pid, .waiting = true, .name.kind = KSM_CONSUMER_program};
+    struct process_names names = {.pid = pid};
+    int status = 0;
+
+    ksm_process_comm(&e->reader, pid, process.name.text);
+    names.consumer = process.name;
+    snprintf(names.comm, sizeof(names.comm), "%.*s", (int)sizeof(names.comm) - 1,
+             process.name.text);
+    if (e->options.name_count > 0)
+        status = process_match_add(&e->match, &names);
+    return status == 0 ? add_process(e, &process) : status;
+}
+
 /* When all are listed: those that are to be read. */
 static void choose_processes(struct estimate *e) {
     for (size_t i = 0; i < e->count; i++) {
@@ -103,7 +91,7 @@ static void choose_processes(struct estimate *e) {
         process->wanted = process_match_is_wanted(&e->match, i);
         if (process->wanted) {
             e->swapped += process->swapped;
-            e->expected += process->anonymous * 1024 / e->page_size;
+            e->expected += (uint64_t)process->anonymous / e->page_size;
         }
     }
     e->unknown = process_match_unknown(&e->match);
@@ -136,38 +124,42 @@ static bool is_listed(const struct estimate *e, int pid) {
     return false;
 }
 
-/* Sets what is known of a process; false if it has no memory of its own, or is a thread. */
-static bool set_process(struct estimate *e, struct estimate_process *process, int *status) {
-    char text[16384];
-
-    if (read_status(e, process->pid, text, sizeof(text)) <= 0 || !strstr(text, "\nVmRSS:") ||
-        field(text, "\nTgid:\t") != (uint64_t)process->pid)
-        return false;
-    process->parent = (int)field(text, "\nPPid:\t");
-    process->hugetlb = field(text, "\nHugetlbPages:\t") != 0;
-    process->swapped = field(text, "\nVmSwap:\t");
-    process->anonymous = field(text, "\nRssAnon:\t");
+/* Sets what is known of a process. Returns 0; -ENOENT if it has no memory of its own, or is a
+ * thread; or another -errno. */
+static int set_process(struct estimate *e, struct estimate_process *process) {
     const struct ksm_process of = ksm_process_of(process->pid);
-    *status = ksm_process_read_name(&e->reader, &of, &process->name);
-    if (*status == 0)
-        process->started = ksm_process_started(&e->reader, &of);
-    if (process->started == -ECANCELED)
-        *status = -ECANCELED;
-    return *status == 0;
+    struct ksm_process_status shown;
+    int status = ksm_process_read_status(&e->reader, &of, &shown);
+
+    if (status == 0 && (shown.resident < 0 || shown.tgid != process->pid))
+        return -ENOENT;
+    if (status == 0)
+        status = ksm_process_read_name(&e->reader, &of, &process->name);
+    if (status != 0)
+        return status;
+    process->parent = (int)shown.parent;
+    process->hugetlb = shown.hugetlb != 0;
+    process->swapped = shown.swapped;
+    process->anonymous = shown.anonymous;
+    process->started = ksm_process_started(&e->reader, &of);
+    return process->started == -ECANCELED ? -ECANCELED : 0;
 }
 
 /* Returns 0; 1 at the end; -ECANCELED, or -errno if the list cannot be made. */
-static int list_next(struct estimate *e, struct reader *r) {
+static int list_next(struct estimate *e, struct page_reader *memory) {
     struct estimate_process process = {.pid = 0};
     int status = next_pid(e, &process.pid);
 
-    (void)r;
+    (void)memory;
     if (status != 0 || process.pid == 0) {
         choose_processes(e);
         return status != 0 ? status : 1;
     }
     if (process.pid == e->self || e->count == CONTENT_INDEX_PROCESSES ||
-        (e->only_pids && is_listed(e, process.pid)) || !set_process(e, &process, &status))
+        (e->only_pids && is_listed(e, process.pid)))
+        return 0;
+    status = set_process(e, &process);
+    if (status != 0)
         return status == -ECANCELED ? status : 0;
     status = add_names(e, &process);
     return status != 0 ? status : add_process(e, &process);
@@ -203,36 +195,65 @@ static void count_end(struct estimate *e, const struct page_reader *m, int statu
     e->knows_huge = e->knows_huge || m->scans;
 }
 
-/* A child of vfork() has its parent's memory until it starts another program. */
-static bool is_parents(const struct estimate_process *process) {
-    return syscall(SYS_kcmp, process->pid, process->parent, KCMP_VM, 0, 0) == 0;
+/* A child of vfork() has its parent's memory until it starts another program. Returns 1, 0 or
+ * -errno. Waits for the locks of both; it is the parent's that many processes may wait for. */
+static int has_parents_memory(struct estimate *e, const struct estimate_process *process) {
+    struct blocking_call *call = e->reader.call;
+
+    if (!e->sees_own || process->parent == e->blocking_parent)
+        return 0;
+    e->comparing = true;
+    if (!blocking_call_begin(call, process->pid, -1))
+        return -EINTR;
+    long result = syscall(SYS_kcmp, process->pid, process->parent, KCMP_VM, 0, 0);
+    int status = (int)blocking_call_end(call, result == 0);
+    if (status >= 0)
+        e->comparing = false;
+    return status;
 }
 
-static int read_next(struct estimate *e, struct reader *r) {
+/* Opens the files of a process, if it is still the one on the list. */
+static int open_process(struct estimate *e, struct page_reader *memory,
+                        const struct estimate_process *process) {
+    struct ksm_process of = ksm_process_of(process->pid);
+    int status = page_reader_open(memory, e->options.root, process->pid, process->hugetlb);
+
+    of.started = process->started;
+    return status == 0 ? ksm_process_check(&e->reader, &of) : status;
+}
+
+static int read_next(struct estimate *e, struct page_reader *memory) {
     const size_t i = e->at;
 
     if (i == e->count)
         return 1;
     e->current = i;
     e->at++;
-    if (!e->list[i].wanted || (e->sees_own && is_parents(&e->list[i])))
+    if (!e->list[i].wanted)
         return 0;
-    int status = page_reader_open(&r->memory, e->options.root, e->list[i].pid, e->list[i].hugetlb);
-    while (status >= 0 && !is_stopped(e) && (status = page_reader_next(&r->memory)) > 0) {
-        add_block(e, &r->memory, (uint32_t)i);
+    if (e->list[i].waiting) {
+        e->waiting++;
+        return 0;
+    }
+    int status = has_parents_memory(e, &e->list[i]);
+    if (status != 0)
+        return status == -ECANCELED ? status : 0;
+    status = open_process(e, memory, &e->list[i]);
+    while (status >= 0 && !is_stopped(e) && (status = page_reader_next(memory)) > 0) {
+        add_block(e, memory, (uint32_t)i);
         pace(e);
     }
     if (status == -ECANCELED)
         return status;
-    count_end(e, &r->memory, status);
-    page_reader_close(&r->memory);
+    count_end(e, memory, status);
+    page_reader_close(memory);
     return 0;
 }
 
 /* ---- the second ---- */
 
-static int settle(struct estimate *e, struct reader *r) {
-    (void)r;
+static int settle(struct estimate *e, struct page_reader *memory) {
+    (void)memory;
     e->done = 0;
     e->own = content_index_settle(&e->contents);
     e->expected = e->own;
@@ -264,110 +285,113 @@ static void compare(struct estimate *e, const struct page_reader *m, size_t n) {
     e->done += n;
 }
 
-static int open_again(struct estimate *e, struct reader *r,
-                      const struct estimate_process *process) {
-    if (process->waiting)
-        return -ETIMEDOUT;
-    const struct ksm_process of = ksm_process_of(process->pid);
-    const int64_t started = ksm_process_started(&e->reader, &of);
-    if (started == -ECANCELED)
-        return -ECANCELED;
-    return started == process->started
-               ? page_reader_open(&r->memory, e->options.root, process->pid, process->hugetlb)
-               : -ESRCH;
-}
-
 /* Reads the next block of the current process again, unless it cannot be read (status). */
-static int read_block_again(struct estimate *e, struct reader *r, int status) {
+static int read_block_again(struct estimate *e, struct page_reader *memory, int status) {
     uint64_t numbers[PAGE_READER_BLOCK];
     size_t n = 0;
 
     for (; n < PAGE_READER_BLOCK && is_current(e, e->at + n); n++)
         numbers[n] = content_index_page(place_at(e, e->at + n));
     if (status == 0)
-        status = page_reader_again(&r->memory, numbers, n);
+        status = page_reader_again(memory, numbers, n);
     if (status == -ECANCELED)
         return status;
     if (status < 0)
-        r->memory.count = 0;
-    compare(e, &r->memory, n);
+        memory->count = 0;
+    compare(e, memory, n);
     pace(e);
     return status;
 }
 
-static int again_next(struct estimate *e, struct reader *r) {
+static int again_next(struct estimate *e, struct page_reader *memory) {
     if (e->at == e->own)
         return 1;
     e->current = content_index_process(place_at(e, e->at));
-    int status = open_again(e, r, &e->list[e->current]);
+    const struct estimate_process *process = &e->list[e->current];
+    int status = process->waiting ? -ETIMEDOUT : open_process(e, memory, process);
     while (status != -ECANCELED && !is_stopped(e) && is_current(e, e->at))
-        status = read_block_again(e, r, status);
+        status = read_block_again(e, memory, status);
     if (status == -ECANCELED)
         return status;
-    page_reader_close(&r->memory);
+    page_reader_close(memory);
     return 0;
 }
 
 /* ---- threads ---- */
 
-static int (*const steps[])(struct estimate *e, struct reader *r) = {
+static int (*const steps[])(struct estimate *e, struct page_reader *memory) = {
     [ESTIMATE_LIST] = list_next,
     [ESTIMATE_READ] = read_next,
     [ESTIMATE_SETTLE] = settle,
     [ESTIMATE_AGAIN] = again_next,
 };
 
-/* What is left of a reader when the rest is another's. */
-static void end_reader(struct reader *r) {
-    page_reader_free(&r->memory);
-    free(r);
-}
+static void work(struct blocking_call *call, void *data) {
+    struct estimate *e = data;
+    struct page_reader memory;
+    int status = page_reader_init(&memory, call);
 
-static void *work(void *data) {
-    struct reader *r = data;
-    struct estimate *e = r->e;
-
-    blocking_call_set_thread(&r->guard);
-    pthread_detach(pthread_self());
-    while (e->step != ESTIMATE_DONE && !e->unknown && !is_stopped(e)) {
-        const int status = steps[e->step](e, r);
-        if (status == -ECANCELED) {
-            end_reader(r);
-            return NULL;
-        }
+    e->reader.call = call;
+    e->status = status;
+    while (status >= 0 && e->step != ESTIMATE_DONE && !e->unknown && !is_stopped(e)) {
+        status = steps[e->step](e, &memory);
+        if (status == -ECANCELED)
+            break;
+        e->status = status < 0 ? status : 0;
         pace(e);
-        if (status != 0) {
+        if (status > 0) {
             e->step++;
             e->at = 0;
         }
     }
-    atomic_store(&r->ended, true);
-    return NULL;
+    page_reader_free(&memory);
 }
 
-static struct reader *start(struct estimate *e) {
-    struct reader *r = calloc(1, sizeof(*r));
-    pthread_t id;
+/* The first processes that block may merely be slow; with many of them the others have their turn
+ * soon. */
+static int64_t read_timeout(const struct estimate *e, const struct worker *worker) {
+    enum { MANY = 8, TIMEOUT_MS = 2000, SHORT_TIMEOUT_MS = 200 };
 
-    if (!r || page_reader_init(&r->memory, &r->guard) != 0) {
-        free(r);
-        return NULL;
-    }
-    r->e = e;
-    e->reader.call = &r->guard;
-    if (pthread_create(&id, NULL, work, r) != 0) {
-        end_reader(r);
-        return NULL;
-    }
-    return r;
+    if (is_stopped(e))
+        return 0;
+    return worker->stuck_count < MANY ? TIMEOUT_MS : SHORT_TIMEOUT_MS;
 }
 
-/* The reader itself is the thread's; everything else is the caller's again. */
-static struct reader *leave_behind(struct estimate *e) {
+/* Leaves out the process that blocks, unless its parent may do so: then it is read without a
+ * comparison. Returns 0 or -ENOMEM. */
+static int skip_process(struct estimate *e, int pid) {
+    if (e->step == ESTIMATE_LIST)
+        return add_blocking(e, pid);
+    if (e->comparing) {
+        e->comparing = false;
+        e->blocking_parent = e->list[e->current].parent;
+        e->at = e->current;
+        return 0;
+    }
     e->waiting++;
-    if (e->step == ESTIMATE_READ || e->step == ESTIMATE_AGAIN)
-        e->list[e->current].waiting = true;
-    return start(e);
+    e->list[e->current].waiting = true;
+    return 0;
+}
+
+static int supervise(struct estimate *e, estimate_progress_fn *progress) {
+    struct worker worker;
+    struct worker_call call;
+    int status, started;
+
+    worker_init(&worker, MAX_STUCK);
+    status = started = worker_start(&worker, work, e);
+    while (started == 0 && worker_poll(&worker) == WORKER_RUNNING) {
+        poll(NULL, 0, LOOK_MS);
+        if (worker_abandon(&worker, clock_ms(CLOCK_MONOTONIC) - read_timeout(e, &worker), &call)) {
+            e->status = skip_process(e, call.pid);
+            if (e->status == 0 && !is_stopped(e))
+                started = worker_start(&worker, work, e);
+        }
+        if (progress)
+            progress(e);
+    }
+    worker_close(&worker, &call);
+    return status != 0 ? status : e->status;
 }
 
 /* The number that a file begins with, 0 if there is none. */
@@ -404,28 +428,16 @@ int estimate_init(struct estimate *e, const struct estimate_options *options) {
 
 int estimate_run(struct estimate *e, estimate_progress_fn *progress) {
     int status = pseudofs_opendir(e->options.root, "proc", &e->proc);
-    struct reader *r;
 
     if (status != 0)
         return status;
     e->reader.proc = dirfd(e->proc);
     e->begun = e->paced = clock_ms(CLOCK_MONOTONIC);
     e->spent = clock_ms(CLOCK_PROCESS_CPUTIME_ID);
-    r = start(e);
-    while (r && !atomic_load(&r->ended)) {
-        const int64_t patience = e->waiting < MANY ? PATIENCE_MS : SHORT_PATIENCE_MS;
-        poll(NULL, 0, LOOK_MS);
-        if (blocking_call_abandon(&r->guard, clock_ms(CLOCK_MONOTONIC) - patience))
-            r = leave_behind(e);
-        if (progress)
-            progress(e);
-    }
-    if (!r)
-        return -ENOMEM;
-    end_reader(r);
+    status = supervise(e, progress);
     e->partial = e->step != ESTIMATE_DONE;
     e->ms = clock_ms(CLOCK_MONOTONIC) - e->begun;
-    return 0;
+    return status;
 }
 
 /* ---- the result ---- */

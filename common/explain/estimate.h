@@ -4,14 +4,14 @@
  * (page_reader.h) and counts equal pages (content_index.h); then reads again those that have an
  * equal one, as KSM merges only what does not change.
  *
- * A process can keep its readers waiting for ever, so a thread reads. If it waits for too long it
- * is left behind, and another goes on with the next process.
+ * Reading may block for ever, so a worker thread reads (worker.h). If that is blocked too long it
+ * is abandoned, and another goes on with the next process. With 64 stuck threads, the estimate ends
+ * early.
  */
 #ifndef KSM_ESTIMATE_H
 #define KSM_ESTIMATE_H
 
 #include <dirent.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,11 +26,11 @@
 
 struct estimate_options {
     const char *root;
-    char *const *names; /* which processes: words of the command line, see process_match.h */
-    size_t name_count;  /* 0: all processes */
-    int cpu;            /* at most so many percent of one core */
-    size_t bytes;       /* memory for records */
-    const volatile sig_atomic_t *stop; /* not 0: to end early, with what is known by then */
+    char *const *names;     /* which processes: words of the command line, see process_match.h */
+    size_t name_count;      /* 0: all processes */
+    int cpu;                /* at most so many percent of one core */
+    size_t bytes;           /* memory for records */
+    const atomic_int *stop; /* not 0: to end early, with what is known by then */
 };
 
 /* Sums over processes: of one of them, of a consumer, or of all. */
@@ -45,8 +45,8 @@ struct estimate_process {
     int64_t started; /* as in proc_files.h */
     bool wanted;     /* to be read */
     bool hugetlb;
-    uint64_t swapped, anonymous; /* kB */
-    bool waiting;                /* left out: it kept a reader waiting */
+    int64_t swapped, anonymous; /* bytes */
+    bool waiting;               /* left out: reading it blocks */
     struct ksm_consumer_name name;
     struct estimate_sum sum;
 };
@@ -69,8 +69,8 @@ struct estimate {
     int64_t processes;   /* read */
     int64_t denied;      /* may not be read */
     int64_t ended;       /* ended, or became another program, meanwhile */
-    int64_t waiting;     /* kept a reader waiting */
-    uint64_t swapped;    /* kB in swap, not looked at */
+    int64_t waiting;     /* reading them blocks */
+    int64_t swapped;     /* bytes in swap, not read */
     uint64_t unreadable; /* pages that are there and cannot be read: of devices, or secret */
     bool knows_huge;     /* this kernel tells which pages are huge */
     bool partial;        /* it was ended early */
@@ -92,7 +92,10 @@ struct estimate {
 
     size_t at;            /* the next process, or record of those that are read again; */
     size_t own;           /* their number */
-    size_t current;       /* the process that is read */
+    size_t current;       /* the process that is read, */
+    bool comparing;       /* or still compared with its parent */
+    int blocking_parent;  /* a pid that no process is compared with any more */
+    int status;           /* 0, or -errno: nothing more can be read */
     int self;             /* its own pid */
     bool sees_own;        /* /proc is that of this program's PID namespace */
     bool only_pids;       /* nobody else is looked at */
@@ -103,8 +106,9 @@ struct estimate {
 /* Gets ready; options stay the caller's. Opens nothing yet. Returns 0 or -ENOMEM. */
 int estimate_init(struct estimate *e, const struct estimate_options *options);
 
-/* Works until all is done, or to be ended; calls progress (or NULL) some times a second. Returns 0,
- * -ENOMEM, or another -errno if root/proc cannot be opened. */
+/* Works until all is done, or to be ended; calls progress (or NULL) some times a second. Returns 0;
+ * -ENOMEM or -EAGAIN for want of memory or threads; or another -errno if root/proc cannot be read.
+ */
 typedef void estimate_progress_fn(const struct estimate *e);
 int estimate_run(struct estimate *e, estimate_progress_fn *progress);
 

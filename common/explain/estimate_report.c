@@ -135,7 +135,7 @@ static void add_remarks(struct values *v, const struct estimate *e, const struct
     add_if(v, "nodes", across->status == 0 && across->value == 0);
     add_if(v, "partial", e->partial);
     if (e->swapped > 0)
-        add_bytes(v, "swapped", (int64_t)e->swapped * 1024);
+        add_bytes(v, "swapped", e->swapped);
     if (e->total.all.changing > 0)
         add_bytes(v, "changing", bytes_of(e, e->total.all.changing));
     if (e->total.huge > 0)
@@ -240,7 +240,7 @@ void estimate_json(const struct estimate *e, const struct ksm_sample *host, FILE
                  e->knows_huge ? bytes_of(e, e->total.splits * (double)e->contents.huge_pages)
                                : -1);
     print_member(file, "unreadable_bytes", (int64_t)(e->unreadable * e->page_size));
-    print_member(file, "swapped_bytes", (int64_t)e->swapped * 1024);
+    print_member(file, "swapped_bytes", e->swapped);
     print_member(file, "sampled_one_in", (int64_t)1 << e->contents.sampling_shift);
     print_member(file, "processes", e->processes);
     print_member(file, "denied", e->denied);

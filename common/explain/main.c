@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -162,7 +163,7 @@ static int explain(print_fn *print) {
 enum { STATUS_DENIED = 50, STATUS_PARTIAL = 51 };
 
 static struct estimate estimate;
-static volatile sig_atomic_t interrupted;
+static atomic_int interrupted; /* read by the worker, too */
 
 static void interrupt(int number) {
     interrupted = number;

@@ -5,6 +5,7 @@ Live, as root.  tests/unit/explain/test_content_index.c covers the counting.  Te
 lock (fixture ksm), as that memory would disturb other tests.
 """
 
+import ctypes
 import json
 import os
 import pty
@@ -67,6 +68,11 @@ def start(build, tmp_path):
     script = group.script(tmp_path / "workload", build / "tests/workload")
     yield group, lambda *words: Workload(script, *words)
     group.remove()
+
+
+def thread_states(pid):
+    """Return the state of each thread of a process, as in "RSD"."""
+    return "".join(stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat"))
 
 
 def counters(pid):
@@ -171,6 +177,8 @@ CHILDREN = {
                   "m.write(b'x' * (1 << 20));"
                   "a = ctypes.addressof(ctypes.c_char.from_buffer(m)); ctypes.CDLL(None).mprotect("
                   "ctypes.c_void_p(a), 1 << 20, 0)",
+    # Its status has a line of 22 kB.
+    "groups": "import os; os.setgroups(range(4 * 10**9, 4 * 10**9 + 2000))",
     "shared": f"import mmap; m = mmap.mmap(-1, {SHARED_MIB} << 20); m.write(b'x' * ({SHARED_MIB} << 20))",
 }
 
@@ -247,6 +255,41 @@ def test_process_that_executes_another_program_is_not_read(slow, target):
     assert found["ended"] == 1 and 0 < found["read_bytes"] < SLOW_MIB << 20
 
 
+@pytest.fixture
+def small():
+    """The PID of a small process."""
+    with subprocess.Popen(["sleep", "infinity"], preexec_fn=die_with_parent(os.getpid())) as process:
+        yield process.pid
+        process.kill()
+
+
+def start_as(pid):
+    """Start a process with this PID, which is free; return it."""
+    set_tid = ctypes.c_int(pid)
+    # struct clone_args of linux/sched.h
+    arguments = (ctypes.c_uint64 * 10)(0, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, ctypes.addressof(set_tid), 1)
+    child = ctypes.CDLL(None, use_errno=True).syscall(435, ctypes.byref(arguments), ctypes.sizeof(arguments))
+    if child == 0:
+        os.execvp("sleep", ["sleep", "infinity"])
+    assert child == pid, os.strerror(ctypes.get_errno())
+    return child
+
+
+def test_process_of_a_reused_pid_is_not_read(slow, target, small):
+    with subprocess.Popen(["sleep", "infinity"], preexec_fn=die_with_parent(os.getpid())) as process:
+        with slow("--json", "--cpu=4", str(target.pid), str(small), str(process.pid)) as running:
+            wait_reading(running)
+            process.kill()
+            process.wait()
+            other = start_as(process.pid)
+            target.stdin.write(b"\n")
+            target.stdin.flush()
+            found = json.loads(running.communicate(timeout=RUN_S)[0])
+        os.kill(other, signal.SIGKILL)
+        os.waitpid(other, 0)
+    assert (found["ended"], found["processes"]) == (2, 1)
+
+
 @pytest.mark.usefixtures("ksm")
 def test_blocking_process_is_skipped(build):
     with Holders(build / "tests/lockholder", 2, 1) as holders:
@@ -255,6 +298,52 @@ def test_blocking_process_is_skipped(build):
         found = estimate(build)
         holders.release()
     assert found["waiting"] == 2 and found["processes"] > 1 and time.monotonic() - started < RUN_S / 2
+
+
+# A process that executes another program holds its exec_update_lock: reading its stat, opening its files and kcmp()
+# block.
+
+TIMEOUT_S = 2           # of one call that blocks
+
+
+@pytest.fixture
+def exec_holder(build):
+    """A process that can hold its exec_update_lock."""
+    with Holders(build / "tests/lockholder", 1, exec_name="ksm-holder") as holders:
+        yield holders
+        holders.release()
+
+
+@pytest.fixture
+def blocked(exec_holder, small, slow, target):
+    """An estimate of small and of a process that began to hang in exec after it was listed; its thread is blocked."""
+    with slow("--json", "--cpu=4", str(target.pid), str(small), *map(str, exec_holder.pids)) as running:
+        wait_reading(running)
+        exec_holder.hold()
+        target.stdin.write(b"\n")
+        target.stdin.flush()
+        until(lambda: "D" in thread_states(running.pid), RUN_S, "a blocked thread")
+        yield running
+        running.kill()
+
+
+def test_process_that_hangs_in_exec_is_left_out(exec_holder, small, build):
+    exec_holder.hold()
+    found = estimate(build, *exec_holder.pids, small)
+    assert (found["waiting"], found["processes"], found["partial"]) == (1, 1, False)
+
+
+def test_process_that_hangs_in_exec_later_is_left_out(blocked):
+    found = json.loads(blocked.communicate(timeout=RUN_S)[0])
+    assert (found["waiting"], found["processes"], found["partial"]) == (1, 1, False)
+
+
+def test_first_interrupt_ends_a_blocked_estimate(blocked):
+    interrupted = time.monotonic()
+    blocked.send_signal(signal.SIGINT)
+    found = json.loads(blocked.communicate(timeout=RUN_S)[0])
+    assert time.monotonic() - interrupted < TIMEOUT_S / 2, "it waits for the timeout"
+    assert (blocked.returncode, found["processes"], found["partial"]) == (PARTIAL, 1, True)
 
 
 # Names.
@@ -354,6 +443,23 @@ def test_estimate_is_confined_and_throttled(slow):
     assert int(status["CapEff"], 16) & ~(1 << 2 | 1 << 19 | 1 << 21) == 0
     assert (status["NoNewPrivs"], status["Seccomp"], nice) == ("1", "2", 0)
     assert spent <= 0.2 * os.sysconf("SC_CLK_TCK")
+
+
+def test_it_leaves_no_core_dump(build):
+    """Not even to the user who started it: the files of the process are root's, and it can read all the same."""
+    with tempfile.TemporaryDirectory(prefix="ksm-test-") as directory:
+        os.chmod(directory, 0o755)
+        copy = shutil.copy(build / "ksm-explain", directory)
+        with subprocess.Popen([*AS_NOBODY, sys.executable, "-c", SLOW], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE) as process:
+            assert process.stdout.readline() == b"ready\n"
+            with subprocess.Popen([*AS_NOBODY, copy, "--estimate", "--cpu=1", str(process.pid)],
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as running:
+                wait_reading(running)
+                owners = [os.stat(f"/proc/{pid}/maps").st_uid for pid in (running.pid, process.pid)]
+                running.kill()
+            process.kill()
+    assert owners[0] == 0 and owners[1] != 0
 
 
 def test_progress_on_a_terminal(slow):

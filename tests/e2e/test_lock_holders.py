@@ -314,9 +314,10 @@ def test_blocking_processes_delay_no_tick_under_agent(number, build, tree, start
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("number", [1, MAX_BLOCKING, 100])
-def test_ksm_explain_ends_despite_blocking_processes(number, build, tree, start):
-    with Holders(build / "tests/lockholder", number) as holders:
+@pytest.mark.parametrize("number, exec_name",
+                         [(1, None), (MAX_BLOCKING, None), (100, None), (100, "ksm-holder")])
+def test_ksm_explain_ends_despite_blocking_processes(number, exec_name, build, tree, start):
+    with Holders(build / "tests/lockholder", number, exec_name=exec_name) as holders:
         holders.hold()
         begin = time.monotonic()
         page = subprocess.run([build / "ksm-explain", "--root", tree], capture_output=True, text=True, check=False,

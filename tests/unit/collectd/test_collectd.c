@@ -73,7 +73,7 @@ static const struct stub_value *find(const char *instance) {
     return NULL;
 }
 
-static void expect_nothing_logged(const char *when) {
+static void expect_silence(const char *when) {
     ck_assert_msg(stub.message_count == 0, "%s: %d messages, the first \"%s\"; want none", when,
                   stub.message_count, stub.messages[0].text);
 }
@@ -91,7 +91,7 @@ static void expect_message(const char *when, int severity, const char *one, cons
 
 TEST(registration) {
     ck_assert_str_eq(stub.names, "config:ksm init:ksm shutdown:ksm ");
-    expect_nothing_logged("registration");
+    expect_silence("registration");
     ck_assert_msg(!dlsym(stub_handle(), "ksm_reader_init"), "ksm.so exports more than it needs to");
     ck_assert_int_eq(stub.shutdown(), 0); /* before init, as after a failure elsewhere */
 }
@@ -106,7 +106,7 @@ TEST(every_metric) {
     host_sample(&sample);
     start();
     read_metrics();
-    expect_nothing_logged("read");
+    expect_silence("read");
     for (size_t id = 0; id < KSM_METRICS; id++) {
         const struct ksm_metric *metric = &ksm_metrics[id];
         const struct stub_value *got = find(metric->name);
@@ -139,14 +139,14 @@ TEST(every_metric) {
     ck_assert_msg(stub.values[0].time > first, "two reads at one time");
 }
 
-/* Other metrics are, and the absence is logged once. */
-TEST(absent_metrics_are_not_dispatched) {
+/* Absent metrics are left out, their neighbours are not; the log hears of it once. */
+TEST(absent_metrics) {
     host_make(dir);
     host_write(dir, KSM_run, TEXT("0\n")); /* nothing moves */
     start();
     read_metrics();
     int all = stub.value_count;
-    expect_nothing_logged("well");
+    expect_silence("well");
 
     host_write(dir, KSM_unshared, TEXT("12abc\n"));
     read_metrics();
@@ -157,7 +157,7 @@ TEST(absent_metrics_are_not_dispatched) {
     ck_assert_int_eq(stub.value_count, all - 2);
     for (int i = 0; i < 10; i++) {
         read_metrics();
-        expect_nothing_logged("still bad");
+        expect_silence("still bad");
         ck_assert_int_eq(stub.value_count, all - 2);
     }
     host_write(dir, KSM_unshared, NULL, 0);
@@ -165,7 +165,7 @@ TEST(absent_metrics_are_not_dispatched) {
     expect_message("well again", LOG_NOTICE, "pages_unshared", "again");
     ck_assert_int_eq(stub.value_count, all);
     read_metrics();
-    expect_nothing_logged("well");
+    expect_silence("well");
 }
 
 TEST(stopped_is_no_error) {
@@ -173,7 +173,7 @@ TEST(stopped_is_no_error) {
     host_write(dir, KSM_run, TEXT("0\n"));
     start();
     read_metrics();
-    expect_nothing_logged("run=0");
+    expect_silence("run=0");
     ck_assert(find("run") && fabs(find("run")->value.gauge) < 1e-9);
     ck_assert(find("sharing") && find("saved"));
 }
@@ -185,7 +185,7 @@ TEST(nothing_readable) {
     ck_assert_int_ne(stub_read(), 0);
     ck_assert_int_eq(stub.value_count, 0);
     ck_assert_int_ne(stub_read(), 0);
-    expect_nothing_logged("a kernel with nothing");
+    expect_silence("a kernel with nothing");
 }
 
 static void expect_no_start(const char *root, const char *words) {
@@ -201,7 +201,7 @@ TEST(kernel_without_ksm) {
     expect_no_start(dir, "this kernel has no KSM");
 }
 
-TEST_TIMES(root_must_be_a_directory, 2) {
+TEST_TIMES(root_that_is_no_directory, 2) {
     tree_print(dir, "file", "\n");
     expect_no_start(tree_path(dir, _i == 0 ? "file" : "none"), "no such directory");
 }
@@ -247,7 +247,7 @@ TEST_ROWS(one_option, options) {
     if (row->says[0])
         expect_message(row->key, LOG_ERR, row->says[0], row->says[1]);
     else
-        expect_nothing_logged(row->key);
+        expect_silence(row->key);
     /* The daemon runs on. */
     stub_clear();
     read_a_host();
@@ -315,7 +315,7 @@ TEST_ROWS(list_of_values, lists) {
         expect_message("list", LOG_ERR, row->says,
                        "\"none\", or one or more of \"vm\" \"container\" \"service\" \"program\"");
     else
-        expect_nothing_logged("list");
+        expect_silence("list");
     tree_make("tests/fixtures/consumers.tree", dir);
     start_with_consumers();
     ck_assert_int_eq(stub_await_tables(1), 1);
@@ -333,15 +333,15 @@ TEST(list_without_values) {
 TEST(settings_off) {
     configure_one("Settings", stub_boolean(0));
     read_a_host();
-    expect_nothing_logged("settings off");
+    expect_silence("settings off");
     for (size_t id = 0; id < KSM_METRICS; id++)
         if (ksm_metrics[id].kind == KSM_KIND_KNOB)
             ck_assert_msg(!find(ksm_metrics[id].name), "%s is dispatched", ksm_metrics[id].name);
     ck_assert(find("run") && find("shared"));
 }
 
-/* An empty block changes nothing. */
-TEST(second_block_changes_only_its_options) {
+/* Two blocks: what the second does not say stays as the first said; an empty one says nothing. */
+TEST(two_blocks) {
     char key[] = "Plugin";
     oconfig_item_t empty = {.key = key};
 
@@ -351,11 +351,11 @@ TEST(second_block_changes_only_its_options) {
     configure_one("Root", stub_text("/no/such/root"));
     start(); /* a third, with Root */
     read_metrics();
-    expect_nothing_logged("blocks");
+    expect_silence("blocks");
     ck_assert(find("shared") && !find("sleep_millisecs"));
 }
 
-/* Without a block the root is /. */
+/* Without a block the root is that of this machine. */
 TEST(no_block) {
     int status = stub.init();
 
@@ -367,7 +367,7 @@ TEST(no_block) {
     }
     read_metrics();
     ck_assert_int_eq(stub.shutdown(), 0);
-    expect_nothing_logged("this machine");
+    expect_silence("this machine");
     ck_assert(find("shared") && find("sharing") && find("saved"));
 }
 
@@ -466,7 +466,7 @@ static int count_threads(unsigned long long *blocked) {
     return threads;
 }
 
-/* A thread that has exited remains in /proc for a moment. */
+/* A thread that has ended is in /proc a moment longer. */
 static void expect_threads(int count) {
     unsigned long long blocked = 0;
 
@@ -475,7 +475,8 @@ static void expect_threads(int count) {
     ck_assert_int_eq(count_threads(&blocked), count);
 }
 
-/* A thread that is stuck in a read when the daemon exits must not return to unmapped code. */
+/* A thread that is stuck in a process's file when the daemon ends must not return to code that is
+ * gone. */
 TEST(stuck_thread_returns_after_dlclose) {
     unsigned long long blocked = 0;
 
@@ -538,7 +539,7 @@ TEST_ROWS(consumers_interval, intervals) {
                                    : "config:ksm init:ksm shutdown:ksm read:ksm ");
     ck_assert_int_eq(stub_await_tables(row->want > 0), row->want > 0);
     ck_assert_int_eq(stub.shutdown(), 0);
-    expect_nothing_logged("consumers");
+    expect_silence("consumers");
     const struct stub_value *got = find_consumer("unattributed", "saved");
     if (row->want == 0)
         return;
@@ -600,11 +601,11 @@ TEST(callbacks_in_parallel) {
     ck_assert_int_eq(tables, 3);
     ck_assert(!failed);
     ck_assert_int_eq(stub.shutdown(), 0);
-    expect_nothing_logged("in parallel");
+    expect_silence("in parallel");
 }
 
 /* A daemon that starts its plugins again. */
-TEST(plugin_can_be_started_again) {
+TEST(started_again) {
     const int before = suite_open_files();
 
     tree_make("tests/fixtures/consumers.tree", dir);

@@ -136,7 +136,7 @@ static void left_out(void) {
     e.waiting = 2;
     e.ended = 1234;
     e.unreadable = 3 * MIB_PAGES;
-    e.swapped = 2048;
+    e.swapped = 2 << 20;
 }
 
 static void partial(void) {

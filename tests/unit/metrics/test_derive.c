@@ -209,7 +209,7 @@ static void give(struct ksm_sample *sample, const char *words) {
     }
 }
 
-/* Checks every metric that words names. */
+/* Every metric that the words name is as they say. */
 static void expect(const char *what, const struct ksm_sample *sample, const char *words) {
     struct ksm_value want;
     char own[256];
@@ -225,7 +225,7 @@ static void expect(const char *what, const struct ksm_sample *sample, const char
     }
 }
 
-TEST_ROWS(metrics_match_values_computed_by_hand, rows) {
+TEST_ROWS(by_hand, rows) {
     struct ksm_sample sample;
 
     start_sample(&sample, row->page_size);
@@ -247,8 +247,8 @@ static const enum ksm_id derived[] = {KSM_saved,
                                       KSM_ksmd_cpu_per_gib,
                                       KSM_scanned_per_page};
 
-/* Not even beside an error. */
-TEST(nothing_remains_of_the_previous_sample) {
+/* Nothing of the sample before stays: not even under a status that says so. */
+TEST(no_memory_of_the_sample_before) {
     struct ksm_sample sample;
 
     start_sample(&sample, 4096);
@@ -341,9 +341,9 @@ static int64_t random_below(unsigned bits) {
     return (int64_t)(suite_random() >> (64 - bits));
 }
 
-static const unsigned max_bits[] = {4, 16, 28, 40, 52, 63};
+static const unsigned most_bits[] = {4, 16, 28, 40, 52, 63};
 
-TEST_ROWS(random_operands_match_exact_arithmetic, max_bits) {
+TEST_ROWS(random_operands, most_bits) {
     static const int64_t page_sizes[] = {4096, 16384, 65536};
 
     for (int i = 0; i < 20000; i++) {

@@ -25,8 +25,8 @@ static bool is_sent(const struct ksm_metric *metric) {
     return metric->kind != KSM_KIND_INPUT;
 }
 
-/* Returns whether a word needs no quotes or escapes in collectd's identifiers and Netdata's lines.
- */
+/* A word that is the same in a collectd identifier and in a line of Netdata's, and that no dot,
+ * quote, slash, hyphen, '=' or blank takes apart. */
 static bool is_plain(const char *word) {
     return strlen(word) > 0 && strlen(word) < NAME_SIZE &&
            strspn(word, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(word);
@@ -138,8 +138,8 @@ static struct data_source find_type(FILE *types, const char *type) {
     return found;
 }
 
-/* Returns whether a type of collectd accepts the minimum and maximum of a metric. */
-static bool accepts_range_of(const struct data_source *type, const struct ksm_metric *metric) {
+/* The least and the most that a metric of a unit can be, as its host sees it. */
+static bool lets_through(const struct data_source *type, const struct ksm_metric *metric) {
     bool is_signed = metric->unit == KSM_UNIT_SIGNED_BYTES ||
                      metric->unit == KSM_UNIT_SIGNED_PERCENT || metric->unit == KSM_UNIT_PAGE_RATE;
     double most = metric->unit == KSM_UNIT_PERCENT ? 100 : 4294967295.0;
@@ -175,11 +175,11 @@ TEST_TIMES(collectd_knows_the_type, KSM_METRICS) {
     fclose(types);
     ck_assert_msg(strcmp(source.kind, want) == 0, "%s: type %s is \"%s\" in %s, want %s",
                   metric->name, type->type, source.kind, path, want);
-    ck_assert_msg(accepts_range_of(&source, metric), "%s: type %s takes only %s to %s",
-                  metric->name, type->type, source.min, source.max);
+    ck_assert_msg(lets_through(&source, metric), "%s: type %s takes only %s to %s", metric->name,
+                  type->type, source.min, source.max);
 }
 
-/* A percentage is sent as a percentage: its thousandths are divided once. */
+/* A percentage is sent as a percentage: thousandths are taken off once, at the border. */
 TEST_TIMES(scales, KSM_METRICS) {
     const struct ksm_metric *metric = &ksm_metrics[_i];
     const struct collectd_type *type = &collectd_types[metric->kind][metric->unit];
@@ -272,7 +272,7 @@ TEST_TIMES(groups, KSM_GROUPS) {
                   ksm_group_names[group], metrics);
 }
 
-/* All dimensions of a chart are rates or all are gauges, of one scale. */
+/* The agent takes one chart as one kind of thing: all rates or all gauges, one scale. */
 TEST_TIMES(charts_are_of_one_kind, KSM_GROUPS) {
     const struct ksm_metric *first = NULL;
 
@@ -296,8 +296,8 @@ TEST_TIMES(units, KSM_UNITS) {
                   ksm_unit_words[_i], ksm_unit_scale[_i]);
 }
 
-/* Without a formula it would keep its first status. */
-TEST_TIMES(every_derived_metric_has_a_formula, KSM_METRICS) {
+/* A derived metric without a formula would stay at its first status for ever. */
+TEST_TIMES(every_derived_metric_is_worked_out, KSM_METRICS) {
     const struct ksm_metric *metric = &ksm_metrics[_i];
     struct ksm_sample sample = {.page_size = 4096};
     struct ksm_rates rates;
@@ -313,8 +313,8 @@ TEST_TIMES(every_derived_metric_has_a_formula, KSM_METRICS) {
     ck_assert_msg(sample.at[_i].status != -ENOSYS, "%s: nothing works it out", metric->name);
 }
 
-/* A host of 1 kB saves two pages; collectd's type percent accepts at most 100. */
-TEST_TIMES(percentage_above_100_has_an_open_unit, KSM_METRICS) {
+/* A host of 1 kB that saves two pages: collectd's percent would take no more than 100 of it. */
+TEST_TIMES(what_passes_100_percent_is_open, KSM_METRICS) {
     const struct ksm_metric *metric = &ksm_metrics[_i];
     struct ksm_sample sample = {.page_size = 4096};
 

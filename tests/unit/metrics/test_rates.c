@@ -188,7 +188,7 @@ static void expect(const struct sequence *s, const struct reading *r, enum ksm_i
                   suite_status(want.status), want.value);
 }
 
-TEST_ROWS(rates_match_values_computed_by_hand, sequences) {
+TEST_ROWS(by_hand, sequences) {
     struct ksm_sample sample;
     struct ksm_rates rates;
 
@@ -202,11 +202,11 @@ TEST_ROWS(rates_match_values_computed_by_hand, sequences) {
     }
 }
 
-/* ksmd scans at a constant rate and is read every second: every reported time is right, for full
- * scans of any length. */
+/* ksmd goes on at an even pace, read every second: what is told is true at any time, of scans of
+ * every length. */
 static const int64_t lengths[] = {600, 5000, 10000, 11000, 60000, 3600000};
 
-TEST_ROWS(constant_scan_rate_gives_true_times, lengths) {
+TEST_ROWS(even_pace, lengths) {
     const int64_t pages = 1000000, tick = 1000;
     struct ksm_sample sample;
     struct ksm_rates rates;

@@ -96,7 +96,7 @@ static bool is_lost(const struct loss *loss, size_t id) {
     return id == loss->id;
 }
 
-/* Only the lost metrics, and those derived from them, may differ from the host. */
+/* Nothing else than what is lost, and what is worked out from that, may differ from the host. */
 static void expect_loss(const char *when, const struct loss *loss) {
     struct ksm_sample want;
 
@@ -125,28 +125,28 @@ static void expect_loss(const char *when, const struct loss *loss) {
         expect(when, id, want.at[id].status, want.at[id].value);
 }
 
-static void expect_all_read(const char *when) {
+static void expect_all_well(const char *when) {
     expect_loss(when, &(struct loss){0, false, 0});
 }
 
-static void expect_all_read_at(int64_t now, const char *when) {
+static void expect_all_well_at(int64_t now, const char *when) {
     tick(now);
-    expect_all_read(when);
+    expect_all_well(when);
 }
 
-TEST(all_metrics_are_read) {
+TEST(well) {
     begin(true);
     expect("before the first tick", KSM_shared, -ENOENT, 0);
-    expect_all_read_at(start, "first tick");
-    expect_all_read_at(start + second, "second tick");
+    expect_all_well_at(start, "first tick");
+    expect_all_well_at(start + second, "second tick");
     ck_assert_int_eq(reader.sample.page_size, sysconf(_SC_PAGESIZE));
     ksm_reader_close(&reader);
-    expect_all_read_at(start + 2 * second, "after closing");
+    expect_all_well_at(start + 2 * second, "after closing");
 }
 
 static const long page_sizes[] = {4096, 16384, 65536};
 
-TEST_ROWS(saved_uses_the_page_size_of_the_system, page_sizes) {
+TEST_ROWS(saved_is_reckoned_in_pages_of_the_system, page_sizes) {
     faults_page_size(*row);
     begin(true);
     expect_at(start, "saved", KSM_saved, 0,
@@ -190,7 +190,7 @@ static bool is_first_of_file(size_t id) {
     return host_has(id);
 }
 
-static void apply_damage(const struct damage *damage, size_t id) {
+static void inflict(const struct damage *damage, size_t id) {
     static char megabyte[1024 * 1024];
     const char *name = strrchr(host_path(id), '/');
 
@@ -218,7 +218,7 @@ static void apply_damage(const struct damage *damage, size_t id) {
     }
 }
 
-static void repair(size_t id) {
+static void heal(size_t id) {
     faults_clear();
     host_write(dir, id, NULL, 0);
 }
@@ -257,7 +257,7 @@ static bool is_harmless(const struct damage *damage, size_t id) {
     return harmless;
 }
 
-static bool is_retried(const struct damage *damage) {
+static bool is_looked_for_again(const struct damage *damage) {
     return damage->how == MISSING || damage->how == OPEN_FAILS;
 }
 
@@ -268,19 +268,19 @@ static const char *describe(const struct damage *damage, size_t id, const char *
     return text;
 }
 
-/* A file is damaged between two reads, and repaired later. */
+/* A file that goes bad while it is read, and is mended later. */
 static void expect_recovery(const struct damage *damage, size_t id, const struct loss *loss) {
     bool knob = ksm_metrics[id].kind == KSM_KIND_KNOB;
     int64_t now = start;
 
     begin(true);
-    expect_all_read_at(now, describe(damage, id, "before"));
+    expect_all_well_at(now, describe(damage, id, "before"));
 
-    apply_damage(damage, id);
+    inflict(damage, id);
     now += second;
     tick(now);
     if (knob) { /* it is not read at this tick */
-        expect_all_read(describe(damage, id, "before the minute is over"));
+        expect_all_well(describe(damage, id, "before the minute is over"));
         now += minute - second;
         tick(now);
     }
@@ -288,26 +288,26 @@ static void expect_recovery(const struct damage *damage, size_t id, const struct
     tick(now + second);
     expect_loss(describe(damage, id, "second tick"), loss);
 
-    repair(id);
+    heal(id);
     tick(now + 2 * second);
-    if (knob || is_retried(damage))
+    if (knob || is_looked_for_again(damage))
         expect_loss(describe(damage, id, "mended, before the minute is over"), loss);
     else
-        expect_all_read(describe(damage, id, "mended, next tick"));
-    expect_all_read_at(now + minute, describe(damage, id, "mended, a minute later"));
+        expect_all_well(describe(damage, id, "mended, next tick"));
+    expect_all_well_at(now + minute, describe(damage, id, "mended, a minute later"));
 }
 
-/* A file is damaged before the first read. */
+/* A file that is bad from the start. */
 static void expect_late_start(const struct damage *damage, size_t id, const struct loss *loss) {
-    apply_damage(damage, id);
+    inflict(damage, id);
     begin(true);
     tick(start);
     expect_loss(describe(damage, id, "from the start"), loss);
-    repair(id);
-    expect_all_read_at(start + minute, describe(damage, id, "mended, a minute later"));
+    heal(id);
+    expect_all_well_at(start + minute, describe(damage, id, "mended, a minute later"));
 }
 
-TEST_ROWS(damaged_file_affects_its_metrics_only, damages) {
+TEST_ROWS(bad_files, damages) {
     for (size_t id = 0; id < KSM_METRICS; id++) {
         if (!is_first_of_file(id) || is_harmless(row, id))
             continue;
@@ -331,7 +331,7 @@ static const struct {
     {TEXT("7 MB")},     {TEXT("-5 kB")},  {TEXT("9223372036854775808 kB")},
 };
 
-TEST_ROWS(damaged_field_affects_its_metric_only, field_damages) {
+TEST_ROWS(bad_fields, field_damages) {
     for (size_t id = 0; id < KSM_METRICS; id++) {
         struct loss loss = {id, false, -ENOENT};
         const char *key = ksm_metrics[id].key;
@@ -349,8 +349,8 @@ TEST_ROWS(damaged_field_affects_its_metric_only, field_damages) {
         begin(true);
         tick(start);
         expect_loss(key, &loss);
-        repair(id);
-        expect_all_read_at(start + second, key);
+        heal(id);
+        expect_all_well_at(start + second, key);
     }
 }
 
@@ -378,7 +378,7 @@ TEST_ROWS(odd_values, odd) {
     expect_at(start, row->text, row->id, 0, row->want);
 }
 
-/* ---- metrics with a substitute ---- */
+/* What has a substitute. */
 TEST(kernel_without_zero_pages) {
     host_remove(dir, KSM_zero);
     begin(true);
@@ -401,7 +401,7 @@ TEST(kernel_without_general_profit) {
 }
 
 /* A count below 0 is no count, and general_profit has it in it. */
-TEST(negative_zero_pages_are_unknown) {
+TEST(kernel_that_miscounts_zero_pages) {
     static const enum ksm_id lost[] = {KSM_zero, KSM_saved, KSM_overhead, KSM_ram, KSM_exposure};
 
     host_write(dir, KSM_zero, TEXT("-1000000\n"));
@@ -424,8 +424,8 @@ TEST(meminfo_unreadable_without_zero_pages) {
     expect("ram", KSM_ram, -EACCES, 0);
 }
 
-/* lxcfs mounts its meminfo over the kernel's in a container. It is not opened, because that may
- * block. */
+/* As lxcfs makes it in a container: its own meminfo beside the kernel's /sys. It is not even
+ * opened, as that may wait for who serves it. */
 TEST(meminfo_of_a_container) {
     static const enum ksm_id lost[] = {KSM_mem_total, KSM_mem_available, KSM_swap_free,
                                        KSM_ram,       KSM_net,           KSM_exposure};
@@ -452,8 +452,8 @@ TEST(meminfo_of_a_container) {
     ksm_reader_close(&reader);
 }
 
-/* Truncated at any byte. */
-TEST(truncated_vmstat_gives_complete_fields) {
+/* Cut off at any byte, vmstat gives the fields it holds in full and no other. */
+TEST(vmstat_cut_off) {
     static const char text[] = "nr_free_pages 12\ncow_ksm 54321\nlast 1\nksm_swpin_copy 678\n";
     const size_t cow_end = (size_t)(strstr(text, "last") - text);
 
@@ -495,7 +495,7 @@ static const struct {
     {"back", "nr_free_pages 12\ncow_ksm 9\nksm_swpin_copy 12\n", 0, 9, 12},
 };
 
-TEST(fields_are_found_after_they_move) {
+TEST(fields_move) {
     begin(true);
     for (int i = 0; i < ROWS(moves); i++) {
         tree_write(dir, "proc/vmstat", moves[i].text, strlen(moves[i].text));
@@ -586,7 +586,7 @@ TEST(without_settings) {
 }
 
 /* Files that come and go. */
-TEST(file_that_appears_is_read) {
+TEST(file_appears) {
     for (size_t id = 0; id < KSM_METRICS; id++) {
         if (ksm_metrics[id].source != KSM_SOURCE_KSM || !host_has(id))
             continue;
@@ -606,7 +606,7 @@ static void move(const char *from, const char *to) {
         0);
 }
 
-TEST(directory_that_disappears_and_returns) {
+TEST(whole_directory_vanishes) {
     begin(true);
     tick(start);
     move("ksm", "away");
@@ -616,7 +616,7 @@ TEST(directory_that_disappears_and_returns) {
             expect("gone", id, -ENOENT, 0);
     expect("other sources", KSM_cow, 0, host_value(KSM_cow));
     move("away", "ksm");
-    expect_all_read_at(start + 2 * minute, "back");
+    expect_all_well_at(start + 2 * minute, "back");
 }
 
 TEST(nothing_readable) {
@@ -625,13 +625,13 @@ TEST(nothing_readable) {
     int status = ksm_reader_tick(&reader, start);
     ck_assert_msg(status == -EACCES, "got %s, want -EACCES", suite_status(status));
     faults_clear();
-    expect_all_read_at(start + minute, "readable again");
+    expect_all_well_at(start + minute, "readable again");
 }
 
 TEST(one_metric_readable) {
     for (size_t id = 0; id < KSM_METRICS; id++)
         if (is_first_of_file(id) && id != KSM_dups)
-            apply_damage(&damages[MISSING], id);
+            inflict(&damages[MISSING], id);
     tree_unlink(dir, "proc/37/stat");
     begin(true);
     expect_at(start, "the only one", KSM_dups, 0, host_value(KSM_dups));
@@ -644,7 +644,7 @@ TEST(out_of_descriptors) {
     faults_clear();
     expect_at(start + second, "next tick", KSM_shared, 0, host_value(KSM_shared));
     expect("next tick", KSM_cow, 0, host_value(KSM_cow));
-    expect_all_read_at(start + minute, "a minute later");
+    expect_all_well_at(start + minute, "a minute later");
 }
 
 /* UKSM. */
@@ -692,10 +692,10 @@ TEST(uksm_zero_pages_unreadable) {
            host_value(KSM_sharing) * reader.sample.page_size);
 }
 
-TEST(ksm_has_precedence_over_uksm) {
+TEST(ksm_goes_before_uksm) {
     tree_print(dir, "sys/kernel/mm/uksm/pages_shared", "4\n");
     begin(true);
-    expect_all_read_at(start, "both directories");
+    expect_all_well_at(start, "both directories");
 }
 
 /* ksmd. */
@@ -725,7 +725,7 @@ static const struct {
     {NULL, NULL},
 };
 
-/* Files of proc/PID with the given contents. */
+/* Numbers of its own for proc/PID. */
 static void make_process(int pid, const char *comm, const char *status, const char *schedstat) {
     if (comm)
         tree_print(dir, tree_path("proc", "%d/comm", pid), "%s", comm);
@@ -758,7 +758,7 @@ TEST(ksmd_without_comm) {
     tree_unlink(dir, "proc/2/comm");
     tree_unlink(dir, "proc/37/comm");
     begin(true);
-    expect_all_read_at(start, "no comm");
+    expect_all_well_at(start, "no comm");
 }
 
 /* Reading them waits for a process that holds its exec_update_lock or its mmap lock. */
@@ -812,7 +812,7 @@ TEST(proc_that_cannot_be_listed) {
     begin(true);
     expect_at(start, "first tick", KSM_ksmd_cpu, -EACCES, 0);
     expect_at(start + second, "second tick", KSM_ksmd_cpu, -EACCES, 0);
-    expect_all_read_at(start + minute, "a minute later");
+    expect_all_well_at(start + minute, "a minute later");
 }
 
 /* Kernels without schedstat, or that keep none: utime + stime, 14 + 15 clock ticks. */
@@ -857,10 +857,10 @@ TEST(longest_stat) {
         n += snprintf(line + n, sizeof(line) - (size_t)n, " 18446744073709551615");
     tree_print(dir, "proc/37/stat", "%.*s\n", n, line);
     begin(true);
-    expect_all_read_at(start, "a stat of 1 kB");
+    expect_all_well_at(start, "a stat of 1 kB");
 }
 
-/* ---- ksm_reader_init() ---- */
+/* Where the reader may begin. */
 static void expect_why_not(const char *root, int want, const char *words) {
     char message[1024];
     int status = ksm_reader_init(&reader, root, true);
@@ -876,7 +876,7 @@ TEST(roots) {
     static char long_root[2 * PATH_MAX];
 
     ck_assert_int_eq(ksm_reader_init(&reader, tree_path(dir, "//"), true), 0);
-    expect_all_read_at(start, "root with slashes");
+    expect_all_well_at(start, "root with slashes");
 
     move("ksm", "other");
     expect_why_not(dir, -ENOENT, "this kernel has no KSM");
@@ -958,9 +958,9 @@ TEST(live_kernel) {
     ck_assert_int_eq(suite_open_files(), open_files);
 }
 
-TEST(live_kernel_without_rights) {
+TEST(live_kernel_as_nobody) {
     if (ksm_reader_init(&reader, "/", true) != 0) {
-        suite_skip("live_kernel_without_rights", "no KSM in this kernel");
+        suite_skip("live_kernel_as_nobody", "no KSM in this kernel");
         return;
     }
     suite_become_nobody();

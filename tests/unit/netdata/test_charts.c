@@ -98,7 +98,7 @@ static struct protocol_chart *chart_of_group(int group) {
     return chart;
 }
 
-TEST_TIMES(charts_have_title_units_and_family, KSM_GROUPS) {
+TEST_TIMES(looks, KSM_GROUPS) {
     tick();
     struct protocol_chart *chart = chart_of_group(_i);
     ck_assert_str_eq(chart->context, chart->id);
@@ -125,7 +125,7 @@ TEST_ROWS(page_size, page_sizes) {
     }
 }
 
-/* Alerts test a variable before they refer to a chart. */
+/* What alerts ask before they ask for a chart. */
 static void set_group(int group, int status) {
     for (size_t id = 0; id < KSM_METRICS; id++)
         if ((int)ksm_metrics[id].group == group)
@@ -180,8 +180,8 @@ TEST_ROWS(update_every, seconds) {
         ck_assert_int_eq(protocol.charts[i].update_every, *row);
 }
 
-/* Sends once that there are no charts, then nothing. */
-TEST(kernel_without_ksm_sends_no_chart) {
+/* A kernel with nothing at all: no chart, which is told once, and then not a byte. */
+TEST(nothing_there) {
     for (size_t id = 0; id < KSM_METRICS; id++)
         sample.at[id].status = -ENOENT;
     tick();
@@ -190,8 +190,8 @@ TEST(kernel_without_ksm_sends_no_chart) {
     ck_assert_uint_eq(tick(), 0);
 }
 
-/* And no chart if that would be empty. */
-TEST_TIMES(missing_metric_has_no_dimension, KSM_METRICS) {
+/* A metric that this kernel lacks: no dimension, and no chart if it would be empty. */
+TEST_TIMES(metric_that_the_kernel_lacks, KSM_METRICS) {
     size_t missing = (size_t)_i;
     int in_group = 0;
 
@@ -217,15 +217,15 @@ TEST_TIMES(missing_metric_has_no_dimension, KSM_METRICS) {
     tick();
     ck_assert_int_eq(chart_of(missing)->drawn, in_group > 1 ? 2 : 1);
 
-    /* Its value is missing again. */
+    /* It is gone again: a gap. */
     sample.at[missing].status = -ENOENT;
     tick();
     expect_all("gone");
     ck_assert_int_eq(chart_of(missing)->drawn, in_group > 1 ? 2 : 1);
 }
 
-/* Temporarily, or from the start. */
-TEST_TIMES(metric_without_a_value_leaves_a_gap, KSM_METRICS) {
+/* A metric that has no value for a moment, or from the start: a gap, and nothing else. */
+TEST_TIMES(gap, KSM_METRICS) {
     static const int why[] = {-EINVAL, -EIO, -EACCES, -ERANGE, -ENODATA, -EFBIG, -ENOENT};
     size_t absent = (size_t)_i;
 

@@ -87,7 +87,7 @@ static void expect_values(const char *when, const char *id, int64_t real, int64_
                   id, s->value, saved);
 }
 
-/* As the agent does with a chart that has been obsolete for some time. */
+/* The agent removes a chart that has been obsolete for some time. */
 static void forget(const char *id) {
     struct protocol_chart *chart = protocol_chart(&agent, id);
 
@@ -138,7 +138,7 @@ static int begun(const char *id) {
     "BEGIN ksm.consumers\nSET vm = 1\nSET container = 2\nSET service = 3\nSET program = 4\n"       \
     "SET unattributed = 5\nEND\n"
 
-static void set_two_and_other(void) {
+static void two_and_others(void) {
     list[0] = consumer(KSM_CONSUMER_vm, "web-01", 300 * (int64_t)MIB, 700 * (int64_t)MIB);
     list[1] = consumer(KSM_CONSUMER_service, "getty@tty1", 4096, -1);
     list[2] = consumer(KSM_CONSUMER_program, "bash", 7, 8);
@@ -155,7 +155,7 @@ static void set_two_and_other(void) {
 }
 
 /* A sample is sent as these lines, and no other. */
-static void expect_lines(const char *when, const char *want) {
+static void tells(const char *when, const char *want) {
     send_table(when);
     ck_assert_msg(strcmp(sent, want) == 0, "%s: got\n%s\nwant\n%s", when, sent, want);
 }
@@ -166,11 +166,11 @@ static void expect_lines(const char *when, const char *want) {
 #define OTHER VALUES("other", "other", "SET real = 8\nSET saved = 7\n")
 
 /* They are sent as new, and then again. */
-static void start_with_two_and_other(void) {
-    set_two_and_other();
-    expect_lines("first", SUM_CHART SUM_VALUES CHART("vm", "web-01")
-                              WEB CHART_GETTY GETTY CHART_OTHER OTHER);
-    expect_lines("second", SUM_VALUES WEB GETTY OTHER);
+static void begin_with_two_and_others(void) {
+    two_and_others();
+    tells("first",
+          SUM_CHART SUM_VALUES CHART("vm", "web-01") WEB CHART_GETTY GETTY CHART_OTHER OTHER);
+    tells("second", SUM_VALUES WEB GETTY OTHER);
 }
 
 static const struct {
@@ -192,11 +192,11 @@ TEST(values) {
     ck_assert_int_eq(protocol_chart(&agent, "ksm.consumer_container_x")->drawn, 1);
 }
 
-/* The savings of an excluded kind are unknown, not 0. */
-TEST_TIMES(excluded_kinds_have_no_dimension, 1 << KSM_CONSUMER_KIND_COUNT) {
+/* A kind that is left out is not 0: nobody knows what it saves. */
+TEST_TIMES(kinds_left_out, 1 << KSM_CONSUMER_KIND_COUNT) {
     const unsigned excluded = (unsigned)_i;
 
-    set_two_and_other();
+    two_and_others();
     consumer_charts_init(&charts, 10, excluded);
     for (int sample = 0; sample < 2; sample++) {
         send_table("left out");
@@ -211,7 +211,7 @@ TEST_TIMES(excluded_kinds_have_no_dimension, 1 << KSM_CONSUMER_KIND_COUNT) {
 }
 
 TEST(interval) {
-    set_two_and_other();
+    two_and_others();
     consumer_charts_init(&charts, 3600, 0);
     send_table("hourly");
     for (int i = 0; i < agent.count; i++)
@@ -220,7 +220,7 @@ TEST(interval) {
 
 /* No metrics: a gap, and no chart comes or goes. */
 TEST(invalid_table) {
-    set_two_and_other();
+    two_and_others();
     table.valid = false;
     send_table("invalid at first");
     ck_assert_int_eq((int)sent_len, 0);
@@ -232,78 +232,74 @@ TEST(invalid_table) {
     send_table("invalid");
     ck_assert_int_eq((int)sent_len, 0);
     table.valid = true;
-    set_two_and_other();
+    two_and_others();
     send_table("valid again");
     for (int i = 0; i < agent.count; i++)
         ck_assert_msg(agent.charts[i].drawn == 1 && agent.charts[i].begun == 2, "%s",
                       agent.charts[i].id);
 }
 
-TEST(table_without_consumers) {
-    expect_lines("nobody",
-                 SUM_CHART "BEGIN ksm.consumers\nSET vm = 0\nSET container = 0\n"
-                           "SET service = 0\nSET program = 0\nSET unattributed = 0\nEND\n");
+TEST(nobody) {
+    tells("nobody", SUM_CHART "BEGIN ksm.consumers\nSET vm = 0\nSET container = 0\n"
+                              "SET service = 0\nSET program = 0\nSET unattributed = 0\nEND\n");
 }
 
 /* ---- coming and going ---- */
 
-TEST(consumer_that_returns_gets_a_new_chart) {
-    start_with_two_and_other();
+TEST(one_ends_and_returns) {
+    begin_with_two_and_others();
     list[0] = list[1];
     list[1] = list[2];
     table.count = 2;
-    expect_lines("the machine has ended", SUM_VALUES OBSOLETE("vm", "web-01") GETTY OTHER);
-    expect_lines("later", SUM_VALUES GETTY OTHER);
+    tells("the machine has ended", SUM_VALUES OBSOLETE("vm", "web-01") GETTY OTHER);
+    tells("later", SUM_VALUES GETTY OTHER);
     forget("ksm.consumer_vm_web-01");
-    set_two_and_other();
-    expect_lines("it is back", SUM_VALUES CHART("vm", "web-01") WEB GETTY OTHER);
+    two_and_others();
+    tells("it is back", SUM_VALUES CHART("vm", "web-01") WEB GETTY OTHER);
 }
 
 /* It saves as before, but others save more. */
 TEST(one_drops_out_of_the_top) {
-    start_with_two_and_other();
+    begin_with_two_and_others();
     list[1].shown = false;
     list[2].shown = true;
-    expect_lines("others save more",
-                 SUM_VALUES OBSOLETE_GETTY WEB CHART("program", "bash") BASH OTHER);
+    tells("others save more", SUM_VALUES OBSOLETE_GETTY WEB CHART("program", "bash") BASH OTHER);
     forget("ksm.consumer_service_getty@tty1");
     list[1].shown = true;
     list[2].shown = false;
-    expect_lines("back in the top",
-                 SUM_VALUES OBSOLETE("program", "bash") WEB CHART_GETTY GETTY OTHER);
+    tells("back in the top", SUM_VALUES OBSOLETE("program", "bash") WEB CHART_GETTY GETTY OTHER);
 }
 
-TEST(other_disappears_and_returns) {
-    start_with_two_and_other();
+TEST(the_others_end_and_return) {
+    begin_with_two_and_others();
     table.count = 2;
     table.other = (struct ksm_consumer){.name.text = "other"};
-    expect_lines("all are shown", SUM_VALUES OBSOLETE_OTHER WEB GETTY);
-    expect_lines("later", SUM_VALUES WEB GETTY);
+    tells("all are shown", SUM_VALUES OBSOLETE_OTHER WEB GETTY);
+    tells("later", SUM_VALUES WEB GETTY);
     forget("ksm.consumer_other_other");
-    set_two_and_other();
-    expect_lines("back", SUM_VALUES WEB GETTY CHART_OTHER OTHER);
+    two_and_others();
+    tells("back", SUM_VALUES WEB GETTY CHART_OTHER OTHER);
 }
 
-TEST(all_consumers_exit) {
-    start_with_two_and_other();
+TEST(all_end) {
+    begin_with_two_and_others();
     table.count = 0;
     table.other.processes = 0;
-    expect_lines("all have ended",
-                 SUM_VALUES OBSOLETE("vm", "web-01") OBSOLETE_GETTY OBSOLETE_OTHER);
+    tells("all have ended", SUM_VALUES OBSOLETE("vm", "web-01") OBSOLETE_GETTY OBSOLETE_OTHER);
     ck_assert_int_eq((int)charts.count, 0);
 }
 
 /* What is in the table but not shown draws nothing. */
 TEST(not_shown) {
-    set_two_and_other();
+    two_and_others();
     for (size_t i = 0; i < table.count; i++)
         list[i].shown = false;
-    expect_lines("none is shown", SUM_CHART SUM_VALUES CHART_OTHER OTHER);
+    tells("none is shown", SUM_CHART SUM_VALUES CHART_OTHER OTHER);
 }
 
-/* ---- many consumers ---- */
+/* ---- many ---- */
 
-static void add_consumers(int count, const char *prefix, int64_t saved) {
+static void many(int count, const char *prefix, int64_t saved) {
     for (int i = 0; i < count; i++) {
         char name[32];
         snprintf(name, sizeof(name), "%s%03d", prefix, i);
@@ -323,10 +319,10 @@ static void expect_many(const char *when, int count, const char *prefix, int64_t
 
 /* The most that the option allows, and others; then all are replaced at once: room is made before
  * others come. The agent here keeps fewer charts than come together then. */
-TEST(two_hundred_charts_are_replaced_at_once) {
+TEST(two_hundred_and_others) {
     enum { SHOWN = CONSUMER_CHARTS - 1 };
 
-    add_consumers(SHOWN, "a", 1000);
+    many(SHOWN, "a", 1000);
     send_table("200");
     ck_assert_int_eq(agent.count, 1 + SHOWN + 1);
     expect_many("200", SHOWN, "a", 1000);
@@ -334,7 +330,7 @@ TEST(two_hundred_charts_are_replaced_at_once) {
     ck_assert_int_eq(begun("ksm.consumer_other_other"), 2);
     ck_assert_msg(!strstr(sent, "CHART"), "again: got a chart drawn anew");
 
-    add_consumers(SHOWN, "b", 5000);
+    many(SHOWN, "b", 5000);
     write_table("200 others");
     int obsolete = 0;
     const char *last = sent;
@@ -348,14 +344,14 @@ TEST(two_hundred_charts_are_replaced_at_once) {
                       "chart %zu is still of %s", i, charts.list[i].name.text);
     memset(&agent, 0, sizeof(agent));
     consumer_charts_init(&charts, 10, 0);
-    add_consumers(50, "b", 5000);
+    many(50, "b", 5000);
     send_table("50");
     expect_many("50", 50, "b", 5000);
 }
 
 /* More than the option can ask for: those that there is no room for are left out, whole. */
-TEST(consumers_beyond_the_limit_are_left_out) {
-    add_consumers(250, "a", 1000);
+TEST(more_than_there_is_room_for) {
+    many(250, "a", 1000);
     send_table("250");
     ck_assert_int_eq((int)charts.count, CONSUMER_CHARTS);
     ck_assert_int_eq(agent.count, 1 + CONSUMER_CHARTS);
@@ -368,7 +364,7 @@ TEST(consumers_beyond_the_limit_are_left_out) {
 /* ---- names ---- */
 
 /* The same name in every kind, and a consumer called like the chart of all others. */
-TEST(equal_names_of_different_kinds_have_different_charts) {
+TEST(names_of_one_do_not_meet_another) {
     static const char *const names[] = {"other", "vm", "unattributed", "s", "consumers", "_", "-"};
     size_t n = 0;
 
@@ -406,7 +402,8 @@ static void expect_labels(const struct ksm_consumer_name *name) {
     expect("labels", want);
 }
 
-TEST(chart_id_keeps_dots) {
+/* A name with dots, as machines have: the chart's id has them too. */
+TEST(dots) {
     list[0] = consumer(KSM_CONSUMER_vm, "web.example.org", 1, 2);
     table.count = 1;
     write_table("dots");

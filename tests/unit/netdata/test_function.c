@@ -92,18 +92,22 @@ TEST(no_offer) {
     ck_assert_str_eq(sent, "");
 }
 
-/* ---- answers ---- */
+/* ---- which answer ---- */
 
 static void fail_table(void) {
     table.valid = false;
     table.trouble[KSM_CONSUMERS_FAILED] = true;
 }
 
-static void make_table_invalid(void) {
+static void have_no_table(void) {
     table.valid = false;
 }
 
-static void make_kernel_too_old(void) {
+static void show_none(void) {
+    table.known = false;
+}
+
+static void know_nothing(void) {
     table.known = false;
 }
 
@@ -122,11 +126,11 @@ static const struct {
     {"ksm:consumers info", NULL, NULL, 200, "\"accepted_params\":[]"},
     {"ksm:consumers  info after:-600", NULL, NULL, 200, "\"accepted_params\":[]"},
     {"ksm:consumers after:-600 info", NULL, NULL, 200, "\"accepted_params\":[]"},
-    {"ksm:consumers info", NULL, make_table_invalid, 200, "\"accepted_params\":[]"},
-    {"ksm:consumers", NULL, make_table_invalid, 503, "try again later"},
+    {"ksm:consumers info", NULL, have_no_table, 200, "\"accepted_params\":[]"},
+    {"ksm:consumers", NULL, have_no_table, 503, "try again later"},
     {"ksm:consumers", NULL, fail_table, 503, "log"},
-    {"ksm:consumers", NULL, make_kernel_too_old, 404, "no such function"},
-    {"ksm:consumers info", NULL, make_kernel_too_old, 404, "no such function"},
+    {"ksm:consumers", NULL, show_none, 404, "no such function"},
+    {"ksm:consumers info", NULL, know_nothing, 404, "no such function"},
     {"ksm:consumer", NULL, NULL, 404, "no such function"},
     {"ksm:consumersx", NULL, NULL, 404, "no such function"},
     {"KSM:consumers", NULL, NULL, 404, "no such function"},
@@ -135,10 +139,10 @@ static const struct {
     {"config ksm:consumers schema", NULL, NULL, 404, "no such function"},
     {"\"}\nFUNCTION_RESULT_END\n", NULL, NULL, 404, "no such function"},
     {"", "the request names no function", NULL, 400, "the request names no function"},
-    {"ksm:consumers", "\"quotes\"", make_table_invalid, 400, "\\u0022quotes\\u0022"},
+    {"ksm:consumers", "\"quotes\"", have_no_table, 400, "\\u0022quotes\\u0022"},
 };
 
-TEST_ROWS(answer_depends_on_request_and_table, answers) {
+TEST_ROWS(which, answers) {
     char begin[128];
     const char *function = row->function;
 
@@ -179,7 +183,7 @@ static void web_01(struct ksm_consumer *one) {
                                  .shown = true};
 }
 
-TEST(row_has_all_columns) {
+TEST(a_row) {
     web_01(add(KSM_CONSUMER_vm, "web-01"));
     table.unattributed = MIB / 2;
     answer();
@@ -192,7 +196,7 @@ TEST(row_has_all_columns) {
     expect("\"update_every\":10,\"expires\":1700000010,\n");
 }
 
-TEST(table_without_consumers) {
+TEST(nobody) {
     answer();
     expect("\"data\":[\n],\n");
     expect("\"max\":0}");
@@ -202,7 +206,8 @@ TEST(table_without_consumers) {
     expect("\"max\":0.00390625}");
 }
 
-TEST(unknown_values_are_null) {
+/* What is not known is null, and never 0. */
+TEST(not_known) {
     struct ksm_consumer *one = add(KSM_CONSUMER_program, "x");
     answer();
     expect("[\"program/x\",\"program\",\"x\",1,0,0,0,0,0,0,0]");
@@ -238,7 +243,7 @@ TEST(hostile_names) {
            "\"\\u0022],[\\u0022\\u005c\\u000a\\u001b\\ufffd\",1,");
 }
 
-/* ---- many rows ---- */
+/* ---- as many as there are ---- */
 
 static int rows_sent(void) {
     int count = 0;
@@ -249,7 +254,7 @@ static int rows_sent(void) {
 }
 
 /* Of one more than there is room for one finds none, and is in other; never one of the shown. */
-TEST_TIMES(consumers_beyond_the_limit_are_in_other, 4) {
+TEST_TIMES(too_many, 4) {
     static const size_t counts[] = {FUNCTION_TABLE_ROWS - 1, FUNCTION_TABLE_ROWS,
                                     FUNCTION_TABLE_ROWS + 1, MOST};
     size_t count = counts[_i];
@@ -277,7 +282,7 @@ TEST_TIMES(consumers_beyond_the_limit_are_in_other, 4) {
 }
 
 /* The most that can be sent: an agent takes 10 MB, lines of 15 kB. */
-TEST(largest_answer_fits_in_the_agents_buffers) {
+TEST(largest) {
     char name[KSM_CONSUMER_NAME_SIZE];
     size_t longest = 0;
 

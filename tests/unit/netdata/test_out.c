@@ -128,9 +128,9 @@ TEST_ROWS(long_text, lengths) {
     expect_written(text, len);
 }
 
-static const int transient[] = {EINTR, EAGAIN};
+static const int passing[] = {EINTR, EAGAIN};
 
-TEST_ROWS(transient_errors_are_retried, transient) {
+TEST_ROWS(errors_that_pass, passing) {
     const char *text = some_text(20000);
 
     faults_shorten(6000);
@@ -142,10 +142,10 @@ TEST_ROWS(transient_errors_are_retried, transient) {
     expect_written(text, 20000);
 }
 
-/* Nothing is written after these. */
-static const int permanent[] = {EPIPE, ENOSPC, EIO, EBADF};
+/* After these nothing is written any more, not even what could be. */
+static const int staying[] = {EPIPE, ENOSPC, EIO, EBADF};
 
-TEST_ROWS(permanent_errors_stop_output, permanent) {
+TEST_ROWS(errors_that_stay, staying) {
     const char *text = some_text(10 * sizeof(out.buf));
 
     faults_shorten(3);
@@ -209,7 +209,7 @@ TEST_TIMES(full_pipe, 3) {
     ck_assert_int_gt(faults_count(FAULTS_WRITE), (int)(len / sizeof(out.buf)));
 }
 
-/* The reader closes the pipe while the writer waits. */
+/* A reader that goes while the writer waits for it. */
 TEST(reader_goes_while_the_pipe_is_full) {
     int input[2];
 
@@ -227,8 +227,8 @@ TEST(reader_goes_while_the_pipe_is_full) {
     waitpid(reader, NULL, 0);
 }
 
-/* The pipe stays full, and the other end of stdin is closed. */
-TEST(closed_stdin_ends_waiting) {
+/* The pipe stays full, and nobody is at the other end of the standard input any more. */
+TEST(agent_has_gone) {
     int input[2];
 
     make_small(false, input);

@@ -36,7 +36,7 @@ void after_each(void) {
     faults_clear();
 }
 
-static const char *result_name(enum ticker_result result) {
+static const char *word(enum ticker_result result) {
     static const char *const results[] = {[TICKER_TICK] = "tick",
                                           [TICKER_POLL] = "look",
                                           [TICKER_REQUEST] = "request",
@@ -50,13 +50,12 @@ static const char *result_name(enum ticker_result result) {
 static void expect(enum ticker_result want, int64_t want_time) {
     enum ticker_result got = ticker_wait(&waiting, never);
 
-    ck_assert_msg(got == want, "got %s, want %s", result_name(got), result_name(want));
+    ck_assert_msg(got == want, "got %s, want %s", word(got), word(want));
     ck_assert_msg(faults_realtime() >= want_time && faults_realtime() <= want_time + 1,
-                  "%s at %" PRId64 ", want %" PRId64, result_name(got), faults_realtime(),
-                  want_time);
+                  "%s at %" PRId64 ", want %" PRId64, word(got), faults_realtime(), want_time);
 }
 
-/* Whatever the time of the start. */
+/* Ticks are at multiples of update_every, whatever the time of the start; one wait each. */
 static const struct {
     int update_every;
     int64_t late; /* ms after a multiple */
@@ -64,7 +63,7 @@ static const struct {
     {1, 0}, {1, 1}, {1, 500}, {1, 999}, {2, 0}, {2, 1999}, {10, 3333}, {60, 1}, {60, 59999},
 };
 
-TEST_ROWS(ticks_are_at_multiples_of_update_every, starts) {
+TEST_ROWS(multiples, starts) {
     int64_t period = row->update_every * 1000;
     int64_t begin = realtime / period * period;
 
@@ -100,8 +99,8 @@ TEST_ROWS(clock_set, steps) {
     ck_assert_int_le(faults_realtime() % 10000, 1);
 }
 
-/* The agent restarts a plugin that is silent for 120 s. */
-TEST(keepalive_is_sent_in_time) {
+/* The agent gives up a plugin that is silent for 120 s. */
+TEST(signs_of_life) {
     ticker_init(&waiting, 900); /* Check counts no hour of a test */
     int64_t next = (realtime / 900000 + 1) * 900000;
     int64_t silent_since = realtime;
@@ -112,7 +111,7 @@ TEST(keepalive_is_sent_in_time) {
         silent_since = now;
         if (got == TICKER_TICK)
             break;
-        ck_assert_msg(got == TICKER_KEEPALIVE, "got %s, want a keepalive", result_name(got));
+        ck_assert_msg(got == TICKER_KEEPALIVE, "got %s, want a sign of life", word(got));
         ck_assert_int_lt(now, next);
     }
     ck_assert_int_le(silent_since - next, 1);
@@ -124,21 +123,21 @@ static const struct {
     int64_t look; /* ms after now */
     enum ticker_result want;
     int64_t at;
-} polls[] = {
+} looks[] = {
     {-5000, TICKER_POLL, 0}, {0, TICKER_POLL, 0},       {1, TICKER_POLL, 1},
     {998, TICKER_POLL, 998}, {5000, TICKER_TICK, 1000},
 };
 
-TEST_ROWS(poll_between_ticks, polls) {
+TEST_ROWS(look_in_between, looks) {
     enum ticker_result got = ticker_wait(&waiting, monotonic + row->look);
-    ck_assert_msg(got == row->want, "got %s, want %s", result_name(got), result_name(row->want));
+    ck_assert_msg(got == row->want, "got %s, want %s", word(got), word(row->want));
     int64_t at = faults_realtime() - realtime;
-    ck_assert_msg(at >= row->at && at <= row->at + 1, "got %s after %" PRId64 " ms",
-                  result_name(got), at);
+    ck_assert_msg(at >= row->at && at <= row->at + 1, "got %s after %" PRId64 " ms", word(got), at);
     if (got == TICKER_POLL)
         expect(TICKER_TICK, realtime + 1000);
 }
 
+/* The end of stdin is the agent's word to leave. */
 TEST(end_of_stdin) {
     close(agent);
     expect(TICKER_END, realtime);
@@ -147,7 +146,7 @@ TEST(end_of_stdin) {
     expect(TICKER_END, realtime);
 }
 
-static void send_input(const char *text) {
+static void say(const char *text) {
     ck_assert_int_eq(write(agent, text, strlen(text)), (int)strlen(text));
 }
 
@@ -157,10 +156,10 @@ static void expect_request(const char *id, int64_t want_time) {
 }
 
 /* Anything but requests is read and dropped, and does not move the tick. */
-TEST(other_input_is_discarded) {
+TEST(words_on_stdin) {
     static char many[10000];
 
-    send_input("FUNCTION_CANCEL x\n\nHELLO\nFUNCTION x 10");
+    say("FUNCTION_CANCEL x\n\nHELLO\nFUNCTION x 10");
     ck_assert_int_eq(write(agent, many, sizeof(many)), (int)sizeof(many));
     expect(TICKER_TICK, realtime + 1000);
     close(agent);
@@ -169,19 +168,18 @@ TEST(other_input_is_discarded) {
 
 /* One at a time, in their order, however they come; then the tick, in time. */
 TEST(requests) {
-    send_input(
-        "FUNCTION a 10 f\nFUNCTION b 10 f\nFUNCTION_PAYLOAD c 10 f\nx\nFUNCTION_PAYLOAD_END\nFUNC");
+    say("FUNCTION a 10 f\nFUNCTION b 10 f\nFUNCTION_PAYLOAD c 10 f\nx\nFUNCTION_PAYLOAD_END\nFUNC");
     expect_request("a", realtime);
     expect_request("b", realtime);
     expect_request("c", realtime);
-    send_input("TION d 10 f\n");
+    say("TION d 10 f\n");
     expect_request("d", realtime);
     expect(TICKER_TICK, realtime + 1000);
 }
 
 /* A look comes before requests, and is over at once: time is not lost. */
-TEST(poll_precedes_requests) {
-    send_input("FUNCTION a 10 f\nFUNCTION b 10 f\n");
+TEST(requests_and_looks) {
+    say("FUNCTION a 10 f\nFUNCTION b 10 f\n");
     ck_assert_int_eq(ticker_wait(&waiting, monotonic), TICKER_POLL);
     ck_assert_int_eq(ticker_wait(&waiting, monotonic + 4), TICKER_REQUEST);
     ck_assert_int_eq(ticker_wait(&waiting, monotonic), TICKER_POLL);
@@ -195,7 +193,7 @@ static const int late[] = {0,   900, 1000 - TICKER_RESERVED_MS - 1, 1000 - TICKE
                            990, 999};
 
 TEST_ROWS(requests_before_a_tick, late) {
-    send_input("FUNCTION a 10 f\n");
+    say("FUNCTION a 10 f\n");
     faults_stop_clocks(realtime + *row, monotonic + *row);
     if (1000 - *row <= TICKER_RESERVED_MS) {
         ck_assert_int_eq(ticker_wait(&waiting, monotonic), TICKER_POLL);
@@ -207,32 +205,32 @@ TEST_ROWS(requests_before_a_tick, late) {
     }
 }
 
-/* The flood does not end, and keepalives are sent too. */
-TEST(flood_of_requests_delays_no_tick) {
+/* A flood that never ends: every tick is at its time, and there is a sign of life. */
+TEST(flood) {
     for (int tick = 1; tick <= 3; tick++) {
         for (int ms = 0;; ms++) { /* an answer takes 1 ms */
             int64_t now = realtime + (tick - 1) * 1000 + ms;
             faults_stop_clocks(now, now - realtime + monotonic);
-            send_input("FUNCTION a 10 f\n");
+            say("FUNCTION a 10 f\n");
             enum ticker_result got = ticker_wait(&waiting, never);
             if (got == TICKER_TICK)
                 break;
-            ck_assert_msg(got == TICKER_REQUEST, "got %s", result_name(got));
+            ck_assert_msg(got == TICKER_REQUEST, "got %s", word(got));
             ck_assert_int_lt(ms, 1000);
         }
         ck_assert_msg(faults_realtime() <= realtime + tick * 1000 + 1, "tick %d is late", tick);
     }
 }
 
-/* Netdata 2.x sends QUIT and closes stdin. Only the latter ends the plugin. */
+/* 2.x says QUIT, and closes stdin. Only that counts: the word can come from anybody. */
 static const char *const words[] = {"QUIT", "QUIT\n", "\nQUIT\nFUNCTION_PAYLOAD_END\nQUIT"};
 
-TEST_ROWS(quit_does_not_end_waiting, words) {
-    send_input("FUNCTION a 10 f\n");
-    send_input(*row);
+TEST_ROWS(quit, words) {
+    say("FUNCTION a 10 f\n");
+    say(*row);
     expect_request("a", realtime);
     expect(TICKER_TICK, realtime + 1000);
-    send_input("\nFUNCTION b 10 f\nQUIT");
+    say("\nFUNCTION b 10 f\nQUIT");
     expect_request("b", realtime + 1000);
     close(agent);
     expect(TICKER_END, realtime + 1000);
@@ -243,20 +241,20 @@ TEST_ROWS(quit_does_not_end_waiting, words) {
 static const int64_t silences[] = {0, TICKER_SILENCE_MS / 2, TICKER_SILENCE_MS, 900};
 
 TEST_ROWS(payload_without_an_end, silences) {
-    send_input("FUNCTION_PAYLOAD a 10 f\nx\n");
+    say("FUNCTION_PAYLOAD a 10 f\nx\n");
     expect(TICKER_TICK, realtime + 1000);
-    send_input("FUNCTION_PAYLOAD b 10 f\nx\n");
+    say("FUNCTION_PAYLOAD b 10 f\nx\n");
     faults_stop_clocks(realtime + 2000 - *row, monotonic + 2000 - *row);
     expect(TICKER_TICK, realtime + 2000);
-    send_input("FUNCTION c 10 f\n");
+    say("FUNCTION c 10 f\n");
     if (*row >= TICKER_SILENCE_MS)
         expect_request("c", realtime + 2000);
     expect(TICKER_TICK, realtime + 3000);
 }
 
-TEST(requests_without_an_agent) {
+TEST(requests_of_nobody) {
     for (int i = 0; i < 500; i++)
-        send_input("FUNCTION a 10 f\n");
+        say("FUNCTION a 10 f\n");
     close(agent);
     expect(TICKER_END, realtime);
 }

@@ -268,9 +268,9 @@ TEST_ROWS(stats, stat_rows) {
                       suite_quote(got.comm, strlen(got.comm)));
 }
 
-/* Truncated anywhere, a line gives the values of the whole line or an error; that of an old kernel
- * ends before the last field. */
-TEST(truncated_stat_is_refused_or_complete) {
+/* Cut off anywhere, a line gives what the whole line gives or nothing; an old kernel's ends before
+ * the last field. */
+TEST(stat_cut_off) {
     static const char line[] =
         "37 (ksmd) S 2 0 0 0 -1 2129984 0 0 0 0 1234 5678 0 0 25 5 1 0 777 0\n";
     static const char old[] = "37 (ksmd) S 2 0 0 0 -1 2129984 0 0 0 0 1234 5678 0 0\n";

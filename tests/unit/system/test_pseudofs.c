@@ -63,8 +63,8 @@ static void failed(struct pseudofs_file *file, int64_t ms, int err, int want_ope
     expect(file, ms, NULL, -err, want_opens);
 }
 
-/* Reads an existing file. Returns the number of calls of open(). */
-static int count_opens(struct pseudofs_file *file, int64_t now) {
+/* Reads some text that is there. Returns how many times open was called. */
+static int opens_of_reading(struct pseudofs_file *file, int64_t now) {
     char buf[8192];
     int opens = faults_count(FAULTS_OPEN);
     ssize_t n = pseudofs_read(file, now, false, buf, sizeof(buf));
@@ -85,7 +85,7 @@ static const struct {
     {"/", "etc", "passwd", 10},
 };
 
-TEST_ROWS(descriptors_are_kept_on_procfs_and_sysfs_only, kept_rows) {
+TEST_ROWS(kept_on_pseudo_file_systems_only, kept_rows) {
     struct pseudofs_file file;
     char path[PATH_MAX];
     int opens = 0;
@@ -93,18 +93,18 @@ TEST_ROWS(descriptors_are_kept_on_procfs_and_sysfs_only, kept_rows) {
     pseudofs_init(&file, row->root, row->dir, row->name);
     ck_assert_int_eq(pseudofs_path(&file, path, sizeof(path)), 0);
     if (access(path, R_OK) != 0) {
-        suite_skip("descriptors_are_kept_on_procfs_and_sysfs_only", path);
+        suite_skip("kept_on_pseudo_file_systems_only", path);
         return;
     }
     for (int i = 0; i < 10; i++)
-        opens += count_opens(&file, start + i);
+        opens += opens_of_reading(&file, start + i);
     ck_assert_msg(opens == row->opens, "%s: opened %d times for ten readings, want %d", path, opens,
                   row->opens);
     pseudofs_close(&file);
 }
 
-/* The descriptor is not inherited either. */
-TEST(kept_descriptor_reads_current_contents) {
+/* The kernel prints anew at each reading of a kept descriptor, which no other program inherits. */
+TEST(kept_descriptor) {
     int open_files = suite_open_files();
     struct pseudofs_file file;
     char first[64], second[64];
@@ -122,12 +122,12 @@ TEST(kept_descriptor_reads_current_contents) {
     pseudofs_close(&file);
     pseudofs_close(&file);
     ck_assert_int_eq(suite_open_files(), open_files);
-    ck_assert_int_eq(count_opens(&file, start), 1);
+    ck_assert_int_eq(opens_of_reading(&file, start), 1);
     pseudofs_close(&file);
 }
 
-/* Whether the file is the same inode or another. */
-TEST(files_elsewhere_are_opened_each_time) {
+/* Any other file is opened anew: the same inode or another. */
+TEST(other_files) {
     struct pseudofs_file file = file_of(dir, "f");
     int open_files = suite_open_files();
 
@@ -151,8 +151,8 @@ TEST(files_elsewhere_are_opened_each_time) {
     ck_assert_int_eq(suite_open_files(), open_files);
 }
 
-/* Or at once after pseudofs_close(). */
-TEST(missing_file_is_tried_once_a_minute) {
+/* Once a minute; closing forgets a failure. */
+TEST(missing_file_is_looked_for) {
     struct pseudofs_file file = file_of(dir, "f");
 
     failed(&file, 0, ENOENT, 1);
@@ -206,7 +206,7 @@ static const struct {
     {ENFILE, true},  {ENOMEM, true},  {EAGAIN, true},
 };
 
-TEST_ROWS(failed_open_is_retried, open_rows) {
+TEST_ROWS(failed_opening, open_rows) {
     struct pseudofs_file file = file_of(dir, "f");
 
     write_file("f", "7\n");
@@ -222,29 +222,29 @@ TEST_ROWS(failed_open_is_retried, open_rows) {
     got(&file, PSEUDOFS_RETRY_MS, "7\n", 1);
 }
 
-/* Errors of a file that no longer exists: the path is opened again within the same read. */
+/* The kernel's word that what was opened is gone: the path is tried again within the reading. */
 static const int dead_rows[] = {ENODEV, ESRCH};
 
-TEST_ROWS(dead_descriptor_is_opened_again, dead_rows) {
+TEST_ROWS(dead_descriptor, dead_rows) {
     struct pseudofs_file file;
     int open_files = suite_open_files();
 
     pseudofs_init(&file, "/", "proc", "uptime");
-    ck_assert_int_eq(count_opens(&file, start), 1);
+    ck_assert_int_eq(opens_of_reading(&file, start), 1);
     faults_fail(FAULTS_PREAD, "/uptime", 1, *row);
-    ck_assert_int_eq(count_opens(&file, start), 1);
-    ck_assert_int_eq(count_opens(&file, start), 0);
+    ck_assert_int_eq(opens_of_reading(&file, start), 1);
+    ck_assert_int_eq(opens_of_reading(&file, start), 0);
     /* But only once. */
     faults_fail(FAULTS_PREAD, "/uptime", 0, *row);
     failed(&file, 0, *row, 1);
     ck_assert_int_eq(suite_open_files(), open_files);
     failed(&file, 0, *row, 1);
     faults_clear();
-    ck_assert_int_eq(count_opens(&file, start), 1);
+    ck_assert_int_eq(opens_of_reading(&file, start), 1);
     pseudofs_close(&file);
 }
 
-TEST(file_of_a_process_that_exits) {
+TEST(process_that_ends) {
     struct pseudofs_file file;
     const char *of_child, *schedstat;
     pid_t child = fork();
@@ -256,18 +256,18 @@ TEST(file_of_a_process_that_exits) {
     of_child = tree_path("proc", "%d", (int)child);
     schedstat = tree_path("", "%s/schedstat", of_child);
     pseudofs_init(&file, "/", of_child, access(schedstat, R_OK) == 0 ? "schedstat" : "stat");
-    ck_assert_int_eq(count_opens(&file, start), 1);
-    ck_assert_int_eq(count_opens(&file, start), 0);
+    ck_assert_int_eq(opens_of_reading(&file, start), 1);
+    ck_assert_int_eq(opens_of_reading(&file, start), 0);
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
     failed(&file, 0, ENOENT, 1);
     failed(&file, 0, ENOENT, 0);
 }
 
-/* Errors that do not make the descriptor invalid. */
+/* Errors of reading that say nothing about the descriptor: it is kept, where it would be. */
 static const int read_rows[] = {EIO, EACCES, EINVAL, ENOMEM, EAGAIN};
 
-TEST_ROWS(failed_read_keeps_the_descriptor, read_rows) {
+TEST_ROWS(failed_reading, read_rows) {
     struct pseudofs_file file = file_of(dir, "f");
     int open_files = suite_open_files();
 
@@ -278,9 +278,9 @@ TEST_ROWS(failed_read_keeps_the_descriptor, read_rows) {
     got(&file, 0, "7\n", 1);
     pseudofs_init(&file, "/", "proc", "uptime");
     faults_fail(FAULTS_PREAD, "/uptime", 2, *row);
-    ck_assert_int_eq(count_opens(&file, start), 1);
+    ck_assert_int_eq(opens_of_reading(&file, start), 1);
     failed(&file, 0, *row, 0);
-    ck_assert_int_eq(count_opens(&file, start), 0);
+    ck_assert_int_eq(opens_of_reading(&file, start), 0);
     pseudofs_close(&file);
 }
 
@@ -325,8 +325,8 @@ TEST_ROWS(sizes, size_rows) {
     free(bytes);
 }
 
-/* It returns the whole file or an error. */
-TEST(only_a_whole_read_continues_after_a_newline) {
+/* Only a reading of the whole goes on after a complete line; then it gives the whole or nothing. */
+TEST(pieces) {
     struct pseudofs_file file = file_of(dir, "f");
     char buf[100];
 
@@ -393,7 +393,7 @@ TEST(path_too_long) {
 /* With more rights than who named root, nothing but the kernel's own files is opened: the kernel's
  * by whatever way, but for links of the kernel's that lead out of it, and into it from elsewhere.
  */
-TEST(only_procfs_and_sysfs_are_trusted) {
+TEST(only_the_kernel_is_trusted) {
     int open_files = suite_open_files();
     struct pseudofs_file file = file_of(dir, "f"), uptime;
     DIR *opened = NULL;
@@ -414,12 +414,12 @@ TEST(only_procfs_and_sysfs_are_trusted) {
     failed(&file, 0, EPERM, 1);
 
     pseudofs_init(&uptime, "/", "proc", "uptime");
-    ck_assert_int_eq(count_opens(&uptime, start), 1);
-    ck_assert_int_eq(count_opens(&uptime, start), 0);
+    ck_assert_int_eq(opens_of_reading(&uptime, start), 1);
+    ck_assert_int_eq(opens_of_reading(&uptime, start), 0);
     pseudofs_close(&uptime);
     ck_assert_int_eq(symlink("/proc", tree_path(dir, "d/proc")), 0);
     pseudofs_init(&uptime, dir, "d/proc", "uptime");
-    ck_assert_int_eq(count_opens(&uptime, start), 1);
+    ck_assert_int_eq(opens_of_reading(&uptime, start), 1);
     pseudofs_close(&uptime);
 
     write_file("g", "7\n");
@@ -464,15 +464,15 @@ TEST_ROWS(directories_of_the_kernel, own_rows) {
     closedir(opened);
 }
 
-/* Such as a file of lxcfs in procfs. */
-TEST(file_on_another_file_system_is_refused) {
+/* A file that must lie in its directory's own file system, which is the kernel's: not lxcfs. */
+TEST(its_own_file_system) {
     struct pseudofs_file uptime, away, file = file_of(dir, "f");
 
     pseudofs_init(&uptime, "/", "proc", "uptime");
     pseudofs_init(&away, dir, "d", "up");
     uptime.own = away.own = file.own = true;
     faults_fail(FAULTS_OPENAT, "uptime", 1, EINTR);
-    ck_assert_int_eq(count_opens(&uptime, start), 1);
+    ck_assert_int_eq(opens_of_reading(&uptime, start), 1);
     pseudofs_close(&uptime);
     failed(&file, 0, ENOENT, 1);
     write_file("f", "7\n");

@@ -51,7 +51,7 @@ void before_each(void) {
     worker_init(&w, MAX_STUCK);
 }
 
-/* Waits until all threads that the test started have exited. */
+/* Until none is left of those that a test has started. */
 static void await_threads(void) {
     for (int ms = 0; count_threads() != threads && ms < 60000; ms++)
         usleep(1000);
@@ -69,7 +69,7 @@ void after_each(void) {
     ck_assert_int_eq(faults_bad_closes(), 0);
 }
 
-/* ---- work of threads ---- */
+/* ---- what threads do ---- */
 
 static void do_return(struct blocking_call *call, void *data) {
     (void)call;
@@ -114,7 +114,7 @@ static void start(worker_fn *function) {
     ck_assert_int_gt(atomic_load(&ready), before);
 }
 
-/* Repeats until the thread sleeps. */
+/* Tries it until the thread is asleep. */
 static bool abandon(void) {
     for (int ms = 0; ms < 100; ms++) {
         worker_poll(&w);
@@ -150,8 +150,8 @@ TEST_ROWS(only_blocked_calls_are_abandoned, rows) {
                   "%s: got process %d, descriptor %d", row->name, call_of.pid, call_of.fd);
 }
 
-/* Whatever the thread does, and also while another is stuck. */
-TEST_ROWS(close_takes_bounded_time, rows) {
+/* Whatever the thread does, and beside a stuck one. */
+TEST_ROWS(closing_is_bounded, rows) {
     start(do_block);
     ck_assert(abandon());
     start(row->function);
@@ -164,7 +164,7 @@ TEST_ROWS(close_takes_bounded_time, rows) {
     ck_assert_int_eq(worker_poll(&w), WORKER_IDLE);
 }
 
-TEST(poll_returns_done_once) {
+TEST(done_once) {
     enum worker_state state = WORKER_RUNNING;
 
     start(do_return);
@@ -218,7 +218,7 @@ static const struct {
     int err;
 } failed_rows[] = {{1, EAGAIN}, {1, EPERM}};
 
-TEST_ROWS(thread_that_cannot_be_started_is_an_error, failed_rows) {
+TEST_ROWS(no_thread, failed_rows) {
     faults_fail(FAULTS_THREAD, NULL, row->faulty, row->err);
     ck_assert_int_eq(worker_start(&w, do_return, &ready), -row->err);
     ck_assert_int_eq(worker_poll(&w), WORKER_IDLE);
@@ -257,7 +257,7 @@ static const struct {
     {1, true, false, -ECANCELED}, {0, false, true, -EINTR}, {1, false, true, -EINTR},
 };
 
-TEST_ROWS(blocking_call_returns_the_outcome, call_rows) {
+TEST_ROWS(calls_say_what_became_of_them, call_rows) {
     int whole = row->whole;
 
     make_file();
@@ -276,7 +276,7 @@ TEST_ROWS(blocking_call_returns_the_outcome, call_rows) {
 }
 
 /* Without a supervisor they are plain calls. */
-TEST(blocking_call_without_a_supervisor) {
+TEST(no_supervisor) {
     int whole = 1;
 
     make_file();
