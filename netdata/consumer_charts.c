@@ -29,7 +29,7 @@ static void end_chart(const struct consumer_charts *charts, enum charts_priority
     out_text(out, " ksm.plugin ksm\n");
 }
 
-/* Both are in bytes, and shown in MiB. */
+/* Values are sent in bytes, and drawn in MiB. */
 static void dimension(const char *id, struct out *out) {
     OUT_TEXTS(out, "DIMENSION ", id, " '' absolute 1 1048576\n");
 }
@@ -148,7 +148,7 @@ static void send_sum(struct consumer_charts *charts, const struct ksm_consumer_t
     out_text(out, "END\n");
 }
 
-/* Charts of consumers that are not in this sample leave, and make room before others come. */
+/* Removes charts of consumers that are not in this sample, before new ones are added. */
 static void drop_gone(struct consumer_charts *charts, const struct ksm_consumer_table *table,
                       struct out *out) {
     size_t kept = 0;

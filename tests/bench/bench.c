@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a sample costs inside one process: the plugins' own code beside a floor that does nothing
- * but read the very same files on kept descriptors. For bench.py; prints lines "NAME NUMBER".
+ * Measures the cost of a sample in one process: the plugins' code, compared with a floor that only
+ * reads the same files on kept descriptors. For bench.py; prints lines "NAME NUMBER".
  *
- *   bench hot ROUNDS SAMPLES     ours and the floor in turn, SAMPLES at a go: ours_ns, floor_ns,
- *                                a line a round, CPU time a sample
- *   bench slow SECONDS           the same at one sample a second each, half a second apart
- *   bench samples NUMBER         so many samples with all charts, in sample(): for callgrind
- *   bench sweep ROUNDS           all of /proc once, the cheapest way: sweep_ns, a line a round,
- *                                CPU time for all; and of those that merge once more by kept
- *                                descriptors: kept_ns, kept (their number)
- *   bench descriptors ROUNDS     the kernel's memory for a kept descriptor: descriptor_bytes
- *   bench start ROUNDS PROGRAM   from its start to the first metric that it sends: start_ns
+ *   bench hot ROUNDS SAMPLES     CPU time per sample, ours and the floor in turn, SAMPLES each:
+ *                                ours_ns and floor_ns for each round
+ *   bench slow SECONDS           the same with one sample a second each, half a second apart
+ *   bench samples NUMBER         NUMBER samples with all charts, in sample(), for callgrind
+ *   bench sweep ROUNDS           CPU time of the cheapest sweep of /proc: sweep_ns for each round;
+ *                                of reading merging processes again on kept descriptors: kept_ns,
+ *                                and kept, their number
+ *   bench descriptors ROUNDS     memory of the kernel for a kept descriptor: descriptor_bytes
+ *   bench start ROUNDS PROGRAM   time from the start to the first metric sent: start_ns
  */
 #include <dirent.h>
 #include <errno.h>
@@ -29,14 +29,14 @@
 #include "out.h"
 #include "system/pseudofs.h"
 
-enum { KNOBS_EVERY = 60 }; /* samples: what the reader reads once a minute, at one a second */
+enum { KNOBS_EVERY = 60 }; /* samples; the reader reads settings once a minute */
 enum { MAX_FILES = KSM_METRICS + 3, BUFFER = 64 * 1024 };
 
 static struct ksm_reader reader;
 static struct charts charts;
 static struct out out;
 static char buffer[BUFFER];
-static int64_t now_ms; /* the reader's clock: a second a sample, however fast they come */
+static int64_t now_ms; /* the reader's clock, which advances by a second per sample */
 
 _Noreturn static void fail(const char *what) {
     fprintf(stderr, "bench: %s: %s\n", what, strerror(errno));
@@ -57,11 +57,11 @@ static void print(const char *name, int64_t number) {
 
 /* ---- the host's sample ---- */
 
-/* A file of the floor: read at every sample, or as rarely as the reader reads knobs. */
+/* A file of the floor, read at every sample or as rarely as the reader reads settings. */
 static struct floor_file {
     int fd;
     bool knob;
-    int reads; /* that it takes to see all that is wanted of it */
+    int reads; /* number of reads to get all fields */
 } files[MAX_FILES];
 static size_t count;
 
@@ -75,7 +75,7 @@ static int reads_of(int fd) {
     return reads;
 }
 
-/* Opens what the reader has open, to be read as often as the reader must. */
+/* Opens the same files as the reader, to be read equally often. */
 static void add_file(const struct pseudofs_file *file, bool knob, bool whole) {
     char path[256];
 
@@ -156,7 +156,7 @@ static void slow(int64_t seconds) {
     }
 }
 
-/* Not static, never inlined: callgrind counts what happens in it. */
+/* Not static and never inlined, so that callgrind can count its instructions. */
 __attribute__((noinline, visibility("default"))) void sample(void);
 
 void sample(void) {
@@ -173,7 +173,7 @@ static void samples(int64_t number) {
     start();
     charts_init(&charts, 1);
     out_init(&out, null);
-    charts_send(&charts, &reader.sample, &out); /* what only the first tick does */
+    charts_send(&charts, &reader.sample, &out); /* includes the work of the first tick only */
     out_flush(&out);
     for (int64_t i = 0; i < number; i++)
         sample();
@@ -194,7 +194,7 @@ static int open_counts(const char *pid) {
     return openat(dirfd(proc), path, O_RDONLY | O_CLOEXEC);
 }
 
-/* Calls visit for every process; returns how many there are. */
+/* Calls visit for every process. Returns their number. */
 static int64_t each_process(void (*visit)(int fd)) {
     const struct dirent *entry = NULL;
     int64_t processes = 0;
@@ -222,7 +222,7 @@ enum { MAX_KEPT = 1024 };
 static int kept[MAX_KEPT];
 static size_t kept_count;
 
-/* Keeps the descriptors of those that have merged pages. */
+/* Keeps the descriptors of processes with merged pages. */
 static void keep(int fd) {
     static const char zero[] = "ksm_merging_pages 0\n";
     ssize_t n = pread(fd, buffer, sizeof(buffer) - 1, 0);
@@ -253,7 +253,7 @@ static void sweep(int64_t rounds) {
     }
 }
 
-/* Bytes of the kernel's small objects, and of its allocations for each CPU. */
+/* Returns the bytes of the kernel's slab and per-CPU memory. */
 static int64_t kernel_bytes(void) {
     char line[256];
     int64_t bytes = 0;
@@ -296,7 +296,7 @@ static int64_t wall_ns(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* Reads until the first line that gives a metric. */
+/* Reads until the first line with a metric. */
 static void wait_for_metric(int fd) {
     size_t len = 0;
     ssize_t n = 0;
@@ -309,7 +309,7 @@ static void wait_for_metric(int fd) {
     } while (!memmem(buffer, len, "\nSET ", 5));
 }
 
-/* Its input is a pipe that stays open until it is to end, as an agent's is. */
+/* As with an agent, stdin is a pipe that is open until the program is to exit. */
 static int64_t start_once(const char *program) {
     char *const words[] = {(char *)(uintptr_t)program, NULL};
     int input[2], output[2];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A collectd plugin that does nothing but dispatch Lists constant value lists: what any plugin
- * costs that brings as many.
+ * A collectd plugin that only dispatches a number (Lists) of constant value lists: the least that a
+ * plugin with as many values can cost.
  */
 #include <stdlib.h>
 #include <string.h>

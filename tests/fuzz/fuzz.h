@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the fuzz targets share. Each is a program of libFuzzer: any input must be answered without a
- * crash (sanitizers watch), and what the answer says must hold.
+ * Common parts of the fuzz targets, which are programs of libFuzzer. No input may cause a crash or
+ * a report of a sanitizer, and the conditions of HOLDS() must be true.
  */
 #ifndef KSM_TESTS_FUZZ_H
 #define KSM_TESTS_FUZZ_H
@@ -13,7 +13,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Aborts, so that libFuzzer keeps the input, if what must hold does not. */
+/* Aborts if the condition is false; libFuzzer then saves the input. */
 #define HOLDS(condition)                                                                           \
     do {                                                                                           \
         if (!(condition)) {                                                                        \

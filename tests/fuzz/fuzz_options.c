@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Options of both hosts and ksm.plugin's command line. The input is the arguments, a NUL after
+ * Options of both daemons and ksm.plugin's command line. The input is the arguments, a NUL after
  * each.
  */
 #include <string.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Whose process is it: cgroup, command line and comm, which are data from strangers. The input is
- * those three, with 0xff between them. Whatever they are, both hosts must be able to carry the
- * name, and no command line and no comm makes it a user's.
+ * Identification of a consumer by cgroup, command line and comm, which a process can choose. The
+ * input is these three, separated by 0xff. Both daemons must accept the name, and only the cgroup
+ * may give it a user prefix.
  */
 #include <ctype.h>
 #include <stdbool.h>
@@ -21,7 +21,7 @@ static void carried(const char *text) {
     }
 }
 
-/* Whether a name has a user's mark, and no mark for looking so. */
+/* Returns whether a name has a user prefix and no hash suffix. */
 static bool is_of_user(const char *text) {
     size_t len = strlen(text);
     size_t start = strlen("user-");
@@ -32,13 +32,13 @@ static bool is_of_user(const char *text) {
     return text[start] == ':' && !(len > 9 && text[len - 9] == '~');
 }
 
-/* Whether one of the lines of cgroup begins where a user's processes are. */
+/* Returns whether a line of cgroup is in a user's slice. */
 static bool is_in_user(const char *cgroup, size_t len) {
     return memmem(cgroup, len, "user-", 5) || memmem(cgroup, len, "user@", 5) ||
            memmem(cgroup, len, "session-", 8);
 }
 
-/* Takes what is before the next 0xff, in memory of just that size so that reading past it shows. */
+/* Copies the part before the next 0xff to memory of its size, so that an overrun is detected. */
 static char *take(const uint8_t **data, size_t *size, size_t *len) {
     const uint8_t *end = *size > 0 ? memchr(*data, 0xff, *size) : NULL;
 

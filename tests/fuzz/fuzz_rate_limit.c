@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The state of the limit for new names, which ksm-explain reads from a file. A text that is
- * accepted is what would be saved; of any other nothing is known, and there is no token.
+ * The state of the rate limit, which ksm-explain reads from a file. An accepted text must be equal
+ * to the saved one. After any other text no name is known, and there is no token.
  */
 #include <string.h>
 
@@ -22,7 +22,7 @@ static void check_bucket(const struct ksm_rate_limit_bucket *bucket) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static struct ksm_rate_limit limit, again;
     static char saved[KSM_RATE_LIMIT_STATE_SIZE];
-    char *text = malloc(size + (size == 0)); /* of just that size, so that reading past it shows */
+    char *text = malloc(size + (size == 0)); /* exact size, to detect an overrun */
     bool was_limited = false;
 
     HOLDS(text);

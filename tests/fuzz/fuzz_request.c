@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * What comes in on stdin, and the answers to it. The first byte of the input is the size of the
- * pieces in which the rest comes; in one piece it must mean the same. An answer must be three parts
- * of which nothing in the request can break out.
+ * Requests on stdin, and their answers. The first byte of the input is the size of the pieces in
+ * which the rest is read; read at once, it must give the same requests. An answer has three parts,
+ * and no request can break out of them.
  *
- * The same bytes are then the body of somebody's POST, which the agent puts in the middle of a
- * request. Nothing that stands in it may do more than ask for an answer, and nothing at all unless
- * it has a line that reads like the payload's last; whatever it is, the agent is understood after
- * it.
+ * The same bytes are then the body of a POST, which the agent puts into a request. The body can at
+ * most request an answer, and only if it has a line that looks like the end of a payload. Requests
+ * that follow it must be understood.
  */
 #include <ctype.h>
 #include <string.h>
@@ -20,7 +19,7 @@ enum { MOST = 64 * 1024 };
 static struct ksm_consumer_table table;
 static struct out out;
 
-/* What was written, without a write: the buffer holds it. */
+/* Returns the output, which is still in the buffer. */
 static const char *written(void) {
     HOLDS(out.len < sizeof(out.buf));
     out.buf[out.len] = '\0';
@@ -106,7 +105,7 @@ static const char head[] = "FUNCTION_PAYLOAD body 6 \"f\" \"0x13\" \"me\" \"appl
 static const char tail[] = "\nFUNCTION_PAYLOAD_END\n";
 static const char next[] = "FUNCTION next 6 \"g\"\n";
 
-/* Whether a line of the body reads like the payload's last, which no frame can tell from it. */
+/* Returns whether a line of the body looks like the end of the payload. */
 static bool has_end(const char *body) {
     const char *line = body;
 
@@ -119,7 +118,7 @@ static bool has_end(const char *body) {
     return false;
 }
 
-/* As the agent does it: a NUL is where it stops, the tail included. */
+/* Stops at a NUL, as the agent does, and then omits the end of the payload. */
 static void check_body(const uint8_t *data, size_t size, size_t piece) {
     static char events[MOST], body[MOST];
     struct request_parser *parser = new_parser(events);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * /proc/PID/smaps, line by line: no sum falls below 0, and a part is no more than the whole.
+ * /proc/PID/smaps, line by line: no sum is negative, and no part exceeds the whole.
  */
 #include <string.h>
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * The part of collectd that ksm.so needs: loads the very file that ships, and records what it
- * registers, logs and dispatches. The program must be linked with -rdynamic, so that ksm.so finds
+ * A stub of collectd: loads the ksm.so that ships, and records what it registers, logs and
+ * dispatches. The program must be linked with -rdynamic, so that ksm.so finds
  * these functions as it finds the daemon's.
  *
  * A value that is dispatched outside of a read callback ends the program. collectd 6.0 logs an
- * error for it, as the thread has no plugin context; and it can wait for ever for a lock once the
+ * error for it, as the thread has no plugin context; and it can wait forever for a lock once the
  * writers are unregistered, which is before shutdown callbacks are called
  * (plugin_log_available_writers(), plugin_shutdown_all() in plugin.c).
  */
@@ -26,7 +26,7 @@ struct stub_value {
     char host[DATA_MAX_NAME_LEN];
     cdtime_t time;
     cdtime_t interval;
-    value_t value; /* what a daemon would take it for depends on the type */
+    value_t value; /* type determines the member */
 };
 
 struct stub {
@@ -37,7 +37,7 @@ struct stub {
     int (*read)(void);
     int (*read_consumers)(user_data_t *user_data);
     int (*shutdown)(void);
-    char names[128];        /* of all of them, each with a blank after it */
+    char names[128];        /* names of the callbacks, a space after each */
     cdtime_t poll_interval; /* of read_consumers */
 
     struct stub_value values[STUB_VALUES];
@@ -49,16 +49,16 @@ struct stub {
     } messages[STUB_MESSAGES];
     int message_count;
 
-    cdtime_t interval; /* that the daemon gives to plugins */
-    cdtime_t now;      /* what cdtime() says; a second more at each call */
+    cdtime_t interval; /* the plugins' interval */
+    cdtime_t now;      /* returned by cdtime(), which then adds a second */
 };
 extern struct stub stub;
 
 /* Loads ksm.so, from $KSM_SO or two directories above this program, and lets it register. Returns
- * NULL or what is wrong. Once a process. */
+ * NULL or a message. Call it once in a process. */
 const char *stub_load(void);
 
-/* Values of options. */
+/* Make values of options. */
 oconfig_value_t stub_text(const char *text);
 oconfig_value_t stub_number(double number);
 oconfig_value_t stub_boolean(int boolean);
@@ -75,11 +75,11 @@ void *stub_handle(void);
 int stub_read(void);
 int stub_read_consumers(void);
 
-/* Forgets values and messages. */
+/* Clears values and messages. */
 void stub_clear(void);
 
-/* Calls read_consumers each ms until count tables were sent in all, or for 60 s. Returns how many
- * were. */
+/* Calls read_consumers every ms until count tables have been dispatched, or for 60 s. Returns the
+ * number of tables. */
 int stub_await_tables(int count);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A strict reader of the lines that an external plugin sends to Netdata's agent: what the agent
- * would take in its own way, or drop the plugin for, is an error here, and so is a word that
- * ksm.plugin never sends. protocol.c has the table of the lines.
+ * Parses the lines that an external plugin sends to Netdata's agent. It is stricter than the agent:
+ * lines that the agent would correct, or disable the plugin for, are errors, and so are keywords
+ * that ksm.plugin never sends. protocol.c has the table of the lines.
  */
 #ifndef KSM_TESTS_PROTOCOL_H
 #define KSM_TESTS_PROTOCOL_H
@@ -29,20 +29,20 @@ struct protocol_dimension {
 
 struct protocol_chart {
     char id[PROTOCOL_WORD];
-    char name[PROTOCOL_WORD]; /* without its type */
+    char name[PROTOCOL_WORD]; /* without the type */
     char title[PROTOCOL_WORD];
     char units[PROTOCOL_WORD];
     char context[PROTOCOL_WORD];
     int64_t update_every;
     int drawn;                    /* how often CHART was sent */
     int begun;                    /* how often BEGIN was sent */
-    char variable[PROTOCOL_WORD]; /* the last that was sent, "" if none was */
+    char variable[PROTOCOL_WORD]; /* the last variable of the chart, or "" */
     int64_t variable_value;
     struct protocol_dimension dimensions[PROTOCOL_DIMENSIONS];
     int count;
 };
 
-/* All zero bytes is a new connection. */
+/* Initialize it to zero bytes for a new connection. */
 struct protocol {
     struct {
         char name[PROTOCOL_WORD];
@@ -51,22 +51,22 @@ struct protocol {
     int variables_count;
     struct protocol_chart charts[PROTOCOL_CHARTS];
     int count;
-    struct protocol_chart *drawing; /* CHART was sent: its dimensions may follow, */
-    bool labelling;                 /* and before these its labels */
-    struct protocol_chart *setting; /* BEGIN was sent, END was not yet */
-    bool answering;                 /* lines are those of an answer */
+    struct protocol_chart *drawing; /* after CHART: DIMENSION may follow */
+    bool labelling;                 /* after CHART and before DIMENSION: CLABEL may follow */
+    struct protocol_chart *setting; /* between BEGIN and END */
+    bool answering;                 /* within the answer to a request */
     bool offered;                   /* FUNCTION was sent */
-    char error[512];                /* of the first bad line, and the line */
+    char error[512];                /* message about the first invalid line */
 };
 
-/* Takes in whole lines. Returns 0, or -1 with an error for the first bad one. */
+/* Parses complete lines. Returns 0; or -1, and error is set for the first invalid one. */
 int protocol_read(struct protocol *p, const char *text, size_t len);
 
-/* A chart, a dimension of a chart; NULL if it is not known. */
+/* Find a chart, and a dimension of a chart; NULL if there is none. */
 struct protocol_chart *protocol_chart(struct protocol *p, const char *id);
 struct protocol_dimension *protocol_dimension(struct protocol_chart *chart, const char *id);
 
-/* A variable of the host; -1 if it is not known. */
+/* Returns a variable of the host; -1 if there is none. */
 int64_t protocol_variable(const struct protocol *p, const char *name);
 
 #endif
