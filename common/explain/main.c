@@ -66,7 +66,7 @@ static void restore_rate_limit(void) {
 /* Logs that new names are refused, in the first run where they are; and that they no longer are. */
 static void log_rate_limit(void) {
     const bool *faults = consumers.table.trouble;
-    struct ksm_consumers_log_state state;
+    struct ksm_consumers_log_state state = {.logged = {false}};
 
     memcpy(state.logged, faults, sizeof(state.logged));
     state.logged[KSM_CONSUMERS_RATE_LIMITED] = files.was_limited;
