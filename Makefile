@@ -135,15 +135,28 @@ writable = for dir in $(addprefix $(DESTDIR),$(1)); do \
 # elsewhere DIRECTORY: words about one that is not below PREFIX.
 elsewhere = $(if $(filter $(PREFIX)/%,$(1)),, (not below PREFIX, but where it looks for plugins))
 
-install: install-collectd install-netdata install-explain ## Install everything (as root)
+# Each package has the examples of its own program; the README files link to all of them.
+COLLECTD_DOCDIR ?= $(DOCDIR)
+EXPLAIN_DOCDIR ?= $(DOCDIR)
+READMES = README.md $(addsuffix /README.md,collectd common netdata)
+# link FILES,DIRECTORY: an expression of sed that turns links to FILES into links to DIRECTORY.
+link = 's,\]\(([^/():][^():]*/)?($(subst $() $(),|,$(notdir $(1))))\),]($(2)/\2),g'
+install-doc: ## Install only the README files (as root)
 	@$(call writable,$(DOCDIR))
-	$(call put,0644,README.md LICENSE,$(DOCDIR))
-	$(call put,0644,collectd/README.md,$(DOCDIR)/collectd)
-	$(call put,0644,netdata/README.md,$(DOCDIR)/netdata)
+	$(foreach readme,$(READMES),$(call put,0644,$(readme),$(DOCDIR)/$(patsubst %/,%,$(dir $(readme)))) &&) :
+	sed -Ezi -e $(call link,$(NETDATA_HEALTH),$(NETDATA_STOCKDIR)/health.d) \
+		-e $(call link,$(COLLECTD_EXAMPLES),$(COLLECTD_DOCDIR)/examples) \
+		-e $(call link,$(EXPLAIN_EXAMPLES),$(EXPLAIN_DOCDIR)/examples) \
+		-f common/readme.sed $(addprefix $(DESTDIR)$(DOCDIR)/,$(READMES))
 
-uninstall: uninstall-collectd uninstall-netdata uninstall-explain ## Remove what make install installed (as root)
-	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,README.md LICENSE collectd/README.md netdata/README.md)
-	$(call drop,$(addprefix $(DOCDIR),/collectd /netdata) $(DOCDIR))
+uninstall-doc:
+	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,$(READMES) LICENSE)
+	$(call drop,$(addprefix $(DOCDIR),/collectd /common /netdata) $(DOCDIR))
+
+install: install-collectd install-netdata install-explain install-doc ## Install everything (as root)
+	$(call put,0644,LICENSE,$(DOCDIR))
+
+uninstall: uninstall-collectd uninstall-netdata uninstall-explain uninstall-doc ## Remove what make install installed (as root)
 
 # What was committed, and that alone.
 DIST = ksm-plugins-$(VERSION)
@@ -196,7 +209,7 @@ list_targets = sed -n 's/^\([a-z-]*\):[^\#]*$(subst #,\#,$(1)) \(.*\)/\1\t\2/p' 
 	awk -F'\t' '{printf "  %-21s %s\n", $$1, $$2}'
 
 .DEFAULT_GOAL = all
-.PHONY: all deps deps-check deps-browser deps-package install uninstall dist rpm deb clean help
+.PHONY: all deps deps-check deps-browser deps-package install install-doc uninstall uninstall-doc dist rpm deb clean help
 .DELETE_ON_ERROR:
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d $(BUILD)/*/*/*/*.d)

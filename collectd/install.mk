@@ -10,17 +10,17 @@ COLLECTD_PLUGINDIR ?= $(call found,$(COLLECTD_DIRS))
 COLLECTD_EXAMPLES = $(wildcard collectd/*.conf collectd/*.yml collectd/*.json collectd/*.libsonnet)
 
 install-collectd: $(BUILD)/ksm.so ## Install only collectd's plugin (as root)
-	@$(call writable,$(COLLECTD_PLUGINDIR) $(MANDIR)/man5 $(DOCDIR)/examples)
+	@$(call writable,$(COLLECTD_PLUGINDIR) $(MANDIR)/man5 $(COLLECTD_DOCDIR)/examples)
 	$(call put,0644,$(BUILD)/ksm.so,$(COLLECTD_PLUGINDIR))
 	$(call put,0644,collectd/collectd-ksm.5,$(MANDIR)/man5)
-	$(call put,0644,$(COLLECTD_EXAMPLES),$(DOCDIR)/examples)
+	$(call put,0644,$(COLLECTD_EXAMPLES),$(COLLECTD_DOCDIR)/examples)
 	@echo '  collectd: the plugin is in $(COLLECTD_PLUGINDIR)$(call elsewhere,$(COLLECTD_PLUGINDIR))'
-	@echo '  collectd: add "LoadPlugin ksm" to its configuration, or copy $(DOCDIR)/examples/ksm.conf'
+	@echo '  collectd: add "LoadPlugin ksm" to its configuration, or copy $(COLLECTD_DOCDIR)/examples/ksm.conf'
 	@echo '            there, and restart it; see man 5 collectd-ksm'
 
 uninstall-collectd:
 	rm -f $(DESTDIR)$(COLLECTD_PLUGINDIR)/ksm.so $(DESTDIR)$(MANDIR)/man5/collectd-ksm.5
-	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/examples/,$(notdir $(COLLECTD_EXAMPLES)))
-	$(call drop,$(COLLECTD_PLUGINDIR) $(MANDIR)/man5 $(DOCDIR)/examples $(DOCDIR))
+	rm -f $(addprefix $(DESTDIR)$(COLLECTD_DOCDIR)/examples/,$(notdir $(COLLECTD_EXAMPLES)))
+	$(call drop,$(COLLECTD_PLUGINDIR) $(MANDIR)/man5 $(COLLECTD_DOCDIR)/examples $(COLLECTD_DOCDIR))
 
 .PHONY: install-collectd uninstall-collectd

@@ -15,6 +15,7 @@ import pytest
 
 import readme
 from conftest import REPOSITORY
+from test_docs import dead_links, links
 
 pytestmark = pytest.mark.shipped
 
@@ -26,8 +27,8 @@ EXAMPLES = sorted(path.name for pattern in ("*.conf", "*.yml", "*.json", "*.libs
                   for path in REPOSITORY.glob(f"collectd/{pattern}"))
 OF_EXPLAIN = ["ksm-explain.schema.json", "prometheus-openmetrics.yml"]
 UNITS = ["ksm-openmetrics.service", "ksm-openmetrics.timer"]
-FOR_ALL = [*(f"{DOC}/{name}" for name in ("README.md", "LICENSE", "collectd/README.md", "netdata/README.md")),
-           *(f"usr/lib/systemd/system/{name}" for name in UNITS),
+OF_DOC = ["README.md", "collectd/README.md", "common/README.md", "netdata/README.md"]
+FOR_ALL = [*(f"{DOC}/{name}" for name in (*OF_DOC, "LICENSE")), *(f"usr/lib/systemd/system/{name}" for name in UNITS),
            "usr/bin/ksm-explain", "usr/share/man/man1/ksm-explain.1",
            "usr/share/man/man1/ksm.plugin.1", "usr/share/man/man5/collectd-ksm.5", *(f"{DOC}/examples/{name}" for name in [*EXAMPLES, *OF_EXPLAIN])]
 
@@ -166,6 +167,15 @@ def test_install_for_one_daemon_only(host, mine, not_mine, build, tmp_path):
     assert mine in files(tmp_path) and not_mine not in files(tmp_path)
     make(build, f"uninstall-{host}", f"DESTDIR={tmp_path}")
     assert files(tmp_path) == set()
+
+
+def test_link_targets_of_installed_readmes_are_installed(build, tmp_path):
+    make(build, "install", f"DESTDIR={tmp_path}")
+    installed = [tmp_path / DOC / name for name in OF_DOC]
+    assert [link for readme in installed for link in dead_links(readme, tmp_path)] == []
+    to_files = {Path(path).name for readme in installed for path, _anchor in links(readme) if path.startswith("/")}
+    assert {"grafana-dashboard.json", "prometheus-openmetrics.yml", "ksm.conf"} <= to_files
+    assert not any("![" in readme.read_text() for readme in installed), "a picture that is not installed"
 
 
 # Messages, owners and permissions.

@@ -21,7 +21,8 @@ import pytest
 from conftest import REPOSITORY
 from daemons import until
 from machine import ALLOW, CONF, DENY, Machine, NoMirror, newer, why_not
-from test_install import EXAMPLES, HEALTH, OF_EXPLAIN, UNITS
+from test_docs import dead_links
+from test_install import EXAMPLES, HEALTH, OF_DOC, OF_EXPLAIN, UNITS
 
 pytestmark = [pytest.mark.long, pytest.mark.shipped]
 
@@ -82,28 +83,40 @@ def contents(deb):
 PLAIN, PROGRAM = "-rw-r--r-- root/root", "-rwxr-xr-x root/root"
 
 
-@pytest.mark.parametrize("host, expected, depends", [
+@pytest.mark.parametrize("host, expected, depends, recommends", [
     ("collectd", {"usr/lib/collectd/ksm.so": PLAIN, CONF: PLAIN, "usr/share/man/man5/collectd-ksm.5.gz": PLAIN},
-     r"collectd-core \(>= 5[.\d]+\), collectd-core \(<< 6\), libc6 \(>= [.\d]+\)"),
+     r"collectd-core \(>= 5[.\d]+\), collectd-core \(<< 6\), libc6 \(>= [.\d]+\)", "collectd, ksm-explain"),
     ("netdata", {PLUGIN[1:]: PROGRAM, "usr/share/man/man1/ksm.plugin.1.gz": PLAIN,
                  **{f"usr/lib/netdata/conf.d/health.d/{name}": PLAIN for name in HEALTH}},
-     r"libcap2-bin, netdata-core \(>= 1.37\), libc6 \(>= [.\d]+\)"),
+     r"libcap2-bin, netdata-core \(>= 1.37\), libc6 \(>= [.\d]+\)", "netdata-web, ksm-explain"),
     ("explain", {"usr/bin/ksm-explain": PROGRAM, "usr/share/man/man1/ksm-explain.1.gz": PLAIN,
                  **{f"lib/systemd/system/{name}": PLAIN for name in UNITS}},
-     r"libc6 \(>= [.\d]+\)"),
+     r"libc6 \(>= [.\d]+\)", ""),
 ])
-def test_package_fields_and_contents(host, expected, depends, debs):
+def test_package_fields_and_contents(host, expected, depends, recommends, debs):
     doc = f"usr/share/doc/{PACKAGES[host]}/"
     found = contents(debs[host])
     assert {path: how for path, how in found.items() if not path.startswith(doc)} == expected
     names = {path.removeprefix(doc).removesuffix(".gz") for path in found if path.startswith(doc)}
-    assert names == {"changelog", "copyright", *(f"examples/{name}" for name in {"collectd": EXAMPLES, "explain": OF_EXPLAIN}.get(host, []))}
+    assert names == {"changelog", "copyright", *OF_DOC, *(f"examples/{name}" for name in {"collectd": EXAMPLES, "explain": OF_EXPLAIN}.get(host, []))}
     assert re.fullmatch(depends, field(debs[host], "Depends"))
-    assert field(debs[host], "Recommends") == ("" if host == "explain" else PACKAGES["explain"])
+    assert field(debs[host], "Recommends") == recommends
     version = re.search(r"^VERSION = (.*)$", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE)[1]
     assert field(debs[host], "Version") == version, f"{host}/debian/changelog and Makefile differ"
     changes = SPEC.read_text().partition("%changelog\n")[2]
     assert re.match(rf"\* \w+ \w+ \d+ \d+ {re.escape(field(debs[host], 'Maintainer'))} - {version}-1\n", changes)
+
+
+def dead_links_of_packages(root):
+    """Return the links that lead nowhere in the README files of all packages, which are installed below ROOT."""
+    installed = [root / "usr/share/doc" / package / name for package in PACKAGES.values() for name in OF_DOC]
+    return [link for readme in installed for link in dead_links(readme, root)]
+
+
+def test_link_targets_of_readmes_are_installed(debs, tmp_path):
+    for deb in debs.values():
+        subprocess.run(["dpkg-deb", "-x", deb, tmp_path], check=True)
+    assert dead_links_of_packages(tmp_path) == []
 
 
 def test_maintainer_address_matches_commits(debs):
@@ -145,7 +158,7 @@ def test_rpm_contents_match_deb(host, debs, rpms):
             found[FEDORA[theirs] + path.removeprefix(theirs).removesuffix(".gz")] = how.removesuffix("(none)").strip()
     assert found == expected
     assert query_rpm(rpms[host], "%{VERSION} %{LICENSE} [%{RECOMMENDS}]") == \
-        [f"{field(debs[host], 'Version')} MIT {field(debs[host], 'Recommends')}"]
+        [f"{field(debs[host], 'Version')} MIT {'' if host == 'explain' else PACKAGES['explain']}"]
     [summary, description] = field(debs[host], "Description").split("\n", 1)
     assert query_rpm(rpms[host], "%{DESCRIPTION}") == [line.strip(" ").removeprefix(".") for line in description.splitlines()], summary
 
@@ -184,6 +197,7 @@ def test_rpm_install_upgrade_remove(rpms, tmp_path):
 
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
     assert rpm("-i", *rpms.values()) == restarts
+    assert dead_links_of_packages(tmp_path) == []
     plugin = tmp_path / "usr/libexec/netdata/plugins.d/ksm.plugin"
     assert (plugin.stat().st_uid, plugin.stat().st_gid, plugin.stat().st_mode & 0o7777) == (0, 4321, 0o750)
     getcap = subprocess.run(["/sbin/getcap", plugin], capture_output=True, text=True, check=True)
@@ -418,11 +432,16 @@ def test_install_after_remove(machine):
 
 
 def test_purge(machine):
-    """Nothing is left, not even of a timer that was enabled."""
+    """By README.md's command.  What collectd and an enabled timer recorded stays, as it says; nothing else is left."""
+    [names] = re.findall(r"apt-get purge (.*)", (REPOSITORY / "README.md").read_text())
+    assert set(names.split()) == set(PACKAGES.values())
+    prom, state = "/var/lib/prometheus/node-exporter/ksm.prom", "/var/lib/ksm-openmetrics"
     assert timer(machine, "enable") == "yes"
-    machine.run("mkdir /var/lib/ksm-openmetrics; touch /var/lib/ksm-openmetrics/state")
-    apt(machine, "purge", *PACKAGES.values())
-    assert ksm_paths(machine) == machine.before
+    machine.run(f"mkdir -p {state} {Path(prom).parent}; ksm-explain --openmetrics --output {prom} --state {state}/state")
+    apt(machine, "purge", names)
+    assert sorted(ksm_paths(machine)) == sorted([*machine.before, prom])
+    assert in_collectd(machine)
+    machine.run(f"rm {prom}")
     assert machine.run("dpkg-query -W '*-plugin-ksm' 2>/dev/null || true") == ""
     assert 0 not in (pid(machine, "collectd"), pid(machine, "netdata"))
 
