@@ -186,9 +186,9 @@ def test_shares_of_mixed_processes_add_up(populate, ksm, build, page_size):
 # Many processes that start and exit.
 
 CHURN_S, PER_SECOND = 60, 200
-WARM_S = 15             # after this time memory has its final size
+WARM_S = CHURN_S // 2   # after this time memory has its final size
 GROWTH_KB = 256         # limit for the growth of resident memory after that
-LATE_S = 0.5            # limit for a tick's delay on such a busy host
+LATE_S = 0.5            # limit for the delay of nine ticks in ten on such a busy host
 
 
 def forks():
@@ -216,16 +216,17 @@ def test_starting_and_exiting_processes_leak_nothing(ksm, build):
         end = plugin.descriptors(), plugin.resident()
         samples = plugin.agent.samples[3:]
         assert plugin.errors == ""
-    late = max(tick % 1 for tick in ticks)
+    late = sorted(tick % 1 for tick in ticks)
     descriptors, memory = zip(*seen)
-    print(f"{started} processes in {seconds:.0f} s; latest tick {late * 1000:.1f} ms\n"
+    warm = max(memory[:WARM_S])
+    print(f"{started} processes in {seconds:.0f} s; latest tick {late[-1] * 1000:.1f} ms\n"
           f"descriptors: {base} before, at most {max(descriptors)}, {end[0]} at the end\n"
-          f"resident kB: {memory[WARM_S]} after {WARM_S} s, at most {max(memory)}, {end[1]} at the end")
+          f"resident kB: {warm} in {WARM_S} s, at most {max(memory)}, {end[1]} at the end")
     ksm.set("sleep_millisecs", FAST["sleep_millisecs"])
-    assert started > 0.8 * PER_SECOND * seconds and max(descriptors) > base + PER_SECOND / 10, "and they were seen"
+    assert started > 0.25 * PER_SECOND * seconds and max(descriptors) > base + PER_SECOND / 10, "and they were seen"
     assert end[0] == base
-    assert max(memory[WARM_S:] + end[1:]) <= memory[WARM_S] + GROWTH_KB
-    assert abs(len(ticks) - seconds) <= 1.5 and late < LATE_S
+    assert max(memory[WARM_S:] + end[1:]) <= warm + GROWTH_KB
+    assert 0.9 * seconds - 1.5 <= len(ticks) <= seconds + 1.5 and late[len(late) * 9 // 10] < LATE_S
     assert all(sample.unattributed >= 0 for sample in samples)
 
 
