@@ -11,6 +11,10 @@
 #include "metrics/derive.h"
 #include "metrics/rates.h"
 
+/* Processes whose ksm_stat is slow to read use at most this part of an interval of CPU time, and
+ * the search for others as much: 1 % of a core together. */
+enum { SLOW_READS_PART = 200 };
+
 /* Counts that are too large are no news before they are so by more than that, so long. */
 enum { EXCESS_THOUSANDTHS = 10, EXCESS_SAMPLES = 6 };
 
@@ -18,6 +22,7 @@ void ksm_consumers_init(struct ksm_consumers *c, const struct ksm_options *optio
                         int64_t interval, int may_keep) {
     memset(c, 0, sizeof(*c));
     ksm_process_list_init(&c->processes, options->root, may_keep);
+    c->processes.allowed_us = interval * 1000 / SLOW_READS_PART;
     ksm_dir_init(&c->directory, options->root); /* of no KSM no file can be read */
     for (size_t id = 0; id < KSM_METRICS; id++)
         c->host.at[id].status = -ENOENT;

@@ -84,7 +84,7 @@ static int stat_field(const char *text, size_t len, const char *key, int64_t *va
     return status == 0 ? parse_count(field, field_len, value) : status;
 }
 
-static int read_merging_pages(const struct ksm_process_reader *r, struct ksm_process *process) {
+int ksm_process_read_merging(const struct ksm_process_reader *r, struct ksm_process *process) {
     char buf[64];
     ssize_t n = read_file(r, process, "ksm_merging_pages", false, buf, sizeof(buf));
 
@@ -110,7 +110,7 @@ static int parse_ksm_stat(const struct ksm_process_reader *r, const char *text, 
     if (status == 0) {
         status = stat_field(text, len, "ksm_merging_pages", &got.merging);
         if (status == -ENOENT)
-            status = read_merging_pages(r, &got);
+            status = ksm_process_read_merging(r, &got);
     }
     if (status == 0) {
         status = stat_field(text, len, "ksm_zero_pages", &got.zero);

@@ -33,6 +33,9 @@ struct ksm_process {
     int64_t resident;   /* RSS, which counts merged pages and leaves out zero pages */
     int64_t mapped;     /* the part of it that is pages of files and shared memory */
     int opted_in;       /* 1, 0, or -1 if the kernel does not report it */
+    bool slow;          /* the last reading of its counts took long, */
+    int64_t cost_us;    /* so the next one was measured: CPU time, 0 if it was little */
+    bool partial;       /* only merging is new; zero, rmap_items and opted_in are older */
     struct ksm_consumer_name name;
     char comm[24]; /* as it was when the name was read last; "": not read again yet. The kernel has
                     * 16 bytes at most, with the newline (TASK_COMM_LEN) */
@@ -79,6 +82,9 @@ int ksm_process_find_counts(struct ksm_process_reader *r, struct ksm_process *pr
 /* Sets its counts and opted_in from that file. -ECANCELED: fd is closed. -ESRCH: there is no such
  * process any more; -ENODATA: nothing is left of the thread, or it is one of the kernel's. */
 int ksm_process_read_counts(struct ksm_process_reader *r, int fd, struct ksm_process *process);
+
+/* Sets merging alone, from ksm_merging_pages: that does not walk the mappings of the process. */
+int ksm_process_read_merging(const struct ksm_process_reader *r, struct ksm_process *process);
 
 /* Whether it takes part: it has merged pages, zero pages or rmap items, because a process that
  * merges nothing still costs memory. */

@@ -10,7 +10,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "system/clock.h"
 #include "system/pseudofs.h"
+
+/* ksm_stat takes 12 to 44 µs if the first mappings are mergeable. */
+enum { SLOW_US = 500 };
 
 static bool is_capable(void) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -21,7 +25,8 @@ static bool is_capable(void) {
 }
 
 void ksm_process_list_init(struct ksm_process_list *p, const char *root, int may_keep) {
-    *p = (struct ksm_process_list){.root = root, .may_keep = may_keep, .opted_in = -1};
+    *p = (struct ksm_process_list){
+        .root = root, .may_keep = may_keep, .opted_in = -1, .allowed_us = INT64_MAX};
     if (p->may_keep > KSM_KEPT_DESCRIPTORS_MAX)
         p->may_keep = KSM_KEPT_DESCRIPTORS_MAX;
     p->reader = (struct ksm_process_reader){.proc = -1, .source = ksm_process_find_source(root)};
@@ -282,8 +287,23 @@ static void learn_offset(struct ksm_process_list *p, int64_t at, int pid, int64_
     *last = at - pid;
 }
 
+/* Meets the next process of the round. The round goes on at the next sample if it has used so much
+ * CPU time since begin_us that slow processes would cost too much. */
+static int meet_next(struct ksm_process_list *p, int pid, int64_t begin_us) {
+    const int64_t met_us = clock_us(CLOCK_MONOTONIC);
+    int status = meet(p, pid);
+
+    if (status == -ECANCELED)
+        return status;
+    if (p->swept && clock_us(CLOCK_MONOTONIC) - met_us >= SLOW_US &&
+        clock_us(CLOCK_THREAD_CPUTIME_ID) - begin_us >= p->allowed_us)
+        p->left = 0;
+    return pseudofs_is_transient(status) ? status : 0;
+}
+
 /* A round that missed somebody for want of means is none: the next sample begins another. */
 static int walk_round(struct ksm_process_list *p) {
+    const int64_t begin_us = clock_us(CLOCK_THREAD_CPUTIME_ID);
     int64_t offset = 0;
     int status = p->round.on ? 0 : begin_round(p);
 
@@ -303,10 +323,9 @@ static int walk_round(struct ksm_process_list *p) {
         if (pid == 0)
             continue;
         learn_offset(p, at, pid, &offset);
-        status = meet(p, pid);
+        status = meet_next(p, pid, begin_us);
         if (status == -ECANCELED)
             return status;
-        status = pseudofs_is_transient(status) ? status : 0;
     }
     if (status != 0)
         p->round.on = false;
@@ -380,6 +399,55 @@ static int rename_in_turn(const struct ksm_process_list *p, struct ksm_process *
     return status == -ECANCELED ? status : 0;
 }
 
+/* Whether it is not the turn of a process whose counts are slow to read. It must be known to be the
+ * same process without them: by its statm, or by its start. */
+static bool must_wait(const struct ksm_process_list *p, const struct ksm_process *process) {
+    return process->cost_us > 0 && (p->left_us <= 0 || process->pid <= p->turn) &&
+           (process->fd < 0 || process->statm >= 0);
+}
+
+/* Reads the counts, and measures that: by the wall clock, which is no system call, and by CPU time
+ * once that was slow. A busy host makes any reading slow by the wall clock. */
+static int read_all_counts(struct ksm_process_list *p, struct ksm_process *process, int fd) {
+    const bool was_slow = process->slow;
+    const int64_t zero = process->zero;
+    const clockid_t clock = was_slow ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
+    const int64_t begin = clock_us(clock);
+    int status = ksm_process_read_counts(&p->reader, fd, process);
+
+    if (status != 0)
+        return status;
+    const int64_t took_us = clock_us(clock) - begin;
+    process->slow = took_us >= SLOW_US;
+    process->cost_us = was_slow && process->slow ? took_us : 0;
+    if (process->cost_us > 0) {
+        p->left_us -= took_us;
+        p->next_turn = process->pid;
+    }
+    /* Zero pages of more than one interval are no growth of the last one. */
+    if (process->partial && process->before >= 0)
+        process->before += process->zero - zero;
+    process->partial = false;
+    return 0;
+}
+
+static int read_merging(const struct ksm_process_list *p, struct ksm_process *process) {
+    process->partial = true;
+    return ksm_process_read_merging(&p->reader, process);
+}
+
+static int read_counts(struct ksm_process_list *p, struct ksm_process *process) {
+    const bool kept = process->fd >= 0;
+
+    if (must_wait(p, process))
+        return read_merging(p, process);
+    int fd = kept ? process->fd : ksm_process_open_counts(&p->reader, process);
+    int status = fd < 0 ? fd : read_all_counts(p, process, fd);
+    if (fd >= 0 && !kept && status != -ECANCELED)
+        close(fd);
+    return status;
+}
+
 /* Reads a process of the list again: by its descriptor, which can only be its own, or by its pid
  * if it is still the same process. */
 static int refresh(struct ksm_process_list *p, struct ksm_process *process) {
@@ -388,13 +456,12 @@ static int refresh(struct ksm_process_list *p, struct ksm_process *process) {
 
     if (status != 0)
         return status;
-    int fd = kept ? process->fd : ksm_process_open_counts(&p->reader, process);
     struct ksm_process got = *process;
-    status = fd < 0 ? fd : ksm_process_read_counts(&p->reader, fd, &got);
-    if (fd >= 0 && !kept && status != -ECANCELED)
-        close(fd);
+    status = read_counts(p, &got);
     if (status == 0)
         status = ksm_process_read_resident(&p->reader, &got);
+    if (status == 0 && got.partial && kept && got.resident < 0)
+        return -ESRCH; /* merging was read by the pid, statm by a descriptor of the process */
     if (status == 0)
         status = rename_in_turn(p, &got);
     if (status == 0)
@@ -428,6 +495,7 @@ static int refresh_all(struct ksm_process_list *p) {
         process->status = status;
     }
     p->refreshed = 0;
+    p->turn = p->left_us > 0 ? 0 : p->next_turn;
     drop_ended(p);
     return 0;
 }
@@ -441,6 +509,7 @@ static int begin_look(struct ksm_process_list *p) {
     p->before = p->latest != 0 ? p->latest : latest;
     p->latest = latest;
     p->left = round_part(p);
+    p->left_us = p->allowed_us;
     p->refreshed = 0;
     p->looks++;
     return 0;
@@ -485,6 +554,7 @@ void ksm_process_list_clear(struct ksm_process_list *p) {
                                        .capable = p->capable,
                                        .own = p->own,
                                        .may_keep = p->may_keep,
+                                       .allowed_us = p->allowed_us,
                                        .opted_in = -1};
     cleared.reader.proc = -1;
     memcpy(cleared.aside, p->aside, sizeof(cleared.aside));

@@ -13,4 +13,12 @@ static inline int64_t clock_ms(clockid_t clock) {
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+/* Any clock in µs, rounded down. CLOCK_THREAD_CPUTIME_ID is a system call. */
+static inline int64_t clock_us(clockid_t clock) {
+    struct timespec now = {0, 0};
+
+    clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
 #endif

@@ -40,6 +40,7 @@ static struct plan {
     int nth;
     int err;
     int seen;
+    int64_t ms, cpu_ms; /* by which the clocks go on */
 } plans[MOST_PLANS];
 static size_t planned;
 static int counts[FAULTS_CALLS];
@@ -47,6 +48,7 @@ static size_t shortened;
 static long page_size;
 static bool stopped;
 static int64_t clocks[2]; /* CLOCK_REALTIME is 0, CLOCK_MONOTONIC 1 */
+static int64_t cpu_clock;
 static int polls;
 static void (*on_wait)(void);
 static char blocks[MOST_BLOCKS][64]; /* suffixes of files */
@@ -71,9 +73,15 @@ void faults_fail(enum faults_call call, const char *suffix, int nth, int err) {
     pthread_mutex_lock(&lock);
     if (planned == MOST_PLANS)
         errx(2, "too many faults planned");
-    plans[planned] = (struct plan){call, "", nth, err, 0};
+    plans[planned] = (struct plan){call, "", nth, err, 0, 0, 0};
     snprintf(plans[planned++].suffix, sizeof(plans[0].suffix), "%s", suffix ? suffix : "");
     pthread_mutex_unlock(&lock);
+}
+
+void faults_delay(const char *suffix, int64_t ms, int64_t cpu_ms) {
+    faults_fail(FAULTS_PREAD, suffix, 0, 0);
+    plans[planned - 1].ms = ms;
+    plans[planned - 1].cpu_ms = cpu_ms;
 }
 
 int faults_seen(enum faults_call call, const char *suffix) {
@@ -246,6 +254,9 @@ static int planned_for(enum faults_call call, const char *path) {
         if (plan->call != call || !ends_in(path, plan->suffix))
             continue;
         plan->seen++;
+        clocks[CLOCK_REALTIME] += plan->ms;
+        clocks[CLOCK_MONOTONIC] += plan->ms;
+        cpu_clock += plan->cpu_ms;
         if (plan->nth == 0 || plan->nth == plan->seen)
             found = plan->err;
     }
@@ -400,8 +411,8 @@ long __wrap_sysconf(int name) {
 int __wrap_clock_gettime(clockid_t clock, struct timespec *time) {
     pthread_mutex_lock(&lock);
     const clockid_t exact = clock == CLOCK_MONOTONIC_COARSE ? CLOCK_MONOTONIC : clock;
-    bool stands = stopped && exact <= CLOCK_MONOTONIC;
-    int64_t ms = stands ? clocks[exact] : 0;
+    bool stands = stopped && (exact <= CLOCK_MONOTONIC || exact == CLOCK_THREAD_CPUTIME_ID);
+    int64_t ms = !stands ? 0 : exact <= CLOCK_MONOTONIC ? clocks[exact] : cpu_clock;
     pthread_mutex_unlock(&lock);
     if (!stands)
         return __real_clock_gettime(clock, time);

@@ -38,6 +38,10 @@ enum faults_call {
  * nth of them (1 is the next), or with nth 0 every one. Some plans can be in force together. */
 void faults_fail(enum faults_call call, const char *suffix, int nth, int err);
 
+/* pread() of files whose path ends in suffix takes so long from now on, by clocks that stand still:
+ * of time, and of the thread's CPU time. */
+void faults_delay(const char *suffix, int64_t ms, int64_t cpu_ms);
+
 /* How many calls on files whose path ends in suffix there were since such a plan was made. */
 int faults_seen(enum faults_call call, const char *suffix);
 

@@ -24,6 +24,7 @@
 #include "support/faults.h"
 #include "support/suite.h"
 #include "support/tree.h"
+#include "system/clock.h"
 
 static const char *dir; /* of the running test */
 static struct ksm_process_list p;
@@ -109,6 +110,143 @@ static void add_somebody(int pid) {
     struct fake_process process = somebody(pid);
 
     fake_procs_write(dir, &process);
+}
+
+/* ---- slow processes ---- */
+
+enum { SLOW = 5, FIRST_SLOW = 10, SLOW_MS = 100 };
+
+/* At this instant: check measures how long a test takes. */
+static void stop_clocks(void) {
+    const int64_t now = clock_ms(CLOCK_MONOTONIC);
+
+    faults_stop_clocks(now, now);
+}
+
+/* Reading the counts of SLOW processes takes long, two at a sample may be read. */
+static void begin_slow(int64_t cpu_ms) {
+    for (int pid = FIRST_SLOW; pid < FIRST_SLOW + SLOW; pid++) {
+        add_somebody(pid);
+        faults_delay(tree_path("", "%d/ksm_stat", pid), SLOW_MS, cpu_ms);
+    }
+    add_somebody(50);
+    stop_clocks();
+    init(0);
+    p.allowed_us = SLOW_MS * 3 / 2 * 1000;
+    look_often(3); /* it is found, is slow, and is measured */
+}
+
+/* How many times the counts of process pid were read. */
+static int readings(int pid) {
+    return faults_seen(FAULTS_PREAD, tree_path("", "%d/ksm_stat", pid));
+}
+
+static int all_readings(void) {
+    int sum = 0;
+
+    for (int pid = FIRST_SLOW; pid < FIRST_SLOW + SLOW; pid++)
+        sum += readings(pid);
+    return sum;
+}
+
+/* All counts grow at each sample. */
+static void grow_all(int by) {
+    for (int pid = FIRST_SLOW; pid < FIRST_SLOW + SLOW; pid++) {
+        struct fake_process process = somebody(pid);
+        process.merging += by;
+        process.zero += by;
+        fake_procs_write(dir, &process);
+    }
+}
+
+/* merging is that of now; zero was read at one of the last three samples, and is no growth of one
+ * interval. */
+static void check_grown(int sample_number) {
+    for (size_t i = 0; i < SLOW; i++) {
+        const struct ksm_process *process = &p.list[i];
+        const struct fake_process first = somebody(process->pid);
+        const int64_t zero = process->zero - first.zero;
+        const int64_t growth = process->merging + process->zero - process->before;
+        ck_assert_int_eq(process->merging, first.merging + sample_number);
+        ck_assert_msg(zero <= sample_number && zero > sample_number - 3,
+                      "pid %d: zero is that of sample %" PRId64 " at sample %d", process->pid, zero,
+                      sample_number);
+        ck_assert_msg(growth == 1 || growth == 2, "pid %d: grew by %" PRId64, process->pid, growth);
+    }
+}
+
+TEST(slow_processes_are_read_in_turn) {
+    begin_slow(SLOW_MS);
+    for (int i = 1; i <= 20; i++) {
+        const int before = all_readings();
+        for (size_t k = 0; k < p.count; k++)
+            p.list[k].before = p.list[k].merging + p.list[k].zero;
+        grow_all(i);
+        look();
+        ck_assert_int_le(all_readings() - before, 2);
+        if (i >= 3)
+            check_grown(i);
+    }
+    for (int pid = FIRST_SLOW; pid < FIRST_SLOW + SLOW; pid++)
+        ck_assert_int_ge(readings(pid), 3 + 20 / 3);
+}
+
+/* On a busy host any reading can take long. */
+TEST(late_readings_without_cpu_time_are_not_slow) {
+    begin_slow(0);
+    const int before = all_readings();
+    look_often(4);
+    ck_assert_int_eq(all_readings() - before, 4 * SLOW);
+}
+
+TEST(slow_process_that_is_fast_again_is_read_at_each_sample) {
+    begin_slow(SLOW_MS);
+    faults_clear();
+    look_often(3);
+    for (int pid = FIRST_SLOW; pid < FIRST_SLOW + SLOW; pid++)
+        faults_delay(tree_path("", "%d/ksm_stat", pid), 0, 0);
+    look_often(4);
+    ck_assert_int_eq(all_readings(), 4 * SLOW);
+}
+
+TEST(slow_process_that_ends_leaves_the_list) {
+    begin_slow(SLOW_MS);
+    for (int pid = FIRST_SLOW; pid < FIRST_SLOW + SLOW; pid++)
+        fake_procs_remove(dir, pid);
+    see("all have ended", "50 ");
+}
+
+/* The same pid, another process: its counts are not those of the first one. */
+TEST(slow_process_is_not_taken_for_the_next_one_of_its_pid) {
+    begin_slow(SLOW_MS);
+    for (int pid = FIRST_SLOW; pid < FIRST_SLOW + SLOW; pid++) {
+        struct fake_process process = somebody(pid);
+        process.started = 9999;
+        process.merging = 77;
+        fake_procs_write(dir, &process);
+    }
+    see("gone", "50 ");
+}
+
+/* Of processes that take no part the walk over /proc reads as many as it may, and all in the end.
+ */
+TEST(walk_over_slow_processes_goes_on_at_the_next_sample) {
+    for (int pid = FIRST_SLOW; pid < FIRST_SLOW + SLOW; pid++) {
+        fake_procs_write(dir, &(const struct fake_process){.pid = pid, .comm = "x"});
+        faults_delay(tree_path("", "%d/ksm_stat", pid), SLOW_MS, SLOW_MS);
+    }
+    stop_clocks();
+    init(0);
+    p.allowed_us = SLOW_MS * 3 / 2 * 1000;
+    look();
+    ck_assert_int_eq(all_readings(), SLOW); /* all of them at first */
+    for (int i = 0; i < 9; i++) {
+        const int before = all_readings();
+        look();
+        ck_assert_int_le(all_readings() - before, 2);
+    }
+    for (int pid = FIRST_SLOW; pid < FIRST_SLOW + SLOW; pid++)
+        ck_assert_int_ge(readings(pid), 1 + 9 / 3);
 }
 
 /* ---- kernels ---- */
