@@ -1107,7 +1107,7 @@ static const char *begin_live(const char *root) {
 
     if (pid == 0)
         return "this kernel has no PR_SET_MEMORY_MERGE, or no KSM";
-    ksm_process_list_init(&p, root, 10);
+    ksm_process_list_init(&p, root, KSM_KEPT_DESCRIPTORS_MAX); /* others may have opted in too */
     look_in_thread();
     bool told = find(pid) && find(pid)->opted_in == 1;
     suite_kill_child(pid);
