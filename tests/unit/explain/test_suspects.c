@@ -29,8 +29,10 @@ struct row {
     int anonymous, shared, file, hugetlb; /* status */
     int offered;                          /* of anonymous, in smaps; -1: there is no smaps */
     int merged;
-    int locked, held; /* VmLck, and what smaps has locked */
-    int mapping;      /* pages of its largest mapping; 0: a few */
+    int locked, held;      /* VmLck, and what smaps has locked */
+    int mapping;           /* pages of its largest mapping; 0: a few */
+    const char *file_name; /* of another mapping */
+    const char *opted_in;  /* in ksm_stat; NULL: in part */
 };
 
 static void write_process(const struct row *row) {
@@ -43,12 +45,15 @@ static void write_process(const struct row *row) {
                row->comm, row->locked << 10, row->anonymous << 10, row->file << 10,
                row->shared << 10, row->hugetlb << 10);
     tree_print(own, "comm", "%s\n", row->comm);
-    tree_print(own, "ksm_stat",
-               "ksm_rmap_items 7\nksm_zero_pages 0\nksm_merging_pages %ld\nksm_mergeable: yes\n",
-               row->merged * pages);
+    tree_print(own, "ksm_stat", "ksm_rmap_items 7\nksm_zero_pages 0\nksm_merging_pages %ld\n%s\n",
+               row->merged * pages,
+               row->opted_in ? row->opted_in : "ksm_merge_any: no\nksm_mergeable: yes");
     tree_print(own, "ksm_merging_pages", "%ld\n", row->merged * pages);
-    tree_print(own, "maps", "0-%lx rw-p 00000000 00:00 0\n",
-               (row->mapping ? row->mapping : 16) * sysconf(_SC_PAGESIZE));
+    /* Nothing is mapped at these addresses. */
+    tree_print(own, "maps", "0-%lx rw-p 00000000 00:00 0\n10000-20000 rw-s 00000000 00:0e 9 %s\n",
+               (row->mapping ? row->mapping : 16) * sysconf(_SC_PAGESIZE),
+               row->file_name ? row->file_name : "/a");
+    ck_assert_int_eq(symlink("/proc/self/pagemap", tree_path(own, "%s", "pagemap")), 0);
     if (row->offered >= 0)
         tree_print(own, "smaps",
                    "1000-2000 rw-p\nSize: %d kB\nAnonymous: %d kB\nVmFlags: rd mg lo\n"
@@ -116,6 +121,25 @@ static const struct {
     /* smaps is read if no mapping is larger. */
     {"1:100:50:0 ", {{1, "a", .anonymous = 100, .offered = 50, .mapping = PAGEMAP_ENTRIES}}, 1},
     {"1:100:-1:0 ", {{1, "a", .anonymous = 100, .offered = 50, .mapping = PAGEMAP_ENTRIES + 1}}, 1},
+    /* Of a larger one it is known whether all memory is mergeable, or none. */
+    {"1:100:100:0 ",
+     {{1, "a", .anonymous = 100, .offered = 50, .mapping = PAGEMAP_ENTRIES + 1,
+       .opted_in = "ksm_merge_any: yes\nksm_mergeable: yes"}},
+     1},
+    {"1:100:0:0 ",
+     {{1, "a", .anonymous = 100, .offered = 50, .mapping = PAGEMAP_ENTRIES + 1,
+       .opted_in = "ksm_merge_any: no\nksm_mergeable: no"}},
+     1},
+    /* What is locked is pinned with a device of VFIO. */
+    {"1:100:-1:0 ", {{1, "a", .anonymous = 100, .locked = 90, .mapping = PAGEMAP_ENTRIES + 1}}, 1},
+    {"1:100:-1:90 ",
+     {{1, "a", .anonymous = 100, .locked = 90, .mapping = PAGEMAP_ENTRIES + 1,
+       .file_name = "anon_inode:[vfio-device]"}},
+     1},
+    {"1:100:-1:90 ",
+     {{1, "a", .anonymous = 100, .locked = 90, .mapping = PAGEMAP_ENTRIES + 1,
+       .file_name = "/dev/vfio/12"}},
+     1},
 };
 
 TEST_TIMES(who_is_large, ROWS(tables)) {
