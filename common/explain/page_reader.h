@@ -77,7 +77,7 @@ int page_reader_open(struct page_reader *m, const char *root, int pid, bool huge
 void page_reader_close(struct page_reader *m);
 
 /* Reads the next block: sets pages, count and bytes. Returns 1, 0 at the end, or -errno as above.
- * A count of 0 is not the end: a call searches 16,384 page table entries at most (1 ms), so that
+ * A count of 0 is not the end: a call searches 16,384 page table entries at most, so that
  * the caller can throttle and stop in a mapping of terabytes with few pages. */
 int page_reader_next(struct page_reader *m);
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from hosts import die_with_parent
+from daemons import die_with_parent
 
 pytestmark = [pytest.mark.shipped, pytest.mark.long]
 
