@@ -91,12 +91,13 @@ int ksm_process_read_merging(const struct ksm_process_reader *r, struct ksm_proc
     return n < 0 ? (int)n : parse_number(buf, (size_t)n, &process->merging);
 }
 
-/* Whether any of its memory may be merged; the line came with 6.14. */
-static int parse_opted_in(const char *text, size_t len) {
+/* A field that is yes or no; -1: there is none. ksm_mergeable: (whether any of its memory may be
+ * merged) and ksm_merge_any: came with 6.14. */
+static int parse_answer(const char *text, size_t len, const char *key) {
     const char *field = NULL;
     size_t field_len = 0;
 
-    if (parse_field(text, len, "ksm_mergeable:", &field, &field_len) != 0)
+    if (parse_field(text, len, key, &field, &field_len) != 0)
         return -1;
     return field_len == 3 && memcmp(field, "yes", 3) == 0;
 }
@@ -119,7 +120,7 @@ static int parse_ksm_stat(const struct ksm_process_reader *r, const char *text, 
             status = 0;
         }
     }
-    got.opted_in = parse_opted_in(text, len);
+    got.opted_in = parse_answer(text, len, "ksm_mergeable:");
     if (status == 0)
         *process = got;
     return status;
@@ -150,6 +151,17 @@ int ksm_process_read_counts(struct ksm_process_reader *r, int fd, struct ksm_pro
         return ksm_process_read_counts(r, fd, process);
     }
     return parse_ksm_stat(r, buf, (size_t)n, process);
+}
+
+int ksm_process_read_merge_any(const struct ksm_process_reader *r, int fd,
+                               const struct ksm_process *process, int *merge_any) {
+    char buf[512];
+    ssize_t n = blocking_read_fd(r->call, process->pid, fd, true, buf, sizeof(buf));
+
+    if (n < 0)
+        return (int)n;
+    *merge_any = parse_answer(buf, (size_t)n, "ksm_merge_any:");
+    return 0;
 }
 
 int ksm_process_open_counts(const struct ksm_process_reader *r, const struct ksm_process *process) {
@@ -316,7 +328,7 @@ int ksm_process_read_status(const struct ksm_process_reader *r, const struct ksm
         return reader.fd;
     while ((result = line_reader_next(&reader, line, sizeof(line))) > 0)
         take_status_line(line, &got);
-    if (result != -ECANCELED)
+    if (reader.fd >= 0)
         close(reader.fd);
     if (result == 0)
         *status = got;

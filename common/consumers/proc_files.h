@@ -86,6 +86,11 @@ int ksm_process_read_counts(struct ksm_process_reader *r, int fd, struct ksm_pro
 /* Sets merging alone, from ksm_merging_pages: that does not walk the mappings of the process. */
 int ksm_process_read_merging(const struct ksm_process_reader *r, struct ksm_process *process);
 
+/* Whether all its anonymous memory is mergeable, by prctl(): 1, 0, or -1 if the kernel does not
+ * report it (before 6.14). fd: of its counts. Returns 0 or -errno. */
+int ksm_process_read_merge_any(const struct ksm_process_reader *r, int fd,
+                               const struct ksm_process *process, int *merge_any);
+
 /* Whether it takes part: it has merged pages, zero pages or rmap items, because a process that
  * merges nothing still costs memory. */
 bool ksm_process_takes_part(const struct ksm_process *process);

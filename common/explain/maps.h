@@ -2,9 +2,8 @@
  *
  * Reads /proc/PID/maps: which addresses a process has mapped.
  *
- * Set call, pid and fd of a zeroed struct maps, then call maps_next() until it returns 0. The
- * descriptor remains the caller's, after an error as well. The kernel holds the mmap lock for as
- * long as it prints what fits into 4 kB; it reads no page table.
+ * Use a line_reader on the file, and call maps_next() until it returns 0. The kernel holds the mmap
+ * lock for as long as it prints what fits into 4 kB; it reads no page table.
  */
 #ifndef KSM_MAPS_H
 #define KSM_MAPS_H
@@ -13,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "system/blocking_call.h"
+#include "system/line_reader.h"
 
 enum { MAPS_NAME_SIZE = 64 };
 
@@ -24,19 +23,8 @@ struct mapping {
     char name[MAPS_NAME_SIZE]; /* the start of the path, "[heap]", or "" */
 };
 
-struct maps {
-    struct blocking_call *call; /* of the thread that reads, or NULL */
-    int pid;
-    int fd;
-    size_t pos, len; /* what of buf is still to be parsed */
-    char buf[4096];
-};
-
 /* Reads the next mapping. Addresses ascend. Returns 1, 0 at the end, or -errno; -ECANCELED: the
  * caller's thread was abandoned (blocking_call.h). */
-int maps_next(struct maps *maps, struct mapping *mapping);
-
-/* Begins anew with the first mapping. */
-void maps_rewind(struct maps *maps);
+int maps_next(struct line_reader *maps, struct mapping *mapping);
 
 #endif

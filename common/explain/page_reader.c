@@ -36,7 +36,7 @@ static int open_file(struct blocking_call *call, const char *root, int pid, cons
 }
 
 int page_reader_open(struct page_reader *m, const char *root, int pid, bool hugetlb) {
-    m->maps = (struct maps){.call = m->call, .pid = pid, .fd = -1};
+    m->maps = (struct line_reader){.call = m->call, .pid = pid, .fd = -1};
     m->address = m->end = 0;
     m->range = m->found = 0;
     m->unreadable = 0;

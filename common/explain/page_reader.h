@@ -59,7 +59,7 @@ struct page_reader {
     uint64_t page_size;
     int mem;
     bool hugetlb;
-    struct maps maps;
+    struct line_reader maps;
     struct pagemap pagemap;
     uint64_t address, end; /* what is left of the current mapping */
     bool is_end;           /* there is no further mapping */

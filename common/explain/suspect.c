@@ -7,14 +7,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "consumers/consumer_id.h"
 #include "explain/maps.h"
 #include "explain/pagemap.h"
 #include "system/clock.h"
 #include "system/parse.h"
-#include "system/pseudofs.h"
 
-/* ---- status and smaps ---- */
+/* ---- a line of smaps ---- */
 
 /* Bytes of "28008 kB", with any spaces before it; -1 if it is no such number. */
 static int64_t bytes_of(const char *text) {
@@ -23,14 +21,6 @@ static int64_t bytes_of(const char *text) {
     if (parse_kilobytes(text, strcspn(text, "\n"), &kilobytes) != 0 || kilobytes > INT64_MAX >> 14)
         return -1;
     return kilobytes << 10;
-}
-
-/* Of a field of status; 0 if there is none. Its names have no newlines. */
-static int64_t field_of(const char *status, const char *key) {
-    const char *at = strstr(status, key);
-    int64_t bytes = at ? bytes_of(at + strlen(key)) : 0;
-
-    return bytes > 0 ? bytes : 0;
 }
 
 static bool has_flag(const char *flags, const char *flag) {
@@ -85,96 +75,57 @@ void suspect_take_line(struct suspect_mappings *m, const char *line) {
             *fields[i].value = bytes_of(line + strlen(fields[i].key));
 }
 
-void suspect_status(struct suspect *one, int pid, const char *status) {
-    static const char name[] = "Name:\t";
-    struct explain_process *is = &one->is;
-
-    memset(one, 0, sizeof(*one));
-    is->pid = pid;
-    if (strncmp(status, name, sizeof(name) - 1) == 0)
-        status += sizeof(name) - 1;
-    ksm_consumer_name_clean(status, strcspn(status, "\n"), is->comm);
-    is->name.kind = KSM_CONSUMER_program;
-    strcpy(is->name.text, is->comm);
-    is->anonymous = field_of(status, "\nRssAnon:\t");
-    is->shared = field_of(status, "\nRssShmem:\t");
-    is->hugetlb = field_of(status, "\nHugetlbPages:\t");
-    is->memory = is->anonymous + is->shared + is->hugetlb;
-    is->pinned = field_of(status, "\nVmPin:\t");
-    is->mergeable = is->huge = is->device = is->merging = is->zero = -1;
-    is->rmap_items = is->opted_in = is->age = is->changed = -1;
-    one->locked = field_of(status, "\nVmLck:\t");
-    one->file = field_of(status, "\nRssFile:\t");
-    one->bound = is->memory + one->file;
-}
-
-/* ---- reading, watched ---- */
-
-/* As pread(), or read() without an offset (-1); -ECANCELED: abandoned, and fd closed. */
-static ssize_t read_watched(struct blocking_call *guard, int pid, int fd, int64_t offset, void *buf,
-                            size_t size) {
-    if (fd < 0)
-        return fd;
-    if (offset >= 0)
-        return blocking_pread(guard, pid, fd, buf, size, offset);
-    if (!blocking_call_begin(guard, pid, fd))
-        return -EINTR;
-    ssize_t n = read(fd, buf, size);
-    return blocking_call_end(guard, n < 0 ? -errno : n);
-}
-
-/* A descriptor or -errno; -ECANCELED as above. */
-static int open_watched(struct blocking_call *guard, int pid, int dir, const char *name) {
-    return dir < 0 ? dir : blocking_openat(guard, pid, dir, name);
-}
-
-bool suspect_open(struct suspect *one, struct blocking_call *guard, int proc) {
-    static const char *const names[SUSPECT_FILES] = {NULL, "maps", "smaps", "pagemap", "mem"};
-    char dir[16];
-
-    snprintf(dir, sizeof(dir), "%d", one->is.pid);
-    for (enum suspect_file i = 0; i < SUSPECT_FILES; i++) {
-        int fd = i == SUSPECT_DIR
-                     ? open_watched(guard, one->is.pid, proc, dir)
-                     : open_watched(guard, one->is.pid, one->fd[SUSPECT_DIR], names[i]);
-        if (fd == -ECANCELED)
-            return false;
-        one->fd[i] = fd;
-    }
-    return true;
-}
-
-/* A small file, with a NUL after its bytes. Sets *len to how many there are, or what fits of them;
- * */
-static bool read_text(struct suspect *one, struct blocking_call *guard, const char *name, char *buf,
-                      size_t size, size_t *len) {
-    int pid = one->is.pid, fd = open_watched(guard, pid, one->fd[SUSPECT_DIR], name);
-    ssize_t n = fd;
-
-    *len = 0;
-    while (fd >= 0 && *len < size - 1 &&
-           (n = read_watched(guard, pid, fd, -1, buf + *len, size - 1 - *len)) > 0)
-        *len += (size_t)n;
-    buf[*len] = '\0';
-    if (n == -ECANCELED)
-        return false;
-    if (fd >= 0)
-        close(fd);
-    one->is.denied = one->is.denied || n == -EACCES || n == -EPERM;
-    return true;
-}
-
 /* ---- one process ---- */
 
-/* -1 if there is no such field, or no number in it. */
-static int64_t count_of(const char *text, const char *key) {
-    const char *field = NULL;
-    size_t len = 0;
-    int64_t count = -1;
+void suspect_init(struct suspect *one, int pid, const struct ksm_process_status *status) {
+    *one = (struct suspect){.is = {.pid = pid,
+                                   .name.kind = KSM_CONSUMER_program,
+                                   .memory = status->anonymous + status->shmem + status->hugetlb,
+                                   .anonymous = status->anonymous,
+                                   .shared = status->shmem,
+                                   .hugetlb = status->hugetlb,
+                                   .pinned = status->pinned,
+                                   .mergeable = -1,
+                                   .huge = -1,
+                                   .device = -1,
+                                   .merging = -1,
+                                   .zero = -1,
+                                   .rmap_items = -1,
+                                   .opted_in = -1,
+                                   .age = -1,
+                                   .changed = -1},
+                            .file = status->file,
+                            .locked = status->locked};
+    one->bound = one->is.memory + one->file;
+    for (enum suspect_file i = 0; i < SUSPECT_FILES; i++)
+        one->fd[i] = -EBADF;
+}
 
-    if (parse_field(text, strlen(text), key, &field, &len) == 0)
-        parse_count(field, len, &count);
-    return count;
+int suspect_open(struct suspect *one, const struct ksm_process_reader *r) {
+    static const char *const names[SUSPECT_FILES] = {"maps", "smaps", "pagemap", "mem"};
+    const struct ksm_process process = ksm_process_of(one->is.pid);
+    const int64_t started = ksm_process_started(r, &process);
+    char path[32];
+
+    if (started == -ECANCELED)
+        return -ECANCELED;
+    one->started = started;
+    for (enum suspect_file i = 0; i < SUSPECT_FILES; i++) {
+        snprintf(path, sizeof(path), "%d/%s", process.pid, names[i]);
+        int fd = blocking_openat(r->call, process.pid, r->proc, path);
+        if (fd == -ECANCELED)
+            return -ECANCELED;
+        one->fd[i] = fd;
+    }
+    return 0;
+}
+
+/* pread() of a file that is open. */
+static ssize_t read_at(const struct suspect *one, struct blocking_call *call,
+                       enum suspect_file file, int64_t offset, void *buf, size_t size) {
+    const int fd = one->fd[file];
+
+    return fd < 0 ? fd : blocking_pread(call, one->is.pid, fd, buf, size, offset);
 }
 
 static enum explain_program program_of(const char *comm) {
@@ -194,56 +145,81 @@ static enum explain_program program_of(const char *comm) {
     return EXPLAIN_OTHER;
 }
 
-static bool read_name(struct suspect *one, struct blocking_call *guard) {
-    char comm[80], cgroup[8192], cmdline[8192];
-    struct ksm_identity of = {.cgroup = cgroup, .cmdline = cmdline, .comm = comm};
-
-    if (!read_text(one, guard, "comm", comm, sizeof(comm), &of.comm_len) ||
-        !read_text(one, guard, "cgroup", cgroup, sizeof(cgroup), &of.cgroup_len) ||
-        !read_text(one, guard, "cmdline", cmdline, sizeof(cmdline), &of.cmdline_len))
-        return false;
-    if (of.comm_len == 0) /* it has ended */
-        one->is.anonymous = one->is.shared = one->is.hugetlb = 0;
-    ksm_consumer_name_clean(comm, of.comm_len > 0 ? of.comm_len - 1 : 0, one->is.comm);
-    ksm_consumer_identify(&of, &one->is.name);
-    one->is.program = program_of(comm);
-    return true;
-}
-
 static void add_up(struct explain_process *is, int64_t page_size) {
     is->memory = is->anonymous + is->shared + is->hugetlb + (is->device > 0 ? is->device : 0) +
                  (is->zero > 0 ? is->zero * page_size : 0);
 }
 
-bool suspect_counts(struct suspect *one, struct blocking_call *guard, int64_t page_size) {
-    struct explain_process *is = &one->is;
-    char stat[1024], merging[64];
-    size_t len = 0;
+/* Sets name, comm and program. Returns 0 or -errno. */
+static int read_names(struct suspect *one, const struct ksm_process_reader *r,
+                      const struct ksm_process *process) {
+    struct ksm_consumer_name name;
+    char comm[80] = "";
+    const int status = ksm_process_read_name(r, process, &name);
+    const ssize_t len = status == 0 ? ksm_process_read_comm(r, process, comm, sizeof(comm) - 1) : 0;
 
-    if (!read_name(one, guard) || !read_text(one, guard, "ksm_stat", stat, sizeof(stat), &len) ||
-        !read_text(one, guard, "ksm_merging_pages", merging, sizeof(merging), &len))
-        return false;
-    parse_number(merging, len, &is->merging);
-    is->zero = count_of(stat, "ksm_zero_pages");
-    is->rmap_items = count_of(stat, "ksm_rmap_items");
-    if (strstr(stat, "ksm_mergeable:"))
-        is->opted_in = strstr(stat, "ksm_mergeable: yes") != NULL;
-    one->merges_any = strstr(stat, "ksm_merge_any: yes") != NULL;
-    add_up(is, page_size);
-    return true;
+    if (status != 0 || len < 0)
+        return status != 0 ? status : (int)len;
+    ksm_consumer_name_clean(comm, len > 0 ? (size_t)len - 1 : 0, one->is.comm);
+    one->is.name = name;
+    one->is.program = program_of(comm);
+    return 0;
 }
 
-static bool read_age(struct suspect *one, struct blocking_call *guard) {
-    const int64_t ticks = sysconf(_SC_CLK_TCK);
-    char buf[1024];
-    size_t len = 0;
-    struct parse_stat stat;
+/* Sets what it merges. Returns 0 or -errno. */
+static int read_merging(struct suspect *one, struct ksm_process_reader *r,
+                        struct ksm_process *process) {
+    int fd = -1, merge_any = -1;
+    int status = ksm_process_find_counts(r, process, &fd);
 
-    if (!read_text(one, guard, "stat", buf, sizeof(buf), &len))
-        return false;
-    if (parse_stat(buf, len, &stat) == 0 && stat.started > 0 && stat.started < INT64_MAX / 1000)
-        one->is.age = clock_ms(CLOCK_BOOTTIME) - stat.started * 1000 / ticks;
-    return true;
+    if (status != 0)
+        return status;
+    if (process->opted_in == 1)
+        status = ksm_process_read_merge_any(r, fd, process, &merge_any);
+    if (status == -ECANCELED)
+        return status;
+    close(fd);
+    one->is.merging = process->merging;
+    one->is.zero = process->zero;
+    one->is.rmap_items = r->source == KSM_PROCESS_STAT ? process->rmap_items : -1;
+    one->is.opted_in = process->opted_in;
+    one->merges_any = merge_any == 1;
+    return 0;
+}
+
+static int64_t age_of(const struct suspect *one) {
+    const int64_t ticks = sysconf(_SC_CLK_TCK);
+
+    if (one->started <= 0 || one->started >= INT64_MAX / 1000)
+        return -1;
+    return clock_ms(CLOCK_BOOTTIME) - one->started * 1000 / ticks;
+}
+
+static bool is_denied(int status) {
+    return status == -EACCES || status == -EPERM;
+}
+
+int suspect_counts(struct suspect *one, struct ksm_process_reader *r, int64_t page_size) {
+    struct explain_process *is = &one->is;
+    struct ksm_process process = ksm_process_of(is->pid);
+    int status;
+
+    process.started = one->started;
+    status = ksm_process_check(r, &process);
+    if (status == 0)
+        status = read_names(one, r, &process);
+    if (status == -ECANCELED)
+        return status;
+    if (status != 0) /* it has ended */
+        is->anonymous = is->shared = is->hugetlb = 0;
+    else
+        status = read_merging(one, r, &process);
+    if (status == -ECANCELED)
+        return status;
+    is->denied = is->denied || is_denied(status);
+    is->age = age_of(one);
+    add_up(is, page_size);
+    return 0;
 }
 
 static void take_lines(struct suspect_mappings *mappings, char *buf, size_t *len) {
@@ -258,19 +234,19 @@ static void take_lines(struct suspect_mappings *mappings, char *buf, size_t *len
     memmove(buf, line, *len);
 }
 
-/* Ends a reading. Returns false if the thread was abandoned; then fd is closed. */
-static bool end_reading(struct suspect *one, int fd, int status) {
-    one->is.denied = one->is.denied || status == -EACCES || status == -EPERM;
+/* Ends the reading of mappings. Returns 0 or -ECANCELED. */
+static int end_reading(struct suspect *one, int status) {
     if (status == -ECANCELED)
-        close(fd);
-    return status != -ECANCELED;
+        return status;
+    one->is.denied = one->is.denied || is_denied(status);
+    return 0;
 }
 
 /* ---- by smaps ---- */
 
 /* A buffer that is smaller than a mapping's text gets one mapping at a time: seq_read_iter() of
  * fs/seq_file.c goes on to the next one, and keeps the lock, only while there is room. */
-static bool read_smaps(struct suspect *one, struct blocking_call *guard) {
+static int read_smaps(struct suspect *one, struct blocking_call *call) {
     enum {
         LINE = 32768,
         ROOM = 256
@@ -279,21 +255,23 @@ static bool read_smaps(struct suspect *one, struct blocking_call *guard) {
     struct suspect_mappings *sum = &one->mappings;
     char buf[LINE];
     size_t len = 0;
+    int64_t offset = 0;
     ssize_t n = 0;
 
-    while (len < LINE && (n = read_watched(guard, is->pid, one->fd[SUSPECT_SMAPS], -1, buf + len,
-                                           LINE - len < ROOM ? LINE - len : ROOM)) > 0) {
+    while (len < LINE && (n = read_at(one, call, SUSPECT_SMAPS, offset, buf + len,
+                                      LINE - len < ROOM ? LINE - len : ROOM)) > 0) {
+        offset += n;
         len += (size_t)n;
         take_lines(sum, buf, &len);
     }
     if (n < 0)
-        return n == -ECANCELED ? false : end_reading(one, -1, (int)n);
+        return end_reading(one, (int)n);
     is->anonymous = sum->anonymous;
     is->device = sum->device;
     is->mergeable = sum->mergeable;
     is->huge = sum->huge;
     is->pinned += one->locked > sum->locked ? one->locked - sum->locked : 0;
-    return true;
+    return 0;
 }
 
 /* ---- by maps and pagemap ---- */
@@ -354,7 +332,7 @@ static int add_mapping(struct suspect *one, struct pagemap *pagemap, const struc
 }
 
 /* Sets what smaps is not needed for. Counting takes 1 s at most; then huge is not known. */
-static bool count_mappings(struct suspect *one, struct maps *maps) {
+static int count_mappings(struct suspect *one, struct line_reader *maps) {
     enum { MAX_MS = 1000 };
     const int64_t deadline = clock_ms(CLOCK_MONOTONIC) + MAX_MS;
     struct explain_process *is = &one->is;
@@ -363,7 +341,7 @@ static bool count_mappings(struct suspect *one, struct maps *maps) {
     bool has_vfio = false;
     int status = pagemap_init(&pagemap, maps->call, maps->pid, one->fd[SUSPECT_PAGEMAP]), next = 0;
 
-    maps_rewind(maps);
+    line_reader_rewind(maps);
     while (status == 0 && (next = maps_next(maps, &mapping)) > 0) {
         has_vfio = has_vfio || is_vfio(&mapping);
         status = add_mapping(one, &pagemap, &mapping, deadline);
@@ -372,17 +350,19 @@ static bool count_mappings(struct suspect *one, struct maps *maps) {
         is->mergeable = is->anonymous;
     else if (is->opted_in == 0)
         is->mergeable = 0;
+    if (status == -ECANCELED)
+        close(pagemap.fd);
     if (next < 0 || (status < 0 && status != -ETIME))
-        return next < 0 ? end_reading(one, maps->fd, next) : end_reading(one, pagemap.fd, status);
+        return end_reading(one, next < 0 ? next : status);
     is->device = one->mappings.device < one->file ? one->mappings.device : one->file;
     is->huge = pagemap.has_scan && status == 0 ? one->mappings.huge : -1;
     is->pinned += has_vfio ? one->locked : 0;
-    return true;
+    return 0;
 }
 
 /* Returns 1 if a mapping is so large that walking it would stall the process, 0 if none is, or
  * -errno. Between this and reading smaps a mapping may grow. */
-static int has_large_mapping(struct maps *maps, int64_t page_size) {
+static int has_large_mapping(struct line_reader *maps, int64_t page_size) {
     struct mapping mapping;
     int status;
 
@@ -392,18 +372,16 @@ static int has_large_mapping(struct maps *maps, int64_t page_size) {
     return status;
 }
 
-bool suspect_mappings(struct suspect *one, struct blocking_call *guard, int64_t page_size) {
-    struct maps maps = {.call = guard, .pid = one->is.pid, .fd = one->fd[SUSPECT_MAPS]};
+int suspect_mappings(struct suspect *one, struct blocking_call *call, int64_t page_size) {
+    struct line_reader maps = {.call = call, .pid = one->is.pid, .fd = one->fd[SUSPECT_MAPS]};
+    int status = maps.fd < 0 ? maps.fd : has_large_mapping(&maps, page_size);
 
-    if (!read_age(one, guard))
-        return false;
-    const int status = maps.fd < 0 ? maps.fd : has_large_mapping(&maps, page_size);
     if (status < 0)
-        return end_reading(one, maps.fd, status);
-    if (status > 0 ? !count_mappings(one, &maps) : !read_smaps(one, guard))
-        return false;
-    add_up(&one->is, page_size);
-    return true;
+        return end_reading(one, status);
+    status = status > 0 ? count_mappings(one, &maps) : read_smaps(one, call);
+    if (status == 0)
+        add_up(&one->is, page_size);
+    return status;
 }
 
 /* ---- whether pages change ---- */
@@ -418,40 +396,43 @@ static uint64_t hash(const uint64_t *words, size_t count) {
     return sum | 1;
 }
 
-/* One of SUSPECT_PAGES, in equal steps: its hash, 0 if it cannot be read. */
-static bool read_page(const struct suspect *one, struct blocking_call *guard, uint64_t number,
-                      size_t size, uint64_t *sum) {
+/* One of SUSPECT_PAGES, in equal steps. Sets sum to its hash, 0 if it cannot be read. */
+static int read_page(const struct suspect *one, struct blocking_call *call, uint64_t number,
+                     size_t size, uint64_t *sum) {
     const uint64_t pages = (one->mappings.end - one->mappings.start) / size;
     const uint64_t at = one->mappings.start + pages * number / SUSPECT_PAGES * size;
     uint64_t page[65536 / sizeof(uint64_t)], entry = 0;
-    ssize_t n = read_watched(guard, one->is.pid, one->fd[SUSPECT_PAGEMAP],
-                             (int64_t)(at / size * sizeof(entry)), &entry, sizeof(entry));
+    ssize_t n = read_at(one, call, SUSPECT_PAGEMAP, (int64_t)(at / size * sizeof(entry)), &entry,
+                        sizeof(entry));
 
     if (n == sizeof(entry) && pagemap_is_anonymous(entry) && size <= sizeof(page))
-        n = read_watched(guard, one->is.pid, one->fd[SUSPECT_MEM], (int64_t)at, page, size);
+        n = read_at(one, call, SUSPECT_MEM, (int64_t)at, page, size);
     *sum = n == (ssize_t)size ? hash(page, size / sizeof(uint64_t)) : 0;
-    return n != -ECANCELED;
+    return n == -ECANCELED ? -ECANCELED : 0;
 }
 
-bool suspect_pages(struct suspect *one, struct blocking_call *guard, int64_t page_size) {
-    for (uint64_t i = 0; i < SUSPECT_PAGES; i++)
-        if (!read_page(one, guard, i, (size_t)page_size, &one->hashes[i]))
-            return false;
-    return true;
+int suspect_pages(struct suspect *one, struct blocking_call *call, int64_t page_size) {
+    for (uint64_t i = 0; i < SUSPECT_PAGES; i++) {
+        uint64_t sum = 0;
+        if (read_page(one, call, i, (size_t)page_size, &sum) != 0)
+            return -ECANCELED;
+        one->hashes[i] = sum;
+    }
+    return 0;
 }
 
-bool suspect_pages_again(struct suspect *one, struct blocking_call *guard, int64_t page_size) {
+int suspect_pages_again(struct suspect *one, struct blocking_call *call, int64_t page_size) {
     enum { ENOUGH = 16 };
     int changed = 0, same = 0;
 
     for (uint64_t i = 0; i < SUSPECT_PAGES; i++) {
         uint64_t now = 0;
-        if (one->hashes[i] != 0 && !read_page(one, guard, i, (size_t)page_size, &now))
-            return false;
+        if (one->hashes[i] != 0 && read_page(one, call, i, (size_t)page_size, &now) != 0)
+            return -ECANCELED;
         changed += now != 0 && now != one->hashes[i];
         same += now != 0 && now == one->hashes[i];
     }
     if (changed + same >= ENOUGH)
         one->is.changed = changed * 100 / (changed + same);
-    return true;
+    return 0;
 }

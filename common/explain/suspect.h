@@ -2,16 +2,14 @@
  *
  * Reads what is known of one process (causes.h).
  *
- * suspect_status() for a new one; suspect_open() before the sandbox is entered; then
- * suspect_counts() and suspect_mappings(); if its cause is unclear, suspect_pages() and some time
- * later suspect_pages_again().
+ * suspect_init() for a new one; suspect_open() before the sandbox is entered; then suspect_counts()
+ * and suspect_mappings(); if its cause is unclear, suspect_pages() and some time later
+ * suspect_pages_again().
  *
  * The mappings and pages of a process are for those that may ptrace it, and Landlock forbids that
  * to everything in a domain (hook_ptrace_access_check of security/landlock). So the files are
- * opened before the sandbox is entered, and read in it. Opening and reading both may wait for as
- * long as the process likes (exec_update_lock, mmap_lock): each is a blocking call. A function
- * returns false if the thread was abandoned. It has closed the file that it was reading, and
- * touches nothing any more.
+ * opened before the sandbox is entered, and read in it. Opening and reading both may block for ever
+ * (blocking_call.h). A function returns 0, whatever could not be read, or -ECANCELED.
  *
  * smaps is read only if no mapping has more than PAGEMAP_ENTRIES pages, because the kernel walks
  * the page tables of a whole mapping under the lock (9 ms a GiB of small pages, measured on
@@ -22,8 +20,8 @@
 #ifndef KSM_SUSPECT_H
 #define KSM_SUSPECT_H
 
+#include "consumers/proc_files.h"
 #include "explain/causes.h"
-#include "system/blocking_call.h"
 
 enum { SUSPECT_PAGES = 512 }; /* are read twice, at most */
 
@@ -40,17 +38,12 @@ struct suspect_mappings {
     int64_t size, rss, own, thp;
 };
 
-enum suspect_file {
-    SUSPECT_DIR,
-    SUSPECT_MAPS,
-    SUSPECT_SMAPS,
-    SUSPECT_PAGEMAP,
-    SUSPECT_MEM,
-    SUSPECT_FILES
-};
+enum suspect_file { SUSPECT_MAPS, SUSPECT_SMAPS, SUSPECT_PAGEMAP, SUSPECT_MEM, SUSPECT_FILES };
 
 struct suspect {
     struct explain_process is;
+    bool skipped;          /* reading it blocks */
+    int64_t started;       /* as in proc_files.h */
     int64_t bound;         /* bytes: its memory is no more */
     int64_t file;          /* bytes: RssFile */
     int64_t locked;        /* bytes: VmLck */
@@ -65,18 +58,18 @@ struct suspect {
  * any byte but that. What is not understood is passed over. */
 void suspect_take_line(struct suspect_mappings *mappings, const char *line);
 
-/* What status says of a process: sets is and the rest of a new one. status takes no lock. */
-void suspect_status(struct suspect *one, int pid, const char *status);
+/* Sets is and the rest of a new one from the status of a process. */
+void suspect_init(struct suspect *one, int pid, const struct ksm_process_status *status);
 
-/* Opens its files; proc is the directory's descriptor. Sets fd. */
-bool suspect_open(struct suspect *one, struct blocking_call *guard, int proc);
+/* Sets started, and opens its files: sets fd. */
+int suspect_open(struct suspect *one, const struct ksm_process_reader *r);
 
-/* Its name and what it merges; then its age and its mappings. */
-bool suspect_counts(struct suspect *one, struct blocking_call *guard, int64_t page_size);
-bool suspect_mappings(struct suspect *one, struct blocking_call *guard, int64_t page_size);
+/* Its name, its age, and what it merges; then its mappings. */
+int suspect_counts(struct suspect *one, struct ksm_process_reader *r, int64_t page_size);
+int suspect_mappings(struct suspect *one, struct blocking_call *call, int64_t page_size);
 
 /* Some of its pages; and those again, which sets changed if they were enough. */
-bool suspect_pages(struct suspect *one, struct blocking_call *guard, int64_t page_size);
-bool suspect_pages_again(struct suspect *one, struct blocking_call *guard, int64_t page_size);
+int suspect_pages(struct suspect *one, struct blocking_call *call, int64_t page_size);
+int suspect_pages_again(struct suspect *one, struct blocking_call *call, int64_t page_size);
 
 #endif

@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "explain/suspects.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <limits.h>
 #include <poll.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <unistd.h>
 
 #include "system/clock.h"
-#include "system/parse.h"
 #include "system/pseudofs.h"
 
 static const int64_t least = (int64_t)SUSPECTS_MIB << 20;
@@ -43,131 +39,128 @@ static void add(struct explain_processes *found, const struct explain_process *i
 static bool may_be_found(const struct suspects *l, const struct suspect *one) {
     const struct explain_processes *found = &l->found;
 
-    return one->fd[SUSPECT_DIR] >= 0 &&
+    return !one->skipped &&
            (found->count < EXPLAIN_PROCESSES || found->list[found->count - 1].memory < one->bound);
 }
 
-/* ---- steps ---- */
+/* ---- steps: 0 or -ECANCELED ---- */
 
-static bool open_one(struct suspects *l, struct suspect *one, struct blocking_call *guard) {
-    return suspect_open(one, guard, l->proc);
+static int open_one(struct suspects *l, struct suspect *one) {
+    return suspect_open(one, &l->reader);
 }
 
-static bool read_one(struct suspects *l, struct suspect *one, struct blocking_call *guard) {
+static int read_one(struct suspects *l, struct suspect *one) {
     if (!may_be_found(l, one))
-        return true;
-    if (!suspect_counts(one, guard, l->page_size))
-        return false;
+        return 0;
+    if (suspect_counts(one, &l->reader, l->page_size) != 0)
+        return -ECANCELED;
     if (!explain_merges_little(&one->is, l->page_size) || is_found(&l->found, &one->is))
-        return true;
-    if (!suspect_mappings(one, guard, l->page_size))
-        return false;
+        return 0;
+    if (suspect_mappings(one, l->reader.call, l->page_size) != 0)
+        return -ECANCELED;
     if (explain_merges_little(&one->is, l->page_size))
         add(&l->found, &one->is);
-    return true;
+    return 0;
 }
 
-static bool read_pages(struct suspects *l, struct suspect *one, struct blocking_call *guard) {
-    return !one->unclear || suspect_pages(one, guard, l->page_size);
+static int read_pages(struct suspects *l, struct suspect *one) {
+    return one->unclear ? suspect_pages(one, l->reader.call, l->page_size) : 0;
 }
 
-static bool read_pages_again(struct suspects *l, struct suspect *one, struct blocking_call *guard) {
-    return !one->unclear || suspect_pages_again(one, guard, l->page_size);
+static int read_pages_again(struct suspects *l, struct suspect *one) {
+    return one->unclear ? suspect_pages_again(one, l->reader.call, l->page_size) : 0;
 }
 
-/* ---- threads ---- */
+/* ---- the worker ---- */
 
-static void *work(void *data) {
-    struct suspects_thread *thread = data;
-    struct suspects *l = thread->large;
+static void do_steps(struct blocking_call *call, void *data) {
+    struct suspects *l = data;
 
-    blocking_call_set_thread(&thread->guard);
-    while (l->at < l->count && l->step(l, &l->list[l->at], &thread->guard))
+    l->reader.call = call;
+    while (l->at < l->count && l->step(l, &l->list[l->at]) == 0)
         l->at++;
-    atomic_store(&thread->ended, true);
-    return NULL;
 }
 
-/* NULL: there is none any more. */
-static struct suspects_thread *begin(struct suspects *l) {
-    struct suspects_thread *thread = l->threads;
-
-    while (thread->used)
-        if (++thread > &l->threads[SUSPECTS_ASIDE])
-            return NULL;
-    memset(thread, 0, sizeof(*thread));
-    thread->large = l;
-    thread->used = pthread_create(&thread->id, NULL, work, thread) == 0;
-    return thread->used ? thread : NULL;
-}
-
-/* Who keeps a reader waiting is large by its counts, and comes on the list for that. */
-static void set_aside(struct suspects *l) {
+/* A process that blocks is large by its counts, and comes on the list for that. */
+static void skip_process(struct suspects *l) {
     struct suspect *one = &l->list[l->at++];
 
-    one->is.waits = true;
+    one->skipped = one->is.waits = true;
     one->unclear = false;
-    one->fd[SUSPECT_DIR] = -ESRCH;
     if (l->step == open_one || l->step == read_one)
         add(&l->found, &one->is);
 }
 
-/* Does a step with all candidates. Reading one mapping of small pages takes 22 ms a GiB. */
-static void work_through(struct suspects *l, bool (*step)(struct suspects *, struct suspect *,
-                                                          struct blocking_call *)) {
-    const int64_t patience = 2000 + (l->count > 0 ? l->list[0].bound >> 30 : 0) * 25;
+/* Lets a thread run a function, and others go on with it. Reading one mapping of small pages takes
+ * 22 ms a GiB. */
+static void work(struct suspects *l, worker_fn *function) {
+    enum { TIMEOUT_MS = 2000, MS_PER_GIB = 25 };
+    const int64_t timeout = TIMEOUT_MS + (l->count > 0 ? l->list[0].bound >> 30 : 0) * MS_PER_GIB;
+    struct worker_call call;
+    int started = worker_start(&l->worker, function, l);
 
+    while (started == 0 && worker_poll(&l->worker) == WORKER_RUNNING) {
+        if (!worker_abandon(&l->worker, clock_ms(CLOCK_MONOTONIC) - timeout, &call)) {
+            poll(NULL, 0, 1);
+            continue;
+        }
+        if (function == do_steps)
+            skip_process(l);
+        started = worker_start(&l->worker, function, l);
+    }
+}
+
+static void do_to_all(struct suspects *l, int (*step)(struct suspects *l, struct suspect *one)) {
     l->step = step;
     l->at = 0;
-    for (struct suspects_thread *thread = begin(l); thread; poll(NULL, 0, 1)) {
-        if (atomic_load(&thread->ended)) {
-            pthread_join(thread->id, NULL);
-            thread->used = false;
-            return;
-        }
-        if (blocking_call_abandon(&thread->guard, clock_ms(CLOCK_MONOTONIC) - patience)) {
-            set_aside(l);
-            thread = begin(l);
-        }
-    }
+    work(l, do_steps);
 }
 
 /* ---- candidates ---- */
 
-static void consider(struct suspects *l, int pid) {
-    char path[32], status[8192];
-    int at = l->count;
-
-    snprintf(path, sizeof(path), "%d/status", pid);
-    int fd = pseudofs_openat(l->proc, path);
-    ssize_t n = fd < 0 ? fd : pseudofs_read_fd(fd, true, status, sizeof(status) - 1);
-    if (fd >= 0)
-        close(fd);
-    status[n > 0 ? n : 0] = '\0';
+/* Returns 0 or -ECANCELED. */
+static int consider(struct suspects *l, int pid) {
+    const struct ksm_process process = ksm_process_of(pid);
+    struct ksm_process_status shown;
     struct suspect one;
-    suspect_status(&one, pid, status);
+    int at = l->count;
+    const int status = ksm_process_read_status(&l->reader, &process, &shown);
+
+    if (status != 0)
+        return status == -ECANCELED ? status : 0;
+    suspect_init(&one, pid, &shown);
     if (one.bound < least || (at == SUSPECTS_CANDIDATES && l->list[--at].bound >= one.bound))
-        return;
+        return 0;
+    ksm_process_comm(&l->reader, pid, one.is.comm);
+    strcpy(one.is.name.text, one.is.comm);
     for (; at > 0 && l->list[at - 1].bound < one.bound; at--)
         l->list[at] = l->list[at - 1];
     l->list[at] = one;
     l->count += l->count < SUSPECTS_CANDIDATES;
+    return 0;
+}
+
+static void find_candidates(struct blocking_call *call, void *data) {
+    struct suspects *l = data;
+    const struct dirent *entry = NULL;
+
+    l->reader.call = call;
+    while (pseudofs_readdir(l->proc, &entry) == 0 && entry) {
+        const int pid = ksm_process_pid(entry->d_name);
+        if (pid > 0 && consider(l, pid) != 0)
+            return;
+    }
 }
 
 void suspects_open(struct suspects *large, const char *root) {
-    const struct dirent *entry = NULL;
-    DIR *dir = NULL;
-    int64_t pid = 0;
-
     large->page_size = sysconf(_SC_PAGESIZE);
-    if (getauxval(AT_SECURE) != 0 || pseudofs_opendir(root, "proc", &dir) != 0)
+    worker_init(&large->worker, SUSPECTS_STUCK);
+    if (getauxval(AT_SECURE) != 0 || pseudofs_opendir(root, "proc", &large->proc) != 0)
         return;
-    large->proc = dirfd(dir);
-    while (pseudofs_readdir(dir, &entry) == 0 && entry)
-        if (parse_number(entry->d_name, strlen(entry->d_name), &pid) == 0 && pid <= INT_MAX)
-            consider(large, (int)pid);
-    work_through(large, open_one);
-    closedir(dir);
+    large->reader.proc = dirfd(large->proc);
+    large->reader.source = ksm_process_find_source(root);
+    work(large, find_candidates);
+    do_to_all(large, open_one);
 }
 
 /* The one on the list that a candidate is, or NULL. */
@@ -178,10 +171,23 @@ static struct explain_process *find(struct suspects *l, const struct suspect *on
     return NULL;
 }
 
+/* Reads some pages of those whose cause is unclear, and again a second later. */
+static void read_pages_twice(struct suspects *l) {
+    do_to_all(l, read_pages);
+    poll(NULL, 0, 1000);
+    do_to_all(l, read_pages_again);
+    for (int i = 0; i < l->count; i++) {
+        struct explain_process *is = find(l, &l->list[i]);
+        if (is)
+            is->changed = l->list[i].is.changed;
+    }
+}
+
 void suspects_read(struct suspects *large, struct explain_facts *facts) {
+    struct worker_call call;
     bool any = false;
 
-    work_through(large, read_one);
+    do_to_all(large, read_one);
     facts->processes = &large->found;
     for (int i = 0; i < large->count; i++) {
         struct suspect *one = &large->list[i];
@@ -190,14 +196,10 @@ void suspects_read(struct suspects *large, struct explain_facts *facts) {
             is && one->mappings.most > 0 && explain_cause_of(facts, is) == EXPLAIN_CAUSE_unclear;
         any = any || one->unclear;
     }
-    if (!any)
-        return;
-    work_through(large, read_pages);
-    poll(NULL, 0, 1000);
-    work_through(large, read_pages_again);
-    for (int i = 0; i < large->count; i++) {
-        struct explain_process *is = find(large, &large->list[i]);
-        if (is)
-            is->changed = large->list[i].is.changed;
-    }
+    if (any)
+        read_pages_twice(large);
+    worker_close(&large->worker, &call);
+    if (large->proc)
+        closedir(large->proc);
+    large->proc = NULL;
 }

@@ -2,31 +2,21 @@
  *
  * The largest processes that merge little, and what is known of them.
  *
- * A process may keep its readers waiting (suspect.h), so a thread reads, as in sampler.h. One that
- * waits too long is left behind, and the process that it waits for is on the list for that.
+ * Reading may block for ever, so a worker thread reads (worker.h). A process that blocks is on the
+ * list for that. With 8 stuck threads, the rest is not read.
  */
 #ifndef KSM_SUSPECTS_H
 #define KSM_SUSPECTS_H
 
-#include <pthread.h>
-#include <stdatomic.h>
+#include <dirent.h>
 
 #include "explain/suspect.h"
+#include "system/worker.h"
 
 enum {
     SUSPECTS_CANDIDATES = 64, /* the largest ones: most of them merge, or are many of one name */
     SUSPECTS_MIB = 64,        /* what is smaller is no large process */
-    SUSPECTS_ASIDE = 8,       /* threads that wait for a process, at most */
-};
-
-struct suspects;
-
-struct suspects_thread {
-    pthread_t id;
-    struct suspects *large;
-    struct blocking_call guard;
-    atomic_bool ended;
-    bool used;
+    SUSPECTS_STUCK = 8,       /* threads, at most */
 };
 
 struct suspects {
@@ -35,11 +25,12 @@ struct suspects {
     int count;
     struct explain_processes found;
 
-    /* What is being done, and with whom; false: it was taken over, and nothing may be touched. */
-    bool (*step)(struct suspects *large, struct suspect *one, struct blocking_call *guard);
-    int at;
-    int proc; /* the directory's descriptor */
-    struct suspects_thread threads[SUSPECTS_ASIDE + 1];
+    /* Inside. */
+    struct worker worker;
+    DIR *proc;
+    struct ksm_process_reader reader;
+    int (*step)(struct suspects *large, struct suspect *one); /* what is done to all candidates */
+    int at;                                                   /* the one that it is done to */
 };
 
 /* Finds the candidates below root and opens their files: before the sandbox. A program with more
@@ -48,7 +39,7 @@ struct suspects {
 void suspects_open(struct suspects *large, const char *root);
 
 /* Reads them, and sets facts->processes. Takes some ms, and a second more if pages are read twice.
- * Threads may stay behind: large must be there until the program ends. */
+ */
 void suspects_read(struct suspects *large, struct explain_facts *facts);
 
 #endif

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "system/line_reader.h"
 
+#include <errno.h>
+
 /* Returns how many bytes were read, or -errno. */
 static ssize_t fill(struct line_reader *reader) {
     ssize_t n = blocking_pread(reader->call, reader->pid, reader->fd, reader->buf,
@@ -11,6 +13,8 @@ static ssize_t fill(struct line_reader *reader) {
         reader->pos = 0;
         reader->len = (size_t)n;
     }
+    if (n == -ECANCELED)
+        reader->fd = -1;
     return n;
 }
 
@@ -29,4 +33,9 @@ int line_reader_next(struct line_reader *reader, char *line, size_t size) {
     }
     line[len] = '\0';
     return 1;
+}
+
+void line_reader_rewind(struct line_reader *reader) {
+    reader->offset = 0;
+    reader->pos = reader->len = 0;
 }

@@ -3,8 +3,8 @@
  * Reads a file of another process line by line, whatever the length of a line.
  *
  * Set call, pid and fd of a zeroed struct, then call line_reader_next() until it returns 0. The
- * descriptor remains the caller's, but after -ECANCELED it is closed (blocking_call.h). To begin
- * anew, set offset, pos and len to 0.
+ * descriptor remains the caller's, but after -ECANCELED it is closed, and fd is -1
+ * (blocking_call.h).
  */
 #ifndef KSM_LINE_READER_H
 #define KSM_LINE_READER_H
@@ -26,5 +26,8 @@ struct line_reader {
 /* Sets line to the next one, without its newline, with a NUL. What does not fit into size bytes is
  * dropped, and so is a last line without a newline. Returns 1, 0 at the end, or -errno. */
 int line_reader_next(struct line_reader *reader, char *line, size_t size);
+
+/* Begins anew with the first line. */
+void line_reader_rewind(struct line_reader *reader);
 
 #endif

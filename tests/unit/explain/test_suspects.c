@@ -33,6 +33,7 @@ struct row {
     int mapping;           /* pages of its largest mapping; 0: a few */
     const char *file_name; /* of another mapping */
     const char *opted_in;  /* in ksm_stat; NULL: in part */
+    int groups;            /* bytes of that line of status */
 };
 
 static void write_process(const struct row *row) {
@@ -40,9 +41,10 @@ static void write_process(const struct row *row) {
     const char *own = strdupa(tree_path(dir, "proc/%d", row->pid));
 
     tree_print(own, "status",
-               "Name:\t%s\nVmLck:\t%8d kB\nRssAnon:\t%8d kB\nRssFile:\t%8d kB\nRssShmem:\t%8d kB\n"
+               "Name:\t%s\nGroups:\t%*s\nVmLck:\t%8d kB\nRssAnon:\t%8d kB\nRssFile:\t%8d "
+               "kB\nRssShmem:\t%8d kB\n"
                "HugetlbPages:\t%8d kB\n",
-               row->comm, row->locked << 10, row->anonymous << 10, row->file << 10,
+               row->comm, row->groups, "", row->locked << 10, row->anonymous << 10, row->file << 10,
                row->shared << 10, row->hugetlb << 10);
     tree_print(own, "comm", "%s\n", row->comm);
     tree_print(own, "ksm_stat", "ksm_rmap_items 7\nksm_zero_pages 0\nksm_merging_pages %ld\n%s\n",
@@ -77,7 +79,7 @@ static const char *list(void) {
 }
 
 static void look(const struct row *rows, int count) {
-    tree_write(dir, "proc/self/status", "", 0);
+    tree_write(dir, "proc/self/ksm_stat", "", 0);
     for (int i = 0; i < count; i++)
         write_process(&rows[i]);
     facts.now.page_size = sysconf(_SC_PAGESIZE);
@@ -140,6 +142,7 @@ static const struct {
      {{1, "a", .anonymous = 100, .locked = 90, .mapping = PAGEMAP_ENTRIES + 1,
        .file_name = "/dev/vfio/12"}},
      1},
+    {"1:100:50:0 ", {{1, "a", .anonymous = 100, .offered = 50, .groups = 20000}}, 1},
 };
 
 TEST_TIMES(who_is_large, ROWS(tables)) {
@@ -153,6 +156,18 @@ TEST(who_has_ended_meanwhile) {
 
     look(rows, ROWS(rows));
     tree_unlink(dir, "proc/1/comm");
+    suspects_read(&large, &facts);
+    ck_assert_str_eq(list(), "2:90:0:0 ");
+}
+
+/* What was opened is of another process. */
+TEST(pid_is_used_again_meanwhile) {
+    static const struct row rows[] = {{1, "a", .shared = 100}, {2, "b", .anonymous = 90}};
+    static const char stat[] = "1 (a) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 %d 0 0\n";
+
+    tree_print(dir, "proc/1/stat", stat, 777);
+    look(rows, ROWS(rows));
+    tree_print(dir, "proc/1/stat", stat, 778);
     suspects_read(&large, &facts);
     ck_assert_str_eq(list(), "2:90:0:0 ");
 }
