@@ -2,10 +2,11 @@
 /* Processes that hold the locks of their own memory for as long as they are told to, as any user
  * can make them where /dev/fuse is open to all and user namespaces are allowed.
  *
- * lockholder [--exec NAME] [--merge MIB] [NUMBER]
+ * lockholder [--exec NAME] [--aio] [--merge MIB] [NUMBER]
  *     NUMBER (1) processes, ksm-holder-1 and so on, each with MIB MiB (0) of pairs of equal pages
  *     that are registered with KSM and the same in all of them. With --exec they are all called
- *     NAME, and hold their exec_update_lock instead of the mmap lock.
+ *     NAME, and hold their exec_update_lock instead of the mmap lock. With --aio, the last process
+ *     that uses the memory of one that was killed hangs until this program ends.
  *
  * It prints "PID NAME" for each of them, then "ready". What it does then it reads from its standard
  * input, a line a command:
@@ -24,6 +25,7 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/aio_abi.h>
 #include <linux/fuse.h>
 #include <poll.h>
 #include <sched.h>
@@ -37,6 +39,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -45,6 +48,7 @@
 enum { MAX_HOLDERS = 1000, MAX_MIB = 4096, NOT_HERE = 77, LARGEST_REQUEST = 1 << 17 };
 
 static const char *exec_name; /* of the processes with --exec, else NULL */
+static bool with_aio;
 
 /* ---- the processes ---- */
 
@@ -96,6 +100,26 @@ static void hold_exec_update_lock(const struct holder *me) {
     err(EXIT_FAILURE, "/proc/self/exe");
 }
 
+/* Reads from the file system, which does not answer: the kernel frees the memory of this process
+ * only after that (exit_aio() in fs/aio.c). Makes so many mappings that reading ksm_stat takes
+ * longer than to die. */
+static void hang_exit(const char *path, size_t page_size) {
+    enum { MAPPINGS = 60000 };
+    char *memory = pages(MAPPINGS * page_size, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    aio_context_t context = 0;
+    struct iocb request = {.aio_lio_opcode = IOCB_CMD_PREAD, .aio_nbytes = page_size};
+    struct iocb *requests[] = {&request};
+
+    for (size_t i = 0; i < MAPPINGS; i += 2)
+        if (mprotect(memory + i * page_size, page_size, PROT_READ) != 0)
+            err(EXIT_FAILURE, "mprotect");
+    request.aio_fildes = (unsigned)open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+    request.aio_buf = (uintptr_t)memory + page_size;
+    if (syscall(SYS_io_setup, 1, &context) != 0 ||
+        syscall(SYS_io_submit, context, 1L, requests) != 1)
+        err(NOT_HERE, "asynchronous reading");
+}
+
 /* Have the lock until the file system answers. Each process has a file of its own. */
 static void hold(const struct holder *me, size_t page_size) {
     char path[sizeof WHERE + 12];
@@ -105,6 +129,8 @@ static void hold(const struct holder *me, size_t page_size) {
     fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0)
         err(EXIT_FAILURE, "%s", path);
+    if (with_aio)
+        hang_exit(path, page_size);
     if (exec_name)
         hold_exec_update_lock(me);
     else
@@ -173,6 +199,13 @@ static void look_up(const struct fuse_in_header *in) {
     answer(in, 0, &entry, sizeof entry);
 }
 
+/* Whether a request is that of hang_exit(). */
+static bool is_direct(const struct fuse_in_header *in) {
+    const struct fuse_read_in *arguments = (const void *)(in + 1);
+
+    return in->opcode == FUSE_READ && arguments->flags & O_DIRECT;
+}
+
 static void serve(const struct fuse_in_header *in) {
     static const char zeros[1 << 16];
     struct fuse_init_out init = {.major = FUSE_KERNEL_VERSION, .minor = 31};
@@ -181,6 +214,9 @@ static void serve(const struct fuse_in_header *in) {
 
     init.max_background = init.congestion_threshold = UINT16_MAX; /* so many writes may wait */
     init.max_write = 1 << 16;
+    init.flags = FUSE_ASYNC_DIO;
+    if (is_direct(in))
+        return;
     if (in->opcode == FUSE_INIT)
         answer(in, 0, &init, sizeof init);
     else if (in->opcode == FUSE_LOOKUP)
@@ -341,6 +377,8 @@ int main(int argc, char **argv) {
         resume(argv + 2);
     argv++;
     exec_name = option(&argv, "--exec");
+    with_aio = *argv && strcmp(*argv, "--aio") == 0;
+    argv += with_aio;
     const char *merge = option(&argv, "--merge");
     int mib = merge ? number_of(merge, MAX_MIB) : 0;
     int holders = *argv ? number_of(*argv, MAX_HOLDERS) : 1;
