@@ -14,14 +14,16 @@ struct worker_thread {
     struct blocking_call call;
     worker_fn *function;
     void *data;
-    atomic_bool released; /* by the thread, or by worker_close() */
+    /* 1: by the thread, or by worker_close(). Not a bool: gcc 12 calls libatomic for the exchange of
+     * a byte on riscv64. */
+    atomic_int released;
 };
 
 /* ---- one thread ---- */
 
 /* Called twice, by the thread and by worker_close(): the second one frees it. */
 static void release(struct worker_thread *thread) {
-    if (atomic_exchange(&thread->released, true))
+    if (atomic_exchange(&thread->released, 1))
         free(thread);
 }
 

@@ -157,7 +157,9 @@ def build_programs(build, architecture, packages):
         needed += re.findall(r"(?:interpreter: /|NEEDED.*\[)(.*)\]", linked)
     for name in needed:
         path = Path(name if "/" in name else f"lib/{name}")
-        files[path] = next(found for one in packages for found in one.glob(f"**/{triplet}/{path.name}"))
+        files[path] = next((found for one in packages for found in one.glob(f"**/{triplet}/{path.name}")), None)
+        if not files[path]:
+            sys.exit(f"{architecture}: a program needs {path.name}, which is in none of the packages")
     return {**files, "types.db": usr / "share/collectd/types.db"}
 
 
