@@ -14,8 +14,8 @@ struct worker_thread {
     struct blocking_call call;
     worker_fn *function;
     void *data;
-    /* 1: by the thread, or by worker_close(). Not a bool: gcc 12 calls libatomic for the exchange of
-     * a byte on riscv64. */
+    /* 1: by the thread, or by worker_close(). Not a bool: gcc 12 calls libatomic for the exchange
+     * of a byte on riscv64. */
     atomic_int released;
 };
 
