@@ -19,7 +19,7 @@
 #include "system/pseudofs.h"
 #include "system/worker.h"
 
-enum { MAX_STUCK = 64, SETTLE_MS = 2000, LOOK_MS = 20 };
+enum { MAX_STUCK = 256, SETTLE_MS = 2000, LOOK_MS = 20 };
 
 static bool is_stopped(const struct estimate *e) {
     return atomic_load(e->options.stop) != 0;

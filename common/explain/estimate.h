@@ -5,8 +5,8 @@
  * equal one, as KSM merges only what does not change.
  *
  * Reading may block for ever, so a worker thread reads (worker.h). If that is blocked too long it
- * is abandoned, and another goes on with the next process. With 64 stuck threads, the estimate ends
- * early.
+ * is abandoned, and another goes on with the next process. With 256 stuck threads, the estimate
+ * ends early.
  */
 #ifndef KSM_ESTIMATE_H
 #define KSM_ESTIMATE_H
