@@ -11,6 +11,7 @@
 
 #include "explain/pagemap.h"
 #include "explain/suspects.h"
+#include "support/faults.h"
 #include "support/suite.h"
 #include "support/tree.h"
 
@@ -170,6 +171,22 @@ TEST(pid_is_used_again_meanwhile) {
     tree_print(dir, "proc/1/stat", stat, 778);
     suspects_read(&large, &facts);
     ck_assert_str_eq(list(), "2:90:0:0 ");
+}
+
+/* A read() with room for one mapping walks one under the lock: fs/seq_file.c. */
+TEST(smaps_is_read_one_mapping_at_a_time) {
+    enum { MAPPINGS = 100, RECORD = 4 * 256 };
+    static const struct row row = {1, "a", .anonymous = 100};
+    static char text[MAPPINGS * RECORD];
+
+    look(&row, 1);
+    memset(text, 'A', sizeof(text));
+    for (int i = 0; i < MAPPINGS; i++)
+        text[(i + 1) * RECORD - 1] = '\n';
+    tree_write(tree_path(dir, "proc/1"), "smaps", text, sizeof(text));
+    const int before = faults_count(FAULTS_PREAD);
+    suspects_read(&large, &facts);
+    ck_assert_int_ge(faults_count(FAULTS_PREAD) - before, (int)sizeof(text) / 256);
 }
 
 TEST(candidates_are_the_largest) {
