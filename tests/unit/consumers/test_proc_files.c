@@ -13,6 +13,7 @@
 #include "support/faults.h"
 #include "support/suite.h"
 #include "support/tree.h"
+#include "system/line_reader.h"
 
 enum { PID = 42 };
 
@@ -69,6 +70,25 @@ TEST(status_with_many_groups) {
                  status.swapped == 6 << 10 && status.hugetlb == 7 << 10,
              "%d groups: got other sizes", groups);
     }
+}
+
+/* What does not fit is dropped; the next line is whole. */
+TEST(line_that_does_not_fit) {
+    struct line_reader lines = {.pid = PID};
+    char line[] = "?????";
+
+    tree_write(dir, "proc/42/status", TEXT("abcdef\nx\nyz"));
+    lines.fd = open(tree_path(dir, "proc/42/status"), O_RDONLY | O_CLOEXEC);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(line_reader_next(&lines, line, 4), 1);
+        ck_assert_str_eq(line, "abc");
+        ck_assert_int_eq(line[4], '?');
+        ck_assert_int_eq(line_reader_next(&lines, line, 4), 1);
+        ck_assert_str_eq(line, "x");
+        ck_assert_int_eq(line_reader_next(&lines, line, 4), 0);
+        line_reader_rewind(&lines);
+    }
+    close(lines.fd);
 }
 
 static const struct {
