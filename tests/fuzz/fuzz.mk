@@ -7,11 +7,17 @@ FUZZED = $(filter-out common/system/sandbox.c,$(wildcard common/*.c common/syste
 	$(filter-out netdata/main.c,$(wildcard netdata/*.c)) \
 	$(addprefix common/explain/,suspect.c maps.c pagemap.c)
 
-$(FUZZERS): $(BUILD)/fuzz/%: tests/fuzz/%.c $(FUZZED) $(wildcard common/*.h common/*.def common/*/*.h common/*/*.def netdata/*.h)
-	$(call say,FUZZ,$@)
+FUZZ_OBJECTS = $(FUZZED:%.c=$(BUILD)/fuzz/%.o)
+FUZZ_SANITIZERS = -fsanitize=fuzzer$(comma)address$(comma)undefined -fno-sanitize-recover=all
+
+$(BUILD)/fuzz/%.o: %.c $(wildcard common/*.h common/*.def common/*/*.h common/*/*.def netdata/*.h netdata/*.def)
+	$(call say,FUZZ,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CLANG) $(KSM_CPPFLAGS) -Itests/fuzz -std=c11 -O1 -g -fsanitize=fuzzer$(comma)address$(comma)undefined \
-		-fno-sanitize-recover=all -o $@ $(filter %.c,$^)
+	$(Q)$(CLANG) $(KSM_CPPFLAGS) -Itests/fuzz -std=c11 -O1 -g $(FUZZ_SANITIZERS) -c -o $@ $<
+
+$(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/tests/fuzz/%.o $(FUZZ_OBJECTS)
+	$(call say,LD,$@)
+	$(Q)$(CLANG) $(FUZZ_SANITIZERS) -o $@ $^
 
 fuzzers: $(FUZZERS)
 
