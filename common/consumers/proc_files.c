@@ -268,51 +268,37 @@ int ksm_process_check(const struct ksm_process_reader *r, const struct ksm_proce
     return started == process->started ? 0 : -ESRCH;
 }
 
-/* What follows "KEY:\t" in a line of status; NULL: it has another key. */
-static const char *value_of(const char *line, const char *key) {
-    const size_t len = strlen(key);
-
-    return strncmp(line, key, len) == 0 && strncmp(line + len, ":\t", 2) == 0 ? line + len + 2
-                                                                              : NULL;
-}
-
-static void take_number(const char *line, const char *key, int64_t *number) {
-    const char *value = value_of(line, key);
-
-    if (value)
-        parse_number(value, strcspn(value, "\t"), number);
-}
-
-static void take_size(const char *line, const char *key, int64_t *bytes) {
-    const char *value = value_of(line, key);
+/* A pid or uid, up to a tab or the end; or a size in kB, which becomes bytes. */
+static void parse_status_value(const char *text, bool is_size, int64_t *value) {
     int64_t kilobytes = 0;
 
-    if (value && parse_kilobytes(value, strlen(value), &kilobytes) == 0 &&
-        kilobytes <= INT64_MAX >> 14)
-        *bytes = kilobytes << 10;
+    if (!is_size)
+        parse_number(text, strcspn(text, "\t"), value);
+    else if (parse_kilobytes(text, strlen(text), &kilobytes) == 0 && kilobytes <= INT64_MAX >> 14)
+        *value = kilobytes << 10;
 }
 
-/* Of the real, effective, saved and file system's id (fs/proc/array.c, task_state) the second. */
-static void take_effective(const char *line, const char *key, int64_t *id) {
-    const char *value = value_of(line, key);
-    const char *second = value ? strchr(value, '\t') : NULL;
-
-    if (second)
-        parse_number(second + 1, strcspn(second + 1, "\t"), id);
-}
-
+/* Uid: has the real, effective, saved and file system's id (fs/proc/array.c, task_state). */
 static void take_status_line(const char *line, struct ksm_process_status *status) {
-    take_number(line, "Tgid", &status->tgid);
-    take_number(line, "PPid", &status->parent);
-    take_effective(line, "Uid", &status->user);
-    take_size(line, "VmRSS", &status->resident);
-    take_size(line, "RssAnon", &status->anonymous);
-    take_size(line, "RssFile", &status->file);
-    take_size(line, "RssShmem", &status->shmem);
-    take_size(line, "HugetlbPages", &status->hugetlb);
-    take_size(line, "VmSwap", &status->swapped);
-    take_size(line, "VmPin", &status->pinned);
-    take_size(line, "VmLck", &status->locked);
+    const struct {
+        const char *key;
+        int64_t *value;
+        bool is_size;
+    } fields[] = {
+        {"Tgid:\t", &status->tgid, false},           {"PPid:\t", &status->parent, false},
+        {"VmRSS:\t", &status->resident, true},       {"RssAnon:\t", &status->anonymous, true},
+        {"RssFile:\t", &status->file, true},         {"RssShmem:\t", &status->shmem, true},
+        {"HugetlbPages:\t", &status->hugetlb, true}, {"VmSwap:\t", &status->swapped, true},
+        {"VmPin:\t", &status->pinned, true},         {"VmLck:\t", &status->locked, true}};
+    const char *effective = strncmp(line, "Uid:\t", 5) == 0 ? strchr(line + 5, '\t') : NULL;
+
+    if (effective)
+        parse_status_value(effective + 1, false, &status->user);
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        const size_t len = strlen(fields[i].key);
+        if (strncmp(line, fields[i].key, len) == 0)
+            parse_status_value(line + len, fields[i].is_size, fields[i].value);
+    }
 }
 
 /* The line Groups: has any length. */
