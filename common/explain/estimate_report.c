@@ -117,7 +117,8 @@ static void add_verdict(struct values *v, const struct estimate *e, const struct
         net > 0 && further >= WORTH_IT_BYTES && further / WORTH_IT_PERCENT >= read / 100;
 
     add_if(v, "worth_it", worth_it);
-    add_if(v, "little", !worth_it && net > 0);
+    add_if(v, "merged_already", !worth_it && net > 0 && merged > further);
+    add_if(v, "little", !worth_it && net > 0 && merged <= further);
     add_if(v, "nothing", net <= 0);
     if (!worth_it)
         return;

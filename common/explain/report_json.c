@@ -4,6 +4,7 @@
  */
 #include <inttypes.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "explain/causes.h"
 #include "explain/explain.h"
@@ -64,8 +65,10 @@ static void print_metrics(const struct explain_facts *f, FILE *file) {
         if (!f->in_kernel || metric->kind == KSM_KIND_INPUT || f->now.at[id].status != 0)
             continue;
         format_fixed(f->now.at[id].value, ksm_unit_scale[metric->unit], number, sizeof(number));
-        fprintf(file, "%s\n  \"%s\": {\"value\": %s, \"unit\": \"%s\"}", first ? "" : ",",
-                metric->name, number, ksm_unit_words[metric->unit]);
+        /* "bytes, may be negative": the unit is the part before the comma */
+        const char *unit = ksm_unit_words[metric->unit];
+        fprintf(file, "%s\n  \"%s\": {\"value\": %s, \"unit\": \"%.*s\"}", first ? "" : ",",
+                metric->name, number, (int)strcspn(unit, ","), unit);
         first = false;
     }
     fputs("}", file);
