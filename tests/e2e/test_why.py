@@ -200,8 +200,7 @@ def test_unprivileged_user_sees_no_causes(build, ksm):
         os.chmod(directory, 0o755)
         shutil.copy(build / "ksm-explain", directory)
         report = explain(Path(directory), pid, "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
-    ((process,), text), = causes(report)
-    assert process.startswith("1 large: ") and text.startswith("Its mappings cannot be read here") and "root" in text
+    assert TITLE not in report      # how much they merge is not known
 
 
 @pytest.mark.long
