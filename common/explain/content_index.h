@@ -21,7 +21,9 @@
  *
  * sums over the subset. This is the estimator of Horvitz and Thompson (Journal of the American
  * Statistical Association 47, 1952) for a sample that is taken as in Flajolet, On adaptive sampling
- * (Computing 43, 1990). It is unbiased, whatever the contents are.
+ * (Computing 43, 1990). It is unbiased, whatever the contents are. The variance is known from the
+ * subset alone: if few contents have many pages, and none of those is in it, the error is too
+ * small.
  *
  * Why frequent contents are apart. A content with very many pages would make such a subset
  * worthless: it is in it with all its pages or with none, and y² dominates the variance. So a
@@ -42,9 +44,9 @@
  *
  *     frames F = M f / m,   variance F² (1 - f / F) / f × Σ (1 - m_j f / m)² / (f - 1).
  *
- * Both are ratio estimates (Cochran, Sampling Techniques, 1977, 2.11 and 6.4). With v as the sum of
- * both variances the content adds w (w - 1) y² + w v to that of the total, as in any sample of two
- * stages (Cochran, 11.2). The error is two standard deviations.
+ * These are a proportion and a ratio estimate (Cochran, Sampling Techniques, 1977, chapters 3 and
+ * 6). With v as the sum of both variances the content adds w (w - 1) y² + w v to that of the total,
+ * as in any sample of two stages (chapter 11). The error is two standard deviations.
  */
 #ifndef KSM_CONTENT_INDEX_H
 #define KSM_CONTENT_INDEX_H

@@ -214,15 +214,16 @@ TEST_ROWS(many, samples) {
 
 /* ---- the estimator ---- */
 
-/* 1,000 contents of 100 pages among others that are all different: first or last, or mixed. */
+/* 1,000 contents of 100 pages among others that are all different: first or last, or mixed. With
+ * 1.5 times the error, three standard deviations. */
 static const struct {
     const char *order;
     int at; /* every so many pages one of these; 0: first, -1: last */
     double max_error;
-} orders[] = {{"first", 0, 300}, {"last", -1, 200000}, {"mixed", 40, 200000}};
+} orders[] = {{"first", 0, 300}, {"last", -1, 50000}, {"mixed", 11, 50000}};
 
 TEST_ROWS(frequent_contents_count_in_any_order, orders) {
-    enum { CONTENTS = 1000, EQUAL = 100, OTHERS = 4000000, ALL = CONTENTS * EQUAL + OTHERS };
+    enum { CONTENTS = 1000, EQUAL = 100, OTHERS = 1000000, ALL = CONTENTS * EQUAL + OTHERS };
     const double want = CONTENTS * (EQUAL - 1);
     int equal = 0, others = 0;
 
@@ -234,9 +235,10 @@ TEST_ROWS(frequent_contents_count_in_any_order, orders) {
         const int content = is_equal ? 1 + equal++ % CONTENTS : CONTENTS + 1 + others++;
         content_index_add(&c, hash_of((uint64_t)content), content_index_own(0, (uint64_t)i, false));
     }
-    ck_assert_int_ge((int)c.sampling_shift, 6);
+    ck_assert_int_ge((int)c.sampling_shift, 4);
     finish(false);
-    ck_assert_msg(fabs(total.all.further - want) <= total.error && total.error <= row->max_error,
+    ck_assert_msg(fabs(total.all.further - want) <= 1.5 * total.error &&
+                      total.error <= row->max_error,
                   "%s: got %.0f pages, give or take %.0f, want %.0f", row->order, total.all.further,
                   total.error, want);
 }
@@ -292,7 +294,7 @@ static void add_pages(uint64_t count) {
 /* With 16,384 records for 125,200 mappings. Over all seeds the mean
  * is right, and the errors are two standard deviations. */
 TEST(estimate_is_unbiased_and_its_error_honest) {
-    enum { SEEDS = 60 };
+    enum { SEEDS = 40 };
     double bias = 0, squares = 0, stated = 0;
     int within = 0;
 
@@ -314,8 +316,8 @@ TEST(estimate_is_unbiased_and_its_error_honest) {
         within += fabs(error) <= total.error;
     }
     const double deviation = sqrt(squares);
-    ck_assert_msg(fabs(bias) <= 3 * deviation / sqrt(SEEDS) && sqrt(stated) >= 0.85 * deviation &&
-                      sqrt(stated) <= 1.25 * deviation && within >= SEEDS * 9 / 10,
+    ck_assert_msg(fabs(bias) <= 3 * deviation / sqrt(SEEDS) && sqrt(stated) >= 0.8 * deviation &&
+                      sqrt(stated) <= 1.3 * deviation && within >= SEEDS * 9 / 10,
                   "bias %.1f, standard deviation %.1f, stated %.1f, within %d of %d", bias,
                   deviation, sqrt(stated), within, SEEDS);
 }

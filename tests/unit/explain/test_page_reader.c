@@ -123,7 +123,7 @@ static const struct {
 } mappings[] = {
     {"written", WRITTEN, PAGES, PAGES},       {"zero", ZERO, PAGES, 0},
     {"swapped", SWAPPED, PAGES, PAGES}, /* less what is in swap, if this host has any */
-    {"sparse", SPARSE, UINT64_C(1) << 24, 1}, {"alternate", ALTERNATE, PAGES, PAGES / 2},
+    {"sparse", SPARSE, UINT64_C(1) << 21, 1}, {"alternate", ALTERNATE, PAGES, PAGES / 2},
     {"file", FILE_BACKED, PAGES, 0},
 };
 
@@ -169,7 +169,7 @@ TEST_ROWS(mappings_are_read_in_bounded_steps, mappings) {
 
 /* Before Linux 6.7 a call looks at 4,096 entries at a time. */
 TEST(sparse_mapping_returns_to_the_caller) {
-    const uint64_t pages = UINT64_C(1) << 24;
+    const uint64_t pages = UINT64_C(1) << 21;
     char *memory = map(pages, SPARSE);
     int empty = 0;
 
