@@ -74,9 +74,9 @@ static size_t harmless(const unsigned char *s, size_t len, bool at_start) {
     return IS_IN(invisible, character) || (at_start && IS_IN(marks, character)) ? 0 : bytes;
 }
 
-/* Whether a name looks as if it had been marked: it must be marked itself then, or somebody could
- * take the place of another. Netdata shows the ~ of the mark as _. */
-static bool looks_marked(const char *raw, size_t len) {
+/* Returns whether a name ends like one with a hash suffix. It then gets a suffix of its own, so
+ * that it is never the same as a changed name. Netdata shows ~ as _. */
+static bool has_hash_suffix(const char *raw, size_t len) {
     size_t digits = 0;
 
     while (digits < len && digits < 8 && isxdigit((unsigned char)raw[len - 1 - digits]))
@@ -110,7 +110,7 @@ void ksm_consumer_name_clean_with_prefix(const char *user, const char *raw, size
     enum { MARK = 1 + 8, ROOM = KSM_CONSUMER_NAME_SIZE - 1 };
     size_t used = strlen(user);
     size_t fits = used; /* what can stay if the mark has to be put on: whole characters */
-    bool changed = len == 0 || len > ROOM - used || looks_marked(raw, len) ||
+    bool changed = len == 0 || len > ROOM - used || has_hash_suffix(raw, len) ||
                    (used == 0 && looks_owned(raw, len));
 
     memcpy(text, user, used);

@@ -12,7 +12,7 @@
 
 static const int64_t least = (int64_t)SUSPECTS_MIB << 20;
 
-/* ---- who comes on the list ---- */
+/* ---- the list ---- */
 
 /* Of the processes of one program of one consumer the largest stands for all. */
 static bool is_found(const struct explain_processes *found, const struct explain_process *is) {

@@ -33,9 +33,9 @@ struct suspects {
     int at;                                                   /* the one that it is done to */
 };
 
-/* Finds the candidates below root and opens their files: before the sandbox. A program with more
- * rights than who started it finds none. Before Linux 4.5, which tells no kinds of memory, there
- * are none. */
+/* Finds the candidates below root and opens their files. Call it before the sandbox. It finds none
+ * under AT_SECURE (a file capability), nor before Linux 4.5, whose status has no kinds of memory.
+ */
 void suspects_open(struct suspects *large, const char *root);
 
 /* Reads them, and sets facts->processes. Takes some ms, and a second more if pages are read twice.
