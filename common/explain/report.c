@@ -81,9 +81,6 @@ static void print_metrics(const struct explain_facts *f, const struct wrap *wrap
 
 /* ---- savings by consumer ---- */
 
-#define TEXT(id, text) static const char text_##id[] = text;
-#include "explain/explain.def"
-
 enum { ROWS = 8, BAR = 16 };
 enum { NAME_COLUMNS = WRAP_COLUMNS - WRAP_INDENT - 2 * 11 - 2 - BAR - 2 };
 
@@ -140,7 +137,7 @@ static void print_rows(const struct explain_facts *f, FILE *file) {
     const struct ksm_consumer *c = next_consumer(table, NULL);
     int64_t rest = table->saved - table->unattributed;
 
-    fprintf(file, "%*s    %s\n", WRAP_INDENT, "", text_consumers_head);
+    fprintf(file, "%*s    saved     overhead  share of all savings\n", WRAP_INDENT, "");
     for (int i = 0; i < ROWS && c; i++) {
         print_row(f, file, c->saved, c->rmap_items);
         wrap_name(file, NAME_COLUMNS, ksm_consumer_kinds[c->name.kind], c->name.text);
@@ -149,24 +146,26 @@ static void print_rows(const struct explain_facts *f, FILE *file) {
     }
     if (table->count > ROWS) {
         print_row(f, file, rest, -1);
-        wrap_name(file, NAME_COLUMNS, "", text_others);
+        wrap_name(file, NAME_COLUMNS, "", "others");
     }
     if (table->unattributed > 0) {
         print_row(f, file, table->unattributed, -1);
-        wrap_name(file, NAME_COLUMNS, "", text_unattributed);
+        wrap_name(file, NAME_COLUMNS, "", "not attributed");
     }
 }
 
 static void print_consumers(const struct explain_facts *f, FILE *file) {
     if (f->uksm)
         return;
-    fprintf(file, "\n%s\n", text_consumers);
+    fputs("\nSavings by consumer\n", file);
     if (!f->consumers->known)
-        fprintf(file, "%*s%s\n", WRAP_INDENT, "", text_consumers_untold);
+        fprintf(file, "%*s%s\n", WRAP_INDENT, "",
+                "not reported by this kernel (requires Linux 5.19)");
     else if (!f->consumers->valid)
-        fprintf(file, "%*s%s\n", WRAP_INDENT, "", text_consumers_failed);
+        fprintf(file, "%*s%s\n", WRAP_INDENT, "",
+                "not known: not all processes could be read just now");
     else if (f->consumers->count == 0 && f->consumers->unattributed == 0)
-        fprintf(file, "%*s%s\n", WRAP_INDENT, "", text_consumers_nobody);
+        fprintf(file, "%*s%s\n", WRAP_INDENT, "", "none yet");
     else
         print_rows(f, file);
 }
@@ -218,7 +217,8 @@ static void print_cause(const struct explain_facts *f, const struct wrap *wrap,
     }
     print_text(f, wrap, "Why", words->sentence);
     if (huge)
-        wrap_text(wrap, "", text_causes_huge);
+        wrap_text(wrap, "",
+                  "Huge pages are not the cause: KSM splits those in which it finds equal pages.");
     print_text(f, wrap, "To do", words->advice);
 }
 
@@ -229,7 +229,7 @@ static void print_causes(const struct explain_facts *f, const struct wrap *wrap)
     for (int i = 0; f->processes && i < f->processes->count; i++) {
         causes[i] = explain_cause_of(f, &f->processes->list[i]);
         if (i == 0)
-            fprintf(wrap->file, "\n%s", text_causes);
+            fputs("\nWhy large processes merge little", wrap->file);
     }
     for (int i = 0; f->processes && i < f->processes->count; i++) {
         if ((printed & 1U << causes[i]) == 0)

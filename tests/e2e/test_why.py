@@ -50,11 +50,11 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "not_offered": Case("ordinary", "It does not offer its memory", "MemoryKSM=yes PROGRAM", "java"),
-    "not_qemu": Case("ordinary", "QEMU does not offer", "mem-merge=off", "qemu-system-x86"),
-    "not_cloud": Case("ordinary", "cloud-hypervisor does not offer", "mergeable=on,shared=off", "cloud-hyperviso"),
-    "not_firecracker": Case("ordinary", "Firecracker does not offer", "jailer", "firecracker"),
-    "not_service": Case("ordinary", "The service does not offer", "systemctl edit", "large",
+    "not_offered": Case("ordinary", "It does not make its memory mergeable", "MemoryKSM=yes PROGRAM", "java"),
+    "not_qemu": Case("ordinary", "QEMU does not make", "mem-merge=off", "qemu-system-x86"),
+    "not_cloud": Case("ordinary", "cloud-hypervisor does not make", "mergeable=on,shared=off", "cloud-hyperviso"),
+    "not_firecracker": Case("ordinary", "Firecracker does not make", "jailer", "firecracker"),
+    "not_service": Case("ordinary", "The service does not make", "systemctl edit", "large",
                         cgroup="system.slice/ksmtest.service", shown="large of service ksmtest"),
     "not_container": Case("ordinary", "The container's program does not", "containerd.service", "large",
                           cgroup="lxc.payload.ksmtest", shown="large of container ksmtest"),
@@ -64,12 +64,12 @@ CASES = {
     "hugetlb": Case("hugetlb", "Its memory is in huge pages that were set aside", "UseLargePages"),
     "device": Case("ring", "Its memory belongs to a device or a driver", "A smaller buffer"),
     "pinned": Case("pinned", "Its memory is pinned for a device", "virtio", settings=SCANNED),
-    "off": Case("offered", "It offers its memory, but KSM is switched off", "echo 1 | sudo tee"),
-    "unmerged": Case("offered", "It offers its memory, but KSM is switched off", "echo 1 | sudo tee",
+    "off": Case("offered", "Its memory is mergeable, but KSM is switched off", "echo 1 | sudo tee"),
+    "unmerged": Case("offered", "Its memory is mergeable, but KSM is switched off", "echo 1 | sudo tee",
                      settings={"run": UNMERGED}),
-    "no_scan": Case("offered", "It offers its memory, but KSM is set to scan no pages", "echo 100 | sudo tee",
+    "no_scan": Case("offered", "Its memory is mergeable, but KSM is set to scan no pages", "echo 100 | sudo tee",
                     settings={"pages_to_scan": 0, "run": RUNNING}),
-    "young": Case("offered", "The process, most of its memory, or KSM is new", "Look again later", settings=CALM),
+    "young": Case("offered", "The process, most of its memory, or KSM is new", "Check again later", settings=CALM),
     "slow": Case("offered", "ksmd has not scanned it often enough", "echo 10 | sudo tee", settings=CRAWLING),
     "changing": Case("changing", "Its pages change too fast", "Start it without merging", settings=SCANNED),
     "changing_smart": Case("changing", "Its pages change too fast", "Start it without merging",
@@ -77,7 +77,7 @@ CASES = {
     "nothing": Case("offered", "ksmd has scanned its pages several times", "the same content", settings=SCANNED),
     "nothing_smart": Case("offered", "ksmd has scanned its pages several times", "the same content",
                           settings={**SCANNED, "smart_scan": 1}),
-    "hostile": Case("ordinary", "It does not offer its memory", "PROGRAM", "\x1b[1m\nVmFlags",
+    "hostile": Case("ordinary", "It does not make its memory mergeable", "PROGRAM", "\x1b[1m\nVmFlags",
                     shown="__1m_VmFlags~[0-9a-f]{8}"),
 }
 
@@ -213,4 +213,4 @@ def test_blocking_process_is_named(build, ksm):
         report = explain(build, child_of(holders.process.pid))
         assert time.monotonic() - begin < RUN_S / 2
     (processes, text), = causes(report)
-    assert {process.split()[1] for process in processes} == {"ksm-holder-1:", "ksm-holder-2:"} and text.startswith("It keeps its readers waiting")
+    assert {process.split()[1] for process in processes} == {"ksm-holder-1:", "ksm-holder-2:"} and text.startswith("Reading its /proc files blocks")

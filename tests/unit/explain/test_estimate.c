@@ -193,7 +193,7 @@ static const struct {
     {huge, {"Huge 8.0 MiB of what would be saved", "split 10.0 MiB of huge pages."}, {0}},
     {huge_unknown, {"Huge This kernel does not report"}, {"split 0"}},
     {left_out,
-     {"Left out 1 process could not be read", "Left out 2 processes kept",
+     {"Left out 1 process could not be read", "Left out 2 processes: reading",
       "Left out 1,234 processes ended", "Left out 3.0 MiB of memory cannot"},
      {"Partial"}},
     {left_out, {"; 2.0 MiB is in swap"}, {0}},
