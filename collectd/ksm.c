@@ -139,7 +139,7 @@ static void register_consumers(void) {
     ksm_consumers_init(&consumers, &options, interval_ms, max_descriptors());
     ksm_sampler_init(&sampler, &consumers);
     ksm_sampler_log(&sampler, log_message); /* this kernel may not report processes */
-    if (consumers.table.known)
+    if (consumers.table.enabled)
         plugin_register_complex_read("ksm", "ksm/consumers", read_consumers,
                                      poll_interval(interval_ms), NULL);
 }
@@ -176,7 +176,7 @@ static int ksm_init(void) {
 
 /* The daemon has stopped its read threads. */
 static int ksm_shutdown(void) {
-    if (consumers.table.known)
+    if (consumers.table.enabled)
         ksm_sampler_close(&sampler);
     ksm_reader_close(&reader);
     return 0;

@@ -165,7 +165,7 @@ void ksm_log_consumers(struct ksm_consumers_log_state *state,
     char message[2 * PATH_MAX + 1024];
 
     for (size_t i = 0; i < KSM_CONSUMERS_FAULTS; i++) {
-        const bool raised = table->trouble[i];
+        const bool raised = table->faults[i];
         if (raised == state->logged[i] || !ksm_log_admit(&state->limit, clock_ms(CLOCK_MONOTONIC)))
             continue;
         state->logged[i] = raised;

@@ -89,7 +89,7 @@ void function_offer(const struct ksm_consumer_table *table, enum ksm_function_ac
     static const char *const access_flags[] = {
         [KSM_ACCESS_MEMBERS] = "0x13", [KSM_ACCESS_ANY] = "0x8"};
 
-    if (table->known)
+    if (table->enabled)
         OUT_TEXTS(out, "FUNCTION GLOBAL \"", name, "\" 10 \"", help, "\" \"top\" ",
                   access_flags[access], " 100\n");
 }
@@ -98,11 +98,11 @@ void function_answer(const struct ksm_consumer_table *table, const struct reques
                      int64_t now, struct out *out) {
     if (request->error)
         answer_error(request, 400, request->error, out);
-    else if (!is_known_function(request->function) || !table->known)
+    else if (!is_known_function(request->function) || !table->enabled)
         answer_error(request, 404, "ksm.plugin has no such function", out);
     else if (has_argument(request->function, "info"))
         answer_info(table, request, now, out);
-    else if (table->trouble[KSM_CONSUMERS_FAILED])
+    else if (table->faults[KSM_CONSUMERS_FAILED])
         answer_error(
             request, 503,
             "savings by consumer cannot be determined now; ksm.plugin's log gives the reason", out);

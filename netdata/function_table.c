@@ -56,12 +56,12 @@ static int64_t growth(const struct ksm_consumer_table *table, const struct ksm_c
 }
 
 static int64_t zeros(const struct ksm_consumer_table *table, const struct ksm_consumer *c) {
-    return table->tells_zero ? in_bytes(c->zero, table->page_size) : -1;
+    return table->has_zero_pages ? in_bytes(c->zero, table->page_size) : -1;
 }
 
 static int64_t rmap_item_bytes(const struct ksm_consumer_table *table,
                                const struct ksm_consumer *c) {
-    return table->tells_rmap_items ? in_bytes(c->rmap_items, KSM_RMAP_ITEM_BYTES) : -1;
+    return table->has_rmap_items ? in_bytes(c->rmap_items, KSM_RMAP_ITEM_BYTES) : -1;
 }
 
 /* ---- columns ---- */

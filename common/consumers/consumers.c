@@ -32,10 +32,9 @@ void ksm_consumers_init(struct ksm_consumers *c, const struct ksm_options *optio
     c->pages = -1;
     c->counted = -1;
     const bool unknown = c->processes.reader.source == KSM_PROCESS_NOTHING;
-    c->table = (struct ksm_consumer_table){.trouble[KSM_CONSUMERS_UNKNOWN] = unknown,
-                                           .known = !unknown && c->top > 0,
-                                           .opted_in = -1,
-                                           .recorded = -1,
+    c->table = (struct ksm_consumer_table){.faults[KSM_CONSUMERS_UNKNOWN] = unknown,
+                                           .enabled = !unknown && c->top > 0,
+                                           .sweep = {.opted_in = -1, .tracked = -1},
                                            .interval = interval,
                                            .page_size = c->host.page_size};
     c->next = c->table;
@@ -193,11 +192,11 @@ static int read_division(struct ksm_consumers *c, int64_t now, struct ksm_attrib
     const bool moves = at[KSM_run].status == 0 && at[KSM_run].value != 0;
     c->moved_ms = moves && c->counted >= 0 ? now - c->counted : 0;
     c->counted_now = moves ? now : -1;
-    c->next.tells_zero = at[KSM_zero].status == 0; /* not before 6.6 */
+    c->next.has_zero_pages = at[KSM_zero].status == 0; /* not before 6.6 */
     c->next.saved = at[KSM_saved].value;
     *d = (struct ksm_attribution){.shared = at[KSM_shared].value,
                                   .sharing = at[KSM_sharing].value,
-                                  .zero = c->next.tells_zero ? at[KSM_zero].value : 0,
+                                  .zero = c->next.has_zero_pages ? at[KSM_zero].value : 0,
                                   .tracked = INT64_MAX};
     ksm_tracked_pages(&c->host, &d->tracked);
     return 0;
@@ -251,7 +250,7 @@ static void divide(struct ksm_consumers *c, struct ksm_attribution *d) {
         ksm_attribution_add(d, &counts);
     }
     table->unattributed = table->saved;
-    table->tells_rmap_items = c->processes.reader.source == KSM_PROCESS_STAT;
+    table->has_rmap_items = c->processes.reader.source == KSM_PROCESS_STAT;
     memset(table->by_kind, 0, sizeof(table->by_kind));
     for (size_t i = 0; i < table->count; i++) {
         struct ksm_consumer *consumer = &table->list[i];
@@ -323,7 +322,7 @@ static bool are_all_known(struct ksm_consumers *c) {
 
     if (c->processes.reader.source != KSM_PROCESS_STAT || ksm_tracked_pages(&c->host, &now) != 0)
         return false;
-    now = add(now, c->next.tells_zero ? c->host.at[KSM_zero].value : 0);
+    now = add(now, c->next.has_zero_pages ? c->host.at[KSM_zero].value : 0);
     c->pages = now;
     for (size_t i = 0; i < c->processes.count; i++)
         known = add(known, add(c->processes.list[i].rmap_items, c->processes.list[i].zero));
@@ -397,15 +396,15 @@ void ksm_consumers_fail(struct ksm_consumers *c, int status) {
     c->status = status;
 }
 
-/* Processes that KSM has records of. */
-static int64_t count_recorded(const struct ksm_consumers *c) {
-    int64_t recorded = 0;
+/* Returns the number of processes with tracked pages, -1 if it is not known. */
+static int64_t count_tracked(const struct ksm_consumers *c) {
+    int64_t tracked = 0;
 
     if (c->status != 0 || c->processes.reader.source != KSM_PROCESS_STAT)
         return -1;
     for (size_t i = 0; i < c->processes.count; i++)
-        recorded += c->processes.list[i].rmap_items > 0;
-    return recorded;
+        tracked += c->processes.list[i].rmap_items > 0;
+    return tracked;
 }
 
 static void swap_tables(struct ksm_consumers *c) {
@@ -424,17 +423,17 @@ void ksm_consumers_publish(struct ksm_consumers *c) {
     if (c->status == 0)
         swap_tables(c);
     c->table.valid = c->status == 0;
-    c->table.swept = processes->swept;
-    c->table.hidden = processes->hidden;
-    c->table.denied = processes->denied;
-    c->table.opted_in = processes->opted_in;
-    c->table.recorded = count_recorded(c);
-    c->table.trouble[KSM_CONSUMERS_DENIED] = processes->denial == KSM_DENIED_MODE;
-    c->table.trouble[KSM_CONSUMERS_MODULE] = processes->denial == KSM_DENIED_MODULE;
-    c->table.trouble[KSM_CONSUMERS_HIDEPID1] = processes->denial == KSM_DENIED_HIDEPID1;
-    c->table.trouble[KSM_CONSUMERS_HIDDEN] = processes->hidden;
-    c->table.trouble[KSM_CONSUMERS_FAILED] = c->status != 0;
-    c->table.trouble[KSM_CONSUMERS_OVERCOUNT] = c->in_excess >= EXCESS_SAMPLES;
-    c->table.trouble[KSM_CONSUMERS_RATE_LIMITED] = ksm_rate_limit_is_limited(&c->rate_limit);
-    c->table.trouble[KSM_CONSUMERS_LATE] = false;
+    c->table.sweep.done = processes->swept;
+    c->table.sweep.hidden = processes->hidden;
+    c->table.sweep.denied = processes->denied;
+    c->table.sweep.opted_in = processes->opted_in;
+    c->table.sweep.tracked = count_tracked(c);
+    c->table.faults[KSM_CONSUMERS_DENIED] = processes->denial == KSM_DENIED_MODE;
+    c->table.faults[KSM_CONSUMERS_MODULE] = processes->denial == KSM_DENIED_MODULE;
+    c->table.faults[KSM_CONSUMERS_HIDEPID1] = processes->denial == KSM_DENIED_HIDEPID1;
+    c->table.faults[KSM_CONSUMERS_HIDDEN] = processes->hidden;
+    c->table.faults[KSM_CONSUMERS_FAILED] = c->status != 0;
+    c->table.faults[KSM_CONSUMERS_OVERCOUNT] = c->in_excess >= EXCESS_SAMPLES;
+    c->table.faults[KSM_CONSUMERS_RATE_LIMITED] = ksm_rate_limit_is_limited(&c->rate_limit);
+    c->table.faults[KSM_CONSUMERS_LATE] = false;
 }

@@ -20,70 +20,74 @@
 
 #define KSM_GROWTH_UNKNOWN INT64_MIN
 
-/* All that is known of one consumer at one sample. */
+/* One consumer at one sample. Counts are pages, scaled down as its share is (attribution.h). */
 struct ksm_consumer {
     struct ksm_consumer_name name;
-    int64_t saved;      /* bytes: the fair share of the host's savings */
+    int64_t saved;      /* bytes: its share of the host's savings */
     int64_t real;       /* bytes that it uses, see below; -1 if RSS is not known */
     int64_t resident;   /* pages: RSS of all its processes; -1 if not known */
-    int64_t mapped;     /* pages: the most of files and shared memory that one of them has mapped */
-    int64_t anonymous;  /* pages: the rest of RSS of all of them */
-    int64_t merging;    /* pages, scaled down as its share is (attribution.h) */
-    int64_t zero;       /* pages, scaled down too */
-    int64_t growth;     /* of merging + zero since the last sample, of the processes that were in
-                         * that, thousandths of a page a second; KSM_GROWTH_UNKNOWN: none of them
-                         * was, or KSM is stopped (rates.h) */
-    int64_t rmap_items; /* pages, scaled down too */
+    int64_t mapped;     /* pages of files and shmem: the largest of any of its processes */
+    int64_t anonymous;  /* pages: the rest of RSS of all its processes */
+    int64_t merging;    /* ksm_merging_pages */
+    int64_t zero;       /* ksm_zero_pages */
+    int64_t growth;     /* of merging + zero since the last sample, thousandths of a page a second;
+                         * counts only processes that were in that sample. KSM_GROWTH_UNKNOWN if
+                         * there are none, or if KSM is stopped (rates.h) */
+    int64_t rmap_items; /* ksm_rmap_items: tracked pages */
     int64_t processes;
-    bool shown; /* in the top, and its name is not refused (rate_limit.h): sent separately */
+    bool shown; /* in the top and admitted by the rate limit: reported separately */
 };
 
-/* real is anonymous + mapped less its share of merged pages, which RSS counts in full. What the
- * processes of one consumer share by mapping the same files or shared memory counts once, as in a
- * server with worker processes. So it is too small if the processes map different files. It is too
- * large if children inherited memory from their parent without writing to it. The kernel reports no
- * more without walking all page tables (smaps, Pss). */
+/* real is anonymous + mapped less its share of merged pages, which RSS counts in full. Files and
+ * shared memory count once, as the processes of a server usually map the same ones. So real is too
+ * small if they map different files. It is too large if children have not written to memory that
+ * they inherited from their parent. The kernel reports no more without a walk over all page tables
+ * (Pss of smaps). */
 
-/* Troubles to report once when they begin and once when they end. */
+/* Faults are logged once when they are raised and once when they are cleared (log_state.h). */
 enum ksm_consumers_fault {
-    KSM_CONSUMERS_UNKNOWN,      /* this kernel reports nothing by process */
-    KSM_CONSUMERS_DENIED,       /* some processes may not be read: it lacks cap_dac_read_search, */
-    KSM_CONSUMERS_MODULE,       /* or a security module forbids it, */
-    KSM_CONSUMERS_HIDEPID1,     /* or /proc does (hidepid=1) */
-    KSM_CONSUMERS_HIDDEN,       /* /proc hides other users' processes (hidepid=2) */
+    KSM_CONSUMERS_UNKNOWN,      /* the kernel reports nothing about processes (before 5.19) */
+    KSM_CONSUMERS_DENIED,       /* some processes cannot be read without cap_dac_read_search */
+    KSM_CONSUMERS_MODULE,       /* some cannot be read: a security module denies it */
+    KSM_CONSUMERS_HIDEPID1,     /* some cannot be read: /proc is mounted with hidepid=1 */
+    KSM_CONSUMERS_HIDDEN,       /* processes of other users are not listed: hidepid=2 */
     KSM_CONSUMERS_OVERCOUNT,    /* the processes' counts add up to more than the host's */
-    KSM_CONSUMERS_RATE_LIMITED, /* names of new consumers are refused (rate_limit.h) */
+    KSM_CONSUMERS_RATE_LIMITED, /* new names are refused (rate_limit.h) */
     KSM_CONSUMERS_FAILED,       /* /proc, or the host's own metrics, cannot be read */
     KSM_CONSUMERS_LATE,         /* a sample takes longer than an interval */
     KSM_CONSUMERS_FAULTS
 };
 
-/* One sample. saved = the sum over all consumers + unattributed, exactly, in bytes. */
+/* What the last full sweep over /proc found, and how complete it was. */
+struct ksm_consumer_sweep {
+    bool done;        /* there was one; if not, the rest means nothing */
+    bool hidden;      /* processes of other users are not listed (hidepid=2) */
+    int64_t denied;   /* processes that may not be read */
+    int64_t skipped;  /* processes that block their readers, and are not read (sampler.h) */
+    int64_t opted_in; /* processes with mergeable memory; -1: not reported (before 6.14) */
+    int64_t tracked;  /* processes with tracked pages; -1: not reported (before 6.1), or not all of
+                       * them could be read */
+};
+
+/* One sample. The sum of saved of all consumers + unattributed is saved, exactly. */
 struct ksm_consumer_table {
+    /* Results. */
+    bool valid;                /* if not, the results mean nothing */
     struct ksm_consumer *list; /* by kind and name */
     size_t count;
-    int64_t saved; /* the host's, at the sample's instant */
-    int64_t unattributed;
-    int64_t by_kind[KSM_CONSUMER_KIND_COUNT]; /* saved, of all consumers of a kind */
-    struct ksm_consumer other; /* all that are not shown, together; processes 0: there are none.
-                                * Its name is "other", its kind means nothing */
-    bool valid;                /* else there are no metrics */
-    bool tells_zero;           /* this kernel reports zero pages (6.6), rmap items (6.1): */
-    bool tells_rmap_items;     /* else those of all consumers are 0 and mean nothing */
+    int64_t saved;                            /* bytes: the host's savings */
+    int64_t unattributed;                     /* bytes */
+    int64_t by_kind[KSM_CONSUMER_KIND_COUNT]; /* bytes: saved of all consumers of a kind */
+    struct ksm_consumer other; /* the sum of all that are not shown, named "other", of no kind; if
+                                * there are none, processes is 0 */
+    bool has_zero_pages;       /* the kernel reports zero pages (6.6) */
+    bool has_rmap_items;       /* the kernel reports tracked pages by process (6.1) */
 
-    /* Of the last sweep over all processes. */
-    bool swept;       /* there was one; if not, nothing of this is known */
-    bool hidden;      /* other users' processes are not even listed (hidepid) */
-    int64_t denied;   /* processes that may not be read */
-    int64_t aside;    /* processes that keep their readers waiting, and were not read (sampler.h) */
-    int64_t opted_in; /* processes with memory that may be merged; -1: not reported (before 6.14) */
-    int64_t recorded; /* processes that KSM has records of; -1: not reported (before 6.1), or not
-                       * all of them could be read */
+    struct ksm_consumer_sweep sweep;
+    bool faults[KSM_CONSUMERS_FAULTS];
 
-    bool trouble[KSM_CONSUMERS_FAULTS];
-
-    /* The same at every sample. */
-    bool known;        /* consumers are wanted, and this kernel reports processes (5.19) */
+    /* Constant. */
+    bool enabled;      /* consumers are wanted, and the kernel reports processes (5.19) */
     int64_t interval;  /* ms between two samples */
     int64_t page_size; /* bytes */
 };

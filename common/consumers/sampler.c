@@ -140,7 +140,7 @@ bool ksm_sampler_is_due(const struct ksm_sampler *s, int64_t now) {
     /* A daemon that calls once an interval is a little early at times. */
     const int64_t early = s->consumers->table.interval / 20;
 
-    return s->consumers->table.known && (s->due == INT64_MIN || now + early >= s->due);
+    return s->consumers->table.enabled && (s->due == INT64_MIN || now + early >= s->due);
 }
 
 static void set_due(struct ksm_sampler *s, int64_t now) {
@@ -157,7 +157,7 @@ void ksm_sampler_begin(struct ksm_sampler *s, bool registered, int64_t now) {
     set_due(s, now);
     if (s->busy) {
         s->consumers->table.valid = false;
-        s->consumers->table.trouble[KSM_CONSUMERS_LATE] = true;
+        s->consumers->table.faults[KSM_CONSUMERS_LATE] = true;
         return;
     }
     resume_recovered(s, now);
@@ -182,7 +182,7 @@ enum ksm_sampler_result ksm_sampler_poll(struct ksm_sampler *s, int64_t now) {
     }
     s->busy = false;
     ksm_consumers_publish(s->consumers);
-    s->consumers->table.aside = count_skipped(s);
+    s->consumers->table.sweep.skipped = count_skipped(s);
     return KSM_SAMPLER_READY;
 }
 

@@ -468,7 +468,7 @@ static int by_saving(const void *one, const void *other) {
 
 static int64_t merged_of(const struct ksm_consumer_table *table,
                          const struct ksm_consumer_name *name) {
-    if (!table->known || !table->valid)
+    if (!table->enabled || !table->valid)
         return -1;
     for (size_t i = 0; i < table->count; i++)
         if (compare_names(&table->list[i].name, name) == 0)

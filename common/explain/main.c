@@ -65,7 +65,7 @@ static void restore_rate_limit(void) {
 
 /* Logs that new names are refused, in the first run where they are; and that they no longer are. */
 static void log_rate_limit(void) {
-    const bool *faults = consumers.table.trouble;
+    const bool *faults = consumers.table.faults;
     struct ksm_consumers_log_state state = {.logged = {false}};
 
     memcpy(state.logged, faults, sizeof(state.logged));
@@ -234,7 +234,7 @@ static const char *nothing_read(const struct explain_facts *facts) {
         return "none of these processes may be read: this requires the capabilities CAP_SYS_PTRACE "
                "and "
                "CAP_DAC_READ_SEARCH, which root has";
-    if (facts->consumers->hidden)
+    if (facts->consumers->sweep.hidden)
         return "no process can be read: /proc hides those of other users (hidepid); run it as root";
     return "no process was read: none has memory of its own, or all have exited";
 }

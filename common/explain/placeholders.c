@@ -187,21 +187,21 @@ static bool is_partly_seen(const struct explain_facts *f) {
 
 /* That no visible process has opted in says nothing about hidden ones. */
 static bool write_opted_in(const struct explain_facts *f, char *buf, size_t size) {
-    const bool unknown = f->uksm || (f->consumers->opted_in == 0 && is_partly_seen(f));
+    const bool unknown = f->uksm || (f->consumers->sweep.opted_in == 0 && is_partly_seen(f));
 
-    return count_processes(unknown ? -1 : f->consumers->opted_in, buf, size);
+    return count_processes(unknown ? -1 : f->consumers->sweep.opted_in, buf, size);
 }
 
 static bool write_tracked_processes(const struct explain_facts *f, char *buf, size_t size) {
-    return !is_partly_seen(f) && count_processes(f->consumers->recorded, buf, size);
+    return !is_partly_seen(f) && count_processes(f->consumers->sweep.tracked, buf, size);
 }
 
 static bool write_denied(const struct explain_facts *f, char *buf, size_t size) {
-    return count_processes(f->consumers->denied, buf, size);
+    return count_processes(f->consumers->sweep.denied, buf, size);
 }
 
 static bool write_blocking(const struct explain_facts *f, char *buf, size_t size) {
-    return count_processes(f->consumers->aside, buf, size);
+    return count_processes(f->consumers->sweep.skipped, buf, size);
 }
 
 static bool write_dir(const struct explain_facts *f, char *buf, size_t size) {
@@ -254,8 +254,8 @@ static bool write_numa(const struct explain_facts *f, char *buf, size_t size) {
 /* The kernel does not report which processes opted in; after an incomplete sweep, not known. */
 static bool write_unreported(const struct explain_facts *f, char *buf, size_t size) {
     (void)size;
-    return condition(!f->uksm && f->consumers->opted_in < 0 &&
-                         (f->consumers->swept || !f->consumers->known),
+    return condition(!f->uksm && f->consumers->sweep.opted_in < 0 &&
+                         (f->consumers->sweep.done || !f->consumers->enabled),
                      buf);
 }
 

@@ -102,7 +102,7 @@ static void print_row(const struct explain_facts *f, FILE *file, int64_t saved,
 
     format_bytes(saved, bytes, sizeof(bytes));
     fprintf(file, "%*s%11s", WRAP_INDENT, "", bytes);
-    if (rmap_items >= 0 && f->consumers->tells_rmap_items &&
+    if (rmap_items >= 0 && f->consumers->has_rmap_items &&
         !__builtin_mul_overflow(rmap_items, KSM_RMAP_ITEM_BYTES, &overhead))
         format_bytes(overhead, bytes, sizeof(bytes));
     else
@@ -158,7 +158,7 @@ static void print_consumers(const struct explain_facts *f, FILE *file) {
     if (f->uksm)
         return;
     fputs("\nSavings by consumer\n", file);
-    if (!f->consumers->known)
+    if (!f->consumers->enabled)
         fprintf(file, "%*s%s\n", WRAP_INDENT, "",
                 "not reported by this kernel (requires Linux 5.19)");
     else if (!f->consumers->valid)

@@ -86,8 +86,8 @@ static void print_consumer(const struct ksm_consumer_table *table, const struct 
         {"saved_bytes", c->saved},
         {"real_bytes", c->real},
         {"merging_pages", c->merging},
-        {"zero_pages", table->tells_zero ? c->zero : -1},
-        {"tracked_pages", table->tells_rmap_items ? c->rmap_items : -1},
+        {"zero_pages", table->has_zero_pages ? c->zero : -1},
+        {"tracked_pages", table->has_rmap_items ? c->rmap_items : -1},
     };
     for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
         fputs(", ", file);
@@ -97,7 +97,7 @@ static void print_consumer(const struct ksm_consumer_table *table, const struct 
 }
 
 static void print_consumers(const struct ksm_consumer_table *table, FILE *file) {
-    if (!table || !table->known || !table->valid) {
+    if (!table || !table->enabled || !table->valid) {
         fputs("\"consumers\": null, \"unattributed_bytes\": null", file);
         return;
     }

@@ -79,8 +79,8 @@ static bool is_stopped(const struct explain_facts *f) {
 }
 
 static bool are_all_processes_known(const struct explain_facts *f) {
-    return f->consumers->denied == 0 && f->consumers->aside == 0 && !f->consumers->hidden &&
-           is_known(f, KSM_ksmd_cpu);
+    return f->consumers->sweep.denied == 0 && f->consumers->sweep.skipped == 0 &&
+           !f->consumers->sweep.hidden && is_known(f, KSM_ksmd_cpu);
 }
 
 /* ksmd is busy but neither scanned a page nor ended a full scan: it walks an almost empty mapping.
@@ -95,9 +95,9 @@ static bool is_empty_scan(const struct explain_facts *f) {
 /* A running ksmd tracks pages of a process soon after it opts in, so no tracked page means that
  * none has. While KSM is stopped only the processes' own files show it (Linux 6.14). */
 static bool is_not_opted_in(const struct explain_facts *f) {
-    if (f->uksm || ksm_has_pages(&f->now) || f->consumers->opted_in > 0)
+    if (f->uksm || ksm_has_pages(&f->now) || f->consumers->sweep.opted_in > 0)
         return false;
-    if (f->consumers->opted_in == 0 && are_all_processes_known(f))
+    if (f->consumers->sweep.opted_in == 0 && are_all_processes_known(f))
         return true;
     return is_running(f) && is_over(f, KSM_pages_to_scan, 0) && !is_empty_scan(f);
 }
@@ -147,7 +147,7 @@ static bool is_ok(const struct explain_facts *f) {
 /* ---- remarks ---- */
 
 static bool is_denied(const struct explain_facts *f) {
-    return f->consumers->denied > 0;
+    return f->consumers->sweep.denied > 0;
 }
 
 static bool is_lxcfs(const struct explain_facts *f) {
@@ -155,16 +155,16 @@ static bool is_lxcfs(const struct explain_facts *f) {
 }
 
 static bool is_blocking(const struct explain_facts *f) {
-    return f->consumers->aside > 0;
+    return f->consumers->sweep.skipped > 0;
 }
 
 static bool is_hidepid(const struct explain_facts *f) {
-    return f->consumers->hidden;
+    return f->consumers->sweep.hidden;
 }
 
 /* ksmd exists but is not in /proc: this is another PID namespace than the host's. */
 static bool is_ksmd_hidden(const struct explain_facts *f) {
-    return !f->consumers->hidden && f->now.at[KSM_ksmd_cpu].status == -ENOENT;
+    return !f->consumers->sweep.hidden && f->now.at[KSM_ksmd_cpu].status == -ENOENT;
 }
 
 typedef bool rule_fn(const struct explain_facts *f);

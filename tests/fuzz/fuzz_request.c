@@ -148,7 +148,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size == 0)
         return 0;
     const size_t piece = data[0] ? data[0] : 1;
-    table = (struct ksm_consumer_table){.known = true, .interval = 10000, .page_size = 4096};
+    table = (struct ksm_consumer_table){.enabled = true, .interval = 10000, .page_size = 4096};
     out_init(&out, -1);
     take_all(data + 1, size - 1, size, whole);
     take_all(data + 1, size - 1, piece, pieces);

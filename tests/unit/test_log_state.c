@@ -212,14 +212,14 @@ TEST(changing_faults_are_limited) {
 
     faults_stop_clocks(now, now);
     for (int i = 0; i < 10 * 60; i++) {
-        table.trouble[KSM_CONSUMERS_LATE] = i % 2 == 0;
+        table.faults[KSM_CONSUMERS_LATE] = i % 2 == 0;
         ksm_log_consumers(&consumers_state, &table, "/", count_line);
         now += second;
         faults_stop_clocks(now, now);
     }
     ck_assert_int_eq(lines, KSM_LOG_BURST + 9);
     /* A change that lasts is logged later. */
-    table.trouble[KSM_CONSUMERS_LATE] = !consumers_state.logged[KSM_CONSUMERS_LATE];
+    table.faults[KSM_CONSUMERS_LATE] = !consumers_state.logged[KSM_CONSUMERS_LATE];
     now += minute;
     faults_stop_clocks(now, now);
     ksm_log_consumers(&consumers_state, &table, "/", count_line);
@@ -252,13 +252,13 @@ TEST_TIMES(fault_of_consumers_is_logged_once_alone_or_with_all_others, KSM_CONSU
     struct ksm_consumer_table table = {.valid = true};
 
     for (int clear = 0; clear < (messages[_i][1] ? 2 : 1); clear++) {
-        table.trouble[_i] = !clear;
+        table.faults[_i] = !clear;
         ksm_log_consumers(&one_state, &table, "/", log_capture);
         expect_logged("one", messages[_i][clear]);
         ksm_log_consumers(&one_state, &table, "/", log_capture);
         expect_logged("the same", "");
     }
-    memset(table.trouble, 1, sizeof(table.trouble));
+    memset(table.faults, 1, sizeof(table.faults));
     ksm_log_consumers(&all_state, &table, "/", log_capture);
     char want[1024] = "";
     for (int i = 0; i < KSM_CONSUMERS_FAULTS; i++)
@@ -282,10 +282,10 @@ TEST_ROWS(messages_contain_the_root, root_rows) {
     struct ksm_consumers_log_state consumers_state = {.logged = {false}};
     struct ksm_consumer_table table = {.valid = true};
 
-    table.trouble[KSM_CONSUMERS_HIDDEN] = true;
+    table.faults[KSM_CONSUMERS_HIDDEN] = true;
     ksm_log_consumers(&consumers_state, &table, row->root, log_capture);
     expect_logged("hidden", row->hidden);
-    table.trouble[KSM_CONSUMERS_FAILED] = true;
+    table.faults[KSM_CONSUMERS_FAILED] = true;
     ksm_log_consumers(&consumers_state, &table, row->root, log_capture);
     expect_logged("failed", row->failed);
 }
@@ -293,7 +293,7 @@ TEST_ROWS(messages_contain_the_root, root_rows) {
 TEST(long_root_is_truncated) {
     static char root[PATH_MAX];
     struct ksm_consumers_log_state consumers_state = {.logged = {false}};
-    struct ksm_consumer_table table = {.trouble[KSM_CONSUMERS_FAILED] = true};
+    struct ksm_consumer_table table = {.faults[KSM_CONSUMERS_FAILED] = true};
 
     memset(root, 'r', sizeof(root) - 1);
     ksm_log_consumers(&consumers_state, &table, root, log_capture);

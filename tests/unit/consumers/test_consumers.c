@@ -110,7 +110,7 @@ static void check_table(const char *when) {
         must(t->by_kind[kind] == by_kind[kind], "%s: %s: got %" PRId64 ", want %" PRId64, when,
              ksm_consumer_kinds[kind], t->by_kind[kind], by_kind[kind]);
     size_t want = t->count < (size_t)options.consumers ? t->count : (size_t)options.consumers;
-    must(t->trouble[KSM_CONSUMERS_RATE_LIMITED] ? shown <= want : shown == want,
+    must(t->faults[KSM_CONSUMERS_RATE_LIMITED] ? shown <= want : shown == want,
          "%s: got %zu shown, want %zu", when, shown, want);
     must(same_counts(&t->other, &other),
          "%s: the others: got saved %" PRId64 ", real %" PRId64 ", processes %" PRId64
@@ -626,13 +626,13 @@ TEST(opted_in_without_pages) {
     begin();
     sample("opted in");
     ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
-    const int recorded = (int)c.table.recorded;
+    const int tracked = (int)c.table.sweep.tracked;
     fake_procs_write(dir, &(const struct fake_process){.pid = 7, .rmap_items = 1, .comm = "eager"});
     sample("first pages");
     ck_assert_int_eq((int)c.table.count, ROWS(by_hand) + 1);
-    ck_assert_msg(recorded > 0 && c.table.recorded == recorded + 1,
-                  "got %d processes that KSM has records of, then %" PRId64, recorded,
-                  c.table.recorded);
+    ck_assert_msg(tracked > 0 && c.table.sweep.tracked == tracked + 1,
+                  "got %d processes with tracked pages, then %" PRId64, tracked,
+                  c.table.sweep.tracked);
 }
 
 /* Whether all who have pages are on the list, by the host's pages at two samples and theirs. */
@@ -675,11 +675,11 @@ TEST(table_in_the_making) {
     tree_print(dir, "sys/kernel/mm/ksm/pages_sharing", "x\n");
     ck_assert_int_eq(ksm_consumers_sample(&c, true, now, NULL), 0);
     ck_assert_msg(memcmp(&before, &c.table, sizeof(before)) == 0 &&
-                      !c.table.trouble[KSM_CONSUMERS_FAILED],
+                      !c.table.faults[KSM_CONSUMERS_FAILED],
                   "the table, or a trouble, changed before");
     check_table("the old one stands");
     ksm_consumers_publish(&c);
-    ck_assert_msg(!c.table.valid && c.table.trouble[KSM_CONSUMERS_FAILED],
+    ck_assert_msg(!c.table.valid && c.table.faults[KSM_CONSUMERS_FAILED],
                   "published: got no change");
 }
 
@@ -802,7 +802,7 @@ TEST(denied) {
 static const struct {
     int err;
     bool capable;
-    enum ksm_consumers_fault trouble;
+    enum ksm_consumers_fault fault;
 } denials[] = {
     {EACCES, false, KSM_CONSUMERS_DENIED},
     {EACCES, true, KSM_CONSUMERS_MODULE},
@@ -817,7 +817,7 @@ TEST_ROWS(reasons_of_denial, denials) {
     for (int denied = 1; denied >= 0; denied--) {
         sample("one may not be read, then all may");
         for (unsigned i = 0; i < KSM_CONSUMERS_FAULTS; i++)
-            ck_assert_int_eq(c.table.trouble[i], denied && i == row->trouble);
+            ck_assert_int_eq(c.table.faults[i], denied && i == row->fault);
         faults_clear();
     }
 }
@@ -914,7 +914,7 @@ TEST(names_without_end) {
         ck_assert_int_eq((int)c.table.count, 1 + RENAMED);
         ck_assert_msg(is_shown("steady"), "sample %d: steady is not shown", i);
         count = add_shown(seen, count, BURST + i * (STEP_MS + INTERVAL) / KSM_RATE_LIMIT_HOUR_MS);
-        limited += c.table.trouble[KSM_CONSUMERS_RATE_LIMITED];
+        limited += c.table.faults[KSM_CONSUMERS_RATE_LIMITED];
         expect_told("names change", limited == 1 ? "-are part of other|ConsumersExclude" : "");
         if (i == 0)
             ck_assert_int_eq(count, SHOWN);
@@ -926,7 +926,7 @@ TEST(names_without_end) {
     for (int i = 0; i < KSM_ROUND_SAMPLES; i++)
         sample("the first names again");
     ck_assert_msg(is_shown("r0-0"), "a name that was shown before is refused");
-    for (int i = 0; c.table.trouble[KSM_CONSUMERS_RATE_LIMITED]; i++, now += STEP_MS) {
+    for (int i = 0; c.table.faults[KSM_CONSUMERS_RATE_LIMITED]; i++, now += STEP_MS) {
         expect_silence("refused not long ago");
         ck_assert_int_le(i, 2 * KSM_RATE_LIMIT_HOUR_MS / STEP_MS);
         sample("names stay");
@@ -1015,7 +1015,7 @@ TEST(live) {
     ksm_options_init(&options);
     options.consumers = 3;
     begin();
-    if (c.table.trouble[KSM_CONSUMERS_UNKNOWN]) {
+    if (c.table.faults[KSM_CONSUMERS_UNKNOWN]) {
         suite_skip("live", "this kernel tells nothing of processes");
         return;
     }

@@ -200,7 +200,7 @@ TEST_ROWS(one_blocked, one_rows) {
         sample("before");
     lose(row->file);
     expect_aside("blocked");
-    ck_assert_int_eq((int)c.table.aside, 1);
+    ck_assert_int_eq((int)c.table.sweep.skipped, 1);
     expect_told("blocked", "-process 100 (qemu-system-x86) keeps its readers waiting");
     const int threads = faults_count(FAULTS_THREAD);
     for (int i = 1; i <= 10; i++) {
@@ -216,7 +216,7 @@ TEST_ROWS(one_blocked, one_rows) {
         expect_aside("let alone");
     }
     sample("taken back");
-    ck_assert_int_eq((int)c.table.aside, 0);
+    ck_assert_int_eq((int)c.table.sweep.skipped, 0);
     expect_table("taken back", CONSUMERS, UNATTRIBUTED);
     expect_silence("taken back");
 }

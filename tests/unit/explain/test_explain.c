@@ -64,10 +64,13 @@ static void good_host(void) {
     facts.now.page_size = PAGE;
     facts.ksmd.value = 5000;
     facts.rate.value = 5000;
-    table = (struct ksm_consumer_table){
-        .list = list, .valid = true, .known = true, .tells_rmap_items = true, .swept = true};
+    table = (struct ksm_consumer_table){.list = list,
+                                        .valid = true,
+                                        .enabled = true,
+                                        .has_rmap_items = true,
+                                        .sweep = {.done = true}};
     facts.consumers = &table;
-    table.opted_in = table.recorded = 3;
+    table.sweep.opted_in = table.sweep.tracked = 3;
 }
 
 /* ---- verdicts ---- */
@@ -79,11 +82,16 @@ static const struct {
     int64_t *number;
     bool *flag;
 } others[] = {
-    {"ksmd", &facts.ksmd, NULL, NULL},         {"rate", &facts.rate, NULL, NULL},
-    {"opted_in", NULL, &table.opted_in, NULL}, {"recorded", NULL, &table.recorded, NULL},
-    {"denied", NULL, &table.denied, NULL},     {"aside", NULL, &table.aside, NULL},
-    {"hidden", NULL, NULL, &table.hidden},     {"known", NULL, NULL, &table.known},
-    {"swept", NULL, NULL, &table.swept},       {"idle", NULL, NULL, &facts.idle},
+    {"ksmd", &facts.ksmd, NULL, NULL},
+    {"rate", &facts.rate, NULL, NULL},
+    {"opted_in", NULL, &table.sweep.opted_in, NULL},
+    {"tracked", NULL, &table.sweep.tracked, NULL},
+    {"denied", NULL, &table.sweep.denied, NULL},
+    {"blocking", NULL, &table.sweep.skipped, NULL},
+    {"hidden", NULL, NULL, &table.sweep.hidden},
+    {"enabled", NULL, NULL, &table.enabled},
+    {"swept", NULL, NULL, &table.sweep.done},
+    {"idle", NULL, NULL, &facts.idle},
     {"uksm", NULL, NULL, &facts.uksm},
 };
 
@@ -116,9 +124,9 @@ static void change(const char *changes) {
 }
 
 #define NOTHING_WATCHED                                                                            \
-    "shared=0 sharing=0 unshared=0 volatile=0 general_profit=0 opted_in=0 recorded=0 "
+    "shared=0 sharing=0 unshared=0 volatile=0 general_profit=0 opted_in=0 tracked=0 "
 #define NOTHING_MERGED "shared=0 sharing=0 general_profit=-17024 "
-#define LOST_PROCESSES "opted_in=-1 recorded=-1 known=0 swept=0 "
+#define LOST_PROCESSES "opted_in=-1 tracked=-1 enabled=0 swept=0 "
 #define OFF NOTHING_WATCHED "run=0 opted_in=3 "
 #define NO_SCAN NOTHING_WATCHED "pages_to_scan=0 "
 #define VOLATILE_UNKNOWN NOTHING_WATCHED LOST_PROCESSES "volatile!EACCES "
@@ -230,7 +238,7 @@ static const struct {
     /* What may not be seen. A moment's fault is no container. */
     {"mem_total!EXDEV mem_available!EXDEV swap_free!EXDEV", "ok lxcfs"},
     {DENIED, "ok denied"},
-    {"aside=2", "ok blocking"},
+    {"blocking=2", "ok blocking"},
     {HIDDEN, "ok hidepid"},
     {APART, "ok ksmd_hidden"},
     {"ksmd_cpu!EMFILE ksmd!EMFILE", "ok"},
@@ -399,9 +407,9 @@ TEST_ROWS(sweep, sweeps) {
     char buf[8];
 
     good_host();
-    table.known = row->known;
-    table.swept = row->swept;
-    table.opted_in = row->opted_in;
+    table.enabled = row->known;
+    table.sweep.done = row->swept;
+    table.sweep.opted_in = row->opted_in;
     bool unreported = explain_expand(&facts, "{unreported}", buf, sizeof(buf)) == 0;
     ck_assert_msg(unreported == row->want_unreported, "%s: got unreported %d, want %d", row->name,
                   unreported, row->want_unreported);
@@ -642,13 +650,13 @@ static void some_facts(void) {
     facts.uksm = suite_random() % 16 == 0;
     facts.ksmd = (struct ksm_value){some_number(), some_status()};
     facts.rate = (struct ksm_value){some_number(), some_status()};
-    table.opted_in = some_number();
-    table.recorded = some_number();
-    table.denied = suite_random() % 2 ? 0 : some_number();
-    table.hidden = suite_random() % 4 == 0;
-    table.known = suite_random() % 3 != 0;
-    table.tells_rmap_items = suite_random() % 2;
-    table.swept = suite_random() % 4 != 0;
+    table.sweep.opted_in = some_number();
+    table.sweep.tracked = some_number();
+    table.sweep.denied = suite_random() % 2 ? 0 : some_number();
+    table.sweep.hidden = suite_random() % 4 == 0;
+    table.enabled = suite_random() % 3 != 0;
+    table.has_rmap_items = suite_random() % 2;
+    table.sweep.done = suite_random() % 4 != 0;
     some_consumers();
 }
 

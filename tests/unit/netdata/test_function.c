@@ -29,9 +29,9 @@ void before_each(void) {
     out_init(&out, fd);
     table = (struct ksm_consumer_table){.list = list,
                                         .valid = true,
-                                        .tells_zero = true,
-                                        .tells_rmap_items = true,
-                                        .known = true,
+                                        .has_zero_pages = true,
+                                        .has_rmap_items = true,
+                                        .enabled = true,
                                         .page_size = PAGE,
                                         .interval = 10000};
     request = (struct request){.id = "id-1", .function = "ksm:consumers"};
@@ -86,7 +86,7 @@ TEST(offer) {
 }
 
 TEST(no_offer) {
-    table.known = false;
+    table.enabled = false;
     function_offer(&table, KSM_ACCESS_ANY, &out);
     take_sent();
     ck_assert_str_eq(sent, "");
@@ -96,7 +96,7 @@ TEST(no_offer) {
 
 static void fail_table(void) {
     table.valid = false;
-    table.trouble[KSM_CONSUMERS_FAILED] = true;
+    table.faults[KSM_CONSUMERS_FAILED] = true;
 }
 
 static void have_no_table(void) {
@@ -104,11 +104,11 @@ static void have_no_table(void) {
 }
 
 static void show_none(void) {
-    table.known = false;
+    table.enabled = false;
 }
 
 static void know_nothing(void) {
-    table.known = false;
+    table.enabled = false;
 }
 
 static const struct {
@@ -222,8 +222,8 @@ TEST(not_known) {
 
     for (int i = 0; i < ROWS(without); i++) {
         web_01(one);
-        table.tells_zero = i != 1;
-        table.tells_rmap_items = i != 2;
+        table.has_zero_pages = i != 1;
+        table.has_rmap_items = i != 2;
         if (i == 0)
             one->real = one->resident = -1;
         if (i == 3) /* more than there can be */
