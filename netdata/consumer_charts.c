@@ -96,8 +96,7 @@ static struct consumer_chart *find_chart(struct consumer_charts *charts,
                                          const struct ksm_consumer_name *name, bool is_other) {
     for (size_t i = 0; i < charts->count; i++) {
         struct consumer_chart *chart = &charts->list[i];
-        if (chart->is_other == is_other && chart->name.kind == name->kind &&
-            strcmp(chart->name.text, name->text) == 0)
+        if (chart->is_other == is_other && ksm_consumer_name_compare(&chart->name, name) == 0)
             return chart;
     }
     return NULL;

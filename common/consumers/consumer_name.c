@@ -100,6 +100,11 @@ bool ksm_consumer_name_has_user_prefix(const char *text) {
     return looks_owned(text, strlen(text));
 }
 
+int ksm_consumer_name_compare(const struct ksm_consumer_name *a,
+                              const struct ksm_consumer_name *b) {
+    return a->kind != b->kind ? (int)a->kind - (int)b->kind : strcmp(a->text, b->text);
+}
+
 void ksm_consumer_name_clean(const char *raw, size_t len,
                              char text[static KSM_CONSUMER_NAME_SIZE]) {
     ksm_consumer_name_clean_with_prefix("", raw, len, text);

@@ -33,6 +33,9 @@ struct ksm_consumer_name {
     char text[KSM_CONSUMER_NAME_SIZE]; /* safe for both hosts, see ksm_consumer_name_clean */
 };
 
+/* Compares by kind, then by text, as strcmp() does. */
+int ksm_consumer_name_compare(const struct ksm_consumer_name *a, const struct ksm_consumer_name *b);
+
 /* Makes any bytes a name that both hosts carry as it is: letters, digits, _ - . : @ + and visible
  * UTF-8 (characters.def) stay, everything else becomes _, and it is cut to fit. A combining mark
  * stays if a character stands before it in raw. A name that had to be changed, or

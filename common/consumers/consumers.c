@@ -59,20 +59,16 @@ void ksm_consumers_close(struct ksm_consumers *c) {
 
 /* ---- the table ---- */
 
-static int compare_names(const struct ksm_consumer_name *a, const struct ksm_consumer_name *b) {
-    return a->kind != b->kind ? (int)a->kind - (int)b->kind : strcmp(a->text, b->text);
-}
-
 static int by_name_of_process(const void *a, const void *b) {
     const struct ksm_process *const *left = a, *const *right = b;
 
-    return compare_names(&(*left)->name, &(*right)->name);
+    return ksm_consumer_name_compare(&(*left)->name, &(*right)->name);
 }
 
 static int by_name(const void *a, const void *b) {
     const struct ksm_consumer *left = a, *right = b;
 
-    return compare_names(&left->name, &right->name);
+    return ksm_consumer_name_compare(&left->name, &right->name);
 }
 
 static int64_t add(int64_t a, int64_t b) {
@@ -155,7 +151,7 @@ static int group(struct ksm_consumers *c) {
 
     table->count = 0;
     for (size_t i = 0; status == 0 && i < n; i++) {
-        if (i == 0 || compare_names(&sorted[i]->name, &sorted[i - 1]->name) != 0)
+        if (i == 0 || ksm_consumer_name_compare(&sorted[i]->name, &sorted[i - 1]->name) != 0)
             table->list[table->count++] =
                 (struct ksm_consumer){.name = sorted[i]->name, .growth = KSM_GROWTH_UNKNOWN};
         count_process(&table->list[table->count - 1], sorted[i]);

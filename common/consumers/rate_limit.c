@@ -43,8 +43,7 @@ enum ksm_rate_limit_class ksm_rate_limit_classify(const struct ksm_consumer_name
 static size_t find(const struct ksm_rate_limit_bucket *bucket,
                    const struct ksm_consumer_name *name) {
     for (size_t pos = bucket->count; pos-- > 0;)
-        if (bucket->known[pos].kind == name->kind &&
-            strcmp(bucket->known[pos].text, name->text) == 0)
+        if (ksm_consumer_name_compare(&bucket->known[pos], name) == 0)
             return pos;
     return bucket->count;
 }

@@ -449,13 +449,9 @@ static void add_sum(struct estimate_sum *to, const struct estimate_sum *from) {
     to->share.changing += from->share.changing;
 }
 
-static int compare_names(const struct ksm_consumer_name *a, const struct ksm_consumer_name *b) {
-    return a->kind != b->kind ? (a->kind < b->kind ? -1 : 1) : strcmp(a->text, b->text);
-}
-
 static int by_name(const void *a, const void *b) {
-    return compare_names(&((const struct estimate_process *)a)->name,
-                         &((const struct estimate_process *)b)->name);
+    return ksm_consumer_name_compare(&((const struct estimate_process *)a)->name,
+                                     &((const struct estimate_process *)b)->name);
 }
 
 static int by_saving(const void *one, const void *other) {
@@ -463,7 +459,7 @@ static int by_saving(const void *one, const void *other) {
 
     if (a->sum.share.further != b->sum.share.further)
         return a->sum.share.further > b->sum.share.further ? -1 : 1;
-    return compare_names(&a->name, &b->name);
+    return ksm_consumer_name_compare(&a->name, &b->name);
 }
 
 static int64_t merged_of(const struct ksm_consumer_table *table,
@@ -471,7 +467,7 @@ static int64_t merged_of(const struct ksm_consumer_table *table,
     if (!table->enabled || !table->valid)
         return -1;
     for (size_t i = 0; i < table->count; i++)
-        if (compare_names(&table->list[i].name, name) == 0)
+        if (ksm_consumer_name_compare(&table->list[i].name, name) == 0)
             return table->list[i].saved;
     return 0;
 }
@@ -481,7 +477,7 @@ static size_t add_consumer(struct estimate *e, size_t i, const struct ksm_consum
     const struct ksm_consumer_name *name = &e->list[i].name;
     struct estimate_consumer one = {.name = *name, .merged = merged_of(table, name)};
 
-    for (; i < e->count && compare_names(&e->list[i].name, &one.name) == 0; i++) {
+    for (; i < e->count && ksm_consumer_name_compare(&e->list[i].name, &one.name) == 0; i++) {
         one.processes += e->list[i].sum.pages > 0;
         add_sum(&one.sum, &e->list[i].sum);
         if (!e->list[i].wanted || e->only_pids)

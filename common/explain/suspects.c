@@ -18,7 +18,7 @@ static const int64_t least = (int64_t)SUSPECTS_MIB << 20;
 static bool is_found(const struct explain_processes *found, const struct explain_process *is) {
     for (int i = 0; i < found->count; i++) {
         const struct explain_process *other = &found->list[i];
-        if (other->name.kind == is->name.kind && strcmp(other->name.text, is->name.text) == 0 &&
+        if (ksm_consumer_name_compare(&other->name, &is->name) == 0 &&
             strcmp(other->comm, is->comm) == 0)
             return true;
     }

@@ -43,11 +43,12 @@ static int percent(int64_t part, int64_t whole, int64_t *value) {
     return quotient(part, (int64_t)100 * ksm_unit_scale[KSM_UNIT_PERCENT], whole, value);
 }
 
-bool ksm_has_pages(const struct ksm_sample *sample) {
-    static const enum ksm_id states[] = {KSM_shared, KSM_sharing, KSM_unshared, KSM_volatile,
-                                         KSM_zero};
+/* The states of a page: those of tracked pages come first. */
+static const enum ksm_id states[] = {KSM_shared, KSM_sharing, KSM_unshared, KSM_volatile, KSM_zero};
+enum { STATES = 5, TRACKED_STATES = 4 };
 
-    for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+bool ksm_has_pages(const struct ksm_sample *sample) {
+    for (size_t i = 0; i < STATES; i++) {
         const struct ksm_value *at = &sample->at[states[i]];
         if (at->status == 0 ? at->value != 0 : at->status != -ENOENT)
             return true;
@@ -56,10 +57,9 @@ bool ksm_has_pages(const struct ksm_sample *sample) {
 }
 
 int ksm_tracked_pages(const struct ksm_sample *s, int64_t *pages) {
-    static const enum ksm_id states[] = {KSM_shared, KSM_sharing, KSM_unshared, KSM_volatile};
     int64_t total = 0;
 
-    for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+    for (size_t i = 0; i < TRACKED_STATES; i++) {
         int64_t n = 0;
         int status = operand(s, states[i], &n);
         if (status == 0)

@@ -47,7 +47,7 @@ static int64_t shared_of(const struct ksm_process_list *processes,
 
     for (size_t i = 0; i < processes->count; i++) {
         const struct ksm_process *process = &processes->list[i];
-        if (process->name.kind != name->kind || strcmp(process->name.text, name->text) != 0)
+        if (ksm_consumer_name_compare(&process->name, name) != 0)
             continue;
         int64_t bytes = shared_by_smaps(process->pid);
         if (bytes < 0)

@@ -76,10 +76,6 @@ static bool same_counts(const struct ksm_consumer *a, const struct ksm_consumer 
            a->rmap_items == b->rmap_items && a->processes == b->processes;
 }
 
-static int compare(const struct ksm_consumer_name *a, const struct ksm_consumer_name *b) {
-    return a->kind != b->kind ? (a->kind < b->kind ? -1 : 1) : strcmp(a->text, b->text);
-}
-
 /* Nothing is lost: all shares and what is unattributed are the host's saving, to the byte. */
 static void check_table(const char *when) {
     const struct ksm_consumer_table *t = &c.table;
@@ -91,7 +87,7 @@ static void check_table(const char *when) {
     must(t->valid, "%s: got no valid table", when);
     for (size_t i = 0; i < t->count; i++) {
         const struct ksm_consumer *one = &t->list[i];
-        must(i == 0 || compare(&t->list[i - 1].name, &one->name) < 0,
+        must(i == 0 || ksm_consumer_name_compare(&t->list[i - 1].name, &one->name) < 0,
              "%s: %s and %s are not in order", when, t->list[i - 1].name.text, one->name.text);
         must(!fake_procs_check_name(one->name.text), "%s: bad name %s", when, one->name.text);
         must(one->saved >= 0 && one->saved % page == 0 && one->real >= -1 && one->processes > 0,
@@ -886,7 +882,7 @@ static bool is_shown(const char *name) {
 static int add_shown(struct ksm_consumer_name *seen, int count, int most) {
     for (size_t i = 0; i < c.table.count; i++) {
         int at = 0;
-        while (at < count && compare(&seen[at], &c.table.list[i].name) != 0)
+        while (at < count && ksm_consumer_name_compare(&seen[at], &c.table.list[i].name) != 0)
             at++;
         if (!c.table.list[i].shown || at < count)
             continue;
