@@ -290,14 +290,15 @@ static void take_status_line(const char *line, struct ksm_process_status *status
         {"RssFile:\t", &status->file, true},         {"RssShmem:\t", &status->shmem, true},
         {"HugetlbPages:\t", &status->hugetlb, true}, {"VmSwap:\t", &status->swapped, true},
         {"VmPin:\t", &status->pinned, true},         {"VmLck:\t", &status->locked, true}};
-    const char *effective = strncmp(line, "Uid:\t", 5) == 0 ? strchr(line + 5, '\t') : NULL;
+    const char *user = line_value(line, "Uid:\t");
+    const char *effective = user ? strchr(user, '\t') : NULL;
 
     if (effective)
         parse_status_value(effective + 1, false, &status->user);
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
-        const size_t len = strlen(fields[i].key);
-        if (strncmp(line, fields[i].key, len) == 0)
-            parse_status_value(line + len, fields[i].is_size, fields[i].value);
+        const char *value = line_value(line, fields[i].key);
+        if (value)
+            parse_status_value(value, fields[i].is_size, fields[i].value);
     }
 }
 

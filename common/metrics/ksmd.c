@@ -9,12 +9,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "system/line_reader.h"
 #include "system/parse.h"
 
-enum {
-    STAT_SIZE = 1024,   /* /proc/PID/stat has 52 numbers: some 300 bytes, 1,100 at the worst */
-    STATUS_SIZE = 8192, /* of a kernel thread, which is in no group: 2 kB, and masks of CPUs */
-};
+enum { STAT_SIZE = 1024 }; /* /proc/PID/stat has 52 numbers: some 300 bytes, 1,100 at the worst */
+
 /* PID_NS_INIT_INO of linux/nsfs.h (PROC_PID_INIT_INO before 6.18) */
 static const ino_t initial_pid_namespace = 0xeffffffc;
 static const int64_t ns_per_second = 1000 * 1000 * 1000;
@@ -32,27 +31,23 @@ void ksmd_close(struct ksmd *ksmd) {
     pseudofs_close(&ksmd->file);
 }
 
-static bool has(const char *text, ssize_t len, const char *part) {
-    return memmem(text, (size_t)len, part, strlen(part)) != NULL;
-}
+static int open_file(int proc, const char *pid, const char *name) {
+    char path[32];
 
-static ssize_t read_once(const char *root, const char *dir, const char *name, char *buf,
-                         size_t size) {
-    struct pseudofs_file file;
-
-    pseudofs_init(&file, root, dir, name);
-    ssize_t n = pseudofs_read(&file, 0, true, buf, size);
-    pseudofs_close(&file);
-    return n;
+    snprintf(path, sizeof(path), "%.10s/%s", pid, name);
+    return pseudofs_openat(proc, path);
 }
 
 /* Reading comm takes no lock of the process (fs/proc/base.c, comm_show). Linux 2.6.32 has no such
- * file: there the name in status must do. */
-static bool may_be_named(const char *root, const char *dir, const char *comm) {
+ * file; there, Name: in status decides alone. */
+static bool may_be_named(int proc, const char *pid, const char *comm) {
     char text[64 + 1];
-    ssize_t n = read_once(root, dir, "comm", text, sizeof(text));
-    size_t len = strlen(comm);
+    const size_t len = strlen(comm);
+    int fd = open_file(proc, pid, "comm");
+    ssize_t n = fd < 0 ? fd : pseudofs_read_fd(fd, true, text, sizeof(text));
 
+    if (fd >= 0)
+        close(fd);
     return n == -ENOENT ||
            (n == (ssize_t)len + 1 && memcmp(text, comm, len) == 0 && text[len] == '\n');
 }
@@ -61,17 +56,26 @@ static bool may_be_named(const char *root, const char *dir, const char *comm) {
  * stat has a flag for that, but reading stat waits for the exec_update_lock of the process
  * (do_task_stat() of fs/proc/array.c), which a process can hold for ever, with an exec() that
  * closes a file of its own FUSE server. Reading status does not wait for it. */
-static bool is_kernel_thread(const char *root, const char *dir, const char *comm,
-                             const char *parent) {
-    char text[STATUS_SIZE];
-    char name[32];
+static bool is_kernel_thread(int proc, const char *pid, const char *comm, const char *parent) {
+    struct line_reader reader = {.fd = -1};
+    bool is_named = false, is_child = false, has_memory = false;
+    char line[128];
+    int result = 0;
 
-    if (!may_be_named(root, dir, comm))
+    if (!may_be_named(proc, pid, comm))
         return false;
-    ssize_t n = read_once(root, dir, "status", text, sizeof(text));
-    int len = snprintf(name, sizeof(name), "Name:\t%s\n", comm);
-    return n > len && memcmp(text, name, (size_t)len) == 0 && has(text, n, parent) &&
-           !has(text, n, "\nVmSize:");
+    reader.fd = open_file(proc, pid, "status");
+    if (reader.fd < 0)
+        return false;
+    while ((result = line_reader_next(&reader, line, sizeof(line))) > 0) {
+        const char *name = line_value(line, "Name:\t");
+        const char *ppid = line_value(line, "PPid:\t");
+        is_named = is_named || (name && strcmp(name, comm) == 0);
+        is_child = is_child || (ppid && strcmp(ppid, parent) == 0);
+        has_memory = has_memory || line_value(line, "VmSize:\t");
+    }
+    close(reader.fd);
+    return result == 0 && is_named && is_child && !has_memory;
 }
 
 /* No kernel thread is in any PID namespace but the initial one. In the /proc of another one than
@@ -97,20 +101,18 @@ static int search(struct ksmd *ksmd) {
     DIR *dir = NULL;
     int status = -ENOENT;
 
-    if (!may_have_kernel_threads(ksmd->root) ||
-        !is_kernel_thread(ksmd->root, "proc/2", "kthreadd", "\nPPid:\t0\n"))
+    if (!may_have_kernel_threads(ksmd->root))
         return -ENOENT;
     int opened = pseudofs_opendir(ksmd->root, "proc", &dir);
     if (opened != 0)
         return opened;
+    const bool has_kernel_threads = is_kernel_thread(dirfd(dir), "2", "kthreadd", "0");
     /* In the order of procfs, pids ascending, it comes early: it was started at boot. */
-    while (status != 0 && pseudofs_readdir(dir, &entry) == 0 && entry) {
-        if (!is_pid(entry->d_name))
-            continue;
-        snprintf(ksmd->dir, sizeof(ksmd->dir), "proc/%.10s", entry->d_name);
-        if (is_kernel_thread(ksmd->root, ksmd->dir, ksmd->comm, "\nPPid:\t2\n"))
+    while (has_kernel_threads && status != 0 && pseudofs_readdir(dir, &entry) == 0 && entry)
+        if (is_pid(entry->d_name) && is_kernel_thread(dirfd(dir), entry->d_name, ksmd->comm, "2")) {
+            snprintf(ksmd->dir, sizeof(ksmd->dir), "proc/%.10s", entry->d_name);
             status = 0;
-    }
+        }
     closedir(dir);
     return status;
 }

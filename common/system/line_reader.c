@@ -2,6 +2,7 @@
 #include "system/line_reader.h"
 
 #include <errno.h>
+#include <string.h>
 
 /* Returns how many bytes were read, or -errno. */
 static ssize_t fill(struct line_reader *reader) {
@@ -33,6 +34,12 @@ int line_reader_next(struct line_reader *reader, char *line, size_t size) {
     }
     line[len] = '\0';
     return 1;
+}
+
+const char *line_value(const char *line, const char *key) {
+    const size_t len = strlen(key);
+
+    return strncmp(line, key, len) == 0 ? line + len : NULL;
 }
 
 void line_reader_rewind(struct line_reader *reader) {

@@ -27,6 +27,10 @@ struct line_reader {
  * dropped, and so is a last line without a newline. Returns 1, 0 at the end, or -errno. */
 int line_reader_next(struct line_reader *reader, char *line, size_t size);
 
+/* Returns what follows key in a line that begins with it, else NULL. In /proc/PID/status a key is
+ * "VmRSS:\t". */
+const char *line_value(const char *line, const char *key);
+
 /* Begins anew with the first line. */
 void line_reader_rewind(struct line_reader *reader);
 
