@@ -2,6 +2,7 @@
 #include "system/blocking_call.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -17,12 +18,30 @@ void blocking_call_set_thread(struct blocking_call *call) {
 }
 
 /* The coarse clock is at most 10 ms late, and takes a third of the time. */
+static int64_t coarse_ms(void) {
+    return clock_ms(CLOCK_MONOTONIC_COARSE);
+}
+
+/* Returns the time, after a pause if many calls have followed each other. */
+static int64_t pause_for_writers(struct blocking_call *call, int pid) {
+    int64_t now = coarse_ms();
+
+    if (pid == call->pid && now - call->resumed < BLOCKING_CALL_STINT_MS)
+        return now;
+    if (pid == call->pid) {
+        poll(NULL, 0, 1);
+        now = coarse_ms();
+    }
+    call->resumed = now;
+    return now;
+}
+
 bool blocking_call_begin(struct blocking_call *call, int pid, int fd) {
     if (!call)
         return true;
     if (atomic_load_explicit(&call->cancelled, memory_order_relaxed))
         return false;
-    int64_t now = clock_ms(CLOCK_MONOTONIC_COARSE);
+    const int64_t now = pause_for_writers(call, pid);
     call->pid = pid;
     call->fd = fd;
     atomic_store_explicit(&call->since, now > 0 ? now : 1, memory_order_release);

@@ -284,3 +284,25 @@ TEST(no_supervisor) {
     ck_assert_int_eq(atomic_load(&results), 4);
     ck_assert_int_eq(blocking_openat(NULL, PID, AT_FDCWD, "/nonexistent"), -ENOENT);
 }
+
+/* ---- pauses ---- */
+
+static const struct {
+    int calls, ms; /* how many there are, and how long each takes */
+    int pids;      /* that they are of, in turn */
+    int want;      /* pauses */
+} pause_rows[] = {
+    {1, 100, 1, 0}, {2, 3, 1, 0}, {2, 4, 1, 1}, {9, 1, 1, 2}, {1000, 0, 1, 0}, {9, 100, 2, 0},
+};
+
+TEST_ROWS(many_calls_to_one_process_pause_for_its_writers, pause_rows) {
+    struct blocking_call call = {.pid = 0};
+
+    faults_stop_clocks(0, 1000);
+    for (int i = 0; i < row->calls; i++) {
+        ck_assert(blocking_call_begin(&call, PID + i % row->pids, -1));
+        faults_stop_clocks(0, clock_ms(CLOCK_MONOTONIC) + row->ms);
+        ck_assert_int_eq(blocking_call_end(&call, 1), 1);
+    }
+    ck_assert_int_eq(faults_polls(), row->want);
+}
