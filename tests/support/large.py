@@ -5,7 +5,7 @@ It sets its name to NAME, maps SIZE bytes of memory of that KIND, prints "ready"
 Exits with NOT_HERE and a message if such memory is not available.
 
     ordinary    not mergeable; no two pages are equal, here and below except where stated
-    offered     mergeable
+    mergeable   by madvise()
     huge        mergeable, in huge pages
     merging     mergeable, all pages are equal
     changing    mergeable, rewritten all the time
@@ -86,7 +86,7 @@ def pinned():
 
 KINDS = {
     "ordinary": lambda: private(mmap.MADV_NOHUGEPAGE),
-    "offered": lambda: private(mmap.MADV_NOHUGEPAGE, mmap.MADV_MERGEABLE),
+    "mergeable": lambda: private(mmap.MADV_NOHUGEPAGE, mmap.MADV_MERGEABLE),
     "huge": lambda: private(mmap.MADV_HUGEPAGE, mmap.MADV_MERGEABLE),
     "changing": lambda: private(mmap.MADV_NOHUGEPAGE, mmap.MADV_MERGEABLE),
     "hugetlb": lambda: private(flags=MAP_HUGETLB),
