@@ -185,7 +185,7 @@ static int read_division(struct ksm_consumers *c, int64_t now, struct ksm_attrib
         return at[KSM_shared].status;
     if (at[KSM_saved].status != 0) /* sharing or zero cannot be read */
         return at[KSM_saved].status;
-    const bool moves = at[KSM_run].status == 0 && at[KSM_run].value != 0;
+    const bool moves = at[KSM_run].status == 0 && at[KSM_run].value != KSM_STOPPED;
     c->moved_ms = moves && c->counted >= 0 ? now - c->counted : 0;
     c->counted_now = moves ? now : -1;
     c->next.has_zero_pages = at[KSM_zero].status == 0; /* not before 6.6 */

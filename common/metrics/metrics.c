@@ -50,4 +50,5 @@ const int ksm_unit_scale[KSM_UNITS] = {
 #undef X
 };
 
-const char *const ksm_states[KSM_STATES] = {"stopped", "running", "unmerged"};
+const char *const ksm_states[KSM_STATES] = {
+    [KSM_STOPPED] = "stopped", [KSM_RUNNING] = "running", [KSM_UNMERGED] = "unmerged"};

@@ -125,8 +125,8 @@ extern const char *const ksm_group_names[KSM_GROUPS];
 extern const char *const ksm_unit_words[KSM_UNITS];
 extern const int ksm_unit_scale[KSM_UNITS];
 
-/* Names of the values of STATE metrics. */
-enum { KSM_STATES = 3 };
+/* Values of the STATE metric run, and their names. */
+enum ksm_state { KSM_STOPPED, KSM_RUNNING, KSM_UNMERGED, KSM_STATES };
 extern const char *const ksm_states[KSM_STATES];
 
 /* A metric's value in one sample. status: 0 if value is valid, -ENOENT if this kernel lacks the

@@ -5,8 +5,6 @@
 
 #include "metrics/derive.h"
 
-enum { STOPPED, RUNNING }; /* values of the metric run */
-
 /* The scan rate is measured over at least 10 s, because smart_scan skips pages in bursts, and over
  * at most a minute, because settings change. */
 enum { WINDOW_MIN_MS = 10 * 1000, WINDOW_HALF_MS = 30 * 1000 };
@@ -41,7 +39,7 @@ static struct ksm_value merged_pages(const struct ksm_sample *s) {
 
     if (merged.status == 0)
         merged.status = saved->status != 0 ? saved->status : run->status;
-    if (merged.status == 0 && run->value == STOPPED)
+    if (merged.status == 0 && run->value == KSM_STOPPED)
         merged.status = -ENODATA;
     if (merged.status == 0 &&
         __builtin_add_overflow(merged.value, saved->value / s->page_size, &merged.value))
@@ -77,7 +75,7 @@ static int read_mark(const struct ksm_sample *s, int64_t now, struct ksm_rates_m
             __builtin_add_overflow(mark->visited, pages->value, &mark->visited))
             return -ERANGE;
     }
-    return run->value == RUNNING ? 0 : -ENODATA;
+    return run->value == KSM_RUNNING ? 0 : -ENODATA;
 }
 
 /* At least one full scan ended between the previous sample and this one. */
