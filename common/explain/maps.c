@@ -5,9 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LINE_SIZE = 256 };
-
-/* "7f0c8a000000-7f0c8a021000 rw-p 00000000 00:00 0   [heap]"; no blank in a path is lost. */
+/* Parses "7f0c8a000000-7f0c8a021000 rw-p 00000000 00:00 0   [heap]". A path may contain blanks. */
 static bool parse(const char *line, struct mapping *mapping) {
     uint64_t inode = 0;
     char rights[5];
@@ -25,11 +23,11 @@ static bool parse(const char *line, struct mapping *mapping) {
 }
 
 int maps_next(struct line_reader *maps, struct mapping *mapping) {
-    char line[LINE_SIZE];
-    int status;
+    char line[256];
 
-    while ((status = line_reader_next(maps, line, sizeof(line))) > 0)
-        if (parse(line, mapping))
-            return 1;
-    return status;
+    for (;;) {
+        const int status = line_reader_next(maps, line, sizeof(line));
+        if (status <= 0 || parse(line, mapping))
+            return status;
+    }
 }

@@ -2,8 +2,8 @@
  *
  * Reads /proc/PID/maps: which addresses a process has mapped.
  *
- * Use a line_reader on the file, and call maps_next() until it returns 0. The kernel holds the mmap
- * lock for as long as it prints what fits into 4 kB; it reads no page table.
+ * Set up a line_reader on the file, and call maps_next() until it returns 0. The kernel holds the
+ * mmap lock while it prints 4 kB; it reads no page table.
  */
 #ifndef KSM_MAPS_H
 #define KSM_MAPS_H
@@ -18,13 +18,13 @@ enum { MAPS_NAME_SIZE = 64 };
 
 struct mapping {
     uint64_t start, end;       /* addresses */
-    bool is_private;           /* and not the kernel's own: [vdso], [vvar], [vsyscall] */
-    bool has_file;             /* hugetlbfs, shmem and drivers are files, too */
+    bool is_private;           /* false for [vdso], [vvar] and [vsyscall], which the kernel maps */
+    bool has_file;             /* true for hugetlbfs, shmem and drivers, too */
     char name[MAPS_NAME_SIZE]; /* the start of the path, "[heap]", or "" */
 };
 
-/* Reads the next mapping. Addresses ascend. Returns 1, 0 at the end, or -errno; -ECANCELED: the
- * caller's thread was abandoned (blocking_call.h). */
+/* Reads the next mapping; addresses ascend. Returns 1, 0 at the end, or -errno as
+ * line_reader_next(). */
 int maps_next(struct line_reader *maps, struct mapping *mapping);
 
 #endif

@@ -18,8 +18,9 @@ static bool is_of_kind(uint64_t entry, enum pagemap_kind kind) {
                : (entry & (present | file_or_shmem)) == (present | file_or_shmem);
 }
 
-/* ---- PAGEMAP_SCAN, as in linux/fs.h from Linux 6.7 on: older headers lack it ---- */
+/* ---- PAGEMAP_SCAN (Linux 6.7), which older headers lack ---- */
 
+/* struct pm_scan_arg of linux/fs.h. */
 struct scan {
     uint64_t size, flags, start, end, walk_end, ranges, ranges_len, max_pages;
     uint64_t inverted, mask, anyof, wanted;
@@ -68,11 +69,11 @@ ssize_t pagemap_read(const struct pagemap *p, uint64_t number, uint64_t *entries
     n = blocking_call_end(p->call, n < 0 ? -errno : n);
     if (n < 0)
         return n;
-    /* Less than an entry: the process has ended, or has become another program. */
+    /* Less than an entry: the process has ended or called execve(). */
     return n < (ssize_t)sizeof(*entries) ? -ESRCH : n / (ssize_t)sizeof(*entries);
 }
 
-/* As scan(), before Linux 6.7. */
+/* Does the same as scan(), before Linux 6.7. */
 static int find_in_entries(const struct pagemap *p, enum pagemap_kind kind, uint64_t *address,
                            uint64_t end, struct pagemap_range *ranges) {
     enum { COUNT = 4096 };

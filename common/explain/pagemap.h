@@ -30,10 +30,10 @@
 enum { PAGEMAP_ENTRIES = 16384, PAGEMAP_RANGES = 64 };
 
 /* What pagemap_find() looks for. Both are pages that are present: not in swap, and not the kernel's
- * zero page where that can be told (has_scan). */
+ * zero page if the kernel reports that (has_scan). */
 enum pagemap_kind { PAGEMAP_ANONYMOUS, PAGEMAP_FILE };
 
-/* As the kernel has it: struct page_region of linux/fs.h (Linux 6.7). */
+/* struct page_region of linux/fs.h (Linux 6.7). */
 struct pagemap_range {
     uint64_t start, end; /* addresses */
     uint64_t categories; /* PAGEMAP_HUGE or 0 */
@@ -53,19 +53,19 @@ struct pagemap {
 #define PAGEMAP_FRAME ((UINT64_C(1) << 55) - 1) /* 0 without CAP_SYS_ADMIN */
 bool pagemap_is_anonymous(uint64_t entry);
 
-/* Sets all fields; asks the kernel for has_scan. Returns 0, or -ECANCELED as below. */
+/* Sets all fields; finds out has_scan. Returns 0, or -ECANCELED as below. */
 int pagemap_init(struct pagemap *pagemap, struct blocking_call *call, int pid, int fd);
 
 /* Finds pages of a kind from *address on, below end (both multiples of the page size). Moves
- * *address to where it stopped, at most PAGEMAP_ENTRIES pages on, and to end when all is done.
- * Returns how many ranges it has set, often 0, or -errno: -ESRCH if the process has ended,
- * -ECANCELED if the caller's thread was abandoned (blocking_call.h); then ranges may still be
- * written. */
+ * *address to where it stopped: at most PAGEMAP_ENTRIES pages further, or to end. Returns how many
+ * ranges it has set, often 0, or -errno: -ESRCH if the process has ended, -ECANCELED if the calling
+ * thread was abandoned (blocking_call.h). Then ranges may still be written to. */
 int pagemap_find(struct pagemap *pagemap, enum pagemap_kind kind, uint64_t *address, uint64_t end,
                  struct pagemap_range ranges[static PAGEMAP_RANGES]);
 
-/* Reads the entries of count pages from a page number on. Returns how many were read, at least 1,
- * or -errno as above; after -ECANCELED entries may still be written. */
+/* Reads the entries of count pages, the first of which is page number (address / page size).
+ * Returns how many were read, at least 1, or -errno as above. After -ECANCELED, entries may still
+ * be written to. */
 ssize_t pagemap_read(const struct pagemap *pagemap, uint64_t number, uint64_t *entries,
                      size_t count);
 
