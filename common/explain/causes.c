@@ -5,73 +5,72 @@
 
 #include "metrics/derive.h"
 
-const struct explain_cause_words explain_cause_words[EXPLAIN_CAUSES] = {
+const struct explain_cause_texts explain_cause_texts[EXPLAIN_CAUSES] = {
 #define CAUSE(id, sentence, advice) [EXPLAIN_CAUSE_##id] = {#id, sentence, advice},
 #include "explain/explain.def"
 };
 
-typedef struct explain_facts facts_t;
-typedef struct explain_process process_t;
+bool explain_merges_little(const struct explain_process *p, int64_t page_size) {
+    const int64_t tenth = p->memory / page_size / 10;
 
-enum { LITTLE = 10 }; /* one part in so many */
-
-bool explain_merges_little(const process_t *p, int64_t page_size) {
     if (p->merging < 0)
-        return p->waits;
-    return p->merging + (p->zero > 0 ? p->zero : 0) < p->memory / page_size / LITTLE;
+        return p->blocks;
+    return p->merging + (p->zero > 0 ? p->zero : 0) < tenth;
 }
 
-/* ---- how fast ksmd is ---- */
+/* ---- scan rate ---- */
 
-int64_t explain_max_pace(const facts_t *f) {
-    const struct ksm_value *pages = &f->now.at[KSM_pages_to_scan];
-    const struct ksm_value *pause = &f->now.at[KSM_sleep_millisecs];
-    int64_t in_a_second = 0;
+int64_t explain_max_scan_rate(const struct explain_facts *f) {
+    const int64_t sleep_ms = f->now.at[KSM_sleep_millisecs].value;
+    int64_t pages = f->now.at[KSM_pages_to_scan].value;
 
-    if (pages->status != 0 || pause->status != 0 || pause->value <= 0 ||
-        __builtin_mul_overflow(pages->value, 1000, &in_a_second))
+    if (!explain_is_known(f, KSM_pages_to_scan) || !explain_is_over(f, KSM_sleep_millisecs, 0) ||
+        __builtin_mul_overflow(pages, 1000, &pages))
         return 0;
-    return in_a_second / pause->value;
+    return pages / sleep_ms;
 }
 
-/* Pages a second: measured, but not more than its pauses allow (a batch may just have fallen
- * between the samples), and those that smart_scan skipped, which are in no batch; 0: not known. */
-static int64_t pace(const facts_t *f) {
+/* Returns pages a second, 0 if not known: the measured scan rate, limited to what the sleeps allow,
+ * because a batch may just have fallen between the samples; plus the pages that smart_scan skipped,
+ * which count in no batch. */
+static int64_t scan_rate(const struct explain_facts *f) {
     const int64_t skipped = f->skip_rate.status == 0 ? f->skip_rate.value : 0;
-    const int64_t max = explain_max_pace(f);
+    const int64_t max = explain_max_scan_rate(f);
 
-    if (f->rate.status != 0 || f->rate.value <= 0)
+    if (f->scan_rate.status != 0 || f->scan_rate.value <= 0)
         return max;
-    return (max > 0 && max < f->rate.value ? max : f->rate.value) + skipped;
+    return (max > 0 && max < f->scan_rate.value ? max : f->scan_rate.value) + skipped;
 }
 
-/* Pages that ksmd has yet to meet. Without smaps, all memory of a process that opted in may be
- * mergeable. */
-static int64_t unmet(const process_t *p, int64_t page_size) {
+/* Returns how many mergeable pages KSM does not track yet. Without smaps, all memory of a process
+ * that opted in may be mergeable. */
+static int64_t untracked(const struct explain_process *p, int64_t page_size) {
     const int64_t mergeable = p->mergeable < 0 && p->opted_in == 1 ? p->anonymous : p->mergeable;
     const int64_t pages = mergeable / page_size - p->rmap_items;
 
     return mergeable < 0 || p->rmap_items < 0 || pages < 0 ? 0 : pages;
 }
 
-/* As explain_pass_ms(), or less: in the first full scan KSM tracks only what it has met so far. */
-static int64_t min_pass_ms(const facts_t *f) {
+/* As explain_full_scan_ms(), but a lower bound during the first full scan. */
+static int64_t min_full_scan_ms(const struct explain_facts *f) {
+    const int count = f->processes ? f->processes->count : 0;
+    const int64_t rate = scan_rate(f);
     int64_t pages = 0;
 
-    if (pace(f) == 0 || ksm_tracked_pages(&f->now, &pages) != 0)
+    if (rate == 0 || ksm_tracked_pages(&f->now, &pages) != 0)
         return -1;
-    for (int i = 0; f->processes && i < f->processes->count; i++)
-        if (__builtin_add_overflow(pages, unmet(&f->processes->list[i], f->now.page_size), &pages))
+    for (int i = 0; i < count; i++) {
+        const int64_t more = untracked(&f->processes->list[i], f->now.page_size);
+        if (__builtin_add_overflow(pages, more, &pages))
             return -1;
+    }
     if (pages <= 0 || __builtin_mul_overflow(pages, 1000, &pages))
         return -1;
-    return pages / pace(f);
+    return pages / rate;
 }
 
-int64_t explain_pass_ms(const facts_t *f) {
-    const struct ksm_value *scans = &f->now.at[KSM_full_scans];
-
-    return scans->status == 0 && scans->value == 0 ? -1 : min_pass_ms(f);
+int64_t explain_full_scan_ms(const struct explain_facts *f) {
+    return explain_equals(f, KSM_full_scans, 0) ? -1 : min_full_scan_ms(f);
 }
 
 /* ---- the causes, in the order of explain.def ---- */
@@ -80,175 +79,178 @@ static bool is_most(int64_t part, int64_t whole) {
     return part > 0 && part > whole / 2;
 }
 
-static bool cause_blocking(const facts_t *f, const process_t *p) {
+static bool cause_blocking(const struct explain_facts *f, const struct explain_process *p) {
     (void)f;
-    return p->waits;
+    return p->blocks;
 }
 
-static bool cause_hugetlb(const facts_t *f, const process_t *p) {
+static bool cause_hugetlb(const struct explain_facts *f, const struct explain_process *p) {
     (void)f;
     return is_most(p->hugetlb, p->memory);
 }
 
-static bool cause_shared(const facts_t *f, const process_t *p) {
+static bool cause_shared(const struct explain_facts *f, const struct explain_process *p) {
     (void)f;
     return is_most(p->shared, p->memory);
 }
 
-static bool cause_shared_qemu(const facts_t *f, const process_t *p) {
+static bool cause_shared_qemu(const struct explain_facts *f, const struct explain_process *p) {
     return p->program == EXPLAIN_QEMU && cause_shared(f, p);
 }
 
-static bool cause_shared_cloud(const facts_t *f, const process_t *p) {
+static bool cause_shared_cloud(const struct explain_facts *f, const struct explain_process *p) {
     return p->program == EXPLAIN_CLOUD_HYPERVISOR && cause_shared(f, p);
 }
 
-static bool cause_device(const facts_t *f, const process_t *p) {
+static bool cause_device(const struct explain_facts *f, const struct explain_process *p) {
     (void)f;
     return is_most(p->device, p->memory);
 }
 
-static bool cause_pinned(const facts_t *f, const process_t *p) {
+static bool cause_pinned(const struct explain_facts *f, const struct explain_process *p) {
     (void)f;
     return is_most(p->pinned, p->anonymous);
 }
 
-/* A page is merged at its second visit at the earliest, and a pass may have been under way when the
- * process started. When it opted in the kernel does not tell: at its start, say. */
-enum { PASSES = 3, LONG_PASS_MS = 20 * 60 * 1000 };
+/* A page is merged at its second visit at the earliest, and a full scan may have been under way
+ * when the process started. The kernel does not report when a process opted in: assume at its
+ * start. */
+enum { SCANS_TO_MERGE = 3, LONG_SCAN_MS = 20 * 60 * 1000 };
 
-/* Whether ksmd has scanned a process of that age PASSES times: 1, 0, or -1. */
-static int is_scanned(const facts_t *f, const process_t *p) {
-    const struct ksm_value *scans = &f->now.at[KSM_full_scans];
-    const int64_t pass = min_pass_ms(f);
+/* Returns 1 if ksmd has scanned a process of that age often enough to merge it, 0 if not, -1 if not
+ * known. */
+static int is_scanned(const struct explain_facts *f, const struct explain_process *p) {
+    const int64_t scan_ms = min_full_scan_ms(f);
 
-    if (scans->status == 0 && scans->value < PASSES)
+    if (explain_is_under(f, KSM_full_scans, SCANS_TO_MERGE))
         return 0;
-    return p->age < 0 || pass < 0 ? -1 : p->age / PASSES >= pass;
+    if (p->age < 0 || scan_ms < 0)
+        return -1;
+    return p->age / SCANS_TO_MERGE >= scan_ms;
 }
 
-/* Whether ksmd would have met some page of the process if it had opted in. */
-static bool would_be_met(const facts_t *f, const process_t *p) {
-    const struct ksm_value *run = &f->now.at[KSM_run];
+/* Returns whether KSM would track some page of the process if it had opted in. */
+static bool would_be_tracked(const struct explain_facts *f, const struct explain_process *p) {
     int64_t tracked = 0;
 
-    if (run->status != 0 || run->value != 1)
+    if (!explain_equals(f, KSM_run, KSM_RUNNING))
         return false;
     return is_scanned(f, p) == 1 || (ksm_tracked_pages(&f->now, &tracked) == 0 && tracked == 0);
 }
 
-/* Whether most of its memory is on offer: 1, 0, or -1. Without smaps: whether any is. */
-static int offers(const facts_t *f, const process_t *p) {
+/* Returns 1 if most of its memory is mergeable, 0 if not, -1 if not known. Without smaps: if any
+ * is. */
+static int is_mergeable(const struct explain_facts *f, const struct explain_process *p) {
     if (p->mergeable >= 0)
         return is_most(p->mergeable, p->anonymous);
     if (p->opted_in >= 0 || p->rmap_items < 0)
         return (int)p->opted_in;
     if (p->rmap_items > 0)
         return 1;
-    return would_be_met(f, p) ? 0 : -1;
+    return would_be_tracked(f, p) ? 0 : -1;
 }
 
-static bool cause_not_opted_in(const facts_t *f, const process_t *p) {
-    return offers(f, p) == 0;
+static bool cause_not_opted_in(const struct explain_facts *f, const struct explain_process *p) {
+    return is_mergeable(f, p) == 0;
 }
 
-static bool cause_not_qemu(const facts_t *f, const process_t *p) {
+static bool cause_not_qemu(const struct explain_facts *f, const struct explain_process *p) {
     return p->program == EXPLAIN_QEMU && cause_not_opted_in(f, p);
 }
 
-static bool cause_not_cloud(const facts_t *f, const process_t *p) {
+static bool cause_not_cloud(const struct explain_facts *f, const struct explain_process *p) {
     return p->program == EXPLAIN_CLOUD_HYPERVISOR && cause_not_opted_in(f, p);
 }
 
-static bool cause_not_firecracker(const facts_t *f, const process_t *p) {
+static bool cause_not_firecracker(const struct explain_facts *f, const struct explain_process *p) {
     return p->program == EXPLAIN_FIRECRACKER && cause_not_opted_in(f, p);
 }
 
-static bool cause_not_container(const facts_t *f, const process_t *p) {
+static bool cause_not_container(const struct explain_facts *f, const struct explain_process *p) {
     return p->name.kind == KSM_CONSUMER_container && cause_not_opted_in(f, p);
 }
 
-static bool cause_not_service(const facts_t *f, const process_t *p) {
+static bool cause_not_service(const struct explain_facts *f, const struct explain_process *p) {
     return p->name.kind == KSM_CONSUMER_service && cause_not_opted_in(f, p);
 }
 
-static bool cause_denied(const facts_t *f, const process_t *p) {
-    return p->denied && offers(f, p) < 0;
+static bool cause_denied(const struct explain_facts *f, const struct explain_process *p) {
+    return p->denied && is_mergeable(f, p) < 0;
 }
 
-static bool cause_only_smaps(const facts_t *f, const process_t *p) {
-    return offers(f, p) < 0;
+static bool cause_only_smaps(const struct explain_facts *f, const struct explain_process *p) {
+    return is_mergeable(f, p) < 0;
 }
 
-static bool cause_off(const facts_t *f, const process_t *p) {
-    const struct ksm_value *run = &f->now.at[KSM_run];
-
+static bool cause_off(const struct explain_facts *f, const struct explain_process *p) {
     (void)p;
-    return run->status == 0 && run->value != 1;
+    return explain_is_known(f, KSM_run) && !explain_equals(f, KSM_run, KSM_RUNNING);
 }
 
-static bool cause_no_scan(const facts_t *f, const process_t *p) {
-    const struct ksm_value *pages = &f->now.at[KSM_pages_to_scan];
-
+static bool cause_no_scan(const struct explain_facts *f, const struct explain_process *p) {
     (void)p;
-    return pages->status == 0 && pages->value == 0;
+    return explain_equals(f, KSM_pages_to_scan, 0);
 }
 
-static bool cause_empty_scan(const facts_t *f, const process_t *p) {
+static bool cause_empty_scan(const struct explain_facts *f, const struct explain_process *p) {
     (void)p;
     return explain_holds(f, EXPLAIN_empty_scan);
 }
 
-static bool cause_new(const facts_t *f, const process_t *p) {
-    return is_scanned(f, p) == 0 ||
-           (p->mergeable >= 0 &&
-            is_most(unmet(p, f->now.page_size) * f->now.page_size, p->mergeable));
+static bool cause_new(const struct explain_facts *f, const struct explain_process *p) {
+    const int64_t untracked_bytes = untracked(p, f->now.page_size) * f->now.page_size;
+
+    return is_scanned(f, p) == 0 || (p->mergeable >= 0 && is_most(untracked_bytes, p->mergeable));
 }
 
-static bool cause_slow(const facts_t *f, const process_t *p) {
-    return min_pass_ms(f) > LONG_PASS_MS && cause_new(f, p);
+static bool cause_slow(const struct explain_facts *f, const struct explain_process *p) {
+    return min_full_scan_ms(f) > LONG_SCAN_MS && cause_new(f, p);
 }
 
-/* How much is mergeable is not known, but ksmd has met only so much. */
-static bool cause_partly(const facts_t *f, const process_t *p) {
+/* How much is mergeable is not known, but KSM tracks at most half of its memory. */
+static bool cause_partly(const struct explain_facts *f, const struct explain_process *p) {
     return p->mergeable < 0 && p->rmap_items >= 0 &&
            !is_most(p->rmap_items * f->now.page_size, p->anonymous);
 }
 
-/* Pages that are neither merged nor in a state that others' pages fill up, at least. */
-static bool is_mostly_not(const facts_t *f, const process_t *p, enum ksm_id state) {
-    int64_t alone = p->rmap_items - p->merging;
+/* Returns whether most of its unmerged tracked pages are in another state, even if all of the
+ * host's pages in that state are its own. */
+static bool is_mostly_not(const struct explain_facts *f, const struct explain_process *p,
+                          enum ksm_id state) {
+    const int64_t unmerged = p->rmap_items - p->merging;
 
-    return p->rmap_items >= 0 && f->now.at[state].status == 0 &&
-           is_most(alone - f->now.at[state].value, alone);
+    return p->rmap_items >= 0 && explain_is_known(f, state) &&
+           is_most(unmerged - f->now.at[state].value, unmerged);
 }
 
-/* Pages that smart_scan passes over are among the volatile ones (should_skip_rmap_item). */
-static bool cause_changing(const facts_t *f, const process_t *p) {
-    const struct ksm_value *smart = &f->now.at[KSM_smart_scan];
-    bool counted = smart->status == -ENOENT || (smart->status == 0 && smart->value == 0);
+/* With smart_scan, the volatile pages include those that it skips (should_skip_rmap_item), changed
+ * or not. */
+static bool cause_changing(const struct explain_facts *f, const struct explain_process *p) {
+    const bool has_no_smart_scan =
+        f->now.at[KSM_smart_scan].status == -ENOENT || explain_equals(f, KSM_smart_scan, 0);
 
-    return p->changed > 50 || (counted && is_mostly_not(f, p, KSM_unshared));
+    return p->changed > 50 || (has_no_smart_scan && is_mostly_not(f, p, KSM_unshared));
 }
 
-static bool cause_no_equal_pages(const facts_t *f, const process_t *p) {
+static bool cause_no_equal_pages(const struct explain_facts *f, const struct explain_process *p) {
     return (p->changed >= 0 && p->changed < 10) || is_mostly_not(f, p, KSM_volatile);
 }
 
-static bool cause_unclear(const facts_t *f, const process_t *p) {
+static bool cause_unclear(const struct explain_facts *f, const struct explain_process *p) {
     (void)f;
     (void)p;
     return true;
 }
 
-typedef bool cause_fn(const facts_t *f, const process_t *p);
+typedef bool cause_fn(const struct explain_facts *f, const struct explain_process *p);
 
 static cause_fn *const causes[EXPLAIN_CAUSES] = {
 #define CAUSE(id, sentence, advice) [EXPLAIN_CAUSE_##id] = cause_##id,
 #include "explain/explain.def"
 };
 
-enum explain_cause explain_cause_of(const facts_t *facts, const process_t *process) {
+enum explain_cause explain_cause_of(const struct explain_facts *facts,
+                                    const struct explain_process *process) {
     enum explain_cause id = 0;
 
     while (!causes[id](facts, process))

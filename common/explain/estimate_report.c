@@ -71,11 +71,11 @@ static void add_if(struct values *v, const char *name, bool holds) {
         add(v, name);
 }
 
-static bool write_value(const void *data, const char *name, size_t len, char *buf, size_t size) {
+static bool write_value(const void *data, const char *name, char *buf, size_t size) {
     const struct values *v = data;
 
     for (size_t i = 0; i < v->count; i++)
-        if (strlen(v->list[i].name) == len && memcmp(v->list[i].name, name, len) == 0)
+        if (strcmp(v->list[i].name, name) == 0)
             return snprintf(buf, size, "%s", v->list[i].text) >= 0;
     return false;
 }
@@ -125,7 +125,7 @@ static void add_verdict(struct values *v, const struct estimate *e, const struct
     if (read > 0)
         format_percent((int64_t)((double)further / (double)read * 100000), add(v, "share"),
                        sizeof(v->list->text));
-    add_if(v, "off", run->status == 0 && run->value != 1);
+    add_if(v, "off", run->status == 0 && run->value != KSM_RUNNING);
     if (e->consumer_count > 0)
         add_if(v, opt_in[e->consumers[0].name.kind], true);
 }

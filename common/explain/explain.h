@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * ksm-explain's report on the state of KSM: facts, the verdict on them, and their presentation. The
- * facts come from the same metrics and the same table of consumers as the charts. A verdict is a
- * function of the facts. explain.def holds all texts.
+ * ksm-explain's report on the state of KSM: facts, the verdict on them, and their presentation.
+ *
+ * Fill in struct explain_facts, explain_host() among the rest; then explain_report() or
+ * explain_json(). The facts come from the same metrics and the same table of consumers as the
+ * charts. A verdict is a function of the facts. explain.def holds the texts. Nothing here fails:
+ * what is not known is left out of the report.
  */
 #ifndef KSM_EXPLAIN_H
 #define KSM_EXPLAIN_H
@@ -16,20 +19,19 @@
 #include "explain/wrap.h"
 #include "metrics/metrics.h"
 
-/* Facts that are not known have a status other than 0, or are -1. */
+/* What is known of the host. A value that is not known has a status other than 0. */
 struct explain_facts {
-    const char *root; /* where the host's /proc and /sys are; stays the caller's; NULL: / */
-    bool in_kernel;   /* KSM or UKSM is in this kernel; if not, nothing else is known */
+    const char *root; /* where the host's /proc and /sys are; the caller's; NULL: / */
+    bool in_kernel;   /* this kernel has KSM or UKSM; if not, nothing else is known */
     bool uksm;
+    bool idle; /* known: no page was scanned or skipped, and no full scan ended */
     struct ksm_sample now;
-    struct ksm_value ksmd; /* CPU time of ksmd, thousandths of a percent of one core */
-    struct ksm_value rate; /* pages scanned a second */
-    bool idle;             /* known: no page was scanned or skipped, and no full scan ended */
+    struct ksm_value ksmd;      /* CPU time of ksmd, thousandths of a percent of one core */
+    struct ksm_value scan_rate; /* pages scanned a second */
+    struct ksm_value skip_rate; /* pages a second that smart_scan skipped */
 
     const struct ksm_consumer_table *consumers; /* the caller's */
-
-    struct ksm_value skip_rate;                /* pages a second that smart_scan skipped */
-    const struct explain_processes *processes; /* causes.h; the caller's; NULL: not examined */
+    const struct explain_processes *processes;  /* causes.h; the caller's; NULL: not examined */
 };
 
 /* EXPLAIN_no_ksm, EXPLAIN_off ...: the verdicts in order of precedence, then the remarks. */
@@ -41,14 +43,14 @@ enum explain_id {
 };
 
 /* Texts of a verdict or remark, with placeholders (explain_expand). */
-struct explain_words {
+struct explain_texts {
     const char *name;
     int status; /* exit status; -1 for a remark */
     const char *sentence;
     const char *reason; /* NULL for a remark */
     const char *advice; /* NULL for a remark */
 };
-extern const struct explain_words explain_words[EXPLAIN_IDS];
+extern const struct explain_texts explain_texts[EXPLAIN_IDS];
 
 /* Limits in thousandths of a percent, as in the alerts ksm_exposure, ksm_net_loss,
  * ksm_wasted_scanning and ksm_empty_scanning. */
@@ -64,6 +66,12 @@ enum {
 void explain_host(struct explain_facts *facts, const struct ksm_sample *before,
                   const struct ksm_sample *now, int64_t sample_ms);
 
+/* Compare a metric of facts->now. They return false if it is not known. */
+bool explain_is_known(const struct explain_facts *facts, enum ksm_id id);
+bool explain_equals(const struct explain_facts *facts, enum ksm_id id, int64_t value);
+bool explain_is_over(const struct explain_facts *facts, enum ksm_id id, int64_t value);
+bool explain_is_under(const struct explain_facts *facts, enum ksm_id id, int64_t value);
+
 /* Returns whether a verdict or remark holds, independently of the others. */
 bool explain_holds(const struct explain_facts *facts, enum explain_id id);
 
@@ -75,15 +83,16 @@ enum explain_id explain_verdict(const struct explain_facts *facts);
  * which are written as "?". Text that does not fit is cut off. */
 int explain_expand(const struct explain_facts *facts, const char *text, char *buf, size_t size);
 
-/* The same with other placeholders: write() writes the value of one into buf and returns true, or
- * returns false if it is not known. */
-typedef bool explain_value_fn(const void *data, const char *name, size_t len, char *buf,
-                              size_t size);
+/* Writes the value of a placeholder into buf, which is "", and returns true; or returns false if it
+ * is not known. */
+typedef bool explain_value_fn(const void *data, const char *name, char *buf, size_t size);
+
+/* As explain_expand(), with other placeholders. */
 int explain_fill(explain_value_fn *write, const void *data, const char *text, char *buf,
                  size_t size);
 
 /* Print the report: as plain text, or as a JSON object (ksm-explain.schema.json). Names of
- * consumers must be clean as consumer_name.h has it. */
+ * consumers must be clean (consumer_name.h). */
 void explain_report(const struct explain_facts *facts, const struct wrap *wrap);
 void explain_json(const struct explain_facts *facts, FILE *file);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Computes facts about the host from two samples.
+ * Computes facts about the host from two samples, and compares metrics with limits.
  */
 #include <errno.h>
 
@@ -39,9 +39,25 @@ void explain_host(struct explain_facts *facts, const struct ksm_sample *before,
     const int64_t ns_per_ms = 1000000;
 
     facts->now = *now;
-    facts->rate = rate_of(&before->at[KSM_scanned], &now->at[KSM_scanned], 1000, sample_ms);
+    facts->scan_rate = rate_of(&before->at[KSM_scanned], &now->at[KSM_scanned], 1000, sample_ms);
     facts->skip_rate = rate_of(&before->at[KSM_skipped], &now->at[KSM_skipped], 1000, sample_ms);
     facts->ksmd = rate_of(&before->at[KSM_ksmd_cpu], &now->at[KSM_ksmd_cpu], percents, sample_ms);
     facts->ksmd.value /= ns_per_ms;
     facts->idle = is_idle(before, now);
+}
+
+bool explain_is_known(const struct explain_facts *facts, enum ksm_id id) {
+    return facts->now.at[id].status == 0;
+}
+
+bool explain_equals(const struct explain_facts *facts, enum ksm_id id, int64_t value) {
+    return explain_is_known(facts, id) && facts->now.at[id].value == value;
+}
+
+bool explain_is_over(const struct explain_facts *facts, enum ksm_id id, int64_t value) {
+    return explain_is_known(facts, id) && facts->now.at[id].value > value;
+}
+
+bool explain_is_under(const struct explain_facts *facts, enum ksm_id id, int64_t value) {
+    return explain_is_known(facts, id) && facts->now.at[id].value < value;
 }

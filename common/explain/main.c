@@ -120,7 +120,7 @@ static int print_report(const struct explain_facts *facts) {
         explain_json(facts, stdout);
     else
         explain_report(facts, &out);
-    return explain_words[explain_verdict(facts)].status;
+    return explain_texts[explain_verdict(facts)].status;
 }
 
 static int print_openmetrics(const struct explain_facts *facts) {

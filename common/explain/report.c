@@ -27,17 +27,17 @@ static void print_verdict(const struct explain_facts *f, const struct wrap *wrap
     enum explain_id id = explain_verdict(f);
     char sentence[TEXT_SIZE];
 
-    explain_expand(f, explain_words[id].sentence, sentence, sizeof(sentence));
-    if (explain_words[id].status >= STATUS_LOSS)
+    explain_expand(f, explain_texts[id].sentence, sentence, sizeof(sentence));
+    if (explain_texts[id].status >= STATUS_LOSS)
         wrap_alarm(wrap, "Verdict", sentence);
     else
         wrap_text(wrap, "Verdict", sentence);
-    print_text(f, wrap, "Why", explain_words[id].reason);
-    print_text(f, wrap, "To do", explain_words[id].advice);
+    print_text(f, wrap, "Why", explain_texts[id].reason);
+    print_text(f, wrap, "To do", explain_texts[id].advice);
     for (enum explain_id other = id + 1; other < EXPLAIN_IDS; other++)
-        if (explain_words[other].status != 0 && explain_holds(f, other))
-            print_text(f, wrap, explain_words[other].status < 0 ? "Note" : "Also",
-                       explain_words[other].sentence);
+        if (explain_texts[other].status != 0 && explain_holds(f, other))
+            print_text(f, wrap, explain_texts[other].status < 0 ? "Note" : "Also",
+                       explain_texts[other].sentence);
 }
 
 static const struct {
@@ -204,7 +204,7 @@ static void print_process(const struct explain_facts *f, const struct wrap *wrap
 /* Prints the processes with the cause of process first, and that cause. */
 static void print_cause(const struct explain_facts *f, const struct wrap *wrap,
                         const enum explain_cause *causes, int first) {
-    const struct explain_cause_words *words = &explain_cause_words[causes[first]];
+    const struct explain_cause_texts *texts = &explain_cause_texts[causes[first]];
     bool huge = false;
 
     fputc('\n', wrap->file);
@@ -215,11 +215,11 @@ static void print_cause(const struct explain_facts *f, const struct wrap *wrap,
         print_process(f, wrap, p);
         huge = huge || p->huge > (p->mergeable < 0 ? p->anonymous : p->mergeable) / 2;
     }
-    print_text(f, wrap, "Why", words->sentence);
+    print_text(f, wrap, "Why", texts->sentence);
     if (huge)
         wrap_text(wrap, "",
                   "Huge pages are not the cause: KSM splits those in which it finds equal pages.");
-    print_text(f, wrap, "To do", words->advice);
+    print_text(f, wrap, "To do", texts->advice);
 }
 
 static void print_causes(const struct explain_facts *f, const struct wrap *wrap) {

@@ -47,9 +47,9 @@ static void print_remarks(const struct explain_facts *f, enum explain_id verdict
 
     fputs("\"remarks\": [", file);
     for (enum explain_id id = verdict + 1; id < EXPLAIN_IDS; id++) {
-        if (explain_words[id].status == 0 || !explain_holds(f, id))
+        if (explain_texts[id].status == 0 || !explain_holds(f, id))
             continue;
-        fprintf(file, "%s\"%s\"", first ? "" : ", ", explain_words[id].name);
+        fprintf(file, "%s\"%s\"", first ? "" : ", ", explain_texts[id].name);
         first = false;
     }
     fputs("]", file);
@@ -112,7 +112,7 @@ static void print_consumers(const struct ksm_consumer_table *table, FILE *file) 
 
 static void print_process(const struct explain_facts *f, const struct explain_process *p,
                           FILE *file) {
-    const struct explain_cause_words *cause = &explain_cause_words[explain_cause_of(f, p)];
+    const struct explain_cause_texts *cause = &explain_cause_texts[explain_cause_of(f, p)];
 
     fprintf(file, "{\"pid\": %d, \"comm\": ", p->pid);
     print_string(p->comm, file);
@@ -142,15 +142,15 @@ static void print_processes(const struct explain_facts *f, FILE *file) {
 
 void explain_json(const struct explain_facts *facts, FILE *file) {
     const enum explain_id id = explain_verdict(facts);
-    const struct explain_words *words = &explain_words[id];
+    const struct explain_texts *texts = &explain_texts[id];
 
     fprintf(file, "{\"version\": \"%s\", \"verdict\": \"%s\", \"status\": %d,\n", KSM_VERSION,
-            words->name, words->status);
-    print_text(facts, "sentence", words->sentence, file);
+            texts->name, texts->status);
+    print_text(facts, "sentence", texts->sentence, file);
     fputs(",\n", file);
-    print_text(facts, "reason", words->reason, file);
+    print_text(facts, "reason", texts->reason, file);
     fputs(",\n", file);
-    print_text(facts, "advice", words->advice, file);
+    print_text(facts, "advice", texts->advice, file);
     fputs(",\n", file);
     if (facts->in_kernel)
         print_remarks(facts, id, file);

@@ -10,196 +10,220 @@
 #include "system/clock.h"
 #include "system/pseudofs.h"
 
-static const int64_t least = (int64_t)SUSPECTS_MIB << 20;
+static const int64_t min_bytes = (int64_t)SUSPECTS_MIN_MIB << 20;
 
-/* ---- the list ---- */
+/* Moves the items of a list from pos on back by one. If the list is full, drops the last one. */
+static void make_room(void *list, size_t item_size, int *count, int max, int pos) {
+    char *item = (char *)list + item_size * (size_t)pos;
 
-/* Of the processes of one program of one consumer the largest stands for all. */
-static bool is_found(const struct explain_processes *found, const struct explain_process *is) {
+    if (*count < max)
+        ++*count;
+    memmove(item + item_size, item, item_size * (size_t)(*count - 1 - pos));
+}
+
+/* ---- the result ---- */
+
+/* Returns whether the result has a process of the same program and consumer: only the largest one
+ * is shown. */
+static bool is_found(const struct explain_processes *found, const struct explain_process *process) {
     for (int i = 0; i < found->count; i++) {
         const struct explain_process *other = &found->list[i];
-        if (ksm_consumer_name_compare(&other->name, &is->name) == 0 &&
-            strcmp(other->comm, is->comm) == 0)
+        if (ksm_consumer_name_compare(&other->name, &process->name) == 0 &&
+            strcmp(other->comm, process->comm) == 0)
             return true;
     }
     return false;
 }
 
-static void add(struct explain_processes *found, const struct explain_process *is) {
-    int at = found->count;
+/* Adds a process, unless it is small or the list is full of larger ones. */
+static void add(struct explain_processes *found, const struct explain_process *process) {
+    int pos = found->count;
 
-    if (is->memory < least || (at == EXPLAIN_PROCESSES && found->list[--at].memory >= is->memory))
+    while (pos > 0 && found->list[pos - 1].memory < process->memory)
+        pos--;
+    if (process->memory < min_bytes || pos == EXPLAIN_PROCESSES)
         return;
-    for (; at > 0 && found->list[at - 1].memory < is->memory; at--)
-        found->list[at] = found->list[at - 1];
-    found->list[at] = *is;
-    found->count += found->count < EXPLAIN_PROCESSES;
+    make_room(found->list, sizeof(found->list[0]), &found->count, EXPLAIN_PROCESSES, pos);
+    found->list[pos] = *process;
 }
 
-static bool may_be_found(const struct suspects *l, const struct suspect *one) {
-    const struct explain_processes *found = &l->found;
+/* Returns whether a candidate may be large enough for the result. */
+static bool may_be_added(const struct suspects *s, const struct suspect *suspect) {
+    const struct explain_processes *found = &s->found;
 
-    return !one->skipped &&
-           (found->count < EXPLAIN_PROCESSES || found->list[found->count - 1].memory < one->bound);
+    return found->count < EXPLAIN_PROCESSES ||
+           found->list[found->count - 1].memory < suspect->bound;
 }
 
-/* ---- steps: 0 or -ECANCELED ---- */
+/* ---- steps: they return 0 or -ECANCELED ---- */
 
-static int open_one(struct suspects *l, struct suspect *one) {
-    return suspect_open(one, &l->reader);
+static int open_files(struct suspects *s, struct suspect *suspect) {
+    return suspect_open(suspect, &s->reader);
 }
 
-static int read_one(struct suspects *l, struct suspect *one) {
-    if (!may_be_found(l, one))
+static int read_facts(struct suspects *s, struct suspect *suspect) {
+    if (suspect->skipped || !may_be_added(s, suspect))
         return 0;
-    if (suspect_counts(one, &l->reader, l->page_size) != 0)
+    if (suspect_counts(suspect, &s->reader, s->page_size) != 0)
         return -ECANCELED;
-    if (!explain_merges_little(&one->is, l->page_size) || is_found(&l->found, &one->is))
+    if (!explain_merges_little(&suspect->facts, s->page_size) ||
+        is_found(&s->found, &suspect->facts))
         return 0;
-    if (suspect_mappings(one, l->reader.call, l->page_size) != 0)
+    if (suspect_mappings(suspect, s->reader.call, s->page_size) != 0)
         return -ECANCELED;
-    if (explain_merges_little(&one->is, l->page_size))
-        add(&l->found, &one->is);
+    if (explain_merges_little(&suspect->facts, s->page_size))
+        add(&s->found, &suspect->facts);
     return 0;
 }
 
-static int read_pages(struct suspects *l, struct suspect *one) {
-    return one->unclear ? suspect_pages(one, l->reader.call, l->page_size) : 0;
+static int read_pages(struct suspects *s, struct suspect *suspect) {
+    return suspect->unclear ? suspect_pages(suspect, s->reader.call, s->page_size) : 0;
 }
 
-static int read_pages_again(struct suspects *l, struct suspect *one) {
-    return one->unclear ? suspect_pages_again(one, l->reader.call, l->page_size) : 0;
+static int read_pages_again(struct suspects *s, struct suspect *suspect) {
+    return suspect->unclear ? suspect_pages_again(suspect, s->reader.call, s->page_size) : 0;
 }
 
 /* ---- the worker ---- */
 
 static void do_steps(struct blocking_call *call, void *data) {
-    struct suspects *l = data;
+    struct suspects *s = data;
 
-    l->reader.call = call;
-    while (l->at < l->count && l->step(l, &l->list[l->at]) == 0)
-        l->at++;
+    s->reader.call = call;
+    while (s->index < s->count && s->step(s, &s->list[s->index]) == 0)
+        s->index++;
 }
 
-/* A process that blocks is large by its counts, and comes on the list for that. */
-static void skip_process(struct suspects *l) {
-    struct suspect *one = &l->list[l->at++];
+/* Skips the candidate that blocks. It is added for that: before its mappings are read, its status
+ * alone shows that it is large. */
+static void skip_process(struct suspects *s) {
+    struct suspect *suspect = &s->list[s->index++];
 
-    one->skipped = one->is.waits = true;
-    one->unclear = false;
-    if (l->step == open_one || l->step == read_one)
-        add(&l->found, &one->is);
+    suspect->skipped = true;
+    suspect->facts.blocks = true;
+    suspect->unclear = false;
+    if (s->step == open_files || s->step == read_facts)
+        add(&s->found, &suspect->facts);
 }
 
-/* Lets a thread run a function, and others go on with it. Reading one mapping of small pages takes
- * 22 ms a GiB. */
-static void work(struct suspects *l, worker_fn *function) {
+/* Runs a function in a thread until it is done. After a thread was abandoned, another continues.
+ * Reading one mapping of small pages takes 22 ms a GiB. */
+static void work(struct suspects *s, worker_fn *function) {
     enum { TIMEOUT_MS = 2000, MS_PER_GIB = 25 };
-    const int64_t timeout = TIMEOUT_MS + (l->count > 0 ? l->list[0].bound >> 30 : 0) * MS_PER_GIB;
+    const int64_t timeout = TIMEOUT_MS + (s->count > 0 ? s->list[0].bound >> 30 : 0) * MS_PER_GIB;
     struct worker_call call;
-    int started = worker_start(&l->worker, function, l);
+    int status = worker_start(&s->worker, function, s);
 
-    while (started == 0 && worker_poll(&l->worker) == WORKER_RUNNING) {
-        if (!worker_abandon(&l->worker, clock_ms(CLOCK_MONOTONIC) - timeout, &call)) {
+    while (status == 0 && worker_poll(&s->worker) == WORKER_RUNNING) {
+        if (!worker_abandon(&s->worker, clock_ms(CLOCK_MONOTONIC) - timeout, &call)) {
             poll(NULL, 0, 1);
             continue;
         }
         if (function == do_steps)
-            skip_process(l);
-        started = worker_start(&l->worker, function, l);
+            skip_process(s);
+        status = worker_start(&s->worker, function, s);
     }
 }
 
-static void do_to_all(struct suspects *l, int (*step)(struct suspects *l, struct suspect *one)) {
-    l->step = step;
-    l->at = 0;
-    work(l, do_steps);
+static void do_to_all(struct suspects *s,
+                      int (*step)(struct suspects *s, struct suspect *suspect)) {
+    s->step = step;
+    s->index = 0;
+    work(s, do_steps);
 }
 
 /* ---- candidates ---- */
 
-/* Returns 0 or -ECANCELED. */
-static int consider(struct suspects *l, int pid) {
+/* Adds a process to the candidates, unless it is small or they are all larger. Returns 0 or
+ * -ECANCELED. */
+static int add_candidate(struct suspects *s, int pid) {
     const struct ksm_process process = ksm_process_of(pid);
-    struct ksm_process_status shown;
-    struct suspect one;
-    int at = l->count;
-    const int status = ksm_process_read_status(&l->reader, &process, &shown);
+    struct ksm_process_status status;
+    struct suspect suspect;
+    int pos = s->count;
+    const int error = ksm_process_read_status(&s->reader, &process, &status);
 
-    if (status != 0)
-        return status == -ECANCELED ? status : 0;
-    suspect_init(&one, pid, &shown);
-    if (one.bound < least || (at == SUSPECTS_CANDIDATES && l->list[--at].bound >= one.bound))
+    if (error != 0)
+        return error == -ECANCELED ? error : 0;
+    suspect_init(&suspect, pid, &status);
+    while (pos > 0 && s->list[pos - 1].bound < suspect.bound)
+        pos--;
+    if (suspect.bound < min_bytes || pos == SUSPECTS_CANDIDATES)
         return 0;
-    ksm_process_comm(&l->reader, pid, one.is.comm);
-    strcpy(one.is.name.text, one.is.comm);
-    for (; at > 0 && l->list[at - 1].bound < one.bound; at--)
-        l->list[at] = l->list[at - 1];
-    l->list[at] = one;
-    l->count += l->count < SUSPECTS_CANDIDATES;
+    ksm_process_comm(&s->reader, pid, suspect.facts.comm);
+    strcpy(suspect.facts.name.text, suspect.facts.comm);
+    make_room(s->list, sizeof(s->list[0]), &s->count, SUSPECTS_CANDIDATES, pos);
+    s->list[pos] = suspect;
     return 0;
 }
 
 static void find_candidates(struct blocking_call *call, void *data) {
-    struct suspects *l = data;
+    struct suspects *s = data;
     const struct dirent *entry = NULL;
 
-    l->reader.call = call;
-    while (pseudofs_readdir(l->proc, &entry) == 0 && entry) {
+    s->reader.call = call;
+    while (pseudofs_readdir(s->proc, &entry) == 0 && entry) {
         const int pid = ksm_process_pid(entry->d_name);
-        if (pid > 0 && consider(l, pid) != 0)
+        if (pid > 0 && add_candidate(s, pid) != 0)
             return;
     }
 }
 
-void suspects_open(struct suspects *large, const char *root) {
-    large->page_size = sysconf(_SC_PAGESIZE);
-    worker_init(&large->worker, SUSPECTS_STUCK);
-    if (getauxval(AT_SECURE) != 0 || pseudofs_opendir(root, "proc", &large->proc) != 0)
+void suspects_open(struct suspects *s, const char *root) {
+    s->page_size = sysconf(_SC_PAGESIZE);
+    worker_init(&s->worker, SUSPECTS_STUCK_MAX);
+    if (getauxval(AT_SECURE) != 0 || pseudofs_opendir(root, "proc", &s->proc) != 0)
         return;
-    large->reader.proc = dirfd(large->proc);
-    large->reader.source = ksm_process_find_source(root);
-    work(large, find_candidates);
-    do_to_all(large, open_one);
+    s->reader.proc = dirfd(s->proc);
+    s->reader.source = ksm_process_find_source(root);
+    work(s, find_candidates);
+    do_to_all(s, open_files);
 }
 
-/* The one on the list that a candidate is, or NULL. */
-static struct explain_process *find(struct suspects *l, const struct suspect *one) {
-    for (int i = 0; i < l->found.count; i++)
-        if (l->found.list[i].pid == one->is.pid)
-            return &l->found.list[i];
+/* ---- unclear causes ---- */
+
+/* Returns the process in the result that a candidate is, or NULL. */
+static struct explain_process *find(struct suspects *s, const struct suspect *suspect) {
+    for (int i = 0; i < s->found.count; i++)
+        if (s->found.list[i].pid == suspect->facts.pid)
+            return &s->found.list[i];
     return NULL;
 }
 
-/* Reads some pages of those whose cause is unclear, and again a second later. */
-static void read_pages_twice(struct suspects *l) {
-    do_to_all(l, read_pages);
+/* Returns whether any cause is unclear. */
+static bool find_unclear(struct suspects *s, const struct explain_facts *facts) {
+    bool any = false;
+
+    for (int i = 0; i < s->count; i++) {
+        struct suspect *suspect = &s->list[i];
+        const struct explain_process *process = find(s, suspect);
+        suspect->unclear = process && suspect->mappings.largest.anonymous > 0 &&
+                           explain_cause_of(facts, process) == EXPLAIN_CAUSE_unclear;
+        any = any || suspect->unclear;
+    }
+    return any;
+}
+
+static void read_pages_twice(struct suspects *s) {
+    do_to_all(s, read_pages);
     poll(NULL, 0, 1000);
-    do_to_all(l, read_pages_again);
-    for (int i = 0; i < l->count; i++) {
-        struct explain_process *is = find(l, &l->list[i]);
-        if (is)
-            is->changed = l->list[i].is.changed;
+    do_to_all(s, read_pages_again);
+    for (int i = 0; i < s->count; i++) {
+        struct explain_process *process = find(s, &s->list[i]);
+        if (process)
+            process->changed = s->list[i].facts.changed;
     }
 }
 
-void suspects_read(struct suspects *large, struct explain_facts *facts) {
+void suspects_read(struct suspects *s, struct explain_facts *facts) {
     struct worker_call call;
-    bool any = false;
 
-    do_to_all(large, read_one);
-    facts->processes = &large->found;
-    for (int i = 0; i < large->count; i++) {
-        struct suspect *one = &large->list[i];
-        struct explain_process *is = find(large, one);
-        one->unclear =
-            is && one->mappings.most > 0 && explain_cause_of(facts, is) == EXPLAIN_CAUSE_unclear;
-        any = any || one->unclear;
-    }
-    if (any)
-        read_pages_twice(large);
-    worker_close(&large->worker, &call);
-    if (large->proc)
-        closedir(large->proc);
-    large->proc = NULL;
+    do_to_all(s, read_facts);
+    facts->processes = &s->found;
+    if (find_unclear(s, facts))
+        read_pages_twice(s);
+    worker_close(&s->worker, &call);
+    if (s->proc)
+        closedir(s->proc);
+    s->proc = NULL;
 }

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * The largest processes that merge little, and what is known of them.
+ * Finds the largest processes that merge little, and what is known of them.
+ *
+ *   suspects_open()   before the sandbox is entered
+ *   suspects_read()   once; also closes everything but the files of the candidates
  *
  * Reading may block for ever, so a worker thread reads (worker.h). A process that blocks is on the
- * list for that. With 8 stuck threads, the rest is not read.
+ * list for that. With SUSPECTS_STUCK_MAX stuck threads, the remaining processes are not read.
  */
 #ifndef KSM_SUSPECTS_H
 #define KSM_SUSPECTS_H
@@ -14,32 +17,32 @@
 #include "system/worker.h"
 
 enum {
-    SUSPECTS_CANDIDATES = 64, /* the largest ones: most of them merge, or are many of one name */
-    SUSPECTS_MIB = 64,        /* what is smaller is no large process */
-    SUSPECTS_STUCK = 8,       /* threads, at most */
+    SUSPECTS_CANDIDATES = 64, /* many of the largest processes merge, or run the same program */
+    SUSPECTS_MIN_MIB = 64,    /* smaller processes are not large */
+    SUSPECTS_STUCK_MAX = 8,   /* stuck threads */
 };
 
 struct suspects {
-    int64_t page_size;
     struct suspect list[SUSPECTS_CANDIDATES]; /* by descending bound */
     int count;
     struct explain_processes found;
 
-    /* Inside. */
+    /* Private. */
+    int64_t page_size;
     struct worker worker;
     DIR *proc;
     struct ksm_process_reader reader;
-    int (*step)(struct suspects *large, struct suspect *one); /* what is done to all candidates */
-    int at;                                                   /* the one that it is done to */
+    int (*step)(struct suspects *suspects, struct suspect *suspect); /* done to each candidate */
+    int index;                                                       /* the next candidate */
 };
 
-/* Finds the candidates below root and opens their files. Call it before the sandbox. It finds none
- * under AT_SECURE (a file capability), nor before Linux 4.5, whose status has no kinds of memory.
+/* Finds the candidates below root and opens their files. Finds none if the program has a file
+ * capability (AT_SECURE), and before Linux 4.5, whose status does not distinguish kinds of memory.
  */
-void suspects_open(struct suspects *large, const char *root);
+void suspects_open(struct suspects *suspects, const char *root);
 
-/* Reads them, and sets facts->processes. Takes some ms, and a second more if pages are read twice.
- */
-void suspects_read(struct suspects *large, struct explain_facts *facts);
+/* Reads the candidates, and sets facts->processes to found. Takes some ms, and a second more if
+ * pages are read twice. */
+void suspects_read(struct suspects *suspects, struct explain_facts *facts);
 
 #endif

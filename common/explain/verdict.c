@@ -5,28 +5,12 @@
 
 #include "metrics/derive.h"
 
-const struct explain_words explain_words[EXPLAIN_IDS] = {
+const struct explain_texts explain_texts[EXPLAIN_IDS] = {
 #define VERDICT(id, status, sentence, reason, advice)                                              \
     [EXPLAIN_##id] = {#id, status, sentence, reason, advice},
 #define REMARK(id, sentence) [EXPLAIN_##id] = {#id, -1, sentence, NULL, NULL},
 #include "explain/explain.def"
 };
-
-static bool is_known(const struct explain_facts *f, enum ksm_id id) {
-    return f->now.at[id].status == 0;
-}
-
-static bool equals(const struct explain_facts *f, enum ksm_id id, int64_t value) {
-    return is_known(f, id) && f->now.at[id].value == value;
-}
-
-static bool is_over(const struct explain_facts *f, enum ksm_id id, int64_t value) {
-    return is_known(f, id) && f->now.at[id].value > value;
-}
-
-static bool is_under(const struct explain_facts *f, enum ksm_id id, int64_t value) {
-    return is_known(f, id) && f->now.at[id].value < value;
-}
 
 /* A negative ksm_zero_pages: neither the number of zero pages nor the memory saved is known, and
  * profit excludes zero pages. */
@@ -34,14 +18,13 @@ static bool is_miscounted(const struct explain_facts *f) {
     return f->now.at[KSM_zero].status == -EDOM;
 }
 
-enum { STOPPED, RUNNING, UNMERGED }; /* values of the metric run */
-
 static bool is_running(const struct explain_facts *f) {
-    return equals(f, KSM_run, RUNNING);
+    return explain_equals(f, KSM_run, KSM_RUNNING);
 }
 
 static bool is_merged(const struct explain_facts *f) {
-    return is_over(f, KSM_shared, 0) || is_over(f, KSM_sharing, 0) || is_over(f, KSM_zero, 0);
+    return explain_is_over(f, KSM_shared, 0) || explain_is_over(f, KSM_sharing, 0) ||
+           explain_is_over(f, KSM_zero, 0);
 }
 
 /* ---- verdicts ---- */
@@ -55,32 +38,32 @@ static bool is_no_ksm(const struct explain_facts *f) {
 }
 
 static bool is_unknown(const struct explain_facts *f) {
-    return !is_known(f, KSM_run) || !is_known(f, KSM_sharing);
+    return !explain_is_known(f, KSM_run) || !explain_is_known(f, KSM_sharing);
 }
 
 static bool is_exposed_full(const struct explain_facts *f) {
-    return is_over(f, KSM_exposure, EXPLAIN_EXPOSURE_FULL);
+    return explain_is_over(f, KSM_exposure, EXPLAIN_EXPOSURE_FULL);
 }
 
 static bool is_exposed(const struct explain_facts *f) {
-    return is_over(f, KSM_exposure, EXPLAIN_EXPOSURE_HIGH) && !is_exposed_full(f);
+    return explain_is_over(f, KSM_exposure, EXPLAIN_EXPOSURE_HIGH) && !is_exposed_full(f);
 }
 
 static bool is_off(const struct explain_facts *f) {
-    return equals(f, KSM_run, STOPPED) && !is_merged(f);
+    return explain_equals(f, KSM_run, KSM_STOPPED) && !is_merged(f);
 }
 
 static bool is_unmerged(const struct explain_facts *f) {
-    return equals(f, KSM_run, UNMERGED);
+    return explain_equals(f, KSM_run, KSM_UNMERGED);
 }
 
 static bool is_stopped(const struct explain_facts *f) {
-    return equals(f, KSM_run, STOPPED) && is_merged(f);
+    return explain_equals(f, KSM_run, KSM_STOPPED) && is_merged(f);
 }
 
 static bool are_all_processes_known(const struct explain_facts *f) {
     return f->consumers->sweep.denied == 0 && f->consumers->sweep.skipped == 0 &&
-           !f->consumers->sweep.hidden && is_known(f, KSM_ksmd_cpu);
+           !f->consumers->sweep.hidden && explain_is_known(f, KSM_ksmd_cpu);
 }
 
 /* ksmd is busy but neither scanned a page nor ended a full scan: it walks an almost empty mapping.
@@ -88,8 +71,8 @@ static bool are_all_processes_known(const struct explain_facts *f) {
  * the measurement: 20 us a page is more than any needs, and ksmd had ksmd.value * 10 us. */
 static bool is_empty_scan(const struct explain_facts *f) {
     return is_running(f) && f->idle && f->ksmd.status == 0 && f->ksmd.value > EXPLAIN_KSMD_BUSY &&
-           is_over(f, KSM_pages_to_scan, 0) &&
-           is_under(f, KSM_pages_to_scan, f->ksmd.value / 2 + 1);
+           explain_is_over(f, KSM_pages_to_scan, 0) &&
+           explain_is_under(f, KSM_pages_to_scan, f->ksmd.value / 2 + 1);
 }
 
 /* A running ksmd tracks pages of a process soon after it opts in, so no tracked page means that
@@ -99,18 +82,17 @@ static bool is_not_opted_in(const struct explain_facts *f) {
         return false;
     if (f->consumers->sweep.opted_in == 0 && are_all_processes_known(f))
         return true;
-    return is_running(f) && is_over(f, KSM_pages_to_scan, 0) && !is_empty_scan(f);
+    return is_running(f) && explain_is_over(f, KSM_pages_to_scan, 0) && !is_empty_scan(f);
 }
 
 static bool is_no_scan(const struct explain_facts *f) {
-    return is_running(f) && equals(f, KSM_pages_to_scan, 0);
+    return is_running(f) && explain_equals(f, KSM_pages_to_scan, 0);
 }
 
 static bool is_early(const struct explain_facts *f) {
-    bool begun = !is_under(f, KSM_full_scans, FULL_SCANS_TO_JUDGE);
-
-    return is_running(f) && !begun && !is_not_opted_in(f) && !is_no_scan(f) &&
-           !is_over(f, KSM_ram, EXPLAIN_RAM_LITTLE - 1);
+    return is_running(f) && explain_is_under(f, KSM_full_scans, FULL_SCANS_TO_JUDGE) &&
+           !is_not_opted_in(f) && !is_no_scan(f) &&
+           !explain_is_over(f, KSM_ram, EXPLAIN_RAM_LITTLE - 1);
 }
 
 static bool is_too_early(const struct explain_facts *f) {
@@ -122,12 +104,12 @@ static bool is_settled(const struct explain_facts *f) {
 }
 
 static bool is_net_loss(const struct explain_facts *f) {
-    return is_settled(f) && !is_miscounted(f) && is_under(f, KSM_net, EXPLAIN_NET_LOSS);
+    return is_settled(f) && !is_miscounted(f) && explain_is_under(f, KSM_net, EXPLAIN_NET_LOSS);
 }
 
 static bool is_wasted_scanning(const struct explain_facts *f) {
     return is_settled(f) && f->ksmd.status == 0 && f->ksmd.value > EXPLAIN_KSMD_BUSY &&
-           is_under(f, KSM_ram, EXPLAIN_RAM_LITTLE);
+           explain_is_under(f, KSM_ram, EXPLAIN_RAM_LITTLE);
 }
 
 static bool is_no_equal_pages(const struct explain_facts *f) {
@@ -136,12 +118,13 @@ static bool is_no_equal_pages(const struct explain_facts *f) {
 }
 
 static bool is_no_gain(const struct explain_facts *f) {
-    return is_settled(f) && is_merged(f) && !is_miscounted(f) && is_under(f, KSM_profit, 1) &&
-           !is_net_loss(f);
+    return is_settled(f) && is_merged(f) && !is_miscounted(f) &&
+           explain_is_under(f, KSM_profit, 1) && !is_net_loss(f);
 }
 
 static bool is_ok(const struct explain_facts *f) {
-    return is_settled(f) && is_merged(f) && !is_under(f, KSM_profit, 1) && !is_wasted_scanning(f);
+    return is_settled(f) && is_merged(f) && !explain_is_under(f, KSM_profit, 1) &&
+           !is_wasted_scanning(f);
 }
 
 /* ---- remarks ---- */
@@ -180,7 +163,7 @@ bool explain_holds(const struct explain_facts *facts, enum explain_id id) {
 }
 
 enum explain_id explain_verdict(const struct explain_facts *facts) {
-    for (enum explain_id id = 0; id < EXPLAIN_IDS && explain_words[id].status >= 0; id++)
+    for (enum explain_id id = 0; id < EXPLAIN_IDS && explain_texts[id].status >= 0; id++)
         if (explain_holds(facts, id))
             return id;
     return EXPLAIN_unknown;

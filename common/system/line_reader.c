@@ -6,8 +6,9 @@
 
 /* Returns how many bytes were read, or -errno. */
 static ssize_t fill(struct line_reader *reader) {
-    ssize_t n = blocking_pread(reader->call, reader->pid, reader->fd, reader->buf,
-                               sizeof(reader->buf), reader->offset);
+    const size_t size = reader->read_size > 0 ? reader->read_size : sizeof(reader->buf);
+    ssize_t n =
+        blocking_pread(reader->call, reader->pid, reader->fd, reader->buf, size, reader->offset);
 
     if (n > 0) {
         reader->offset += n;

@@ -18,8 +18,9 @@ struct line_reader {
     struct blocking_call *call; /* of the thread that reads, or NULL */
     int pid;
     int fd;
-    int64_t offset;  /* in the file, of the end of buf */
-    size_t pos, len; /* what of buf is still to be taken */
+    int64_t offset;   /* in the file, of the end of buf */
+    size_t pos, len;  /* what of buf is still to be taken */
+    size_t read_size; /* bytes for each read(); 0: all of buf */
     char buf[4096];
 };
 

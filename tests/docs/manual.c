@@ -134,9 +134,9 @@ static void print_statuses(void) {
     puts(".Bl -tag -width Ds");
     for (int status = 0; status <= HIGHEST; status++)
         for (size_t id = 0; id < EXPLAIN_IDS; id++)
-            if (explain_words[id].status == status) {
-                printf(".It %d , Sy %s\n", status, explain_words[id].name);
-                fill(explain_words[id].sentence);
+            if (explain_texts[id].status == status) {
+                printf(".It %d , Sy %s\n", status, explain_texts[id].name);
+                fill(explain_texts[id].sentence);
             }
     puts(".El");
 }

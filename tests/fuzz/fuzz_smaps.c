@@ -9,7 +9,8 @@
 
 static void check(const struct suspect_mappings *m) {
     HOLDS(m->anonymous >= 0 && m->huge >= 0 && m->device >= 0 && m->locked >= 0);
-    HOLDS(m->mergeable >= 0 && m->mergeable <= m->anonymous && m->most <= m->mergeable);
+    HOLDS(m->mergeable >= 0 && m->mergeable <= m->anonymous &&
+          m->largest.anonymous <= m->mergeable);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

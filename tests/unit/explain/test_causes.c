@@ -46,7 +46,7 @@ void before_each(void) {
         facts.now.at[metrics[i].id] = (struct ksm_value){.value = metrics[i].value};
     facts.now.page_size = PAGE;
     facts.in_kernel = true;
-    facts.rate.value = facts.skip_rate.value = 2000;
+    facts.scan_rate.value = facts.skip_rate.value = 2000;
     facts.consumers = &table;
     facts.processes = &processes;
     one = (struct explain_process){
@@ -137,16 +137,19 @@ static const struct {
     {"no_equal_pages", .with = {{&one.age, 31 * 1000}}},
     {"no_equal_pages", .with = {{&one.age, -1}}},
     {"new", .with = {{&one.rmap_items, 12799}}},
-    {"slow", .with = {{&facts.rate.value, 10}, {&facts.skip_rate.value, 1}}},
-    {"no_equal_pages", .with = {{&facts.rate.value, 10}}}, /* passing over is progress */
-    {"slow",
-     .with = {{&HOST(full_scans).value, 0}, {&facts.rate.value, 10}, {&facts.skip_rate.value, 1}}},
-    {"slow", .with = {{&HOST(sleep_millisecs).value, 10000}}, .lost = {&facts.rate}},
-    {"new", .with = {{&one.age, 20 * 1000}}, .lost = {&facts.rate}},
-    {"no_equal_pages", .with = {{&one.age, 1000}}, .lost = {&facts.rate, &HOST(pages_to_scan)}},
+    {"slow", .with = {{&facts.scan_rate.value, 10}, {&facts.skip_rate.value, 1}}},
+    {"no_equal_pages", .with = {{&facts.scan_rate.value, 10}}}, /* passing over is progress */
+    {"slow", .with = {{&HOST(full_scans).value, 0},
+                      {&facts.scan_rate.value, 10},
+                      {&facts.skip_rate.value, 1}}},
+    {"slow", .with = {{&HOST(sleep_millisecs).value, 10000}}, .lost = {&facts.scan_rate}},
+    {"new", .with = {{&one.age, 20 * 1000}}, .lost = {&facts.scan_rate}},
+    {"no_equal_pages", .with = {{&one.age, 1000}},
+     .lost = {&facts.scan_rate, &HOST(pages_to_scan)}},
     {"no_equal_pages", .with = {{&one.age, 1000}}, .lost = {&HOST(volatile)}},
-    {"empty_scan",
-     .with = {{&facts.rate.value, 0}, {&facts.ksmd.value, 90000}, {&HOST(full_scans).value, 0}}},
+    {"empty_scan", .with = {{&facts.scan_rate.value, 0},
+                            {&facts.ksmd.value, 90000},
+                            {&HOST(full_scans).value, 0}}},
     /* Counted, or seen. */
     {"changing", .with = {{&one.changed, 60}}},
     {"changing", .with = {{&one.changed, 51}}},
@@ -170,7 +173,7 @@ static const struct {
 };
 
 static const char *cause(void) {
-    return explain_cause_words[explain_cause_of(&facts, &one)].name;
+    return explain_cause_texts[explain_cause_of(&facts, &one)].name;
 }
 
 TEST_TIMES(facts_to_cause, ROWS(rows)) {
@@ -182,11 +185,11 @@ TEST_TIMES(facts_to_cause, ROWS(rows)) {
         *rows[_i].with[i].fact = rows[_i].with[i].is;
     for (int i = 0; i < ROWS(rows[_i].lost) && rows[_i].lost[i]; i++)
         rows[_i].lost[i]->status = -ENOENT;
-    facts.idle = facts.rate.value == 0;
+    facts.idle = facts.scan_rate.value == 0;
     ck_assert_msg(strcmp(cause(), rows[_i].want) == 0, "row %d: got %s, want %s", _i, cause(),
                   rows[_i].want);
     ck_assert_int_eq(explain_expand(&facts,
-                                    explain_cause_words[explain_cause_of(&facts, &one)].sentence,
+                                    explain_cause_texts[explain_cause_of(&facts, &one)].sentence,
                                     buf, sizeof(buf)),
                      0);
 }
@@ -196,13 +199,13 @@ TEST(blocking_or_unreadable_process) {
     ck_assert_str_eq(cause(), "no_equal_pages"); /* ksm_stat told enough */
     one.mergeable = one.opted_in = one.rmap_items = -1;
     ck_assert_str_eq(cause(), "denied");
-    one.waits = true;
+    one.blocks = true;
     ck_assert_str_eq(cause(), "blocking");
 }
 
 TEST(every_cause_has_a_case) {
     for (enum explain_cause id = 0; id < EXPLAIN_CAUSES; id++) {
-        const char *name = explain_cause_words[id].name;
+        const char *name = explain_cause_texts[id].name;
         int found = strcmp(name, "blocking") == 0 || strcmp(name, "denied") == 0;
         for (int i = 0; i < ROWS(rows); i++)
             found += strcmp(rows[i].want, name) == 0;
@@ -217,9 +220,9 @@ TEST(pass) {
     } passes[] = {
         {.ms = 12000}, /* 48000 pages at 4000 a second */
         {.lost = {&facts.skip_rate}, .ms = 24000},
-        {.lost = {&facts.rate}, .ms = 9600}, /* 100 every 20 ms */
-        {.lost = {&facts.rate, &HOST(sleep_millisecs)}, .ms = -1},
-        {.lost = {&facts.rate, &HOST(pages_to_scan)}, .ms = -1},
+        {.lost = {&facts.scan_rate}, .ms = 9600}, /* 100 every 20 ms */
+        {.lost = {&facts.scan_rate, &HOST(sleep_millisecs)}, .ms = -1},
+        {.lost = {&facts.scan_rate, &HOST(pages_to_scan)}, .ms = -1},
         {.lost = {&HOST(volatile)}, .ms = -1},
     };
 
@@ -233,24 +236,24 @@ TEST(pass) {
     for (int i = 0; i < ROWS(passes); i++) {
         for (int k = 0; k < 2 && passes[i].lost[k]; k++)
             passes[i].lost[k]->status = -ENOENT;
-        ck_assert_msg(explain_pass_ms(&facts) == passes[i].ms, "row %d: got %d", i,
-                      (int)explain_pass_ms(&facts));
+        ck_assert_msg(explain_full_scan_ms(&facts) == passes[i].ms, "row %d: got %d", i,
+                      (int)explain_full_scan_ms(&facts));
         for (int k = 0; k < 2 && passes[i].lost[k]; k++)
             passes[i].lost[k]->status = 0;
     }
-    facts.rate.value = 6000; /* a batch more than its pauses allow in a second */
-    ck_assert_int_eq(explain_pass_ms(&facts), 6857);
-    facts.rate.value = 2000;
+    facts.scan_rate.value = 6000; /* a batch more than its pauses allow in a second */
+    ck_assert_int_eq(explain_full_scan_ms(&facts), 6857);
+    facts.scan_rate.value = 2000;
     HOST(full_scans).value = 0;
-    ck_assert_int_eq(explain_pass_ms(&facts), -1);
+    ck_assert_int_eq(explain_full_scan_ms(&facts), -1);
     HOST(full_scans).value = 1;
     HOST(shared).value = INT64_MAX / 1000;
-    ck_assert_int_eq(explain_pass_ms(&facts), -1);
+    ck_assert_int_eq(explain_full_scan_ms(&facts), -1);
     HOST(shared).value = 0;
-    facts.rate.value = 0; /* stands still at this moment */
-    ck_assert_int_eq(explain_pass_ms(&facts), 9400);
+    facts.scan_rate.value = 0; /* stands still at this moment */
+    ck_assert_int_eq(explain_full_scan_ms(&facts), 9400);
     HOST(sleep_millisecs).value = 0;
-    ck_assert_int_eq(explain_pass_ms(&facts), -1);
+    ck_assert_int_eq(explain_full_scan_ms(&facts), -1);
 }
 
 TEST(words) {
@@ -288,7 +291,7 @@ TEST(merges_little) {
         one.zero = merged[i].zero;
         ck_assert_msg(explain_merges_little(&one, PAGE) == merged[i].want, "row %d", i);
     }
-    one.waits = true;
+    one.blocks = true;
     ck_assert(explain_merges_little(&one, PAGE));
 }
 
@@ -333,8 +336,8 @@ TEST_ROWS(smaps, mappings) {
     ck_assert_int_eq(got.huge, row->huge);
     ck_assert_int_eq(got.device, row->device);
     ck_assert_int_eq(got.locked, row->locked);
-    ck_assert_uint_eq(got.start, row->start);
-    ck_assert_uint_eq(got.end, row->end);
+    ck_assert_uint_eq(got.largest.start, row->start);
+    ck_assert_uint_eq(got.largest.end, row->end);
 }
 
 /* Nothing is open yet, nor is descriptor 0. */
@@ -348,11 +351,11 @@ TEST(new_suspect) {
     struct suspect got;
 
     suspect_init(&got, 7, &shown);
-    ck_assert_int_eq(got.is.anonymous, KB(12345678));
-    ck_assert_int_eq(got.is.memory, KB(12345678 + 20 + 2048));
+    ck_assert_int_eq(got.facts.anonymous, KB(12345678));
+    ck_assert_int_eq(got.facts.memory, KB(12345678 + 20 + 2048));
     ck_assert_int_eq(got.bound, KB(12345678 + 20 + 2048 + 100));
     ck_assert_int_eq(got.locked, KB(64));
-    ck_assert_int_eq(got.is.pinned, KB(4));
+    ck_assert_int_eq(got.facts.pinned, KB(4));
     for (int i = 0; i < SUSPECT_FILES; i++)
         ck_assert_int_lt(got.fd[i], 0);
 }
@@ -431,7 +434,7 @@ TEST(processes_are_grouped_by_cause) {
     }
     processes.list[2].huge = SIZE * MIB;
     processes.list[3].merging = processes.list[3].mergeable = -1;
-    processes.list[3].waits = true;
+    processes.list[3].blocks = true;
     processes.count = 4;
     const char *text = section(), *found = text;
     const char *const parts[] = {

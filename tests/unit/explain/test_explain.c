@@ -63,7 +63,7 @@ static void good_host(void) {
     facts.in_kernel = true;
     facts.now.page_size = PAGE;
     facts.ksmd.value = 5000;
-    facts.rate.value = 5000;
+    facts.scan_rate.value = 5000;
     table = (struct ksm_consumer_table){.list = list,
                                         .valid = true,
                                         .enabled = true,
@@ -83,7 +83,7 @@ static const struct {
     bool *flag;
 } others[] = {
     {"ksmd", &facts.ksmd, NULL, NULL},
-    {"rate", &facts.rate, NULL, NULL},
+    {"scan_rate", &facts.scan_rate, NULL, NULL},
     {"opted_in", NULL, &table.sweep.opted_in, NULL},
     {"tracked", NULL, &table.sweep.tracked, NULL},
     {"denied", NULL, &table.sweep.denied, NULL},
@@ -140,7 +140,7 @@ static void change(const char *changes) {
 #define APART "ksmd_cpu!ENOENT ksmd!ENOENT "
 #define OLD_KERNEL                                                                                 \
     "general_profit!ENOENT zero!ENOENT scanned!ENOENT mem_available!ENOENT "                       \
-    "rate!ENOENT " LOST_PROCESSES
+    "scan_rate!ENOENT " LOST_PROCESSES
 #define UKSM OLD_KERNEL "volatile!ENOENT pages_to_scan!ENOENT advisor_mode!ENOENT uksm=1 "
 #define UKSM_OFF UKSM NOTHING_WATCHED "volatile!ENOENT " LOST_PROCESSES "run=0 "
 
@@ -252,22 +252,22 @@ static const struct {
 static const char *told(void) {
     static char text[512];
     enum explain_id verdict = explain_verdict(&facts);
-    size_t len = (size_t)snprintf(text, sizeof(text), "%s", explain_words[verdict].name);
+    size_t len = (size_t)snprintf(text, sizeof(text), "%s", explain_texts[verdict].name);
 
     for (enum explain_id id = verdict + 1; id < EXPLAIN_IDS; id++)
-        if (explain_words[id].status != 0 && explain_holds(&facts, id))
-            len += (size_t)snprintf(text + len, sizeof(text) - len, " %s", explain_words[id].name);
+        if (explain_texts[id].status != 0 && explain_holds(&facts, id))
+            len += (size_t)snprintf(text + len, sizeof(text) - len, " %s", explain_texts[id].name);
     return text;
 }
 
 /* Nothing that is said of it is left out for a word that is not known. */
-static void check_words(const struct explain_words *words) {
-    const char *const all[] = {words->sentence, words->reason, words->advice};
+static void check_words(const struct explain_texts *texts) {
+    const char *const all[] = {texts->sentence, texts->reason, texts->advice};
     char buf[2048];
 
     for (int i = 0; i < ROWS(all); i++)
         ck_assert_msg(!all[i] || explain_expand(&facts, all[i], buf, sizeof(buf)) == 0,
-                      "%s: a word is not known: %s", words->name, buf);
+                      "%s: a word is not known: %s", texts->name, buf);
 }
 
 TEST_ROWS(verdict, verdicts) {
@@ -280,7 +280,7 @@ TEST_ROWS(verdict, verdicts) {
     }
     ck_assert_msg(strcmp(told(), row->want) == 0, "%s: got %s, want %s",
                   row->changes ? row->changes : "no KSM", told(), row->want);
-    check_words(&explain_words[explain_verdict(&facts)]);
+    check_words(&explain_texts[explain_verdict(&facts)]);
 }
 
 static bool is_wanted(const char *name) {
@@ -294,8 +294,8 @@ static bool is_wanted(const char *name) {
 
 TEST(every_verdict_has_a_case) {
     for (enum explain_id id = 0; id < EXPLAIN_IDS; id++)
-        ck_assert_msg(explain_words[id].status < 0 || is_wanted(explain_words[id].name),
-                      "%s: no row of verdicts wants it", explain_words[id].name);
+        ck_assert_msg(explain_texts[id].status < 0 || is_wanted(explain_texts[id].name),
+                      "%s: no row of verdicts wants it", explain_texts[id].name);
 }
 
 /* Scripts build on them. */
@@ -316,12 +316,12 @@ TEST(statuses) {
 
     for (enum explain_id id = 0; id < EXPLAIN_IDS; id++) {
         int i = 0;
-        while (i < ROWS(status_rows) && strcmp(status_rows[i].name, explain_words[id].name) != 0)
+        while (i < ROWS(status_rows) && strcmp(status_rows[i].name, explain_texts[id].name) != 0)
             i++;
         known += i < ROWS(status_rows);
-        ck_assert_msg(i == ROWS(status_rows) ? explain_words[id].status < 0
-                                             : explain_words[id].status == status_rows[i].status,
-                      "%s: got %d", explain_words[id].name, explain_words[id].status);
+        ck_assert_msg(i == ROWS(status_rows) ? explain_texts[id].status < 0
+                                             : explain_texts[id].status == status_rows[i].status,
+                      "%s: got %d", explain_texts[id].name, explain_texts[id].status);
     }
     ck_assert_int_eq(known, ROWS(status_rows));
 }
@@ -353,10 +353,10 @@ TEST_ROWS(two_samples, rates) {
     now.at[KSM_ksmd_cpu] = now.at[KSM_scanned] = (struct ksm_value){row->now, 0};
     explain_host(&facts, &before, &now, row->ms);
     ck_assert_int_eq(facts.ksmd.status, row->want_status);
-    ck_assert_int_eq(facts.rate.status, row->want_status);
+    ck_assert_int_eq(facts.scan_rate.status, row->want_status);
     if (row->want_status == 0)
-        ck_assert_msg(facts.ksmd.value == row->ksmd && facts.rate.value == row->rate,
-                      "got %" PRId64 " and %" PRId64, facts.ksmd.value, facts.rate.value);
+        ck_assert_msg(facts.ksmd.value == row->ksmd && facts.scan_rate.value == row->rate,
+                      "got %" PRId64 " and %" PRId64, facts.ksmd.value, facts.scan_rate.value);
 }
 
 /* What each counter does between two samples. */
@@ -595,7 +595,7 @@ TEST_ROWS(pace, paces) {
     set(KSM_pages_to_scan, row->pages);
     set(KSM_sleep_millisecs, row->pause);
     set(KSM_advisor_mode, row->advisor);
-    facts.rate.status = -ENODATA;
+    facts.scan_rate.status = -ENODATA;
     expect_expanded("{full_scan}, {more_pages}, {fewer_pages}", row->want);
 }
 
@@ -649,7 +649,7 @@ static void some_facts(void) {
     facts.in_kernel = suite_random() % 16 != 0;
     facts.uksm = suite_random() % 16 == 0;
     facts.ksmd = (struct ksm_value){some_number(), some_status()};
-    facts.rate = (struct ksm_value){some_number(), some_status()};
+    facts.scan_rate = (struct ksm_value){some_number(), some_status()};
     table.sweep.opted_in = some_number();
     table.sweep.tracked = some_number();
     table.sweep.denied = suite_random() % 2 ? 0 : some_number();
@@ -694,8 +694,8 @@ TEST(any_facts) {
     for (int i = 0; i < 20000; i++) {
         some_facts();
         enum explain_id id = explain_verdict(&facts);
-        if (explain_words[id].status < 0)
-            ck_abort_msg("verdict %s: a remark", explain_words[id].name);
+        if (explain_texts[id].status < 0)
+            ck_abort_msg("verdict %s: a remark", explain_texts[id].name);
         const char *text = page();
         for (const char *line = text; *line; line += strcspn(line, "\n") + 1)
             check_line(line, strcspn(line, "\n"));

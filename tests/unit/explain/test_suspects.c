@@ -197,7 +197,7 @@ TEST(candidates_are_the_largest) {
     look(NULL, 0);
     ck_assert_int_eq(large.count, SUSPECTS_CANDIDATES);
     for (int i = 0; i < large.count; i++)
-        ck_assert_int_eq(large.list[i].is.pid, 2 * SUSPECTS_CANDIDATES - i);
+        ck_assert_int_eq(large.list[i].facts.pid, 2 * SUSPECTS_CANDIDATES - i);
 }
 
 TEST(no_proc) {
