@@ -73,43 +73,10 @@ int64_t explain_full_scan_ms(const struct explain_facts *f) {
     return explain_equals(f, KSM_full_scans, 0) ? -1 : min_full_scan_ms(f);
 }
 
-/* ---- the causes, in the order of explain.def ---- */
+/* ---- causes ---- */
 
 static bool is_most(int64_t part, int64_t whole) {
     return part > 0 && part > whole / 2;
-}
-
-static bool cause_blocking(const struct explain_facts *f, const struct explain_process *p) {
-    (void)f;
-    return p->blocks;
-}
-
-static bool cause_hugetlb(const struct explain_facts *f, const struct explain_process *p) {
-    (void)f;
-    return is_most(p->hugetlb, p->memory);
-}
-
-static bool cause_shared(const struct explain_facts *f, const struct explain_process *p) {
-    (void)f;
-    return is_most(p->shared, p->memory);
-}
-
-static bool cause_shared_qemu(const struct explain_facts *f, const struct explain_process *p) {
-    return p->program == EXPLAIN_QEMU && cause_shared(f, p);
-}
-
-static bool cause_shared_cloud(const struct explain_facts *f, const struct explain_process *p) {
-    return p->program == EXPLAIN_CLOUD_HYPERVISOR && cause_shared(f, p);
-}
-
-static bool cause_device(const struct explain_facts *f, const struct explain_process *p) {
-    (void)f;
-    return is_most(p->device, p->memory);
-}
-
-static bool cause_pinned(const struct explain_facts *f, const struct explain_process *p) {
-    (void)f;
-    return is_most(p->pinned, p->anonymous);
 }
 
 /* A page is merged at its second visit at the earliest, and a full scan may have been under way
@@ -150,67 +117,10 @@ static int is_mergeable(const struct explain_facts *f, const struct explain_proc
     return would_be_tracked(f, p) ? 0 : -1;
 }
 
-static bool cause_not_opted_in(const struct explain_facts *f, const struct explain_process *p) {
-    return is_mergeable(f, p) == 0;
-}
-
-static bool cause_not_qemu(const struct explain_facts *f, const struct explain_process *p) {
-    return p->program == EXPLAIN_QEMU && cause_not_opted_in(f, p);
-}
-
-static bool cause_not_cloud(const struct explain_facts *f, const struct explain_process *p) {
-    return p->program == EXPLAIN_CLOUD_HYPERVISOR && cause_not_opted_in(f, p);
-}
-
-static bool cause_not_firecracker(const struct explain_facts *f, const struct explain_process *p) {
-    return p->program == EXPLAIN_FIRECRACKER && cause_not_opted_in(f, p);
-}
-
-static bool cause_not_container(const struct explain_facts *f, const struct explain_process *p) {
-    return p->name.kind == KSM_CONSUMER_container && cause_not_opted_in(f, p);
-}
-
-static bool cause_not_service(const struct explain_facts *f, const struct explain_process *p) {
-    return p->name.kind == KSM_CONSUMER_service && cause_not_opted_in(f, p);
-}
-
-static bool cause_denied(const struct explain_facts *f, const struct explain_process *p) {
-    return p->denied && is_mergeable(f, p) < 0;
-}
-
-static bool cause_only_smaps(const struct explain_facts *f, const struct explain_process *p) {
-    return is_mergeable(f, p) < 0;
-}
-
-static bool cause_off(const struct explain_facts *f, const struct explain_process *p) {
-    (void)p;
-    return explain_is_known(f, KSM_run) && !explain_equals(f, KSM_run, KSM_RUNNING);
-}
-
-static bool cause_no_scan(const struct explain_facts *f, const struct explain_process *p) {
-    (void)p;
-    return explain_equals(f, KSM_pages_to_scan, 0);
-}
-
-static bool cause_empty_scan(const struct explain_facts *f, const struct explain_process *p) {
-    (void)p;
-    return explain_holds(f, EXPLAIN_empty_scan);
-}
-
-static bool cause_new(const struct explain_facts *f, const struct explain_process *p) {
+static bool is_new(const struct explain_facts *f, const struct explain_process *p) {
     const int64_t untracked_bytes = untracked(p, f->now.page_size) * f->now.page_size;
 
     return is_scanned(f, p) == 0 || (p->mergeable >= 0 && is_most(untracked_bytes, p->mergeable));
-}
-
-static bool cause_slow(const struct explain_facts *f, const struct explain_process *p) {
-    return min_full_scan_ms(f) > LONG_SCAN_MS && cause_new(f, p);
-}
-
-/* How much is mergeable is not known, but KSM tracks at most half of its memory. */
-static bool cause_partly(const struct explain_facts *f, const struct explain_process *p) {
-    return p->mergeable < 0 && p->rmap_items >= 0 &&
-           !is_most(p->rmap_items * f->now.page_size, p->anonymous);
 }
 
 /* Returns whether most of its unmerged tracked pages are in another state, even if all of the
@@ -225,35 +135,76 @@ static bool is_mostly_not(const struct explain_facts *f, const struct explain_pr
 
 /* With smart_scan, the volatile pages include those that it skips (should_skip_rmap_item), changed
  * or not. */
-static bool cause_changing(const struct explain_facts *f, const struct explain_process *p) {
+static bool is_changing(const struct explain_facts *f, const struct explain_process *p) {
     const bool has_no_smart_scan =
         f->now.at[KSM_smart_scan].status == -ENOENT || explain_equals(f, KSM_smart_scan, 0);
 
     return p->changed > 50 || (has_no_smart_scan && is_mostly_not(f, p, KSM_unshared));
 }
 
-static bool cause_no_equal_pages(const struct explain_facts *f, const struct explain_process *p) {
-    return (p->changed >= 0 && p->changed < 10) || is_mostly_not(f, p, KSM_volatile);
-}
-
-static bool cause_unclear(const struct explain_facts *f, const struct explain_process *p) {
-    (void)f;
-    (void)p;
+/* Returns whether a cause holds, independently of the others. */
+static bool holds(enum explain_cause cause, const struct explain_facts *f,
+                  const struct explain_process *p) {
+    switch (cause) {
+    case EXPLAIN_CAUSE_blocking:
+        return p->blocks;
+    case EXPLAIN_CAUSE_hugetlb:
+        return is_most(p->hugetlb, p->memory);
+    case EXPLAIN_CAUSE_shared_qemu:
+        return p->program == EXPLAIN_QEMU && is_most(p->shared, p->memory);
+    case EXPLAIN_CAUSE_shared_cloud:
+        return p->program == EXPLAIN_CLOUD_HYPERVISOR && is_most(p->shared, p->memory);
+    case EXPLAIN_CAUSE_shared:
+        return is_most(p->shared, p->memory);
+    case EXPLAIN_CAUSE_device:
+        return is_most(p->device, p->memory);
+    case EXPLAIN_CAUSE_pinned:
+        return is_most(p->pinned, p->anonymous);
+    case EXPLAIN_CAUSE_not_qemu:
+        return p->program == EXPLAIN_QEMU && is_mergeable(f, p) == 0;
+    case EXPLAIN_CAUSE_not_cloud:
+        return p->program == EXPLAIN_CLOUD_HYPERVISOR && is_mergeable(f, p) == 0;
+    case EXPLAIN_CAUSE_not_firecracker:
+        return p->program == EXPLAIN_FIRECRACKER && is_mergeable(f, p) == 0;
+    case EXPLAIN_CAUSE_not_container:
+        return p->name.kind == KSM_CONSUMER_container && is_mergeable(f, p) == 0;
+    case EXPLAIN_CAUSE_not_service:
+        return p->name.kind == KSM_CONSUMER_service && is_mergeable(f, p) == 0;
+    case EXPLAIN_CAUSE_not_opted_in:
+        return is_mergeable(f, p) == 0;
+    case EXPLAIN_CAUSE_denied:
+        return p->denied && is_mergeable(f, p) < 0;
+    case EXPLAIN_CAUSE_only_smaps:
+        return is_mergeable(f, p) < 0;
+    case EXPLAIN_CAUSE_off:
+        return explain_is_known(f, KSM_run) && !explain_equals(f, KSM_run, KSM_RUNNING);
+    case EXPLAIN_CAUSE_no_scan:
+        return explain_equals(f, KSM_pages_to_scan, 0);
+    case EXPLAIN_CAUSE_empty_scan:
+        return explain_holds(f, EXPLAIN_empty_scan);
+    case EXPLAIN_CAUSE_slow:
+        return min_full_scan_ms(f) > LONG_SCAN_MS && is_new(f, p);
+    case EXPLAIN_CAUSE_new:
+        return is_new(f, p);
+    case EXPLAIN_CAUSE_partly: /* KSM tracks at most half of its memory */
+        return p->mergeable < 0 && p->rmap_items >= 0 &&
+               !is_most(p->rmap_items * f->now.page_size, p->anonymous);
+    case EXPLAIN_CAUSE_changing:
+        return is_changing(f, p);
+    case EXPLAIN_CAUSE_no_equal_pages:
+        return (p->changed >= 0 && p->changed < 10) || is_mostly_not(f, p, KSM_volatile);
+    case EXPLAIN_CAUSE_unclear:
+    case EXPLAIN_CAUSES:
+        break;
+    }
     return true;
 }
 
-typedef bool cause_fn(const struct explain_facts *f, const struct explain_process *p);
-
-static cause_fn *const causes[EXPLAIN_CAUSES] = {
-#define CAUSE(id, sentence, advice) [EXPLAIN_CAUSE_##id] = cause_##id,
-#include "explain/explain.def"
-};
-
 enum explain_cause explain_cause_of(const struct explain_facts *facts,
                                     const struct explain_process *process) {
-    enum explain_cause id = 0;
+    enum explain_cause cause = 0;
 
-    while (!causes[id](facts, process))
-        id++;
-    return id;
+    while (!holds(cause, facts, process))
+        cause++;
+    return cause;
 }

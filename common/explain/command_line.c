@@ -68,7 +68,7 @@ static const struct row {
 };
 
 void command_line_print_help(void) {
-    enum { COLUMN = 21 };
+    enum { COLUMN = 23 };
 
     puts("usage: ksm-explain [--root DIRECTORY] [--json]\n"
          "       ksm-explain --estimate [--json] [--cpu PERCENT] [--memory MIB]\n"
@@ -82,9 +82,12 @@ void command_line_print_help(void) {
          "that are read as used.\n");
     for (const struct row *row = rows; row < rows + OPTIONS; row++) {
         const char *value = row->value ? row->value : "";
-        const int len = printf("  --%s%s%s", row->name, row->value ? " " : "", value) - 2;
-        printf(len < COLUMN ? "%*s%s\n" : "\n%*s%s\n", len < COLUMN ? COLUMN - len : COLUMN + 2, "",
-               row->help);
+        int len = printf("  --%s%s%s", row->name, row->value ? " " : "", value);
+        if (len >= COLUMN) {
+            putchar('\n');
+            len = 0;
+        }
+        printf("%*s%s\n", COLUMN - len, "", row->help);
     }
     puts("\nThe exit status is the verdict, for scripts: see ksm-explain(1).");
 }

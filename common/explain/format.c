@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-/* 2,870,113 */
+/* Writes "2,870,113". */
 static void format_thousands(int64_t number, char *buf, size_t size) {
     char digits[24];
     size_t len = (size_t)snprintf(digits, sizeof(digits), "%" PRId64, number);
@@ -36,17 +36,25 @@ void format_bytes(int64_t bytes, char *buf, size_t size) {
         format_count(bytes, "byte", "bytes", buf, size);
         return;
     }
-    /* 1023.95 would be rounded to 1024.0. */
-    for (; (number >= 1023.95 || number <= -1023.95) && unit < 4; unit++)
+    /* 1023.95 would be printed as 1024.0. */
+    while ((number >= 1023.95 || number <= -1023.95) && unit < 4) {
         number /= 1024;
+        unit++;
+    }
     snprintf(buf, size, "%.1f %s", number, units[unit]);
 }
 
 void format_percent(int64_t thousandths, char *buf, size_t size) {
     const int64_t magnitude = thousandths < 0 ? -(thousandths + 1) : thousandths;
-    int digits = magnitude < 100 ? 3 : magnitude < 10000 ? 2 : 1;
+    int decimals = 1;
 
-    snprintf(buf, size, "%.*f %%", thousandths == 0 ? 0 : digits, (double)thousandths / 1000);
+    if (thousandths == 0)
+        decimals = 0;
+    else if (magnitude < 100)
+        decimals = 3;
+    else if (magnitude < 10000)
+        decimals = 2;
+    snprintf(buf, size, "%.*f %%", decimals, (double)thousandths / 1000);
 }
 
 void format_duration(int64_t ms, char *buf, size_t size) {

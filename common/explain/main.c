@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * ksm-explain: looks at this host for a second, and says in words what KSM does on it.
+ * ksm-explain: measures this host for a second, and explains what KSM does on it. Also the programs
+ * behind --estimate and --openmetrics.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -27,23 +28,23 @@
 #include "system/sandbox.h"
 #include "system/streams.h"
 
-enum { LOOK_MS = 1000 }; /* between the two samples that rates are made of */
+enum { SAMPLE_MS = 1000 }; /* between the two samples from which rates are computed */
 
-/* For looking at all processes, of which some may keep their readers waiting: a fifth of the
- * interval each (sampler.h). */
-enum { INTERVAL_MS = 2500, MOST_MS = 15000 };
+/* The sample of consumers ends after CONSUMERS_MAX_MS at the latest. A process that blocks takes a
+ * fifth of INTERVAL_MS (sampler.h). */
+enum { INTERVAL_MS = 2500, CONSUMERS_MAX_MS = 15000 };
 
 static struct command_line line;
 static struct ksm_reader reader;
 static struct ksm_consumers consumers;
 static struct ksm_sampler sampler;
-static struct suspects large;
+static struct suspects suspects;
 static struct openmetrics_files files;
 static struct wrap out; /* stdout */
 
-/* Not at all if that is past: to poll() less than nothing is for ever. */
-static void wait_until(int64_t instant) {
-    int64_t ms = instant - clock_ms(CLOCK_MONOTONIC);
+/* Returns at once if the time has passed: a negative timeout would block. */
+static void wait_until(int64_t time_ms) {
+    int64_t ms = time_ms - clock_ms(CLOCK_MONOTONIC);
 
     if (ms > 0)
         poll(NULL, 0, (int)ms);
@@ -63,7 +64,7 @@ static void restore_rate_limit(void) {
             files.state.path);
 }
 
-/* Logs that new names are refused, in the first run where they are; and that they no longer are. */
+/* Logs in the first run that refuses new names, and in the first one that no longer does. */
 static void log_rate_limit(void) {
     const bool *faults = consumers.table.faults;
     struct ksm_consumers_log_state state = {.logged = {false}};
@@ -73,7 +74,7 @@ static void log_rate_limit(void) {
     ksm_log_consumers(&state, &consumers.table, line.options.root, log_message);
 }
 
-/* All processes at once, without descriptors to keep for a next time. */
+/* Samples the consumers once, so keeps no descriptors for a next sample. */
 static void sample_consumers(struct explain_facts *facts) {
     const int64_t start = clock_ms(CLOCK_MONOTONIC);
 
@@ -84,25 +85,25 @@ static void sample_consumers(struct explain_facts *facts) {
     if (ksm_sampler_is_due(&sampler, start))
         ksm_sampler_begin(&sampler, true, start);
     while (ksm_sampler_poll(&sampler, clock_ms(CLOCK_MONOTONIC)) == KSM_SAMPLER_BUSY &&
-           clock_ms(CLOCK_MONOTONIC) - start < MOST_MS)
+           clock_ms(CLOCK_MONOTONIC) - start < CONSUMERS_MAX_MS)
         wait_until(ksm_sampler_next(&sampler));
     facts->consumers = &consumers.table;
 }
 
-static void look(struct explain_facts *facts) {
+static void measure(struct explain_facts *facts) {
     static struct ksm_sample before;
     int64_t start = clock_ms(CLOCK_MONOTONIC);
 
     ksm_reader_tick(&reader, start);
     before = reader.sample;
-    poll(NULL, 0, LOOK_MS);
+    poll(NULL, 0, SAMPLE_MS);
     ksm_reader_tick(&reader, clock_ms(CLOCK_MONOTONIC));
     explain_host(facts, &before, &reader.sample, clock_ms(CLOCK_MONOTONIC) - start);
     facts->in_kernel = true;
     facts->uksm = ksm_reader_is_uksm(&reader);
     sample_consumers(facts);
     if (!facts->uksm)
-        suspects_read(&large, facts);
+        suspects_read(&suspects, facts);
 }
 
 /* Returns status, or 1 if the output could not be written. */
@@ -148,7 +149,7 @@ static int explain(print_fn *print) {
         return EXIT_FAILURE;
     }
     if (status == 0)
-        look(&facts);
+        measure(&facts);
     status = print(&facts);
     if (facts.in_kernel) {
         ksm_sampler_close(&sampler);
@@ -159,8 +160,11 @@ static int explain(print_fn *print) {
 
 /* ---- --estimate ---- */
 
-/* No metric: 50 not one process may be read, 51 stopped early. Never those of a verdict. */
-enum { STATUS_DENIED = 50, STATUS_PARTIAL = 51 };
+/* Exit statuses of --estimate, which no verdict has. */
+enum {
+    STATUS_DENIED = 50,  /* no process could be read */
+    STATUS_PARTIAL = 51, /* stopped early */
+};
 
 static struct estimate estimate;
 static atomic_int interrupted; /* read by the worker, too */
@@ -178,7 +182,7 @@ static void handle_signals(void) {
     sigaction(SIGTERM, &action, NULL);
 }
 
-/* The time left is known well enough after some seconds of reading. */
+/* Writes the time left, which is accurate enough after some seconds of reading. */
 static void format_time_left(const struct estimate *e, int64_t now, char *buf, size_t size) {
     enum { KNOWN_AFTER_MS = 5000 };
     const uint64_t done = e->done, expected = e->expected;
@@ -212,7 +216,7 @@ static void show_progress(const struct estimate *e) {
     fprintf(stderr, "] %-14s", left);
 }
 
-static int look_at_host(struct explain_facts *facts) {
+static void sample_host(struct explain_facts *facts) {
     int status = ksm_reader_init(&reader, line.options.root, true);
 
     for (size_t id = 0; id < KSM_METRICS; id++)
@@ -223,7 +227,6 @@ static int look_at_host(struct explain_facts *facts) {
         ksm_reader_close(&reader);
     }
     sample_consumers(facts);
-    return status;
 }
 
 /* Returns why no process could be read. */
@@ -274,7 +277,7 @@ static int run_estimate(bool on_terminal) {
                                             .stop = &interrupted};
     int status = estimate_init(&estimate, &wanted);
 
-    look_at_host(&facts);
+    sample_host(&facts);
     if (status == 0)
         status = estimate_run(&estimate, on_terminal ? show_progress : NULL);
     if (on_terminal)
@@ -299,7 +302,7 @@ static int estimate_memory(void) {
     const bool on_terminal = isatty(STDERR_FILENO);
     char message[1024];
 
-    /* The priority stays as it is: see pagemap.h. */
+    /* Do not lower the priority: see pagemap.h. */
     handle_signals();
     sandbox_enter_for_memory(line.options.root, message, sizeof(message));
     return run_estimate(on_terminal);
@@ -308,7 +311,7 @@ static int estimate_memory(void) {
 static int report(void) {
     char message[1024];
 
-    suspects_open(&large, line.options.root);
+    suspects_open(&suspects, line.options.root);
     sandbox_enter(line.options.root, message, sizeof(message));
     return explain(print_report);
 }

@@ -65,37 +65,43 @@ static void write_metric(const struct ksm_metric *metric, int64_t value, FILE *f
     fprintf(file, "%s %s\n", name, number);
 }
 
-/* Names need no escaping (consumer_name.h). */
-static void write_consumer(const char *name, const char *kind, const struct ksm_consumer *consumer,
-                           int64_t bytes, FILE *file) {
+/* kind: "other", or NULL for the consumer's. Names need no escaping (consumer_name.h). */
+static void write_consumer(const char *metric, const struct ksm_consumer *consumer,
+                           const char *kind, int64_t bytes, FILE *file) {
     if (bytes >= 0)
-        fprintf(file, "%s{kind=\"%s\",name=\"%s\"} %" PRId64 "\n", name, kind, consumer->name.text,
-                bytes);
+        fprintf(file, "%s{kind=\"%s\",name=\"%s\"} %" PRId64 "\n", metric,
+                kind ? kind : ksm_consumer_kinds[consumer->name.kind], consumer->name.text, bytes);
+}
+
+static int64_t saved_of(const struct ksm_consumer *consumer) {
+    return consumer->saved;
+}
+
+static int64_t real_of(const struct ksm_consumer *consumer) {
+    return consumer->real;
 }
 
 static void write_consumers(const struct ksm_consumer_table *table, FILE *file) {
     static const struct {
         const char *name;
         const char *help;
-        size_t offset;
+        int64_t (*bytes)(const struct ksm_consumer *consumer);
     } rows[] = {
         {"ksm_consumer_saved_bytes", "memory saved by a consumer: its share of ksm_saved_bytes",
-         offsetof(struct ksm_consumer, saved)},
+         saved_of},
         {"ksm_consumer_real_bytes", "memory used by a consumer, less its share of merged pages",
-         offsetof(struct ksm_consumer, real)},
+         real_of},
     };
 
     for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
         write_header(rows[row].name, true, rows[row].help, file);
-        for (size_t i = 0; i <= table->count; i++) {
-            const bool is_other = i == table->count;
-            const struct ksm_consumer *consumer = is_other ? &table->other : &table->list[i];
-            const int64_t *bytes = (const void *)((const char *)consumer + rows[row].offset);
-            if (is_other ? consumer->processes > 0 : consumer->shown)
-                write_consumer(rows[row].name,
-                               is_other ? "other" : ksm_consumer_kinds[consumer->name.kind],
-                               consumer, *bytes, file);
-        }
+        for (size_t i = 0; i < table->count; i++)
+            if (table->list[i].shown)
+                write_consumer(rows[row].name, &table->list[i], NULL,
+                               rows[row].bytes(&table->list[i]), file);
+        if (table->other.processes > 0)
+            write_consumer(rows[row].name, &table->other, "other", rows[row].bytes(&table->other),
+                           file);
     }
     write_header("ksm_unattributed_bytes", true,
                  "memory saved that is not attributed to a consumer", file);

@@ -31,7 +31,7 @@ static ssize_t read_all(int fd, char *text, size_t size) {
     return (ssize_t)len;
 }
 
-/* Returns whether only this user can have written the file; else message says why. */
+/* Returns whether only this user can have written the file; if not, message says why. */
 static bool is_trusted(int fd, const char *path, char *message, size_t size) {
     struct stat status;
 
@@ -140,8 +140,8 @@ static int move_descriptors(struct openmetrics_files *files) {
     return 0;
 }
 
-/* Replaces the state first, because it must contain every name in the output. Without KSM in the
- * kernel the new state is empty, and the old one is kept. */
+/* Replaces the state first, because it must contain every name in the output. If the kernel has no
+ * KSM, the new state is empty, and the old one is kept. */
 static int commit(struct openmetrics_files *files) {
     struct stat status;
     int error = 0;

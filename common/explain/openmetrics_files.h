@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * The files of --openmetrics: the output, and the state from the last run, which is the rate limit
- * of new consumers' names (rate_limit_state.h).
+ * The files of --openmetrics: the output, and the state, by which the rate limit of new consumers'
+ * names lasts from run to run (rate_limit_state.h).
  *
- * Call open, then fork before the sandbox is entered; in the new process restore, then save. After
- * an error of open or fork nothing remains to be closed or removed.
+ *   openmetrics_files_open()
+ *   openmetrics_files_fork()      before the sandbox is entered
+ *   openmetrics_files_restore()   in the new process
+ *   openmetrics_files_save()
+ *
+ * After an error of the first two, nothing remains to be closed or removed.
  */
 #ifndef KSM_OPENMETRICS_FILES_H
 #define KSM_OPENMETRICS_FILES_H
@@ -24,21 +28,22 @@ struct openmetrics_files {
     bool was_limited; /* the last run refused new names; set by restore */
 };
 
-/* Finds the files and reads the state. output: NULL or "-" is standard output. state: NULL is
- * OUTPUT.state; none for standard output. A state that is no regular file of this user, or that
- * others may write, is refused. Returns 0; or -errno, and message is one line that says why. */
+/* Finds the files and reads the state. output: NULL or "-" for standard output. state: NULL for
+ * OUTPUT.state, or for no state if the output is standard output. The state must be a regular file
+ * of this user that no other user may write to. Returns 0; or -errno, and message is one line that
+ * says why. */
 int openmetrics_files_open(struct openmetrics_files *files, const char *output, const char *state,
                            char *message, size_t size);
 
-/* Continues in a new process whose stdout is the new output. The old process waits; if the new one
- * exits with status 0, it replaces the files and exits with 0, else it keeps the old files and
- * exits with EXIT_FAILURE. Meanwhile it blocks HUP, INT and TERM, so that no unfinished file
- * remains. Without files no process is created. Returns 0 in the process that continues; or -errno,
- * and message says why. */
+/* Continues in a new process, whose stdout is the new output. The old process waits with HUP, INT
+ * and TERM blocked, so that no unfinished file remains. If the new one exits with status 0, it
+ * replaces the files and exits with 0. Otherwise it keeps the old files and exits with
+ * EXIT_FAILURE. Without files, no process is created. Returns 0 in the process that continues; or
+ * -errno, and message says why. */
 int openmetrics_files_fork(struct openmetrics_files *files, char *message, size_t size);
 
-/* Sets an initialized limit to the state of the last run. Returns 0, also without a state; or
- * -EINVAL if the state is damaged: then no new name is admitted for a while. */
+/* Sets an initialized limit to the state of the last run. Returns 0, also if there is no state; or
+ * -EINVAL if the state is damaged. Then no new name is admitted for some hours. */
 int openmetrics_files_restore(struct openmetrics_files *files, struct ksm_rate_limit *limit);
 
 /* Writes the new state. A sandbox may be in force. Returns 0 or -errno. */

@@ -2,8 +2,9 @@
  *
  * Replaces a regular file atomically, so that a reader never sees a part of it.
  *
- * Call find, then begin, write to fd, then commit or discard. Call all before the sandbox is
- * entered. After an error nothing remains to be closed or removed.
+ * Call replacement_find(), replacement_begin(), write to fd, then replacement_commit() or
+ * replacement_discard(). Call them outside of the sandbox. After an error nothing remains to be
+ * closed or removed.
  */
 #ifndef KSM_REPLACEMENT_H
 #define KSM_REPLACEMENT_H

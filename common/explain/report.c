@@ -94,7 +94,7 @@ static void print_bar(FILE *file, int64_t part, int64_t whole) {
     fputs(cells, file);
 }
 
-/* rmap_items: -1 if not known. */
+/* Prints a row but for the name. rmap_items: -1 if not known. */
 static void print_row(const struct explain_facts *f, FILE *file, int64_t saved,
                       int64_t rmap_items) {
     int64_t overhead = 0;
@@ -112,7 +112,7 @@ static void print_row(const struct explain_facts *f, FILE *file, int64_t saved,
     fputs("  ", file);
 }
 
-/* Order: largest savings, then highest overhead, then by name, as in the table. */
+/* Order: largest savings, then highest overhead, then as in the table, which is by name. */
 static bool is_before(const struct ksm_consumer *a, const struct ksm_consumer *b) {
     if (a->saved != b->saved)
         return a->saved > b->saved;
@@ -155,24 +155,26 @@ static void print_rows(const struct explain_facts *f, FILE *file) {
 }
 
 static void print_consumers(const struct explain_facts *f, FILE *file) {
+    const char *reason = NULL; /* why there are no rows */
+
     if (f->uksm)
         return;
     fputs("\nSavings by consumer\n", file);
     if (!f->consumers->enabled)
-        fprintf(file, "%*s%s\n", WRAP_INDENT, "",
-                "not reported by this kernel (requires Linux 5.19)");
+        reason = "not reported by this kernel (requires Linux 5.19)";
     else if (!f->consumers->valid)
-        fprintf(file, "%*s%s\n", WRAP_INDENT, "",
-                "not known: not all processes could be read just now");
+        reason = "not known: not all processes could be read just now";
     else if (f->consumers->count == 0 && f->consumers->unattributed == 0)
-        fprintf(file, "%*s%s\n", WRAP_INDENT, "", "none yet");
+        reason = "none yet";
+    if (reason)
+        fprintf(file, "%*s%s\n", WRAP_INDENT, "", reason);
     else
         print_rows(f, file);
 }
 
 /* ---- why large processes merge little ---- */
 
-/* Appends ", 1.0 GiB mergeable", if bytes is known. */
+/* Appends ", 1.0 GiB mergeable", unless bytes is -1. */
 static void append_bytes(char *text, int64_t bytes, const char *label) {
     size_t len = strlen(text);
     char number[32];
@@ -201,7 +203,7 @@ static void print_process(const struct explain_facts *f, const struct wrap *wrap
     wrap_text(wrap, "Process", text);
 }
 
-/* Prints the processes with the cause of process first, and that cause. */
+/* Prints the processes with the same cause as process number first, and that cause. */
 static void print_cause(const struct explain_facts *f, const struct wrap *wrap,
                         const enum explain_cause *causes, int first) {
     const struct explain_cause_texts *texts = &explain_cause_texts[causes[first]];
@@ -223,18 +225,18 @@ static void print_cause(const struct explain_facts *f, const struct wrap *wrap,
 }
 
 static void print_causes(const struct explain_facts *f, const struct wrap *wrap) {
+    const int count = f->processes ? f->processes->count : 0;
     enum explain_cause causes[EXPLAIN_PROCESSES];
-    unsigned printed = 0; /* bit i: enum explain_cause i */
+    bool is_printed[EXPLAIN_CAUSES] = {false};
 
-    for (int i = 0; f->processes && i < f->processes->count; i++) {
+    if (count > 0)
+        fputs("\nWhy large processes merge little", wrap->file);
+    for (int i = 0; i < count; i++)
         causes[i] = explain_cause_of(f, &f->processes->list[i]);
-        if (i == 0)
-            fputs("\nWhy large processes merge little", wrap->file);
-    }
-    for (int i = 0; f->processes && i < f->processes->count; i++) {
-        if ((printed & 1U << causes[i]) == 0)
+    for (int i = 0; i < count; i++) {
+        if (!is_printed[causes[i]])
             print_cause(f, wrap, causes, i);
-        printed |= 1U << causes[i];
+        is_printed[causes[i]] = true;
     }
 }
 

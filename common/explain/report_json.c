@@ -22,7 +22,7 @@ static void print_string(const char *text, FILE *file) {
     fputc('"', file);
 }
 
-/* A member that is null if the text is not known. */
+/* Prints a member, which is null if a value in the text is not known. */
 static void print_text(const struct explain_facts *f, const char *name, const char *text,
                        FILE *file) {
     char buf[2048];
@@ -34,12 +34,12 @@ static void print_text(const struct explain_facts *f, const char *name, const ch
         fputs("null", file);
 }
 
-/* A member that is null if number is negative. */
+/* Prints a comma and a member, which is null if the number is negative. */
 static void print_count(const char *name, int64_t number, FILE *file) {
     if (number >= 0)
-        fprintf(file, "\"%s\": %" PRId64, name, number);
+        fprintf(file, ", \"%s\": %" PRId64, name, number);
     else
-        fprintf(file, "\"%s\": null", name);
+        fprintf(file, ", \"%s\": null", name);
 }
 
 static void print_remarks(const struct explain_facts *f, enum explain_id verdict, FILE *file) {
@@ -89,10 +89,8 @@ static void print_consumer(const struct ksm_consumer_table *table, const struct 
         {"zero_pages", table->has_zero_pages ? c->zero : -1},
         {"tracked_pages", table->has_rmap_items ? c->rmap_items : -1},
     };
-    for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
-        fputs(", ", file);
+    for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
         print_count(members[i].name, members[i].number, file);
-    }
     fputs("}", file);
 }
 
@@ -106,7 +104,7 @@ static void print_consumers(const struct ksm_consumer_table *table, FILE *file) 
         fputs(i > 0 ? ",\n  " : "\n  ", file);
         print_consumer(table, &table->list[i], file);
     }
-    fputs("], ", file);
+    fputs("]", file);
     print_count("unattributed_bytes", table->unattributed, file);
 }
 
@@ -118,11 +116,8 @@ static void print_process(const struct explain_facts *f, const struct explain_pr
     print_string(p->comm, file);
     fprintf(file, ", \"kind\": \"%s\", \"name\": ", ksm_consumer_kinds[p->name.kind]);
     print_string(p->name.text, file);
-    fputs(", ", file);
     print_count("memory_bytes", p->memory, file);
-    fputs(", ", file);
     print_count("mergeable_bytes", p->mergeable, file);
-    fputs(", ", file);
     print_count("merging_pages", p->merging, file);
     fprintf(file, ", \"cause\": \"%s\", ", cause->name);
     print_text(f, "sentence", cause->sentence, file);
@@ -152,10 +147,7 @@ void explain_json(const struct explain_facts *facts, FILE *file) {
     fputs(",\n", file);
     print_text(facts, "advice", texts->advice, file);
     fputs(",\n", file);
-    if (facts->in_kernel)
-        print_remarks(facts, id, file);
-    else
-        fputs("\"remarks\": []", file);
+    print_remarks(facts, id, file);
     fputs(",\n", file);
     print_metrics(facts, file);
     fputs(",\n", file);

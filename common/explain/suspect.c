@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#define XXH_INLINE_ALL /* the program does not link libxxhash */
+#include <xxhash.h>
 
 #include "explain/maps.h"
 #include "explain/pagemap.h"
@@ -385,17 +387,6 @@ int suspect_mappings(struct suspect *suspect, struct blocking_call *call, int64_
 
 /* ---- whether pages change ---- */
 
-/* FNV-1a over words, with a shift that carries high bits down. Never 0. */
-static uint64_t hash(const uint64_t *words, size_t count) {
-    uint64_t sum = UINT64_C(14695981039346656037);
-
-    for (size_t i = 0; i < count; i++) {
-        sum = (sum ^ words[i]) * UINT64_C(1099511628211);
-        sum ^= sum >> 29;
-    }
-    return sum | 1;
-}
-
 /* Reads page number index of SUSPECT_PAGES, which are evenly spaced. Sets *sum to the hash of its
  * contents, 0 if it cannot be read. Returns 0 or -ECANCELED. */
 static int read_page(const struct suspect *suspect, struct blocking_call *call, uint64_t index,
@@ -404,13 +395,14 @@ static int read_page(const struct suspect *suspect, struct blocking_call *call, 
     const int pid = suspect->facts.pid;
     const uint64_t pages = (mapping->end - mapping->start) / size;
     const uint64_t address = mapping->start + pages * index / SUSPECT_PAGES * size;
-    uint64_t page[65536 / sizeof(uint64_t)], entry = 0;
+    char page[65536];
+    uint64_t entry = 0;
     ssize_t n = blocking_pread(call, pid, suspect->fd[SUSPECT_PAGEMAP], &entry, sizeof(entry),
                                (int64_t)(address / size * sizeof(entry)));
 
     if (n == sizeof(entry) && pagemap_is_anonymous(entry) && size <= sizeof(page))
         n = blocking_pread(call, pid, suspect->fd[SUSPECT_MEM], page, size, (int64_t)address);
-    *sum = n == (ssize_t)size ? hash(page, size / sizeof(uint64_t)) : 0;
+    *sum = n == (ssize_t)size ? XXH3_64bits(page, size) | 1 : 0;
     return n == -ECANCELED ? -ECANCELED : 0;
 }
 

@@ -27,51 +27,24 @@ static bool is_merged(const struct explain_facts *f) {
            explain_is_over(f, KSM_zero, 0);
 }
 
-/* ---- verdicts ---- */
-
 /* A page is merged at its second visit at the earliest, and a process may have started during the
  * first full scan. After the third, every page that was there at the start could be merged. */
 enum { FULL_SCANS_TO_JUDGE = 3 };
-
-static bool is_no_ksm(const struct explain_facts *f) {
-    return !f->in_kernel;
-}
-
-static bool is_unknown(const struct explain_facts *f) {
-    return !explain_is_known(f, KSM_run) || !explain_is_known(f, KSM_sharing);
-}
-
-static bool is_exposed_full(const struct explain_facts *f) {
-    return explain_is_over(f, KSM_exposure, EXPLAIN_EXPOSURE_FULL);
-}
-
-static bool is_exposed(const struct explain_facts *f) {
-    return explain_is_over(f, KSM_exposure, EXPLAIN_EXPOSURE_HIGH) && !is_exposed_full(f);
-}
-
-static bool is_off(const struct explain_facts *f) {
-    return explain_equals(f, KSM_run, KSM_STOPPED) && !is_merged(f);
-}
-
-static bool is_unmerged(const struct explain_facts *f) {
-    return explain_equals(f, KSM_run, KSM_UNMERGED);
-}
-
-static bool is_stopped(const struct explain_facts *f) {
-    return explain_equals(f, KSM_run, KSM_STOPPED) && is_merged(f);
-}
 
 static bool are_all_processes_known(const struct explain_facts *f) {
     return f->consumers->sweep.denied == 0 && f->consumers->sweep.skipped == 0 &&
            !f->consumers->sweep.hidden && explain_is_known(f, KSM_ksmd_cpu);
 }
 
+static bool is_busy(const struct explain_facts *f) {
+    return f->ksmd.status == 0 && f->ksmd.value > EXPLAIN_KSMD_BUSY;
+}
+
 /* ksmd is busy but neither scanned a page nor ended a full scan: it walks an almost empty mapping.
  * Before Linux 6.10 pages are counted at the end of a batch, so a batch must fit into the second of
  * the measurement: 20 us a page is more than any needs, and ksmd had ksmd.value * 10 us. */
 static bool is_empty_scan(const struct explain_facts *f) {
-    return is_running(f) && f->idle && f->ksmd.status == 0 && f->ksmd.value > EXPLAIN_KSMD_BUSY &&
-           explain_is_over(f, KSM_pages_to_scan, 0) &&
+    return is_running(f) && f->idle && is_busy(f) && explain_is_over(f, KSM_pages_to_scan, 0) &&
            explain_is_under(f, KSM_pages_to_scan, f->ksmd.value / 2 + 1);
 }
 
@@ -95,10 +68,6 @@ static bool is_early(const struct explain_facts *f) {
            !explain_is_over(f, KSM_ram, EXPLAIN_RAM_LITTLE - 1);
 }
 
-static bool is_too_early(const struct explain_facts *f) {
-    return is_early(f) && !is_empty_scan(f);
-}
-
 static bool is_settled(const struct explain_facts *f) {
     return is_running(f) && !is_early(f);
 }
@@ -108,58 +77,65 @@ static bool is_net_loss(const struct explain_facts *f) {
 }
 
 static bool is_wasted_scanning(const struct explain_facts *f) {
-    return is_settled(f) && f->ksmd.status == 0 && f->ksmd.value > EXPLAIN_KSMD_BUSY &&
-           explain_is_under(f, KSM_ram, EXPLAIN_RAM_LITTLE);
+    return is_settled(f) && is_busy(f) && explain_is_under(f, KSM_ram, EXPLAIN_RAM_LITTLE);
 }
 
-static bool is_no_equal_pages(const struct explain_facts *f) {
-    return is_settled(f) && !is_merged(f) && !is_miscounted(f) && !is_not_opted_in(f) &&
-           !is_no_scan(f);
-}
-
-static bool is_no_gain(const struct explain_facts *f) {
-    return is_settled(f) && is_merged(f) && !is_miscounted(f) &&
-           explain_is_under(f, KSM_profit, 1) && !is_net_loss(f);
-}
-
-static bool is_ok(const struct explain_facts *f) {
-    return is_settled(f) && is_merged(f) && !explain_is_under(f, KSM_profit, 1) &&
-           !is_wasted_scanning(f);
-}
-
-/* ---- remarks ---- */
-
-static bool is_denied(const struct explain_facts *f) {
-    return f->consumers->sweep.denied > 0;
-}
-
-static bool is_lxcfs(const struct explain_facts *f) {
-    return f->now.at[KSM_mem_total].status == -EXDEV;
-}
-
-static bool is_blocking(const struct explain_facts *f) {
-    return f->consumers->sweep.skipped > 0;
-}
-
-static bool is_hidepid(const struct explain_facts *f) {
-    return f->consumers->sweep.hidden;
-}
-
-/* ksmd exists but is not in /proc: this is another PID namespace than the host's. */
-static bool is_ksmd_hidden(const struct explain_facts *f) {
-    return !f->consumers->sweep.hidden && f->now.at[KSM_ksmd_cpu].status == -ENOENT;
-}
-
-typedef bool rule_fn(const struct explain_facts *f);
-
-static rule_fn *const rules[EXPLAIN_IDS] = {
-#define VERDICT(id, status, sentence, reason, advice) [EXPLAIN_##id] = is_##id,
-#define REMARK(id, sentence) [EXPLAIN_##id] = is_##id,
-#include "explain/explain.def"
-};
-
-bool explain_holds(const struct explain_facts *facts, enum explain_id id) {
-    return facts->in_kernel ? rules[id](facts) : id == EXPLAIN_no_ksm;
+bool explain_holds(const struct explain_facts *f, enum explain_id id) {
+    if (!f->in_kernel)
+        return id == EXPLAIN_no_ksm;
+    switch (id) {
+    case EXPLAIN_no_ksm:
+        return false;
+    case EXPLAIN_unknown:
+        return !explain_is_known(f, KSM_run) || !explain_is_known(f, KSM_sharing);
+    case EXPLAIN_exposed_full:
+        return explain_is_over(f, KSM_exposure, EXPLAIN_EXPOSURE_FULL);
+    case EXPLAIN_exposed:
+        return explain_is_over(f, KSM_exposure, EXPLAIN_EXPOSURE_HIGH) &&
+               !explain_is_over(f, KSM_exposure, EXPLAIN_EXPOSURE_FULL);
+    case EXPLAIN_off:
+        return explain_equals(f, KSM_run, KSM_STOPPED) && !is_merged(f);
+    case EXPLAIN_unmerged:
+        return explain_equals(f, KSM_run, KSM_UNMERGED);
+    case EXPLAIN_stopped:
+        return explain_equals(f, KSM_run, KSM_STOPPED) && is_merged(f);
+    case EXPLAIN_not_opted_in:
+        return is_not_opted_in(f);
+    case EXPLAIN_no_scan:
+        return is_no_scan(f);
+    case EXPLAIN_empty_scan:
+        return is_empty_scan(f);
+    case EXPLAIN_too_early:
+        return is_early(f) && !is_empty_scan(f);
+    case EXPLAIN_net_loss:
+        return is_net_loss(f);
+    case EXPLAIN_wasted_scanning:
+        return is_wasted_scanning(f);
+    case EXPLAIN_no_equal_pages:
+        return is_settled(f) && !is_merged(f) && !is_miscounted(f) && !is_not_opted_in(f) &&
+               !is_no_scan(f);
+    case EXPLAIN_no_gain:
+        return is_settled(f) && is_merged(f) && !is_miscounted(f) &&
+               explain_is_under(f, KSM_profit, 1) && !is_net_loss(f);
+    case EXPLAIN_ok:
+        return is_settled(f) && is_merged(f) && !explain_is_under(f, KSM_profit, 1) &&
+               !is_wasted_scanning(f);
+    case EXPLAIN_denied:
+        return f->consumers->sweep.denied > 0;
+    case EXPLAIN_miscounted:
+        return is_miscounted(f);
+    case EXPLAIN_lxcfs:
+        return f->now.at[KSM_mem_total].status == -EXDEV;
+    case EXPLAIN_blocking:
+        return f->consumers->sweep.skipped > 0;
+    case EXPLAIN_hidepid:
+        return f->consumers->sweep.hidden;
+    case EXPLAIN_ksmd_hidden: /* not in /proc: this is another PID namespace than the host's */
+        return !f->consumers->sweep.hidden && f->now.at[KSM_ksmd_cpu].status == -ENOENT;
+    case EXPLAIN_IDS:
+        break;
+    }
+    return false;
 }
 
 enum explain_id explain_verdict(const struct explain_facts *facts) {

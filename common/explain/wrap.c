@@ -45,7 +45,8 @@ static void print_paragraph(const struct wrap *wrap, const char **label, const c
         size_t line = len > columns ? find_break(text, columns) : len;
         start_line(wrap, label);
         fprintf(wrap->file, "%.*s\n", (int)line, text);
-        line += line < len && text[line] == ' ';
+        if (line < len && text[line] == ' ')
+            line++;
         text += line;
         len -= line;
     }

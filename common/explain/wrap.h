@@ -11,7 +11,7 @@
 
 enum { WRAP_COLUMNS = 80, WRAP_COLUMNS_MIN = 60, WRAP_INDENT = 2 };
 
-/* Where a report is printed. */
+/* What a report is printed to. */
 struct wrap {
     FILE *file;
     size_t columns; /* for prose; tables always have WRAP_COLUMNS */
@@ -19,12 +19,12 @@ struct wrap {
 };
 
 /* Prepares printing to a file, which remains the caller's. On a terminal, columns is its width (at
- * least WRAP_COLUMNS_MIN), and color is set unless NO_COLOR is set or TERM is dumb; elsewhere it is
- * 80 columns without color. Call it before the sandbox, which forbids the ioctl(). */
+ * least WRAP_COLUMNS_MIN), and color is true unless NO_COLOR is set or TERM is dumb. Otherwise it
+ * prints WRAP_COLUMNS without color. Call it before the sandbox, which forbids the ioctl(). */
 void wrap_init(struct wrap *wrap, FILE *file);
 
-/* Prints paragraphs beside a label, broken at spaces. A line that begins with a space is a command,
- * which is never broken. */
+/* Prints a label and beside it paragraphs, broken at spaces. A line that begins with a space is a
+ * command, which is never broken. */
 void wrap_text(const struct wrap *wrap, const char *label, const char *text);
 
 /* The same, in bold red if the terminal has colors. */
