@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Why a large process merges little: facts to cause, smaps to facts, and the section of the page.
+ * Why a large process merges little: facts to cause, smaps to facts, and the section of the report.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -18,12 +18,12 @@ enum { PAGE = 4096, MIB_PAGES = 256, SIZE = 100, HOUR = 3600 * 1000 };
 static struct explain_facts facts;
 static struct explain_processes processes;
 static struct ksm_consumer_table table;
-static struct explain_process one;
+static struct explain_process process;
 
 #define HOST(id) facts.now.at[KSM_##id]
 
-/* A process of 100 MiB, on offer, none of it merged; KSM has been over it often, and it does not
- * change. */
+/* A process with 100 MiB of mergeable memory that does not change. KSM has scanned it often, and
+ * merged none. */
 void before_each(void) {
     static const struct {
         enum ksm_id id;
@@ -49,7 +49,7 @@ void before_each(void) {
     facts.scan_rate.value = facts.skip_rate.value = 2000;
     facts.consumers = &table;
     facts.processes = &processes;
-    one = (struct explain_process){
+    process = (struct explain_process){
         .pid = 42,
         .name = {KSM_CONSUMER_program, "some"},
         .comm = "some",
@@ -69,137 +69,147 @@ static const struct {
     const char *want;
     struct {
         int64_t *fact;
-        int64_t is;
+        int64_t value;
     } with[6];
-    struct ksm_value *lost[3];
+    struct ksm_value *unknown[3];
     enum explain_program program;
     enum ksm_consumer_kind kind;
 } rows[] = {
     {"no_equal_pages", .kind = KSM_CONSUMER_program},
-    {"hugetlb", .with = {{&one.hugetlb, 60 * MIB}}},
-    {"no_equal_pages", .with = {{&one.hugetlb, 50 * MIB}}},
-    {"hugetlb", .with = {{&one.hugetlb, 60 * MIB}, {&one.mergeable, 0}}, .program = EXPLAIN_QEMU},
-    {"shared", .with = {{&one.shared, 60 * MIB}}},
-    {"shared_qemu", .with = {{&one.shared, 60 * MIB}}, .program = EXPLAIN_QEMU},
-    {"shared_cloud", .with = {{&one.shared, 60 * MIB}}, .program = EXPLAIN_CLOUD_HYPERVISOR},
-    {"shared", .with = {{&one.shared, 60 * MIB}}, .program = EXPLAIN_FIRECRACKER},
-    {"device", .with = {{&one.device, 60 * MIB}, {&one.mergeable, 0}}},
-    {"no_equal_pages", .with = {{&one.device, -1}}},
-    {"pinned", .with = {{&one.pinned, 60 * MIB}}},
-    {"no_equal_pages", .with = {{&one.pinned, 50 * MIB}}},
-    {"pinned", .with = {{&one.pinned, 60 * MIB}, {&one.mergeable, 0}}, .program = EXPLAIN_QEMU},
-    /* Not on offer, or only a part of it. */
-    {"not_opted_in", .with = {{&one.mergeable, 0}}, .kind = KSM_CONSUMER_program},
-    {"not_opted_in", .with = {{&one.mergeable, 50 * MIB}}, .kind = KSM_CONSUMER_program},
-    {"no_equal_pages", .with = {{&one.mergeable, 51 * MIB}}},
-    {"not_qemu", .with = {{&one.mergeable, 0}}, .program = EXPLAIN_QEMU,
+    {"hugetlb", .with = {{&process.hugetlb, 60 * MIB}}},
+    {"no_equal_pages", .with = {{&process.hugetlb, 50 * MIB}}},
+    {"hugetlb", .with = {{&process.hugetlb, 60 * MIB}, {&process.mergeable, 0}},
+     .program = EXPLAIN_QEMU},
+    {"shared", .with = {{&process.shared, 60 * MIB}}},
+    {"shared_qemu", .with = {{&process.shared, 60 * MIB}}, .program = EXPLAIN_QEMU},
+    {"shared_cloud", .with = {{&process.shared, 60 * MIB}}, .program = EXPLAIN_CLOUD_HYPERVISOR},
+    {"shared", .with = {{&process.shared, 60 * MIB}}, .program = EXPLAIN_FIRECRACKER},
+    {"device", .with = {{&process.device, 60 * MIB}, {&process.mergeable, 0}}},
+    {"no_equal_pages", .with = {{&process.device, -1}}},
+    {"pinned", .with = {{&process.pinned, 60 * MIB}}},
+    {"no_equal_pages", .with = {{&process.pinned, 50 * MIB}}},
+    {"pinned", .with = {{&process.pinned, 60 * MIB}, {&process.mergeable, 0}},
+     .program = EXPLAIN_QEMU},
+    /* Not mergeable, or only in part. */
+    {"not_opted_in", .with = {{&process.mergeable, 0}}, .kind = KSM_CONSUMER_program},
+    {"not_opted_in", .with = {{&process.mergeable, 50 * MIB}}, .kind = KSM_CONSUMER_program},
+    {"no_equal_pages", .with = {{&process.mergeable, 51 * MIB}}},
+    {"not_qemu", .with = {{&process.mergeable, 0}}, .program = EXPLAIN_QEMU,
      .kind = KSM_CONSUMER_container},
-    {"not_cloud", .with = {{&one.mergeable, 0}}, .program = EXPLAIN_CLOUD_HYPERVISOR},
-    {"not_firecracker", .with = {{&one.mergeable, 0}}, .program = EXPLAIN_FIRECRACKER},
-    {"not_container", .with = {{&one.mergeable, 0}}, .kind = KSM_CONSUMER_container},
-    {"not_service", .with = {{&one.mergeable, 0}}, .kind = KSM_CONSUMER_service},
-    {"not_opted_in", .with = {{&one.mergeable, 0}, {&HOST(run).value, 0}},
+    {"not_cloud", .with = {{&process.mergeable, 0}}, .program = EXPLAIN_CLOUD_HYPERVISOR},
+    {"not_firecracker", .with = {{&process.mergeable, 0}}, .program = EXPLAIN_FIRECRACKER},
+    {"not_container", .with = {{&process.mergeable, 0}}, .kind = KSM_CONSUMER_container},
+    {"not_service", .with = {{&process.mergeable, 0}}, .kind = KSM_CONSUMER_service},
+    {"not_opted_in", .with = {{&process.mergeable, 0}, {&HOST(run).value, 0}},
      .kind = KSM_CONSUMER_program},
-    {"not_opted_in", .with = {{&one.mergeable, -1}, {&one.opted_in, 0}},
+    {"not_opted_in", .with = {{&process.mergeable, -1}, {&process.opted_in, 0}},
      .kind = KSM_CONSUMER_program},
     /* Without smaps. */
-    {"no_equal_pages", .with = {{&one.mergeable, -1}}},
-    {"no_equal_pages", .with = {{&one.mergeable, -1}, {&one.opted_in, -1}}},
-    {"not_opted_in", .with = {{&one.mergeable, -1}, {&one.opted_in, -1}, {&one.rmap_items, 0}},
+    {"no_equal_pages", .with = {{&process.mergeable, -1}}},
+    {"no_equal_pages", .with = {{&process.mergeable, -1}, {&process.opted_in, -1}}},
+    {"not_opted_in",
+     .with = {{&process.mergeable, -1}, {&process.opted_in, -1}, {&process.rmap_items, 0}},
      .kind = KSM_CONSUMER_program},
-    {"only_smaps", /* ksmd may not have met it yet */
-     .with = {{&one.mergeable, -1}, {&one.opted_in, -1}, {&one.rmap_items, 0}, {&one.age, 1000}}},
-    {"only_smaps", .with = {{&one.mergeable, -1},
-                            {&one.opted_in, -1},
-                            {&one.rmap_items, 0},
+    {"only_smaps", /* ksmd may not have scanned it yet */
+     .with = {{&process.mergeable, -1},
+              {&process.opted_in, -1},
+              {&process.rmap_items, 0},
+              {&process.age, 1000}}},
+    {"only_smaps", .with = {{&process.mergeable, -1},
+                            {&process.opted_in, -1},
+                            {&process.rmap_items, 0},
                             {&HOST(run).value, 0}}},
-    {"only_smaps", .with = {{&one.mergeable, -1}, {&one.opted_in, -1}, {&one.rmap_items, -1}}},
+    {"only_smaps",
+     .with = {{&process.mergeable, -1}, {&process.opted_in, -1}, {&process.rmap_items, -1}}},
     {"not_opted_in", /* KSM tracks no page */
-     .with = {{&one.mergeable, -1},
-              {&one.opted_in, -1},
-              {&one.rmap_items, 0},
-              {&one.age, 1000},
+     .with = {{&process.mergeable, -1},
+              {&process.opted_in, -1},
+              {&process.rmap_items, 0},
+              {&process.age, 1000},
               {&HOST(volatile).value, 0},
               {&HOST(unshared).value, 0}},
      .kind = KSM_CONSUMER_program},
-    {"partly", .with = {{&one.mergeable, -1}, {&one.rmap_items, SIZE *MIB_PAGES / 2}}},
-    {"no_equal_pages", .with = {{&one.mergeable, -1}, {&one.rmap_items, SIZE *MIB_PAGES / 2 + 1}}},
-    {"new",
-     .with = {{&one.mergeable, -1}, {&one.rmap_items, SIZE *MIB_PAGES / 2}, {&one.age, 29 * 1000}}},
+    {"partly", .with = {{&process.mergeable, -1}, {&process.rmap_items, SIZE *MIB_PAGES / 2}}},
+    {"no_equal_pages",
+     .with = {{&process.mergeable, -1}, {&process.rmap_items, SIZE *MIB_PAGES / 2 + 1}}},
+    {"new", .with = {{&process.mergeable, -1},
+                     {&process.rmap_items, SIZE *MIB_PAGES / 2},
+                     {&process.age, 29 * 1000}}},
     /* The host. */
     {"off", .with = {{&HOST(run).value, 0}}},
     {"off", .with = {{&HOST(run).value, 2}}},
-    {"no_equal_pages", .lost = {&HOST(run)}},
+    {"no_equal_pages", .unknown = {&HOST(run)}},
     {"no_scan", .with = {{&HOST(pages_to_scan).value, 0}}},
     {"new", .with = {{&HOST(full_scans).value, 2}}},
     {"no_equal_pages", .with = {{&HOST(full_scans).value, 3}}},
-    {"new", .with = {{&one.age, 29 * 1000}}}, /* 40000 pages at 4000 a second */
-    {"no_equal_pages", .with = {{&one.age, 31 * 1000}}},
-    {"no_equal_pages", .with = {{&one.age, -1}}},
-    {"new", .with = {{&one.rmap_items, 12799}}},
+    {"new", .with = {{&process.age, 29 * 1000}}}, /* 40000 pages at 4000 a second */
+    {"no_equal_pages", .with = {{&process.age, 31 * 1000}}},
+    {"no_equal_pages", .with = {{&process.age, -1}}},
+    {"new", .with = {{&process.rmap_items, 12799}}},
     {"slow", .with = {{&facts.scan_rate.value, 10}, {&facts.skip_rate.value, 1}}},
-    {"no_equal_pages", .with = {{&facts.scan_rate.value, 10}}}, /* passing over is progress */
+    {"no_equal_pages", .with = {{&facts.scan_rate.value, 10}}}, /* skipping is progress */
     {"slow", .with = {{&HOST(full_scans).value, 0},
                       {&facts.scan_rate.value, 10},
                       {&facts.skip_rate.value, 1}}},
-    {"slow", .with = {{&HOST(sleep_millisecs).value, 10000}}, .lost = {&facts.scan_rate}},
-    {"new", .with = {{&one.age, 20 * 1000}}, .lost = {&facts.scan_rate}},
-    {"no_equal_pages", .with = {{&one.age, 1000}},
-     .lost = {&facts.scan_rate, &HOST(pages_to_scan)}},
-    {"no_equal_pages", .with = {{&one.age, 1000}}, .lost = {&HOST(volatile)}},
+    {"slow", .with = {{&HOST(sleep_millisecs).value, 10000}}, .unknown = {&facts.scan_rate}},
+    {"new", .with = {{&process.age, 20 * 1000}}, .unknown = {&facts.scan_rate}},
+    {"no_equal_pages", .with = {{&process.age, 1000}},
+     .unknown = {&facts.scan_rate, &HOST(pages_to_scan)}},
+    {"no_equal_pages", .with = {{&process.age, 1000}}, .unknown = {&HOST(volatile)}},
     {"empty_scan", .with = {{&facts.scan_rate.value, 0},
                             {&facts.ksmd.value, 90000},
                             {&HOST(full_scans).value, 0}}},
-    /* Counted, or seen. */
-    {"changing", .with = {{&one.changed, 60}}},
-    {"changing", .with = {{&one.changed, 51}}},
-    {"unclear", .with = {{&one.changed, 50}}},
-    {"unclear", .with = {{&one.changed, 10}}},
-    {"no_equal_pages", .with = {{&one.changed, 9}}},
-    {"unclear", /* the merged ones are none of these */
-     .with = {{&one.changed, -1},
-              {&one.merging, 2500},
+    /* Whether its pages change: counted by KSM, or seen. */
+    {"changing", .with = {{&process.changed, 60}}},
+    {"changing", .with = {{&process.changed, 51}}},
+    {"unclear", .with = {{&process.changed, 50}}},
+    {"unclear", .with = {{&process.changed, 10}}},
+    {"no_equal_pages", .with = {{&process.changed, 9}}},
+    {"unclear", /* merged pages are neither unshared nor volatile */
+     .with = {{&process.changed, -1},
+              {&process.merging, 2500},
               {&HOST(unshared).value, 12000},
               {&HOST(smart_scan).value, 0}}},
-    {"unclear", .with = {{&one.changed, -1}}},
-    {"no_equal_pages", .with = {{&one.changed, -1}, {&HOST(volatile).value, 12000}}},
-    {"unclear", .with = {{&one.changed, -1}, {&HOST(unshared).value, 12000}}},
-    {"changing",
-     .with = {{&one.changed, -1}, {&HOST(unshared).value, 12000}, {&HOST(smart_scan).value, 0}}},
-    {"changing", .with = {{&one.changed, -1}, {&HOST(unshared).value, 12000}},
-     .lost = {&HOST(smart_scan)}},
-    {"unclear", .with = {{&one.changed, -1}}, .lost = {&HOST(volatile), &HOST(unshared)}},
-    {"unclear", .with = {{&one.changed, -1}, {&one.rmap_items, -1}}},
+    {"unclear", .with = {{&process.changed, -1}}},
+    {"no_equal_pages", .with = {{&process.changed, -1}, {&HOST(volatile).value, 12000}}},
+    {"unclear", .with = {{&process.changed, -1}, {&HOST(unshared).value, 12000}}},
+    {"changing", .with = {{&process.changed, -1},
+                          {&HOST(unshared).value, 12000},
+                          {&HOST(smart_scan).value, 0}}},
+    {"changing", .with = {{&process.changed, -1}, {&HOST(unshared).value, 12000}},
+     .unknown = {&HOST(smart_scan)}},
+    {"unclear", .with = {{&process.changed, -1}}, .unknown = {&HOST(volatile), &HOST(unshared)}},
+    {"unclear", .with = {{&process.changed, -1}, {&process.rmap_items, -1}}},
 };
 
 static const char *cause(void) {
-    return explain_cause_texts[explain_cause_of(&facts, &one)].name;
+    return explain_cause_texts[explain_cause_of(&facts, &process)].name;
 }
 
-TEST_TIMES(facts_to_cause, ROWS(rows)) {
+TEST_ROWS(first_cause_that_holds, rows) {
     char buf[2048];
 
-    one.program = rows[_i].program;
-    one.name.kind = rows[_i].kind;
-    for (int i = 0; i < ROWS(rows[_i].with) && rows[_i].with[i].fact; i++)
-        *rows[_i].with[i].fact = rows[_i].with[i].is;
-    for (int i = 0; i < ROWS(rows[_i].lost) && rows[_i].lost[i]; i++)
-        rows[_i].lost[i]->status = -ENOENT;
+    process.program = row->program;
+    process.name.kind = row->kind;
+    for (int i = 0; i < ROWS(row->with) && row->with[i].fact; i++)
+        *row->with[i].fact = row->with[i].value;
+    for (int i = 0; i < ROWS(row->unknown) && row->unknown[i]; i++)
+        row->unknown[i]->status = -ENOENT;
     facts.idle = facts.scan_rate.value == 0;
-    ck_assert_msg(strcmp(cause(), rows[_i].want) == 0, "row %d: got %s, want %s", _i, cause(),
-                  rows[_i].want);
-    ck_assert_int_eq(explain_expand(&facts,
-                                    explain_cause_texts[explain_cause_of(&facts, &one)].sentence,
-                                    buf, sizeof(buf)),
-                     0);
+    ck_assert_msg(strcmp(cause(), row->want) == 0, "row %d: got %s, want %s", (int)(row - rows),
+                  cause(), row->want);
+    ck_assert_int_eq(
+        explain_expand(&facts, explain_cause_texts[explain_cause_of(&facts, &process)].sentence,
+                       buf, sizeof(buf)),
+        0);
 }
 
-TEST(blocking_or_unreadable_process) {
-    one.denied = true;
-    ck_assert_str_eq(cause(), "no_equal_pages"); /* ksm_stat told enough */
-    one.mergeable = one.opted_in = one.rmap_items = -1;
+TEST(blocking_precedes_denied) {
+    process.denied = true;
+    ck_assert_str_eq(cause(), "no_equal_pages"); /* ksm_stat is enough */
+    process.mergeable = process.opted_in = process.rmap_items = -1;
     ck_assert_str_eq(cause(), "denied");
-    one.blocks = true;
+    process.blocks = true;
     ck_assert_str_eq(cause(), "blocking");
 }
 
@@ -213,35 +223,35 @@ TEST(every_cause_has_a_case) {
     }
 }
 
-TEST(pass) {
+TEST(full_scan_time_counts_untracked_pages) {
     static const struct {
-        struct ksm_value *lost[2];
+        struct ksm_value *unknown[2];
         int64_t ms;
-    } passes[] = {
+    } scans[] = {
         {.ms = 12000}, /* 48000 pages at 4000 a second */
-        {.lost = {&facts.skip_rate}, .ms = 24000},
-        {.lost = {&facts.scan_rate}, .ms = 9600}, /* 100 every 20 ms */
-        {.lost = {&facts.scan_rate, &HOST(sleep_millisecs)}, .ms = -1},
-        {.lost = {&facts.scan_rate, &HOST(pages_to_scan)}, .ms = -1},
-        {.lost = {&HOST(volatile)}, .ms = -1},
+        {.unknown = {&facts.skip_rate}, .ms = 24000},
+        {.unknown = {&facts.scan_rate}, .ms = 9600}, /* 100 every 20 ms */
+        {.unknown = {&facts.scan_rate, &HOST(sleep_millisecs)}, .ms = -1},
+        {.unknown = {&facts.scan_rate, &HOST(pages_to_scan)}, .ms = -1},
+        {.unknown = {&HOST(volatile)}, .ms = -1},
     };
 
     HOST(shared).value = 1000;
     HOST(sharing).value = 2000;
-    one.rmap_items -= 5000; /* not met yet */
-    processes.list[0] = processes.list[1] = one;
-    processes.list[0].mergeable = -1; /* then all its memory may be */
+    process.rmap_items -= 5000; /* not tracked yet */
+    processes.list[0] = processes.list[1] = process;
+    processes.list[0].mergeable = -1; /* then all its memory may be mergeable */
     processes.list[1].rmap_items = -1;
     processes.count = 2;
-    for (int i = 0; i < ROWS(passes); i++) {
-        for (int k = 0; k < 2 && passes[i].lost[k]; k++)
-            passes[i].lost[k]->status = -ENOENT;
-        ck_assert_msg(explain_full_scan_ms(&facts) == passes[i].ms, "row %d: got %d", i,
+    for (int i = 0; i < ROWS(scans); i++) {
+        for (int k = 0; k < 2 && scans[i].unknown[k]; k++)
+            scans[i].unknown[k]->status = -ENOENT;
+        ck_assert_msg(explain_full_scan_ms(&facts) == scans[i].ms, "row %d: got %d", i,
                       (int)explain_full_scan_ms(&facts));
-        for (int k = 0; k < 2 && passes[i].lost[k]; k++)
-            passes[i].lost[k]->status = 0;
+        for (int k = 0; k < 2 && scans[i].unknown[k]; k++)
+            scans[i].unknown[k]->status = 0;
     }
-    facts.scan_rate.value = 6000; /* a batch more than its pauses allow in a second */
+    facts.scan_rate.value = 6000; /* one batch more than the sleeps allow in a second */
     ck_assert_int_eq(explain_full_scan_ms(&facts), 6857);
     facts.scan_rate.value = 2000;
     HOST(full_scans).value = 0;
@@ -250,36 +260,13 @@ TEST(pass) {
     HOST(shared).value = INT64_MAX / 1000;
     ck_assert_int_eq(explain_full_scan_ms(&facts), -1);
     HOST(shared).value = 0;
-    facts.scan_rate.value = 0; /* stands still at this moment */
+    facts.scan_rate.value = 0; /* nothing scanned in this second */
     ck_assert_int_eq(explain_full_scan_ms(&facts), 9400);
     HOST(sleep_millisecs).value = 0;
     ck_assert_int_eq(explain_full_scan_ms(&facts), -1);
 }
 
-TEST(words) {
-    static const struct {
-        const char *text;
-        enum ksm_id id;
-        int64_t is;
-        const char *want;
-    } texts[] = {
-        {"[apart{numa}]", KSM_merge_across_nodes, 0, "apart"},
-        {"[apart{numa}]", KSM_merge_across_nodes, 1, ""},
-        {"[{shorter_sleep}]", KSM_sleep_millisecs, 20, ""},
-        {"[{shorter_sleep}]", KSM_sleep_millisecs, 21, "20"},
-        {"{full_scan}", KSM_unshared, 220000, "about 60 seconds"}, /* and 20000, at 4000 a second */
-    };
-    char buf[64];
-
-    for (int i = 0; i < ROWS(texts); i++) {
-        facts.now.at[texts[i].id] = (struct ksm_value){.value = texts[i].is};
-        explain_expand(&facts, texts[i].text, buf, sizeof(buf));
-        ck_assert_str_eq(buf, texts[i].want);
-    }
-}
-
-/* A tenth is enough. */
-TEST(merges_little) {
+TEST(less_than_a_tenth_is_little) {
     static const struct {
         int64_t merging, zero;
         bool want;
@@ -287,12 +274,12 @@ TEST(merges_little) {
                   {0, 2560, false}, {2560, -1, false}, {-1, -1, false}};
 
     for (int i = 0; i < ROWS(merged); i++) {
-        one.merging = merged[i].merging;
-        one.zero = merged[i].zero;
-        ck_assert_msg(explain_merges_little(&one, PAGE) == merged[i].want, "row %d", i);
+        process.merging = merged[i].merging;
+        process.zero = merged[i].zero;
+        ck_assert_msg(explain_merges_little(&process, PAGE) == merged[i].want, "row %d", i);
     }
-    one.blocks = true;
-    ck_assert(explain_merges_little(&one, PAGE));
+    process.blocks = true;
+    ck_assert(explain_merges_little(&process, PAGE));
 }
 
 /* ---- smaps and status ---- */
@@ -308,7 +295,7 @@ static const struct {
      "8 kB\n"
      "VmFlags: rd wr mr mw me ac mg \n",
      KB(20), KB(20), KB(8), 0, 0, 0x1000, 0x9000},
-    /* The largest of those on offer. */
+    /* The largest mergeable mapping. */
     {"1000-2000 rw-p\nAnonymous: 8 kB\nVmFlags: rd mg\n2000-3000 rw-p\nAnonymous: 12 kB\nVmFlags: "
      "mg rd\n"
      "3000-4000 rw-p\nAnonymous: 40 kB\nVmFlags: rd\n4000-5000 rw-p\nVmFlags: rd mg\n",
@@ -316,7 +303,7 @@ static const struct {
     {"1000-2000 rw-s\nRss: 64 kB\nVmFlags: rd wr sh mr mw me ms mm \n", 0, 0, 0, KB(64), 0, 0, 0},
     {"1000-2000 rw-s\nRss: 64 kB\nVmFlags: rd io pf\n", 0, 0, 0, KB(64), 0, 0, 0},
     {"1000-2000 rw-p\nSize: 64 kB\nVmFlags: rd lo\n", 0, 0, 0, 0, KB(64), 0, 0},
-    /* What strangers call their files, and what is cut off. */
+    /* Hostile file names, and lines that are cut off. */
     {"1000-2000 r--p 00000000 00:00 0  VmFlags: mg\nAnonymous: 8 kB\nVmFlags: rd\n", KB(8), 0, 0, 0,
      0, 0, 0},
     {"1000-2000 rw-p\nAnonymous: 8 kB\nVmFlags:mg amg mgx\n", KB(8), 0, 0, 0, 0, 0, 0},
@@ -324,7 +311,7 @@ static const struct {
      0, 0, 0, 0, 0},
 };
 
-TEST_ROWS(smaps, mappings) {
+TEST_ROWS(smaps_is_summed_up, mappings) {
     struct suspect_mappings got = {0};
     char *text = strdup(row->text);
 
@@ -340,8 +327,7 @@ TEST_ROWS(smaps, mappings) {
     ck_assert_uint_eq(got.largest.end, row->end);
 }
 
-/* Nothing is open yet, nor is descriptor 0. */
-TEST(new_suspect) {
+TEST(new_suspect_has_no_descriptors) {
     const struct ksm_process_status shown = {.anonymous = KB(12345678),
                                              .file = KB(100),
                                              .shmem = KB(20),
@@ -360,9 +346,9 @@ TEST(new_suspect) {
         ck_assert_int_lt(got.fd[i], 0);
 }
 
-/* ---- the page ---- */
+/* ---- the report ---- */
 
-static char *page(void) {
+static char *report(void) {
     static char text[16384];
     FILE *file = tmpfile();
     const struct wrap wrap = {.file = file, .columns = WRAP_COLUMNS};
@@ -377,12 +363,12 @@ static char *page(void) {
 }
 
 static const char *section(void) {
-    const char *at = strstr(page(), "\nWhy large processes");
+    const char *found = strstr(report(), "\nWhy large processes");
 
-    return at ? at : "";
+    return found ? found : "";
 }
 
-/* Makes any white space one blank. */
+/* Replaces each run of white space by a blank. */
 static char *unwrapped(char *text) {
     char *to = text;
 
@@ -395,10 +381,10 @@ static char *unwrapped(char *text) {
     return text;
 }
 
-/* A process of which ksmd has met a part. The verdict and the settings give the time of a full
- * scan: the same, and none before the first one is complete. */
+/* A process of which KSM tracks a part. The verdict and the settings give the time of a full
+ * scan: the same, and none before the first full scan is complete. */
 static const struct {
-    int64_t full_scans, met;
+    int64_t full_scans, tracked;
     const char *time; /* 25600 pages at 4000 a second */
     int mentions;
 } first_scans[] = {
@@ -409,17 +395,17 @@ static const struct {
 };
 
 TEST_ROWS(scan_time_is_the_same_in_the_whole_report, first_scans) {
-    static const char words[] = "one scan takes ";
+    static const char phrase[] = "one scan takes ";
     int mentions = 0;
 
     HOST(full_scans).value = row->full_scans;
     HOST(volatile).value = 0;
-    HOST(unshared).value = one.rmap_items = row->met;
+    HOST(unshared).value = process.rmap_items = row->tracked;
     HOST(overhead) = HOST(saved) = (struct ksm_value){.value = 0};
-    processes.list[processes.count++] = one;
-    const char *text = unwrapped(page());
-    for (const char *found = text; (found = strstr(found, words)); mentions++) {
-        found += strlen(words);
+    processes.list[processes.count++] = process;
+    const char *text = unwrapped(report());
+    for (const char *found = text; (found = strstr(found, phrase)); mentions++) {
+        found += strlen(phrase);
         ck_assert_msg(row->time && strncmp(found, row->time, strlen(row->time)) == 0, "got %.30s",
                       found);
     }
@@ -428,7 +414,7 @@ TEST_ROWS(scan_time_is_the_same_in_the_whole_report, first_scans) {
 
 TEST(processes_are_grouped_by_cause) {
     for (int i = 0; i < 4; i++) {
-        processes.list[i] = one;
+        processes.list[i] = process;
         processes.list[i].pid = i + 1;
         processes.list[i].mergeable = i % 2 == 0 ? 0 : SIZE * MIB;
     }
@@ -459,12 +445,14 @@ TEST(section_is_left_out_without_large_processes) {
     ck_assert_str_eq(section(), "");
 }
 
-/* The longest names, and five of them. */
-TEST(lines_fit) {
-    memset(one.comm, 'c', sizeof(one.comm) - 1);
-    memset(one.name.text, 'n', sizeof(one.name.text) - 1);
+TEST(section_fits_80_columns) {
+    memset(process.comm, 'c', sizeof(process.comm) - 1);
+    memset(process.name.text, 'n', sizeof(process.name.text) - 1);
     while (processes.count < EXPLAIN_PROCESSES)
-        processes.list[processes.count++] = one;
-    for (const char *line = section(); *line; line += strcspn(line, "\n"), line += *line == '\n')
-        ck_assert_msg(strcspn(line, "\n") <= 80, "%s", line);
+        processes.list[processes.count++] = process;
+    for (const char *line = section(); *line;) {
+        const size_t len = strcspn(line, "\n");
+        ck_assert_msg(len <= 80, "%s", line);
+        line += line[len] ? len + 1 : len;
+    }
 }

@@ -14,7 +14,7 @@
 static struct command_line line;
 static char message[1024];
 
-/* Arguments with a bar after each. */
+/* Parses arguments, with a bar after each. */
 static int parse(const char *arguments) {
     static char text[1024], program[] = "ksm-explain";
     char *argv[16] = {program}, *rest = text;
@@ -29,7 +29,7 @@ static int parse(const char *arguments) {
     return command_line_parse(&line, argc, argv, message, sizeof(message));
 }
 
-/* What differs from the defaults, in a word each. */
+/* Returns what differs from the defaults, a word each. */
 static const char *result(void) {
     static const char *const modes[] = {[COMMAND_LINE_REPORT] = "report",
                                         [COMMAND_LINE_ESTIMATE] = "estimate",
@@ -79,7 +79,7 @@ static const struct {
     {"--estimate|--help|", "help"},
 };
 
-TEST_ROWS(accepted, good_rows) {
+TEST_ROWS(valid_command_line_is_accepted, good_rows) {
     int status = parse(row->arguments);
 
     ck_assert_msg(status == 0 && strcmp(result(), row->want) == 0,
@@ -116,17 +116,17 @@ static const struct {
     {"--estimate|--cpu|", "--cpu requires a value"},
     {"--estimate=5|", "--estimate takes no value"},
     {"--json=yes|--estimate|", "--json takes no value"},
-    /* No options. */
+    /* Unknown options. */
     {"--rot=/|", "unknown option --rot=/"},
     {"--rot|/|", "unknown option --rot"},
     {"--e=|-h|", "--estimate takes no value"},
     {"-x|", "unknown option -x"},
     {"-x=5|", "unknown option -x"},
     {"-\x1b|", "unknown option -?"},
-    {"--o|", "unknown option --o"}, /* short for two */
+    {"--o|", "unknown option --o"}, /* an abbreviation of two options */
 };
 
-TEST_ROWS(refused, bad_rows) {
+TEST_ROWS(invalid_command_line_is_refused_with_a_message, bad_rows) {
     int status = parse(row->arguments);
 
     ck_assert_msg(status == -EINVAL && strcmp(message, row->want) == 0,

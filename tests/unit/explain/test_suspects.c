@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Which processes come on the list of large ones, and what is known of them: from a /proc of files.
- * That none keeps the page waiting, and what only the kernel has, is in tests/e2e/test_why.py.
+ * Which processes are on the list of large ones, and what is known of them: from a /proc of files.
+ * Processes that block, and what requires a kernel, are in tests/e2e/test_why.py.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -15,7 +15,7 @@
 #include "support/suite.h"
 #include "support/tree.h"
 
-static struct suspects large;
+static struct suspects suspects;
 static struct explain_facts facts;
 static const char *dir;
 
@@ -23,12 +23,12 @@ void before_each(void) {
     dir = suite_dir();
 }
 
-/* MiB. */
+/* A process; sizes in MiB. */
 struct row {
     int pid;
     const char *comm;
     int anonymous, shared, file, hugetlb; /* status */
-    int offered;                          /* of anonymous, in smaps; -1: there is no smaps */
+    int mergeable;                        /* of anonymous, in smaps; -1: there is no smaps */
     int merged;
     int locked, held;      /* VmLck, and what smaps has locked */
     int mapping;           /* pages of its largest mapping; 0: a few */
@@ -57,36 +57,37 @@ static void write_process(const struct row *row) {
                (row->mapping ? row->mapping : 16) * sysconf(_SC_PAGESIZE),
                row->file_name ? row->file_name : "/a");
     ck_assert_int_eq(symlink("/proc/self/pagemap", tree_path(own, "%s", "pagemap")), 0);
-    if (row->offered >= 0)
+    if (row->mergeable >= 0)
         tree_print(own, "smaps",
                    "1000-2000 rw-p\nSize: %d kB\nAnonymous: %d kB\nVmFlags: rd mg lo\n"
                    "2000-3000 rw-p\nAnonymous: %d kB\nVmFlags: rd\n",
-                   row->held * 1024, row->offered * 1024, (row->anonymous - row->offered) * 1024);
+                   row->held * 1024, row->mergeable * 1024,
+                   (row->anonymous - row->mergeable) * 1024);
 }
 
-/* The list as a text: "PID:MEMORY:ON OFFER:PINNED ", in MiB, -1 of what is not known. */
+/* The list as a text: "PID:MEMORY:MERGEABLE:PINNED ", in MiB, -1 of what is not known. */
 static const char *list(void) {
     static char text[256];
     size_t len = 0;
 
     for (int i = 0; i < facts.processes->count; i++) {
-        const struct explain_process *is = &facts.processes->list[i];
-        len += (size_t)snprintf(text + len, sizeof(text) - len, "%d:%d:%d:%d ", is->pid,
-                                (int)(is->memory >> 20), (int)(is->mergeable >> 20),
-                                (int)(is->pinned >> 20));
+        const struct explain_process *process = &facts.processes->list[i];
+        len += (size_t)snprintf(text + len, sizeof(text) - len, "%d:%d:%d:%d ", process->pid,
+                                (int)(process->memory >> 20), (int)(process->mergeable >> 20),
+                                (int)(process->pinned >> 20));
     }
     text[len] = '\0';
     return text;
 }
 
-static void look(const struct row *rows, int count) {
+static void open_suspects(const struct row *rows, int count) {
     tree_write(dir, "proc/self/ksm_stat", "", 0);
     for (int i = 0; i < count; i++)
         write_process(&rows[i]);
     facts.now.page_size = sysconf(_SC_PAGESIZE);
     for (size_t id = 0; id < KSM_METRICS; id++)
         facts.now.at[id].status = -ENOENT;
-    suspects_open(&large, dir);
+    suspects_open(&suspects, dir);
 }
 
 static const struct {
@@ -95,16 +96,16 @@ static const struct {
     int count;
 } tables[] = {
     {"", {{1, "small", .anonymous = 63}}, 1},
-    {"1:64:32:0 ", {{1, "large", .anonymous = 64, .offered = 32}}, 1},
-    /* Files are the page cache's, and what merges has no cause. */
+    {"1:64:32:0 ", {{1, "large", .anonymous = 64, .mergeable = 32}}, 1},
+    /* Files do not count, and a process that merges much is not listed. */
     {"3:100:0:0 2:70:0:0 ",
      {{1, "files", .anonymous = 60, .file = 900},
       {2, "some", .anonymous = 70, .file = 10},
       {3, "kinds", .anonymous = 50, .shared = 30, .hugetlb = 20},
-      {4, "merges", .anonymous = 200, .offered = 200, .merged = 20}},
+      {4, "merges", .anonymous = 200, .mergeable = 200, .merged = 20}},
      4},
-    {"4:200:200:0 ", {{4, "merges", .anonymous = 200, .offered = 200, .merged = 19}}, 1},
-    /* The five largest, one of a name. */
+    {"4:200:200:0 ", {{4, "merges", .anonymous = 200, .mergeable = 200, .merged = 19}}, 1},
+    /* The five largest, one of each name. */
     {"7:700:0:0 6:600:0:0 4:400:0:0 3:300:0:0 2:200:0:0 ",
      {{1, "a", .anonymous = 100},
       {2, "b", .anonymous = 200},
@@ -118,22 +119,24 @@ static const struct {
     {"2:200:0:0 1:100:0:0 ",
      {{1, "a", .anonymous = 100, .file = 500}, {2, "b", .anonymous = 200}},
      2},
-    {"1:100:-1:0 ", {{1, "a", .anonymous = 100, .offered = -1}}, 1},
-    {"1:100:50:40 ", {{1, "a", .anonymous = 100, .offered = 50, .locked = 90, .held = 50}}, 1},
-    {"1:100:50:0 ", {{1, "a", .anonymous = 100, .offered = 50, .locked = 50, .held = 90}}, 1},
+    {"1:100:-1:0 ", {{1, "a", .anonymous = 100, .mergeable = -1}}, 1},
+    {"1:100:50:40 ", {{1, "a", .anonymous = 100, .mergeable = 50, .locked = 90, .held = 50}}, 1},
+    {"1:100:50:0 ", {{1, "a", .anonymous = 100, .mergeable = 50, .locked = 50, .held = 90}}, 1},
     /* smaps is read if no mapping is larger. */
-    {"1:100:50:0 ", {{1, "a", .anonymous = 100, .offered = 50, .mapping = PAGEMAP_ENTRIES}}, 1},
-    {"1:100:-1:0 ", {{1, "a", .anonymous = 100, .offered = 50, .mapping = PAGEMAP_ENTRIES + 1}}, 1},
-    /* Of a larger one it is known whether all memory is mergeable, or none. */
+    {"1:100:50:0 ", {{1, "a", .anonymous = 100, .mergeable = 50, .mapping = PAGEMAP_ENTRIES}}, 1},
+    {"1:100:-1:0 ",
+     {{1, "a", .anonymous = 100, .mergeable = 50, .mapping = PAGEMAP_ENTRIES + 1}},
+     1},
+    /* With a larger one, only whether all memory is mergeable, or none, is known. */
     {"1:100:100:0 ",
-     {{1, "a", .anonymous = 100, .offered = 50, .mapping = PAGEMAP_ENTRIES + 1,
+     {{1, "a", .anonymous = 100, .mergeable = 50, .mapping = PAGEMAP_ENTRIES + 1,
        .opted_in = "ksm_merge_any: yes\nksm_mergeable: yes"}},
      1},
     {"1:100:0:0 ",
-     {{1, "a", .anonymous = 100, .offered = 50, .mapping = PAGEMAP_ENTRIES + 1,
+     {{1, "a", .anonymous = 100, .mergeable = 50, .mapping = PAGEMAP_ENTRIES + 1,
        .opted_in = "ksm_merge_any: no\nksm_mergeable: no"}},
      1},
-    /* What is locked is pinned with a device of VFIO. */
+    /* Locked memory counts as pinned if there is a VFIO device. */
     {"1:100:-1:0 ", {{1, "a", .anonymous = 100, .locked = 90, .mapping = PAGEMAP_ENTRIES + 1}}, 1},
     {"1:100:-1:90 ",
      {{1, "a", .anonymous = 100, .locked = 90, .mapping = PAGEMAP_ENTRIES + 1,
@@ -143,65 +146,64 @@ static const struct {
      {{1, "a", .anonymous = 100, .locked = 90, .mapping = PAGEMAP_ENTRIES + 1,
        .file_name = "/dev/vfio/12"}},
      1},
-    {"1:100:50:0 ", {{1, "a", .anonymous = 100, .offered = 50, .groups = 20000}}, 1},
+    {"1:100:50:0 ", {{1, "a", .anonymous = 100, .mergeable = 50, .groups = 20000}}, 1},
 };
 
-TEST_TIMES(who_is_large, ROWS(tables)) {
-    look(tables[_i].rows, tables[_i].count);
-    suspects_read(&large, &facts);
+TEST_TIMES(largest_that_merge_little_are_listed, ROWS(tables)) {
+    open_suspects(tables[_i].rows, tables[_i].count);
+    suspects_read(&suspects, &facts);
     ck_assert_str_eq(list(), tables[_i].want);
 }
 
-TEST(who_has_ended_meanwhile) {
+TEST(process_that_ended_is_not_listed) {
     static const struct row rows[] = {{1, "a", .shared = 100}, {2, "b", .anonymous = 90}};
 
-    look(rows, ROWS(rows));
+    open_suspects(rows, ROWS(rows));
     tree_unlink(dir, "proc/1/comm");
-    suspects_read(&large, &facts);
+    suspects_read(&suspects, &facts);
     ck_assert_str_eq(list(), "2:90:0:0 ");
 }
 
-/* What was opened is of another process. */
-TEST(pid_is_used_again_meanwhile) {
+TEST(process_with_reused_pid_is_not_listed) {
     static const struct row rows[] = {{1, "a", .shared = 100}, {2, "b", .anonymous = 90}};
     static const char stat[] = "1 (a) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 %d 0 0\n";
 
     tree_print(dir, "proc/1/stat", stat, 777);
-    look(rows, ROWS(rows));
+    open_suspects(rows, ROWS(rows));
     tree_print(dir, "proc/1/stat", stat, 778);
-    suspects_read(&large, &facts);
+    suspects_read(&suspects, &facts);
     ck_assert_str_eq(list(), "2:90:0:0 ");
 }
 
-/* A read() with room for one mapping walks one under the lock: fs/seq_file.c. */
+/* A read() with room for one mapping holds the lock for one (fs/seq_file.c). */
 TEST(smaps_is_read_one_mapping_at_a_time) {
     enum { MAPPINGS = 100, RECORD = 4 * 256 };
     static const struct row row = {1, "a", .anonymous = 100};
     static char text[MAPPINGS * RECORD];
 
-    look(&row, 1);
+    open_suspects(&row, 1);
     memset(text, 'A', sizeof(text));
     for (int i = 0; i < MAPPINGS; i++)
         text[(i + 1) * RECORD - 1] = '\n';
     tree_write(tree_path(dir, "proc/1"), "smaps", text, sizeof(text));
     const int before = faults_count(FAULTS_PREAD);
-    suspects_read(&large, &facts);
+    suspects_read(&suspects, &facts);
     ck_assert_int_ge(faults_count(FAULTS_PREAD) - before, (int)sizeof(text) / 256);
 }
 
 TEST(candidates_are_the_largest) {
-    struct row row = {.comm = "a", .anonymous = 64, .offered = -1};
+    struct row row = {.comm = "a", .anonymous = 64, .mergeable = -1};
 
     for (row.pid = 1; row.pid <= 2 * SUSPECTS_CANDIDATES; row.pid++, row.anonymous++)
         write_process(&row);
-    look(NULL, 0);
-    ck_assert_int_eq(large.count, SUSPECTS_CANDIDATES);
-    for (int i = 0; i < large.count; i++)
-        ck_assert_int_eq(large.list[i].facts.pid, 2 * SUSPECTS_CANDIDATES - i);
+    open_suspects(NULL, 0);
+    ck_assert_int_eq(suspects.count, SUSPECTS_CANDIDATES);
+    for (int i = 0; i < suspects.count; i++)
+        ck_assert_int_eq(suspects.list[i].facts.pid, 2 * SUSPECTS_CANDIDATES - i);
 }
 
-TEST(no_proc) {
-    suspects_open(&large, dir);
-    suspects_read(&large, &facts);
+TEST(missing_proc_has_no_suspects) {
+    suspects_open(&suspects, dir);
+    suspects_read(&suspects, &facts);
     ck_assert_str_eq(list(), "");
 }
