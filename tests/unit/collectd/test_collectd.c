@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The ksm.so that ships, in a daemon that records what it does.
+ * The ksm.so that ships, in a stub of collectd.
  */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -31,7 +31,7 @@ void before_each(void) {
     dir = suite_dir();
 }
 
-/* A block with one option; anything but 0 would keep the daemon from starting. */
+/* Configures a block with one option. A result other than 0 would keep the daemon from starting. */
 static void configure(const char *key, int count, oconfig_value_t *values) {
     int status = stub_configure_values(key, count, values);
 
@@ -81,24 +81,23 @@ static void expect_silence(const char *when) {
 static void expect_message(const char *when, int severity, const char *one, const char *two) {
     ck_assert_msg(stub.message_count == 1, "%s: %d messages, want 1", when, stub.message_count);
     const char *text = stub.messages[0].text;
-    ck_assert_msg(strncmp(text, "ksm plugin: ", 12) == 0, "%s: \"%s\" does not say from whom", when,
-                  text);
+    ck_assert_msg(strncmp(text, "ksm plugin: ", 12) == 0,
+                  "%s: \"%s\" does not begin with the plugin's name", when, text);
     ck_assert_msg(strstr(text, one) && strstr(text, two), "%s: got \"%s\", want \"%s\" and \"%s\"",
                   when, text, one, two);
     ck_assert_msg(stub.messages[0].severity == severity, "%s: \"%s\" has severity %d, want %d",
                   when, text, stub.messages[0].severity, severity);
 }
 
-TEST(registration) {
+TEST(registers_no_more_than_needed) {
     ck_assert_str_eq(stub.names, "config:ksm init:ksm shutdown:ksm ");
     expect_silence("registration");
     ck_assert_msg(!dlsym(stub_handle(), "ksm_reader_init"), "ksm.so exports more than it needs to");
     ck_assert_int_eq(stub.shutdown(), 0); /* before init, as after a failure elsewhere */
 }
 
-/* A host that has every metric of the table: all are dispatched, once, with the type of the table
- * of types, all at one time that the daemon gives, as of the daemon's own host and interval. */
-TEST(every_metric) {
+/* All at the same time, for the daemon's own host and interval. */
+TEST(every_metric_is_dispatched_once_with_its_type) {
     struct ksm_sample sample;
     int sent = 0;
 
@@ -115,7 +114,7 @@ TEST(every_metric) {
             ck_assert_msg(!got, "%s is dispatched", metric->name);
             continue;
         }
-        if (sample.at[id].status != 0) /* several readings make it */
+        if (sample.at[id].status != 0) /* computed from several samples */
             continue;
         sent++;
         ck_assert_msg(got, "%s is not dispatched", metric->name);
@@ -139,10 +138,9 @@ TEST(every_metric) {
     ck_assert_msg(stub.values[0].time > first, "two reads at one time");
 }
 
-/* Absent metrics are left out, their neighbours are not; the log hears of it once. */
-TEST(absent_metrics) {
+TEST(absent_metric_is_left_out_and_logged_once) {
     host_make(dir);
-    host_write(dir, KSM_run, TEXT("0\n")); /* nothing moves */
+    host_write(dir, KSM_run, TEXT("0\n")); /* no rates */
     start();
     read_metrics();
     int all = stub.value_count;
@@ -162,13 +160,13 @@ TEST(absent_metrics) {
     }
     host_write(dir, KSM_unshared, NULL, 0);
     read_metrics();
-    expect_message("well again", LOG_NOTICE, "pages_unshared", "again");
+    expect_message("recovered", LOG_NOTICE, "pages_unshared", "again");
     ck_assert_int_eq(stub.value_count, all);
     read_metrics();
     expect_silence("well");
 }
 
-TEST(stopped_is_no_error) {
+TEST(stopped_ksm_is_no_error) {
     host_make(dir);
     host_write(dir, KSM_run, TEXT("0\n"));
     start();
@@ -178,7 +176,7 @@ TEST(stopped_is_no_error) {
     ck_assert(find("sharing") && find("saved"));
 }
 
-TEST(nothing_readable) {
+TEST(read_fails_if_nothing_is_readable) {
     tree_write(dir, "sys/kernel/mm/ksm/other", "", 0);
     start();
     stub_clear();
@@ -196,26 +194,26 @@ static void expect_no_start(const char *root, const char *words) {
     ck_assert_int_eq(stub.shutdown(), 0);
 }
 
-TEST(kernel_without_ksm) {
+TEST(kernel_without_ksm_registers_no_read) {
     tree_print(dir, "proc/vmstat", "cow_ksm 5\n");
     expect_no_start(dir, "this kernel has no KSM");
 }
 
-TEST_TIMES(root_that_is_no_directory, 2) {
+TEST_TIMES(root_must_be_a_directory, 2) {
     tree_print(dir, "file", "\n");
     expect_no_start(tree_path(dir, _i == 0 ? "file" : "none"), "no such directory");
 }
 
-/* Options, whatever type of value they come as: bad ones are told of and change nothing. What is
- * bad is test_options.c's. */
+/* Options with values of each type. Invalid ones are logged and change nothing. Which are invalid
+ * is in test_options.c. */
 enum value_type { TEXTUAL, NUMERIC, BOOLEAN };
 
 static const struct {
     const char *key;
     enum value_type type;
     const char *text;
-    double number;       /* or boolean */
-    const char *says[2]; /* NULL: nothing */
+    double number;         /* or boolean */
+    const char *logged[2]; /* NULL: nothing */
 } options[] = {
     {"Settings", TEXTUAL, "TRUE", 0, {NULL}},
     {"settings", BOOLEAN, NULL, 1, {NULL}},
@@ -240,21 +238,21 @@ static const struct {
     {"", TEXTUAL, "%s%n", 0, {"unknown option", "%s%n"}},
 };
 
-TEST_ROWS(one_option, options) {
+TEST_ROWS(option_is_accepted_in_any_type_that_fits, options) {
     configure_one(row->key, row->type == TEXTUAL   ? stub_text(row->text)
                             : row->type == NUMERIC ? stub_number(row->number)
                                                    : stub_boolean(row->number > 0));
-    if (row->says[0])
-        expect_message(row->key, LOG_ERR, row->says[0], row->says[1]);
+    if (row->logged[0])
+        expect_message(row->key, LOG_ERR, row->logged[0], row->logged[1]);
     else
         expect_silence(row->key);
-    /* The daemon runs on. */
+    /* The daemon continues. */
     stub_clear();
     read_a_host();
     ck_assert(find("shared"));
 }
 
-TEST(options_with_other_than_one_value) {
+TEST(option_requires_exactly_one_value) {
     oconfig_value_t values[] = {stub_text("no"), stub_text("no")};
 
     for (int count = 0; count <= 2; count += 2) {
@@ -273,14 +271,14 @@ TEST(options_with_other_than_one_value) {
     expect_message("a block", LOG_ERR, "Settings", "exactly one value");
 
     read_a_host();
-    ck_assert_msg(find("sleep_millisecs"), "the default of Settings has not stayed");
+    ck_assert_msg(find("sleep_millisecs"), "the default of Settings was changed");
 }
 
-/* Several values, as usual in collectd, or one with commas; shown: how many consumers of each kind
- * are sent with them. */
+/* Several values, as usual in collectd, or one with commas; and how many consumers of each kind are
+ * then sent. */
 static const struct {
     const char *values[3];
-    const char *says; /* NULL: nothing */
+    const char *logged; /* NULL: nothing */
     int vms, containers, programs;
 } lists[] = {
     {{"none"}, NULL, 2, 2, 2},
@@ -304,15 +302,15 @@ static int count_consumers(const char *kind) {
     return count;
 }
 
-TEST_ROWS(list_of_values, lists) {
+TEST_ROWS(excluded_kinds_are_not_sent, lists) {
     oconfig_value_t values[3];
     int count = 0;
 
     for (; count < 3 && row->values[count]; count++)
         values[count] = stub_text(row->values[count]);
     configure("ConsumersExclude", count, values);
-    if (row->says)
-        expect_message("list", LOG_ERR, row->says,
+    if (row->logged)
+        expect_message("list", LOG_ERR, row->logged,
                        "\"none\", or one or more of \"vm\" \"container\" \"service\" \"program\"");
     else
         expect_silence("list");
@@ -325,12 +323,12 @@ TEST_ROWS(list_of_values, lists) {
     ck_assert_int_eq(stub.shutdown(), 0);
 }
 
-TEST(list_without_values) {
+TEST(list_requires_a_value) {
     configure("ConsumersExclude", 0, NULL);
     expect_message("list", LOG_ERR, "ConsumersExclude", "one or more values");
 }
 
-TEST(settings_off) {
+TEST(settings_can_be_left_out) {
     configure_one("Settings", stub_boolean(0));
     read_a_host();
     expect_silence("settings off");
@@ -340,8 +338,8 @@ TEST(settings_off) {
     ck_assert(find("run") && find("shared"));
 }
 
-/* Two blocks: what the second does not say stays as the first said; an empty one says nothing. */
-TEST(two_blocks) {
+/* Options that the second block lacks keep the value of the first. */
+TEST(later_block_overrides_earlier) {
     char key[] = "Plugin";
     oconfig_item_t empty = {.key = key};
 
@@ -355,8 +353,7 @@ TEST(two_blocks) {
     ck_assert(find("shared") && !find("sleep_millisecs"));
 }
 
-/* Without a block the root is that of this machine. */
-TEST(no_block) {
+TEST(without_a_block_the_root_is_this_machine) {
     int status = stub.init();
 
     ck_assert_int_eq(status, 0);
@@ -446,14 +443,14 @@ static void start_blocked_sample(void) {
     ck_assert_int_eq(blocked_reads, 1);
 }
 
-/* How many threads this process has; the signals that the last one blocks. */
+/* Returns the number of threads of this process. *blocked: the signals that the last one blocks. */
 static int count_threads(unsigned long long *blocked) {
     DIR *tasks = opendir("/proc/self/task");
     char line[256];
     int threads = 0;
 
     ck_assert_ptr_nonnull(tasks);
-    for (struct dirent *entry; (entry = readdir(tasks));) {
+    for (struct dirent *entry = readdir(tasks); entry; entry = readdir(tasks)) {
         int task = atoi(entry->d_name);
         FILE *file = task > 0 ? fopen(tree_path("/proc/self/task", "%d/status", task), "r") : NULL;
         while (file && fgets(line, sizeof(line), file))
@@ -466,7 +463,7 @@ static int count_threads(unsigned long long *blocked) {
     return threads;
 }
 
-/* A thread that has ended is in /proc a moment longer. */
+/* A thread that has ended remains in /proc for a moment. */
 static void expect_threads(int count) {
     unsigned long long blocked = 0;
 
@@ -475,8 +472,7 @@ static void expect_threads(int count) {
     ck_assert_int_eq(count_threads(&blocked), count);
 }
 
-/* A thread that is stuck in a process's file when the daemon ends must not return to code that is
- * gone. */
+/* A thread that is stuck when the daemon ends must not return to code that was unloaded. */
 TEST(stuck_thread_returns_after_dlclose) {
     unsigned long long blocked = 0;
 
@@ -527,7 +523,7 @@ static const struct {
     {20, 1, 1, 1, 100},   {20, 3, 1, 3, 300},    {0, 10, 10, 0, 0},
 };
 
-TEST_ROWS(consumers_interval, intervals) {
+TEST_ROWS(consumers_are_sent_at_their_interval, intervals) {
     tree_make("tests/fixtures/consumers.tree", dir);
     stub.interval = TIME_T_TO_CDTIME_T(row->of_plugin);
     configure_one("Consumers", stub_number(row->consumers));
@@ -551,11 +547,11 @@ TEST_ROWS(consumers_interval, intervals) {
     ck_assert_msg(got && strcmp(got->type, "bytes") == 0 && find_consumer("vm-web-01", "real"),
                   "vm-web-01 is not sent");
     ck_assert_msg(!find_consumer("other-other", "saved") == (row->consumers > 1),
-                  "wrong about others");
+                  "other is sent, or missing");
 }
 
 /* Values have the time at which the sample began, not that of the poll that found it complete. */
-TEST(consumers_time_is_that_of_the_sample) {
+TEST(consumers_have_the_time_of_their_sample) {
     enum { LATER_MS = 300 };
 
     start_blocked_sample();
@@ -585,7 +581,7 @@ static void *read_host(void *failed) {
 
 /* The daemon calls both callbacks in parallel. A build with ThreadSanitizer reports what they
  * share. */
-TEST(callbacks_in_parallel) {
+TEST(callbacks_may_run_in_parallel) {
     pthread_t thread;
     bool failed = false;
 
@@ -604,8 +600,7 @@ TEST(callbacks_in_parallel) {
     expect_silence("in parallel");
 }
 
-/* A daemon that starts its plugins again. */
-TEST(started_again) {
+TEST(plugin_can_be_restarted) {
     const int before = suite_open_files();
 
     tree_make("tests/fixtures/consumers.tree", dir);

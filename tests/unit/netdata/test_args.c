@@ -13,7 +13,7 @@
 
 static struct args args;
 
-static void hear(const char *message) {
+static void capture(const char *message) {
     log_capture(true, message);
 }
 
@@ -22,10 +22,10 @@ void before_each(void) {
     unsetenv("NETDATA_UPDATE_EVERY");
 }
 
-/* Words, with a bar after each; those that begin with NETDATA_ are in the environment. What they
- * make that is no default: [seconds] [root] [settings] [consumers] [action]. What is said. */
+/* Arguments, with a bar after each; those that begin with NETDATA_ are set in the environment. The
+ * result without defaults: [seconds] [root] [settings] [consumers] [action]. What is logged. */
 static const struct {
-    const char *words, *result, *says;
+    const char *arguments, *result, *logged;
 } rows[] = {
     {"", "", ""},
     /* Seconds. */
@@ -51,7 +51,7 @@ static const struct {
     {"--SETTINGS=NO|--root=/host|3|", "3 s /host no settings ", ""},
     {"--consumers|5|", "5 consumers ", ""},
     {"--consumers|-5|", "", "-consumers: invalid value \"-5\""},
-    /* Bad and missing values: told, and the rest goes on. */
+    /* Invalid and missing values are logged; the remaining arguments count. */
     {"--settings=|--settings|", "", "-settings: invalid value \"\"\n-settings: invalid value \"\""},
     {"--root=|--root|", "", "-root: invalid value \"\"\n-root: invalid value \"\""},
     {"--root|--settings=no|", "no settings ", "-root: invalid value \"\""},
@@ -65,7 +65,7 @@ static const struct {
     {"--=x|-x|-root=/host|root=/host|", "", "-\"x\"\n-\"-x\"\n-\"-root=/host\"\n-\"root=/host\""},
     {"--root-and-a-key-that-is-much-longer-than-all-the-keys-that-there-are-in-the-table=x|", "",
      "-root-and-a-key"},
-    /* What is asked of it. */
+    /* Actions. */
     {"--help|", "help ", ""},
     {"-h|", "help ", ""},
     {"--version|", "version ", ""},
@@ -74,7 +74,7 @@ static const struct {
     {"--root|/host|--version|", "/host version ", ""},
     {"--version|--rot=/host|", "version ", "-rot"},
     {"--explain|--help=x|", "", "-explain\n-help"},
-    /* What the agent sets before it starts a plugin. */
+    /* The environment that the agent sets. */
     {"NETDATA_HOST_PREFIX=/host|", "/host ", ""},
     {"NETDATA_HOST_PREFIX=|", "", ""},
     {"NETDATA_HOST_PREFIX=/host|--root=/other|", "/other ", ""},
@@ -88,21 +88,21 @@ static const struct {
     {"NETDATA_UPDATE_EVERY=999999|3|", "3 s ", ""},
 };
 
-static void parse(const char *words) {
+static void parse(const char *arguments) {
     static char text[3 * PATH_MAX], program[] = "ksm.plugin";
     char *argv[10] = {program}, *rest = text;
     int argc = 1;
 
-    snprintf(text, sizeof(text), "%s", words);
+    snprintf(text, sizeof(text), "%s", arguments);
     while (*rest) {
-        char *word = strsep(&rest, "|");
-        if (strncmp(word, "NETDATA_", 8) == 0)
-            putenv(word);
+        char *argument = strsep(&rest, "|");
+        if (strncmp(argument, "NETDATA_", 8) == 0)
+            putenv(argument);
         else
-            argv[argc++] = word;
+            argv[argc++] = argument;
     }
     memset(&args, 0x5a, sizeof(args));
-    args_parse(&args, argc, argv, hear);
+    args_parse(&args, argc, argv, capture);
 }
 
 static const char *result(void) {
@@ -123,19 +123,19 @@ static const char *result(void) {
     return text;
 }
 
-TEST_ROWS(command_lines, rows) {
-    parse(row->words);
-    ck_assert_msg(strcmp(result(), row->result) == 0, "%s: got \"%s\", want \"%s\"", row->words,
+TEST_ROWS(command_line_sets_options_and_logs_errors, rows) {
+    parse(row->arguments);
+    ck_assert_msg(strcmp(result(), row->result) == 0, "%s: got \"%s\", want \"%s\"", row->arguments,
                   result(), row->result);
-    expect_logged(row->words, row->says);
+    expect_logged(row->arguments, row->logged);
 }
 
-TEST(prefix_that_is_too_long) {
-    char words[2 * PATH_MAX] = "NETDATA_HOST_PREFIX=/";
+TEST(too_long_prefix_is_refused) {
+    char argument[2 * PATH_MAX] = "NETDATA_HOST_PREFIX=/";
 
-    memset(words + strlen(words), 'a', PATH_MAX);
-    words[strlen(words)] = '|';
-    parse(words);
+    memset(argument + strlen(argument), 'a', PATH_MAX);
+    argument[strlen(argument)] = '|';
+    parse(argument);
     ck_assert_str_eq(args.options.root, "/");
     expect_logged("too long", "-root: invalid value \"/aaaa");
 }
@@ -148,7 +148,7 @@ static const struct {
     {ARGS_VERSION, "ksm.plugin " KSM_VERSION "\n"},
 };
 
-TEST_ROWS(help_and_version, prints) {
+TEST_ROWS(help_and_version_are_printed, prints) {
     static char text[16384];
     int file = memfd_create("printed", MFD_CLOEXEC);
     char *words = strdup(row->prints);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The lines that the agent gets, read back by a reader that is stricter than the agent.
+ * The lines sent to the agent, parsed by a reader that is stricter than the agent.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -28,10 +28,10 @@ void before_each(void) {
                       suite_status(sample.at[id].status));
 }
 
-/* Sends the sample. Returns how many bytes that were. */
+/* Sends the sample. Returns the number of bytes. */
 static size_t tick(void) {
     charts_send(&charts, &sample, &out);
-    ck_assert_msg(out.error == 0, "more than a buffer: a tick is to be one write");
+    ck_assert_msg(out.error == 0, "more than a buffer: a tick must be one write");
     size_t len = out.len;
     out.len = 0;
     ck_assert_msg(protocol_read(&protocol, out.buf, len) == 0, "%s", protocol.error);
@@ -46,7 +46,7 @@ static struct protocol_chart *chart_of(size_t id) {
     return protocol_chart(&protocol, name);
 }
 
-/* The dimension of a metric; a state has some. NULL if it is not drawn. */
+/* Returns the dimension of a metric, the first of a state; NULL if it is not drawn. */
 static struct protocol_dimension *dimension_of(size_t id) {
     struct protocol_chart *chart = chart_of(id);
     bool state = ksm_metrics[id].kind == KSM_KIND_STATE;
@@ -58,7 +58,7 @@ static bool is_sent(size_t id) {
     return ksm_metrics[id].kind != KSM_KIND_INPUT;
 }
 
-/* Every metric is drawn, and set to its value if it has one. */
+/* The metric is drawn, and set to its value if it has one. */
 static void expect_metric(const char *when, size_t id) {
     const struct ksm_metric *metric = &ksm_metrics[id];
     struct protocol_dimension *dimension = dimension_of(id);
@@ -98,7 +98,7 @@ static struct protocol_chart *chart_of_group(int group) {
     return chart;
 }
 
-TEST_TIMES(looks, KSM_GROUPS) {
+TEST_TIMES(charts_have_own_titles_and_units, KSM_GROUPS) {
     tick();
     struct protocol_chart *chart = chart_of_group(_i);
     ck_assert_str_eq(chart->context, chart->id);
@@ -111,10 +111,9 @@ TEST_TIMES(looks, KSM_GROUPS) {
     }
 }
 
-/* Charts that count in pages carry the page size, those in MiB and others need none. */
 static const int64_t page_sizes[] = {4096, 16384, 65536};
 
-TEST_ROWS(page_size, page_sizes) {
+TEST_ROWS(charts_in_pages_carry_the_page_size, page_sizes) {
     sample.page_size = *row;
     tick();
     for (int group = 0; group < KSM_GROUPS; group++) {
@@ -125,14 +124,14 @@ TEST_ROWS(page_size, page_sizes) {
     }
 }
 
-/* What alerts ask before they ask for a chart. */
 static void set_group(int group, int status) {
     for (size_t id = 0; id < KSM_METRICS; id++)
         if ((int)ksm_metrics[id].group == group)
             sample.at[id].status = status;
 }
 
-TEST_TIMES(has_chart, KSM_GROUPS) {
+/* Alerts check these variables before they refer to a chart. */
+TEST_TIMES(variables_report_which_charts_exist, KSM_GROUPS) {
     char name[64];
 
     set_group(_i, -ENOENT);
@@ -148,7 +147,7 @@ TEST_TIMES(has_chart, KSM_GROUPS) {
     }
 }
 
-TEST_ROWS(scales, page_sizes) {
+TEST_ROWS(dimensions_have_their_scale_and_algorithm, page_sizes) {
     sample.page_size = *row;
     tick();
     for (size_t id = 0; id < KSM_METRICS; id++) {
@@ -173,15 +172,14 @@ TEST_ROWS(scales, page_sizes) {
 
 static const int seconds[] = {1, 2, 60, 86400};
 
-TEST_ROWS(update_every, seconds) {
+TEST_ROWS(update_every_is_sent, seconds) {
     charts_init(&charts, *row);
     tick();
     for (int i = 0; i < protocol.count; i++)
         ck_assert_int_eq(protocol.charts[i].update_every, *row);
 }
 
-/* A kernel with nothing at all: no chart, which is told once, and then not a byte. */
-TEST(nothing_there) {
+TEST(kernel_without_metrics_has_no_charts) {
     for (size_t id = 0; id < KSM_METRICS; id++)
         sample.at[id].status = -ENOENT;
     tick();
@@ -190,8 +188,7 @@ TEST(nothing_there) {
     ck_assert_uint_eq(tick(), 0);
 }
 
-/* A metric that this kernel lacks: no dimension, and no chart if it would be empty. */
-TEST_TIMES(metric_that_the_kernel_lacks, KSM_METRICS) {
+TEST_TIMES(missing_metric_has_no_dimension_until_it_appears, KSM_METRICS) {
     size_t missing = (size_t)_i;
     int in_group = 0;
 
@@ -209,7 +206,7 @@ TEST_TIMES(metric_that_the_kernel_lacks, KSM_METRICS) {
     ck_assert_msg((chart_of(missing) != NULL) == (in_group > 1), "%s: an empty chart is drawn",
                   ksm_metrics[missing].name);
 
-    /* It appears: the chart is sent once again, with what was there before. */
+    /* It appears: the chart is sent once more, with all its dimensions. */
     sample.at[missing].status = 0;
     tick();
     expect_all("appeared");
@@ -217,15 +214,14 @@ TEST_TIMES(metric_that_the_kernel_lacks, KSM_METRICS) {
     tick();
     ck_assert_int_eq(chart_of(missing)->drawn, in_group > 1 ? 2 : 1);
 
-    /* It is gone again: a gap. */
+    /* It disappears: a gap. */
     sample.at[missing].status = -ENOENT;
     tick();
     expect_all("gone");
     ck_assert_int_eq(chart_of(missing)->drawn, in_group > 1 ? 2 : 1);
 }
 
-/* A metric that has no value for a moment, or from the start: a gap, and nothing else. */
-TEST_TIMES(gap, KSM_METRICS) {
+TEST_TIMES(metric_without_a_value_is_a_gap, KSM_METRICS) {
     static const int why[] = {-EINVAL, -EIO, -EACCES, -ERANGE, -ENODATA, -EFBIG, -ENOENT};
     size_t absent = (size_t)_i;
 
@@ -243,14 +239,14 @@ TEST_TIMES(gap, KSM_METRICS) {
     ck_assert_int_eq(chart_of(absent)->drawn, 1);
 }
 
-TEST_TIMES(states, KSM_STATES) {
+TEST_TIMES(run_has_a_dimension_for_each_state, KSM_STATES) {
     sample.at[KSM_run].value = _i;
     tick();
     expect_all("run");
     ck_assert_int_eq(chart_of(KSM_run)->count, KSM_STATES);
 }
 
-TEST(extremes) {
+TEST(extreme_values_are_sent_unchanged) {
     static const int64_t values[] = {INT64_MAX, INT64_MIN, 0, -1, 1, 10, -10, 1234567890123456789};
 
     for (int i = 0; i < ROWS(values); i++) {
@@ -262,9 +258,8 @@ TEST(extremes) {
     }
 }
 
-/* The reader itself refuses what is no line, has a word too many or too few, or is in a wrong
- * place.
- */
+/* What the reader of these tests must refuse: lines that are unknown, have a word too many or too
+ * few, or are in the wrong place. */
 #define CHART "CHART a.b '' 't' 'u' 'f' c.d line 1 1 '' ksm.plugin ksm\n"
 #define DRAWN CHART "DIMENSION x '' absolute 1 1\n"
 
@@ -292,14 +287,14 @@ static const char *const bad_lines[] = {
     DRAWN "BEGIN a.b\nDIMENSION y '' absolute 1 1\n", DRAWN "BEGIN a.b\n" CHART,
     DRAWN "BEGIN a.b\nVARIABLE HOST v = 1\n"};
 
-TEST(strict_reader) {
+TEST(reader_of_these_tests_is_strict) {
     static const char good[] = DRAWN "BEGIN a.b\nSET x = -9223372036854775808\nEND\n\n" CHART;
 
     ck_assert_msg(protocol_read(&protocol, TEXT(good)) == 0, "%s", protocol.error);
     for (int i = 0; i < ROWS(bad_lines); i++) {
         memset(&protocol, 0, sizeof(protocol));
         ck_assert_msg(protocol_read(&protocol, bad_lines[i], strlen(bad_lines[i])) != 0,
-                      "%s was taken", bad_lines[i]);
+                      "%s was accepted", bad_lines[i]);
     }
     ck_assert_int_ne(protocol_read(&protocol, "\0\n", 2), 0);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Strings of any bytes and exact decimals, as JSON wants them (RFC 8259).
+ * Strings of any bytes, and exact decimals, as JSON (RFC 8259).
  */
 #include <inttypes.h>
 #include <string.h>
@@ -10,7 +10,7 @@
 
 static struct out out;
 
-/* What has been written since set_up; nothing is flushed, it stays in the buffer. */
+/* Returns what was written since before_each(). */
 static const char *written(void) {
     ck_assert_uint_lt(out.len, sizeof(out.buf));
     out.buf[out.len] = '\0';
@@ -32,20 +32,19 @@ static const struct {
     IS("}\nFUNCTION_RESULT_END\n", "}\\u000aFUNCTION_RESULT_END\\u000a"), IS("<b>&'", "<b>&'"),
     IS("größe-日本", "größe-日本"), IS("\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80"),
     IS("\xef\xbf\xbf", "\xef\xbf\xbf"), IS("\xf4\x8f\xbf\xbf", "\xf4\x8f\xbf\xbf"),
-    /* No UTF-8: alone, cut, too long, surrogates, beyond the last character. */
+    /* Invalid UTF-8: lone, truncated and overlong bytes, surrogates, beyond U+10FFFF. */
     IS("\x80", "\\ufffd"), IS("\xff\xfe", "\\ufffd\\ufffd"), IS("\xc3", "\\ufffd"),
     IS("\xc3z", "\\ufffdz"), IS("\xe6\x97", "\\ufffd\\ufffd"),
     IS("\xf0\x9f\x98", "\\ufffd\\ufffd\\ufffd"), IS("\xc0\xaf", "\\ufffd\\ufffd"),
     IS("\xe0\x80\xaf", "\\ufffd\\ufffd\\ufffd"), IS("\xed\xa0\x80", "\\ufffd\\ufffd\\ufffd"),
     IS("\xf4\x90\x80\x80", "\\ufffd\\ufffd\\ufffd\\ufffd"), IS("\xc3\xa4\xc3", "\xc3\xa4\\ufffd")};
 
-TEST_ROWS(string, strings) {
+TEST_ROWS(string_is_escaped_and_valid_utf8, strings) {
     json_string(suite_guarded(row->text, strlen(row->text) + 1), &out);
     ck_assert_msg(strcmp(written(), row->want) == 0, "%s: got %s, want %s",
                   suite_quote(row->text, strlen(row->text)), written(), row->want);
 }
 
-/* Exactly: the digits say what the number of bytes is, no more and no less. */
 static const struct {
     int64_t bytes;
     const char *want;
@@ -60,7 +59,7 @@ static const struct {
     {INT64_MAX, "8796093022207.99999904632568359375"},
 };
 
-TEST_ROWS(size, sizes) {
+TEST_ROWS(mib_is_exact_to_the_byte, sizes) {
     json_mib(row->bytes, &out);
     ck_assert_msg(strcmp(written(), row->want) == 0, "%" PRId64 ": got %s, want %s", row->bytes,
                   written(), row->want);

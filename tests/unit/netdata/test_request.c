@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the agent, or whoever gets through to stdin, can say: bytes in, requests out. Every row in
- * one piece, byte by byte, and in pieces of every other size. Any other bytes are
- * tests/fuzz/fuzz_request.c's.
+ * Requests from stdin: bytes in, requests out. Every row in one piece, byte by byte, and in pieces
+ * of every other size. tests/fuzz/fuzz_request.c tries random bytes.
  */
 #include <stdbool.h>
 #include <stdio.h>
@@ -20,7 +19,7 @@ static const struct row {
     size_t len;
     const char *want;
 } rows[] = {
-    /* What agents send. */
+    /* Requests of agents. */
     {"1.37", TEXT("FUNCTION " UUID " 10 \"ksm:consumers\"\n"), UUID " ksm:consumers|"},
     {"2.x",
      TEXT("FUNCTION 0464dd6a421a4025a94f9da53e526727 60 \"ksm:consumers info after:-600 before:0\" "
@@ -49,20 +48,20 @@ static const struct row {
      TEXT("\n\nTIMEOUT 7\nfunction a 6 f\nFUNCTIONS a 6 f\n\"\n'\nFUNCTION b 6 g\n"), "b g|"},
     {"QUIT", TEXT("QUIT\nFUNCTION a 6 f\nQUIT\n \tQUIT\nFUNCTION b 6 QUIT\nQUIT"), "a f|b QUIT|"},
 
-    /* What somebody's POST can have in it. No line of it does more than ask for an answer. */
+    /* Hostile payloads of a POST. No line of them does more than request an answer. */
     {"the end of a payload and QUIT in it",
      TEXT("FUNCTION_PAYLOAD a 6 f\nx\nFUNCTION_PAYLOAD_END\nQUIT\n\nFUNCTION_PAYLOAD_END\n"
           "FUNCTION b 6 g\n"),
      "a f|b g|"},
     {"the same, its last line is not over",
      TEXT("FUNCTION_PAYLOAD a 6 f\nFUNCTION_PAYLOAD_END\nQUIT\nFUNCTION_PAYLOAD_END\n"), "a f|"},
-    {"requests in it", /* nobody can tell these from others */
+    {"requests in it", /* cannot be distinguished from others */
      TEXT("FUNCTION_PAYLOAD a 6 f\nFUNCTION_PAYLOAD_END\nFUNCTION b 6 g\n\nFUNCTION_PAYLOAD_END\n"
           "FUNCTION_PAYLOAD c 6 h\nFUNCTION_PAYLOAD_END\nFUNCTION_PAYLOAD d 6 i\n\n"
           "FUNCTION_PAYLOAD_END\nFUNCTION e 6 j\n"),
      "a f|b g|c h|d i|e j|"},
     {"nothing", TEXT(""), ""},
-    {"a request that is not over", TEXT("FUNCTION a 6 \"f\""), ""},
+    {"an unfinished request", TEXT("FUNCTION a 6 \"f\""), ""},
 
     /* Words. */
     {"blanks", TEXT("  FUNCTION\ta  \v6 \f f  \r\n"), "a f|"},
@@ -75,7 +74,7 @@ static const struct row {
     {"bytes", TEXT("FUNCTION a 6 \"\x01\xff\x7f%s\\n\"\n"), "a \x01\xff\x7f%s\\n|"},
     {"a NUL", TEXT("FUNCTION a 6 \"f\0g\"\nFUNC\0TION b 6 f\nFUNCTION c\0d 6 f\n"), "a f|"},
 
-    /* What cannot be answered as it was meant. */
+    /* Malformed requests. */
     {"no function", TEXT("FUNCTION a 6\nFUNCTION b\nFUNCTION c 6 \"\"\n"),
      "a !the request names no function|b !the request names no function|"
      "c !the request names no function|"},
@@ -96,7 +95,7 @@ static const struct row {
 
 static char got[64 * 1024];
 static size_t got_len;
-static bool guarded; /* reading past a piece is a crash: takes memory for each */
+static bool guarded; /* reading past a piece crashes; takes memory for each */
 
 static void note(const char *text) {
     got_len += (size_t)snprintf(got + got_len, sizeof(got) - got_len, "%s", text);
@@ -111,8 +110,7 @@ static void note_event(const struct request *request) {
 
 static struct request_parser parser;
 
-/* Notes the events of bytes that come next, in pieces of so many. The events are the same in any.
- */
+/* Parses bytes in pieces of that size, and notes the events. */
 static void take_more(const char *bytes, size_t len, size_t piece) {
     for (size_t from = 0; from < len; from += piece) {
         size_t end = from + piece < len ? from + piece : len;
@@ -136,7 +134,7 @@ static void take_all(const char *bytes, size_t len, size_t piece) {
     take_more(bytes, len, piece);
 }
 
-TEST_ROWS(lines, rows) {
+TEST_ROWS(requests_are_the_same_in_any_pieces, rows) {
     guarded = true;
     for (size_t piece = 1; piece == 1 || piece <= row->len; piece++) {
         take_all(row->bytes, row->len, piece);
@@ -167,7 +165,7 @@ static const struct {
     {1, 10, 1000000, "", ""},
 };
 
-TEST_ROWS(lengths, sizes) {
+TEST_ROWS(long_parts_are_refused_or_ignored, sizes) {
     static char bytes[1600000], want[1600000];
     static char id[200000], function[1200000], rest[1200000];
 
@@ -186,8 +184,7 @@ TEST_ROWS(lengths, sizes) {
     }
 }
 
-/* Lines of a payload are not kept, however long they are. */
-TEST(long_payload) {
+TEST(payload_may_be_longer_than_any_buffer) {
     static char bytes[300000];
     int len =
         snprintf(bytes, sizeof(bytes), "FUNCTION_PAYLOAD a 6 f\n%0100000d\n%0100000d %s\n%s\n", 1,
@@ -197,8 +194,8 @@ TEST(long_payload) {
     ck_assert_str_eq(got, "a f|");
 }
 
-/* What the agent has begun and does not end; what it says then is understood. */
-static const char *const begun[] = {
+/* Unfinished input, after which the next request must be understood. */
+static const char *const unfinished[] = {
     "",
     "FUNCTION a 6 f",
     "FUNCTION_PAYLOAD a 6 f\nx\n",
@@ -206,7 +203,7 @@ static const char *const begun[] = {
     "FUNCTION_PAYLOAD a 6 f\nx\nFUNC",
 };
 
-TEST_ROWS(given_up, begun) {
+TEST_ROWS(unfinished_input_can_be_discarded, unfinished) {
     static char line[2 * REQUEST_LINE];
 
     memset(line, 'x', sizeof(line));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What is a number of the kernel's, and what is none. Any texts are tests/fuzz/fuzz_numbers.c's.
+ * Which texts are numbers of the kernel. tests/fuzz/fuzz_numbers.c tries random ones.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -27,7 +27,7 @@ struct row {
 #define LARGE(text) ROW(text, -ERANGE, 0)
 #define NOTHING(text) ROW(text, -ENODATA, 0)
 
-/* The same in all forms that take a plain number. */
+/* Accepted or refused alike by all functions that parse a plain number. */
 static const struct row plain[] = {
     IS("0\n", 0), IS("0", 0), IS("7\n", 7), IS("7", 7), IS("48911\n", 48911),
     IS("4294967296\n", 4294967296), IS("9223372036854775806\n", INT64_MAX - 1),
@@ -35,7 +35,7 @@ static const struct row plain[] = {
     LARGE("9223372036854775808\n"), LARGE("9223372036854775810\n"), LARGE("18446744073709551615\n"),
     LARGE("18446744073709551616\n"), LARGE("18446744073709551623\n"),
     LARGE("123456789012345678901234567890\n"), LARGE("123456789012345678901234567890"),
-    /* Too large and no number either. */
+    /* Too large, and no number. */
     NOT("9223372036854775808abc\n"), NOT("09223372036854775808\n"),
     /* Nothing. */
     NOTHING(""), NOT("\n"), NOT(" "), NOT("\0"), NOT("\0\0\0\0\0\0\0\0"),
@@ -49,21 +49,21 @@ static const struct row plain[] = {
     NOT("0x10\n"), NOT("1e3\n"), NOT("1.5\n"), NOT("1,000\n"), NOT("7\xd9\xa3\n"), NOT("inf\n"),
     NOT("yes\n"), NOT("2:\n"), NOT("/\n")};
 
-/* As parse_signed takes them. */
+/* For parse_signed(). */
 static const struct row negative[] = {
     IS("-5\n", -5), IS("-5", -5), IS("-1\n", -1), IS("-10\n", -10),
     IS("-9223372036854775807\n", -INT64_MAX), IS("-9223372036854775808\n", INT64_MIN),
-    /* None. */
+    /* Refused. */
     LARGE("-9223372036854775809\n"), NOT("-9223372036854775809x"), NOT("-5 \n"), NOT("-5\n\n"),
     NOT("-5\0"), NOT("-0x5\n"), NOT("-5-\n"), NOT("-+5\n")};
 
-/* UKSM's way to print large counts. */
+/* Large counts as UKSM prints them. */
 static const struct row scaled[] = {
     IS("5 * 2^0\n", 5), IS("5 * 2^0", 5), IS("5 * 2^3\n", 40), IS("1 * 2^10\n", 1024),
     IS("0 * 2^3\n", 0), IS("0 * 2^64\n", 0), IS("0 * 2^9223372036854775807\n", 0),
     IS("1 * 2^62\n", (int64_t)1 << 62), IS("3 * 2^61\n", (int64_t)3 << 61),
     IS("9223372036854775807 * 2^0\n", INT64_MAX), IS("4611686018427387903 * 2^1\n", INT64_MAX - 1),
-    /* None. */
+    /* Refused. */
     LARGE("4611686018427387904 * 2^1\n"), LARGE("9223372036854775807 * 2^1\n"), LARGE("1 * 2^63\n"),
     LARGE("2 * 2^62\n"), LARGE("4 * 2^61\n"), LARGE("1 * 2^64\n"), LARGE("1 * 2^4294967296\n"),
     LARGE("1 * 2^123456789012345678901234567890\n"), LARGE("9223372036854775808 * 2^0\n"),
@@ -77,7 +77,7 @@ static const struct row scaled[] = {
 static const struct row kilobytes[] = {
     IS("24684096 kB", 24684096), IS("24684096 kB\n", 24684096), IS("       24684096 kB", 24684096),
     IS("0 kB", 0), IS("9223372036854775807 kB", INT64_MAX),
-    /* None. */
+    /* Refused. */
     LARGE("9223372036854775808 kB"), LARGE("123456789012345678901234567890 kB"),
     NOT("9223372036854775808 MB"), NOT("9223372036854775808"), NOTHING(""), NOT("\n"), NOT("    "),
     NOT("kB"), NOT(" kB"), NOT("24684096"), NOT("24684096\n"), NOT("24684096 "), NOT("24684096 k"),
@@ -86,19 +86,19 @@ static const struct row kilobytes[] = {
     NOT("24684\00096 kB"), NOT("\t24684096 kB"), NOT("-5 kB"), NOT("+5 kB"), NOT("007 kB"),
     NOT("0x10 kB"), NOT("12abc kB"), NOT("1.5 kB")};
 
-/* The bit 4: memory is taken offline. */
+/* Bit 4: memory is going offline. */
 static const struct row run[] = {
     IS("0\n", 0), IS("1\n", 1), IS("1", 1), IS("2\n", 2), IS("4\n", 0), IS("5\n", 1), IS("6\n", 2),
-    /* None. */
+    /* Refused. */
     NOT("3\n"), NOT("7\n"), NOT("8\n"), NOT("10\n"), NOT("256\n"), NOT("4294967296\n"),
     NOT("9223372036854775807\n"), LARGE("9223372036854775808\n"), NOTHING(""), NOT("-1\n"),
     NOT("01\n"), NOT("1\n1\n"), NOT("1\0"), NOT("running\n"), NOT("[1]\n")};
 
-/* The chosen one is in brackets. */
+/* The selected one is in brackets. */
 static const struct row advisor[] = {
     IS("[none] scan-time\n", 0), IS("none [scan-time]\n", 1), IS("[none] scan-time", 0),
     IS("none [scan-time]", 1), IS("[none]\n", 0), IS("none [scan-time] of-a-later-kernel\n", 1),
-    /* None. */
+    /* Refused. */
     NOT("none scan-time [of-a-later-kernel]\n"), NOT("none scan-time\n"),
     NOT("[none] [scan-time]\n"), NOT("[none] [none]\n"), NOT("[of-a-later-kernel] [none]\n"),
     NOTHING(""), NOT("\n"), NOT("[]\n"), NOT("[\n"), NOT("]\n"), NOT("[none\n"), NOT("[none"),
@@ -109,11 +109,11 @@ static const struct row advisor[] = {
     NOT("[none] scan-time\nnone [scan-time]\n"), NOT("[none] scan-time\0"),
     NOT("[none\0] scan-time\n"), NOT("[none] 12abc\n"), NOT("0\n"), NOT("[0] 1\n")};
 
-/* Time on the CPU, time waiting, time slices; all 0 where nothing is counted. */
+/* Time on the CPU, time waiting, time slices; all 0 on a kernel that does not count them. */
 static const struct row schedstat[] = {
     IS("123456789 5 7\n", 123456789), IS("123456789 5 7", 123456789),
     IS("9223372036854775807 0 1\n", INT64_MAX), IS("0 5 1\n", 0), IS("0 0 1\n", 0),
-    /* None. */
+    /* Refused. */
     NOTHING("0 0 0\n"), NOTHING("0 0 0"), NOTHING(""), NOT("0 0 0 0\n"), NOT("0 0\n"), NOT("\n"),
     NOT("123456789\n"), NOT("123456789 5\n"), NOT("123456789 5 \n"), NOT("123456789 5 7 \n"),
     NOT("123456789 5 7 9\n"), NOT("123456789 5 7abc\n"), NOT("123456789 5 7\n\n"),
@@ -139,7 +139,8 @@ static const struct form {
     {"schedstat", parse_schedstat, schedstat, ROWS(schedstat)},
 };
 
-/* Parses a text behind which nothing may be read; a failure leaves the value alone. */
+/* The text lies before a guard page, so reading beyond it crashes. On failure the value must not
+ * change. */
 static void expect(const char *name, parse_fn *parse, const struct row *row, int want_status,
                    int64_t want_value) {
     int64_t value = untouched;
@@ -152,12 +153,12 @@ static void expect(const char *name, parse_fn *parse, const struct row *row, int
                   suite_status(want_status), want);
 }
 
-TEST_ROWS(numbers, forms) {
+TEST_ROWS(numbers_are_parsed_strictly, forms) {
     for (int i = 0; i < row->count; i++)
         expect(row->name, row->parse, &row->rows[i], row->rows[i].status, row->rows[i].value);
 }
 
-TEST(negative_numbers) {
+TEST(only_signed_accepts_negative_numbers) {
     for (const struct row *row = negative; row < negative + ROWS(negative); row++) {
         expect("count", parse_count, row, row->status == 0 ? -EDOM : row->status, 0);
         expect("number", parse_number, row, -EINVAL, 0);
@@ -185,13 +186,13 @@ static const struct field_row {
     FOUND("MemTotal:       24684096 kB\n", "MemTotal:", "      24684096 kB"),
     FOUND("cow_ksm \n", "cow_ksm", ""), FOUND("cow_ksm  5 6\n", "cow_ksm", " 5 6"),
     FOUND("cow_ksm 5\0\n", "cow_ksm", "5\0"),
-    /* Of two lines with the key the first. */
+    /* The first of two lines with the key. */
     FIVE("cow_ksm 5\ncow_ksm 6\n"),
     /* A key that is part of another, or in the middle of a line. */
     FIVE("cow_ksm_more 4\ncow_ksm 5\n"), NONE("cow_ksm_more 4\n"), FIVE("a_cow_ksm 4\ncow_ksm 5\n"),
     NONE("a_cow_ksm 4\n"), NONE(" cow_ksm 4\n"), NONE("cow_ksmcow_ksm 4\n"),
-    FOUND("abab 4\nab 5\n", "ab", "5"), NONE("said: cow_ksm 4\n"),
-    FIVE("said: cow_ksm 4\ncow_ksm 5\n"),
+    FOUND("abab 4\nab 5\n", "ab", "5"), NONE("note: cow_ksm 4\n"),
+    FIVE("note: cow_ksm 4\ncow_ksm 5\n"),
     /* Other separators. */
     NONE("cow_ksm\t5\n"), NONE("cow_ksm=5\n"), NONE("cow_ksm: 5\n"), NONE("cow_ksm\n"),
     NONE("COW_KSM 5\n"), NONE("cow_ksm\0 5\n"), NONE("\rcow_ksm 5\n"),
@@ -199,7 +200,7 @@ static const struct field_row {
     NONE(""), NONE("first 4\n"), NONE("first 4\ncow_k"), NONE("first 4\ncow_ksm"),
     CUT("first 4\ncow_ksm "), CUT("first 4\ncow_ksm 5"), CUT("first 4\ncow_ksm 54321")};
 
-TEST_ROWS(fields, field_rows) {
+TEST_ROWS(first_line_with_the_key_is_found, field_rows) {
     const char *field = NULL;
     size_t len = 0;
     int status = parse_field(suite_guarded(row->text, row->len), row->len, row->key, &field, &len);
@@ -234,7 +235,7 @@ static const struct stat_row {
     /* Longer than any comm: the first 64 bytes. */
     COMM("37 (" LETTERS_64 ") " REST, LETTERS_64), COMM("37 (" LETTERS_64 "x) " REST, LETTERS_64),
     COMM("37 (" LETTERS_64 LETTERS_64 LETTERS_64 ") " REST, LETTERS_64),
-    /* No such line. */
+    /* Refused. */
     NOTHING(""), NOT("\n"), NOT("37"), NOT("37 (ksmd"), NOT("37 ksmd) " REST),
     NOT("37 (ksmd " REST), NOT("37 )ksmd( " REST), NOT("37 (ksmd)"), NOT("37 (ksmd) "),
     NOT("37 (ksmd) S"), NOT("37 (ksmd) S "), NOT("37 (ksmd)  " REST), NOT("37 (ksmd)" REST),
@@ -250,7 +251,7 @@ static bool same_stat(const struct parse_stat *got, const struct parse_stat *wan
            got->utime == want->utime && got->stime == want->stime && got->started == want->started;
 }
 
-TEST_ROWS(stats, stat_rows) {
+TEST_ROWS(stat_is_parsed_whatever_the_comm, stat_rows) {
     const char *quoted = suite_quote(row->text, row->len);
     struct parse_stat before, got;
 
@@ -268,9 +269,9 @@ TEST_ROWS(stats, stat_rows) {
                       suite_quote(got.comm, strlen(got.comm)));
 }
 
-/* Cut off anywhere, a line gives what the whole line gives or nothing; an old kernel's ends before
- * the last field. */
-TEST(stat_cut_off) {
+/* A line that is cut off gives the same as the whole line, or an error. A line of an old kernel
+ * ends before the last field. */
+TEST(cut_off_stat_is_never_misread) {
     static const char line[] =
         "37 (ksmd) S 2 0 0 0 -1 2129984 0 0 0 0 1234 5678 0 0 25 5 1 0 777 0\n";
     static const char old[] = "37 (ksmd) S 2 0 0 0 -1 2129984 0 0 0 0 1234 5678 0 0\n";
@@ -285,5 +286,5 @@ TEST(stat_cut_off) {
                       suite_quote(line, len), got.stime, got.started);
     want.started = 0;
     ck_assert_int_eq(parse_stat(TEXT(old), &got), 0);
-    ck_assert_msg(same_stat(&got, &want), "a line without field 22 is read otherwise");
+    ck_assert_msg(same_stat(&got, &want), "a line without field 22 gives other values");
 }
