@@ -28,7 +28,7 @@ static int64_t merged_of(const struct estimate *e, const struct ksm_sample *host
     const struct ksm_value *saved = &host->at[KSM_saved];
     int64_t sum = 0;
 
-    if (e->options.name_count == 0)
+    if (!e->named)
         return saved->status == 0 ? saved->value : -1;
     for (size_t i = 0; i < e->consumer_count; i++) {
         if (e->consumers[i].merged < 0)
@@ -134,21 +134,21 @@ static void add_remarks(struct values *v, const struct estimate *e, const struct
     const struct ksm_value *across = &host->at[KSM_merge_across_nodes];
 
     add_if(v, "nodes", across->status == 0 && across->value == 0);
-    add_if(v, "partial", e->partial);
-    if (e->swapped > 0)
-        add_bytes(v, "swapped", e->swapped);
+    add_if(v, "partial", e->counts.partial);
+    if (e->counts.swapped > 0)
+        add_bytes(v, "swapped", e->counts.swapped);
     if (e->total.all.changing > 0)
         add_bytes(v, "changing", bytes_of(e, e->total.all.changing));
     if (e->total.huge > 0)
         add_bytes(v, "huge", bytes_of(e, e->total.huge));
-    add_bytes(v, "splits", bytes_of(e, e->total.splits * (double)e->contents.huge_pages));
+    add_bytes(v, "splits", bytes_of(e, e->total.splits * (double)e->huge_pages));
     add_if(v, "sampled", e->total.sampled);
-    add_if(v, "huge_unknown", !e->knows_huge && e->processes > 0);
-    add_count(v, "denied", e->denied, "process", "processes");
-    add_count(v, "waiting", e->waiting, "process", "processes");
-    add_count(v, "ended", e->ended, "process", "processes");
-    if (e->unreadable > 0)
-        add_bytes(v, "unreadable", (int64_t)(e->unreadable * e->page_size));
+    add_if(v, "huge_unknown", !e->knows_huge && e->counts.processes > 0);
+    add_count(v, "denied", e->counts.denied, "process", "processes");
+    add_count(v, "waiting", e->counts.blocking, "process", "processes");
+    add_count(v, "ended", e->counts.exited, "process", "processes");
+    if (e->counts.unreadable > 0)
+        add_bytes(v, "unreadable", (int64_t)(e->counts.unreadable * e->page_size));
 }
 
 /* ---- the report ---- */
@@ -200,11 +200,11 @@ void estimate_report(const struct estimate *e, const struct ksm_sample *host,
     add_saving(&v, e, host);
     add_verdict(&v, e, host);
     add_bytes(&v, "read", (int64_t)(e->sum.pages * e->page_size));
-    format_count(e->processes, "process", "processes", add(&v, "processes"), sizeof(v.list->text));
-    format_duration(e->ms, add(&v, "time"), sizeof(v.list->text));
+    format_count(e->counts.processes, "process", "processes", add(&v, "processes"), sizeof(v.list->text));
+    format_duration(e->counts.ms, add(&v, "time"), sizeof(v.list->text));
     add_remarks(&v, e, host);
     fprintf(wrap->file, "What KSM would save if %s opted in\n\n",
-            e->options.name_count == 0 ? "all programs" : "these programs");
+            !e->named ? "all programs" : "these programs");
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
         if (explain_fill(write_value, &v, lines[i].text, text, sizeof(text)) == 0)
             wrap_text(wrap, lines[i].label, text);
@@ -238,17 +238,17 @@ void estimate_json(const struct estimate *e, const struct ksm_sample *host, FILE
     print_member(file, "error_bytes", bytes_of(e, e->total.error));
     print_member(file, "huge_bytes", e->knows_huge ? bytes_of(e, e->total.huge) : -1);
     print_member(file, "split_bytes",
-                 e->knows_huge ? bytes_of(e, e->total.splits * (double)e->contents.huge_pages)
+                 e->knows_huge ? bytes_of(e, e->total.splits * (double)e->huge_pages)
                                : -1);
-    print_member(file, "unreadable_bytes", (int64_t)(e->unreadable * e->page_size));
-    print_member(file, "swapped_bytes", e->swapped);
-    print_member(file, "sampled_one_in", (int64_t)1 << e->contents.sampling_shift);
-    print_member(file, "processes", e->processes);
-    print_member(file, "denied", e->denied);
-    print_member(file, "ended", e->ended);
-    print_member(file, "waiting", e->waiting);
-    print_member(file, "milliseconds", e->ms);
-    fprintf(file, "\"partial\": %s, \"consumers\": [", e->partial ? "true" : "false");
+    print_member(file, "unreadable_bytes", (int64_t)(e->counts.unreadable * e->page_size));
+    print_member(file, "swapped_bytes", e->counts.swapped);
+    print_member(file, "sampled_one_in", (int64_t)1 << e->sampling_shift);
+    print_member(file, "processes", e->counts.processes);
+    print_member(file, "denied", e->counts.denied);
+    print_member(file, "ended", e->counts.exited);
+    print_member(file, "waiting", e->counts.blocking);
+    print_member(file, "milliseconds", e->counts.ms);
+    fprintf(file, "\"partial\": %s, \"consumers\": [", e->counts.partial ? "true" : "false");
     for (size_t i = 0; i < e->consumer_count; i++) {
         const struct estimate_consumer *c = &e->consumers[i];
         fprintf(file, "%s{", i > 0 ? ",\n  " : "\n  ");

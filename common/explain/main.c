@@ -4,11 +4,8 @@
  * behind --estimate and --openmetrics.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,9 +13,9 @@
 
 #include "consumers/sampler.h"
 #include "explain/command_line.h"
-#include "explain/estimate.h"
 #include "explain/explain.h"
 #include "explain/format.h"
+#include "explain/memory_command.h"
 #include "explain/openmetrics.h"
 #include "explain/openmetrics_files.h"
 #include "explain/suspects.h"
@@ -158,63 +155,7 @@ static int explain(print_fn *print) {
     return finish(status);
 }
 
-/* ---- --estimate ---- */
-
-/* Exit statuses of --estimate, which no verdict has. */
-enum {
-    STATUS_DENIED = 50,  /* no process could be read */
-    STATUS_PARTIAL = 51, /* stopped early */
-};
-
-static struct estimate estimate;
-static atomic_int interrupted; /* read by the worker, too */
-
-static void interrupt(int number) {
-    interrupted = number;
-}
-
-/* The first Ctrl-C or SIGTERM stops the estimate early; the second one ends the program. */
-static void handle_signals(void) {
-    const struct sigaction action = {.sa_handler = interrupt,
-                                     .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
-
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
-
-/* Writes the time left, which is accurate enough after some seconds of reading. */
-static void format_time_left(const struct estimate *e, int64_t now, char *buf, size_t size) {
-    enum { KNOWN_AFTER_MS = 5000 };
-    const uint64_t done = e->done, expected = e->expected;
-    static int64_t first_page;
-
-    if (first_page == 0 && done > 0)
-        first_page = now;
-    if (e->step != ESTIMATE_READ || done == 0 || now - first_page < KNOWN_AFTER_MS)
-        return;
-    const double rest = expected > done ? (double)(expected - done) / (double)done : 0;
-    const int64_t seconds = (int64_t)((double)(now - first_page) * rest / 1000);
-    snprintf(buf, size, "%" PRId64 ":%02d left", seconds / 60, (int)(seconds % 60));
-}
-
-static void show_progress(const struct estimate *e) {
-    enum { BAR = 30, EVERY_MS = 200 };
-    static const char *const steps[] = {"finding processes", "reading", "waiting", "reading again",
-                                        ""};
-    static int64_t next;
-    const int64_t now = clock_ms(CLOCK_MONOTONIC);
-    const uint64_t done = e->done, expected = e->expected > done ? e->expected : done;
-    char left[64] = "";
-
-    if (now < next)
-        return;
-    next = now + EVERY_MS;
-    format_time_left(e, now, left, sizeof(left));
-    fprintf(stderr, "\r%-21s [", steps[e->step]);
-    for (int i = 0; i < BAR; i++)
-        fputc(expected > 0 && done * BAR >= expected * (uint64_t)(i + 1) ? '#' : '.', stderr);
-    fprintf(stderr, "] %-14s", left);
-}
+/* ---- the modes ---- */
 
 static void sample_host(struct explain_facts *facts) {
     int status = ksm_reader_init(&reader, line.options.root, true);
@@ -229,83 +170,15 @@ static void sample_host(struct explain_facts *facts) {
     sample_consumers(facts);
 }
 
-/* Returns why no process could be read. */
-static const char *nothing_read(const struct explain_facts *facts) {
-    if (estimate.partial)
-        return "stopped before any process was read";
-    if (estimate.denied > 0)
-        return "none of these processes may be read: this requires the capabilities CAP_SYS_PTRACE "
-               "and "
-               "CAP_DAC_READ_SEARCH, which root has";
-    if (facts->consumers->sweep.hidden)
-        return "no process can be read: /proc hides those of other users (hidepid); run it as root";
-    return "no process was read: none has memory of its own, or all have exited";
-}
-
-/* Returns the exit status; that of a report is EXIT_SUCCESS or STATUS_PARTIAL. */
-static int judge_estimate(const struct explain_facts *facts) {
-    char nearest[512];
-
-    if (estimate.unknown) {
-        process_match_nearest(&estimate.match, estimate.unknown, nearest, sizeof(nearest));
-        fprintf(stderr, "ksm-explain: no process, consumer or program is called \"%.200s\"%s%s\n",
-                estimate.unknown, *nearest ? "; near to it: " : "", nearest);
-        return EXIT_FAILURE;
-    }
-    if (estimate.processes > 0 || estimate.sum.pages > 0)
-        return estimate.partial ? STATUS_PARTIAL : EXIT_SUCCESS;
-    fprintf(stderr, "ksm-explain: %s\n", nothing_read(facts));
-    return STATUS_DENIED;
-}
-
-static void report_failure(int status) {
-    const char *root = strcmp(line.options.root, "/") == 0 ? "" : line.options.root;
-
-    if (status == -ENOMEM)
-        fprintf(stderr, "ksm-explain: %s\n", strerror(ENOMEM));
-    else
-        fprintf(stderr, "ksm-explain: %s/proc: %s\n", root, strerror(-status));
-}
-
-static int run_estimate(bool on_terminal) {
-    static struct explain_facts facts;
-    const struct estimate_options wanted = {.root = line.options.root,
-                                            .names = line.names,
-                                            .name_count = line.name_count,
-                                            .cpu = line.cpu_percent,
-                                            .bytes = (size_t)line.memory_mib << 20,
-                                            .stop = &interrupted};
-    int status = estimate_init(&estimate, &wanted);
-
-    sample_host(&facts);
-    if (status == 0)
-        status = estimate_run(&estimate, on_terminal ? show_progress : NULL);
-    if (on_terminal)
-        fprintf(stderr, "\r%*s\r", 79, "");
-    if (status == 0)
-        status = estimate_finish(&estimate, &facts.now, facts.consumers);
-    if (status != 0) {
-        report_failure(status);
-        return EXIT_FAILURE;
-    }
-    status = judge_estimate(&facts);
-    if (status != EXIT_SUCCESS && status != STATUS_PARTIAL)
-        return status;
-    if (line.json)
-        estimate_json(&estimate, &facts.now, stdout);
-    else
-        estimate_report(&estimate, &facts.now, &out);
-    return finish(status);
-}
-
 static int estimate_memory(void) {
-    const bool on_terminal = isatty(STDERR_FILENO);
+    static struct explain_facts facts;
     char message[1024];
 
     /* Do not lower the priority: see pagemap.h. */
-    handle_signals();
+    memory_command_handle_signals();
     sandbox_enter_for_memory(line.options.root, message, sizeof(message));
-    return run_estimate(on_terminal);
+    sample_host(&facts);
+    return finish(memory_command_estimate(&line, &facts, &out));
 }
 
 static int report(void) {

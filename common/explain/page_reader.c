@@ -35,16 +35,19 @@ static int open_file(struct blocking_call *call, const char *root, int pid, cons
     return fd == -ENOENT ? -ESRCH : fd;
 }
 
-int page_reader_open(struct page_reader *m, const char *root, int pid, bool hugetlb) {
+int page_reader_open(struct page_reader *m, const char *root, int pid, bool hugetlb,
+                     bool contents) {
     m->maps = (struct line_reader){.call = m->call, .pid = pid, .fd = -1};
     m->address = m->end = 0;
     m->range = m->found = 0;
     m->unreadable = 0;
     m->hugetlb = hugetlb;
     m->is_end = false;
-    m->mem = open_file(m->call, root, pid, "mem");
-    if (m->mem < 0)
-        return m->mem;
+    if (contents) {
+        m->mem = open_file(m->call, root, pid, "mem");
+        if (m->mem < 0)
+            return m->mem;
+    }
     m->maps.fd = open_file(m->call, root, pid, "maps");
     if (m->maps.fd < 0)
         return m->maps.fd;
@@ -172,7 +175,7 @@ int page_reader_next(struct page_reader *m) {
         status = add_pages(m, &m->ranges[m->range]);
         m->range += m->ranges[m->range].start >= m->ranges[m->range].end;
     }
-    if (status == 0)
+    if (status == 0 && m->mem >= 0)
         status = copy_all(m);
     return status < 0 ? status : !m->is_end;
 }

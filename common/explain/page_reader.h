@@ -57,7 +57,7 @@ struct page_reader {
     /* Inside. */
     struct blocking_call *call;
     uint64_t page_size;
-    int mem;
+    int mem; /* -1: contents are not read */
     bool hugetlb;
     struct line_reader maps;
     struct pagemap pagemap;
@@ -71,9 +71,10 @@ struct page_reader {
 int page_reader_init(struct page_reader *m, struct blocking_call *call);
 void page_reader_free(struct page_reader *m);
 
-/* Opens a process's files. hugetlb: whether it has pages of hugetlbfs, which are left out. Returns
- * 0; -ESRCH if it has ended, or has no memory; -EACCES or -EPERM if it may not be read. */
-int page_reader_open(struct page_reader *m, const char *root, int pid, bool hugetlb);
+/* Opens a process's files. hugetlb: whether it has pages of hugetlbfs, which are left out.
+ * contents: whether those of pages are read; if not, bytes mean nothing, and pages bear no mark.
+ * Returns 0; -ESRCH if it has ended, or has no memory; -EACCES or -EPERM if it may not be read. */
+int page_reader_open(struct page_reader *m, const char *root, int pid, bool hugetlb, bool contents);
 void page_reader_close(struct page_reader *m);
 
 /* Reads the next block: sets pages, count and bytes. Returns 1, 0 at the end, or -errno as above.

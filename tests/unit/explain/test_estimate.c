@@ -25,10 +25,10 @@ void before_each(void) {
     e.page_size = PAGE;
     e.sum = sum;
     e.total.all = sum.share;
-    e.processes = 10;
+    e.counts.processes = 10;
     e.knows_huge = true;
-    e.ms = 5000;
-    e.contents.huge_pages = 512;
+    e.counts.ms = 5000;
+    e.huge_pages = 512;
     e.consumers = consumers;
     e.consumer_count = 1;
     consumers[0] = (struct estimate_consumer){
@@ -71,7 +71,7 @@ static void nothing_merged(void) {
 }
 
 static void named(void) {
-    e.options.name_count = 1;
+    e.named = true;
     merged();
 }
 
@@ -108,7 +108,7 @@ static void switched_off(void) {
 
 static void sampled(void) {
     e.total.error = 3 * MIB_PAGES;
-    e.contents.sampling_shift = 4;
+    e.sampling_shift = 4;
     e.total.sampled = true;
     e.total.huge = 8 * MIB_PAGES;
     e.total.splits = 5;
@@ -132,15 +132,15 @@ static void huge_unknown(void) {
 }
 
 static void left_out(void) {
-    e.denied = 1;
-    e.waiting = 2;
-    e.ended = 1234;
-    e.unreadable = 3 * MIB_PAGES;
-    e.swapped = 2 << 20;
+    e.counts.denied = 1;
+    e.counts.blocking = 2;
+    e.counts.exited = 1234;
+    e.counts.unreadable = 3 * MIB_PAGES;
+    e.counts.swapped = 2 << 20;
 }
 
 static void partial(void) {
-    e.partial = true;
+    e.counts.partial = true;
 }
 
 static void nodes(void) {

@@ -146,7 +146,7 @@ static void read_mapping(const char *name, enum kind kind, uint64_t pages, uint6
     tree_print(dir, "proc/7/maps", "%" PRIxPTR "-%" PRIxPTR " rw-p 00000000 00:00 0\n",
                (uintptr_t)memory, (uintptr_t)memory + pages * page_size);
     longest_scan = 0;
-    ck_assert_int_eq(page_reader_open(&reader, dir, PID, false), 0);
+    ck_assert_int_eq(page_reader_open(&reader, dir, PID, false, true), 0);
     for (scans = 0; (status = page_reader_next(&reader)) > 0; scans = 0) {
         ck_assert_msg(scans <= 1, "%s: %d calls without a return", name, scans);
         written += check_block(memory);
@@ -176,7 +176,7 @@ TEST(sparse_mapping_returns_to_the_caller) {
     has_scan = false;
     tree_print(dir, "proc/7/maps", "%" PRIxPTR "-%" PRIxPTR " rw-p 00000000 00:00 0\n",
                (uintptr_t)memory, (uintptr_t)memory + pages * page_size);
-    ck_assert_int_eq(page_reader_open(&reader, dir, PID, false), 0);
+    ck_assert_int_eq(page_reader_open(&reader, dir, PID, false, true), 0);
     while (page_reader_next(&reader) > 0)
         empty += reader.count == 0;
     ck_assert_int_ge(empty, (int)(pages / 4096) - 1);
@@ -214,7 +214,7 @@ TEST_ROWS(private_mappings_are_read, lines) {
     /* A long path before it, and a line without an end after it. */
     tree_print(dir, "proc/7/maps", "1000-2000 r--s 0 0:0 1 /%0*d\n%" PRIxPTR "-%" PRIxPTR " %s\n1-",
                5000, 0, start, start + 32 * page_size, row->line);
-    ck_assert_int_eq(page_reader_open(&reader, dir, PID, row->hugetlb), 0);
+    ck_assert_int_eq(page_reader_open(&reader, dir, PID, row->hugetlb, true), 0);
     while (page_reader_next(&reader) > 0)
         count += reader.count;
     ck_assert_uint_eq(count, row->is_read ? 32 : 0);
@@ -226,7 +226,7 @@ TEST(pages_are_read_again) {
     const uint64_t numbers[] = {first, first + 1, first + 2, first + 6};
 
     has_scan = true;
-    ck_assert_int_eq(page_reader_open(&reader, dir, PID, false), 0);
+    ck_assert_int_eq(page_reader_open(&reader, dir, PID, false, true), 0);
     madvise(memory + page_size, page_size, MADV_DONTNEED);
     ck_assert_int_eq(page_reader_again(&reader, numbers, ROWS(numbers)), 0);
     ck_assert_uint_eq(reader.count, 3);
@@ -241,5 +241,5 @@ static const struct {
 
 TEST_ROWS(process_without_files_has_ended, failures) {
     tree_unlink(dir, tree_path("proc/7", "%s", row->missing));
-    ck_assert_int_eq(page_reader_open(&reader, dir, PID, false), row->status);
+    ck_assert_int_eq(page_reader_open(&reader, dir, PID, false, true), row->status);
 }

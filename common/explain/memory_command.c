@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+#include "explain/memory_command.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "explain/estimate.h"
+#include "system/clock.h"
+
+/* Exit statuses that no verdict has. */
+enum {
+    STATUS_DENIED = 50,  /* no process could be read */
+    STATUS_PARTIAL = 51, /* stopped early */
+};
+
+static atomic_int interrupted; /* the worker reads it, too */
+
+static void interrupt(int number) {
+    interrupted = number;
+}
+
+void memory_command_handle_signals(void) {
+    const struct sigaction action = {.sa_handler = interrupt,
+                                     .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
+
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+/* ---- the progress ---- */
+
+/* Writes the time left, which is accurate enough after some seconds of reading. */
+static void format_time_left(const struct process_sweep *s, int64_t now, char *buf, size_t size) {
+    enum { KNOWN_AFTER_MS = 5000 };
+    const uint64_t done = s->done, expected = s->expected;
+    static int64_t first_page;
+
+    if (first_page == 0 && done > 0)
+        first_page = now;
+    if (s->step != SWEEP_READ || done == 0 || now - first_page < KNOWN_AFTER_MS)
+        return;
+    const double rest = expected > done ? (double)(expected - done) / (double)done : 0;
+    const int64_t seconds = (int64_t)((double)(now - first_page) * rest / 1000);
+    snprintf(buf, size, "%" PRId64 ":%02d left", seconds / 60, (int)(seconds % 60));
+}
+
+static void show_progress(const struct process_sweep *s, const char *step) {
+    enum { BAR = 30, EVERY_MS = 200 };
+    static int64_t next;
+    const int64_t now = clock_ms(CLOCK_MONOTONIC);
+    const uint64_t done = s->done, expected = s->expected > done ? s->expected : done;
+    char left[64] = "";
+
+    if (now < next)
+        return;
+    next = now + EVERY_MS;
+    format_time_left(s, now, left, sizeof(left));
+    fprintf(stderr, "\r%-21s [", step);
+    for (int i = 0; i < BAR; i++)
+        fputc(expected > 0 && done * BAR >= expected * (uint64_t)(i + 1) ? '#' : '.', stderr);
+    fprintf(stderr, "] %-14s", left);
+}
+
+static void show_estimate_progress(const struct process_sweep *s) {
+    static const char *const steps[ESTIMATE_STEPS + 1] = {"finding processes", "reading", "waiting",
+                                                          "reading again", ""};
+
+    show_progress(s, steps[s->step]);
+}
+
+/* Runs a sweep; on a terminal with its progress, which is erased at the end. */
+static int run(struct process_sweep *s, sweep_progress_fn *progress) {
+    const bool on_terminal = isatty(STDERR_FILENO);
+    const int status = process_sweep_run(s, on_terminal ? progress : NULL);
+
+    if (on_terminal)
+        fprintf(stderr, "\r%*s\r", 79, "");
+    return status;
+}
+
+/* ---- why there is no result ---- */
+
+static int report_failure(const struct command_line *line, int status) {
+    const char *root = strcmp(line->options.root, "/") == 0 ? "" : line->options.root;
+
+    if (status == -ENOMEM)
+        fprintf(stderr, "ksm-explain: %s\n", strerror(ENOMEM));
+    else
+        fprintf(stderr, "ksm-explain: %s/proc: %s\n", root, strerror(-status));
+    return EXIT_FAILURE;
+}
+
+static int report_unknown(const struct process_sweep *s) {
+    char nearest[512];
+
+    process_match_nearest(&s->match, s->unknown, nearest, sizeof(nearest));
+    fprintf(stderr, "ksm-explain: no process, consumer or program is called \"%.200s\"%s%s\n",
+            s->unknown, *nearest ? "; near to it: " : "", nearest);
+    return EXIT_FAILURE;
+}
+
+/* Returns why no process could be read. */
+static const char *nothing_read(const struct sweep_counts *counts, bool hidden) {
+    if (counts->partial)
+        return "stopped before any process was read";
+    if (counts->denied > 0)
+        return "none of these processes may be read: this requires the capabilities CAP_SYS_PTRACE "
+               "and CAP_DAC_READ_SEARCH, which root has";
+    if (hidden)
+        return "no process can be read: /proc hides those of other users (hidepid); run it as root";
+    return "no process was read: none has memory of its own, or all have exited";
+}
+
+/* ---- the commands ---- */
+
+static struct process_sweep_options sweep_options(const struct command_line *line) {
+    return (struct process_sweep_options){.root = line->options.root,
+                                          .names = line->names,
+                                          .name_count = line->name_count,
+                                          .cpu = line->cpu_percent,
+                                          .stop = &interrupted};
+}
+
+int memory_command_estimate(const struct command_line *line, const struct explain_facts *facts,
+                            const struct wrap *out) {
+    static struct estimate_engine engine;
+    const struct process_sweep_options options = sweep_options(line);
+    struct estimate estimate;
+    int status = estimate_init(&engine, &options, (size_t)line->memory_mib << 20);
+
+    if (status == 0)
+        status = run(&engine.sweep, show_estimate_progress);
+    if (status == 0)
+        status = estimate_finish(&engine, &facts->now, facts->consumers, &estimate);
+    if (status != 0)
+        return report_failure(line, status);
+    if (engine.sweep.unknown)
+        return report_unknown(&engine.sweep);
+    if (estimate.counts.processes == 0 && estimate.sum.pages == 0) {
+        fprintf(stderr, "ksm-explain: %s\n",
+                nothing_read(&estimate.counts, facts->consumers->sweep.hidden));
+        return STATUS_DENIED;
+    }
+    if (line->json)
+        estimate_json(&estimate, &facts->now, out->file);
+    else
+        estimate_report(&estimate, &facts->now, out);
+    return estimate.counts.partial ? STATUS_PARTIAL : EXIT_SUCCESS;
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Reads the memory of all processes, or of those that words of the command line name.
+ *
+ * process_sweep_init(), then process_sweep_run() with the steps: the first one is
+ * process_sweep_list(), the second one process_sweep_read(), and the user may add others. The lists
+ * last until the program ends, as a stuck thread may use them.
+ *
+ * Reading may block for ever, so all steps run in a worker thread (worker.h). If that is blocked
+ * too long it is abandoned, its process is skipped, and another thread continues. With 256 stuck
+ * threads, the sweep ends early. The thread keeps to a share of one core. While it runs, all of the
+ * sweep and of the user's data is the thread's, but for what is atomic.
+ */
+#ifndef KSM_PROCESS_SWEEP_H
+#define KSM_PROCESS_SWEEP_H
+
+#include <dirent.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "consumers/proc_files.h"
+#include "explain/page_reader.h"
+#include "explain/process_match.h"
+
+struct process_sweep_options {
+    const char *root;
+    char *const *names;     /* words of the command line, see process_match.h */
+    size_t name_count;      /* 0: all processes are wanted */
+    int cpu;                /* at most so many percent of one core */
+    const atomic_int *stop; /* not 0: end early */
+    bool merged_only; /* read processes that have merged pages, whether they are named or not */
+};
+
+struct sweep_process {
+    int pid;
+    int parent;
+    int64_t started;   /* as in proc_files.h */
+    int64_t user;      /* effective uid, -1: not known */
+    bool named;        /* by the words, or there are none */
+    bool wanted;       /* to be read */
+    bool blocks;       /* skipped, as reading it blocks */
+    bool hugetlb;      /* it has pages of hugetlbfs */
+    int64_t swapped;   /* bytes */
+    int64_t anonymous; /* bytes */
+    int64_t merging;   /* its ksm_merging_pages, 0 if not known; with merged_only */
+    uint64_t pages;    /* read */
+    size_t consumer;   /* index into consumers, set at the end of the list */
+    struct ksm_consumer_name name;
+};
+
+struct sweep_consumer {
+    struct ksm_consumer_name name;
+    int64_t processes; /* read, with pages */
+    bool named;        /* all of its processes are */
+};
+
+/* What became of the processes. */
+struct sweep_counts {
+    int64_t processes;   /* read */
+    int64_t denied;      /* may not be read */
+    int64_t exited;      /* or ran another program meanwhile */
+    int64_t blocking;    /* skipped, as reading them blocks */
+    int64_t swapped;     /* bytes in swap, not read */
+    uint64_t unreadable; /* pages in memory that cannot be read: of devices, or secret */
+    int64_t ms;          /* that it took */
+    bool partial;        /* it was stopped early */
+};
+
+struct process_sweep;
+
+/* Does a part of a step. Returns 0 to be called again; 1 at the end of the step; -ECANCELED as soon
+ * as a call returns that; or another -errno, which ends the sweep. */
+typedef int sweep_step_fn(struct process_sweep *s, struct page_reader *reader);
+
+/* Takes the pages of a block, of process number i. Returns 0 or -errno, which ends the sweep. */
+typedef int sweep_block_fn(struct process_sweep *s, const struct page_reader *reader, size_t i);
+
+enum { SWEEP_LIST, SWEEP_READ };
+
+struct process_sweep {
+    /* The result. */
+    struct sweep_process *list;
+    size_t count;
+    struct sweep_consumer *consumers; /* by name */
+    size_t consumer_count;
+    struct sweep_counts counts;
+    const char *unknown; /* a word in the options that names no process, or NULL */
+    uint64_t page_size;
+
+    /* For the progress: of what may be read in this step, in pages. */
+    _Atomic size_t step;
+    _Atomic uint64_t done, expected;
+
+    /* The user's. */
+    struct process_sweep_options options;
+    sweep_step_fn *const *steps;
+    size_t step_count;
+    sweep_block_fn *block;
+    bool contents; /* of pages are read; if not, only where they are */
+    void *data;
+
+    /* For steps of the user. */
+    size_t pos;     /* where the step is; 0 at its begin */
+    size_t current; /* the process that is read */
+
+    /* Inside. */
+    DIR *proc;
+    struct ksm_process_reader files;
+    struct process_match match; /* of list, in its order */
+    size_t size;
+    bool comparing;       /* the current process is still compared with its parent */
+    int blocking_parent;  /* a pid that no process is compared with any more */
+    int status;           /* 0, or the -errno that ends the sweep */
+    int self;             /* its own pid */
+    bool sees_own;        /* /proc is that of this program's PID namespace */
+    bool only_pids;       /* all words are pids: no other process is listed */
+    int64_t throttled_ms; /* the time that throttle() reckons from */
+    int64_t spent_ms;     /* CPU time before the sweep */
+};
+
+/* Gets ready; what options point to stays the caller's, who sets the fields of the user afterwards.
+ * Opens nothing yet. Returns 0 or -ENOMEM. */
+int process_sweep_init(struct process_sweep *s, const struct process_sweep_options *options);
+
+/* Runs all steps; calls progress (or NULL) some times a second. Returns 0; -ENOMEM or -EAGAIN for
+ * lack of memory or threads; or another -errno if root/proc cannot be read. */
+typedef void sweep_progress_fn(const struct process_sweep *s);
+int process_sweep_run(struct process_sweep *s, sweep_progress_fn *progress);
+
+/* The first two steps. */
+sweep_step_fn process_sweep_list, process_sweep_read;
+
+/* For steps of the user. Opens the files of a process, if it is still the one on the list. Returns
+ * 0 or -errno; page_reader_close() either way, but after -ECANCELED. */
+int process_sweep_open(struct process_sweep *s, struct page_reader *reader,
+                       const struct sweep_process *process);
+
+/* Whether the sweep is to end early. */
+bool process_sweep_is_stopped(const struct process_sweep *s);
+
+/* Rests until the thread has kept to its share of CPU time. */
+void process_sweep_throttle(struct process_sweep *s);
+
+#endif
