@@ -168,7 +168,8 @@ dist: ### Make build/ksm-plugins-VERSION.tar.gz of HEAD
 
 # Of what is installed here rpm knows nothing, hence --nodeps. Variables of this make are not its own.
 RPM_TOP = $(abspath $(BUILD))/rpm
-rpm: deps deps-check deps-package ## Build the RPM packages
+rpm: ## Build the RPM packages
+	@tests/deps.sh rpm
 	@rm -rf $(RPM_TOP) $(BUILD)/*.rpm && mkdir -p $(RPM_TOP)/SOURCES
 	@tar -czf $(RPM_TOP)/SOURCES/$(DIST).tar.gz --exclude=__pycache__ --transform='s,^,$(DIST)/,' \
 		Makefile README.md LICENSE collectd netdata common tests

@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# deps.sh run|check|bench|browser|deb|package|kernels|systemd ...: install the Debian packages
+# deps.sh run|check|bench|browser|deb|rpm|package|kernels|systemd ...: install the Debian packages
 # that are missing here, for building and `make run` (run), for the tests and lint
 # (check), for what the benchmark compares with (bench), for looking at the dashboard
-# (browser), for building Debian packages (deb), for building all packages and
-# trying them (package), or for booting other kernels and architectures (kernels)
+# (browser), for building Debian packages (deb) or RPMs (rpm), for trying the
+# packages (package), or for booting other kernels and architectures (kernels)
 # and other releases of Debian (systemd).
 # It starts no service, and enables none at boot, that was not there before.
 set -eu
@@ -25,6 +25,7 @@ kernels='qemu-system-x86 qemu-system-arm qemu-system-ppc qemu-system-misc opensb
     libc6-dev-riscv64-cross libc6-dev-s390x-cross'
 systemd='qemu-system-x86 mmdebstrap e2fsprogs'
 deb='build-essential debhelper collectd-dev libxxhash-dev'
+rpm='gcc libc6-dev make pkg-config check collectd-dev libxxhash-dev rpm'
 package='build-essential debhelper lintian debootstrap libcap2-bin rpm rpmlint busybox-static'
 
 # The services among them, whose packages' postinst would start them and enable
@@ -100,13 +101,14 @@ for word; do
     bench) wanted="$wanted $bench" ;;
     browser) wanted="$wanted $browser" ;;
     deb) wanted="$wanted $deb" ;;
+    rpm) wanted="$wanted $rpm" ;;
     package) wanted="$wanted $package" ;;
     kernels) wanted="$wanted $kernels" ;;
     systemd) wanted="$wanted $systemd" ;;
     *) wanted=; break ;;
     esac
 done
-[ -n "$wanted" ] || { echo "usage: $0 run|check|bench|browser|deb|package|kernels|systemd ..." >&2; exit 2; }
+[ -n "$wanted" ] || { echo "usage: $0 run|check|bench|browser|deb|rpm|package|kernels|systemd ..." >&2; exit 2; }
 if ! has apt-get || ! has dpkg-query; then
     # shellcheck disable=SC2086 # a list of words
     fail "no apt-get here; install what Debian calls" $wanted

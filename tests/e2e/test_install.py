@@ -280,7 +280,7 @@ def test_tables_of_readme_and_man_pages_are_up_to_date(build):
     assert readme.stale(build) == [], "run make readme"
 
 
-# make help, and make run with sudo.
+# make help, make deb and make rpm, and make run with sudo.
 
 def test_help_fits_80_columns_and_lists_users_targets_first(build):
     shown = make(build, "help")
@@ -288,6 +288,12 @@ def test_help_fits_80_columns_and_lists_users_targets_first(build):
     assert re.search(r"^  install  +\w", users, flags=re.MULTILINE)
     assert re.search(r"^  check-long +\w", developers, flags=re.MULTILINE)
     assert [line for line in shown.splitlines() if len(line) > 80] == []
+
+
+@pytest.mark.parametrize("target", ["deb", "rpm"])
+def test_building_packages_installs_only_what_that_takes(target, build):
+    """Not what `make run` and the tests require, which is nearly 1 GB."""
+    assert re.findall(r"tests/deps\.sh (.*)", make(build, "-n", target)) == [target]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="sudo runs make as root")
