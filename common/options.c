@@ -200,13 +200,24 @@ int ksm_options_set(struct ksm_options *options, enum ksm_daemon daemon, const c
     return -ENOENT;
 }
 
-int ksm_options_check_root(const struct ksm_options *options, char *message, size_t size) {
-    char path[PATH_MAX + 1];
+/* Other errors than these are left to the reader of the first file. */
+static bool is_missing(const char *root, const char *name) {
+    char path[PATH_MAX + 16];
 
-    snprintf(path, sizeof(path), "%s/", options->root);
-    if (access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR))
+    snprintf(path, sizeof(path), "%s/%s", root, name);
+    return access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR);
+}
+
+int ksm_options_check_root(const struct ksm_options *options, char *message, size_t size) {
+    if (is_missing(options->root, ""))
+        snprintf(message, size, "%s: no such directory", options->root);
+    else if (is_missing(options->root, "sys/kernel"))
+        snprintf(message, size,
+                 "%s does not look like a host's root: it has no sys/kernel (is the host's /sys "
+                 "mounted there?)",
+                 options->root);
+    else
         return 0;
-    snprintf(message, size, "%s: no such directory", options->root);
     return -ENOENT;
 }
 

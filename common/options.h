@@ -36,9 +36,10 @@ enum ksm_daemon { KSM_COLLECTD, KSM_NETDATA, KSM_EXPLAIN };
 int ksm_options_set(struct ksm_options *options, enum ksm_daemon daemon, const char *key,
                     const char *value, char *message, size_t size);
 
-/* Checks that root is a directory, with the rights of the user who started this program: a file
- * capability must not show which files exist. Call it before the sandbox is entered. Returns 0; or
- * -ENOENT, and message is one line. Other errors are left to the reader of the first file. */
+/* Checks that root is a directory with a sys/kernel, with the rights of the user who started this
+ * program: a file capability must not show which files exist. Call it before the sandbox is
+ * entered. Returns 0; or -ENOENT, and message is one line. Other errors are left to the reader of
+ * the first file. */
 int ksm_options_check_root(const struct ksm_options *options, char *message, size_t size);
 
 /* Returns whether an option takes several values, which ksm_options_set() takes with commas. */

@@ -131,17 +131,19 @@ def test_invalid_arguments_get_no_report(words, says, build):
 
 
 @pytest.mark.parametrize("words", [[], ["--estimate"], ["--openmetrics"], ["--openmetrics", "--output", "none/ksm.prom"]])
-def test_a_root_that_is_missing_is_named(words, build, tmp_path):
+def test_a_root_that_is_not_that_of_a_host_is_named(words, build, tmp_path):
     """The message has the root as it was given; there is no report, and no empty file of metrics."""
     (tmp_path / "file").touch()
-    for root in ("none", "file"):
+    (tmp_path / "dir/proc").mkdir(parents=True)
+    for root, says in (("none", ": no such directory"), ("file", ": no such directory"),
+                       ("dir/", fixtures.NO_HOST)):
         done = fixtures.run_once(build / "ksm-explain", *words, "--root", root, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (FAILED, "")
-        assert done.stderr == f"ksm-explain: {root}: no such directory\n"
+        assert done.stderr == f"ksm-explain: {root}{says}\n"
 
 
 def test_root_without_ksm_is_named(build, tmp_path):
-    (tmp_path / "root").mkdir()
+    (tmp_path / "root/sys/kernel").mkdir(parents=True)
     done = fixtures.run_once(build / "ksm-explain", "--root", "root/", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (STATUSES["no-ksm"], "")
     assert texts_of(done.stdout, "Verdict") == ["This kernel has no KSM."]

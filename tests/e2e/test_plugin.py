@@ -114,11 +114,13 @@ def test_plugin_disables_itself_without_ksm(build, make_tree):
     assert len(done.stderr.splitlines()) == 1 and fixtures.NO_KSM in done.stderr
 
 
-def test_a_root_that_is_missing_is_named(build, tmp_path):
-    done = run(build, tmp_path / "none")
+@pytest.mark.parametrize("root, says", [("none", ": no such directory"), ("dir", fixtures.NO_HOST)])
+def test_a_root_that_is_not_that_of_a_host_is_named(root, says, build, tmp_path):
+    (tmp_path / "dir").mkdir()
+    done = run(build, tmp_path / root)
     assert (done.returncode, done.stdout) == (1, "DISABLE\n")
     [error] = done.stderr.splitlines()
-    assert error.endswith(f"ERROR: {tmp_path}/none: no such directory"), error
+    assert error.endswith(f"ERROR: {tmp_path}/{root}{says}"), error
 
 
 # Missing permissions.

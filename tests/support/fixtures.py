@@ -19,6 +19,8 @@ ERAS = ["article", "2.6.32", "3.10", "5.15", "6.1", "6.6", "6.12", "6.18", "misc
 EXPLAINED = [*ERAS, "consumers"]        # fixtures with a report of ksm-explain
 PAGE_SIZE = 4096
 NO_KSM = "this kernel has no KSM"        # logged by the plugins
+# All programs, after the root.
+NO_HOST = " does not look like a host's root: it has no sys/kernel (is the host's /sys mounted there?)"
 RUN_S = 60
 
 # Only the host's metrics: ksm.plugin's arguments and collectd's options.

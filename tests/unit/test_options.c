@@ -211,38 +211,45 @@ TEST(message_about_an_unknown_option_without_a_value) {
     expect_message("unknown option Rot; known options: Root, Consumers,");
 }
 
-/* root: below the test's directory. */
+/* root: below the test's directory; want: how the message goes on after it, NULL: the root is
+ * accepted. */
+#define MISSING ": no such directory"
+#define NOT_A_ROOT                                                                                 \
+    " does not look like a host's root: it has no sys/kernel (is the host's /sys mounted there?)"
 static const struct {
-    const char *root;
-    bool found;
+    const char *root, *want;
 } root_rows[] = {
-    {"", true},
-    {"/", true},
-    {"/dir", true},
-    {"/dir/", true},
-    {"/link", true},
-    {"/none", false},
-    {"/none/deeper", false},
-    {"/file", false},
-    {"/file/", false},
-    {"/file/deeper", false},
-    {"/dangling", false},
+    {"/host", NULL},
+    {"/host/", NULL},
+    {"/link", NULL},
+    {"/none", MISSING},
+    {"/none/deeper", MISSING},
+    {"/file", MISSING},
+    {"/file/", MISSING},
+    {"/file/deeper", MISSING},
+    {"/dangling", MISSING},
+    {"", NOT_A_ROOT},
+    {"/", NOT_A_ROOT},
+    {"/host/sys", NOT_A_ROOT},
+    {"/unmounted", NOT_A_ROOT},
 };
 
-TEST_ROWS(root_must_be_a_directory, root_rows) {
+TEST_ROWS(root_must_be_that_of_a_host, root_rows) {
     const char *dir = suite_dir();
-    char want[PATH_MAX];
+    char want[PATH_MAX] = "untouched";
 
-    tree_print(dir, "dir/x", "x");
+    tree_print(dir, "host/sys/kernel/x", "x");
+    tree_print(dir, "unmounted/sys/x", "x");
     tree_print(dir, "file", "x");
-    ck_assert(symlink("dir", tree_path(dir, "link")) == 0);
+    ck_assert(symlink("host", tree_path(dir, "link")) == 0);
     ck_assert(symlink("none", tree_path(dir, "dangling")) == 0);
     snprintf(options.root, sizeof(options.root), "%s%s", dir, row->root);
-    snprintf(want, sizeof(want), "%s%s: no such directory", dir, row->root);
+    if (row->want)
+        snprintf(want, sizeof(want), "%s%s%s", dir, row->root, row->want);
     int status = ksm_options_check_root(&options, message, sizeof(message));
-    ck_assert_msg(status == (row->found ? 0 : -ENOENT), "\"%s\": got %s", row->root,
+    ck_assert_msg(status == (row->want ? -ENOENT : 0), "\"%s\": got %s", row->root,
                   suite_status(status));
-    ck_assert_str_eq(message, row->found ? "untouched" : want);
+    ck_assert_str_eq(message, want);
 }
 
 /* Errors other than ENOENT are left to the reader. */

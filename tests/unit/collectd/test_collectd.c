@@ -196,12 +196,22 @@ static void expect_no_start(const char *root, const char *words) {
 
 TEST(kernel_without_ksm_registers_no_read) {
     tree_print(dir, "proc/vmstat", "cow_ksm 5\n");
+    tree_print(dir, "sys/kernel/mm/none", "\n");
     expect_no_start(dir, "this kernel has no KSM");
 }
 
-TEST_TIMES(root_must_be_a_directory, 2) {
+static const struct {
+    const char *root, *words;
+} bad_roots[] = {
+    {"file", "no such directory; nothing is reported"},
+    {"none", "no such directory; nothing is reported"},
+    {"host", "it has no sys/kernel (is the host's /sys mounted there?); nothing is reported"},
+};
+
+TEST_ROWS(root_must_be_that_of_a_host, bad_roots) {
     tree_print(dir, "file", "\n");
-    expect_no_start(tree_path(dir, _i == 0 ? "file" : "none"), "no such directory");
+    tree_print(dir, "host/proc/vmstat", "cow_ksm 5\n");
+    expect_no_start(tree_path(dir, "%s", row->root), row->words);
 }
 
 /* Options with values of each type. Invalid ones are logged and change nothing. Which are invalid
