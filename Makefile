@@ -83,7 +83,8 @@ $(BUILD)/collectd-headers:
 		echo "collectd's header daemon/plugin.h is in none of $(COLLECTD_HEADER_DIRS):" \
 			"install collectd's headers (Debian: apt-get install collectd-dev, or make deps)," \
 			"or say where they are: make COLLECTD_INCLUDEDIR=DIR;" \
-			"DIR can be a source tree of collectd." >&2; exit 1; \
+			"DIR can be a source tree of collectd." \
+			"Netdata's plugin and ksm-explain do not need them: make install-netdata install-explain" >&2; exit 1; \
 	elif [ ! -e "$(COLLECTD_HEADERS)/config.h" ]; then \
 		echo "$(COLLECTD_HEADERS)/config.h is missing: run ./configure in that source tree of collectd." >&2; \
 		exit 1; fi

@@ -148,7 +148,8 @@ def test_collectd_headers_can_be_those_of_a_source_tree(directory, collectd_tree
 def test_missing_collectd_headers_are_reported_with_the_directories_that_were_tried(tmp_path):
     status, errors, _made = make_ksm_o(tmp_path, tmp_path / "x")
     assert status != 0
-    for words in (f"{tmp_path}/x/core {tmp_path}/x/. {tmp_path}/x/src", "collectd-dev", "COLLECTD_INCLUDEDIR=DIR"):
+    for words in (f"{tmp_path}/x/core {tmp_path}/x/. {tmp_path}/x/src", "collectd-dev", "COLLECTD_INCLUDEDIR=DIR",
+                  "make install-netdata install-explain"):
         assert words in errors, errors
 
 
