@@ -66,25 +66,31 @@ static int take_option(struct args *args, const char *option, const char *next, 
     return 1;
 }
 
-static void take_seconds(struct args *args, const char *text, log_fn *log_error) {
+/* seconds: 0 until they are given. */
+static void take_seconds(int *seconds, const char *text, log_fn *log_error) {
     char message[512];
     int n = parse_seconds(text);
 
-    if (n > 0) {
-        args->update_every = n;
+    if (n > 0 && *seconds == 0) {
+        *seconds = n;
         return;
     }
-    snprintf(message, sizeof(message),
-             "ignored \"%.200s\": expected an option, or a number of seconds from 1 to %d", text,
-             ARGS_MAX_SECONDS);
+    if (n > 0)
+        snprintf(message, sizeof(message), "ignored \"%.200s\": the interval is %d s already", text,
+                 *seconds);
+    else
+        snprintf(message, sizeof(message),
+                 "ignored \"%.200s\": expected an option, or a number of seconds from 1 to %d",
+                 text, ARGS_MAX_SECONDS);
     log_error(message);
 }
 
 void args_parse(struct args *args, int argc, char *const argv[], log_fn *log_error) {
     const char *prefix = getenv("NETDATA_HOST_PREFIX");
     const char *min = getenv("NETDATA_UPDATE_EVERY");
+    int seconds = 0;
 
-    *args = (struct args){.update_every = 1, .action = ARGS_RUN};
+    *args = (struct args){.action = ARGS_RUN};
     ksm_options_init(&args->options);
     if (prefix && *prefix)
         set_option(args, "root", prefix, log_error);
@@ -98,9 +104,10 @@ void args_parse(struct args *args, int argc, char *const argv[], log_fn *log_err
             i += take_option(args, arg + 2, i + 1 < argc ? argv[i + 1] : NULL, log_error);
             continue;
         } else
-            take_seconds(args, arg, log_error);
+            take_seconds(&seconds, arg, log_error);
         i++;
     }
+    args->update_every = seconds > 0 ? seconds : 1;
     if (min && parse_seconds(min) > args->update_every)
         args->update_every = parse_seconds(min);
 }

@@ -18,9 +18,9 @@ struct args {
 enum { ARGS_MAX_SECONDS = 86400 };
 
 /* Parses [SECONDS] and --key=value or --key value in any order. NETDATA_HOST_PREFIX is the default
- * of --root, NETDATA_UPDATE_EVERY the minimum of SECONDS. An invalid argument leaves its option at
- * the default and is logged in one line: a plugin that exits over a typing error would only leave a
- * gap in the dashboard. */
+ * of --root, NETDATA_UPDATE_EVERY the minimum of SECONDS. An invalid argument, or a second SECONDS,
+ * changes nothing and is logged in one line: a plugin that exits over a typing error would only
+ * leave a gap in the dashboard. */
 void args_parse(struct args *args, int argc, char *const argv[],
                 void (*log_error)(const char *message));
 
