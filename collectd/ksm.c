@@ -210,7 +210,7 @@ static void set_option(const oconfig_item_t *item) {
     char text[PATH_MAX + 1];
 
     if (item->children_num != 0 || item->values_num < 1 || (item->values_num > 1 && !is_list)) {
-        ERROR("ksm plugin: option %s requires %s; the previous value is kept", item->key,
+        ERROR("ksm plugin: option %s is ignored: it requires %s", item->key,
               is_list ? "one or more values, not a block" : "exactly one value");
         return;
     }

@@ -158,6 +158,25 @@ void ksm_options_init(struct ksm_options *options) {
         set_row(options, &rows[i], rows[i].default_value);
 }
 
+static bool has_default(const struct ksm_options *options, const struct row *row) {
+    struct ksm_options with_default;
+
+    memcpy(&with_default, options, sizeof(with_default));
+    set_row(&with_default, row, row->default_value);
+    return memcmp(&with_default, options, sizeof(with_default)) == 0;
+}
+
+/* "; the default 20 is used". ksm-explain exits, so it uses no value. */
+static void describe_kept(const struct ksm_options *options, const struct row *row,
+                          enum ksm_daemon daemon, char *text, size_t size) {
+    if (daemon == KSM_EXPLAIN)
+        *text = '\0';
+    else if (has_default(options, row))
+        snprintf(text, size, "; the default %s is used", row->default_value);
+    else
+        snprintf(text, size, "; the previous value is kept");
+}
+
 static const char *key_of(const struct row *row, enum ksm_daemon daemon) {
     return row->keys[daemon == KSM_COLLECTD ? KSM_COLLECTD : KSM_NETDATA];
 }
@@ -175,7 +194,7 @@ int ksm_options_set(struct ksm_options *options, enum ksm_daemon daemon, const c
                     const char *value, char *message, size_t size) {
     const char *dashes = daemon == KSM_COLLECTD ? "" : "--";
     char keys[256];
-    char allowed[KSM_OPTION_ALLOWED_SIZE];
+    char allowed[KSM_OPTION_ALLOWED_SIZE], kept[KSM_OPTION_ALLOWED_SIZE];
 
     for (size_t i = 0; i < ROWS; i++) {
         const struct row *row = &rows[i];
@@ -185,9 +204,9 @@ int ksm_options_set(struct ksm_options *options, enum ksm_daemon daemon, const c
         int status = set_row(options, row, value);
         if (status != 0) {
             describe_option(row, daemon, allowed, sizeof(allowed));
+            describe_kept(options, row, daemon, kept, sizeof(kept));
             snprintf(message, size, "%s%s: invalid value \"%.200s\"; expected %s%s", dashes,
-                     row_key, value, allowed,
-                     daemon == KSM_EXPLAIN ? "" : "; the previous value is kept");
+                     row_key, value, allowed, kept);
         }
         return status;
     }

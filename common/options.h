@@ -32,7 +32,7 @@ enum ksm_daemon { KSM_COLLECTD, KSM_NETDATA, KSM_EXPLAIN };
 
 /* Sets one option from text. Returns 0; or -ENOENT for an unknown key, -EINVAL for an invalid
  * value: then message is one line with the key, the value and what is expected. For a daemon, which
- * goes on, it also says that the previous value is kept. */
+ * goes on, it also says which value is used: the default, or the previous one. */
 int ksm_options_set(struct ksm_options *options, enum ksm_daemon daemon, const char *key,
                     const char *value, char *message, size_t size);
 

@@ -56,7 +56,7 @@ def gap_lines(daemon):
 
 def option_lines(daemon):
     """Return the log lines of DAEMON about invalid options."""
-    return logged(daemon, "the previous value is kept") + logged(daemon, "unknown option")
+    return [line for words in ("invalid value", " is ignored: ", "unknown option") for line in logged(daemon, words)]
 
 
 def latest(history):

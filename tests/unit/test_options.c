@@ -195,8 +195,31 @@ TEST_ROWS(unknown_keys_are_refused, unknown_rows) {
             "known options: Root, Consumers, ConsumersInterval, ConsumersExclude, Settings");
 }
 
-/* ksm-explain then exits, so no previous value is kept. */
-TEST(messages_of_ksm_explain_mention_no_previous_value) {
+/* What an option was before, and the end of the message about a value that is not valid. */
+static const struct {
+    const char *key, *before, *want;
+} kept_rows[] = {
+    {"Root", NULL, "; the default / is used"},
+    {"Root", "/host", "; the previous value is kept"},
+    {"Settings", NULL, "; the default yes is used"},
+    {"Settings", "no", "; the previous value is kept"},
+    {"Consumers", NULL, "; the default 20 is used"},
+    {"Consumers", "7", "; the previous value is kept"},
+    {"Consumers", "20", "; the default 20 is used"},
+    {"ConsumersExclude", NULL, "; the default none is used"},
+    {"ConsumersExclude", "vm", "; the previous value is kept"},
+};
+
+TEST_ROWS(messages_name_the_value_that_is_used, kept_rows) {
+    if (row->before)
+        ck_assert_int_eq(set(KSM_COLLECTD, row->key, row->before), 0);
+    ck_assert_int_eq(set(KSM_COLLECTD, row->key, ""), -EINVAL);
+    const char *end = strrchr(message, ';');
+    ck_assert_str_eq(end ? end : message, row->want);
+}
+
+/* ksm-explain then exits, so it uses no value. */
+TEST(messages_of_ksm_explain_name_no_value_that_is_used) {
     ck_assert_int_eq(set(KSM_EXPLAIN, "consumers", "many"), -EINVAL);
     ck_assert_str_eq(message, "--consumers: invalid value \"many\"; expected a whole number from 0 "
                               "to 200");
