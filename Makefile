@@ -45,7 +45,7 @@ COLLECTD_CPPFLAGS = -DHAVE_CONFIG_H $(addprefix -isystem,$(COLLECTD_INCLUDEDIR) 
 	$(COLLECTD_HEADERS) $(COLLECTD_HEADERS:=/daemon))
 
 Q = $(if $(V),,@)
-say = $(if $(V),,@printf '  %-8s %s\n' $(1) $(2))
+say = $(if $(V),,@printf '  %-8s %s\n' $(foreach file,$(2),$(1) $(file)))
 
 objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(addsuffix /*.c,$(1))))
 COLLECTD = $(call objects,collectd)
@@ -119,22 +119,36 @@ deps-browser: ### Install Chromium, for check-long and picture
 # found DIRECTORIES: the first that is there under DESTDIR, else on this machine, else the first.
 found = $(firstword $(patsubst $(DESTDIR)%,%,$(wildcard $(addprefix $(DESTDIR),$(1)))) $(wildcard $(1)) $(1))
 # put MODE,FILES,DIRECTORY, which is made if it is missing.
-put = $(if $(2),$(INSTALL) -d $(DESTDIR)$(3) && $(INSTALL) -m $(1) $(2) $(DESTDIR)$(3))
+define put
+$(if $(2),$(call say,INSTALL,$(addprefix $(DESTDIR)$(3)/,$(notdir $(2)))))
+$(Q)$(if $(2),$(INSTALL) -d $(DESTDIR)$(3) && $(INSTALL) -m $(1) $(2) $(DESTDIR)$(3))
+
+endef
+# remove FILES, those that are there.
+remove = $(Q)for file in $(addprefix $(DESTDIR),$(1)); do \
+	[ -e $$file ] || continue; \
+	$(if $(V),:,printf '  %-8s %s\n' REMOVE $$file); \
+	rm -f $$file || { echo "Run it as root (sudo make $@)." >&2; exit 1; }; done
 # drop DIRECTORIES that are empty, and those above them below DESTDIR or below a PREFIX that is ours alone.
 drop_base = $(or $(DESTDIR),$(filter-out /usr /usr/local,$(PREFIX)))
-drop = for dir in $(addprefix $(DESTDIR),$(1)); do \
+drop = $(Q)for dir in $(addprefix $(DESTDIR),$(1)); do \
 	[ ! -d $$dir ] || rmdir --ignore-fail-on-non-empty $$dir || exit 1; \
 	while case $$dir in $(or $(drop_base),-)/?*) ;; *) false ;; esac; do \
 		dir=$$(dirname $$dir); \
 		[ "$$dir" != "$(DESTDIR)" ] && rmdir $$dir 2>/dev/null || break; \
 	done; done
 # writable DIRECTORIES: whether they can be made, and written to.
-writable = for dir in $(addprefix $(DESTDIR),$(1)); do \
+writable = $(Q)for dir in $(addprefix $(DESTDIR),$(1)); do \
 	while [ ! -e $$dir ]; do dir=$$(dirname $$dir); done; \
 	[ -w $$dir ] || { echo "make $@: cannot write to $$dir. Run it as root (sudo make $@), or choose other" \
 		"directories (see Install variables in common/README.md)." >&2; exit 1; }; done
-# elsewhere DIRECTORY: words about one that is not below PREFIX.
-elsewhere = $(if $(filter $(PREFIX)/%,$(1)),, (not below PREFIX, but where it looks for plugins))
+# place VARIABLE,DAEMON: words about a directory of plugins that is not below PREFIX, or not there. If it was set by
+# hand, and the directory above it is not there either, it is taken for a typing error.
+place = $(if $(DESTDIR)$(wildcard $($(1))),$(if $(filter $(PREFIX)/%,$($(1))),,\
+	(not below PREFIX, but where it looks for plugins)),: a new directory. Does it look for\
+	plugins there? Else set $(1))
+no_parent = $(if $(or $(DESTDIR),$(wildcard $(dir $($(1)))),$(filter file,$(origin $(1)))),,\
+	echo "make $@: $(1)=$($(1)): there is no directory $(patsubst %/,%,$(dir $($(1))))" >&2; exit 1)
 
 # Each package has the examples of its own program; the README files link to all of them.
 COLLECTD_DOCDIR ?= $(DOCDIR)
@@ -143,19 +157,21 @@ READMES = README.md $(addsuffix /README.md,collectd common netdata)
 # link FILES,DIRECTORY: an expression of sed that turns links to FILES into links to DIRECTORY.
 link = 's,\]\(([^/():][^():]*/)?($(subst $() $(),|,$(notdir $(1))))\),]($(2)/\2),g'
 install-doc: ## Install only the README files (as root)
-	@$(call writable,$(DOCDIR))
-	$(foreach readme,$(READMES),$(call put,0644,$(readme),$(DOCDIR)/$(patsubst %/,%,$(dir $(readme)))) &&) :
-	sed -Ezi -e $(call link,$(NETDATA_HEALTH),$(NETDATA_STOCKDIR)/health.d) \
+	$(call writable,$(DOCDIR))
+	$(foreach readme,$(READMES),$(call put,0644,$(readme),$(patsubst %/,%,$(DOCDIR)/$(filter-out ./,$(dir $(readme))))))
+	$(Q)sed -Ezi -e $(call link,$(NETDATA_HEALTH),$(NETDATA_STOCKDIR)/health.d) \
 		-e $(call link,$(COLLECTD_EXAMPLES),$(COLLECTD_DOCDIR)/examples) \
 		-e $(call link,$(EXPLAIN_EXAMPLES),$(EXPLAIN_DOCDIR)/examples) \
 		-f common/readme.sed $(addprefix $(DESTDIR)$(DOCDIR)/,$(READMES))
 
 uninstall-doc:
-	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,$(READMES) LICENSE)
+	$(call remove,$(addprefix $(DOCDIR)/,$(READMES) LICENSE))
 	$(call drop,$(addprefix $(DOCDIR),/collectd /common /netdata) $(DOCDIR))
 
 install: install-collectd install-netdata install-explain install-doc ## Install everything (as root)
 	$(call put,0644,LICENSE,$(DOCDIR))
+	@echo '  The man pages are in $(MANDIR), the README files in $(DOCDIR).'
+	@echo '  To remove everything$(if $(MAKEOVERRIDES),$(comma) use the same variables): sudo make uninstall $(MAKEOVERRIDES)'
 
 uninstall: uninstall-collectd uninstall-netdata uninstall-explain uninstall-doc ## Remove what make install installed (as root)
 

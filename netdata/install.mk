@@ -19,11 +19,12 @@ SETCAP ?= setcap
 CAPABILITY = cap_dac_read_search+ep
 
 install-netdata: $(BUILD)/ksm.plugin ## Install only Netdata's plugin (as root)
-	@$(call writable,$(NETDATA_PLUGINSDIR) $(NETDATA_STOCKDIR)/health.d $(MANDIR)/man1)
+	@$(call no_parent,NETDATA_PLUGINSDIR)
+	$(call writable,$(NETDATA_PLUGINSDIR) $(NETDATA_STOCKDIR)/health.d $(MANDIR)/man1)
 	$(call put,0755,$(BUILD)/ksm.plugin,$(NETDATA_PLUGINSDIR))
 	$(call put,0644,$(NETDATA_HEALTH),$(NETDATA_STOCKDIR)/health.d)
 	$(call put,0644,netdata/ksm.plugin.1,$(MANDIR)/man1)
-	@echo '  Netdata: the plugin is in $(NETDATA_PLUGINSDIR)$(call elsewhere,$(NETDATA_PLUGINSDIR))'
+	@echo '  Netdata: the plugin is in $(NETDATA_PLUGINSDIR)$(call place,NETDATA_PLUGINSDIR)'
 	@$(permit)
 	@echo '  Netdata: restart the agent, which finds the plugin; put options into netdata.conf,'
 	@echo '           [plugin:ksm] command options; see man 1 ksm.plugin'
@@ -44,8 +45,8 @@ else echo "  Netdata: $$plugin: root:$(NETDATA_GROUP) 0750 $(CAPABILITY)"; fi
 endef
 
 uninstall-netdata:
-	rm -f $(DESTDIR)$(NETDATA_PLUGINSDIR)/ksm.plugin $(DESTDIR)$(MANDIR)/man1/ksm.plugin.1
-	rm -f $(addprefix $(DESTDIR)$(NETDATA_STOCKDIR)/health.d/,$(notdir $(NETDATA_HEALTH)))
+	$(call remove,$(NETDATA_PLUGINSDIR)/ksm.plugin $(MANDIR)/man1/ksm.plugin.1)
+	$(call remove,$(addprefix $(NETDATA_STOCKDIR)/health.d/,$(notdir $(NETDATA_HEALTH))))
 	$(call drop,$(NETDATA_PLUGINSDIR) $(NETDATA_STOCKDIR)/health.d $(MANDIR)/man1)
 
 .PHONY: install-netdata uninstall-netdata

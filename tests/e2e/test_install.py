@@ -184,8 +184,43 @@ def test_install_reports_actions_and_next_steps(build, tmp_path):
     said = make(build, "install", f"DESTDIR={tmp_path}")
     for words in (f"{tmp_path}/usr/lib/collectd", "LoadPlugin ksm", "restart the agent", "below DESTDIR",
                   "chown root:netdata, chmod 0750, setcap cap_dac_read_search+ep", "man 1 ksm.plugin",
-                  "man 5 collectd-ksm"):
+                  "man 5 collectd-ksm", "in /usr/bin; see man 1 ksm-explain", "in /usr/lib/systemd/system\n",
+                  "The man pages are in /usr/share/man,", f"sudo make uninstall DESTDIR={tmp_path}"):
         assert words in said, said
+
+
+def test_install_below_a_prefix_reports_what_is_not_found_there(build, tmp_path):
+    words = [f"DESTDIR={tmp_path}", "PREFIX=/opt/ksm"]
+    said = make(build, "install", *words)
+    for text in ("in /opt/ksm/bin, which must be in PATH", "systemctl link /opt/ksm/lib/systemd/system/ksm-openmetrics.*",
+                 "use the same variables: sudo make uninstall PREFIX=/opt/ksm DESTDIR="):
+        assert text in said, said
+
+
+def test_install_and_uninstall_print_files_and_with_V_commands(build, tmp_path):
+    for target, word, commands in (("install", "INSTALL", ["install -m 0644", "sed -Ezi", "while"]),
+                                   ("uninstall", "REMOVE", ["rm -f", "while"])):
+        before = {str(tmp_path / path) for path in files(tmp_path)}
+        said = make(build, target, f"DESTDIR={tmp_path}")
+        after = {str(tmp_path / path) for path in files(tmp_path)}
+        assert set(re.findall(rf"^  {word} +(.*)$", said, flags=re.MULTILINE)) == before ^ after
+        assert [line for line in said.splitlines() if not line.startswith("  ")] == []
+        said = make(build, target, f"DESTDIR={tmp_path}", "V=1")
+        assert f"  {word}" not in said and [words for words in commands if words not in said] == []
+
+
+@pytest.mark.parametrize("target, variable", [("install-collectd", "COLLECTD_PLUGINDIR"),
+                                              ("install-netdata", "NETDATA_PLUGINSDIR")])
+def test_install_into_a_directory_that_is_new(target, variable, build, tmp_path):
+    """It is created where the daemon's own directory exists, with a remark; elsewhere it is a typing error."""
+    words = [f"PREFIX={tmp_path}", f"NETDATA_STOCKDIR={tmp_path}/conf.d", "SETCAP=true", "NETDATA_GROUP=root", target]
+    done = subprocess.run(["make", "-C", REPOSITORY, f"BUILD={build}", f"{variable}={tmp_path}/none/plugins", *words],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and everything(tmp_path) == set()
+    assert f"make {target}: {variable}={tmp_path}/none/plugins: there is no directory {tmp_path}/none\n" in done.stderr
+    said = make(build, f"{variable}={tmp_path}/plugins", *words)
+    assert f"is in {tmp_path}/plugins: a new directory. Does it look for plugins there? Else set {variable}\n" in said
+    assert "a new directory" not in make(build, f"{variable}={tmp_path}/plugins", *words)
 
 
 def mode(path):
