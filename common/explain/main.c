@@ -175,7 +175,7 @@ static int estimate_memory(void) {
     char message[1024];
 
     /* Do not lower the priority: see pagemap.h. */
-    memory_command_handle_signals();
+    memory_command_prepare();
     sandbox_enter_for_memory(line.options.root, message, sizeof(message));
     sample_host(&facts);
     return finish(memory_command_estimate(&line, &facts, &out));

@@ -20,17 +20,19 @@ enum {
 };
 
 static atomic_int interrupted; /* the worker reads it, too */
+static bool is_root;
 
 static void interrupt(int number) {
     interrupted = number;
 }
 
-void memory_command_handle_signals(void) {
+void memory_command_prepare(void) {
     const struct sigaction action = {.sa_handler = interrupt,
                                      .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
 
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    is_root = geteuid() == 0;
 }
 
 /* ---- the progress ---- */
@@ -86,34 +88,52 @@ static int run(struct process_sweep *s, sweep_progress_fn *progress) {
 
 /* ---- why there is no result ---- */
 
-static int report_failure(const struct command_line *line, int status) {
-    const char *root = strcmp(line->options.root, "/") == 0 ? "" : line->options.root;
+/* "" for /. */
+static const char *root_prefix(const struct process_sweep *s) {
+    return strcmp(s->options.root, "/") == 0 ? "" : s->options.root;
+}
 
+static int report_failure(const struct process_sweep *s, int status) {
     if (status == -ENOMEM)
         fprintf(stderr, "ksm-explain: %s\n", strerror(ENOMEM));
     else
-        fprintf(stderr, "ksm-explain: %s/proc: %s\n", root, strerror(-status));
+        fprintf(stderr, "ksm-explain: %s/proc: %s\n", root_prefix(s), strerror(-status));
     return EXIT_FAILURE;
 }
 
 static int report_unknown(const struct process_sweep *s) {
-    char nearest[512];
+    char message[1024];
 
-    process_match_nearest(&s->match, s->unknown, nearest, sizeof(nearest));
-    fprintf(stderr, "ksm-explain: no process, consumer or program is called \"%.200s\"%s%s\n",
-            s->unknown, *nearest ? "; near to it: " : "", nearest);
+    process_match_why_unknown(&s->match, s->unknown, message, sizeof(message));
+    fprintf(stderr, "ksm-explain: %s\n", message);
     return EXIT_FAILURE;
+}
+
+/* Returns whether /proc shows no process at all, as if no procfs is mounted there. */
+static bool is_proc_empty(const struct process_sweep *s, bool hidden) {
+    return s->count == 0 && !s->only_pids && !interrupted && !hidden;
+}
+
+static int report_empty_proc(const struct process_sweep *s) {
+    fprintf(stderr,
+            "ksm-explain: no process was read: %s/proc shows none (is the host's /proc mounted "
+            "there?)\n",
+            root_prefix(s));
+    return STATUS_DENIED;
 }
 
 /* Returns why no process could be read. */
 static const char *nothing_read(const struct sweep_counts *counts, bool hidden) {
     if (counts->partial)
         return "stopped before any process was read";
+    if (counts->denied > 0 && !is_root)
+        return "none of these processes may be read: run it with sudo";
     if (counts->denied > 0)
         return "none of these processes may be read: this requires the capabilities CAP_SYS_PTRACE "
-               "and CAP_DAC_READ_SEARCH, which root has";
+               "and CAP_DAC_READ_SEARCH";
     if (hidden)
-        return "no process can be read: /proc hides those of other users (hidepid); run it as root";
+        return "no process can be read: /proc hides those of other users (hidepid); run it with "
+               "sudo";
     return "no process was read: none has memory of its own, or all have exited";
 }
 
@@ -139,7 +159,9 @@ int memory_command_estimate(const struct command_line *line, const struct explai
     if (status == 0)
         status = estimate_finish(&engine, &facts->now, facts->consumers, &estimate);
     if (status != 0)
-        return report_failure(line, status);
+        return report_failure(&engine.sweep, status);
+    if (is_proc_empty(&engine.sweep, facts->consumers->sweep.hidden))
+        return report_empty_proc(&engine.sweep);
     if (engine.sweep.unknown)
         return report_unknown(&engine.sweep);
     if (estimate.counts.processes == 0 && estimate.sum.pages == 0) {

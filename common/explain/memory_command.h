@@ -10,9 +10,9 @@
 #include "explain/explain.h"
 #include "explain/wrap.h"
 
-/* From now on, the first Ctrl-C or SIGTERM stops the reading early; the second one ends the
- * program. */
-void memory_command_handle_signals(void);
+/* Call it before the sandbox is entered. From then on, the first Ctrl-C or SIGTERM stops the
+ * reading early; the second one ends the program. */
+void memory_command_prepare(void);
 
 /* Runs --estimate and prints the result. facts: of this host. Returns the exit status. */
 int memory_command_estimate(const struct command_line *line, const struct explain_facts *facts,

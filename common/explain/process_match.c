@@ -3,7 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <stdint.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,17 +171,16 @@ static void offer_program(struct near near[static NEAREST], const char *word, co
         offer(near, word, program, program);
 }
 
-void process_match_nearest(const struct process_match *m, const char *word, char *buf,
-                           size_t size) {
+/* Writes the names that come nearest to a word, at most three, as "a, b, c"; "" if none does. */
+static void list_nearest(const struct process_match *m, const char *word, char *buf, size_t size) {
     struct near near[NEAREST] = {{.text = ""}};
     size_t len = 0;
-    int64_t pid = 0;
 
     *buf = '\0';
     for (int kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++)
         if (after_kind(word, (enum ksm_consumer_kind)kind))
             word = after_kind(word, (enum ksm_consumer_kind)kind);
-    if (*word == '\0' || is_pid(word, &pid))
+    if (*word == '\0')
         return;
     for (size_t i = 0; i < m->count; i++) {
         const struct process_names *names = &m->list[i];
@@ -191,4 +190,35 @@ void process_match_nearest(const struct process_match *m, const char *word, char
     }
     for (size_t i = 0; i < NEAREST && *near[i].text && len < size; i++)
         len += (size_t)snprintf(buf + len, size - len, "%s%s", i > 0 ? ", " : "", near[i].text);
+}
+
+/* Writes "vm, container, ..." if a word has a colon after what is no kind; else "". */
+static void list_kinds(const char *word, char *buf, size_t size) {
+    size_t len = 0;
+
+    *buf = '\0';
+    if (!strchr(word, ':'))
+        return;
+    for (int kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++)
+        if (after_kind(word, (enum ksm_consumer_kind)kind))
+            return;
+    for (int kind = 0; kind < KSM_CONSUMER_KIND_COUNT && len < size; kind++)
+        len += (size_t)snprintf(buf + len, size - len, "%s%s", kind > 0 ? ", " : "",
+                                ksm_consumer_kinds[kind]);
+}
+
+void process_match_why_unknown(const struct process_match *m, const char *word, char *buf,
+                               size_t size) {
+    char nearest[512], kinds[128];
+    int64_t pid = 0;
+
+    if (is_pid(word, &pid)) {
+        snprintf(buf, size, "no process has the PID %" PRId64, pid);
+        return;
+    }
+    list_nearest(m, word, nearest, sizeof(nearest));
+    list_kinds(word, kinds, sizeof(kinds));
+    snprintf(buf, size, "no process, consumer or program is called \"%.200s\"%s%s%s%s", word,
+             *kinds ? "; kinds of consumers: " : "", kinds, *nearest ? "; similar names: " : "",
+             nearest);
 }

@@ -47,8 +47,9 @@ bool process_match_is_wanted(const struct process_match *m, size_t index);
 /* The first word that names no process, or NULL. */
 const char *process_match_unknown(const struct process_match *m);
 
-/* Writes the names that come nearest to a word, at most three, as "a, b, c": clean, consumers as
- * "kind:name". "" if none comes near. */
-void process_match_nearest(const struct process_match *m, const char *word, char *buf, size_t size);
+/* Writes one line on why a word names no process, with names that are similar, at most three:
+ * clean, consumers as "kind:name". */
+void process_match_why_unknown(const struct process_match *m, const char *word, char *buf,
+                               size_t size);
 
 #endif

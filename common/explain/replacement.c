@@ -96,13 +96,24 @@ int replacement_find(struct replacement *file, const char *path, char *message, 
     return status;
 }
 
+/* Writes why the new file could not be created. A missing directory is named itself. */
+static void explain_begin(const char *path, int error, char *message, size_t size) {
+    const char *slash = strrchr(path, '/');
+
+    if (error != ENOENT)
+        snprintf(message, size, "%s: %s", path, strerror(error));
+    else
+        snprintf(message, size, "%.*s: no such directory", slash ? (int)(slash - path) : 1,
+                 slash ? path : ".");
+}
+
 int replacement_begin(struct replacement *file, char *message, size_t size) {
     snprintf(file->fresh, sizeof(file->fresh), "%s.XXXXXX", file->path);
     file->fd = mkostemp(file->fresh, O_CLOEXEC);
     if (file->fd >= 0)
         return 0;
     const int error = -errno;
-    snprintf(message, size, "%s: %s", file->path, strerror(-error));
+    explain_begin(file->path, -error, message, size);
     return error;
 }
 

@@ -157,10 +157,11 @@ def test_stop_leaves_no_temporary_file(end, build, make_tree, tmp_path):
 
 
 @pytest.mark.parametrize("words, said", [
-    (["--output", "/proc/none/ksm.prom"], "/proc/none/ksm.prom: No such file or directory"),
+    (["--output", "/proc/none/ksm.prom"], "ksm-explain: /proc/none: no such directory\n"),
+    (["--output", "none/ksm.prom"], "ksm-explain: none: no such directory\n"),
     (["--output", f"/{'x' * 5000}"], "File name too long"),
     (["--output", ""], "--output: invalid value \"\"; expected a file"),
-    (["--state", "/proc/none/state"], "/proc/none/state: No such file or directory"),
+    (["--state", "/proc/none/state"], "ksm-explain: /proc/none: no such directory\n"),
     (["--estimate"], "exclude each other"),
     (["--consumers", "many"], "--consumers: invalid value \"many\"; expected a whole number from 0 to 200"),
     (["--consumers-exclude=vms"], "expected none, or a list of vm,container,service,program"),

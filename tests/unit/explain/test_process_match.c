@@ -119,28 +119,41 @@ TEST_ROWS(only_pids_need_no_names, by_pid) {
     ck_assert_int_eq(process_match_is_by_pid(&match), row->want);
 }
 
+#define NOT_CALLED "no process, consumer or program is called "
+#define KINDS "; kinds of consumers: vm, container, service, program"
 static const struct {
     const char *word, *want;
-} nearest[] = {
-    {"wbe", "vm:web, vm:db, container:web"},
-    {"vm:wbe", "vm:web, vm:db, container:web"},
-    {"WEB", "vm:web, container:web, Web_Content~4d65cf77"},
-    {"qemu-system-x86_46", "qemu-system-x86_64, qemu-system-x86"},
-    {"x86_64", "qemu-system-x86_64"},
-    {"javva", "service:java, java"},
-    {"\033b", "vm:db"}, /* a name with such bytes is not shown */
-    {"99", ""},
-    {"", ""},
-    {"something-else", ""},
-    {"postgresql-with-a-name-that-is-longer-than-what-is-compared-with-other-names-here", ""},
+} unknown[] = {
+    {"wbe", NOT_CALLED "\"wbe\"; similar names: vm:web, vm:db, container:web"},
+    {"vm:wbe", NOT_CALLED "\"vm:wbe\"; similar names: vm:web, vm:db, container:web"},
+    {"WEB", NOT_CALLED "\"WEB\"; similar names: vm:web, container:web, Web_Content~4d65cf77"},
+    {"qemu-system-x86_46",
+     NOT_CALLED "\"qemu-system-x86_46\"; similar names: qemu-system-x86_64, qemu-system-x86"},
+    {"x86_64", NOT_CALLED "\"x86_64\"; similar names: qemu-system-x86_64"},
+    {"javva", NOT_CALLED "\"javva\"; similar names: service:java, java"},
+    /* A name with such bytes is not shown. */
+    {"\033b", NOT_CALLED "\"\033b\"; similar names: vm:db"},
+    {"", NOT_CALLED "\"\""},
+    {"something-else", NOT_CALLED "\"something-else\""},
+    {"postgresql-with-a-name-that-is-longer-than-what-is-compared-with-other-names-here",
+     NOT_CALLED "\"postgresql-with-a-name-that-is-longer-than-what-is-compared-with-other-names-"
+                "here\""},
+    /* A number is a PID. */
+    {"99", "no process has the PID 99"},
+    {"999999", "no process has the PID 999999"},
+    {"99999999999999999999", NOT_CALLED "\"99999999999999999999\""},
+    /* What is before a colon is a kind, or part of a name. */
+    {"vms:web-server", NOT_CALLED "\"vms:web-server\"" KINDS},
+    {"vm:other", NOT_CALLED "\"vm:other\""},
+    {"service:vm:dp", NOT_CALLED "\"service:vm:dp\"; similar names: service:vm:db"},
 };
 
-TEST_ROWS(nearest_names_are_listed, nearest) {
-    char buf[256], short_buf[8];
+TEST_ROWS(word_that_names_no_process_is_explained, unknown) {
+    char buf[512], short_buf[8];
 
     add_all(NULL, 0);
-    process_match_nearest(&match, row->word, buf, sizeof(buf));
+    process_match_why_unknown(&match, row->word, buf, sizeof(buf));
     ck_assert_str_eq(buf, row->want);
-    process_match_nearest(&match, row->word, short_buf, sizeof(short_buf));
+    process_match_why_unknown(&match, row->word, short_buf, sizeof(short_buf));
     ck_assert(strncmp(short_buf, row->want, sizeof(short_buf) - 1) == 0);
 }
