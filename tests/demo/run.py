@@ -139,15 +139,19 @@ def cells(metric, rates, values):
     return shown(metric, collectd_raw(metric, here)), shown(metric, netdata_raw(metric, there[0]))
 
 
+# Metrics that need several readings (RATE rows of metrics.def).
+SEVERAL_READINGS = {"merge_rate", "scan_time", "scan_left"}
 ABSENT = {errno.ENOENT: "not in this kernel", errno.EDOM: "the kernel counted below 0",
-          errno.ENODATA: "no value yet, or KSM is idle"}
+          errno.ENODATA: "nothing is merged", 0: "no value yet"}
 
 
 def why_absent(metric, shown_cells):
     """Return why METRIC has no value now, or "" if one of SHOWN_CELLS has one."""
     error = -metric["status"]
-    if error == 0 or set(shown_cells) != {"-"}:
+    if set(shown_cells) != {"-"}:
         return ""
+    if error == errno.ENODATA and metric["name"] in SEVERAL_READINGS:
+        return "no value yet, or KSM is idle"
     if error == errno.ENOENT and metric["name"].startswith("ksmd_cpu"):
         return "ksmd is not visible here"
     return ABSENT.get(error, os.strerror(error))
@@ -175,9 +179,6 @@ def show(lines):
         lines = lines[:height - 2] + [f"… {len(lines) - height + 2} more lines: make the window taller"]
     print("\033[H" + "".join(f"{line[:columns]}\033[K\n" for line in lines) + "\033[J", end="", flush=True)
 
-
-# Metrics that need several readings (RATE rows of metrics.def).
-SEVERAL_READINGS = {"merge_rate", "scan_time", "scan_left"}
 
 # The judgement.
 

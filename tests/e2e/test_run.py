@@ -13,9 +13,11 @@ GAUGE = {"kind": "gauge", "unit": "bytes", "collectd": "ksm/gauge-x", "collectd_
 
 @pytest.mark.parametrize("name, status, values, reason", [
     ("saved", 0, (1, 1), ""),
-    ("saved", 0, None, ""),
+    ("saved", 0, None, "no value yet"),
     ("merge_rate", -errno.ENODATA, (-16, -2), ""),
     ("merge_rate", -errno.ENODATA, None, "no value yet, or KSM is idle"),
+    ("scan_left", -errno.ENODATA, None, "no value yet, or KSM is idle"),
+    ("sharing_ratio", -errno.ENODATA, None, "nothing is merged"),
     ("general_profit", -errno.ENOENT, None, "not in this kernel"),
     ("ksmd_cpu", -errno.ENOENT, None, "ksmd is not visible here"),
     ("run", -errno.EACCES, None, "Permission denied"),
