@@ -1,13 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""What a sample costs, beside the least that the kernel allows and beside what others take.
+"""Measures what a sample costs, compared with the minimum that the kernel allows and with other programs.
 
     PYTHONPATH=tests bench.py --build build [--rounds N] [--readme FILE]
 
-Rounds of what is compared are interleaved or run side by side; medians are given with the least and the most.  CPU is
-the kernel's own account in ns, instructions are callgrind's.  KSM is given pages to merge meanwhile, and its settings
-are put back at the end (root).  Prints a table; a row that has a target ends with
-"TARGET id measured limit reached|missed"; the exit status is 1 if one was missed.  FILE gets the table
+Rounds of programs that are compared are interleaved or run in parallel; the results are medians with minimum and
+maximum.  CPU time is the kernel's own account in ns, instructions are callgrind's.  Meanwhile KSM has pages to merge;
+its settings are restored at the end (root).  Prints a table; a row that has a target ends with
+"TARGET id measured limit reached|missed"; the exit status is 1 if one was missed.  The table is put into FILE
 between its markers "cost".
 """
 
@@ -32,7 +32,7 @@ from markers import put_into
 from meters import EXPORTER, NodeExporter, Plugin, collectd, netdata, resident_mb, shell_loop, spent
 
 SLOW_S = 10                 # of samples in one process, one a second
-TURN_S, AWAKE_S = 7, 2      # of a program, and before it, as it has been stopped
+TURN_S, AWAKE_S = 7, 2      # of a program; the time before it to wake up, as it was stopped
 OURS, BUILT_IN, EXPORTERS = "ksm.plugin", "Netdata's built-in, its thread with − without", "node_exporter, ksmd alone"
 KSM_SO, CONSTANT = "ksm.so in collectd, with − without", "as many constant value lists in collectd"
 SHELL, SHELL_METRICS = "shell loop", 5
@@ -41,18 +41,18 @@ CALLGRIND_SAMPLES = 60      # a minute: the knobs once
 STARTS = 15
 WARM_S = 5
 IDLE_TICKS = 25             # more than two samples of the consumers
-IDLE_CROWD = 1000
+IDLE_PROCESSES = 1000
 TRACED_S = 10
 ESTIMATED = 1 << 18         # pages, in pairs: each is read twice
-ESTIMATE_MIB, BLOCK = 2, 1 << 18    # for records, half of what they need; bytes of a bare reading
+ESTIMATE_MIB, BLOCK = 2, 1 << 18    # memory for half of the records; bytes of a bare read
 INTERVAL_S, ROUND_INTERVALS = 10, 6         # ksm.plugin's defaults
-# Processes, one of how many merges, intervals that are measured, ids of targets.
-CROWDS = [(100, 10, 3, ()), (1000, 10, 3, ()), (10000, 10, ROUND_INTERVALS, ("consumers", "tick", "memory"))]
-LARGEST_CROWD = (100000, 100, ROUND_INTERVALS, ("consumers_100k",))
+# Processes, how many there are for each that merges, intervals that are measured, ids of targets.
+PROCESSES = [(100, 10, 3, ()), (1000, 10, 3, ()), (10000, 10, ROUND_INTERVALS, ("consumers", "tick", "memory"))]
+MOST_PROCESSES = (100000, 100, ROUND_INTERVALS, ("consumers_100k",))
 PID_MAX = Path("/proc/sys/kernel/pid_max")
 NEWCOMERS, FORKS = 100, 500
 
-# id: the most that it may be, and what is aimed at beyond that.
+# id: the limit, and a stricter one that is aimed at.
 TARGETS = {"floor": (1.15, 1.05), "instructions": (60000, 30000), "netdata": (0.8, 0.65),
            "node_exporter": (0.75, 0.25), "collectd": (1.15,), "memory_idle": (2.5,), "memory": (8, 4),
            "consumers": (0.5, 0.2), "consumers_100k": (1.2,), "newcomer": (2,), "churn": (0.5,), "tick": (20,),
@@ -60,7 +60,7 @@ TARGETS = {"floor": (1.15, 1.05), "instructions": (60000, 30000), "netdata": (0.
 
 
 class Table:
-    """The rows of the result, in sections, printed at once."""
+    """The rows of the result, in sections, each printed when it is added."""
 
     def __init__(self):
         self.rows = []          # (section, what, metric, target or "")
@@ -87,7 +87,7 @@ class Table:
 
     def markdown(self, machine):
         """Return all rows as a table for tests/README.md."""
-        lines = [f"Measured on {machine}; the metrics are medians, in brackets the least and the most.", "",
+        lines = [f"Measured on {machine}; the results are medians, with minimum and maximum in brackets.", "",
                  "| | | limit |", "|---|---|---|"]
         section = None
         for name, what, metric, verdict in self.rows:
@@ -100,12 +100,12 @@ class Table:
 
 
 def shown(number):
-    """Return NUMBER with three digits, no fewer than it has before the point."""
+    """Return NUMBER with three digits, or all those before the point."""
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
 def spread(numbers, unit=""):
-    """Return the median of NUMBERS with the least and the most, as text."""
+    """Return the median of NUMBERS with minimum and maximum, as text."""
     return f"{shown(statistics.median(numbers))}{unit} ({shown(min(numbers))}…{shown(max(numbers))})"
 
 
@@ -115,9 +115,10 @@ def machine():
     return f"Linux {platform.release()}, {os.cpu_count()} × {model[1] if model else platform.machine()}"
 
 
-def numbers_of(build, *words):
-    """Return {name: [numbers]} from the output of the tool bench with the arguments WORDS."""
-    done = subprocess.run([build / "tests/bench/bench", *map(str, words)], check=True, capture_output=True, text=True)
+def numbers_of(build, *arguments):
+    """Return {name: [numbers]} from the output of the tool bench with ARGUMENTS."""
+    command = [build / "tests/bench/bench", *map(str, arguments)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     found = {}
     for line in done.stdout.splitlines():
         name, number = line.split()
@@ -129,11 +130,11 @@ def numbers_of(build, *words):
 
 def ratios(found):
     """Return the ratios of ours to the floor, round by round."""
-    return [mine / least for mine, least in zip(found["ours_ns"], found["floor_ns"])]
+    return [ours / floor for ours, floor in zip(found["ours_ns"], found["floor_ns"])]
 
 
 def measure_sample(build, table, rounds):
-    """The reader beside the floor, and the instructions of all that is ours."""
+    """Compare the reader with the floor, and count the instructions of a sample."""
     section = "One sample of the host's metrics"
     hot = numbers_of(build, "hot", HOT_ROUNDS * rounds, HOT_SAMPLES)
     reads = hot["floor_reads"][0]
@@ -155,10 +156,10 @@ def measure_sample(build, table, rounds):
 # Whole programs at one sample a second.
 
 class Single:
-    """What a program takes."""
+    """The cost of a program."""
 
     def __init__(self, subject, thread=""):
-        """Of its threads only those whose names begin with THREAD are looked at for CPU time."""
+        """Count only the CPU time of threads whose names begin with THREAD."""
         self.subjects = [subject]
         self.thread = thread
 
@@ -166,7 +167,7 @@ class Single:
         return self.subjects[0].metrics
 
     def less(self, numbers):
-        """Return what the first of NUMBERS, one a subject, is without the others."""
+        """Return the first of NUMBERS, one a subject, minus the others."""
         return reduce(sub, numbers)
 
     def of(self, measure):
@@ -205,7 +206,7 @@ def to_half_second():
 def take_turn(subject, thread):
     """Let SUBJECT run alone; return the µs of a median second of its threads whose names begin with THREAD.
 
-    An agent does other work in some seconds (its database), which a mean would lay on all.
+    In some seconds an agent does other work (its database), which a mean would include.
     """
     signal_all(subject, signal.SIGCONT)
     time.sleep(AWAKE_S)
@@ -219,9 +220,9 @@ def take_turn(subject, thread):
 
 
 def system_calls(pids, seconds):
-    """Start to count the system calls of PIDS for SECONDS; return what waits for the number a second."""
-    words = ["strace", "-f", "-c", "-S", "calls", "-U", "calls,name", *(f"-p{pid}" for pid in pids)]
-    process = subprocess.Popen(["timeout", "-s", "INT", str(seconds), *words], stdout=subprocess.DEVNULL,
+    """Start to count the system calls of PIDS for SECONDS; return a function that waits for the number a second."""
+    command = ["strace", "-f", "-c", "-S", "calls", "-U", "calls,name", *(f"-p{pid}" for pid in pids)]
+    process = subprocess.Popen(["timeout", "-s", "INT", str(seconds), *command], stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE, text=True)
 
     def result():
@@ -233,8 +234,8 @@ def system_calls(pids, seconds):
 def measure_rates(pairs, rounds):
     """Return {name: [µs a sample, a round each]} of PAIRS, {name: Single or Difference}: a sample is a second.
 
-    All take turns, the others are stopped meanwhile: who wakes in the same millisecond after another finds the
-    kernel's code and data in the caches.
+    They take turns while the others are stopped: a program that wakes in the same millisecond as another would find
+    the kernel's code and data in the caches.
     """
     found = {name: [] for name in [*pairs, SHELL]}
     send(pairs.values(), signal.SIGSTOP)
@@ -247,7 +248,7 @@ def measure_rates(pairs, rounds):
 
 
 def measure_programs(build, table, rounds, directory):
-    """The plugins and what others run, in turns, KSM having something to tell."""
+    """Compare the plugins and other programs, in turns, while KSM has merged pages."""
     sample_us = statistics.median(numbers_of(build, "slow", SLOW_S * rounds)["ours_ns"]) / 1000
     section = "Whole programs at one sample a second, CPU a sample"
     with ExitStack() as stack:
@@ -275,15 +276,15 @@ def measure_programs(build, table, rounds, directory):
         each = statistics.median(cost) / metrics[name]
         table.add(section, name, f"{spread(cost, ' µs')}: {metrics[name]} metrics, {shown(each)} µs each{more}")
     compare(table, section, "a dimension", "netdata", costs, metrics, BUILT_IN)
-    least = statistics.median(costs[CONSTANT]) + sample_us
-    ratio = statistics.median(costs[KSM_SO]) / least
+    minimum = statistics.median(costs[CONSTANT]) + sample_us
+    ratio = statistics.median(costs[KSM_SO]) / minimum
     table.add(section, f"{KSM_SO} ÷ ({CONSTANT} + the reader's own sample)", f"{ratio:.3g}", "collectd", ratio)
     if EXPORTERS in costs:
         compare(table, section, "a sample", "node_exporter", costs, dict.fromkeys(costs, 1), EXPORTERS)
 
 
 def compare(table, section, per, target, costs, metrics, other):
-    """Add the row of TARGET: ours ÷ what the OTHER takes, both divided by their METRICS."""
+    """Add the row of TARGET: our cost ÷ that of OTHER, both divided by their METRICS."""
     ours, theirs = (statistics.median(costs[name]) / metrics[name] for name in (OURS, other))
     if theirs <= 0:
         sys.exit(f"bench.py: {other}: {theirs:.3g} µs {per} cannot be: try again on a machine that is less busy")
@@ -291,7 +292,7 @@ def compare(table, section, per, target, costs, metrics, other):
 
 
 class Trace:
-    """System calls a second of some processes, being counted; of two such the difference."""
+    """A running count of the system calls a second of some processes, or the difference of two."""
 
     def __init__(self, pids, minus=None):
         self.count = system_calls(pids, TRACED_S) if pids else None
@@ -307,7 +308,7 @@ class Trace:
 
 
 def measure_start(build, table):
-    """How long until the first metric, and what a kept descriptor takes of the kernel's memory."""
+    """Measure the time until the first metric, and the kernel's memory for a kept descriptor."""
     found = [ns / 1e6 for ns in numbers_of(build, "start", STARTS, build / "ksm.plugin")["start_ns"]]
     table.add("ksm.plugin", "from its start to its first metric", spread(found, " ms"), "start",
               statistics.median(found))
@@ -316,7 +317,7 @@ def measure_start(build, table):
 
 
 def calls_between_ticks(path, ticks):
-    """Return how many system calls stand in strace's log PATH from the 3rd tick's write on, over so many TICKS."""
+    """Return the number of system calls in strace's log PATH from the write of the third tick on, during TICKS."""
     count, writes = 0, 0
     for line in path.read_text(errors="replace").splitlines():
         writes += "write(1, " in line and "BEGIN ksm.memory" in line
@@ -325,15 +326,15 @@ def calls_between_ticks(path, ticks):
 
 
 def measure_idle(build, table, settings, directory):
-    """What the consumers cost while nothing is registered with KSM, however many processes there are."""
+    """Measure what the consumers cost while KSM tracks no page, with many processes."""
     section = "ksm.plugin"
     if any(settings.states()):
-        table.add(section, "while nothing is registered", "not measured: pages are registered on this machine")
+        table.add(section, "while KSM tracks no page", "not measured: it tracks pages on this machine")
         return
-    settings.set("run", STOPPED)        # the crowd's pages are not looked at
+    settings.set("run", STOPPED)        # so that the processes' pages are not tracked
     logs = {}
     with ExitStack() as stack:
-        stack.enter_context(Workload(build / "tests/workload", "crowd", IDLE_CROWD))
+        stack.enter_context(Workload(build / "tests/workload", "processes", IDLE_PROCESSES))
         for name, option in (("with", "--consumers=20"), ("without", "--consumers=0")):
             logs[name] = directory / f"{name}.strace"
             plugin = stack.enter_context(Plugin(build, option))
@@ -347,28 +348,28 @@ def measure_idle(build, table, settings, directory):
         time.sleep(IDLE_TICKS + 5)
         resident = resident_mb(with_it.pids)
     more = calls_between_ticks(logs["with"], IDLE_TICKS) - calls_between_ticks(logs["without"], IDLE_TICKS)
-    table.add(section, f"system calls for consumers in {IDLE_TICKS} s, nothing registered, {IDLE_CROWD:,} processes",
+    table.add(section, f"system calls for consumers in {IDLE_TICKS} s, no tracked page, {IDLE_PROCESSES:,} processes",
               f"{more}", "idle", more)
-    table.add(section, "resident memory, nothing registered", f"{resident:.2f} MB", "memory_idle", resident)
+    table.add(section, "resident memory, no tracked page", f"{resident:.2f} MB", "memory_idle", resident)
 
 
 # Savings by consumer.
 
 def later_ms(plugin, beside):
-    """Return by how many ms each tick of PLUGIN came later than that of BESIDE in the same second."""
+    """Return how many ms each tick of PLUGIN was later than that of BESIDE in the same second."""
     theirs = {int(when): when for when in beside.ticks[1:]}
     return [(when - theirs[int(when)]) * 1000 for when in plugin.ticks[1:] if int(when) in theirs]
 
 
-def measure_crowd(build, table, settings, processes, one_of, intervals, targets):
-    """One crowd; return (processes, µs of CPU an interval for the consumers).
+def measure_processes(build, table, settings, processes, one_of, intervals, targets):
+    """Measure with so many PROCESSES; return (processes, µs of CPU an interval for the consumers).
 
-    A ksm.plugin without consumers runs beside: what it has too, the host's metrics and whatever else delays a tick on
-    this machine, is not the consumers' work.
+    A ksm.plugin without consumers runs beside it. Its cost, of the host's metrics and whatever else delays a tick on
+    this machine, is subtracted.
     """
     section = "Savings by consumer, at the defaults"
     what = f"{processes:,} processes, {processes // one_of:,} merging"
-    with Workload(build / "tests/workload", "crowd", processes, one_of, ready_s=60 + processes / 200):
+    with Workload(build / "tests/workload", "processes", processes, one_of, ready_s=60 + processes / 200):
         settings.merge_all()
         with Plugin(build, "--consumers=0") as beside, Plugin(build) as plugin:
             beside.first.wait()
@@ -382,7 +383,7 @@ def measure_crowd(build, table, settings, processes, one_of, intervals, targets)
         floor = numbers_of(build, "sweep", 5)
     percent = whole / (intervals * INTERVAL_S * 1e9) * 100
     interval_us = (whole - host) / intervals / 1000
-    least_us = (statistics.median(floor["sweep_ns"]) / ROUND_INTERVALS + statistics.median(floor["kept_ns"])) / 1000
+    floor_us = (statistics.median(floor["sweep_ns"]) / ROUND_INTERVALS + statistics.median(floor["kept_ns"])) / 1000
     found = {"consumers": percent, "consumers_100k": percent, "tick": later, "memory": resident}
     limit = {name: (name, found[name]) for name in targets}
     table.add(section, f"{what}: ksm.plugin, of one core", f"{percent:.3f} %",
@@ -390,7 +391,7 @@ def measure_crowd(build, table, settings, processes, one_of, intervals, targets)
     table.add(section, "  in the first interval, when all are read", f"{first / (INTERVAL_S * 1e7):.2f} %")
     table.add(section, "  consumers alone, CPU an interval, a process",
               f"{interval_us:,.0f} µs, {interval_us / processes:.2f} µs")
-    table.add(section, "  ÷ the cheapest sweep and re-reading", f"{interval_us / least_us:.2f}")
+    table.add(section, "  ÷ the cheapest sweep and re-reading", f"{interval_us / floor_us:.2f}")
     table.add(section, "  latest tick: after its second", f"{late:.1f} ms")
     table.add(section, "  after that of a ksm.plugin without consumers", f"{later:.1f} ms", *limit.get("tick", ()))
     table.add(section, "  resident memory", f"{resident:.2f} MB, {kept} descriptors", *limit.get("memory", ()))
@@ -398,17 +399,17 @@ def measure_crowd(build, table, settings, processes, one_of, intervals, targets)
 
 
 def measure_consumers(build, table, settings):
-    """All crowds, and how the cost grows."""
-    points = [measure_crowd(build, table, settings, *crowd) for crowd in CROWDS]
+    """Measure with all numbers of processes, and how the cost grows."""
+    points = [measure_processes(build, table, settings, *numbers) for numbers in PROCESSES]
     slope, constant = statistics.linear_regression(*zip(*points))
     correlation = statistics.correlation(*zip(*points))
     section = "Savings by consumer, at the defaults"
     table.add(section, "growth with the processes, CPU an interval",
               f"{constant:.0f} µs + {slope:.2f} µs × processes (r² {correlation ** 2:.4f})")
     before = PID_MAX.read_text()
-    PID_MAX.write_text(str(max(int(before), 4 * LARGEST_CROWD[0])))
+    PID_MAX.write_text(str(max(int(before), 4 * MOST_PROCESSES[0])))
     try:
-        measure_crowd(build, table, settings, *LARGEST_CROWD)
+        measure_processes(build, table, settings, *MOST_PROCESSES)
     finally:
         PID_MAX.write_text(before)
 
@@ -421,10 +422,9 @@ def first_merged(pid):
 
 
 def measure_newcomers(build, table, settings, directory):
-    """How long a program that starts after the plugin waits for its first metric, and what comers and goers cost."""
+    """Measure how soon a new program is shown, and the cost of processes that start and exit."""
     section, interval = "Processes that start and exit", 1
     settings.set("run", RUNNING)
-    waits = []
     with ExitStack() as stack:
         plugin = stack.enter_context(Plugin(build, "--consumers=200", f"--consumers-interval={interval}"))
         plugin.first.wait()
@@ -493,10 +493,10 @@ def measure_estimate(build, table, rounds):
 
 
 def main():
-    """See above."""
+    """Measure everything; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", type=Path, required=True, help="where the plugins and the tools are")
-    parser.add_argument("--rounds", type=int, default=3, help="of the interleaved parts; more take longer")
+    parser.add_argument("--rounds", type=int, default=3, help="of the interleaved parts")
     parser.add_argument("--readme", type=Path, help="put the table into this file")
     options = parser.parse_args()
     build = options.build.resolve()
@@ -521,15 +521,15 @@ def main():
 
 
 def conclude(table):
-    """Print what came of all targets; return the exit status."""
+    """Print which targets were reached; return the exit status."""
     wanted = [(name, limit) for name, limits in TARGETS.items() for limit in limits]
-    lacking = [name for name, limit in wanted if (name, limit) not in table.measured]
+    missing = [name for name, limit in wanted if (name, limit) not in table.measured]
     print(f"\n{sum(table.measured.values())} of {len(wanted)} targets reached")
     if table.missed:
         print(f"missed: {', '.join(table.missed)}")
-    if lacking:
-        print(f"not measured: {', '.join(lacking)}")
-    return 1 if table.missed or {"idle", "memory_idle"} & set(lacking) else 0
+    if missing:
+        print(f"not measured: {', '.join(missing)}")
+    return 1 if table.missed or {"idle", "memory_idle"} & set(missing) else 0
 
 
 if __name__ == "__main__":

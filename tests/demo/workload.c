@@ -10,13 +10,13 @@
  * workload demo [MIB]        processes of MIB MiB (64) each: ksm-equal-1 to -3 hold the same pages,
  *                            ksm-zeros none but zeros, ksm-unique no page twice, and ksm-changing
  *                            (a quarter of MIB) pairs that it rewrites all the time
- * workload churn [NUMBER]    NUMBER (200) processes a second come, hold some equal pages for a
- *                            second, and go
- * workload crowd [NUMBER [OF]]
- *                            NUMBER (1000) processes that do nothing; one of OF (10), called
- *                            ksm-member, holds some equal pages
+ * workload churn [NUMBER]    NUMBER (200) processes a second start, hold some equal pages for
+ *                            a second, and exit
+ * workload processes [NUMBER [OF]]
+ *                            NUMBER (1000) idle processes; one of OF (10), called ksm-member, holds
+ *                            some equal pages
  *
- * Prints "ready" when all memory is filled and registered, and ends at the end of its standard
+ * Prints "ready" when all memory is filled and mergeable, and ends at the end of its standard
  * input or with its parent.  Exits with 0, or 1 with a message. */
 
 #include <errno.h>
@@ -189,14 +189,14 @@ static void wait_for_children(int ready, size_t count) {
     }
 }
 
-/* Who child i is. */
+/* The actor that child i plays. */
 static const struct actor *actor_of_demo(size_t i) {
     return &actors[i];
 }
 
 static size_t member_of = MEMBER_OF;
 
-static const struct actor *actor_of_crowd(size_t i) {
+static const struct actor *actor_of_processes(size_t i) {
     static const struct actor member = {"ksm-member", 1, MEMBER_PAGES, 1, false};
     static const struct actor idler = {"ksm-idler", 1, 1, NO_MEMORY, false};
 
@@ -293,7 +293,7 @@ static size_t parse_count(const char *text, size_t limit) {
 static int usage(void) {
     fprintf(stderr,
             "usage: workload unique|pairs|triples|identical|zeros|forked|huge [PAGES [KIND]] |"
-            " demo [MIB] | churn [NUMBER] | crowd [NUMBER [OF]]\n");
+            " demo [MIB] | churn [NUMBER] | processes [NUMBER [OF]]\n");
     return EXIT_FAILURE;
 }
 
@@ -329,11 +329,12 @@ int main(int argc, char **argv) {
 
         return number > 0 && argc < 4 ? churn(number) : usage();
     }
-    if (strcmp(argv[1], "crowd") == 0) {
+    if (strcmp(argv[1], "processes") == 0) {
         size_t number = argument(argc, argv, 2, DEFAULT_CROWD, MAX_CROWD);
 
         member_of = argument(argc, argv, 3, MEMBER_OF, MAX_OF);
-        return number > 0 && member_of > 0 ? play(number, MEMBER_PAGES, actor_of_crowd) : usage();
+        return number > 0 && member_of > 0 ? play(number, MEMBER_PAGES, actor_of_processes)
+                                           : usage();
     }
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
         if (strcmp(argv[1], patterns[i].name) == 0 && pages > 0 && kind > 0)

@@ -6,8 +6,8 @@
     dashboard.py --build build --check      only say whether it is stale: exit status 1
 
 What a metric is called in Prometheus, its unit and what it means come from common/metrics/metrics.def, by way of the tool
-build/tests/metrics; a panel names its metrics and explains them to somebody who does not know KSM. A metric that no
-panel names gets one at the end. Hosts are told apart by the label `instance`.
+build/tests/metrics; a panel names its metrics and explains them without assuming knowledge of KSM. A metric that no
+panel names gets one at the end. Hosts are distinguished by the label `instance`.
 """
 
 import argparse
@@ -28,7 +28,7 @@ TOP = 15                                    # consumers in the table and the bar
 
 FULL, HALF, THIRD, QUARTER, SIXTH = (WIDTH // n for n in (1, 2, 3, 4, 6))
 
-# Unit of common/metrics/metrics.h: Grafana's unit, and what is written at the axis where that leaves it open.
+# Unit of common/metrics/metrics.h: Grafana's unit, and the label of the axis if that does not suffice.
 UNITS = {
     "pages": ("short", "pages"),
     "bytes": ("bytes", ""),
@@ -48,21 +48,21 @@ UNITS = {
     "flag": ("none", ""),
     "state": ("none", ""),
 }
-# What a counter's growth a second in collectd is turned by: ms of CPU into percent, scans into scans a minute.
+# Factors of a counter's growth a second in collectd: from ms of CPU to percent, from scans to scans a minute.
 GROWTH = {"ns": " / 10", "scans": " * 60"}
 
 STATES = ["stopped", "running", "unmerged"]
 WORDS = {"run": STATES, "advisor_mode": ["none", "scan-time"], "merge_across_nodes": ["off", "on"],
          "use_zero_pages": ["off", "on"], "smart_scan": ["off", "on"]}
 
-# How several hosts are put together, and what a description says of it.
+# How the values of several hosts are aggregated, and how a description states that.
 EACH = "max by (instance)"
 SEVERAL = {"sum": "Of several hosts: the sum.", "avg": "Of several hosts: the mean.",
            "max": "Of several hosts: the highest.", EACH: "One line for each host."}
 
 
 class Metrics:
-    """The metrics by name, as build/tests/metrics tells of them."""
+    """The metrics by name, as build/tests/metrics prints them."""
 
     def __init__(self, build):
         with tempfile.TemporaryDirectory() as tree:
@@ -70,7 +70,7 @@ class Metrics:
             self.all = {metric["name"]: metric for metric in fixtures.metrics(build, tree)}
 
     def query(self, name, how):
-        """Return the query of metric NAME, of several hosts put together by HOW."""
+        """Return the query of metric NAME, aggregated over hosts by HOW."""
         metric = self.all[name]
         plugin, _, kind = metric["collectd"].removesuffix(f"-{name}").partition("/")
         if metric["kind"] != "counter":
@@ -79,10 +79,10 @@ class Metrics:
         return f"{how} (rate({series}[$__rate_interval])){GROWTH.get(metric['unit'], '')}"
 
     def unit(self, name):
-        """Return Grafana's unit of metric NAME, and what is written at its axis."""
+        """Return Grafana's unit of metric NAME, and the label of its axis."""
         unit, axis = UNITS[self.all[name]["unit"]]
         if self.all[name]["kind"] == "knob" and unit == "short":
-            unit = "none"           # as it was set, not as 4.21 K
+            unit = "none"           # exactly, not as 4.21 K
         return unit, f"{axis}/s" if axis == "pages" and self.all[name]["kind"] == "counter" else axis
 
     def negative(self, name):
@@ -121,8 +121,8 @@ class Metrics:
 def overview(metrics):
     """The state now."""
     state = f'count_values ("state", {metrics.query("run", EACH)})'
-    for number, word in enumerate(STATES):
-        state = f'label_replace({state}, "state", "{word}", "state", "{number}")'
+    for number, name in enumerate(STATES):
+        state = f'label_replace({state}, "state", "{name}", "state", "{number}")'
     return [
         metrics.number(
             "Saved", "saved", "sum",
@@ -253,7 +253,7 @@ def savings_by_consumer(_metrics):
 
 
 def settings(metrics):
-    """The knobs."""
+    """The settings."""
     return [
         metrics.rows(
             "Settings", ["run", "pages_to_scan", "sleep_millisecs", "use_zero_pages", "smart_scan",
@@ -276,7 +276,7 @@ ROWS = [("Overview", overview), ("Savings and cost", savings), ("Page states", s
 
 def others(metrics, panels):
     """Return panels of the metrics that none of PANELS names, one of each group of common/metrics/metrics.def."""
-    named = {name for one in panels for query in one["targets"] for name in SHOWN.findall(query["expr"])}
+    named = {name for panel in panels for query in panel["targets"] for name in SHOWN.findall(query["expr"])}
     groups = {}
     for name, metric in metrics.all.items():
         if name not in named:
@@ -287,7 +287,7 @@ def others(metrics, panels):
 def dashboard(metrics):
     """Return the dashboard."""
     rows = [(title, make(metrics)) for title, make in ROWS]
-    more = others(metrics, [one for _title, panels in rows for one in panels])
+    more = others(metrics, [panel for _title, panels in rows for panel in panels])
     if more:
         rows.append(("More", more))
     return {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Parts of a Grafana dashboard over Prometheus, as its JSON wants them; what they show is the caller's business.
+"""Parts of the JSON of a Grafana dashboard over Prometheus; the caller decides what they show.
 
 A query is a target(); a panel of one of the four kinds is made by stat(), graph(), table() or bars(), its size given
 in Grafana's grid, of which a page is 24 wide; laid_out() gives panels their places and numbers. Tables and bars show
@@ -18,8 +18,8 @@ def target(expression, legend="", instant=False, columns=False):
 
 def panel(kind, title, description, size, targets, defaults, options):
     """Return a panel of KIND."""
-    for letter, one in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", targets, strict=False):
-        one["refId"] = letter
+    for letter, query in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", targets, strict=False):
+        query["refId"] = letter
     return {"type": kind, "title": title, "description": description, "datasource": SOURCE, "targets": targets,
             "gridPos": {"w": size[0], "h": size[1]}, "fieldConfig": {"defaults": defaults, "overrides": []},
             "options": options}
@@ -40,7 +40,7 @@ LEGEND = {"displayMode": "list", "placement": "bottom", "showLegend": True, "cal
 
 
 def stat(title, description, size, query, unit, colors, named=False):
-    """Return a panel with the number of now that the target QUERY finds, or with several, NAMED by its legend."""
+    """Return a panel with the present number that the target QUERY finds, or with several, NAMED by its legend."""
     options = {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}, "graphMode": "none",
                "colorMode": "value", "justifyMode": "auto", "orientation": "auto",
                "textMode": "value_and_name" if named else "auto"}
@@ -48,7 +48,7 @@ def stat(title, description, size, query, unit, colors, named=False):
 
 
 def graph(title, description, size, targets, unit, axis="", stacked=False, negative=False):
-    """Return a panel with lines over time, or with areas that add up; AXIS says what the unit leaves open."""
+    """Return a panel with lines over time, or with areas that add up; AXIS completes the unit."""
     custom = {"drawStyle": "line", "lineWidth": 1, "fillOpacity": 60 if stacked else 10, "showPoints": "auto",
               "spanNulls": False, "axisLabel": axis,
               "stacking": {"mode": "normal" if stacked else "none", "group": "A"}}
@@ -75,7 +75,7 @@ def table(title, description, size, labels, columns, sort=None):
     defaults = {**thresholds((None, "text")), "custom": {"align": "auto"}}
     options = {"showHeader": True, "sortBy": [{"displayName": sort, "desc": True}] if sort else []}
     made = panel("table", title, description, size, targets, defaults, options)
-    named = {f"Value #{one['refId']}": column[0] for one, column in zip(targets, columns)}
+    named = {f"Value #{query['refId']}": column[0] for query, column in zip(targets, columns)}
     made["transformations"] = joined({**labels, **named})
     for heading, _query, unit, names in columns:
         properties = [{"id": "unit", "value": unit}]
@@ -95,7 +95,7 @@ def bars(title, description, size, label, parts, unit):
                "barWidth": 0.8, "groupWidth": 0.8, "xTickLabelRotation": 0, "legend": LEGEND,
                "tooltip": {"mode": "multi", "sort": "none"}}
     made = panel("barchart", title, description, size, targets, defaults, options)
-    named = {f"Value #{one['refId']}": heading for one, (heading, _query) in zip(targets, parts)}
+    named = {f"Value #{query['refId']}": heading for query, (heading, _expression) in zip(targets, parts)}
     made["transformations"] = joined({label[0]: label[1], **named})
     return made
 
@@ -110,32 +110,32 @@ def laid_out(rows):
         panels.append({"type": "row", "title": title, "collapsed": False, "panels": [],
                        "gridPos": {"x": 0, "y": y, "w": WIDTH, "h": 1}})
         x, y, height = 0, y + 1, 0
-        for one in row:
-            place = one["gridPos"]
+        for panel in row:
+            place = panel["gridPos"]
             if x + place["w"] > WIDTH:
                 x, y = 0, y + height
             place.update(x=x, y=y)
             x, height = x + place["w"], place["h"]
-            panels.append(one)
+            panels.append(panel)
         y += height
-    for number, one in enumerate(panels, 1):
-        one["id"] = number
+    for number, panel in enumerate(panels, 1):
+        panel["id"] = number
     return panels
 
 
-# What is chosen above the panels.
+# Variables, which are chosen above the panels.
 
 INPUT = "DS_PROMETHEUS"
 
 
 def source_input(description):
-    """Return what Grafana asks for when the dashboard is imported: the Prometheus."""
+    """Return the input that Grafana asks for at the import: the Prometheus data source."""
     return {"name": INPUT, "label": "Prometheus", "description": description, "type": "datasource",
             "pluginId": "prometheus", "pluginName": "Prometheus"}
 
 
 def source_variable():
-    """Return the variable of the Prometheus: at first the one that was chosen at the import."""
+    """Return the variable of the Prometheus data source, initially that of the import."""
     chosen = f"${{{INPUT}}}"
     return {"type": "datasource", "name": "datasource", "label": "Prometheus", "query": "prometheus", "regex": "",
             "hide": 0, "refresh": 1, "multi": False, "includeAll": False, "options": [],

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Prints netdata/metadata.yaml, of which Netdata makes a plugin's page, and netdata/taxonomy.yaml, where on a dashboard
-its charts are, out of what ksm.plugin itself sends:
+"""Writes netdata/metadata.yaml, from which Netdata makes a plugin's page, and netdata/taxonomy.yaml, the place of its
+charts on a dashboard, from what ksm.plugin itself sends:
 
-    metadata.py --build build              write them anew
-    metadata.py --build build --check      only say whether one is stale: exit status 1
+    metadata.py --build build              renew them
+    metadata.py --build build --check      only report whether one is stale: exit status 1
 
 Charts and the table's columns are those of one run on a fixture; alerts are in health.d/ksm.conf, options in
 common/options.def.  The texts below exist only here.
@@ -33,16 +33,16 @@ TITLE = "Kernel Samepage Merging"
 
 
 def folding(title=""):
-    """Return how a part of the page is folded: not at all."""
+    """Return that a part of the page is not folded."""
     return {"title": title, "enabled": False}
 
 
-def agent(build, era, *words):
-    """Return what an agent knows of ksm.plugin, started with WORDS on the fixture ERA, once it is to be asked."""
+def agent(build, era, *arguments):
+    """Return what an agent knows of ksm.plugin, started with ARGUMENTS on the fixture ERA, including its table."""
     with tempfile.TemporaryDirectory() as tree:
         fixtures.make_tree(build, era, tree)
-        with Plugin(build / "ksm.plugin", f"--root={tree}", "--consumers-interval=1", *words) as plugin:
-            plugin.wait(lambda: plugin.agent.samples or words and plugin.ticks, 20, "metrics")
+        with Plugin(build / "ksm.plugin", f"--root={tree}", "--consumers-interval=1", *arguments) as plugin:
+            plugin.wait(lambda: plugin.agent.samples or arguments and plugin.ticks, 20, "metrics")
             os.write(plugin.process.stdin.fileno(), f'FUNCTION a 10 "{TABLE}" "0x13" "metadata"\n'.encode())
             plugin.wait(lambda: plugin.agent.host.answers, 10, "the table")
             return plugin.agent.host
@@ -51,11 +51,11 @@ def agent(build, era, *words):
 def scopes(*agents):
     """Return the scopes of metrics: the contexts of the host and those that a consumer has, as AGENTS know them."""
     contexts = {False: {}, True: {}}
-    charts = [(look["priority"], chart, look, host) for host in agents for chart, look in host.charts.items()]
-    for _priority, chart, look, host in sorted(charts, key=lambda one: one[:2]):
-        contexts[bool(host.labels[chart])].setdefault(look["context"], {
-            "name": look["context"], "description": look["title"], "unit": look["units"], "chart_type": look["type"],
-            "dimensions": [{"name": name} for owner, name in host.dimensions if owner == chart]})
+    charts = [(line["priority"], chart, line, host) for host in agents for chart, line in host.charts.items()]
+    for _priority, chart, line, host in sorted(charts, key=lambda row: row[:2]):
+        contexts[bool(host.labels[chart])].setdefault(line["context"], {
+            "name": line["context"], "description": line["title"], "unit": line["units"], "chart_type": line["type"],
+            "dimensions": [{"name": name} for parent, name in host.dimensions if parent == chart]})
     return [
         {"name": "global", "description": "Metrics of the whole host. A metric that the kernel lacks has no dimension.",
          "labels": [], "metrics": list(contexts[False].values())},
@@ -66,7 +66,7 @@ def scopes(*agents):
 
 
 def alerts():
-    """Return the alerts that raise."""
+    """Return the alerts that can fire."""
     found = []
     for block in HEALTH.read_text().replace("\\\n", " ").split("\n\n"):
         lines = dict(re.findall(r"^ *(\w+): +(.*)$", block, re.MULTILINE))
@@ -80,8 +80,8 @@ def options(build):
     """Return the options of the command line."""
     table = subprocess.run([build / "tests/metrics", "options"], check=True, stdout=subprocess.PIPE, text=True).stdout
     rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
-    return [{"name": word, "description": f"{text[0].upper()}{text[1:]} ({allowed}).", "default_value": standard,
-             "required": False} for _key, word, allowed, standard, text in rows]
+    return [{"name": name, "description": f"{text[0].upper()}{text[1:]} ({allowed}).", "default_value": default,
+             "required": False} for _key, name, allowed, default, text in rows]
 
 
 def function(host):
@@ -97,7 +97,7 @@ def function(host):
                  **({} if column["visible"] else {"visibility": "hidden"})} for column in columns.values()]},
             "performance": "Answered from the last sample. A request opens and reads no file.",
             "security": "Shows names of machines, containers, services and programs. By default only members of the "
-                        "space who may see sensitive data may ask for it: `--function-access`.",
+                        "space that may see sensitive data may request it: `--function-access`.",
             "availability": "Requires Linux 5.19.", "require_cloud": False}]}
 
 
@@ -158,7 +158,7 @@ def taxonomy(host, consumers):
 
 
 def texts(build):
-    """Return {file: its text}."""
+    """Return {path: text} of both files."""
     agents = agent(build, "6.18", "--consumers=0"), agent(build, "consumers")
     return {REPOSITORY / "netdata" / name:
             "# SPDX-License-Identifier: MIT\n# Printed by tests/docs/metadata.py: make readme renews it.\n" +
@@ -167,7 +167,7 @@ def texts(build):
 
 
 def main():
-    """See above."""
+    """Write or check both files; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", type=Path, required=True, help="where ksm.plugin and tests/metrics are")
     parser.add_argument("--check", action="store_true", help="write nothing")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Puts the tables that the code prints between their markers: readme.py BUILD [--check]
 
-BUILD/tests has the tools that print them.  All of TABLES below is renewed.
+BUILD/tests has the tools that print them.  Renews all TABLES below.
 With --check nothing is written, and the exit status is 1 if a table is stale.
 """
 
@@ -13,7 +13,7 @@ from markers import replaced
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-# {file: {marker: tool and what it is asked for}}.
+# {file: {marker: tool and its arguments}}.
 TABLES = {
     "README.md": {"options": ["metrics", "options"]},
     "collectd/collectd-ksm.5": {name: ["manual", name, "collectd"] for name in ("metrics", "options")},
@@ -23,15 +23,15 @@ TABLES = {
 }
 
 
-def printed(build, tool, *words):
-    """Return what the TOOL of the directory BUILD prints for WORDS."""
-    return subprocess.run([Path(build, "tests", tool), *words], check=True, capture_output=True, text=True).stdout
+def printed(build, tool, *arguments):
+    """Return what the TOOL of the directory BUILD prints with ARGUMENTS."""
+    return subprocess.run([Path(build, "tests", tool), *arguments], check=True, capture_output=True, text=True).stdout
 
 
 def renewed(build, file, text):
-    """Return TEXT, that of FILE, with its tables as the code prints them now."""
-    for name, words in TABLES[file].items():
-        text = replaced(Path(file), name, text, printed(build, *words))
+    """Return TEXT of FILE with its tables as the code prints them now."""
+    for name, command in TABLES[file].items():
+        text = replaced(Path(file), name, text, printed(build, *command))
     return text
 
 
@@ -43,7 +43,7 @@ def stale(build):
 
 
 def main(build, *options):
-    """See above."""
+    """Renew or check all tables; return the exit status."""
     files = stale(build)
     for file in files:
         print(f"readme.py: {file} {'is stale' if '--check' in options else 'is renewed'}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 TABLE = Path(__file__).resolve().parents[2] / "common/consumers/characters.def"
 DATA = Path("/usr/share/unicode")
-FIRST = 0x80                # those before are ASCII
+FIRST = 0x80                # after ASCII
 COLUMNS = 100
 HEADER = """\
 /* SPDX-License-Identifier: MIT
@@ -44,7 +44,7 @@ def version():
 
 
 def rows(macro, points):
-    """Return the lines that give POINTS to MACRO as ranges."""
+    """Return the lines that pass POINTS to MACRO as ranges."""
     ranges = []
     for point in sorted(points):
         if ranges and ranges[-1][1] == point - 1:
@@ -76,7 +76,7 @@ def table():
 
 
 def main(*options):
-    """See above."""
+    """Renew or check the table; return the exit status."""
     if "--check" not in options:
         TABLE.write_text(table(), encoding="utf-8")
         return 0

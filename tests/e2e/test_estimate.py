@@ -210,7 +210,7 @@ def test_estimate_reads_any_process(children, build):
 
 @pytest.mark.usefixtures("ksm")
 def test_estimate_survives_starting_and_exiting_processes(build):
-    with Workload(build / "tests/workload", "churn", 300), Workload(build / "tests/workload", "crowd", 500):
+    with Workload(build / "tests/workload", "churn", 300), Workload(build / "tests/workload", "processes", 500):
         found = estimate(build)
     assert found["processes"] > 500 and not found["partial"]
 

@@ -126,7 +126,7 @@ set_knob use_zero_pages 0
 explain off
 sample off
 echo 1 >$ksm/run
-explain nobody
+explain not_opted_in
 echo 0 >$ksm/run
 
 # ---- savings, to the page ----
@@ -159,10 +159,10 @@ start "$vm" workload pairs 512 3 && all="$all $started"
 start . workload identical 512 4 && all="$all $started"
 start $web become 1000 - workload pairs 256 5 && all="$all $started"
 settle
-emit who.processes processes
-sample who
+emit consumers.processes processes
+sample consumers
 sample_collectd
-explain who
+explain consumers
 plugin again 2 ksm.plugin
 plugin user 2 become 1000 dac_read_search ksm.plugin
 cp /bin/ksm.plugin /tmp
@@ -193,7 +193,7 @@ sample churned
 set_knob pages_to_scan 100
 set_knob sleep_millisecs 200
 echo 1 >$ksm/run
-explain well
+explain ok
 stop $all
 echo 2 >$ksm/run
 explain unmerged

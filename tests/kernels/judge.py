@@ -28,19 +28,20 @@ PATTERNS = {
 }
 
 # The exit status of ksm-explain in each state, as in its man page.
-VERDICTS = {"off": 11, "nobody": 20, **dict.fromkeys(PATTERNS, 13), "unmerged_at_rest": 11, "who": 13, "hidepid1": 13,
-            "hidepid2": 13, "namespace": 13, "no_scan": 21, "well": 0, "unmerged": 12, "waiting": 22, "nothing": 23}
+VERDICTS = {"off": 11, "not_opted_in": 20, **dict.fromkeys(PATTERNS, 13), "unmerged_at_rest": 11, "consumers": 13,
+            "hidepid1": 13, "hidepid2": 13, "namespace": 13, "no_scan": 21, "ok": 0, "unmerged": 12, "waiting": 22,
+            "nothing": 23}
 
-# What ksm.plugin may log beside what it is confined to, where processes tell their counts at all.
+# What ksm.plugin may log beside its confinement, if the kernel reports counts of processes.
 COMPLAINTS = {"denied": "processes of other users cannot be read", "hidepid1": r"mounted with hidepid=1",
               "hidepid2": r"mounted with hidepid\)"}
 
 CONSUMERS = {("service", "web"), ("container", "0123456789ab"), ("vm", "guest1"), ("program", "workload")}
 
-# Fields that are known and not used: kept by the kernel for the process itself, and not to be summed.
+# Fields that are known and not used, because they cannot be summed.
 UNUSED = {"ksm_process_profit", "ksm_merge_any"}
 
-# All that collectd logs, but for what an emulated machine may leave unwritten at the end.
+# All that collectd logs, except what an emulated machine may leave unwritten at the end.
 COLLECTD_LOG = ['plugin_load: plugin "csv" successfully loaded.', 'plugin_load: plugin "ksm" successfully loaded.',
                 "Initialization complete, entering read-loop.", "Exiting normally.",
                 "collectd: Stopping 5 read threads.", "collectd: Stopping 1 write threads."]
@@ -58,17 +59,17 @@ class Kernel:
         self.version = tuple(int(part) for part in self.release.replace("-", ".").replace("+", ".").split(".")[:2])
         page_kb, pages = output.text("page").split()
         self.page_size, self.pages = int(page_kb) * 1024, int(pages)
-        self.tells_processes = self.version >= (5, 19)
+        self.has_process_counts = self.version >= (5, 19)
         self.landlock = "landlock" in output.text("lsm")
         record.facts.update({"kernel": self.release, "pages": f"{page_kb} kB",
                              "sandbox": "seccomp, Landlock" if self.landlock else "seccomp",
-                             "savings by consumer": "yes" if self.tells_processes else "not reported"})
+                             "savings by consumer": "yes" if self.has_process_counts else "not reported"})
 
     def check(self, *words):
-        """Note one check."""
+        """Record one check."""
         self.record.check(*words)
 
-    # What is new.
+    # New files and fields.
 
     def sentinel(self):
         """Every file and field of KSM is one that metrics.def or the reader of processes knows, and of that release."""
@@ -94,7 +95,7 @@ class Kernel:
     # The plugin.
 
     def agent(self, name):
-        """Return what a strict agent makes of the plugin's output NAME, or None."""
+        """Return a strict agent that has parsed the plugin's output NAME, or None."""
         text, status = self.output.parts[f"{name}.out"][0]
         self.check(f"{name}: exit status", status, 0)
         agent = ConsumerAgent()
@@ -104,7 +105,7 @@ class Kernel:
         except ProtocolError as error:
             self.check(f"{name}: protocol", str(error), "")
             return None
-        if self.tells_processes and name != "off":
+        if self.has_process_counts and name != "off":
             self.check(f"{name}: samples of consumers", bool(agent.samples), True)
         return agent
 
@@ -116,10 +117,10 @@ class Kernel:
         self.check(f"{name}: confined", lines[:1],
                    [f"INFO : confined: capabilities {capabilities}, no new privileges yes, files (Landlock) {files}, "
                     "system calls (seccomp) only those that a sample needs"])
-        rest = [line for line in lines[1:] if self.tells_processes or "they require Linux 5.19" not in line]
-        if name == "churn":     # on an emulated machine the end of a process may take longer than the plugin's patience
+        rest = [line for line in lines[1:] if self.has_process_counts or "they require Linux 5.19" not in line]
+        if name == "churn":     # on an emulated machine the end of a process may take longer than the read timeout
             rest = [line for line in rest if not re.search("keeps its readers waiting", line)]
-        complaint = COMPLAINTS.get(name) if self.tells_processes else None
+        complaint = COMPLAINTS.get(name) if self.has_process_counts else None
         if complaint and len(rest) == 1 and re.search(complaint, rest[0]):
             rest = []
         elif complaint:
@@ -135,11 +136,11 @@ class Kernel:
         low, high = (expected(self.expected_metrics(f"{name}.{when}"), self.page_size) for when in ("before", "after"))
         self.check(f"{name}: which metrics", sorted(shown.keys() ^ low.keys()), [])
         for place in sorted(shown.keys() & low.keys()):
-            words = place if isinstance(place, str) else ".".join(place)
-            least, most = sorted((low[place], high[place]))
-            slack = 0.2 * most + 0.01 if words.endswith("exposure") else 0      # what is free moves in between
-            right = least - slack <= shown[place] <= most + slack or math.isclose(shown[place], least, rel_tol=1e-12)
-            self.check(f"{name}: {words}", shown[place] if not right else least, least)
+            metric = place if isinstance(place, str) else ".".join(place)
+            bottom, top = sorted((low[place], high[place]))
+            slack = 0.2 * top + 0.01 if metric.endswith("exposure") else 0      # free memory changes in between
+            right = bottom - slack <= shown[place] <= top + slack or math.isclose(shown[place], bottom, rel_tol=1e-12)
+            self.check(f"{name}: {metric}", shown[place] if not right else bottom, bottom)
 
     def sample(self, name):
         """The plugin has the kernel's metrics."""
@@ -156,12 +157,12 @@ class Kernel:
                        self.expected_metrics(f"{name}.before")["saved"])
 
     def collectd(self):
-        """So has collectd, which logs what is expected.  Return its consumers."""
+        """collectd has the kernel's metrics, and logs what is expected.  Return its consumers."""
         text, status = self.output.parts["collectd.out"][0]
         self.check("collectd: exit status", status, 0)
         values = re.compile(r"PUTVAL guest/(\S+) interval=1\.000 \d+\.\d+:(\S+)\n")
         log = [line for line in values.sub("", text).splitlines()
-               if (self.tells_processes or "they require Linux 5.19" not in line)
+               if (self.has_process_counts or "they require Linux 5.19" not in line)
                and not re.fullmatch(r"plugin: \d+ value lists? left after shutting down the write threads\.", line)]
         self.check("collectd: log", log, COLLECTD_LOG)
         shown = {series: float(number) for series, number in values.findall(text)}
@@ -176,37 +177,36 @@ class Kernel:
         self.check(f"{pattern}: fall of the charge", first - last, metrics["saved"] // self.page_size)
         self.check(f"{pattern}: pages saved", metrics["saved"] // self.page_size, PATTERNS[pattern](self.pages))
 
-    def who(self):
+    def consumers(self):
         """The consumers have their names, and their shares add up to the expected sum; after a restart too."""
-        agents = {name: self.agent(name) for name in ("who", "again", "user", "granted", "denied", "hidepid1",
+        agents = {name: self.agent(name) for name in ("consumers", "again", "user", "granted", "denied", "hidepid1",
                                                        "hidepid2", "namespace")}
         for name in agents:
-            if name != "who":
+            if name != "consumers":
                 self.log(name)
         collectd = self.collectd()
-        if not self.tells_processes:
-            self.check("collectd: as who", collectd, {})
+        if not self.has_process_counts:
+            self.check("collectd: as first", collectd, {})
             return
-        metrics = self.expected_metrics("who.before")
+        metrics = self.expected_metrics("consumers.before")
         samples = {name: agent.samples[-1] for name, agent in agents.items() if agent and agent.samples}
-        groups = {}
-        processes = self.output.files("who.processes")
+        first, groups = samples["consumers"], {}
+        processes = self.output.files("consumers.processes")
         for path, group in processes.items():
             if path.endswith("/cgroup"):
                 count = processes.get(path.replace("cgroup", "ksm_merging_pages"), "0")
                 groups[group] = groups.get(group, 0) + int(count)
         uses = metrics["sharing"] + metrics["shared"]
         attributed = sum(metrics["sharing"] * count // uses * self.page_size for count in groups.values())
-        self.check("who: names", sorted(samples["who"].consumers), sorted(CONSUMERS))
-        self.check("who: attributed", sum(samples["who"].kinds.values()), attributed)
+        self.check("consumers: names", sorted(first.consumers), sorted(CONSUMERS))
+        self.check("consumers: attributed", sum(first.kinds.values()), attributed)
         for name in ("again", "user", "granted"):
-            self.check(f"{name}: as who", samples[name], samples["who"])
-        expected = {consumer: {"saved": saved, "real": real}
-                    for consumer, (saved, real) in samples["who"].consumers.items()}
-        self.check("collectd: as who", collectd, {**expected, UNATTRIBUTED: {"saved": samples["who"].unattributed}})
+            self.check(f"{name}: as first", samples[name], first)
+        expected = {consumer: {"saved": saved, "real": real} for consumer, (saved, real) in first.consumers.items()}
+        self.check("collectd: as first", collectd, {**expected, UNATTRIBUTED: {"saved": first.unattributed}})
         for name in ("denied", "hidepid1", "hidepid2", "namespace"):
             self.check(f"{name}: consumers + unattributed", samples[name].saved, metrics["saved"])
-            # Landlock counts as tracing what /proc asks where it hides processes, its user's own too.
+            # With hidepid, /proc checks access as for tracing, which Landlock forbids even for the user's own.
             hidden = name == "namespace" or (name != "denied" and self.landlock)
             self.check(f"{name}: names", [*samples[name].consumers], [] if hidden else [("service", "web")])
 
@@ -228,20 +228,20 @@ class Kernel:
         text, status = self.output.parts[f"{pattern}.estimate"][0]
         self.check(f"{pattern}: status of the estimate", status, 0)
         if status == 0:
-            told = json.loads(text)
+            found = json.loads(text)
             saved = self.expected_metrics(f"{pattern}.before")["saved"]
-            error = abs(told["further_bytes"] - saved) / told["read_bytes"]
+            error = abs(found["further_bytes"] - saved) / found["read_bytes"]
             self.check(f"{pattern}: estimate", f"off by {error:.1%}" if error > 0.02 else "", "")
 
     def all(self):
         """Make all checks."""
         self.sentinel()
         patterns = [name for name in PATTERNS if f"{name}.charge" in self.output.parts]
-        for name in ("off", *patterns, "who", "churned"):
+        for name in ("off", *patterns, "consumers", "churned"):
             self.sample(name)
         for pattern in patterns:
             self.saved(pattern)
             self.estimate(pattern)
-        self.who()
+        self.consumers()
         self.churn()
         self.explain()

@@ -275,7 +275,7 @@ def put_tried(kernels):
 
 
 def main():
-    """See above."""
+    """Boot and check; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", type=Path, required=True, help="where everything is kept")
     parser.add_argument("--again", action="store_true", help="judge the output of the last boots")

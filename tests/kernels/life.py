@@ -24,7 +24,8 @@ ENDED = r"(netdata ERROR : PLUGINSD\[ksm\] : .* disconnected after .*\n)?"
 STOPPED = rf"{ENDED}netdata INFO +: PLUGINSD : stopping plugin thread: plugin:ksm\n{ENDED}"
 UNREADABLE = "processes of other users cannot be read"
 
-# What may be said of us, after who says it; of systemd only when an admin starts and stops something.
+# Log lines about the plugins that are expected, after the name of their program; of systemd only when an admin
+# starts and stops something.
 EXPECTED = [
     r'collectd\[\d+\]: plugin_load: plugin "ksm" successfully loaded\.',
     r"systemd\[1\]: (Started|Stopped) ksm-openmetrics\.timer - .*",
@@ -73,11 +74,11 @@ class Life:
     def close(self, name, shown, low, high):
         """Check that each {name: number} SHOWN lies between LOW and HIGH, for what was read before and after."""
         for key in sorted(shown.keys() & low.keys()):
-            least, most = sorted((low[key], high[key]))
+            bottom, top = sorted((low[key], high[key]))
             metric = key.rpartition("-")[2] if isinstance(key, str) else key[1]
-            slack = 0.3 * most + 0.01 if metric in MOVES else 1e-6 * abs(most) + 1e-6      # six digits after the point
-            right = least - slack <= shown[key] <= most + slack
-            self.check(f"{name}: {key}", least if right else shown[key], least)
+            slack = 0.3 * top + 0.01 if metric in MOVES else 1e-6 * abs(top) + 1e-6      # six digits after the point
+            right = bottom - slack <= shown[key] <= top + slack
+            self.check(f"{name}: {key}", bottom if right else shown[key], bottom)
 
     def readings(self, name):
         """Return {metric: integer} of the kernel's files before and after."""
@@ -93,7 +94,7 @@ class Life:
             self.exposition(name, part, before["saved"], consumers)
 
     def netdata(self, name, before, after, consumers):
-        """The agent has them."""
+        """The agent has the metrics."""
         low, high = (netdata_values(metrics, self.page_size) for metrics in (before, after))
         counters = {metric for metric, place in places(self.page_size).items() if place.counter}
         charts = json.loads(self.output.text(f"{name}.netdata"))
@@ -111,7 +112,7 @@ class Life:
         self.check(f"{name}: Netdata's consumers", sorted(found), sorted(consumers))
 
     def collectd(self, name, before, after, consumers):
-        """collectd has them; what has gone has old files."""
+        """collectd has the metrics; ended consumers have old files."""
         low, high = (collectd_values(metrics, self.page_size) for metrics in (before, after))
         newest = {}
         for line in self.lines(f"{name}.collectd"):
@@ -130,7 +131,7 @@ class Life:
         self.check(f"{name}: collectd's consumers", sorted(found), sorted(["unattributed", *map("-".join, consumers)]))
 
     def exposition(self, name, part, saved, consumers):
-        """The file for Prometheus, or what node_exporter makes of it, has them."""
+        """The file for Prometheus, or node_exporter's version of it, has the metrics."""
         text = self.output.text(f"{name}.{part}")
         found = re.search(r"^ksm_saved_bytes (.*)$", text, re.MULTILINE)
         self.check(f"{name}, {part}: ksm_saved_bytes", found and float(found[1]), saved)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What came of the machines: what one printed, its checks, and the table of all."""
+"""The results of the machines: what one printed, its checks, and the table of all."""
 
 import re
 import shutil
@@ -9,24 +9,24 @@ from markers import put_into
 
 
 class Record:
-    """What came of one machine: the facts in its row of the table, and the checks."""
+    """The result of one machine: the facts in its row of the table, and the checks."""
 
     def __init__(self, seconds, size, day, **facts):
-        """Begin one of which only FACTS are known yet."""
+        """Begin a record of which only FACTS are known yet."""
         self.seconds, self.size, self.day, self.facts = seconds, size, day, facts
         self.checks = []            # (name, whether it is right, what is wrong)
 
     def check(self, name, got, want):
-        """Note that GOT of the check NAME is to be WANT."""
+        """Record whether GOT of the check NAME is WANT."""
         self.checks.append((name, got == want, f"got {got}, want {want}"))
 
     @property
     def passed(self):
-        """How many checks are right."""
+        """The number of checks that passed."""
         return sum(ok for _name, ok, _text in self.checks)
 
     def print(self):
-        """Print what is wrong, and a summary."""
+        """Print failed checks and a summary."""
         for name, ok, text in self.checks:
             if not ok:
                 print(f"  FAIL {name}: {text}")
@@ -35,10 +35,10 @@ class Record:
 
 
 def table(records, columns):
-    """Return RECORDS as a Markdown table with these COLUMNS of facts, and what came of each."""
+    """Return RECORDS as a Markdown table with these COLUMNS of facts, and the results."""
     rows = [[*columns, "checks", "boot", "tried"], ["---"] * (len(columns) + 3)]
-    rows += [[*(one.facts.get(column, "?") for column in columns), f"{one.passed} of {len(one.checks)}",
-              f"{one.seconds} s", one.day] for one in records]
+    rows += [[*(record.facts.get(column, "?") for column in columns), f"{record.passed} of {len(record.checks)}",
+              f"{record.seconds} s", record.day] for record in records]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows).replace(" --- ", "---")
 
 
@@ -47,7 +47,7 @@ def conclude(records, columns, readme, name):
     print(f"\n{table(records, columns)}")
     if readme:
         put_into(readme, name, table(records, columns))
-    passed = sum(one.passed == len(one.checks) for one in records)
+    passed = sum(record.passed == len(record.checks) for record in records)
     print(f"{passed} of {len(records)} passed")
     return 0 if records and passed == len(records) else 1
 

@@ -138,7 +138,7 @@ def check(home, release):
 
 
 def main():
-    """See above."""
+    """Boot and check; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", type=Path, required=True, help="where everything is kept")
     parser.add_argument("--packages", type=Path, required=True, help="where make deb left the packages")

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * who [--root DIR]: one sample of the consumers as a table, side by side with Rss - Pss of the same
- * processes. Rss counts a shared page in full and Pss divides it among those who share it, so that
- * their difference is what sharing of any kind saves: KSM's, and that of libraries and of fork.
- * Reading it costs milliseconds a process, which is why the plugins do not.
+ * rss_pss [--root DIR]: one sample of the consumers as a table, side by side with Rss - Pss of the
+ * same processes. Rss counts a shared page in full, and Pss divides it among the processes that
+ * share it, so that their difference is what sharing of any kind saves: KSM's, and that of
+ * libraries and of fork. Reading it costs milliseconds a process, which is why the plugins do not.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -90,8 +90,8 @@ static void print(const struct ksm_consumers *consumers) {
            sum, table->unattributed, table->saved);
 }
 
-static void tell(bool bad, const char *message) {
-    fprintf(stderr, "who: %s%s\n", bad ? "" : "recovered: ", message);
+static void log_message(bool bad, const char *message) {
+    fprintf(stderr, "rss_pss: %s%s\n", bad ? "" : "recovered: ", message);
 }
 
 int main(int argc, char *argv[]) {
@@ -107,13 +107,13 @@ int main(int argc, char *argv[]) {
         ksm_options_set(&options, KSM_NETDATA, "root", argv[2], message, sizeof(message)) == 0)
         root = options.root;
     else if (argc != 1) {
-        fputs("usage: who [--root DIR]\n", stderr);
+        fputs("usage: rss_pss [--root DIR]\n", stderr);
         return EXIT_FAILURE;
     }
     ksm_consumers_init(&consumers, &options, interval, KSM_KEPT_DESCRIPTORS_MAX);
     ksm_consumers_sample(&consumers, ksm_consumers_registered(&consumers, now), now, NULL);
     ksm_consumers_publish(&consumers);
-    ksm_log_consumers(&report, &consumers.table, options.root, tell);
+    ksm_log_consumers(&report, &consumers.table, options.root, log_message);
     bool valid = consumers.table.valid;
     if (valid)
         print(&consumers);
