@@ -200,7 +200,8 @@ void estimate_report(const struct estimate *e, const struct ksm_sample *host,
     add_saving(&v, e, host);
     add_verdict(&v, e, host);
     add_bytes(&v, "read", (int64_t)(e->sum.pages * e->page_size));
-    format_count(e->counts.processes, "process", "processes", add(&v, "processes"), sizeof(v.list->text));
+    format_count(e->counts.processes, "process", "processes", add(&v, "processes"),
+                 sizeof(v.list->text));
     format_duration(e->counts.ms, add(&v, "time"), sizeof(v.list->text));
     add_remarks(&v, e, host);
     fprintf(wrap->file, "What KSM would save if %s opted in\n\n",
@@ -238,8 +239,7 @@ void estimate_json(const struct estimate *e, const struct ksm_sample *host, FILE
     print_member(file, "error_bytes", bytes_of(e, e->total.error));
     print_member(file, "huge_bytes", e->knows_huge ? bytes_of(e, e->total.huge) : -1);
     print_member(file, "split_bytes",
-                 e->knows_huge ? bytes_of(e, e->total.splits * (double)e->huge_pages)
-                               : -1);
+                 e->knows_huge ? bytes_of(e, e->total.splits * (double)e->huge_pages) : -1);
     print_member(file, "unreadable_bytes", (int64_t)(e->counts.unreadable * e->page_size));
     print_member(file, "swapped_bytes", e->counts.swapped);
     print_member(file, "sampled_one_in", (int64_t)1 << e->sampling_shift);
