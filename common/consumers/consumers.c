@@ -21,8 +21,8 @@ enum { EXCESS_THOUSANDTHS = 10, EXCESS_SAMPLES = 6 };
 void ksm_consumers_init(struct ksm_consumers *c, const struct ksm_options *options,
                         int64_t interval, int may_keep) {
     memset(c, 0, sizeof(*c));
-    ksm_process_list_init(&c->processes, options->root, may_keep);
-    c->processes.allowed_us = interval * 1000 / SLOW_READS_PART;
+    ksm_process_list_init(&c->processes, options->root, may_keep,
+                          interval * 1000 / SLOW_READS_PART);
     ksm_dir_init(&c->directory, options->root); /* of no KSM no file can be read */
     for (size_t id = 0; id < KSM_METRICS; id++)
         c->host.at[id].status = -ENOENT;
@@ -88,9 +88,9 @@ static int64_t merged_pages(const struct ksm_process *process) {
 
 /* Who is new may have merged long ago. */
 static void count_growth(struct ksm_consumer *to, const struct ksm_process *process) {
-    if (process->before >= 0)
+    if (process->previous >= 0)
         to->growth = add(to->growth == KSM_GROWTH_UNKNOWN ? 0 : to->growth,
-                         merged_pages(process) - process->before);
+                         merged_pages(process) - process->previous);
 }
 
 static void count_process(struct ksm_consumer *to, const struct ksm_process *process) {
@@ -331,7 +331,7 @@ static bool are_all_known(struct ksm_consumers *c) {
 static void remember_counts(struct ksm_consumers *c) {
     for (size_t i = 0; i < c->processes.count; i++) {
         struct ksm_process *process = &c->processes.list[i];
-        process->before = process->status == 0 ? merged_pages(process) : -1;
+        process->previous = process->status == 0 ? merged_pages(process) : -1;
     }
     c->counted = c->counted_now;
 }
@@ -343,7 +343,7 @@ static int make_table(struct ksm_consumers *c, int64_t now) {
     if (status == 0)
         status = read_division(c, now, &division);
     if (status == 0) {
-        c->processes.all_known = are_all_known(c);
+        c->all_known = are_all_known(c);
         divide(c, &division);
         status = rank(c, now);
     }
@@ -364,8 +364,7 @@ static int all_read(const struct ksm_consumers *c) {
 
 /* Without any page registered there is nobody to look for: a table of nobody, without a look. */
 static int table_of_nobody(struct ksm_consumers *c) {
-    if (c->processes.round.dir)
-        forget(c);
+    forget(c);
     c->next.count = 0;
     c->next.saved = c->next.unattributed = 0;
     memset(c->next.by_kind, 0, sizeof(c->next.by_kind));
@@ -375,7 +374,8 @@ static int table_of_nobody(struct ksm_consumers *c) {
 
 int ksm_consumers_sample(struct ksm_consumers *c, bool registered, int64_t now,
                          struct blocking_call *call) {
-    int status = registered ? ksm_process_list_update(&c->processes, call) : table_of_nobody(c);
+    int status = registered ? ksm_process_list_update(&c->processes, c->all_known, call)
+                            : table_of_nobody(c);
 
     if (status == -ECANCELED)
         return status;
@@ -414,20 +414,20 @@ static void swap_tables(struct ksm_consumers *c) {
 }
 
 void ksm_consumers_publish(struct ksm_consumers *c) {
-    const struct ksm_process_list *processes = &c->processes;
+    const struct ksm_process_sweep *sweep = &c->processes.sweep;
 
     if (c->status == 0)
         swap_tables(c);
     c->table.valid = c->status == 0;
-    c->table.sweep.done = processes->swept;
-    c->table.sweep.hidden = processes->hidden;
-    c->table.sweep.denied = processes->denied;
-    c->table.sweep.opted_in = processes->opted_in;
+    c->table.sweep.done = sweep->done;
+    c->table.sweep.hidden = sweep->last.hidden;
+    c->table.sweep.denied = sweep->last.denied;
+    c->table.sweep.opted_in = sweep->last.opted_in;
     c->table.sweep.tracked = count_tracked(c);
-    c->table.faults[KSM_CONSUMERS_DENIED] = processes->denial == KSM_DENIED_MODE;
-    c->table.faults[KSM_CONSUMERS_MODULE] = processes->denial == KSM_DENIED_MODULE;
-    c->table.faults[KSM_CONSUMERS_HIDEPID1] = processes->denial == KSM_DENIED_HIDEPID1;
-    c->table.faults[KSM_CONSUMERS_HIDDEN] = processes->hidden;
+    c->table.faults[KSM_CONSUMERS_DENIED] = sweep->last.denial == KSM_DENIED_MODE;
+    c->table.faults[KSM_CONSUMERS_MODULE] = sweep->last.denial == KSM_DENIED_MODULE;
+    c->table.faults[KSM_CONSUMERS_HIDEPID1] = sweep->last.denial == KSM_DENIED_HIDEPID1;
+    c->table.faults[KSM_CONSUMERS_HIDDEN] = sweep->last.hidden;
     c->table.faults[KSM_CONSUMERS_FAILED] = c->status != 0;
     c->table.faults[KSM_CONSUMERS_OVERCOUNT] = c->in_excess >= EXCESS_SAMPLES;
     c->table.faults[KSM_CONSUMERS_RATE_LIMITED] = ksm_rate_limit_is_limited(&c->rate_limit);

@@ -110,6 +110,7 @@ struct ksm_consumers {
     int64_t counted_now; /* the same of the sample in the making, */
     int64_t moved_ms;    /* and for how long counts have moved; 0: not known */
     int status;          /* of the sample in the making */
+    bool all_known;      /* the list of processes has all pages of the host */
 };
 
 /* Gets ready by options, which name root: it must live as long. may_keep: descriptors that may be

@@ -42,11 +42,11 @@ int ksm_process_pid(const char *name) {
 struct ksm_process ksm_process_of(int pid) {
     return (struct ksm_process){.pid = pid,
                                 .task = pid,
-                                .fd = -1,
-                                .statm = -1,
+                                .counts_fd = -1,
+                                .statm_fd = -1,
                                 .resident = -1,
                                 .mapped = -1,
-                                .before = -1,
+                                .previous = -1,
                                 .opted_in = -1};
 }
 
@@ -229,9 +229,9 @@ bool ksm_process_takes_part(const struct ksm_process *process) {
 int ksm_process_read_resident(const struct ksm_process_reader *r, struct ksm_process *process) {
     char buf[128];
     int64_t pages[3] = {0, 0, 0};
-    ssize_t n = process->statm >= 0 ? blocking_read_fd(r->call, process->pid, process->statm, false,
-                                                       buf, sizeof(buf))
-                                    : read_file(r, process, "statm", false, buf, sizeof(buf));
+    ssize_t n = process->statm_fd >= 0 ? blocking_read_fd(r->call, process->pid, process->statm_fd,
+                                                          false, buf, sizeof(buf))
+                                       : read_file(r, process, "statm", false, buf, sizeof(buf));
     const char *at = buf;
 
     if (n == -ECANCELED)

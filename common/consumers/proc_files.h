@@ -17,28 +17,34 @@
 #include "consumers/consumer_name.h"
 #include "system/blocking_call.h"
 
-/* One process that takes part, or has opted in to do so. Counts are pages; resident and mapped are
- * -1 where they could not be read. */
+/* Whether its counts are slow to read: see ksm_process_list_update(). */
+enum ksm_read_speed {
+    KSM_READ_FAST,
+    KSM_READ_UNMEASURED, /* took long by the wall clock: the next read is measured by CPU time */
+    KSM_READ_SLOW,
+};
+
+/* A process on the list (process_list.h). Counts are pages. */
 struct ksm_process {
     int pid;
-    int task;        /* the thread whose files are read: pid, unless the first thread has ended */
-    int status;      /* of the last reading: 0, or -errno and the counts mean nothing */
-    int fd;          /* kept: its ksm_stat (or ksm_merging_pages), or below 0, */
-    int statm;       /* and its statm, or below 0 */
-    int64_t started; /* in clock ticks since boot: identifies it together with pid; 0 if fd does */
-    int64_t merging; /* ksm_merging_pages */
-    int64_t zero;    /* ksm_zero_pages */
-    int64_t before;  /* merging + zero as consumers.c counted them last; -1: it did not */
-    int64_t rmap_items; /* pages watched, 64 bytes of the kernel's memory each */
-    int64_t resident;   /* RSS, which counts merged pages and leaves out zero pages */
-    int64_t mapped;     /* the part of it that is pages of files and shared memory */
-    int opted_in;       /* 1, 0, or -1 if the kernel does not report it */
-    bool slow;          /* the last reading of its counts took long, */
-    int64_t cost_us;    /* so the next one was measured: CPU time, 0 if it was little */
-    bool partial;       /* only merging is new; zero, rmap_items and opted_in are older */
+    int task;      /* the thread whose files are read: pid, unless the first thread has exited */
+    int status;    /* of the last read: 0, or -errno and the counts mean nothing */
+    int counts_fd; /* kept descriptor of ksm_stat (or ksm_merging_pages); -1: none */
+    int statm_fd;  /* kept descriptor of statm; -1: none */
+    int64_t
+        started; /* clock ticks since boot: identifies it together with pid; 0: counts_fd does */
+    int64_t merging;    /* ksm_merging_pages */
+    int64_t zero;       /* ksm_zero_pages */
+    int64_t previous;   /* merging + zero at the last table (consumers.c); -1: not known */
+    int64_t rmap_items; /* ksm_rmap_items: tracked pages */
+    int64_t resident;   /* RSS, which includes merged pages but not zero pages; -1: not known */
+    int64_t mapped;     /* pages of files and shmem in resident; -1: not known */
+    int opted_in;       /* 1 or 0; -1: not reported */
+    bool merging_only; /* the last read set merging only; zero, rmap_items and opted_in are older */
+    enum ksm_read_speed speed;
     struct ksm_consumer_name name;
-    char comm[24]; /* as it was when the name was read last; "": not read again yet. The kernel has
-                    * 16 bytes at most, with the newline (TASK_COMM_LEN) */
+    char comm[24]; /* with its newline, when name was read last; "": when it was found. The kernel
+                    * has 16 bytes at most (TASK_COMM_LEN) */
 };
 
 /* What this kernel reports about a process. */

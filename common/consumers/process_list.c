@@ -13,7 +13,7 @@
 #include "system/clock.h"
 #include "system/pseudofs.h"
 
-/* ksm_stat takes 12 to 44 µs if the first mappings are mergeable. */
+/* Reading ksm_stat takes 12 to 44 µs if the first mappings are mergeable. */
 enum { SLOW_US = 500 };
 
 static bool is_capable(void) {
@@ -24,25 +24,29 @@ static bool is_capable(void) {
            (data[0].effective & 1U << CAP_DAC_READ_SEARCH) != 0;
 }
 
-void ksm_process_list_init(struct ksm_process_list *p, const char *root, int may_keep) {
+void ksm_process_list_init(struct ksm_process_list *p, const char *root, int max_kept,
+                           int64_t slow_us) {
     *p = (struct ksm_process_list){
-        .root = root, .may_keep = may_keep, .opted_in = -1, .allowed_us = INT64_MAX};
-    if (p->may_keep > KSM_KEPT_DESCRIPTORS_MAX)
-        p->may_keep = KSM_KEPT_DESCRIPTORS_MAX;
-    p->reader = (struct ksm_process_reader){.proc = -1, .source = ksm_process_find_source(root)};
-    p->own = pseudofs_sees_own_pids(root);
-    p->capable = is_capable();
+        .root = root,
+        .reader = {.proc = -1, .source = ksm_process_find_source(root)},
+        .capable = is_capable(),
+        .own_pids = pseudofs_sees_own_pids(root),
+        .max_kept = max_kept < KSM_KEPT_DESCRIPTORS_MAX ? max_kept : KSM_KEPT_DESCRIPTORS_MAX,
+        .slow_reads.max_us = slow_us,
+        .sweep.last.opted_in = -1,
+    };
 }
 
 /* ---- the list ---- */
 
-/* Who has opted in stays on the list as well: its first pages are seen at once then. */
+/* A process that has opted in is on the list before KSM tracks any page of it, so that its first
+ * pages are seen at the next update. */
 static bool belongs(const struct ksm_process *process) {
     return ksm_process_takes_part(process) || process->opted_in > 0;
 }
 
-/* The index of the first process whose pid is not below pid. */
-static size_t position(const struct ksm_process_list *p, int pid) {
+/* Returns the index of the first process whose pid is not below pid. */
+static size_t find_position(const struct ksm_process_list *p, int pid) {
     size_t low = 0;
     size_t high = p->count;
 
@@ -56,337 +60,312 @@ static size_t position(const struct ksm_process_list *p, int pid) {
     return low;
 }
 
-static bool is_listed(const struct ksm_process_list *p, size_t at, int pid) {
-    return at < p->count && p->list[at].pid == pid;
+static bool is_listed(const struct ksm_process_list *p, size_t pos, int pid) {
+    return pos < p->count && p->list[pos].pid == pid;
 }
 
-/* NULL: there is no memory for it. */
-static struct ksm_process *insert(struct ksm_process_list *p, size_t at,
-                                  const struct ksm_process *process) {
-    if (p->count == p->size) {
-        size_t size = p->size == 0 ? 64 : p->size * 2;
-        struct ksm_process *list = reallocarray(p->list, size, sizeof(*list));
-        if (!list)
-            return NULL;
-        p->list = list;
-        p->size = size;
-    }
-    memmove(&p->list[at + 1], &p->list[at], (p->count - at) * sizeof(*process));
-    p->list[at] = *process;
-    p->count++;
-    return &p->list[at];
-}
-
-/* Closes its descriptors, but leaves fd to a stuck thread. */
-static void release_but(struct ksm_process_list *p, struct ksm_process *process, int fd) {
-    int *const kept[] = {&process->fd, &process->statm};
+/* Closes the descriptors of a process except stuck_fd, which a stuck thread closes. */
+static void release(struct ksm_process_list *p, struct ksm_process *process, int stuck_fd) {
+    int *const kept[] = {&process->counts_fd, &process->statm_fd};
 
     for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
         if (*kept[i] < 0)
             continue;
-        if (*kept[i] != fd)
+        if (*kept[i] != stuck_fd)
             close(*kept[i]);
         *kept[i] = -1;
         p->kept--;
     }
 }
 
-static void release(struct ksm_process_list *p, struct ksm_process *process) {
-    release_but(p, process, -1);
+/* Returns 0, or -ENOMEM. */
+static int insert(struct ksm_process_list *p, const struct ksm_process *process) {
+    const size_t pos = find_position(p, process->pid);
+
+    if (p->count == p->size) {
+        size_t size = p->size == 0 ? 64 : p->size * 2;
+        struct ksm_process *list = reallocarray(p->list, size, sizeof(*list));
+        if (!list)
+            return -ENOMEM;
+        p->list = list;
+        p->size = size;
+    }
+    memmove(&p->list[pos + 1], &p->list[pos], (p->count - pos) * sizeof(*process));
+    p->list[pos] = *process;
+    p->count++;
+    return 0;
 }
 
-/* Notes that a process may not be read; returns status. */
+/* Returns the slot of a skipped process, or with pid 0 a free slot; NULL if there is none. */
+static int *find_skipped(struct ksm_process_list *p, int pid) {
+    for (size_t i = 0; i < KSM_SKIPPED_MAX; i++)
+        if (p->skipped[i] == pid)
+            return &p->skipped[i];
+    return NULL;
+}
+
+void ksm_process_list_skip(struct ksm_process_list *p, int pid, int fd) {
+    const size_t pos = find_position(p, pid);
+    int *slot = find_skipped(p, 0);
+
+    if (slot)
+        *slot = pid;
+    if (!is_listed(p, pos, pid))
+        return;
+    release(p, &p->list[pos], fd);
+    p->count--;
+    memmove(&p->list[pos], &p->list[pos + 1], (p->count - pos) * sizeof(*p->list));
+    if (p->refreshed > pos)
+        p->refreshed--;
+}
+
+void ksm_process_list_resume(struct ksm_process_list *p, int pid) {
+    int *slot = find_skipped(p, pid);
+
+    if (slot)
+        *slot = 0;
+}
+
+/* ---- processes that are not on the list ---- */
+
+/* Counts a process that the sweep may not read. Returns status. */
 static int count_denied(struct ksm_process_list *p, int status) {
-    if ((status != -EACCES && status != -EPERM) || p->look != KSM_LOOK_ROUND)
+    struct ksm_sweep_counts *counts = &p->sweep.running;
+
+    if ((status != -EACCES && status != -EPERM) || p->phase != KSM_UPDATE_SWEEP)
         return status;
-    p->denied_now++;
-    p->denial_now = status == -EPERM ? KSM_DENIED_HIDEPID1
-                    : p->capable     ? KSM_DENIED_MODULE
-                                     : KSM_DENIED_MODE;
+    counts->denied++;
+    if (status == -EPERM)
+        counts->denial = KSM_DENIED_HIDEPID1;
+    else
+        counts->denial = p->capable ? KSM_DENIED_MODULE : KSM_DENIED_MODE;
     return status;
 }
 
 static void count_opted_in(struct ksm_process_list *p, const struct ksm_process *process) {
-    if (process->opted_in >= 0 && p->look == KSM_LOOK_ROUND)
-        p->opted_in_now = (p->opted_in_now < 0 ? 0 : p->opted_in_now) + process->opted_in;
+    struct ksm_sweep_counts *counts = &p->sweep.running;
+
+    if (process->opted_in < 0 || p->phase != KSM_UPDATE_SWEEP)
+        return;
+    if (counts->opted_in < 0)
+        counts->opted_in = 0;
+    counts->opted_in += process->opted_in;
 }
 
-/* What else is to be known of a process that is put on the list. */
-static int describe(const struct ksm_process_list *p, struct ksm_process *process) {
-    int status = ksm_process_read_resident(&p->reader, process);
+/* Reads what the list holds of a process besides its counts. Its descriptors are kept if there is
+ * room for both; else counts_fd is closed, and its start identifies the process from now on. */
+static int read_rest(struct ksm_process_list *p, struct ksm_process *process) {
+    const bool keep = p->kept + 2 <= p->max_kept && pseudofs_may_keep(process->counts_fd);
+    const int64_t started = keep ? 0 : ksm_process_started(&p->reader, process);
+    int status = started < 0 ? (int)started : ksm_process_read_resident(&p->reader, process);
 
-    return status == 0 ? ksm_process_read_name(&p->reader, process, &process->name) : status;
-}
-
-/* A descriptor of its statm that may be kept, or below 0. */
-static int open_statm(const struct ksm_process_list *p, const struct ksm_process *process) {
-    int fd = ksm_process_open(&p->reader, process, "statm");
-
-    if (fd >= 0 && !pseudofs_may_keep(fd)) {
-        close(fd);
-        return -EXDEV;
-    }
-    return fd;
-}
-
-/* Takes an open file of counts, and keeps it and statm if it may keep both. */
-static int add_process(struct ksm_process_list *p, struct ksm_process *process, int fd,
-                       bool *kept) {
-    bool keep = p->kept + 2 <= p->may_keep && pseudofs_may_keep(fd);
-    int64_t started = keep ? 0 : ksm_process_started(&p->reader, process);
-    int status = started < 0 ? (int)started : describe(p, process);
-
+    if (status == 0)
+        status = ksm_process_read_name(&p->reader, process, &process->name);
     if (status != 0)
-        return status == -ECANCELED ? status : count_denied(p, status);
+        return status;
     process->started = started;
-    process->fd = keep ? fd : -1;
-    struct ksm_process *added = insert(p, position(p, process->pid), process);
-    if (!added)
-        return -ENOMEM;
-    *kept = keep;
-    if (keep)
-        added->statm = open_statm(p, process);
-    p->kept += keep + (added->statm >= 0);
+    if (!keep) {
+        close(process->counts_fd);
+        process->counts_fd = -1;
+        return 0;
+    }
+    process->statm_fd = ksm_process_open(&p->reader, process, "statm");
+    if (process->statm_fd >= 0 && !pseudofs_may_keep(process->statm_fd)) {
+        close(process->statm_fd);
+        process->statm_fd = -1;
+    }
+    p->kept += 1 + (process->statm_fd >= 0);
     return 0;
 }
 
-/* Looks at a process that is not on the list. */
-static int look_at(struct ksm_process_list *p, int pid) {
+static int read_unlisted(struct ksm_process_list *p, int pid) {
     struct ksm_process process = ksm_process_of(pid);
-    bool kept = false;
-    int fd = -1;
-    int status = ksm_process_find_counts(&p->reader, &process, &fd);
+    int status = ksm_process_find_counts(&p->reader, &process, &process.counts_fd);
 
     if (status != 0)
         return count_denied(p, status);
     count_opted_in(p, &process);
     if (belongs(&process))
-        status = add_process(p, &process, fd, &kept);
-    if (!kept)
-        close(fd);
+        status = read_rest(p, &process);
+    if (status != 0 || !belongs(&process)) {
+        close(process.counts_fd);
+        return count_denied(p, status);
+    }
+    status = insert(p, &process);
+    if (status != 0)
+        release(p, &process, -1);
     return status;
 }
 
-static bool is_aside(const struct ksm_process_list *p, int pid) {
-    for (size_t i = 0; i < KSM_SKIPPED_MAX; i++)
-        if (p->aside[i] == pid)
-            return true;
-    return false;
-}
+/* Reads a process that the sweep or the new pids have found, if that is not on the list. Returns 0,
+ * -ECANCELED or a transient error. */
+static int read_found(struct ksm_process_list *p, int pid) {
+    const size_t pos = find_position(p, pid);
 
-static int meet(struct ksm_process_list *p, int pid) {
-    size_t at = position(p, pid);
-
-    if (is_aside(p, pid))
+    if (find_skipped(p, pid))
         return 0;
-    if (!is_listed(p, at, pid))
-        return look_at(p, pid);
-    count_opted_in(p, &p->list[at]);
-    return 0;
-}
-
-void ksm_process_list_skip(struct ksm_process_list *p, int pid, int fd) {
-    size_t at = position(p, pid);
-
-    for (size_t i = 0; i < KSM_SKIPPED_MAX; i++) {
-        if (p->aside[i] == 0) {
-            p->aside[i] = pid;
-            break;
-        }
+    if (is_listed(p, pos, pid)) {
+        count_opted_in(p, &p->list[pos]);
+        return 0;
     }
-    if (!is_listed(p, at, pid))
-        return;
-    release_but(p, &p->list[at], fd);
-    p->count--;
-    memmove(&p->list[at], &p->list[at + 1], (p->count - at) * sizeof(*p->list));
-    if (p->refreshed > at)
-        p->refreshed--;
+    int status = read_unlisted(p, pid);
+    return status == -ECANCELED || pseudofs_is_transient(status) ? status : 0;
 }
 
-void ksm_process_list_resume(struct ksm_process_list *p, int pid) {
-    for (size_t i = 0; i < KSM_SKIPPED_MAX; i++)
-        if (p->aside[i] == pid)
-            p->aside[i] = 0;
-}
-
-/* ---- walking /proc ---- */
-
-/* Sets *pid to that of the next entry, 0 if it is none of a process; *end at the end. */
-static int next_entry(struct ksm_walk *walk, int *pid, bool *end) {
+/* Sets *pid to that of the next entry: 0 if it is no process, -1 at the end. */
+static int next_pid(DIR *dir, int *pid) {
     const struct dirent *entry = NULL;
-    int status = pseudofs_readdir(walk->dir, &entry);
+    int status = pseudofs_readdir(dir, &entry);
 
-    *end = status == 0 && !entry;
-    if (status != 0 || !entry)
-        return status;
-    *pid = ksm_process_pid(entry->d_name);
-    walk->at = entry->d_off;
-    return 0;
+    if (status == 0)
+        *pid = entry ? ksm_process_pid(entry->d_name) : -1;
+    return status;
 }
 
-/* ---- the round: everybody, in some samples ---- */
+/* ---- new pids ---- */
 
-enum {
-    ROUND_AT_LEAST = 256,
-    ROUND_UNHURRIED = 128
-}; /* entries at a sample: a small host is seen as a whole */
+static void begin_new_pids(struct ksm_process_list *p) {
+    struct ksm_new_pids *pids = &p->new_pids;
+    /* The thread that runs this update has just been given a pid. */
+    const int newest = p->own_pids ? (int)syscall(SYS_gettid) : 0;
 
-static int open_round(struct ksm_process_list *p) {
-    if (p->round.dir) {
-        rewinddir(p->round.dir);
+    if (pids->last == 0)
+        pids->previous = pids->last = newest;
+    pids->after = pids->previous;
+    pids->previous = pids->last;
+    pids->last = newest;
+    pids->in_progress = false;
+}
+
+/* procfs lists processes by ascending pid, at the positions 256 + pid or a few more
+ * (fs/proc/base.c, TGID_OFFSET). */
+static int open_new_pids(struct ksm_process_list *p) {
+    enum { FIRST_PROCESS_ENTRY = 256 };
+    struct ksm_new_pids *pids = &p->new_pids;
+    int status = pids->dir ? 0 : pseudofs_opendir(p->root, "proc", &pids->dir);
+
+    if (status == 0)
+        seekdir(pids->dir, FIRST_PROCESS_ENTRY + (long)pids->after + 1);
+    pids->in_progress = status == 0;
+    return status;
+}
+
+static int read_new_pid(struct ksm_process_list *p) {
+    struct ksm_new_pids *pids = &p->new_pids;
+    const bool starts_over = pids->last < pids->after;
+    int pid = 0;
+    int status = pids->in_progress ? 0 : open_new_pids(p);
+
+    if (status == 0)
+        status = next_pid(pids->dir, &pid);
+    if (status != 0)
+        return status;
+    if (pid < 0 || (pid > pids->last && !starts_over)) {
+        pids->after = starts_over ? 0 : pids->last;
+        pids->in_progress = false;
         return 0;
     }
-    int status = pseudofs_opendir(p->root, "proc", &p->round.dir);
-    if (status == 0)
-        p->reader.proc = dirfd(p->round.dir);
-    return status;
+    return pid > pids->after ? read_found(p, pid) : 0;
 }
 
-static int begin_round(struct ksm_process_list *p) {
-    struct stat st;
-    int status = open_round(p);
-
-    if (status != 0)
-        return status;
-    int proc = dirfd(p->round.dir);
-    /* Process 1 always exists: if it cannot be seen, hidepid hides it. */
-    p->hidden =
-        fstatat(proc, "self", &st, 0) == 0 && fstatat(proc, "1", &st, 0) != 0 && errno == ENOENT;
-    p->round.on = true;
-    p->round.at = 0;
-    p->entries = 0;
-    p->denied_now = 0;
-    p->denial_now = KSM_DENIED_NOT;
-    p->opted_in_now = -1;
-    return 0;
-}
-
-static void end_round(struct ksm_process_list *p) {
-    p->round.on = false;
-    p->swept = true;
-    p->expected = p->entries;
-    p->denied = p->denied_now;
-    p->denial = p->denial_now;
-    p->opted_in = p->opted_in_now;
-}
-
-static int64_t round_part(const struct ksm_process_list *p) {
-    const int64_t part = p->expected / KSM_ROUND_SAMPLES + 1;
-
-    return !p->swept                                ? INT64_MAX
-           : p->all_known && part > ROUND_UNHURRIED ? ROUND_UNHURRIED
-           : part > ROUND_AT_LEAST                  ? part
-                                                    : ROUND_AT_LEAST;
-}
-
-/* procfs lists processes by ascending pid, at positions that are a pid and a number that differs
- * between kernels (fs/proc/base.c, TGID_OFFSET): it is what two entries in a row have in common. */
-static void learn_offset(struct ksm_process_list *p, int64_t at, int pid, int64_t *last) {
-    if (p->own && p->offset == 0 && at > pid && at - pid == *last)
-        p->offset = *last;
-    *last = at - pid;
-}
-
-/* Meets the next process of the round. The round goes on at the next sample if it has used so much
- * CPU time since begin_us that slow processes would cost too much. */
-static int meet_next(struct ksm_process_list *p, int pid, int64_t begin_us) {
-    const int64_t met_us = clock_us(CLOCK_MONOTONIC);
-    int status = meet(p, pid);
-
-    if (status == -ECANCELED)
-        return status;
-    if (p->swept && clock_us(CLOCK_MONOTONIC) - met_us >= SLOW_US &&
-        clock_us(CLOCK_THREAD_CPUTIME_ID) - begin_us >= p->allowed_us)
-        p->left = 0;
-    return pseudofs_is_transient(status) ? status : 0;
-}
-
-/* A round that missed somebody for want of means is none: the next sample begins another. */
-static int walk_round(struct ksm_process_list *p) {
-    const int64_t begin_us = clock_us(CLOCK_THREAD_CPUTIME_ID);
-    int64_t offset = 0;
-    int status = p->round.on ? 0 : begin_round(p);
-
-    while (status == 0 && p->round.on && p->left > 0) {
-        const int64_t at = p->round.at;
-        bool end = false;
-        int pid = 0;
-        status = next_entry(&p->round, &pid, &end);
-        if (status != 0)
-            break;
-        if (end) {
-            end_round(p);
-            break;
-        }
-        p->left--;
-        p->entries++;
-        if (pid == 0)
-            continue;
-        learn_offset(p, at, pid, &offset);
-        status = meet_next(p, pid, begin_us);
-        if (status == -ECANCELED)
-            return status;
-    }
-    if (status != 0)
-        p->round.on = false;
-    return status;
-}
-
-/* ---- newcomers ---- */
-
-/* The pid that the kernel gave out last, or 0: it gives them out in ascending order, and the thread
- * that makes a sample has just been given one. */
-static int latest_pid(const struct ksm_process_list *p) {
-    return p->own ? (int)syscall(SYS_gettid) : 0;
-}
-
-static int open_fresh(struct ksm_process_list *p) {
-    int status = p->fresh.dir ? 0 : pseudofs_opendir(p->root, "proc", &p->fresh.dir);
-
-    if (status == 0)
-        seekdir(p->fresh.dir, (long)(p->offset + p->newest + 1));
-    p->fresh.on = status == 0;
-    return status;
-}
-
-/* The pids after newest up to latest; or to the largest, and then anew from 1. */
-static int walk_fresh(struct ksm_process_list *p) {
+static int read_new_pids(struct ksm_process_list *p) {
     int status = 0;
 
-    while (status == 0 && p->newest != p->latest && p->offset != 0) {
-        const int last = p->latest > p->newest ? p->latest : INT_MAX;
-        bool end = false;
-        int pid = 0;
-        status = p->fresh.on ? 0 : open_fresh(p);
-        if (status == 0)
-            status = next_entry(&p->fresh, &pid, &end);
-        if (status != 0)
-            break;
-        if (end || pid > last) {
-            p->newest = last == INT_MAX ? 0 : last;
-            p->fresh.on = false;
-        } else if (pid > p->newest) {
-            status = meet(p, pid);
-            if (status == -ECANCELED)
-                return status;
-            status = pseudofs_is_transient(status) ? status : 0;
-        }
-    }
-    p->newest = p->latest;
-    p->fresh.on = false;
+    while (status == 0 && p->new_pids.after != p->new_pids.last)
+        status = read_new_pid(p);
     return status;
 }
 
-/* ---- reading again ---- */
+/* ---- the sweep ---- */
 
-/* Names a process anew when it is its turn: it may run another program by now, or have been moved.
- * Its comm tells whether it is worth reading the rest before that is due anyway. */
-static int rename_in_turn(const struct ksm_process_list *p, struct ksm_process *process) {
-    const unsigned turn = (unsigned)process->pid + p->looks;
+static int64_t entries_of_update(const struct ksm_process_list *p, bool complete) {
+    enum { MIN_ENTRIES = 256, COMPLETE_ENTRIES = 128 };
+    const int64_t part = p->sweep.last.entries / KSM_SWEEP_SAMPLES + 1;
+
+    if (!p->sweep.done)
+        return INT64_MAX;
+    if (complete && part > COMPLETE_ENTRIES)
+        return COMPLETE_ENTRIES;
+    return part > MIN_ENTRIES ? part : MIN_ENTRIES;
+}
+
+static int open_proc(struct ksm_process_list *p) {
+    if (p->sweep.dir)
+        return 0;
+    int status = pseudofs_opendir(p->root, "proc", &p->sweep.dir);
+    if (status == 0)
+        p->reader.proc = dirfd(p->sweep.dir);
+    return status;
+}
+
+/* Process 1 always exists: if it is not listed, hidepid hides it. */
+static bool is_hidden(int proc) {
+    struct stat st;
+
+    return fstatat(proc, "self", &st, 0) == 0 && fstatat(proc, "1", &st, 0) != 0 && errno == ENOENT;
+}
+
+static void begin_sweep(struct ksm_process_list *p) {
+    struct ksm_process_sweep *sweep = &p->sweep;
+
+    rewinddir(sweep->dir);
+    sweep->running =
+        (struct ksm_sweep_counts){.opted_in = -1, .hidden = is_hidden(dirfd(sweep->dir))};
+    sweep->in_progress = true;
+}
+
+static void end_sweep(struct ksm_process_sweep *sweep) {
+    sweep->last = sweep->running;
+    sweep->done = true;
+    sweep->in_progress = false;
+}
+
+/* Reads one entry. begin_us: the thread's CPU time when it began to sweep. */
+static int sweep_entry(struct ksm_process_list *p, int64_t begin_us) {
+    const int64_t start_us = clock_us(CLOCK_MONOTONIC);
+    int pid = 0;
+    int status = next_pid(p->sweep.dir, &pid);
+
+    if (status != 0)
+        return status;
+    if (pid < 0) {
+        end_sweep(&p->sweep);
+        return 0;
+    }
+    p->sweep.entries_left--;
+    p->sweep.running.entries++;
+    if (pid > 0)
+        status = read_found(p, pid);
+    if (status == 0 && p->sweep.done && clock_us(CLOCK_MONOTONIC) - start_us >= SLOW_US &&
+        clock_us(CLOCK_THREAD_CPUTIME_ID) - begin_us >= p->slow_reads.max_us)
+        p->sweep.entries_left = 0;
+    return status;
+}
+
+/* A sweep that met a transient error is discarded: its counts would lack processes. */
+static int sweep_part(struct ksm_process_list *p) {
+    const int64_t begin_us = clock_us(CLOCK_THREAD_CPUTIME_ID);
+    int status = 0;
+
+    if (!p->sweep.in_progress)
+        begin_sweep(p);
+    while (status == 0 && p->sweep.in_progress && p->sweep.entries_left > 0)
+        status = sweep_entry(p, begin_us);
+    if (status != 0 && status != -ECANCELED)
+        p->sweep.in_progress = false;
+    return status;
+}
+
+/* ---- processes on the list ---- */
+
+/* Names a process again if that is due. If not all names are due, only one whose comm has changed
+ * is worth reading. */
+static int rename_if_due(const struct ksm_process_list *p, struct ksm_process *process) {
+    const unsigned turn = (unsigned)process->pid + p->updates;
     char comm[sizeof(process->comm)] = "";
     struct ksm_consumer_name name;
 
-    if (turn % KSM_ROUND_SAMPLES != 0)
+    if (turn % KSM_SWEEP_SAMPLES != 0)
         return 0;
     ssize_t n = ksm_process_read_comm(&p->reader, process, comm, sizeof(comm));
     if (n >= 0 && memcmp(comm, process->comm, sizeof(comm)) == 0 && turn % KSM_NAME_SAMPLES != 0)
@@ -399,87 +378,93 @@ static int rename_in_turn(const struct ksm_process_list *p, struct ksm_process *
     return status == -ECANCELED ? status : 0;
 }
 
-/* Whether it is not the turn of a process whose counts are slow to read. It must be known to be the
- * same process without them: by its statm, or by its start. */
-static bool must_wait(const struct ksm_process_list *p, const struct ksm_process *process) {
-    return process->cost_us > 0 && (p->left_us <= 0 || process->pid <= p->turn) &&
-           (process->fd < 0 || process->statm >= 0);
+/* Returns whether reading the counts has to wait for another update. Until then, the process must
+ * be identified by its statm or its start, as ksm_merging_pages is opened by pid. */
+static bool is_postponed(const struct ksm_process_list *p, const struct ksm_process *process) {
+    return process->speed == KSM_READ_SLOW &&
+           (p->slow_reads.left_us <= 0 || process->pid <= p->slow_reads.last_pid) &&
+           (process->counts_fd < 0 || process->statm_fd >= 0);
 }
 
-/* Reads the counts, and measures that: by the wall clock, which is no system call, and by CPU time
- * once that was slow. A busy host makes any reading slow by the wall clock. */
-static int read_all_counts(struct ksm_process_list *p, struct ksm_process *process, int fd) {
-    const bool was_slow = process->slow;
-    const int64_t zero = process->zero;
-    const clockid_t clock = was_slow ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
-    const int64_t begin = clock_us(clock);
+/* Wall-clock time costs no system call, but on a busy host any read may take long. So a read that
+ * took long is measured by CPU time the next time; that clock costs 0.2 to 0.8 µs. */
+static int read_measured_counts(struct ksm_process_list *p, struct ksm_process *process, int fd) {
+    const bool was_fast = process->speed == KSM_READ_FAST;
+    const clockid_t clock = was_fast ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID;
+    const int64_t begin_us = clock_us(clock);
     int status = ksm_process_read_counts(&p->reader, fd, process);
 
     if (status != 0)
         return status;
-    const int64_t took_us = clock_us(clock) - begin;
-    process->slow = took_us >= SLOW_US;
-    process->cost_us = was_slow && process->slow ? took_us : 0;
-    if (process->cost_us > 0) {
-        p->left_us -= took_us;
-        p->next_turn = process->pid;
+    const int64_t took_us = clock_us(clock) - begin_us;
+    process->speed = KSM_READ_FAST;
+    if (took_us >= SLOW_US)
+        process->speed = was_fast ? KSM_READ_UNMEASURED : KSM_READ_SLOW;
+    if (process->speed == KSM_READ_SLOW) {
+        p->slow_reads.left_us -= took_us;
+        p->slow_reads.last_pid = process->pid;
     }
-    /* Zero pages of more than one interval are no growth of the last one. */
-    if (process->partial && process->before >= 0)
-        process->before += process->zero - zero;
-    process->partial = false;
     return 0;
 }
 
-static int read_merging(const struct ksm_process_list *p, struct ksm_process *process) {
-    process->partial = true;
-    return ksm_process_read_merging(&p->reader, process);
+static int read_all_counts(struct ksm_process_list *p, struct ksm_process *process, int fd) {
+    const int64_t zero = process->zero;
+    int status = read_measured_counts(p, process, fd);
+
+    if (status != 0)
+        return status;
+    /* Zero pages of several intervals are no growth of the last one. */
+    if (process->merging_only && process->previous >= 0)
+        process->previous += process->zero - zero;
+    process->merging_only = false;
+    return 0;
 }
 
-static int read_counts(struct ksm_process_list *p, struct ksm_process *process) {
-    const bool kept = process->fd >= 0;
+static int reread_counts(struct ksm_process_list *p, struct ksm_process *process) {
+    const bool kept = process->counts_fd >= 0;
 
-    if (must_wait(p, process))
-        return read_merging(p, process);
-    int fd = kept ? process->fd : ksm_process_open_counts(&p->reader, process);
+    if (is_postponed(p, process)) {
+        process->merging_only = true;
+        return ksm_process_read_merging(&p->reader, process);
+    }
+    int fd = kept ? process->counts_fd : ksm_process_open_counts(&p->reader, process);
     int status = fd < 0 ? fd : read_all_counts(p, process, fd);
     if (fd >= 0 && !kept && status != -ECANCELED)
         close(fd);
     return status;
 }
 
-/* Reads a process of the list again: by its descriptor, which can only be its own, or by its pid
- * if it is still the same process. */
+/* Reads a process again: by kept descriptors, which always belong to the same process; or by its
+ * pid, if that still belongs to the same process. */
 static int refresh(struct ksm_process_list *p, struct ksm_process *process) {
-    const bool kept = process->fd >= 0;
+    const bool kept = process->counts_fd >= 0;
+    struct ksm_process got = *process;
     int status = kept ? 0 : ksm_process_check(&p->reader, process);
 
-    if (status != 0)
-        return status;
-    struct ksm_process got = *process;
-    status = read_counts(p, &got);
+    if (status == 0)
+        status = reread_counts(p, &got);
     if (status == 0)
         status = ksm_process_read_resident(&p->reader, &got);
-    if (status == 0 && got.partial && kept && got.resident < 0)
-        return -ESRCH; /* merging was read by the pid, statm by a descriptor of the process */
+    if (status == 0 && got.merging_only && kept && got.resident < 0)
+        return -ESRCH; /* the kept statm is of a process that has exited */
     if (status == 0)
-        status = rename_in_turn(p, &got);
+        status = rename_if_due(p, &got);
     if (status == 0)
         *process = got;
     return status;
 }
 
-static bool has_ended(const struct ksm_process *process) {
+static bool has_left(const struct ksm_process *process) {
     return process->status == -ESRCH || process->status == -ENOENT || process->status == -ENODATA ||
            (process->status == 0 && !belongs(process));
 }
 
-static void drop_ended(struct ksm_process_list *p) {
+static void remove_left(struct ksm_process_list *p) {
     size_t kept = 0;
 
     for (size_t i = 0; i < p->count; i++) {
-        if (has_ended(&p->list[i]))
-            release(p, &p->list[i]);
+        if (has_left(&p->list[i]))
+            release(p, &p->list[i], -1);
         else
             p->list[kept++] = p->list[i];
     }
@@ -494,69 +479,70 @@ static int refresh_all(struct ksm_process_list *p) {
             return status;
         process->status = status;
     }
-    p->refreshed = 0;
-    p->turn = p->left_us > 0 ? 0 : p->next_turn;
-    drop_ended(p);
+    if (p->slow_reads.left_us > 0) /* all have had their turn */
+        p->slow_reads.last_pid = 0;
+    remove_left(p);
     return 0;
 }
 
-/* ---- a sample ---- */
+/* ---- an update ---- */
 
-static int begin_look(struct ksm_process_list *p) {
-    const int latest = latest_pid(p);
-
-    p->newest = p->before != 0 ? p->before : latest;
-    p->before = p->latest != 0 ? p->latest : latest;
-    p->latest = latest;
-    p->left = round_part(p);
-    p->left_us = p->allowed_us;
+static int begin_update(struct ksm_process_list *p, bool complete) {
+    begin_new_pids(p);
+    p->sweep.entries_left = entries_of_update(p, complete);
+    p->slow_reads.left_us = p->slow_reads.max_us;
     p->refreshed = 0;
-    p->looks++;
-    return 0;
+    p->updates++;
+    return open_proc(p);
 }
 
-int ksm_process_list_update(struct ksm_process_list *p, struct blocking_call *call) {
-    static int (*const steps[])(struct ksm_process_list * p) = {
-        [KSM_LOOK_BEGIN] = begin_look,
-        [KSM_LOOK_NEW] = walk_fresh,
-        [KSM_LOOK_ROUND] = walk_round,
-        [KSM_LOOK_REFRESH] = refresh_all,
-    };
+static int run_phase(struct ksm_process_list *p, bool complete) {
+    switch (p->phase) {
+    case KSM_UPDATE_BEGIN:
+        return begin_update(p, complete);
+    case KSM_UPDATE_NEW_PIDS:
+        return read_new_pids(p);
+    case KSM_UPDATE_SWEEP:
+        return sweep_part(p);
+    case KSM_UPDATE_REFRESH:
+        break;
+    }
+    return refresh_all(p);
+}
+
+int ksm_process_list_update(struct ksm_process_list *p, bool complete, struct blocking_call *call) {
+    int status = 0;
 
     p->reader.call = call;
-    for (; p->look <= KSM_LOOK_REFRESH; p->look++) {
-        int status = steps[p->look](p);
+    do {
+        status = run_phase(p, complete);
         if (status == -ECANCELED)
-            return status; /* p is another's now */
-        if (status != 0) {
-            p->look = KSM_LOOK_BEGIN;
             return status;
-        }
-    }
-    p->look = KSM_LOOK_BEGIN;
-    return 0;
+        if (status != 0 || p->phase == KSM_UPDATE_REFRESH)
+            p->phase = KSM_UPDATE_BEGIN;
+        else
+            p->phase++;
+    } while (p->phase != KSM_UPDATE_BEGIN);
+    return status;
 }
 
 void ksm_process_list_discard(struct ksm_process_list *p) {
-    p->look = KSM_LOOK_BEGIN;
+    p->phase = KSM_UPDATE_BEGIN;
 }
 
 void ksm_process_list_clear(struct ksm_process_list *p) {
     for (size_t i = 0; i < p->count; i++)
-        release(p, &p->list[i]);
+        release(p, &p->list[i], -1);
     free(p->list);
-    if (p->round.dir)
-        closedir(p->round.dir);
-    if (p->fresh.dir)
-        closedir(p->fresh.dir);
-    struct ksm_process_list cleared = {.root = p->root,
-                                       .reader = p->reader,
-                                       .capable = p->capable,
-                                       .own = p->own,
-                                       .may_keep = p->may_keep,
-                                       .allowed_us = p->allowed_us,
-                                       .opted_in = -1};
-    cleared.reader.proc = -1;
-    memcpy(cleared.aside, p->aside, sizeof(cleared.aside));
-    *p = cleared;
+    if (p->sweep.dir)
+        closedir(p->sweep.dir);
+    if (p->new_pids.dir)
+        closedir(p->new_pids.dir);
+    p->list = NULL;
+    p->count = p->size = 0;
+    p->reader.proc = -1;
+    p->phase = KSM_UPDATE_BEGIN;
+    p->sweep = (struct ksm_process_sweep){.last.opted_in = -1};
+    p->new_pids = (struct ksm_new_pids){.dir = NULL};
+    p->slow_reads.last_pid = 0;
 }

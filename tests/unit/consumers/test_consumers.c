@@ -656,10 +656,10 @@ TEST_ROWS(all_known, all_known_rows) {
         dir, &(const struct fake_process){
                  .pid = 100, .rmap_items = row->rmap_items, .zero = row->zeros, .comm = "one"});
     sample(row->when);
-    ck_assert_msg(!c.processes.all_known, "%s: known at the first sample", row->when);
+    ck_assert_msg(!c.all_known, "%s: known at the first sample", row->when);
     fake_procs_set_host(dir, row->now, 0, row->zero);
     sample(row->when);
-    ck_assert_int_eq(c.processes.all_known, row->want);
+    ck_assert_int_eq(c.all_known, row->want);
 }
 
 /* A table changes when the next one is published, not before. */
@@ -919,7 +919,7 @@ TEST(names_without_end) {
                   count);
 
     rename_all(0);
-    for (int i = 0; i < KSM_ROUND_SAMPLES; i++)
+    for (int i = 0; i < KSM_SWEEP_SAMPLES; i++)
         sample("the first names again");
     ck_assert_msg(is_shown("r0-0"), "a name that was shown before is refused");
     for (int i = 0; c.table.faults[KSM_CONSUMERS_RATE_LIMITED]; i++, now += STEP_MS) {
