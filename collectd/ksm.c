@@ -102,7 +102,7 @@ static int read_consumers(__attribute__((unused)) user_data_t *user_data) {
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     if (ksm_sampler_is_due(&sampler, now))
-        ksm_sampler_begin(&sampler, sampler.busy || ksm_consumers_registered(&consumers, now), now);
+        ksm_sampler_begin(&sampler, sampler.busy || ksm_consumers_has_pages(&consumers, now), now);
     if (ksm_sampler_poll(&sampler, now) == KSM_SAMPLER_READY && consumers.table.valid)
         submit_table(&consumers.table);
     ksm_sampler_log(&sampler, log_message);

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * Savings by consumer: the host's savings divided among virtual machines, containers, services and
+ * Savings by consumer: attributes the host's savings to virtual machines, containers, services and
  * programs.
  *
- * A sample may block its caller, so sampler.h makes it in a separate thread. This module shares no
- * state with a ksm_reader, because in collectd the two run in different threads.
+ *   ksm_consumers_init();
+ *   ksm_consumers_sample();     makes the next table; may block, so sampler.h calls it in a thread
+ *   ksm_consumers_publish();    replaces the table by the next one
+ *   ksm_consumers_close();
+ *
+ * It shares no state with a ksm_reader, because in collectd the two run in different threads.
  */
 #ifndef KSM_CONSUMERS_H
 #define KSM_CONSUMERS_H
@@ -75,6 +79,7 @@ struct ksm_consumer_table {
     bool valid;                /* if not, the results mean nothing */
     struct ksm_consumer *list; /* by kind and name */
     size_t count;
+    size_t size;                              /* allocated in list */
     int64_t saved;                            /* bytes: the host's savings */
     int64_t unattributed;                     /* bytes */
     int64_t by_kind[KSM_CONSUMER_KIND_COUNT]; /* bytes: saved of all consumers of a kind */
@@ -93,52 +98,49 @@ struct ksm_consumer_table {
 };
 
 struct ksm_consumers {
-    struct ksm_consumer_table table; /* the result: of the last sample */
+    struct ksm_consumer_table table; /* of the last sample */
+    struct ksm_consumer_table next;  /* of the sample in progress */
+    int status;                      /* of the sample in progress */
 
     struct ksm_process_list processes;
-    struct ksm_consumer_table next; /* in the making */
-    size_t size[2];                 /* room in table.list and next.list */
-    struct ksm_dir directory;       /* the host's pages, by state: */
-    struct ksm_sample host;         /* of these the last reading */
-    unsigned excluded;              /* a bit for each kind */
-    size_t top;
-    struct ksm_rate_limit rate_limit; /* of names that are shown */
-    int64_t ranked_ms;                /* instant of the last table, ms; -1: none yet */
-    int in_excess;                    /* samples running */
-    int64_t pages;       /* that KSM had at the last sample, those of zeros too; -1: not known */
-    int64_t counted;     /* when processes were last counted, ms; -1: KSM was stopped */
-    int64_t counted_now; /* the same of the sample in the making, */
-    int64_t moved_ms;    /* and for how long counts have moved; 0: not known */
-    int status;          /* of the sample in the making */
-    bool all_known;      /* the list of processes has all pages of the host */
+    struct ksm_dir directory;
+    struct ksm_sample host; /* the host's pages by state, and run */
+    int64_t host_pages;     /* tracked and zero pages at the last sample; -1: not known */
+    bool complete;          /* the processes on the list have all of these pages */
+    int overcounts;         /* samples in a row with an overcount */
+    int64_t counted_ms;     /* instant of the last table; -1: none, or KSM was stopped */
+    int64_t growth_ms;      /* since counted_ms; 0: growth is not known */
+
+    unsigned excluded; /* a bit for each kind */
+    size_t top;        /* consumers shown at most */
+    struct ksm_rate_limit rate_limit;
+    int64_t ranked_ms; /* instant of the last ranking; -1: none */
 };
 
-/* Gets ready by options, which name root: it must live as long. may_keep: descriptors that may be
- * kept open. interval in ms. Opens nothing yet. */
+/* Opens nothing. options->root must outlive c. interval: ms. max_kept: as for
+ * ksm_process_list_init(). */
 void ksm_consumers_init(struct ksm_consumers *c, const struct ksm_options *options,
-                        int64_t interval, int may_keep);
+                        int64_t interval, int max_kept);
 
-/* Makes the next table. registered: whether KSM has any pages at all; if not, nothing is read, and
- * the table is empty. now: a clock in ms that does not go back. Does not change table, so that
- * another thread may read it meanwhile. Returns 0; or -ECANCELED, as
- * ksm_process_list_update(): then the next call goes on. call: of the thread, or NULL. */
-int ksm_consumers_sample(struct ksm_consumers *c, bool registered, int64_t now,
+/* Makes the next table, and leaves table alone: another thread may read that meanwhile. Without
+ * has_pages, KSM has no pages: nothing is read, and the table is empty. now: ms of a clock that
+ * does not go back. call belongs to the running thread; it may be NULL. Returns 0 also if the
+ * sample fails; or -ECANCELED, as ksm_process_list_update(). */
+int ksm_consumers_sample(struct ksm_consumers *c, bool has_pages, int64_t now,
                          struct blocking_call *call);
 
-/* Ends a sample that cannot go on: publishing it says so, and the next one starts over. */
+/* Fails the sample in progress with status, for a supervisor that cannot start another thread. */
 void ksm_consumers_fail(struct ksm_consumers *c, int status);
 
-/* Puts the next table, once it is made, in the place of the last one. */
+/* Replaces the table by the next one. If the sample failed, the table becomes invalid. */
 void ksm_consumers_publish(struct ksm_consumers *c);
 
-/* Reads whether KSM has any pages at all, for a host that has no sample of its own at hand. */
-bool ksm_consumers_registered(struct ksm_consumers *c, int64_t now);
+/* Reads whether KSM has any pages, for a caller without a ksm_sample. */
+bool ksm_consumers_has_pages(struct ksm_consumers *c, int64_t now);
 
-/* Adds one consumer's metrics to those of another: what is not known of one is not known of both.
- */
+/* Adds the values of one consumer to another. A sum with an unknown value is unknown. */
 void ksm_consumer_add(struct ksm_consumer *to, const struct ksm_consumer *from);
 
-/* Closes and frees everything. */
 void ksm_consumers_close(struct ksm_consumers *c);
 
 #endif

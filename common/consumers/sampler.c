@@ -86,7 +86,7 @@ static int64_t count_skipped(const struct ksm_sampler *s) {
 static void make_sample(struct blocking_call *call, void *data) {
     struct ksm_sampler *s = data;
 
-    ksm_consumers_sample(s->consumers, s->registered, s->began, call);
+    ksm_consumers_sample(s->consumers, s->has_pages, s->began, call);
 }
 
 /* Starts a thread that begins the sample or goes on with it; without registered pages nothing is to
@@ -94,7 +94,7 @@ static void make_sample(struct blocking_call *call, void *data) {
 static void start(struct ksm_sampler *s) {
     int status = 0;
 
-    if (s->registered)
+    if (s->has_pages)
         status = worker_start(&s->worker, make_sample, s);
     else
         make_sample(NULL, s);
@@ -153,7 +153,7 @@ static void set_due(struct ksm_sampler *s, int64_t now) {
         s->due += (now - s->due) / interval * interval + interval;
 }
 
-void ksm_sampler_begin(struct ksm_sampler *s, bool registered, int64_t now) {
+void ksm_sampler_begin(struct ksm_sampler *s, bool has_pages, int64_t now) {
     set_due(s, now);
     if (s->busy) {
         s->consumers->table.valid = false;
@@ -161,7 +161,7 @@ void ksm_sampler_begin(struct ksm_sampler *s, bool registered, int64_t now) {
         return;
     }
     resume_recovered(s, now);
-    s->registered = registered;
+    s->has_pages = has_pages;
     begin(s, now);
 }
 

@@ -41,7 +41,7 @@ struct ksm_sampler {
     struct ksm_consumers_log_state log_state;
     struct ksm_log_limit log_limit; /* of lines about processes that block */
     bool busy;                      /* a sample is being made */
-    bool registered;                /* its host's KSM has any pages */
+    bool has_pages;                 /* its host's KSM has any pages */
     int64_t began;                  /* when it began, or the last one did; daemons may read this */
     int64_t due;                    /* when the next sample is to begin */
     int64_t pause;                  /* between the last poll and the next */
@@ -55,8 +55,8 @@ void ksm_sampler_init(struct ksm_sampler *s, struct ksm_consumers *consumers);
 /* Whether the next sample is to begin; never if the kernel does not report processes. */
 bool ksm_sampler_is_due(const struct ksm_sampler *s, int64_t now);
 
-/* Begins a sample, if none is being made. registered: whether KSM has any pages at all. */
-void ksm_sampler_begin(struct ksm_sampler *s, bool registered, int64_t now);
+/* Begins a sample, if none is being made. has_pages: whether KSM has any pages. */
+void ksm_sampler_begin(struct ksm_sampler *s, bool has_pages, int64_t now);
 
 /* Returns the state of the sample, READY once for each. If a sample is not complete when the next
  * is due, the table has no metrics until it is. After two intervals it starts again, because what

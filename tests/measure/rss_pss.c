@@ -111,7 +111,7 @@ int main(int argc, char *argv[]) {
         return EXIT_FAILURE;
     }
     ksm_consumers_init(&consumers, &options, interval, KSM_KEPT_DESCRIPTORS_MAX);
-    ksm_consumers_sample(&consumers, ksm_consumers_registered(&consumers, now), now, NULL);
+    ksm_consumers_sample(&consumers, ksm_consumers_has_pages(&consumers, now), now, NULL);
     ksm_consumers_publish(&consumers);
     ksm_log_consumers(&report, &consumers.table, options.root, log_message);
     bool valid = consumers.table.valid;

@@ -656,10 +656,10 @@ TEST_ROWS(all_known, all_known_rows) {
         dir, &(const struct fake_process){
                  .pid = 100, .rmap_items = row->rmap_items, .zero = row->zeros, .comm = "one"});
     sample(row->when);
-    ck_assert_msg(!c.all_known, "%s: known at the first sample", row->when);
+    ck_assert_msg(!c.complete, "%s: known at the first sample", row->when);
     fake_procs_set_host(dir, row->now, 0, row->zero);
     sample(row->when);
-    ck_assert_int_eq(c.all_known, row->want);
+    ck_assert_int_eq(c.complete, row->want);
 }
 
 /* A table changes when the next one is published, not before. */
@@ -720,13 +720,13 @@ TEST_ROWS(whether_registered, counts) {
     for (int i = 0; i < ROWS(texts); i++) {
         tree_print(tree_path(dir, "sys/kernel/mm/ksm"), *row, "%s", texts[i]);
         begin();
-        ck_assert_msg(ksm_consumers_registered(&c, now) == (i > 0), "%s %s", *row, texts[i]);
+        ck_assert_msg(ksm_consumers_has_pages(&c, now) == (i > 0), "%s %s", *row, texts[i]);
         ksm_consumers_close(&c);
     }
     fake_procs_set_host(dir, 0, 0, 0);
     tree_unlink(dir, "sys/kernel/mm/ksm/ksm_zero_pages");
     begin();
-    ck_assert_msg(!ksm_consumers_registered(&c, now), "no ksm_zero_pages: got registered");
+    ck_assert_msg(!ksm_consumers_has_pages(&c, now), "no ksm_zero_pages: got registered");
 }
 
 /* ---- troubles ---- */
@@ -1015,7 +1015,7 @@ TEST(live) {
         suite_skip("live", "this kernel tells nothing of processes");
         return;
     }
-    if (!ksm_consumers_registered(&c, now))
+    if (!ksm_consumers_has_pages(&c, now))
         suite_skip("live", "no pages are registered with KSM, there is nothing to divide");
     for (int i = 0; i < 10; i++)
         sample("live");
