@@ -11,8 +11,9 @@ static void print_help(void) {
     struct ksm_option_text text;
 
     puts("usage: ksm.plugin [SECONDS] [OPTION]...\n"
-         "Sends the metrics of Kernel Samepage Merging to Netdata, every SECONDS (default 1).\n"
-         "The agent starts it automatically. In a terminal, it shows what the agent would get.\n");
+         "Sends the metrics of Kernel Samepage Merging (KSM) to Netdata. SECONDS is the\n"
+         "interval (default 1). The agent starts it automatically. In a terminal, it shows\n"
+         "what the agent would get, until Ctrl-C.\n");
     for (size_t i = 0; ksm_options_text(KSM_NETDATA, i, &text) == 0; i++)
         printf("  --%s=VALUE\n      %s\n      (%s; default %s)\n", text.long_option, text.help,
                text.allowed, text.default_value);

@@ -47,22 +47,22 @@ static const struct row {
     [OPTION_ROOT] = {"root", "DIRECTORY", ALL,
                      "where the host's /proc and /sys are mounted; default /"},
     [OPTION_ESTIMATE] = {"estimate", NULL, ESTIMATE,
-                         "of a PID, consumer (web, vm:web) or program, or of all"},
+                         "report what KSM would save (see above)"},
     [OPTION_JSON] = {"json", NULL, REPORT | ESTIMATE, "print the report or the estimate as JSON"},
     [OPTION_CPU] = {"cpu", "PERCENT", ESTIMATE,
-                    "use at most so much of one CPU core; default 20, 1 to 100"},
+                    "of one CPU core, at most; 1 to 100, default 20"},
     [OPTION_MEMORY] = {"memory", "MIB", ESTIMATE,
-                       "use so much memory for it; default 64, 1 to 65536"},
+                       "memory for the estimate; 1 to 65536, default 64"},
     [OPTION_OPENMETRICS] = {"openmetrics", NULL, OPENMETRICS,
                             "print all metrics and consumers for Prometheus"},
     [OPTION_OUTPUT] = {"output", "FILE", OPENMETRICS,
-                       "replace FILE by them once they are complete"},
+                       "write them to FILE, in place of the old ones, at once"},
     [OPTION_STATE] = {"state", "FILE", OPENMETRICS,
-                      "keep what limits new names in FILE; default: OUTPUT.state"},
+                      "remember known names in FILE; default: OUTPUT.state"},
     [OPTION_CONSUMERS] = {"consumers", "NUMBER", OPENMETRICS,
-                          "print so many consumers; default 20, 0 to 200"},
+                          "how many consumers to print; 0 to 200, default 20"},
     [OPTION_CONSUMERS_EXCLUDE] = {"consumers-exclude", "KINDS", OPENMETRICS,
-                                  "leave out kinds: vm,container,service,program"},
+                                  "leave out kinds, any of vm,container,service,program"},
     [OPTION_HELP] = {"help", NULL, ALL, "print this text"},
     [OPTION_VERSION] = {"version", NULL, ALL, "print the version"},
 };
@@ -76,10 +76,13 @@ void command_line_print_help(void) {
          "       ksm-explain --openmetrics [--output FILE] [--state FILE]\n"
          "                   [--consumers NUMBER] [--consumers-exclude KINDS]\n"
          "Explains the state of Kernel Samepage Merging (KSM) on this host, and what to\n"
-         "do about it. Takes a second and writes nothing. As root, it sees the processes\n"
-         "of all users. With --estimate it reads the memory of all processes, or of those\n"
-         "named, and prints what KSM would save if they opted in. The kernel marks pages\n"
-         "that are read as used.\n");
+         "do about it. Takes a second and writes nothing. Run it with sudo to see the\n"
+         "processes of all users.\n"
+         "\n"
+         "With --estimate, it reads the memory of all processes and prints what KSM would\n"
+         "save if they opted in. To limit it to some processes, add their PIDs, or the\n"
+         "NAMEs of programs or consumers, such as qemu-system-x86_64, web or vm:web. The\n"
+         "kernel counts each page that is read as recently used.\n");
     for (const struct row *row = rows; row < rows + OPTIONS; row++) {
         const char *value = row->value ? row->value : "";
         int len = printf("  --%s%s%s", row->name, row->value ? " " : "", value);
