@@ -94,7 +94,10 @@ static void add_saving(struct values *v, const struct estimate *e, const struct 
         add_bytes(v, "total", total);
     }
     add_bytes(v, "overhead", overhead);
-    add_bytes(v, "net", total - overhead);
+    if (total >= overhead)
+        add_bytes(v, "net", total - overhead);
+    else
+        add_bytes(v, "loss", overhead - total);
 }
 
 /* Less than 5 % of the memory that was read is little (ksmd would scan 20 pages to free one), and
