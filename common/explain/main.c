@@ -47,9 +47,15 @@ static void wait_until(int64_t time_ms) {
         poll(NULL, 0, (int)ms);
 }
 
+/* Returns the exit status. */
+static int fail(const char *message) {
+    fprintf(stderr, "ksm-explain: %s\n", message);
+    return EXIT_FAILURE;
+}
+
 static void log_message(bool bad, const char *message) {
     (void)bad;
-    fprintf(stderr, "ksm-explain: %s\n", message);
+    fail(message);
 }
 
 static void restore_rate_limit(void) {
@@ -142,8 +148,7 @@ static int explain(print_fn *print) {
     int status = ksm_reader_init(&reader, line.options.root, true);
     if (status != 0 && status != -ENOENT) {
         ksm_reader_why_not(status, line.options.root, message, sizeof(message));
-        fprintf(stderr, "ksm-explain: %s\n", message);
-        return EXIT_FAILURE;
+        return fail(message);
     }
     if (status == 0)
         measure(&facts);
@@ -193,10 +198,8 @@ static int write_openmetrics(void) {
     char message[PATH_MAX + 256];
 
     if (openmetrics_files_open(&files, line.output, line.state, message, sizeof(message)) != 0 ||
-        openmetrics_files_fork(&files, message, sizeof(message)) != 0) {
-        fprintf(stderr, "ksm-explain: %s\n", message);
-        return EXIT_FAILURE;
-    }
+        openmetrics_files_fork(&files, message, sizeof(message)) != 0)
+        return fail(message);
     sandbox_enter(line.options.root, message, sizeof(message));
     return explain(print_openmetrics);
 }
@@ -227,10 +230,8 @@ int main(int argc, char *argv[]) {
         fprintf(stderr, "ksm-explain: %s; see ksm-explain --help\n", message);
         return EXIT_FAILURE;
     }
-    if (ksm_options_check_root(&line.options, message, sizeof(message)) != 0) {
-        fprintf(stderr, "ksm-explain: %s\n", message);
-        return EXIT_FAILURE;
-    }
+    if (ksm_options_check_root(&line.options, message, sizeof(message)) != 0)
+        return fail(message);
     wrap_init(&out, stdout);
     return run();
 }

@@ -264,57 +264,44 @@ static bool write_placeholder(const void *data, const char *name, char *buf, siz
     return false;
 }
 
-/* A text that is being written. */
-struct text {
-    char *buf;
-    size_t size;
-    size_t len;
-};
+/* Appends len bytes to the text in buf. What does not fit is cut off. */
+static void append(char *buf, size_t size, const char *bytes, size_t len) {
+    const size_t used = strlen(buf);
 
-/* What does not fit is cut off. */
-static void append(struct text *to, const char *bytes, size_t len) {
-    if (len > to->size - 1 - to->len)
-        len = to->size - 1 - to->len;
-    memcpy(to->buf + to->len, bytes, len);
-    to->len += len;
-    to->buf[to->len] = '\0';
+    snprintf(buf + used, size - used, "%.*s", (int)len, bytes);
 }
 
-/* Appends the value of a placeholder, or "?". Returns whether it is known. */
-static bool append_value(struct text *to, explain_value_fn *write, const void *data,
+/* Appends the value of the placeholder, or "?". Returns whether it is known. */
+static bool append_value(char *buf, size_t size, explain_value_fn *write, const void *data,
                          const char *name, size_t len) {
     char copy[32], value[PATH_MAX] = "";
 
     snprintf(copy, sizeof(copy), "%.*s", (int)len, name);
     const bool is_known = write(data, copy, value, sizeof(value));
-    append(to, is_known ? value : "?", is_known ? strlen(value) : 1);
+    append(buf, size, is_known ? value : "?", sizeof(value));
     return is_known;
 }
 
 int explain_fill(explain_value_fn *write, const void *data, const char *text, char *buf,
                  size_t size) {
-    struct text to = {buf, size, 0};
     int unknown = 0;
-    struct {
-        size_t len;
-        int unknown;
-    } outside = {0, 0}; /* before the part in brackets */
+    size_t len_before = 0;  /* of buf, before the part in brackets */
+    int unknown_before = 0; /* likewise */
 
     *buf = '\0';
     while (*text) {
         const size_t len = strcspn(text, "{}[]");
         const char mark = text[len];
         if (mark == '}')
-            unknown += !append_value(&to, write, data, text, len);
+            unknown += !append_value(buf, size, write, data, text, len);
         else
-            append(&to, text, len);
+            append(buf, size, text, len);
         if (mark == '[') {
-            outside.len = to.len;
-            outside.unknown = unknown;
-        } else if (mark == ']' && unknown > outside.unknown) {
-            to.len = outside.len;
-            to.buf[to.len] = '\0';
-            unknown = outside.unknown;
+            len_before = strlen(buf);
+            unknown_before = unknown;
+        } else if (mark == ']' && unknown > unknown_before) {
+            buf[len_before] = '\0';
+            unknown = unknown_before;
         }
         text += mark ? len + 1 : len;
     }
