@@ -108,8 +108,8 @@ def collectd_raw(metric, number):
 
 def shown_unit(metric):
     """Return (name, how many units of METRIC make one, decimals) of the unit that METRIC is shown in."""
-    word = metric["unit"].partition(",")[0]
-    unit, scale = SHOWN_UNITS.get(word, (word, metric["collectd_divisor"]))
+    name = metric["unit"].partition(",")[0]
+    unit, scale = SHOWN_UNITS.get(name, (name, metric["collectd_divisor"]))
     counts = metric["kind"] == "counter"
     return unit + "/s" * counts, scale, 0 if scale == 1 and not counts else 2
 
@@ -375,7 +375,7 @@ class Watch:
             Netdata(work / "netdata", arguments.build / "ksm.plugin", f"--consumers-interval={self.interval}",
                     port=arguments.port))
 
-    def look(self):
+    def read_once(self):
         """Read the metrics from the kernel and both daemons once; return the lines to show."""
         self.metrics = list_metrics(self.tool)
         now = time.monotonic()
@@ -425,7 +425,7 @@ class Watch:
         while self.duration is None or tick <= start + self.duration:
             time.sleep(max(0, tick - time.monotonic()))
             left = "Ctrl-C stops it" if self.duration is None else f"{start + self.duration - tick:.0f} s left"
-            show([f"Dashboard: {self.netdata.url}   ({left})", "", *self.look()])
+            show([f"Dashboard: {self.netdata.url}   ({left})", "", *self.read_once()])
             if self.actors and self.duration and not self.actors.killed and tick >= start + self.duration / 2:
                 self.actors.kill()
             tick = max(tick + 1, math.floor(time.monotonic() - start) + start)
@@ -553,9 +553,9 @@ def demo(arguments):
             status, peak = watch(arguments, Actors(workload))
         finally:
             ignore_signals()
-    for host, most in peak.items():
-        print(f"{host} showed {most / 1048576:.2f} MiB saved at the most.")
-    rose = all(most > 0 for most in peak.values())
+    for host, saved in peak.items():
+        print(f"{host} showed {saved / 1048576:.2f} MiB saved at the most.")
+    rose = all(saved > 0 for saved in peak.values())
     print("saved rose above 0 in both." if rose else "saved did not rise above 0 in both.")
     return status if rose or arguments.duration is None else 1
 

@@ -268,8 +268,8 @@ def test_alert_files_agree(read, names):
     found = read()
     assert set(found) == names
     for name, text in found.items():
-        for word in MEANING[name]:
-            assert re.search(rf"(?<![\w.]){re.escape(word)}(?![\w.])", text), f"{name}: no {word} in {text}"
+        for phrase in MEANING[name]:
+            assert re.search(rf"(?<![\w.]){re.escape(phrase)}(?![\w.])", text), f"{name}: no {phrase} in {text}"
 
 
 def test_stalled_alerts_expect_same_ksmd_cpu_time():

@@ -324,7 +324,7 @@ def play_all(scenarios, build, work):
 @pytest.fixture(scope="module")
 def played(build, tmp_path_factory):
     """{scenario: result of play()} of all scenarios except the long ones."""
-    return play_all([one for one in SCENARIOS if one not in QUIET_LONG], build, tmp_path_factory.mktemp("alerts"))
+    return play_all([name for name in SCENARIOS if name not in QUIET_LONG], build, tmp_path_factory.mktemp("alerts"))
 
 
 @pytest.fixture(scope="module")

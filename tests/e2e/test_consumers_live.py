@@ -93,10 +93,10 @@ def mergeable_memory(pid):
     """Return (Rss, Pss) in kB of the mappings of process PID that are registered with KSM."""
     rss, pss, sizes = 0, 0, {}
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        word, *values = line.split()
-        if word in ("Rss:", "Pss:"):
-            sizes[word] = int(values[0])
-        elif word == "VmFlags:" and "mg" in values:
+        key, *values = line.split()
+        if key in ("Rss:", "Pss:"):
+            sizes[key] = int(values[0])
+        elif key == "VmFlags:" and "mg" in values:
             rss, pss = rss + sizes["Rss:"], pss + sizes["Pss:"]
     return rss, pss
 
@@ -316,7 +316,7 @@ def test_descriptors_of_opted_in_processes_stay_open(equal, build):
     with Plugin(build / "ksm.plugin", "--consumers-interval=1") as plugin:
         plugin.samples(2)
         descriptors = Path(f"/proc/{plugin.process.pid}/fd")
-        kept = {os.readlink(one) for one in descriptors.iterdir()}
+        kept = {os.readlink(descriptor) for descriptor in descriptors.iterdir()}
     assert {f"/proc/{pid}/ksm_stat" for _actor, pid in equal} <= kept
 
 

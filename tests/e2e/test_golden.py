@@ -95,10 +95,10 @@ def test_metrics_match_hand_computed_values(era, name, value, make_tree, page_si
 def test_netdata_charts_have_right_units(era, page_size):
     agent = netdata_golden(era)
     units = {f"ksm.{place.chart}": place.units for place in places(page_size).values()}
-    assert all(look["units"] == units[chart] for chart, look in agent.charts.items())
+    assert all(attributes["units"] == units[chart] for chart, attributes in agent.charts.items())
     counters = {name for name, place in places(page_size).items() if place.counter}
     assert {name for (_chart, name), scale in agent.dimensions.items() if scale[0] == "incremental"} <= counters
-    priorities = [look["priority"] for look in agent.charts.values()]
+    priorities = [attributes["priority"] for attributes in agent.charts.values()]
     assert sorted(set(priorities)) == priorities, "charts are not sent in the order they are shown in"
     assert len(agent.ticks) == 1
 
@@ -106,7 +106,7 @@ def test_netdata_charts_have_right_units(era, page_size):
 @pytest.mark.parametrize("era", ERAS_WITH_KSM)
 def test_netdata_gets_page_size_and_available_charts(era, page_size):
     agent = netdata_golden(era)
-    in_pages = {chart for chart, look in agent.charts.items() if look["units"] in ("pages", "pages/s")}
+    in_pages = {chart for chart, attributes in agent.charts.items() if attributes["units"] in ("pages", "pages/s")}
     assert agent.variables == {
         **{(chart, "page_size"): page_size for chart in in_pages},
         **{(None, f"ksm_has_{place.chart}"): f"ksm.{place.chart}" in agent.charts for place in places(1).values()}}

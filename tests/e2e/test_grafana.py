@@ -75,7 +75,7 @@ def test_dashboard_is_portable():
     [asked] = BOARD["__inputs"]
     assert (asked["name"], asked["type"], asked["pluginId"]) == ("DS_PROMETHEUS", "datasource", "prometheus")
     assert VARIABLES["datasource"]["current"]["value"] == "${DS_PROMETHEUS}"
-    assert {one["id"] for one in BOARD["__requires"]} == {"grafana", "prometheus"}
+    assert {required["id"] for required in BOARD["__requires"]} == {"grafana", "prometheus"}
 
 
 def test_panels_have_unique_ids_and_do_not_overlap():
@@ -164,9 +164,9 @@ def scrape_configs(*ports):
                     {"scrape_interval: 10s": "scrape_interval: 1s", '"192.0.2.10:9103"': targets})
 
 
-def network(word, port):
+def network(directive, port):
     """Return collectd's lines to send values to PORT ("Server") or to get them there ("Listen")."""
-    return f'LoadPlugin network\n<Plugin network>\n  {word} "127.0.0.1" "{port}"\n</Plugin>\n'
+    return f'LoadPlugin network\n<Plugin network>\n  {directive} "127.0.0.1" "{port}"\n</Plugin>\n'
 
 
 def has_come(prometheus, hosts):
@@ -296,7 +296,7 @@ def test_table_has_a_row_per_host(way):
 
 def test_states_are_shown_as_words(way):
     states = [value_of(values, "run") for values in way.expected]
-    expected = {(word,): states.count(i) for i, word in enumerate(("stopped", "running", "unmerged")) if i in states}
+    expected = {(state,): states.count(i) for i, state in enumerate(("stopped", "running", "unmerged")) if i in states}
     wait_shown(way, expected, "State")
 
 

@@ -228,7 +228,7 @@ def test_collectd_is_stopped_while_it_reads(stops, build, tmp_path, many_process
 @pytest.mark.parametrize("times_over", range(3))
 def test_collectd_reads_once(times_over, build, tmp_path):
     host = Collectd(tmp_path, build / "ksm.so", {"ConsumersInterval": 1}, history=False)
-    argv = ["-T" if word == "-f" else word for word in host.command()]
+    argv = ["-T" if argument == "-f" else argument for argument in host.command()]
     done = subprocess.run(argv, cwd=tmp_path, env=host.env, timeout=END_S, stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{times_over}: {done.stderr}{host.log()}"

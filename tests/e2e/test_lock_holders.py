@@ -71,11 +71,11 @@ class Holders:
         self.process.stdout.close()
         self.process.stderr.close()
 
-    def wait_for(self, word):
-        """Wait until the tool prints the line WORD; return the lines before it."""
+    def wait_for(self, answer):
+        """Wait until the tool prints the line ANSWER; return the lines before it."""
         text, deadline = "", time.monotonic() + READY_S
-        while not text.endswith(f"{word}\n"):
-            assert select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))[0], (word, text)
+        while not text.endswith(f"{answer}\n"):
+            assert select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))[0], (answer, text)
             chunk = os.read(self.process.stdout.fileno(), 1 << 16)
             if not chunk:
                 self.fail()
@@ -89,9 +89,9 @@ class Holders:
             pytest.skip(f"no lock can be held here: {message}")
         raise AssertionError(f"lockholder: status {status}: {message}")
 
-    def order(self, word, answer):
-        """Send the line WORD, wait for the line ANSWER; return the time of the answer (wall clock)."""
-        self.process.stdin.write(f"{word}\n".encode())
+    def order(self, command, answer):
+        """Send the line COMMAND, wait for the line ANSWER; return the time of the answer (wall clock)."""
+        self.process.stdin.write(f"{command}\n".encode())
         self.process.stdin.flush()
         self.wait_for(answer)
         return time.time()
@@ -133,8 +133,8 @@ class InNetdata(Plugin):
 
     def seen(self):
         """Return all samples so far."""
-        return [SeenSample(when, {"-".join(consumer): saved for consumer, (saved, _real) in one.consumers.items()},
-                     one.unattributed) for when, one in zip(self.arrived, self.agent.samples)]
+        return [SeenSample(when, {"-".join(consumer): saved for consumer, (saved, _real) in sample.consumers.items()},
+                     sample.unattributed) for when, sample in zip(self.arrived, self.agent.samples)]
 
     def logged(self):
         """Return the log lines of the plugin."""

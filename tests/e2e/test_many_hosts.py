@@ -32,7 +32,7 @@ GONE_S = 20                     # limit for the centre to notice that a host is 
 CONSUMERS = {("vm", "web-01"), ("vm", "100"), ("container", "9687bac58d5c"), ("container", "ct1"),
              ("service", "getty@tty1"), ("service", "nginx"), ("program", "bash"), ("program", "firefox")}
 # Attributes of a chart in the agent's API.
-LOOKS = ("id", "name", "title", "family", "context", "units", "chart_type", "priority", "update_every", "plugin",
+ATTRIBUTES = ("id", "name", "title", "family", "context", "units", "chart_type", "priority", "update_every", "plugin",
          "module", "dimensions", "chart_labels")
 
 
@@ -98,7 +98,7 @@ def test_central_netdata_has_same_charts(pair):
     sent, arrived = pair.sender.netdata.charts(), pair.netdata.charts()
     assert arrived.keys() == sent.keys()
     for name, chart in arrived.items():
-        assert {look: chart[look] for look in LOOKS} == {look: sent[name][look] for look in LOOKS}
+        assert {key: chart[key] for key in ATTRIBUTES} == {key: sent[name][key] for key in ATTRIBUTES}
 
 
 def test_central_netdata_has_same_values_at_same_seconds(pair):

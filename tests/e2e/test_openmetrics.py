@@ -406,7 +406,7 @@ def test_rules_produce_collectd_names(prometheus, page_size):
     metrics = expected_metrics(prometheus.tree, page_size)
     for series, number in collectd_values(metrics, page_size).items():
         kind, _dash, name = series.removeprefix("ksm/").partition("-")
-        prometheus.wait_numbers(f'{{__name__=~"collectd_ksm_{kind}(_total)?",ksm="{name}"}}', [number], rel=1e-9, least=1)
+        prometheus.wait_numbers(f'{{__name__=~"collectd_ksm_{kind}(_total)?",ksm="{name}"}}', [number], rel=1e-9, tolerance=1)
     consumers = prometheus.wait(lambda: prometheus.query('collectd_ksm_consumer_bytes{type="saved"}'), SEEN_S,
                                 "consumers")
     assert {dict(series)["ksm_consumer"] for series in consumers} > {"unattributed", "vm-web-01"}

@@ -251,7 +251,7 @@ def apt(machine, *words):
 
 def pid(machine, host):
     """Return the pid of the first process of HOST, a daemon; 0 if it does not run."""
-    return min(int(word) for word in machine.run(f"pidof {host} || echo 0").split())
+    return min(int(pid) for pid in machine.run(f"pidof {host} || echo 0").split())
 
 
 def in_collectd(machine):

@@ -53,12 +53,12 @@ def test_samples_follow_at_multiples_of_update_every(build, make_tree):
             charts = running.agent.host.charts
             assert len(running.chunks) <= len(running.ticks), "a reader that is late may get two writes at once"
             assert len(re.findall("^CHART ", running.text, re.MULTILINE)) == len(charts)
-            assert {look["update_every"] for look in charts.values()} == {every}
+            assert {chart["update_every"] for chart in charts.values()} == {every}
 
 
 def test_agent_sets_minimum_update_every(build, make_tree):
     done = run(build, make_tree("article"), env={"NETDATA_UPDATE_EVERY": "5"})
-    assert {look["update_every"] for look in Agent(done.stdout).charts.values()} == {5}
+    assert {chart["update_every"] for chart in Agent(done.stdout).charts.values()} == {5}
 
 
 # Exit.

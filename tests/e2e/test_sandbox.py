@@ -143,8 +143,8 @@ def test_ksm_explain_keeps_no_more_capabilities(copy_of):
 
 def test_confinement_is_logged_at_start(build):
     done = subprocess.run([build / "ksm.plugin"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
-    word = confinement_in(done.stderr)
-    assert all(part in word for part in ("capabilities", "no new privileges yes", "Landlock", "those that a sample needs"))
+    summary = confinement_in(done.stderr)
+    assert all(part in summary for part in ("capabilities", "no new privileges yes", "Landlock", "those that a sample needs"))
 
 
 # Kernels that lack or refuse some confinement.
@@ -169,9 +169,9 @@ def test_plugin_runs_without_some_confinement(what, build, make_tree):
                 before=[build / "tests/confined", "lacking", what]) as running:
         running.wait_ticks(1)
         assert running.end_input()[0] == 0 and running.ticks and running.errors == ""
-        word = confinement_in(running.log)
+        summary = confinement_in(running.log)
     for part in LACKING[what]:
-        assert part in word
+        assert part in summary
 
 
 # What it can do.
@@ -180,9 +180,9 @@ def attempts(*argv):
     """Run the tool `confined` with ARGV; return its confinement, and {attempt: error name or "ok"}."""
     done = subprocess.run(list(map(str, argv)), stdin=subprocess.PIPE, capture_output=True, text=True, timeout=READY_S,
                           check=False)
-    word, *lines, last = done.stdout.splitlines()
+    summary, *lines, last = done.stdout.splitlines()
     assert (done.returncode, last) == (0, "alive"), done
-    return word, dict(line.split("\t") for line in lines)
+    return summary, dict(line.split("\t") for line in lines)
 
 
 FILES = {
@@ -225,8 +225,8 @@ def confined(request, build, copy_of):
 def test_only_files_of_a_sample_can_be_opened(confined):
     if not LIVE_KSM.exists():
         pytest.skip("this kernel has no KSM")
-    word, results = attempts(*confined, "/", *" ".join(FILES).split())
-    if "files (Landlock) not" in word:
+    summary, results = attempts(*confined, "/", *" ".join(FILES).split())
+    if "files (Landlock) not" in summary:
         pytest.skip("this kernel has no Landlock")
     assert {name: results[name] for name in FILES} == FILES
 
@@ -234,9 +234,9 @@ def test_only_files_of_a_sample_can_be_opened(confined):
 def test_only_files_below_root_can_be_opened(build, make_tree):
     tree = make_tree("6.18")
     here, there = tree / "sys/kernel/mm/ksm/run", tree / "proc/meminfo"
-    word, results = attempts(build / "tests/confined", "try", tree, "read", here, "read", there,
+    summary, results = attempts(build / "tests/confined", "try", tree, "read", here, "read", there,
                              "read", "/proc/meminfo", "list", tree)
-    if "files (Landlock) not" in word:
+    if "files (Landlock) not" in summary:
         pytest.skip("this kernel has no Landlock")
     assert (results[f"read {here}"], results[f"read {there}"]) == ("ok", "ok")
     assert (results["read /proc/meminfo"], results[f"list {tree}"]) == ("EACCES", "EACCES")
@@ -267,8 +267,8 @@ def test_user_symlink_grants_no_access(named, copy_of, mine):
     (mine.parent / "private").mkdir(mode=0o700)
     (mine.parent / "private/version").write_text(SECRET)
     (mine / "proc").symlink_to(there)
-    word, results = attempts(*AS_NOBODY, copy_of("tests/confined", f"{GRANT}+ep"), "try", mine, "read", there / "version")
-    if "files (Landlock) not" in word:
+    summary, results = attempts(*AS_NOBODY, copy_of("tests/confined", f"{GRANT}+ep"), "try", mine, "read", there / "version")
+    if "files (Landlock) not" in summary:
         pytest.skip("this kernel has no Landlock")
     assert results[f"read {there}/version"] == ("ok" if named == "kernel's" else "EACCES")
 

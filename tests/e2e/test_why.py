@@ -124,7 +124,7 @@ def explain_settled(build, pid):
 def causes(report):
     """Return [([processes], cause and advice)] of REPORT."""
     section = report.partition(TITLE)[2]
-    return [([" ".join(one.split()) for one in processes], " ".join(text.split()))
+    return [([" ".join(process.split()) for process in processes], " ".join(text.split()))
             for *processes, text in (re.split(r"^  Process  |^  Why  ", group, flags=re.MULTILINE)[1:]
                                      for group in section.split("\n\n"))]
 

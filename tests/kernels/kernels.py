@@ -157,7 +157,7 @@ def build_programs(build, architecture, packages):
         needed += re.findall(r"(?:interpreter: /|NEEDED.*\[)(.*)\]", linked)
     for name in needed:
         path = Path(name if "/" in name else f"lib/{name}")
-        files[path] = next((found for one in packages for found in one.glob(f"**/{triplet}/{path.name}")), None)
+        files[path] = next((found for package in packages for found in package.glob(f"**/{triplet}/{path.name}")), None)
         if not files[path]:
             sys.exit(f"{architecture}: a program needs {path.name}, which is in none of the packages")
     return {**files, "types.db": usr / "share/collectd/types.db"}
@@ -259,7 +259,7 @@ def check(home, kernel):
 def tried(records):
     """Return {architecture: the kernels that passed there, as words} of RECORDS."""
     found = {}
-    for facts in (one.facts for one in records if one.passed == len(one.checks)):
+    for facts in (record.facts for record in records if record.passed == len(record.checks)):
         release = ".".join(facts["kernel"].split(".")[:2])
         pages = "" if facts["pages"] == "4 kB" else f" ({facts['pages']} pages)"
         found.setdefault(facts["architecture"], []).append(release + pages)
@@ -282,12 +282,12 @@ def main():
     parser.add_argument("--readme", type=Path, help="put the table into this file, and what it says in short into others")
     parser.add_argument("words", nargs="*", help="parts of the names of the kernels that are wanted")
     options = parser.parse_args()
-    chosen = [one for one in KERNELS if not options.words or {one.name, *one.name.split("-")} & {*options.words}]
+    chosen = [kernel for kernel in KERNELS if not options.words or {kernel.name, *kernel.name.split("-")} & {*options.words}]
     build = options.build.resolve()
     if options.again:
-        records = [check(build / one.name, one) for one in chosen]
+        records = [check(build / kernel.name, kernel) for kernel in chosen]
     else:
-        machines = [prepare(build, one) for one in chosen]
+        machines = [prepare(build, kernel) for kernel in chosen]
         with ThreadPoolExecutor(PROCESSORS) as pool:
             records = list(pool.map(boot, machines))
     if options.readme:

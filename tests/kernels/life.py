@@ -169,7 +169,7 @@ class Life:
         for part in ("journal", "netdata_log"):
             text = re.sub(STAMP, "", self.output.text(f"{name}.{part}"), flags=re.MULTILINE)
             lines = re.sub(STOPPED, "", text).splitlines()
-            lines = [line for line in lines if not any(re.fullmatch(one, line) for one in EXPECTED)]
+            lines = [line for line in lines if not any(re.fullmatch(pattern, line) for pattern in EXPECTED)]
             if name == "confined" and len(lines) == 1 and UNREADABLE in lines[0]:
                 lines = []
             self.check(f"{name}: {part}", lines, [])

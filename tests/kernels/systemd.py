@@ -147,12 +147,12 @@ def main():
     parser.add_argument("words", nargs="*", help="names or numbers of the releases that are wanted")
     options = parser.parse_args()
     build, packages = options.build.resolve(), options.packages.resolve()
-    chosen = [one for one in RELEASES if not options.words or {one.name, one.number} & {*options.words}]
+    chosen = [release for release in RELEASES if not options.words or {release.name, release.number} & {*options.words}]
     if not options.again:
         make_programs(build)
         with ThreadPoolExecutor() as pool:      # each takes one processor
             list(pool.map(lambda release: live(build, release, packages), chosen))
-    records = [check(build / one.name, one) for one in chosen]
+    records = [check(build / release.name, release) for release in chosen]
     return conclude(records, COLUMNS, options.readme, "systemd")
 
 

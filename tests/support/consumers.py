@@ -79,10 +79,10 @@ def table(here, there, host_saved):
     if not set(here) | set(there) - {UNATTRIBUTED}:
         return []
     order = sorted({*here, *there} - {UNATTRIBUTED},
-                   key=lambda one: (-saved_of(here.get(one) or there.get(one)), one))
+                   key=lambda name: (-saved_of(here.get(name) or there.get(name)), name))
     rows = [("consumer, MiB", "", "saved", "saved", "real", "real"), ("", "", *("collectd", "Netdata") * 2)]
-    for one in (*order, UNATTRIBUTED):
-        rows.append((*one, *(mib(host, one, metric) for metric in ("saved", "real") for host in (here, there))))
+    for name in (*order, UNATTRIBUTED):
+        rows.append((*name, *(mib(host, name, metric) for metric in ("saved", "real") for host in (here, there))))
     rows += [("sum", "", total(here), total(there), "", ""), ("host's saved", "", *host_saved, "", "")]
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
     return ["  ".join([f"{row[0]:<{widths[0]}}", f"{row[1]:<{widths[1]}}"] +

@@ -242,8 +242,8 @@ def collectd_options(options):
     """Return the dict OPTIONS as lines of a <Plugin> block; a list becomes one line per element."""
     lines = []
     for key, value in options.items():
-        for one in value if isinstance(value, (list, tuple)) else [value]:
-            lines.append(f"  {key} {collectd_quote(one)}")
+        for element in value if isinstance(value, (list, tuple)) else [value]:
+            lines.append(f"  {key} {collectd_quote(element)}")
     return "\n".join(lines)
 
 
@@ -753,11 +753,11 @@ global:
     def query(self, expression, when=None):
         """Return {series: number} of EXPRESSION now, or at the time WHEN."""
         found = self.api("query", query=expression, **({} if when is None else {"time": when}))
-        return {frozenset((label, text) for label, text in one["metric"].items() if label != "__name__"):
-                float(one["value"][1]) for one in found["result"]}
+        return {frozenset((label, text) for label, text in series["metric"].items() if label != "__name__"):
+                float(series["value"][1]) for series in found["result"]}
 
-    def wait_numbers(self, expression, numbers, rel, least=0):
-        """Wait until the series of EXPRESSION have these NUMBERS with a tolerance of REL (relative) or LEAST (absolute).
+    def wait_numbers(self, expression, numbers, rel, tolerance=0):
+        """Wait until the series of EXPRESSION have these NUMBERS within REL (relative) or TOLERANCE (absolute).
 
         Waiting is needed because a query has no result after a failed scrape.
         """
@@ -766,7 +766,7 @@ global:
         def matches():
             found[:] = self.query(expression).values()
             return len(found) == len(numbers) and all(
-                abs(value - number) <= max(rel * abs(number), least) for value, number in zip(found, numbers))
+                abs(value - number) <= max(rel * abs(number), tolerance) for value, number in zip(found, numbers))
         self.wait(matches, SEEN_S, f"{numbers} of {expression}")
 
     def label_values(self, label, selector):

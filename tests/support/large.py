@@ -43,8 +43,8 @@ def fill(memory, generation=0):
 def private(*advice, flags=0):
     """Return filled private memory, after madvise() with each ADVICE."""
     memory = mmap.mmap(-1, SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | flags)
-    for one in advice:
-        memory.madvise(one)
+    for value in advice:
+        memory.madvise(value)
     fill(memory)
     return memory
 

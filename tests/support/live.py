@@ -181,9 +181,9 @@ class KsmSettings:
         """Change the setting NAME to VALUE until the end of the block."""
         if not self.saved:
             self.merged = self.any_merged()
-        for one in (name, *TIED.get(name, ())):
-            if self.has(one):
-                self.saved.setdefault(one, self.text(one))
+        for setting in (name, *TIED.get(name, ())):
+            if self.has(setting):
+                self.saved.setdefault(setting, self.text(setting))
         self.store()
         self.write(name, value)
 

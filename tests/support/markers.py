@@ -11,7 +11,7 @@ OF_MANUALS = '.\\" {}\n'
 def replaced(path, name, text, table):
     """Return TEXT, the content of the document PATH, with TABLE between its markers NAME."""
     comment = COMMENTS.get(path.suffix, OF_MANUALS)
-    before, after = (re.escape(comment.format(word)) for word in (name, f"/{name}"))
+    before, after = (re.escape(comment.format(text)) for text in (name, f"/{name}"))
     text, count = re.subn(f"(?<={before}).*?(?={after})", lambda _match: table, text, flags=re.DOTALL)
     if count != 1:
         sys.exit(f"{path}: markers {name}: {count} pairs, not one")

@@ -99,9 +99,9 @@ class Agent:
         self.check(context == ("consumer_memory" if name.startswith("consumer_") else name), "another context", line)
         shown = name if shown == "''" else shown
         self.check(re.fullmatch(r"[\w.-]+", shown, re.ASCII), "a name that the agent changes", line)
-        look = {"name": shown, "title": title, "units": units, "family": family, "context": f"ksm.{context}",
+        attributes = {"name": shown, "title": title, "units": units, "family": family, "context": f"ksm.{context}",
                 "type": kind, "priority": int(priority), "update_every": int(every)}
-        self.check(self.charts.setdefault(self.drawn, look) == look, "not as it was drawn before", line)
+        self.check(self.charts.setdefault(self.drawn, attributes) == attributes, "not as it was drawn before", line)
         self.check(sum(chart["name"] == shown for chart in self.charts.values()) == 1, "a name of two charts", line)
         self.labels[self.drawn] = {}
         if options == "obsolete":
