@@ -80,6 +80,7 @@ static int read_state(struct openmetrics_files *files, char *message, size_t siz
 
 int openmetrics_files_open(struct openmetrics_files *files, const char *output, const char *state,
                            char *message, size_t size) {
+    const size_t path_size = sizeof(files->state.path);
     int status = 0, len = 0;
 
     files->output.path[0] = files->state.path[0] = '\0';
@@ -90,11 +91,10 @@ int openmetrics_files_open(struct openmetrics_files *files, const char *output, 
     if (status != 0)
         return status;
     if (state)
-        len = snprintf(files->state.path, sizeof(files->state.path), "%s", state);
+        len = snprintf(files->state.path, path_size, "%s", state);
     else if (files->output.path[0])
-        len =
-            snprintf(files->state.path, sizeof(files->state.path), "%s.state", files->output.path);
-    if (len >= (int)sizeof(files->state.path)) {
+        len = snprintf(files->state.path, path_size, "%s.state", files->output.path);
+    if (len >= (int)path_size) {
         snprintf(message, size, "%s: %s", files->state.path, strerror(ENAMETOOLONG));
         return -ENAMETOOLONG;
     }

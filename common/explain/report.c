@@ -55,7 +55,8 @@ static void trim(char *text) {
     size_t len = strlen(text);
 
     while (len > 0 && (text[len - 1] == ' ' || text[len - 1] == ','))
-        text[--len] = '\0';
+        len--;
+    text[len] = '\0';
 }
 
 static void print_metrics(const struct explain_facts *f, const struct wrap *wrap) {

@@ -97,8 +97,9 @@ static void do_steps(struct blocking_call *call, void *data) {
 /* Skips the candidate that blocks. It is added for that: before its mappings are read, its status
  * alone shows that it is large. */
 static void skip_process(struct suspects *s) {
-    struct suspect *suspect = &s->list[s->index++];
+    struct suspect *suspect = &s->list[s->index];
 
+    s->index++;
     suspect->skipped = true;
     suspect->facts.blocks = true;
     suspect->unclear = false;
