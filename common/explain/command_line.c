@@ -14,17 +14,22 @@
 enum {
     REPORT = 1 << COMMAND_LINE_REPORT,
     ESTIMATE = 1 << COMMAND_LINE_ESTIMATE,
+    SHARING = 1 << COMMAND_LINE_SHARING,
     OPENMETRICS = 1 << COMMAND_LINE_OPENMETRICS,
-    ALL = REPORT | ESTIMATE | OPENMETRICS,
+    SHARING_OPENMETRICS = 1 << COMMAND_LINE_SHARING_OPENMETRICS,
+    ANY_SHARING = SHARING | SHARING_OPENMETRICS,
+    ANY_OPENMETRICS = OPENMETRICS | SHARING_OPENMETRICS,
+    ALL = REPORT | ESTIMATE | ANY_SHARING | ANY_OPENMETRICS,
 };
-static const char *const mode_names[COMMAND_LINE_MODES] = {"the report", "--estimate",
-                                                           "--openmetrics"};
+static const char *const mode_names[COMMAND_LINE_MODES] = {"the report", "--estimate", "--sharing",
+                                                           "--openmetrics", NULL};
 
 enum { CPU_DEFAULT = 20, CPU_MAX = 100, MEMORY_DEFAULT = 64, MEMORY_MAX = 65536 };
 
 enum option_id {
     OPTION_ROOT,
     OPTION_ESTIMATE,
+    OPTION_SHARING,
     OPTION_JSON,
     OPTION_CPU,
     OPTION_MEMORY,
@@ -47,19 +52,21 @@ static const struct row {
     [OPTION_ROOT] = {"root", "DIRECTORY", ALL,
                      "where the host's /proc and /sys are mounted; default /"},
     [OPTION_ESTIMATE] = {"estimate", NULL, ESTIMATE, "report what KSM would save (see above)"},
-    [OPTION_JSON] = {"json", NULL, REPORT | ESTIMATE, "print the report or the estimate as JSON"},
-    [OPTION_CPU] = {"cpu", "PERCENT", ESTIMATE, "of one CPU core, at most; 1 to 100, default 20"},
-    [OPTION_MEMORY] = {"memory", "MIB", ESTIMATE,
-                       "memory for the estimate; 1 to 65536, default 64"},
-    [OPTION_OPENMETRICS] = {"openmetrics", NULL, OPENMETRICS,
+    [OPTION_SHARING] = {"sharing", NULL, ANY_SHARING, "report whose memory is merged with whose"},
+    [OPTION_JSON] = {"json", NULL, REPORT | ESTIMATE | SHARING, "print the report as JSON"},
+    [OPTION_CPU] = {"cpu", "PERCENT", ESTIMATE | ANY_SHARING,
+                    "of one CPU core, at most; 1 to 100, default 20"},
+    [OPTION_MEMORY] = {"memory", "MIB", ESTIMATE | ANY_SHARING,
+                       "memory for what is read; 1 to 65536, default 64"},
+    [OPTION_OPENMETRICS] = {"openmetrics", NULL, ANY_OPENMETRICS,
                             "print all metrics and consumers for Prometheus"},
-    [OPTION_OUTPUT] = {"output", "FILE", OPENMETRICS,
+    [OPTION_OUTPUT] = {"output", "FILE", ANY_OPENMETRICS,
                        "write them to FILE, which is replaced as a whole"},
-    [OPTION_STATE] = {"state", "FILE", OPENMETRICS,
+    [OPTION_STATE] = {"state", "FILE", ANY_OPENMETRICS,
                       "remember known names in FILE; default: OUTPUT.state"},
-    [OPTION_CONSUMERS] = {"consumers", "NUMBER", OPENMETRICS,
+    [OPTION_CONSUMERS] = {"consumers", "NUMBER", ANY_OPENMETRICS,
                           "how many consumers to print; 0 to 200, default 20"},
-    [OPTION_CONSUMERS_EXCLUDE] = {"consumers-exclude", "KINDS", OPENMETRICS,
+    [OPTION_CONSUMERS_EXCLUDE] = {"consumers-exclude", "KINDS", ANY_OPENMETRICS,
                                   "leave out kinds, any of vm,container,service,program"},
     [OPTION_HELP] = {"help", NULL, ALL, "print this text"},
     [OPTION_VERSION] = {"version", NULL, ALL, "print the version"},
@@ -71,7 +78,9 @@ void command_line_print_help(void) {
     puts("usage: ksm-explain [--root DIRECTORY] [--json]\n"
          "       ksm-explain --estimate [--json] [--cpu PERCENT] [--memory MIB]\n"
          "                   [PID|NAME ...]\n"
-         "       ksm-explain --openmetrics [--output FILE] [--state FILE]\n"
+         "       ksm-explain --sharing [--json] [--cpu PERCENT] [--memory MIB]\n"
+         "                   [PID|NAME ...]\n"
+         "       ksm-explain --openmetrics [--sharing] [--output FILE] [--state FILE]\n"
          "                   [--consumers NUMBER] [--consumers-exclude KINDS]\n"
          "Explains the state of Kernel Samepage Merging (KSM) on this host, and what to\n"
          "do about it. Takes a second and writes nothing. Run it with sudo to see the\n"
@@ -80,7 +89,10 @@ void command_line_print_help(void) {
          "With --estimate, it reads the memory of all processes and prints what KSM would\n"
          "save if they opted in. To limit it to some processes, add their PIDs, or the\n"
          "NAMEs of programs or consumers, such as qemu-system-x86_64, web or vm:web. The\n"
-         "kernel counts each page that is read as recently used.\n");
+         "kernel counts each page that is read as recently used.\n"
+         "\n"
+         "With --sharing, it reads as root which programs map the same merged pages. A\n"
+         "page counts once for each pair that maps it, so pairs do not add up.\n");
     for (const struct row *row = rows; row < rows + OPTIONS; row++) {
         const char *value = row->value ? row->value : "";
         int len = printf("  --%s%s%s", row->name, row->value ? " " : "", value);
@@ -139,6 +151,7 @@ static int set_option(struct command_line *line, enum option_id id, const char *
     case OPTION_STATE:
         return set_file(rows[id].name, value, &line->state, message, size);
     case OPTION_ESTIMATE:
+    case OPTION_SHARING:
     case OPTION_OPENMETRICS:
     case OPTION_HELP:
     case OPTION_VERSION:
@@ -148,14 +161,14 @@ static int set_option(struct command_line *line, enum option_id id, const char *
     return 0;
 }
 
-/* "--estimate", or "the report and --estimate". */
+/* "--estimate", or "the report, --estimate". */
 static void list_modes(int modes, char *text, size_t size) {
     size_t len = 0;
 
     *text = '\0';
     for (size_t mode = 0; mode < COMMAND_LINE_MODES && len < size; mode++)
-        if (modes & 1 << mode)
-            len += (size_t)snprintf(text + len, size - len, "%s%s", len > 0 ? " and " : "",
+        if (modes & 1 << mode && mode_names[mode])
+            len += (size_t)snprintf(text + len, size - len, "%s%s", len > 0 ? ", " : "",
                                     mode_names[mode]);
 }
 
@@ -164,12 +177,16 @@ static int choose_mode(struct command_line *line, const bool given[static OPTION
                        size_t size) {
     char modes[64];
 
-    if (given[OPTION_ESTIMATE] && given[OPTION_OPENMETRICS]) {
-        snprintf(message, size, "--estimate and --openmetrics exclude each other");
+    if (given[OPTION_ESTIMATE] && (given[OPTION_OPENMETRICS] || given[OPTION_SHARING])) {
+        snprintf(message, size, "--estimate and --%s exclude each other",
+                 given[OPTION_SHARING] ? "sharing" : "openmetrics");
         return -EINVAL;
     }
     if (given[OPTION_ESTIMATE])
         line->mode = COMMAND_LINE_ESTIMATE;
+    else if (given[OPTION_SHARING])
+        line->mode =
+            given[OPTION_OPENMETRICS] ? COMMAND_LINE_SHARING_OPENMETRICS : COMMAND_LINE_SHARING;
     else if (given[OPTION_OPENMETRICS])
         line->mode = COMMAND_LINE_OPENMETRICS;
     for (size_t id = 0; id < OPTIONS; id++) {
@@ -245,7 +262,8 @@ int command_line_parse(struct command_line *line, int argc, char *argv[], char *
         return status;
     line->names = argv + optind;
     line->name_count = (size_t)(argc - optind);
-    if (line->name_count > 0 && line->mode != COMMAND_LINE_ESTIMATE) {
+    if (line->name_count > 0 && line->mode != COMMAND_LINE_ESTIMATE &&
+        line->mode != COMMAND_LINE_SHARING) {
         snprintf(message, size, "unexpected argument \"%.200s\"", argv[optind]);
         return -EINVAL;
     }

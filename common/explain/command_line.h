@@ -10,11 +10,13 @@
 
 #include "options.h"
 
-/* What the program does. Options belong to one or more of the first three modes. */
+/* What the program does. Options belong to one or more of the first modes. */
 enum command_line_mode {
     COMMAND_LINE_REPORT,
     COMMAND_LINE_ESTIMATE,
+    COMMAND_LINE_SHARING,
     COMMAND_LINE_OPENMETRICS,
+    COMMAND_LINE_SHARING_OPENMETRICS,
     COMMAND_LINE_MODES,
     COMMAND_LINE_HELP = COMMAND_LINE_MODES,
     COMMAND_LINE_VERSION,
@@ -24,11 +26,11 @@ struct command_line {
     enum command_line_mode mode;
     struct ksm_options options; /* root, consumers, consumers_exclude */
     bool json;
-    int cpu_percent;    /* of one core, for the estimate */
-    int memory_mib;     /* for the estimate */
+    int cpu_percent;    /* of one core, for reading memory */
+    int memory_mib;     /* for what is read of memory */
     const char *output; /* NULL or "-": standard output */
     const char *state;  /* NULL: OUTPUT.state */
-    char *const *names; /* processes to estimate, a part of argv; none: all */
+    char *const *names; /* processes to read or show, a part of argv; none: all */
     size_t name_count;
 };
 

@@ -111,8 +111,11 @@ static void order_by(struct content_index *c, enum order order) {
     sort(c->records, c->count, order, DIGITS - 1);
 }
 
-/* How many records from i on have the same key; they must be ordered by key. */
-static size_t run_at(const struct content_index *c, size_t i) {
+void content_index_sort(struct content_index *c) {
+    order_by(c, BY_KEY);
+}
+
+size_t content_index_run(const struct content_index *c, size_t i) {
     size_t end = i + 1;
 
     while (end < c->count && c->records[end].key == c->records[i].key)
@@ -152,8 +155,8 @@ static void find_frequent(struct content_index *c) {
 
     for (size_t i = 0, run; i < c->count; i += run) {
         const uint64_t key = c->records[i].key;
-        run = run_at(c, i);
-        if (run <= min || c->frequents == CONTENT_INDEX_FREQUENT || slot_of(c, key)->used)
+        run = content_index_run(c, i);
+        if (run <= min || c->frequents >= c->max_frequents || slot_of(c, key)->used)
             continue;
         struct content_index_frequent *slot = add_frequent(c, key);
         for (size_t j = i; j < i + run; j++)
@@ -183,7 +186,7 @@ static size_t count_common(struct content_index *c) {
     size_t common = 0;
 
     for (size_t i = 0, run; i < c->count; i += run) {
-        run = run_at(c, i);
+        run = content_index_run(c, i);
         common += slot_of(c, c->records[i].key)->used ? 0 : run;
     }
     return common;
@@ -201,7 +204,7 @@ static void make_room(struct content_index *c) {
     c->sampling_shift += halves_common;
     for (size_t i = 0, run; i < c->count; i += run) {
         struct content_index_frequent *slot = slot_of(c, c->records[i].key);
-        run = run_at(c, i);
+        run = content_index_run(c, i);
         slot->sampling_shift += slot->used && !halves_common && run >= min;
         for (size_t j = i; j < i + run; j++)
             if (is_sampled(c, slot, &c->records[j]))
@@ -237,6 +240,7 @@ int content_index_init(struct content_index *c, size_t bytes, uint64_t zeros, si
     c->size = bytes / sizeof(*c->records);
     c->huge_pages = huge_pages;
     c->zeros = zeros;
+    c->max_frequents = CONTENT_INDEX_FREQUENT;
     add_frequent(c, zeros);
     return 0;
 }
@@ -281,7 +285,7 @@ static struct group group_at(const struct content_index *c, size_t first) {
     struct group g = {.key = c->records[first].key, .records = c->records + first};
     size_t i = 0;
 
-    g.run = run_at(c, first);
+    g.run = content_index_run(c, first);
     g.unknown = (g.records[g.run - 1].place & (is_shared | is_unknown)) == (is_shared | is_unknown);
     for (; i < g.run && !(g.records[i].place & is_shared); i++) {
         const bool changed = has_changed(g.records[i].place);

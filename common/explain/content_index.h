@@ -91,7 +91,8 @@ struct content_index {
     size_t huge_pages;       /* the pages of one huge page */
     struct content_index_frequent frequent[CONTENT_INDEX_SLOTS]; /* by key, open addressing */
     size_t frequents;
-    uint64_t zeros; /* the key of a page of zeros */
+    size_t max_frequents; /* set it to 0 after content_index_init() for keys that none is apart */
+    uint64_t zeros;       /* the key of a page of zeros */
     bool settled;
 };
 
@@ -131,6 +132,11 @@ void content_index_change(struct content_index *c, size_t i);
  * the first pass was not finished. */
 void content_index_count(struct content_index *c, unsigned max_mappings, bool free_zeros,
                          struct content_index_total *total, struct content_index_share *processes);
+
+/* For users with a count of their own. Sorts the records by key, then by place. Returns how many
+ * records from record i on have its key, once they are sorted. */
+void content_index_sort(struct content_index *c);
+size_t content_index_run(const struct content_index *c, size_t i);
 
 void content_index_free(struct content_index *c);
 

@@ -2,14 +2,13 @@
  *
  * The estimate in words, and as JSON.
  */
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
 #include "explain/estimate.h"
-#include "explain/explain.h"
 #include "explain/format.h"
+#include "explain/values.h"
 #include "explain/wrap.h"
 #include "metrics/derive.h"
 
@@ -40,64 +39,24 @@ static int64_t merged_of(const struct estimate *e, const struct ksm_sample *host
 
 /* ---- values of the placeholders ---- */
 
-enum { VALUES_MAX = 32 };
-
-struct values {
-    struct {
-        const char *name;
-        char text[48];
-    } list[VALUES_MAX];
-    size_t count;
-};
-
-static char *add(struct values *v, const char *name) {
-    v->list[v->count].name = name;
-    v->list[v->count].text[0] = '\0';
-    return v->list[v->count++].text;
-}
-
-static void add_bytes(struct values *v, const char *name, int64_t bytes) {
-    format_bytes(bytes, add(v, name), sizeof(v->list->text));
-}
-
-static void add_count(struct values *v, const char *name, int64_t n, const char *one,
-                      const char *more) {
-    if (n > 0)
-        format_count(n, one, more, add(v, name), sizeof(v->list->text));
-}
-
-static void add_if(struct values *v, const char *name, bool holds) {
-    if (holds)
-        add(v, name);
-}
-
-static bool write_value(const void *data, const char *name, char *buf, size_t size) {
-    const struct values *v = data;
-
-    for (size_t i = 0; i < v->count; i++)
-        if (strcmp(v->list[i].name, name) == 0)
-            return snprintf(buf, size, "%s", v->list[i].text) >= 0;
-    return false;
-}
-
 static void add_saving(struct values *v, const struct estimate *e, const struct ksm_sample *host) {
     const int64_t further = bytes_of(e, e->total.all.further), merged = merged_of(e, host);
     const int64_t total = further + (merged > 0 ? merged : 0), overhead = overhead_of(&e->sum);
 
-    add_bytes(v, "further", further);
+    values_add_bytes(v, "further", further);
     if (e->total.error > 0)
-        add_bytes(v, "error", bytes_of(e, e->total.error));
+        values_add_bytes(v, "error", bytes_of(e, e->total.error));
     if (e->total.all.zeros > 0)
-        add_bytes(v, "zeros", bytes_of(e, e->total.all.zeros));
+        values_add_bytes(v, "zeros", bytes_of(e, e->total.all.zeros));
     if (merged > 0) {
-        add_bytes(v, "merged", merged);
-        add_bytes(v, "total", total);
+        values_add_bytes(v, "merged", merged);
+        values_add_bytes(v, "total", total);
     }
-    add_bytes(v, "overhead", overhead);
+    values_add_bytes(v, "overhead", overhead);
     if (total >= overhead)
-        add_bytes(v, "net", total - overhead);
+        values_add_bytes(v, "net", total - overhead);
     else
-        add_bytes(v, "loss", overhead - total);
+        values_add_bytes(v, "loss", overhead - total);
 }
 
 /* Less than 5 % of the memory that was read is little (ksmd would scan 20 pages to free one), and
@@ -119,47 +78,38 @@ static void add_verdict(struct values *v, const struct estimate *e, const struct
     const bool worth_it =
         net > 0 && further >= WORTH_IT_BYTES && further / WORTH_IT_PERCENT >= read / 100;
 
-    add_if(v, "worth_it", worth_it);
-    add_if(v, "merged_already", !worth_it && net > 0 && merged > further);
-    add_if(v, "little", !worth_it && net > 0 && merged <= further);
-    add_if(v, "nothing", net <= 0);
+    values_add_if(v, "worth_it", worth_it);
+    values_add_if(v, "merged_already", !worth_it && net > 0 && merged > further);
+    values_add_if(v, "little", !worth_it && net > 0 && merged <= further);
+    values_add_if(v, "nothing", net <= 0);
     if (!worth_it)
         return;
     if (read > 0)
-        format_percent((int64_t)((double)further / (double)read * 100000), add(v, "share"),
-                       sizeof(v->list->text));
-    add_if(v, "off", run->status == 0 && run->value != KSM_RUNNING);
+        format_percent((int64_t)((double)further / (double)read * 100000), values_add(v, "share"),
+                       VALUE_SIZE);
+    values_add_if(v, "off", run->status == 0 && run->value != KSM_RUNNING);
     if (e->consumer_count > 0)
-        add_if(v, opt_in[e->consumers[0].name.kind], true);
+        values_add_if(v, opt_in[e->consumers[0].name.kind], true);
 }
 
 static void add_remarks(struct values *v, const struct estimate *e, const struct ksm_sample *host) {
     const struct ksm_value *across = &host->at[KSM_merge_across_nodes];
 
-    add_if(v, "nodes", across->status == 0 && across->value == 0);
-    add_if(v, "partial", e->counts.partial);
+    values_add_if(v, "nodes", across->status == 0 && across->value == 0);
     if (e->counts.swapped > 0)
-        add_bytes(v, "swapped", e->counts.swapped);
+        values_add_bytes(v, "swapped", e->counts.swapped);
     if (e->total.all.changing > 0)
-        add_bytes(v, "changing", bytes_of(e, e->total.all.changing));
+        values_add_bytes(v, "changing", bytes_of(e, e->total.all.changing));
     if (e->total.huge > 0)
-        add_bytes(v, "huge", bytes_of(e, e->total.huge));
-    add_bytes(v, "splits", bytes_of(e, e->total.splits * (double)e->huge_pages));
-    add_if(v, "sampled", e->total.sampled);
-    add_if(v, "huge_unknown", !e->knows_huge && e->counts.processes > 0);
-    add_count(v, "denied", e->counts.denied, "process", "processes");
-    add_count(v, "waiting", e->counts.blocking, "process", "processes");
-    add_count(v, "ended", e->counts.exited, "process", "processes");
-    if (e->counts.unreadable > 0)
-        add_bytes(v, "unreadable", (int64_t)(e->counts.unreadable * e->page_size));
+        values_add_bytes(v, "huge", bytes_of(e, e->total.huge));
+    values_add_bytes(v, "splits", bytes_of(e, e->total.splits * (double)e->huge_pages));
+    values_add_if(v, "sampled", e->total.sampled);
+    values_add_if(v, "huge_unknown", !e->knows_huge && e->counts.processes > 0);
 }
 
 /* ---- the report ---- */
 
-static const struct {
-    const char *label;
-    const char *text;
-} lines[] = {
+static const struct values_line lines[] = {
 #define ESTIMATE(label, text) {label, text},
 #include "explain/explain.def"
 };
@@ -198,20 +148,15 @@ static void print_consumers(const struct estimate *e, FILE *file) {
 void estimate_report(const struct estimate *e, const struct ksm_sample *host,
                      const struct wrap *wrap) {
     struct values v = {.count = 0};
-    char text[1024];
 
     add_saving(&v, e, host);
     add_verdict(&v, e, host);
-    add_bytes(&v, "read", (int64_t)(e->sum.pages * e->page_size));
-    format_count(e->counts.processes, "process", "processes", add(&v, "processes"),
-                 sizeof(v.list->text));
-    format_duration(e->counts.ms, add(&v, "time"), sizeof(v.list->text));
+    values_add_bytes(&v, "read", (int64_t)(e->sum.pages * e->page_size));
+    values_add_counts(&v, &e->counts, e->page_size);
     add_remarks(&v, e, host);
     fprintf(wrap->file, "What KSM would save if %s opted in\n\n",
             !e->named ? "all programs" : "these programs");
-    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
-        if (explain_fill(write_value, &v, lines[i].text, text, sizeof(text)) == 0)
-            wrap_text(wrap, lines[i].label, text);
+    values_print(&v, lines, sizeof(lines) / sizeof(lines[0]), wrap);
     print_consumers(e, wrap->file);
 }
 

@@ -82,7 +82,7 @@ static void sample_consumers(struct explain_facts *facts) {
     const int64_t start = clock_ms(CLOCK_MONOTONIC);
 
     ksm_consumers_init(&consumers, &line.options, INTERVAL_MS, 0);
-    if (line.mode == COMMAND_LINE_OPENMETRICS)
+    if (line.mode == COMMAND_LINE_OPENMETRICS || line.mode == COMMAND_LINE_SHARING_OPENMETRICS)
         restore_rate_limit();
     ksm_sampler_init(&sampler, &consumers);
     if (ksm_sampler_is_due(&sampler, start))
@@ -127,10 +127,7 @@ static int print_report(const struct explain_facts *facts) {
     return explain_texts[explain_verdict(facts)].status;
 }
 
-static int print_openmetrics(const struct explain_facts *facts) {
-    openmetrics_write(facts, stdout);
-    if (!facts->in_kernel)
-        return EXIT_SUCCESS;
+static int save_state(void) {
     if (consumers.table.valid)
         log_rate_limit();
     int status = openmetrics_files_save(&files, &consumers.rate_limit);
@@ -138,6 +135,11 @@ static int print_openmetrics(const struct explain_facts *facts) {
         return EXIT_SUCCESS;
     fprintf(stderr, "ksm-explain: %s: %s\n", files.state.path, strerror(-status));
     return EXIT_FAILURE;
+}
+
+static int print_openmetrics(const struct explain_facts *facts) {
+    openmetrics_write(facts, stdout);
+    return facts->in_kernel ? save_state() : EXIT_SUCCESS;
 }
 
 static int explain(print_fn *print) {
@@ -175,15 +177,28 @@ static void sample_host(struct explain_facts *facts) {
     sample_consumers(facts);
 }
 
-static int estimate_memory(void) {
-    static struct explain_facts facts;
+/* For --estimate and --sharing. */
+static void enter_memory_sandbox(struct explain_facts *facts) {
     char message[1024];
 
     /* Do not lower the priority: see pagemap.h. */
     memory_command_prepare();
     sandbox_enter_for_memory(line.options.root, message, sizeof(message));
-    sample_host(&facts);
+    sample_host(facts);
+}
+
+static int estimate_memory(void) {
+    static struct explain_facts facts;
+
+    enter_memory_sandbox(&facts);
     return finish(memory_command_estimate(&line, &facts, &out));
+}
+
+static int report_sharing(void) {
+    static struct explain_facts facts;
+
+    enter_memory_sandbox(&facts);
+    return finish(memory_command_sharing(&line, &facts, &out, false));
 }
 
 static int report(void) {
@@ -194,14 +209,32 @@ static int report(void) {
     return explain(print_report);
 }
 
-static int write_openmetrics(void) {
+static int open_openmetrics(void) {
     char message[PATH_MAX + 256];
 
     if (openmetrics_files_open(&files, line.output, line.state, message, sizeof(message)) != 0 ||
         openmetrics_files_fork(&files, message, sizeof(message)) != 0)
         return fail(message);
+    return EXIT_SUCCESS;
+}
+
+static int write_openmetrics(void) {
+    char message[1024];
+
+    if (open_openmetrics() != EXIT_SUCCESS)
+        return EXIT_FAILURE;
     sandbox_enter(line.options.root, message, sizeof(message));
     return explain(print_openmetrics);
+}
+
+static int write_sharing_openmetrics(void) {
+    static struct explain_facts facts;
+
+    if (open_openmetrics() != EXIT_SUCCESS)
+        return EXIT_FAILURE;
+    enter_memory_sandbox(&facts);
+    const int status = memory_command_sharing(&line, &facts, &out, true);
+    return finish(status == EXIT_SUCCESS ? save_state() : status);
 }
 
 static int run(void) {
@@ -210,8 +243,12 @@ static int run(void) {
         return report();
     case COMMAND_LINE_ESTIMATE:
         return estimate_memory();
+    case COMMAND_LINE_SHARING:
+        return report_sharing();
     case COMMAND_LINE_OPENMETRICS:
         return write_openmetrics();
+    case COMMAND_LINE_SHARING_OPENMETRICS:
+        return write_sharing_openmetrics();
     case COMMAND_LINE_HELP:
         command_line_print_help();
         return finish(EXIT_SUCCESS);

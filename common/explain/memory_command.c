@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "explain/estimate.h"
+#include "explain/sharing.h"
 #include "system/clock.h"
 
 /* Exit statuses that no verdict has. */
@@ -174,4 +175,83 @@ int memory_command_estimate(const struct command_line *line, const struct explai
     else
         estimate_report(&estimate, &facts->now, out);
     return estimate.counts.partial ? STATUS_PARTIAL : EXIT_SUCCESS;
+}
+
+static void show_sharing_progress(const struct process_sweep *s) {
+    static const char *const steps[SHARING_STEPS + 1] = {"finding processes", "reading", "counting",
+                                                         ""};
+
+    show_progress(s, steps[s->step]);
+}
+
+/* Returns why frames cannot be read. */
+static int report_no_frames(int status) {
+    if (status == -ENOENT)
+        fputs("ksm-explain: this kernel has no /proc/kpageflags (CONFIG_PROC_PAGE_MONITOR), which "
+              "--sharing reads\n",
+              stderr);
+    else
+        fprintf(stderr, "ksm-explain: page frames may not be read: %s\n",
+                is_root ? "this requires the capabilities CAP_SYS_ADMIN, CAP_SYS_PTRACE and "
+                          "CAP_DAC_READ_SEARCH"
+                        : "run it with sudo");
+    return STATUS_DENIED;
+}
+
+static int64_t value_of(const struct ksm_sample *host, enum ksm_id id) {
+    return host->at[id].status == 0 ? host->at[id].value : -1;
+}
+
+/* Prints what was found. Returns the exit status. */
+static int print_sharing(const struct sharing *s, const struct command_line *line,
+                         const struct explain_facts *facts, const struct wrap *out,
+                         bool openmetrics) {
+    const struct sharing_host host = {.sharing = value_of(&facts->now, KSM_sharing),
+                                      .zero = value_of(&facts->now, KSM_zero),
+                                      .table = facts->consumers};
+    const struct sweep_counts *counts = &s->sweep.counts;
+
+    if (openmetrics)
+        sharing_openmetrics(s, &host, out->file);
+    else if (line->json)
+        sharing_json(s, &host, out->file);
+    else if (counts->processes == 0 && !counts->partial)
+        fputs("No memory is merged: no process has merged pages.\n", out->file);
+    else
+        sharing_report(s, &host, out);
+    return counts->partial ? STATUS_PARTIAL : EXIT_SUCCESS;
+}
+
+int memory_command_sharing(const struct command_line *line, const struct explain_facts *facts,
+                           const struct wrap *out, bool openmetrics) {
+    static struct sharing sharing;
+    const struct process_sweep_options options = sweep_options(line);
+    struct process_sweep *sweep = &sharing.sweep;
+    int status = sharing_init(&sharing, &options, (size_t)line->memory_mib << 20);
+
+    if (status == -ENOMEM)
+        return report_failure(sweep, status);
+    if (status != 0)
+        return report_no_frames(status);
+    if (!facts->consumers->enabled) {
+        fputs(
+            "ksm-explain: this kernel does not report which processes have merged pages (requires "
+            "Linux 5.19)\n",
+            stderr);
+        return STATUS_DENIED;
+    }
+    status = run(sweep, show_sharing_progress);
+    if (status == 0)
+        status = sharing_finish(&sharing);
+    if (status != 0)
+        return report_failure(sweep, status);
+    if (is_proc_empty(sweep, facts->consumers->sweep.hidden))
+        return report_empty_proc(sweep);
+    if (sweep->unknown)
+        return report_unknown(sweep);
+    if (sweep->counts.processes == 0 && sweep->counts.denied > 0) {
+        fprintf(stderr, "ksm-explain: %s\n", nothing_read(&sweep->counts, false));
+        return STATUS_DENIED;
+    }
+    return print_sharing(&sharing, line, facts, out, openmetrics);
 }

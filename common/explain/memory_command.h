@@ -18,4 +18,8 @@ void memory_command_prepare(void);
 int memory_command_estimate(const struct command_line *line, const struct explain_facts *facts,
                             const struct wrap *out);
 
+/* Runs --sharing and prints the result, with openmetrics as metrics. Returns the exit status. */
+int memory_command_sharing(const struct command_line *line, const struct explain_facts *facts,
+                           const struct wrap *out, bool openmetrics);
+
 #endif

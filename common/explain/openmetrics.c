@@ -35,7 +35,7 @@ static const struct form {
                        [KSM_UNIT_FLAG] = {"", 1, ""}},
 };
 
-static void write_header(const char *name, bool gauge, const char *help, FILE *file) {
+void openmetrics_header(const char *name, bool gauge, const char *help, FILE *file) {
     fprintf(file, "# HELP %s %s\n", name, help);
     if (gauge)
         fprintf(file, "# TYPE %s gauge\n", name);
@@ -60,7 +60,7 @@ static void write_metric(const struct ksm_metric *metric, int64_t value, FILE *f
 
     if (divisor == 0)
         return;
-    write_header(name, metric->kind != KSM_KIND_COUNTER, metric->help, file);
+    openmetrics_header(name, metric->kind != KSM_KIND_COUNTER, metric->help, file);
     format_fixed(value, divisor, number, sizeof(number));
     fprintf(file, "%s %s\n", name, number);
 }
@@ -94,7 +94,7 @@ static void write_consumers(const struct ksm_consumer_table *table, FILE *file) 
     };
 
     for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
-        write_header(rows[row].name, true, rows[row].help, file);
+        openmetrics_header(rows[row].name, true, rows[row].help, file);
         for (size_t i = 0; i < table->count; i++)
             if (table->list[i].shown)
                 write_consumer(rows[row].name, &table->list[i], NULL,
@@ -103,8 +103,8 @@ static void write_consumers(const struct ksm_consumer_table *table, FILE *file) 
             write_consumer(rows[row].name, &table->other, "other", rows[row].bytes(&table->other),
                            file);
     }
-    write_header("ksm_unattributed_bytes", true,
-                 "memory saved that is not attributed to a consumer", file);
+    openmetrics_header("ksm_unattributed_bytes", true,
+                       "memory saved that is not attributed to a consumer", file);
     fprintf(file, "ksm_unattributed_bytes %" PRId64 "\n", table->unattributed);
 }
 

@@ -16,6 +16,9 @@
  * ferror(file). */
 void openmetrics_write(const struct explain_facts *facts, FILE *file);
 
+/* Writes the lines that begin a metric of that name. gauge: if not, it is a counter. */
+void openmetrics_header(const char *name, bool gauge, const char *help, FILE *file);
+
 enum { OPENMETRICS_NAME_SIZE = 128 };
 
 /* Sets name to a metric's name in that format. Returns the divisor of its value; or 0 if it is not

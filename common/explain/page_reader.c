@@ -40,7 +40,7 @@ int page_reader_open(struct page_reader *m, const char *root, int pid, bool huge
     m->maps = (struct line_reader){.call = m->call, .pid = pid, .fd = -1};
     m->address = m->end = 0;
     m->range = m->found = 0;
-    m->unreadable = 0;
+    m->unreadable = m->stack = 0;
     m->hugetlb = hugetlb;
     m->is_end = false;
     if (contents) {
@@ -88,6 +88,8 @@ static int next_mapping(struct page_reader *m) {
     int status;
 
     while ((status = maps_next(&m->maps, &mapping)) > 0) {
+        if (strcmp(mapping.name, "[stack]") == 0)
+            m->stack = mapping.end;
         if (!mapping.is_private || may_be_hugetlb(m, &mapping) || mapping.start < m->end)
             continue;
         m->address = mapping.start;

@@ -52,6 +52,7 @@ struct page_reader {
     size_t count;
     char *bytes;
     uint64_t unreadable; /* pages of this process so far that are in memory and cannot be read */
+    uint64_t stack;      /* the end address of its stack, 0: not reached yet */
     bool scans;          /* this kernel has PAGEMAP_SCAN; if not, huge is not known */
 
     /* Inside. */

@@ -109,6 +109,7 @@ static int set_consumers(struct process_sweep *s) {
         }
         sorted[i]->consumer = (size_t)(consumer - s->consumers);
         consumer->named = consumer->named && sorted[i]->named;
+        consumer->shown = consumer->shown || sorted[i]->named;
     }
     free(sorted);
     return 0;
@@ -258,6 +259,7 @@ static int read_process(struct process_sweep *s, struct page_reader *reader, siz
     if (status == -ECANCELED)
         return status;
     count_process(s, reader, status);
+    s->list[i].stack = reader->stack;
     page_reader_close(reader);
     return 0;
 }

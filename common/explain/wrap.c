@@ -71,8 +71,7 @@ void wrap_alarm(const struct wrap *wrap, const char *label, const char *text) {
     fputs(wrap->color ? "\033[0m" : "", wrap->file);
 }
 
-/* Returns how many bytes of a name fit in columns; each UTF-8 character takes one. */
-static size_t fit_columns(const char *name, size_t columns) {
+size_t wrap_fit(const char *name, size_t columns) {
     size_t len = 0;
 
     for (size_t used = 0; name[len] && used < columns; used++) {
@@ -88,9 +87,9 @@ void wrap_name(FILE *file, size_t columns, const char *kind, const char *name) {
     size_t len;
 
     columns -= strlen(kind) + 1;
-    len = fit_columns(name, columns);
+    len = wrap_fit(name, columns);
     if (name[len])
-        len = fit_columns(name, columns - (sizeof(ellipsis) - 1));
+        len = wrap_fit(name, columns - (sizeof(ellipsis) - 1));
     fprintf(file, "%s%s%.*s%s\n", kind, *kind ? " " : "", (int)len, name,
             name[len] ? ellipsis : "");
 }

@@ -30,6 +30,9 @@ void wrap_text(const struct wrap *wrap, const char *label, const char *text);
 /* The same, in bold red if the terminal has colors. */
 void wrap_alarm(const struct wrap *wrap, const char *label, const char *text);
 
+/* Returns how many bytes of a text fit into so many columns; each UTF-8 character takes one. */
+size_t wrap_fit(const char *text, size_t columns);
+
 /* Prints kind and name of a consumer in at most columns, and a newline. A name that does not fit is
  * cut and ends in "...". */
 void wrap_name(FILE *file, size_t columns, const char *kind, const char *name);

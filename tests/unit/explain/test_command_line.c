@@ -92,10 +92,10 @@ static const struct {
     const char *arguments, *want;
 } bad_rows[] = {
     /* Options of another mode. */
-    {"--cpu=5|", "--cpu belongs to --estimate"},
-    {"--memory|5|", "--memory belongs to --estimate"},
-    {"--openmetrics|--json|", "--json belongs to the report and --estimate"},
-    {"--openmetrics|--cpu=5|", "--cpu belongs to --estimate"},
+    {"--cpu=5|", "--cpu belongs to --estimate, --sharing"},
+    {"--memory|5|", "--memory belongs to --estimate, --sharing"},
+    {"--openmetrics|--json|", "--json belongs to the report, --estimate, --sharing"},
+    {"--openmetrics|--cpu=5|", "--cpu belongs to --estimate, --sharing"},
     {"--output=x|", "--output belongs to --openmetrics"},
     {"--estimate|--output|x|", "--output belongs to --openmetrics"},
     {"--openmetrics|--estimate|", "--estimate and --openmetrics exclude each other"},

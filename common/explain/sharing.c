@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+#include "explain/sharing.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "system/parse.h"
+
+/* ---- the index ---- */
+
+/* Multiplication by an odd number and reversal of bytes can be undone. The low bits, by which the
+ * index samples, are the best mixed ones of the product (Knuth, Fibonacci hashing). */
+static const uint64_t golden_ratio = UINT64_C(0x9e3779b97f4a7c15);
+static const uint64_t golden_inverse = UINT64_C(0xf1de83e19937733d);
+
+uint64_t sharing_key(uint64_t frame) {
+    return __builtin_bswap64(frame * golden_ratio);
+}
+
+uint64_t sharing_frame(uint64_t key) {
+    return __builtin_bswap64(key) * golden_inverse;
+}
+
+/* Only frames that are mapped more than once save anything. */
+static int add_block(struct process_sweep *sweep, const struct page_reader *reader, size_t i) {
+    struct sharing *s = sweep->data;
+
+    for (size_t j = 0; j < reader->count; j++) {
+        const struct page_reader_page *page = &reader->pages[j];
+        if (page->shared && page->frame != 0)
+            content_index_add(&s->mappings, sharing_key(page->frame),
+                              content_index_own((uint32_t)i, page->number, false));
+    }
+    return 0;
+}
+
+/* ---- pairs ---- */
+
+double sharing_error(const struct sharing_sum *sum) {
+    return 2 * sqrt(sum->variance);
+}
+
+static double weight_of(const struct sharing *s) {
+    return ldexp(1, (int)s->mappings.sampling_shift);
+}
+
+/* Adds what one recorded frame contributes: y pages. */
+static void add_sum(const struct sharing *s, struct sharing_sum *sum, double pages) {
+    const double weight = weight_of(s);
+
+    sum->pages += weight * pages;
+    sum->variance += weight * (weight - 1) * pages * pages;
+}
+
+static struct sharing_pair *find_pair(const struct sharing_pairs *pairs, uint32_t a, uint32_t b) {
+    const uint64_t hash = ((uint64_t)a << 32 | b) * golden_ratio;
+    size_t slot = (hash >> 32) & (pairs->size - 1);
+
+    while (pairs->list[slot].sum.pages > 0 &&
+           (pairs->list[slot].a != a || pairs->list[slot].b != b))
+        slot = (slot + 1) & (pairs->size - 1);
+    return &pairs->list[slot];
+}
+
+/* a != b */
+static void add_pair(const struct sharing *s, struct sharing_pairs *pairs, uint32_t a, uint32_t b) {
+    struct sharing_pair *pair = find_pair(pairs, a < b ? a : b, a < b ? b : a);
+
+    if (pair->sum.pages == 0) {
+        if (pairs->count >= pairs->size / 4 * 3) {
+            pairs->overflow = true;
+            return;
+        }
+        pairs->count++;
+        pair->a = a < b ? a : b;
+        pair->b = a < b ? b : a;
+    }
+    add_sum(s, &pair->sum, 1);
+}
+
+static void add_pairs(const struct sharing *s, struct sharing_pairs *pairs, const uint32_t *found,
+                      size_t count) {
+    for (size_t i = 1; i < count; i++)
+        for (size_t j = 0; j < i; j++)
+            add_pair(s, pairs, found[j], found[i]);
+}
+
+static int compare_pairs(const void *one, const void *other) {
+    const struct sharing_pair *a = one, *b = other;
+
+    if (a->sum.pages != b->sum.pages)
+        return a->sum.pages > b->sum.pages ? -1 : 1;
+    if (a->a != b->a)
+        return a->a < b->a ? -1 : 1;
+    return a->b < b->b ? -1 : a->b > b->b;
+}
+
+static void sort_pairs(struct sharing_pairs *pairs) {
+    qsort(pairs->list, pairs->size, sizeof(*pairs->list), compare_pairs);
+}
+
+/* ---- owners ---- */
+
+static bool is_owner(const struct sharing_owner *owner, const struct sharing_owner *other) {
+    return owner->is_user == other->is_user &&
+           (owner->is_user ? owner->user == other->user : owner->consumer == other->consumer);
+}
+
+/* Returns the index of an owner, which is added if it is new. */
+static size_t find_owner(struct sharing *s, const struct sharing_owner *wanted) {
+    size_t i = 0;
+
+    while (i < s->owner_count && !is_owner(&s->owners[i], wanted))
+        i++;
+    if (i == s->owner_count)
+        s->owners[s->owner_count++] = *wanted;
+    return i;
+}
+
+static void set_owner(struct sharing *s, size_t i) {
+    const struct sweep_process *process = &s->sweep.list[i];
+    const bool is_user =
+        process->name.kind == KSM_CONSUMER_service || process->name.kind == KSM_CONSUMER_program;
+    const struct sharing_owner wanted = {
+        .is_user = is_user, .user = is_user ? process->user : -1, .consumer = process->consumer};
+    struct sharing_consumer *consumer = &s->consumers[process->consumer];
+    const size_t owner = find_owner(s, &wanted);
+
+    s->owner_of[i] = owner;
+    s->owners[owner].is_named = s->owners[owner].is_named || process->named;
+    if (consumer->merged > 0 && consumer->owner != owner)
+        consumer->several = true;
+    consumer->owner = owner;
+    consumer->merged += (uint64_t)process->merging;
+}
+
+/* ---- counting ---- */
+
+/* Sets which consumers and owners have mappings of a frame, and how many. */
+static void tally_frame(struct sharing *s, const struct content_index_record *records,
+                        size_t count) {
+    s->found_count = s->owners_found_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        const uint32_t process = content_index_process(records[i].place);
+        const uint32_t consumer = (uint32_t)s->sweep.list[process].consumer;
+        const uint32_t owner = (uint32_t)s->owner_of[process];
+        if (s->tally[consumer]++ == 0)
+            s->found[s->found_count++] = consumer;
+        if (s->owner_tally[owner]++ == 0)
+            s->owners_found[s->owners_found_count++] = owner;
+    }
+}
+
+/* Counts a merged frame with these mappings, of which the kernel counts as many as count. */
+static void add_merged(struct sharing *s, const struct content_index_record *records, size_t found,
+                       uint64_t count) {
+    /* Mappings may have come or gone since they were read: what was found is the least. */
+    const double mappings = count > found ? (double)count : (double)found;
+
+    if (mappings < 2)
+        return;
+    tally_frame(s, records, found);
+    add_sum(s, &s->saved, mappings - 1);
+    s->other_saved += weight_of(s) * (mappings - (double)found) * (1 - 1 / mappings);
+    for (size_t i = 0; i < s->found_count; i++) {
+        struct sharing_consumer *consumer = &s->consumers[s->found[i]];
+        const double own = s->tally[s->found[i]];
+        add_sum(s, &consumer->saved, own * (1 - 1 / mappings));
+        consumer->within += weight_of(s) * (own - 1);
+        consumer->others += weight_of(s) * (1 - own / mappings);
+        s->tally[s->found[i]] = 0;
+    }
+    add_pairs(s, &s->pairs, s->found, s->found_count);
+    for (size_t i = 0; i < s->owners_found_count; i++) {
+        s->owner_tally[s->owners_found[i]] = 0;
+        if (s->owners_found_count > 1)
+            s->owners[s->owners_found[i]].shares = true;
+    }
+    add_pairs(s, &s->owner_pairs, s->owners_found, s->owners_found_count);
+    if (s->owners_found_count > 1)
+        add_sum(s, &s->across, 1);
+}
+
+/* Where the kernel does not report which frames are KSM's: fork() shares a page only at one
+ * address, and among processes that have inherited the place of their stack from one another. */
+static bool is_surely_merged(const struct sharing *s, const struct content_index_record *records,
+                             size_t count) {
+    const struct sweep_process *list = s->sweep.list;
+    const struct sweep_process *first = &list[content_index_process(records[0].place)];
+
+    for (size_t i = 1; i < count; i++)
+        if (content_index_page(records[i].place) != content_index_page(records[0].place) ||
+            list[content_index_process(records[i].place)].stack != first->stack)
+            return true;
+    return false;
+}
+
+static void add_frame(struct sharing *s, const struct content_index_record *records, size_t found,
+                      uint64_t flags, uint64_t count) {
+    if (flags & FRAME_IS_ZERO || (s->frames.knows_ksm && !(flags & FRAME_IS_KSM)))
+        return;
+    if (s->frames.knows_ksm || is_surely_merged(s, records, found))
+        add_merged(s, records, found, count);
+    else
+        s->unclear += weight_of(s) * (double)found;
+}
+
+/* Where the next call of frames_read() ends that begins at record i: a call takes as long as some
+ * twenty frames, so shorter gaps are read as well. */
+static size_t end_of_call(const struct sharing *s, size_t i) {
+    enum { GAP = 16 };
+    const struct content_index_record *records = s->mappings.records;
+    const uint64_t first = records[i].key;
+    size_t end = i + 1;
+
+    while (end < s->mappings.count && records[end].key - records[end - 1].key <= GAP &&
+           records[end].key - first < FRAMES_MAX)
+        end++;
+    return end;
+}
+
+/* Replaces keys by the frames, in ascending order. */
+static void sort_frames(struct sharing *s) {
+    for (size_t i = 0; i < s->mappings.count; i++)
+        s->mappings.records[i].key = sharing_frame(s->mappings.records[i].key);
+    content_index_sort(&s->mappings);
+    s->sweep.done = 0;
+    s->sweep.expected = s->mappings.count;
+    s->sorted = true;
+}
+
+static int allocate(struct sharing *s) {
+    const size_t processes = s->sweep.count + 1, consumers = s->sweep.consumer_count + 1;
+
+    s->consumers = calloc(consumers, sizeof(*s->consumers));
+    s->owners = calloc(processes, sizeof(*s->owners));
+    s->owner_of = calloc(processes, sizeof(*s->owner_of));
+    s->tally = calloc(consumers, sizeof(*s->tally));
+    s->found = calloc(consumers, sizeof(*s->found));
+    s->owner_tally = calloc(processes, sizeof(*s->owner_tally));
+    s->owners_found = calloc(processes, sizeof(*s->owners_found));
+    return s->consumers && s->owners && s->owner_of && s->tally && s->found && s->owner_tally &&
+                   s->owners_found
+               ? 0
+               : -ENOMEM;
+}
+
+static int begin_count(struct sharing *s) {
+    const int status = allocate(s);
+
+    if (status != 0)
+        return status;
+    for (size_t i = 0; i < s->sweep.count; i++)
+        if (s->sweep.list[i].wanted && s->sweep.list[i].merging > 0)
+            set_owner(s, i);
+    sort_frames(s);
+    return 0;
+}
+
+/* Counts the frames of one call. The last step: a call that fails ends it. */
+static int count_frames(struct process_sweep *sweep, struct page_reader *reader) {
+    struct sharing *s = sweep->data;
+    const struct content_index_record *records = s->mappings.records;
+    uint64_t flags[FRAMES_MAX], counts[FRAMES_MAX];
+
+    (void)reader;
+    if (!s->sorted)
+        return begin_count(s);
+    if (sweep->pos == s->mappings.count) {
+        sort_pairs(&s->pairs);
+        sort_pairs(&s->owner_pairs);
+        s->counted = true;
+        return 1;
+    }
+    const size_t end = end_of_call(s, sweep->pos);
+    const uint64_t first = records[sweep->pos].key;
+    const int status =
+        frames_read(&s->frames, first, records[end - 1].key - first + 1, flags, counts);
+    if (status != 0)
+        return status;
+    while (sweep->pos < end) {
+        const size_t run = content_index_run(&s->mappings, sweep->pos);
+        const size_t i = records[sweep->pos].key - first;
+        add_frame(s, records + sweep->pos, run, flags[i], counts[i]);
+        sweep->pos += run;
+    }
+    sweep->done = sweep->pos;
+    return 0;
+}
+
+int sharing_finish(struct sharing *s) {
+    int status = 0;
+
+    if (!s->counted)
+        s->sweep.pos = s->sweep.step == SHARING_COUNT ? s->sweep.pos : 0;
+    while (!s->counted && status == 0)
+        status = count_frames(&s->sweep, NULL);
+    return status < 0 ? status : 0;
+}
+
+/* ---- the beginning ---- */
+
+static sweep_step_fn *const steps[SHARING_STEPS] = {
+    [SWEEP_LIST] = process_sweep_list,
+    [SWEEP_READ] = process_sweep_read,
+    [SHARING_COUNT] = count_frames,
+};
+
+static int allocate_pairs(struct sharing_pairs *pairs, size_t bytes) {
+    pairs->size = 1;
+    while (2 * pairs->size * sizeof(*pairs->list) <= bytes)
+        pairs->size *= 2;
+    pairs->list = calloc(pairs->size, sizeof(*pairs->list));
+    return pairs->list ? 0 : -ENOMEM;
+}
+
+int sharing_init(struct sharing *s, const struct process_sweep_options *options, size_t bytes) {
+    struct process_sweep_options merged = *options;
+
+    memset(s, 0, sizeof(*s));
+    merged.merged_only = true;
+    int status = process_sweep_init(&s->sweep, &merged);
+    s->sweep.steps = steps;
+    s->sweep.step_count = SHARING_STEPS;
+    s->sweep.block = add_block;
+    s->sweep.data = s;
+    if (status == 0)
+        status = content_index_init(&s->mappings, bytes / 8 * 6, 0, 1);
+    s->mappings.max_frequents = 0;
+    if (status == 0)
+        status = allocate_pairs(&s->pairs, bytes / 8);
+    if (status == 0)
+        status = allocate_pairs(&s->owner_pairs, bytes / 8);
+    return status == 0 ? frames_open(&s->frames, options->root) : status;
+}

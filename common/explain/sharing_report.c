@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Whose memory is merged with whose: in words, as JSON and as metrics.
+ */
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "explain/format.h"
+#include "explain/openmetrics.h"
+#include "explain/sharing.h"
+#include "explain/values.h"
+
+enum { ROWS_MAX = 20 };
+
+/* ---- numbers and names ---- */
+
+static int64_t bytes_of(const struct sharing *s, double pages) {
+    return llround(pages * (double)s->sweep.page_size);
+}
+
+static const char *kind_of(const struct sharing *s, size_t consumer) {
+    return ksm_consumer_kinds[s->sweep.consumers[consumer].name.kind];
+}
+
+enum { OWNER_SIZE = KSM_CONSUMER_NAME_SIZE + 16 };
+
+/* "vm web" */
+static void format_consumer(const struct sharing *s, size_t i, char text[static OWNER_SIZE]) {
+    snprintf(text, OWNER_SIZE, "%s %s", kind_of(s, i), s->sweep.consumers[i].name.text);
+}
+
+/* "vm web", "user 1000" */
+static void format_owner(const struct sharing *s, size_t i, char text[static OWNER_SIZE]) {
+    const struct sharing_owner *owner = &s->owners[i];
+
+    if (!owner->is_user)
+        format_consumer(s, owner->consumer, text);
+    else if (owner->user >= 0)
+        snprintf(text, OWNER_SIZE, "user %" PRId64, owner->user);
+    else
+        snprintf(text, OWNER_SIZE, "user ?");
+}
+
+static void format_owner_of(const struct sharing *s, size_t consumer,
+                            char text[static OWNER_SIZE]) {
+    if (s->consumers[consumer].several)
+        snprintf(text, OWNER_SIZE, "several");
+    else
+        format_owner(s, s->consumers[consumer].owner, text);
+}
+
+/* What the plugins show as saved; -1: not known. */
+static int64_t average_of(const struct sharing *s, const struct sharing_host *host, size_t i) {
+    const struct ksm_consumer_table *table = host->table;
+
+    for (size_t j = 0; table->enabled && table->valid && j < table->count; j++)
+        if (ksm_consumer_name_compare(&table->list[j].name, &s->sweep.consumers[i].name) == 0)
+            return table->list[j].saved;
+    return -1;
+}
+
+/* ---- which rows there are ---- */
+
+static bool is_shown(const struct sharing *s, size_t consumer) {
+    return s->sweep.consumers[consumer].shown && s->consumers[consumer].merged > 0;
+}
+
+static const struct sharing *sorted; /* for compare_consumers() */
+
+static int compare_consumers(const void *one, const void *other) {
+    const size_t a = *(const size_t *)one, b = *(const size_t *)other;
+    const double saved_a = sorted->consumers[a].saved.pages;
+    const double saved_b = sorted->consumers[b].saved.pages;
+
+    if (saved_a != saved_b)
+        return saved_a > saved_b ? -1 : 1;
+    return a < b ? -1 : a > b;
+}
+
+/* Returns the shown consumers, the largest saving first; NULL without memory. */
+static size_t *sort_consumers(const struct sharing *s, size_t *count) {
+    size_t *list = calloc(s->sweep.consumer_count + 1, sizeof(*list));
+
+    *count = 0;
+    for (size_t i = 0; list && i < s->sweep.consumer_count; i++)
+        if (is_shown(s, i))
+            list[(*count)++] = i;
+    sorted = s;
+    if (list)
+        qsort(list, *count, sizeof(*list), compare_consumers);
+    return list;
+}
+
+/* Returns the index of the first pair from i on of which one side is shown. */
+static size_t next_pair(const struct sharing *s, const struct sharing_pairs *pairs, size_t i) {
+    const bool are_owners = pairs == &s->owner_pairs;
+
+    for (; i < pairs->count; i++) {
+        const struct sharing_pair *pair = &pairs->list[i];
+        if (are_owners ? s->owners[pair->a].is_named || s->owners[pair->b].is_named
+                       : is_shown(s, pair->a) || is_shown(s, pair->b))
+            break;
+    }
+    return i;
+}
+
+/* ---- the report ---- */
+
+/* "3 owners: vm db, vm web and user 1000" */
+static void format_owners(const struct sharing *s, char *text, size_t size) {
+    enum { NAMES_MAX = 4, COLUMNS = 30 };
+    size_t count = 0, done = 0;
+    char name[OWNER_SIZE];
+
+    for (size_t i = 0; i < s->owner_count; i++)
+        count += s->owners[i].shares;
+    size_t len = (size_t)snprintf(text, size, "%zu owners: ", count);
+    for (size_t i = 0; i < s->owner_count && done < NAMES_MAX && len < size; i++) {
+        if (!s->owners[i].shares)
+            continue;
+        format_owner(s, i, name);
+        const char *separator = done == 0 ? "" : done + 1 == count ? " and " : ", ";
+        len += (size_t)snprintf(text + len, size - len, "%s%.*s", separator,
+                                (int)wrap_fit(name, COLUMNS), name);
+        done++;
+    }
+    if (count > done && len < size)
+        snprintf(text + len, size - len, " and %zu more", count - done);
+}
+
+static void add_saving(struct values *v, const struct sharing *s, const struct sharing_host *host) {
+    const int64_t saved = bytes_of(s, s->saved.pages);
+    const int64_t error = bytes_of(s, sharing_error(&s->saved));
+    const int64_t counter = host->sharing >= 0 ? host->sharing * (int64_t)s->sweep.page_size : -1;
+    const int64_t difference = llabs(counter - saved);
+
+    values_add_bytes(v, "saved", saved);
+    if (error > 0)
+        values_add_bytes(v, "error", error);
+    values_add_if(v, "no_counter", counter < 0);
+    values_add_if(v, "agrees", counter >= 0 && difference <= error);
+    if (counter >= 0 && difference > error) {
+        values_add_bytes(v, "counter", counter);
+        values_add_bytes(v, "difference", difference);
+    }
+    if (host->zero > 0)
+        values_add_bytes(v, "zeros", host->zero * (int64_t)s->sweep.page_size);
+}
+
+static void add_owners(struct values *v, const struct sharing *s) {
+    const int64_t across = bytes_of(s, s->across.pages);
+
+    values_add_if(v, "no_owners", across == 0);
+    if (across == 0)
+        return;
+    values_add_bytes(v, "across", across);
+    if (s->across.variance > 0)
+        values_add_bytes(v, "across_error", bytes_of(s, sharing_error(&s->across)));
+    format_owners(s, values_add(v, "owners"), VALUE_SIZE);
+}
+
+static bool has_hugetlb(const struct sharing *s) {
+    for (size_t i = 0; i < s->sweep.count; i++)
+        if (s->sweep.list[i].wanted && s->sweep.list[i].hugetlb)
+            return true;
+    return false;
+}
+
+static void add_remarks(struct values *v, const struct sharing *s) {
+    if (s->other_saved >= 1)
+        values_add_bytes(v, "others", bytes_of(s, s->other_saved));
+    if (s->unclear > 0)
+        values_add_bytes(v, "unclear", bytes_of(s, s->unclear));
+    values_add_if(v, "all_clear", !s->frames.knows_ksm && s->unclear == 0);
+    values_add_if(v, "sampled", s->mappings.sampling_shift > 0);
+    values_add_if(v, "hugetlb", has_hugetlb(s));
+    values_add_counts(v, &s->sweep.counts, s->sweep.page_size);
+}
+
+static const struct values_line lines[] = {
+#define SHARING(label, text) {label, text},
+#include "explain/explain.def"
+};
+
+/* A cell begins with a space; few amounts are wider. */
+enum { CELL = 10, PERCENT = 7 };
+
+static void print_cell(FILE *file, int64_t bytes) {
+    char text[32];
+
+    format_bytes(bytes, text, sizeof(text));
+    fprintf(file, " %*s", CELL - 1, text);
+}
+
+/* part of whole; "-" if they are not known. */
+static void print_percent(FILE *file, const char *sign, bool is_known, double part, double whole) {
+    char text[32] = "-";
+
+    if (is_known && whole > 0)
+        snprintf(text, sizeof(text), "%s%.0f %%", sign, 100 * part / whole);
+    fprintf(file, "%*s", PERCENT, text);
+}
+
+static void print_consumer(const struct sharing *s, const struct sharing_host *host, size_t i,
+                           FILE *file) {
+    enum { NAME = WRAP_COLUMNS - WRAP_INDENT - 5 * CELL - PERCENT - 2 };
+    const struct sharing_consumer *consumer = &s->consumers[i];
+    const int64_t average = average_of(s, host, i);
+    const double saved = (double)bytes_of(s, consumer->saved.pages);
+    const double error = (double)bytes_of(s, sharing_error(&consumer->saved));
+    const double off_by = (double)average - saved;
+
+    fprintf(file, "%*s", WRAP_INDENT, "");
+    print_cell(file, bytes_of(s, (double)consumer->merged));
+    print_cell(file, bytes_of(s, consumer->saved.pages));
+    print_cell(file, bytes_of(s, consumer->within));
+    print_cell(file, bytes_of(s, consumer->others));
+    if (average >= 0)
+        print_cell(file, average);
+    else
+        fprintf(file, "%*s", CELL, "-");
+    if (s->mappings.sampling_shift > 0)
+        print_percent(file, "", true, error, saved);
+    else
+        print_percent(file, off_by > 0 ? "+" : "", average >= 0, off_by, saved);
+    fputs("  ", file);
+    wrap_name(file, NAME, kind_of(s, i), s->sweep.consumers[i].name.text);
+}
+
+static void print_consumers(const struct sharing *s, const struct sharing_host *host, FILE *file) {
+    size_t count;
+    size_t *list = sort_consumers(s, &count);
+
+    if (count > 0)
+        fprintf(file, "\nBy consumer\n%*s%*s%*s%*s%*s%*s%*s\n", WRAP_INDENT, "", CELL, "merged",
+                CELL, "saved", CELL, "within", CELL, "others", CELL, "average", PERCENT,
+                s->mappings.sampling_shift > 0 ? "error" : "off by");
+    for (size_t i = 0; list && i < count && i < ROWS_MAX; i++)
+        print_consumer(s, host, list[i], file);
+    if (count > ROWS_MAX)
+        fprintf(file, "%*sand %zu more\n", WRAP_INDENT, "", count - ROWS_MAX);
+    free(list);
+}
+
+/* Writes one side of a pair, cut to columns. */
+static void print_side(const struct sharing *s, bool is_owner, size_t i, size_t columns,
+                       FILE *file) {
+    char text[OWNER_SIZE];
+
+    if (is_owner)
+        format_owner(s, i, text);
+    else
+        format_consumer(s, i, text);
+    fprintf(file, "%.*s", (int)wrap_fit(text, columns), text);
+}
+
+static void print_pairs(const struct sharing *s, const struct sharing_pairs *pairs,
+                        const char *title, FILE *file) {
+    enum { NAME = (WRAP_COLUMNS - WRAP_INDENT - CELL - 2 - sizeof(" and ")) / 2 };
+    const bool are_owners = pairs == &s->owner_pairs;
+    size_t rows = 0, i = next_pair(s, pairs, 0);
+
+    if (i < pairs->count)
+        fprintf(file, "\n%s\n", title);
+    for (; i < pairs->count && rows < ROWS_MAX; i = next_pair(s, pairs, i + 1), rows++) {
+        const struct sharing_pair *pair = &pairs->list[i];
+        fprintf(file, "%*s", WRAP_INDENT, "");
+        print_cell(file, bytes_of(s, pair->sum.pages));
+        fputs("  ", file);
+        print_side(s, are_owners, pair->a, NAME, file);
+        fputs(" and ", file);
+        print_side(s, are_owners, pair->b, NAME, file);
+        fputc('\n', file);
+    }
+    if (i < pairs->count || pairs->overflow)
+        fprintf(file, "%*sand more: --json has them\n", WRAP_INDENT, "");
+}
+
+void sharing_report(const struct sharing *s, const struct sharing_host *host,
+                    const struct wrap *wrap) {
+    struct values v = {.count = 0};
+
+    add_owners(&v, s);
+    add_saving(&v, s, host);
+    add_remarks(&v, s);
+    fputs("Whose memory is merged with whose\n\n", wrap->file);
+    values_print(&v, lines, sizeof(lines) / sizeof(lines[0]), wrap);
+    print_consumers(s, host, wrap->file);
+    print_pairs(s, &s->pairs, "Merged between consumers (a page counts once for each pair)",
+                wrap->file);
+    print_pairs(s, &s->owner_pairs, "Merged between owners (a page counts once for each pair)",
+                wrap->file);
+}
+
+/* ---- JSON: clean names (consumer_name.h) need no escapes ---- */
+
+static void json_sum(const struct sharing *s, const char *name, const struct sharing_sum *sum,
+                     FILE *file) {
+    fprintf(file, "\"%s_bytes\": %" PRId64 ", \"%s_error_bytes\": %" PRId64 ", ", name,
+            bytes_of(s, sum->pages), name, bytes_of(s, sharing_error(sum)));
+}
+
+static void json_number(const char *name, int64_t value, FILE *file) {
+    if (value >= 0)
+        fprintf(file, "\"%s\": %" PRId64 ", ", name, value);
+    else
+        fprintf(file, "\"%s\": null, ", name);
+}
+
+static void json_consumers(const struct sharing *s, const struct sharing_host *host, FILE *file) {
+    char owner[OWNER_SIZE];
+    size_t count;
+    size_t *list = sort_consumers(s, &count);
+
+    fputs("\"consumers\": [", file);
+    for (size_t i = 0; list && i < count; i++) {
+        const struct sharing_consumer *consumer = &s->consumers[list[i]];
+        fprintf(file, "%s{", i > 0 ? ",\n  " : "\n  ");
+        json_number("merged_bytes", bytes_of(s, (double)consumer->merged), file);
+        json_sum(s, "saved", &consumer->saved, file);
+        json_number("saved_within_bytes", bytes_of(s, consumer->within), file);
+        json_number("saved_with_others_bytes", bytes_of(s, consumer->others), file);
+        json_number("average_bytes", average_of(s, host, list[i]), file);
+        format_owner_of(s, list[i], owner);
+        fprintf(file, "\"owner\": \"%s\", \"kind\": \"%s\", \"name\": \"%s\"}", owner,
+                kind_of(s, list[i]), s->sweep.consumers[list[i]].name.text);
+    }
+    fputs("], ", file);
+    free(list);
+}
+
+static void json_pairs(const struct sharing *s, const struct sharing_pairs *pairs, FILE *file) {
+    char a[OWNER_SIZE], b[OWNER_SIZE];
+    const char *separator = "\n  ";
+
+    for (size_t i = next_pair(s, pairs, 0); i < pairs->count; i = next_pair(s, pairs, i + 1)) {
+        const struct sharing_pair *pair = &pairs->list[i];
+        if (pairs == &s->owner_pairs) {
+            format_owner(s, pair->a, a);
+            format_owner(s, pair->b, b);
+        } else {
+            format_consumer(s, pair->a, a);
+            format_consumer(s, pair->b, b);
+        }
+        fprintf(file, "%s{", separator);
+        json_sum(s, "merged", &pair->sum, file);
+        fprintf(file, "\"a\": \"%s\", \"b\": \"%s\"}", a, b);
+        separator = ",\n  ";
+    }
+}
+
+void sharing_json(const struct sharing *s, const struct sharing_host *host, FILE *file) {
+    const struct sweep_counts *counts = &s->sweep.counts;
+    const int64_t page_size = (int64_t)s->sweep.page_size;
+
+    fputs("{", file);
+    json_sum(s, "saved", &s->saved, file);
+    json_number("counter_bytes", host->sharing >= 0 ? host->sharing * page_size : -1, file);
+    json_number("zero_bytes", host->zero >= 0 ? host->zero * page_size : -1, file);
+    json_number("others_bytes", bytes_of(s, s->other_saved), file);
+    json_number("unclear_bytes", s->frames.knows_ksm ? 0 : bytes_of(s, s->unclear), file);
+    fprintf(file, "\"method\": \"%s\", ", s->frames.knows_ksm ? "flags" : "addresses");
+    json_number("sampled_one_in", (int64_t)1 << s->mappings.sampling_shift, file);
+    json_sum(s, "between_owners", &s->across, file);
+    json_number("processes", counts->processes, file);
+    json_number("denied", counts->denied, file);
+    json_number("ended", counts->exited, file);
+    json_number("blocking", counts->blocking, file);
+    json_number("milliseconds", counts->ms, file);
+    fprintf(file, "\"partial\": %s, \"complete_pairs\": %s, ", counts->partial ? "true" : "false",
+            s->pairs.overflow || s->owner_pairs.overflow ? "false" : "true");
+    json_consumers(s, host, file);
+    fputs("\"pairs\": [", file);
+    json_pairs(s, &s->pairs, file);
+    fputs("], \"owner_pairs\": [", file);
+    json_pairs(s, &s->owner_pairs, file);
+    fputs("]}\n", file);
+}
+
+/* ---- OpenMetrics ---- */
+
+/* Returns whether a consumer's name is shown, which the plugins limit (rate_limit.h). */
+static bool is_name_shown(const struct sharing *s, const struct sharing_host *host, size_t i) {
+    for (size_t j = 0; j < host->table->count; j++)
+        if (host->table->list[j].shown &&
+            ksm_consumer_name_compare(&host->table->list[j].name, &s->sweep.consumers[i].name) == 0)
+            return true;
+    return false;
+}
+
+static bool is_owner_shown(const struct sharing *s, const struct sharing_host *host, size_t i) {
+    return s->owners[i].is_user || is_name_shown(s, host, s->owners[i].consumer);
+}
+
+void sharing_openmetrics(const struct sharing *s, const struct sharing_host *host, FILE *file) {
+    char a[OWNER_SIZE], b[OWNER_SIZE];
+    size_t rows = 0;
+
+    openmetrics_header("ksm_consumer_saved_exact_bytes", true,
+                       "memory saved by a consumer: its part of each merged page", file);
+    for (size_t i = 0; i < s->sweep.consumer_count; i++)
+        if (is_shown(s, i) && is_name_shown(s, host, i))
+            fprintf(file, "ksm_consumer_saved_exact_bytes{kind=\"%s\",name=\"%s\"} %" PRId64 "\n",
+                    kind_of(s, i), s->sweep.consumers[i].name.text,
+                    bytes_of(s, s->consumers[i].saved.pages));
+    openmetrics_header("ksm_shared_between_owners_bytes", true,
+                       "memory merged between two owners: a page counts for each pair", file);
+    for (size_t i = 0; i < s->owner_pairs.count && rows < ROWS_MAX; i++) {
+        const struct sharing_pair *pair = &s->owner_pairs.list[i];
+        if (!is_owner_shown(s, host, pair->a) || !is_owner_shown(s, host, pair->b))
+            continue;
+        format_owner(s, pair->a, a);
+        format_owner(s, pair->b, b);
+        const bool ascending = strcmp(a, b) < 0;
+        fprintf(file, "ksm_shared_between_owners_bytes{a=\"%s\",b=\"%s\"} %" PRId64 "\n",
+                ascending ? a : b, ascending ? b : a, bytes_of(s, pair->sum.pages));
+        rows++;
+    }
+    openmetrics_header("ksm_shared_across_owners_bytes", true,
+                       "memory merged between owners: each page counts once", file);
+    fprintf(file, "ksm_shared_across_owners_bytes %" PRId64 "\n# EOF\n",
+            bytes_of(s, s->across.pages));
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Values of the placeholders in a report's texts, as text: those of --estimate and --sharing.
+ *
+ * Start with count 0, add values, then values_print(). Names stay the caller's.
+ */
+#ifndef KSM_VALUES_H
+#define KSM_VALUES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "explain/process_sweep.h"
+#include "explain/wrap.h"
+
+enum { VALUES_MAX = 32, VALUE_SIZE = 160 };
+
+struct values {
+    struct {
+        const char *name;
+        char text[VALUE_SIZE];
+    } list[VALUES_MAX];
+    size_t count;
+};
+
+/* Adds a value and returns its text, which is "", of VALUE_SIZE bytes. */
+char *values_add(struct values *v, const char *name);
+
+void values_add_bytes(struct values *v, const char *name, int64_t bytes);
+
+/* Adds nothing if number is 0. */
+void values_add_count(struct values *v, const char *name, int64_t number, const char *singular,
+                      const char *plural);
+
+/* Adds a condition, whose text is empty, if it holds. */
+void values_add_if(struct values *v, const char *name, bool holds);
+
+/* Adds partial, denied, blocking, exited, unreadable, processes and time. */
+void values_add_counts(struct values *v, const struct sweep_counts *counts, uint64_t page_size);
+
+struct values_line {
+    const char *label;
+    const char *text;
+};
+
+/* Prints those lines of which all values are known. */
+void values_print(const struct values *v, const struct values_line *lines, size_t count,
+                  const struct wrap *wrap);
+
+#endif
