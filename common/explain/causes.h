@@ -40,11 +40,10 @@ struct explain_process {
     int64_t anonymous; /* includes merged pages */
     int64_t shared;    /* shmem: memfd, /dev/shm, MAP_SHARED */
     int64_t hugetlb;
-    int64_t device; /* RAM that a driver has mapped (smaps, or maps and pagemap) */
-    int64_t
-        mergeable;  /* mergeable anonymous memory (smaps; -1 where that is not read: suspect.h) */
-    int64_t huge;   /* anonymous memory in huge pages (smaps or pagemap) */
-    int64_t pinned; /* for a device or io_uring: VmPin, and VmLck beyond what mlock() locked */
+    int64_t device;    /* RAM that a driver has mapped (smaps, or maps and pagemap) */
+    int64_t mergeable; /* anonymous memory that is mergeable (smaps; see suspect.h) */
+    int64_t huge;      /* anonymous memory in huge pages (smaps or pagemap) */
+    int64_t pinned;    /* for a device or io_uring: VmPin, and VmLck beyond what mlock() locked */
 
     /* Pages. */
     int64_t merging;    /* ksm_merging_pages */

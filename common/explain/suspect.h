@@ -57,7 +57,7 @@ struct suspect {
     bool merges_any;       /* all its anonymous memory is mergeable: prctl(), Linux 6.14 */
     int fd[SUSPECT_FILES]; /* or -errno */
     struct suspect_mappings mappings;
-    bool unclear;                   /* its cause, so its pages are read */
+    bool unclear;                   /* the cause is unclear: its pages are read */
     uint64_t hashes[SUSPECT_PAGES]; /* contents of the pages; 0: not read */
 };
 

@@ -37,8 +37,7 @@ struct suspects {
 };
 
 /* Finds the candidates below root and opens their files. Finds none if the program has a file
- * capability (AT_SECURE), and before Linux 4.5, whose status does not distinguish kinds of memory.
- */
+ * capability (AT_SECURE), and before Linux 4.5, whose status lacks the kinds of memory. */
 void suspects_open(struct suspects *suspects, const char *root);
 
 /* Reads the candidates, and sets facts->processes to found. Takes some ms, and a second more if
