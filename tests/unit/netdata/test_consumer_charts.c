@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The lines that send the savings by consumer to Netdata: exactly, and as a strict reader of them
- * understands them.
+ * The lines that send the savings by consumer to Netdata: literally, and as parsed by a strict
+ * reader.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -155,7 +155,7 @@ static void two_and_others(void) {
 }
 
 /* A sample is sent as these lines, and no other. */
-static void tells(const char *when, const char *want) {
+static void expect_sent(const char *when, const char *want) {
     send_table(when);
     ck_assert_msg(strcmp(sent, want) == 0, "%s: got\n%s\nwant\n%s", when, sent, want);
 }
@@ -168,9 +168,9 @@ static void tells(const char *when, const char *want) {
 /* They are sent as new, and then again. */
 static void begin_with_two_and_others(void) {
     two_and_others();
-    tells("first",
-          SUM_CHART SUM_VALUES CHART("vm", "web-01") WEB CHART_GETTY GETTY CHART_OTHER OTHER);
-    tells("second", SUM_VALUES WEB GETTY OTHER);
+    expect_sent("first",
+                SUM_CHART SUM_VALUES CHART("vm", "web-01") WEB CHART_GETTY GETTY CHART_OTHER OTHER);
+    expect_sent("second", SUM_VALUES WEB GETTY OTHER);
 }
 
 static const struct {
@@ -181,7 +181,7 @@ static const struct {
     {-1, INT64_MAX}, {0, 1},
 };
 
-TEST(values) {
+TEST(values_are_sent_unchanged) {
     table.count = 1;
     for (int i = 0; i < ROWS(value_rows); i++) {
         list[0] = consumer(KSM_CONSUMER_container, "x", value_rows[i].saved, value_rows[i].real);
@@ -192,8 +192,8 @@ TEST(values) {
     ck_assert_int_eq(protocol_chart(&agent, "ksm.consumer_container_x")->drawn, 1);
 }
 
-/* A kind that is left out is not 0: nobody knows what it saves. */
-TEST_TIMES(kinds_left_out, 1 << KSM_CONSUMER_KIND_COUNT) {
+/* It is not 0: its savings are not known. */
+TEST_TIMES(excluded_kind_has_no_dimension, 1 << KSM_CONSUMER_KIND_COUNT) {
     const unsigned excluded = (unsigned)_i;
 
     two_and_others();
@@ -210,7 +210,7 @@ TEST_TIMES(kinds_left_out, 1 << KSM_CONSUMER_KIND_COUNT) {
     }
 }
 
-TEST(interval) {
+TEST(charts_have_the_interval_of_consumers) {
     two_and_others();
     consumer_charts_init(&charts, 3600, 0);
     send_table("hourly");
@@ -218,8 +218,7 @@ TEST(interval) {
         ck_assert_int_eq(agent.charts[i].update_every, 3600);
 }
 
-/* No metrics: a gap, and no chart comes or goes. */
-TEST(invalid_table) {
+TEST(invalid_table_is_a_gap_and_changes_no_chart) {
     two_and_others();
     table.valid = false;
     send_table("invalid at first");
@@ -239,62 +238,63 @@ TEST(invalid_table) {
                       agent.charts[i].id);
 }
 
-TEST(nobody) {
-    tells("nobody", SUM_CHART "BEGIN ksm.consumers\nSET vm = 0\nSET container = 0\n"
-                              "SET service = 0\nSET program = 0\nSET unattributed = 0\nEND\n");
+TEST(empty_table_sends_zero_sums) {
+    expect_sent("empty", SUM_CHART "BEGIN ksm.consumers\nSET vm = 0\nSET container = 0\n"
+                                   "SET service = 0\nSET program = 0\nSET unattributed = 0\nEND\n");
 }
 
-/* ---- coming and going ---- */
+/* ---- charts that appear and become obsolete ---- */
 
-TEST(one_ends_and_returns) {
+TEST(chart_of_an_ended_consumer_becomes_obsolete) {
     begin_with_two_and_others();
     list[0] = list[1];
     list[1] = list[2];
     table.count = 2;
-    tells("the machine has ended", SUM_VALUES OBSOLETE("vm", "web-01") GETTY OTHER);
-    tells("later", SUM_VALUES GETTY OTHER);
+    expect_sent("the machine has ended", SUM_VALUES OBSOLETE("vm", "web-01") GETTY OTHER);
+    expect_sent("later", SUM_VALUES GETTY OTHER);
     forget("ksm.consumer_vm_web-01");
     two_and_others();
-    tells("it is back", SUM_VALUES CHART("vm", "web-01") WEB GETTY OTHER);
+    expect_sent("it is back", SUM_VALUES CHART("vm", "web-01") WEB GETTY OTHER);
 }
 
-/* It saves as before, but others save more. */
-TEST(one_drops_out_of_the_top) {
+TEST(chart_of_a_displaced_consumer_becomes_obsolete) {
     begin_with_two_and_others();
     list[1].shown = false;
     list[2].shown = true;
-    tells("others save more", SUM_VALUES OBSOLETE_GETTY WEB CHART("program", "bash") BASH OTHER);
+    expect_sent("others save more",
+                SUM_VALUES OBSOLETE_GETTY WEB CHART("program", "bash") BASH OTHER);
     forget("ksm.consumer_service_getty@tty1");
     list[1].shown = true;
     list[2].shown = false;
-    tells("back in the top", SUM_VALUES OBSOLETE("program", "bash") WEB CHART_GETTY GETTY OTHER);
+    expect_sent("back in the top",
+                SUM_VALUES OBSOLETE("program", "bash") WEB CHART_GETTY GETTY OTHER);
 }
 
-TEST(the_others_end_and_return) {
+TEST(chart_of_others_becomes_obsolete_and_returns) {
     begin_with_two_and_others();
     table.count = 2;
     table.other = (struct ksm_consumer){.name.text = "other"};
-    tells("all are shown", SUM_VALUES OBSOLETE_OTHER WEB GETTY);
-    tells("later", SUM_VALUES WEB GETTY);
+    expect_sent("all are shown", SUM_VALUES OBSOLETE_OTHER WEB GETTY);
+    expect_sent("later", SUM_VALUES WEB GETTY);
     forget("ksm.consumer_other_other");
     two_and_others();
-    tells("back", SUM_VALUES WEB GETTY CHART_OTHER OTHER);
+    expect_sent("back", SUM_VALUES WEB GETTY CHART_OTHER OTHER);
 }
 
-TEST(all_end) {
+TEST(all_charts_become_obsolete) {
     begin_with_two_and_others();
     table.count = 0;
     table.other.processes = 0;
-    tells("all have ended", SUM_VALUES OBSOLETE("vm", "web-01") OBSOLETE_GETTY OBSOLETE_OTHER);
+    expect_sent("all have ended",
+                SUM_VALUES OBSOLETE("vm", "web-01") OBSOLETE_GETTY OBSOLETE_OTHER);
     ck_assert_int_eq((int)charts.count, 0);
 }
 
-/* What is in the table but not shown draws nothing. */
-TEST(not_shown) {
+TEST(consumer_that_is_not_shown_has_no_chart) {
     two_and_others();
     for (size_t i = 0; i < table.count; i++)
         list[i].shown = false;
-    tells("none is shown", SUM_CHART SUM_VALUES CHART_OTHER OTHER);
+    expect_sent("none is shown", SUM_CHART SUM_VALUES CHART_OTHER OTHER);
 }
 
 /* ---- many ---- */
@@ -317,9 +317,9 @@ static void expect_many(const char *when, int count, const char *prefix, int64_t
     }
 }
 
-/* The most that the option allows, and others; then all are replaced at once: room is made before
- * others come. The agent here keeps fewer charts than come together then. */
-TEST(two_hundred_and_others) {
+/* All 200 are replaced at once, and the agent of this test has no room for 400 charts: old ones
+ * become obsolete before new ones are sent. */
+TEST(two_hundred_charts_are_replaced_in_order) {
     enum { SHOWN = CONSUMER_CHARTS - 1 };
 
     many(SHOWN, "a", 1000);
@@ -349,8 +349,8 @@ TEST(two_hundred_and_others) {
     expect_many("50", 50, "b", 5000);
 }
 
-/* More than the option can ask for: those that there is no room for are left out, whole. */
-TEST(more_than_there_is_room_for) {
+/* More than the option allows. */
+TEST(consumers_without_room_are_left_out) {
     many(250, "a", 1000);
     send_table("250");
     ck_assert_int_eq((int)charts.count, CONSUMER_CHARTS);
@@ -363,8 +363,8 @@ TEST(more_than_there_is_room_for) {
 
 /* ---- names ---- */
 
-/* The same name in every kind, and a consumer called like the chart of all others. */
-TEST(names_of_one_do_not_meet_another) {
+/* The same name in every kind, and a consumer with the name of the chart of others. */
+TEST(equal_names_have_separate_charts) {
     static const char *const names[] = {"other", "vm", "unattributed", "s", "consumers", "_", "-"};
     size_t n = 0;
 
@@ -402,8 +402,7 @@ static void expect_labels(const struct ksm_consumer_name *name) {
     expect("labels", want);
 }
 
-/* A name with dots, as machines have: the chart's id has them too. */
-TEST(dots) {
+TEST(chart_id_keeps_dots_of_a_name) {
     list[0] = consumer(KSM_CONSUMER_vm, "web.example.org", 1, 2);
     table.count = 1;
     write_table("dots");
@@ -447,8 +446,7 @@ TEST(chart_names_do_not_depend_on_the_order_of_appearance) {
     }
 }
 
-/* Names of any bytes, cleaned: every line is one that the agent takes, each has its own chart. */
-TEST(any_names) {
+TEST(cleaned_names_of_any_bytes_have_valid_charts) {
     enum { ROUNDS = 60, NAMES = 100 };
     static const char pieces[] = "ab'\"\n\r\t =\\/~_\0\xc3\xbc\xff;$`%:@+CHART";
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The table ksm:consumers: what is offered, and the answer to every kind of request. That it is the
- * JSON which an agent takes is seen in tests/e2e/test_function.py.
+ * The table ksm:consumers: its registration, and the answer to each kind of request.
+ * tests/e2e/test_function.py checks that an agent accepts the JSON.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -60,16 +60,16 @@ static void expect_not(const char *text) {
 }
 
 static struct ksm_consumer *add(enum ksm_consumer_kind kind, const char *name) {
-    struct ksm_consumer *one = &list[table.count++];
+    struct ksm_consumer *consumer = &list[table.count++];
 
-    *one = (struct ksm_consumer){.name.kind = kind, .processes = 1};
-    snprintf(one->name.text, sizeof(one->name.text), "%s", name);
-    return one;
+    *consumer = (struct ksm_consumer){.name.kind = kind, .processes = 1};
+    snprintf(consumer->name.text, sizeof(consumer->name.text), "%s", name);
+    return consumer;
 }
 
-/* ---- the offer ---- */
+/* ---- registration ---- */
 
-TEST(offer) {
+TEST(function_is_registered_with_its_access) {
     static const struct {
         enum ksm_function_access access;
         const char *words;
@@ -85,7 +85,7 @@ TEST(offer) {
     }
 }
 
-TEST(no_offer) {
+TEST(function_is_not_registered_without_consumers) {
     table.enabled = false;
     function_offer(&table, KSM_ACCESS_ANY, &out);
     take_sent();
@@ -116,7 +116,7 @@ static const struct {
     const char *error;
     void (*prepare)(void);
     int status;
-    const char *says;
+    const char *answer;
 } answers[] = {
     {"ksm:consumers", NULL, NULL, 200, "\"data\":["},
     {"ksm:consumers ", NULL, NULL, 200, "\"data\":["},
@@ -142,7 +142,7 @@ static const struct {
     {"ksm:consumers", "\"quotes\"", have_no_table, 400, "\\u0022quotes\\u0022"},
 };
 
-TEST_ROWS(which, answers) {
+TEST_ROWS(request_gets_the_table_or_an_error, answers) {
     char begin[128];
     const char *function = row->function;
 
@@ -156,7 +156,7 @@ TEST_ROWS(which, answers) {
              row->status == 200 ? 1700000010 : 0, row->status);
     ck_assert_msg(strncmp(sent, begin, strlen(begin)) == 0, "%s: got %.300s, want %s", function,
                   sent, begin);
-    expect(row->says);
+    expect(row->answer);
     const char *end = strstr(sent, "}\nFUNCTION_RESULT_END\n");
     ck_assert_msg(end && strlen(end) == strlen("}\nFUNCTION_RESULT_END\n"), "%s: got %s", function,
                   sent);
@@ -183,7 +183,7 @@ static void web_01(struct ksm_consumer *one) {
                                  .shown = true};
 }
 
-TEST(a_row) {
+TEST(row_has_all_values_of_a_consumer) {
     web_01(add(KSM_CONSUMER_vm, "web-01"));
     table.unattributed = MIB / 2;
     answer();
@@ -196,7 +196,7 @@ TEST(a_row) {
     expect("\"update_every\":10,\"expires\":1700000010,\n");
 }
 
-TEST(nobody) {
+TEST(empty_table_has_no_rows) {
     answer();
     expect("\"data\":[\n],\n");
     expect("\"max\":0}");
@@ -206,8 +206,7 @@ TEST(nobody) {
     expect("\"max\":0.00390625}");
 }
 
-/* What is not known is null, and never 0. */
-TEST(not_known) {
+TEST(unknown_value_is_null) {
     struct ksm_consumer *one = add(KSM_CONSUMER_program, "x");
     answer();
     expect("[\"program/x\",\"program\",\"x\",1,0,0,0,0,0,0,0]");
@@ -235,8 +234,7 @@ TEST(not_known) {
     }
 }
 
-/* Names are clean; but the JSON holds whatever they are. */
-TEST(hostile_names) {
+TEST(json_is_valid_with_any_name) {
     add(KSM_CONSUMER_container, "\"],[\"\\\n\x1b\xff");
     answer();
     expect("[\"container/\\u0022],[\\u0022\\u005c\\u000a\\u001b\\ufffd\",\"container\","
@@ -253,8 +251,8 @@ static int rows_sent(void) {
     return count;
 }
 
-/* Of one more than there is room for one finds none, and is in other; never one of the shown. */
-TEST_TIMES(too_many, 4) {
+/* With one consumer too many, one that is not shown counts as other. */
+TEST_TIMES(consumers_without_room_are_in_other, 4) {
     static const size_t counts[] = {FUNCTION_TABLE_ROWS - 1, FUNCTION_TABLE_ROWS,
                                     FUNCTION_TABLE_ROWS + 1, MOST};
     size_t count = counts[_i];
@@ -281,8 +279,8 @@ TEST_TIMES(too_many, 4) {
         expect_not("\"other\""), expect_not("too many to list");
 }
 
-/* The most that can be sent: an agent takes 10 MB, lines of 15 kB. */
-TEST(largest) {
+/* An agent accepts 10 MB, and lines of 15 kB. */
+TEST(largest_table_fits) {
     char name[KSM_CONSUMER_NAME_SIZE];
     size_t longest = 0;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Lines on their way to the agent: numbers, buffer, and writes that do not go as hoped.
+ * Output to the agent: numbers, the buffer, and failing writes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -72,7 +72,7 @@ static void expect_number(int64_t n) {
          "line of %s: got %s", want, suite_quote(out.buf, out.len));
 }
 
-TEST(numbers) {
+TEST(numbers_are_printed_exactly) {
     for (int i = -1000; i <= 1000; i++)
         expect_number(i);
     expect_number(INT64_MAX);
@@ -81,7 +81,7 @@ TEST(numbers) {
         expect_number((int64_t)(suite_random() >> suite_random() % 64));
 }
 
-TEST(one_write) {
+TEST(line_is_one_write) {
     out_text(&out, "SET ");
     out_text(&out, "");
     out_number(&out, -7);
@@ -111,7 +111,7 @@ static const struct {
     {10 * sizeof(out.buf) + 7, 11},
 };
 
-TEST_ROWS(long_text, lengths) {
+TEST_ROWS(text_longer_than_the_buffer_is_complete, lengths) {
     size_t len = row->len;
     const char *text = some_text(len);
 
@@ -130,7 +130,7 @@ TEST_ROWS(long_text, lengths) {
 
 static const int passing[] = {EINTR, EAGAIN};
 
-TEST_ROWS(errors_that_pass, passing) {
+TEST_ROWS(transient_errors_are_retried, passing) {
     const char *text = some_text(20000);
 
     faults_shorten(6000);
@@ -142,10 +142,10 @@ TEST_ROWS(errors_that_pass, passing) {
     expect_written(text, 20000);
 }
 
-/* After these nothing is written any more, not even what could be. */
+/* After these, nothing more is written. */
 static const int staying[] = {EPIPE, ENOSPC, EIO, EBADF};
 
-TEST_ROWS(errors_that_stay, staying) {
+TEST_ROWS(permanent_errors_end_the_output, staying) {
     const char *text = some_text(10 * sizeof(out.buf));
 
     faults_shorten(3);
@@ -185,9 +185,9 @@ static void make_small(bool blocking, int input[2]) {
     ck_assert_int_eq(dup2(input[0], STDIN_FILENO), STDIN_FILENO);
 }
 
-/* A pipe that is full, blocking (0) or not: everything comes through, in order; also to an agent
- * that says all it has to before it reads (2): neither waits for the other for good. */
-TEST_TIMES(full_pipe, 3) {
+/* A full pipe, blocking (0) or not: everything arrives, in order, even if the agent writes
+ * everything before it reads (2). */
+TEST_TIMES(full_pipe_loses_nothing, 3) {
     const size_t len = 300000;
     const char *text = some_text(len);
     int input[2], status = 0;
@@ -209,8 +209,7 @@ TEST_TIMES(full_pipe, 3) {
     ck_assert_int_gt(faults_count(FAULTS_WRITE), (int)(len / sizeof(out.buf)));
 }
 
-/* A reader that goes while the writer waits for it. */
-TEST(reader_goes_while_the_pipe_is_full) {
+TEST(writer_ends_if_the_reader_of_a_full_pipe_exits) {
     int input[2];
 
     make_small(false, input);
@@ -227,8 +226,8 @@ TEST(reader_goes_while_the_pipe_is_full) {
     waitpid(reader, NULL, 0);
 }
 
-/* The pipe stays full, and nobody is at the other end of the standard input any more. */
-TEST(agent_has_gone) {
+/* The pipe stays full. */
+TEST(writer_ends_if_stdin_is_closed) {
     int input[2];
 
     make_small(false, input);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * When ksm.plugin wakes, on clocks that the test turns.
+ * When ksm.plugin wakes, with clocks that the test sets.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,7 +19,7 @@ static const int64_t never = INT64_MAX;
 static int agent; /* writes to our stdin */
 static struct ticker waiting;
 
-/* At a whole second, with a tick a second; after a test the clocks go again. */
+/* At a whole second, with a tick a second. After a test, the clocks run again. */
 void before_each(void) {
     int ends[2];
 
@@ -36,11 +36,11 @@ void after_each(void) {
     faults_clear();
 }
 
-static const char *word(enum ticker_result result) {
+static const char *name_of(enum ticker_result result) {
     static const char *const results[] = {[TICKER_TICK] = "tick",
-                                          [TICKER_POLL] = "look",
+                                          [TICKER_POLL] = "poll",
                                           [TICKER_REQUEST] = "request",
-                                          [TICKER_KEEPALIVE] = "sign of life",
+                                          [TICKER_KEEPALIVE] = "keepalive",
                                           [TICKER_END] = "end"};
 
     return results[result];
@@ -50,12 +50,12 @@ static const char *word(enum ticker_result result) {
 static void expect(enum ticker_result want, int64_t want_time) {
     enum ticker_result got = ticker_wait(&waiting, never);
 
-    ck_assert_msg(got == want, "got %s, want %s", word(got), word(want));
+    ck_assert_msg(got == want, "got %s, want %s", name_of(got), name_of(want));
     ck_assert_msg(faults_realtime() >= want_time && faults_realtime() <= want_time + 1,
-                  "%s at %" PRId64 ", want %" PRId64, word(got), faults_realtime(), want_time);
+                  "%s at %" PRId64 ", want %" PRId64, name_of(got), faults_realtime(), want_time);
 }
 
-/* Ticks are at multiples of update_every, whatever the time of the start; one wait each. */
+/* Whatever the time of the start; one wait each. */
 static const struct {
     int update_every;
     int64_t late; /* ms after a multiple */
@@ -63,7 +63,7 @@ static const struct {
     {1, 0}, {1, 1}, {1, 500}, {1, 999}, {2, 0}, {2, 1999}, {10, 3333}, {60, 1}, {60, 59999},
 };
 
-TEST_ROWS(multiples, starts) {
+TEST_ROWS(ticks_are_at_multiples_of_update_every, starts) {
     int64_t period = row->update_every * 1000;
     int64_t begin = realtime / period * period;
 
@@ -75,8 +75,8 @@ TEST_ROWS(multiples, starts) {
     }
 }
 
-/* A tick that took long skips those it missed, and is followed by one at the next multiple. */
-TEST(missed_ticks) {
+/* The tick after a long one is at the next multiple. */
+TEST(missed_ticks_are_skipped) {
     ticker_init(&waiting, 10);
     expect(TICKER_TICK, realtime + 10000);
     faults_stop_clocks(realtime + 47000, monotonic + 47000);
@@ -84,10 +84,9 @@ TEST(missed_ticks) {
     expect(TICKER_TICK, realtime + 50000);
 }
 
-/* A clock that is set never makes it wait longer than update_every. */
 static const int64_t steps[] = {-3600000, -86400000000, -1000, 1000, 3600000, 86400000000};
 
-TEST_ROWS(clock_set, steps) {
+TEST_ROWS(setting_the_clock_never_delays_a_tick_by_more_than_update_every, steps) {
     int64_t now = realtime + 300 + *row;
 
     ticker_init(&waiting, 10);
@@ -99,8 +98,8 @@ TEST_ROWS(clock_set, steps) {
     ck_assert_int_le(faults_realtime() % 10000, 1);
 }
 
-/* The agent gives up a plugin that is silent for 120 s. */
-TEST(signs_of_life) {
+/* The agent stops a plugin that is silent for 120 s. */
+TEST(keepalives_are_a_minute_apart_at_most) {
     ticker_init(&waiting, 900); /* Check counts no hour of a test */
     int64_t next = (realtime / 900000 + 1) * 900000;
     int64_t silent_since = realtime;
@@ -111,34 +110,34 @@ TEST(signs_of_life) {
         silent_since = now;
         if (got == TICKER_TICK)
             break;
-        ck_assert_msg(got == TICKER_KEEPALIVE, "got %s, want a sign of life", word(got));
+        ck_assert_msg(got == TICKER_KEEPALIVE, "got %s, want a keepalive", name_of(got));
         ck_assert_int_lt(now, next);
     }
     ck_assert_int_le(silent_since - next, 1);
     ck_assert_int_ge(silent_since, next);
 }
 
-/* A look at its time, before a tick or not at all; one that is late is at once. */
+/* A poll is at its time if that is before the tick; at once if it is late. */
 static const struct {
-    int64_t look; /* ms after now */
+    int64_t poll; /* ms after now */
     enum ticker_result want;
     int64_t at;
-} looks[] = {
+} polls[] = {
     {-5000, TICKER_POLL, 0}, {0, TICKER_POLL, 0},       {1, TICKER_POLL, 1},
     {998, TICKER_POLL, 998}, {5000, TICKER_TICK, 1000},
 };
 
-TEST_ROWS(look_in_between, looks) {
-    enum ticker_result got = ticker_wait(&waiting, monotonic + row->look);
-    ck_assert_msg(got == row->want, "got %s, want %s", word(got), word(row->want));
+TEST_ROWS(poll_comes_between_ticks, polls) {
+    enum ticker_result got = ticker_wait(&waiting, monotonic + row->poll);
+    ck_assert_msg(got == row->want, "got %s, want %s", name_of(got), name_of(row->want));
     int64_t at = faults_realtime() - realtime;
-    ck_assert_msg(at >= row->at && at <= row->at + 1, "got %s after %" PRId64 " ms", word(got), at);
+    ck_assert_msg(at >= row->at && at <= row->at + 1, "got %s after %" PRId64 " ms", name_of(got),
+                  at);
     if (got == TICKER_POLL)
         expect(TICKER_TICK, realtime + 1000);
 }
 
-/* The end of stdin is the agent's word to leave. */
-TEST(end_of_stdin) {
+TEST(end_of_stdin_ends_the_plugin) {
     close(agent);
     expect(TICKER_END, realtime);
     expect(TICKER_END, realtime);
@@ -155,8 +154,7 @@ static void expect_request(const char *id, int64_t want_time) {
     ck_assert_str_eq(waiting.requests.request.id, id);
 }
 
-/* Anything but requests is read and dropped, and does not move the tick. */
-TEST(words_on_stdin) {
+TEST(other_input_is_dropped_without_delaying_the_tick) {
     static char many[10000];
 
     say("FUNCTION_CANCEL x\n\nHELLO\nFUNCTION x 10");
@@ -166,8 +164,7 @@ TEST(words_on_stdin) {
     expect(TICKER_END, realtime + 1000);
 }
 
-/* One at a time, in their order, however they come; then the tick, in time. */
-TEST(requests) {
+TEST(requests_are_returned_in_order_and_delay_no_tick) {
     say("FUNCTION a 10 f\nFUNCTION b 10 f\nFUNCTION_PAYLOAD c 10 f\nx\nFUNCTION_PAYLOAD_END\nFUNC");
     expect_request("a", realtime);
     expect_request("b", realtime);
@@ -177,8 +174,7 @@ TEST(requests) {
     expect(TICKER_TICK, realtime + 1000);
 }
 
-/* A look comes before requests, and is over at once: time is not lost. */
-TEST(requests_and_looks) {
+TEST(poll_precedes_requests) {
     say("FUNCTION a 10 f\nFUNCTION b 10 f\n");
     ck_assert_int_eq(ticker_wait(&waiting, monotonic), TICKER_POLL);
     ck_assert_int_eq(ticker_wait(&waiting, monotonic + 4), TICKER_REQUEST);
@@ -188,11 +184,11 @@ TEST(requests_and_looks) {
     ck_assert_int_eq(ticker_wait(&waiting, monotonic + 4), TICKER_POLL);
 }
 
-/* Shortly before a tick a request waits until after it, a look does not. */
+/* Shortly before a tick, a request waits until after it; a poll does not. */
 static const int late[] = {0,   900, 1000 - TICKER_RESERVED_MS - 1, 1000 - TICKER_RESERVED_MS,
                            990, 999};
 
-TEST_ROWS(requests_before_a_tick, late) {
+TEST_ROWS(request_shortly_before_a_tick_waits, late) {
     say("FUNCTION a 10 f\n");
     faults_stop_clocks(realtime + *row, monotonic + *row);
     if (1000 - *row <= TICKER_RESERVED_MS) {
@@ -205,8 +201,7 @@ TEST_ROWS(requests_before_a_tick, late) {
     }
 }
 
-/* A flood that never ends: every tick is at its time, and there is a sign of life. */
-TEST(flood) {
+TEST(endless_requests_delay_no_tick) {
     for (int tick = 1; tick <= 3; tick++) {
         for (int ms = 0;; ms++) { /* an answer takes 1 ms */
             int64_t now = realtime + (tick - 1) * 1000 + ms;
@@ -215,17 +210,18 @@ TEST(flood) {
             enum ticker_result got = ticker_wait(&waiting, never);
             if (got == TICKER_TICK)
                 break;
-            ck_assert_msg(got == TICKER_REQUEST, "got %s", word(got));
+            ck_assert_msg(got == TICKER_REQUEST, "got %s", name_of(got));
             ck_assert_int_lt(ms, 1000);
         }
         ck_assert_msg(faults_realtime() <= realtime + tick * 1000 + 1, "tick %d is late", tick);
     }
 }
 
-/* 2.x says QUIT, and closes stdin. Only that counts: the word can come from anybody. */
-static const char *const words[] = {"QUIT", "QUIT\n", "\nQUIT\nFUNCTION_PAYLOAD_END\nQUIT"};
+/* Netdata 2.x sends QUIT and closes stdin. Only the end of stdin counts: any client can inject
+ * QUIT. */
+static const char *const quits[] = {"QUIT", "QUIT\n", "\nQUIT\nFUNCTION_PAYLOAD_END\nQUIT"};
 
-TEST_ROWS(quit, words) {
+TEST_ROWS(quit_is_ignored, quits) {
     say("FUNCTION a 10 f\n");
     say(*row);
     expect_request("a", realtime);
@@ -236,11 +232,11 @@ TEST_ROWS(quit, words) {
     expect(TICKER_END, realtime + 1000);
 }
 
-/* An agent stops sending at a NUL of a payload, and is silent then. What it says later is heard,
- * what it says at once is taken for more of the same. */
+/* An agent stops sending at a NUL in a payload. Input after a silence is parsed anew; input without
+ * one belongs to the payload. */
 static const int64_t silences[] = {0, TICKER_SILENCE_MS / 2, TICKER_SILENCE_MS, 900};
 
-TEST_ROWS(payload_without_an_end, silences) {
+TEST_ROWS(unfinished_payload_ends_with_silence, silences) {
     say("FUNCTION_PAYLOAD a 10 f\nx\n");
     expect(TICKER_TICK, realtime + 1000);
     say("FUNCTION_PAYLOAD b 10 f\nx\n");
@@ -252,15 +248,15 @@ TEST_ROWS(payload_without_an_end, silences) {
     expect(TICKER_TICK, realtime + 3000);
 }
 
-TEST(requests_of_nobody) {
+TEST(requests_are_dropped_at_the_end_of_stdin) {
     for (int i = 0; i < 500; i++)
         say("FUNCTION a 10 f\n");
     close(agent);
     expect(TICKER_END, realtime);
 }
 
-/* On the real clock, once; again if this machine was busy with others. */
-TEST(real_clock) {
+/* Again if this machine was busy. */
+TEST(real_clock_wakes_at_the_second) {
     struct timespec now = {0};
 
     faults_let_clocks_go();

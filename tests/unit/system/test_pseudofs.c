@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * How files are opened, kept, looked for again and read.
+ * How files are opened, kept open, opened again and read.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -85,7 +85,7 @@ static const struct {
     {"/", "etc", "passwd", 10},
 };
 
-TEST_ROWS(kept_on_pseudo_file_systems_only, kept_rows) {
+TEST_ROWS(descriptors_are_kept_on_pseudo_file_systems_only, kept_rows) {
     struct pseudofs_file file;
     char path[PATH_MAX];
     int opens = 0;
@@ -103,8 +103,7 @@ TEST_ROWS(kept_on_pseudo_file_systems_only, kept_rows) {
     pseudofs_close(&file);
 }
 
-/* The kernel prints anew at each reading of a kept descriptor, which no other program inherits. */
-TEST(kept_descriptor) {
+TEST(kept_descriptor_reads_new_contents_and_is_not_inherited) {
     int open_files = suite_open_files();
     struct pseudofs_file file;
     char first[64], second[64];
@@ -126,8 +125,7 @@ TEST(kept_descriptor) {
     pseudofs_close(&file);
 }
 
-/* Any other file is opened anew: the same inode or another. */
-TEST(other_files) {
+TEST(other_file_is_opened_for_each_read) {
     struct pseudofs_file file = file_of(dir, "f");
     int open_files = suite_open_files();
 
@@ -151,8 +149,8 @@ TEST(other_files) {
     ck_assert_int_eq(suite_open_files(), open_files);
 }
 
-/* Once a minute; closing forgets a failure. */
-TEST(missing_file_is_looked_for) {
+/* Closing resets that. */
+TEST(missing_file_is_tried_once_a_minute) {
     struct pseudofs_file file = file_of(dir, "f");
 
     failed(&file, 0, ENOENT, 1);
@@ -173,9 +171,9 @@ TEST(missing_file_is_looked_for) {
     got(&file, 182 * 1000, "9\n", 1);
 }
 
-/* A directory in its place, links to nowhere and to itself, a file in the place of its directory.
+/* A directory in its place, a dangling link and a link to itself, a file in place of its directory.
  */
-TEST(other_things) {
+TEST(other_objects_are_errors) {
     struct pseudofs_file file = file_of(dir, "f");
     char path[PATH_MAX];
 
@@ -197,7 +195,7 @@ TEST(other_things) {
     failed(&file, 0, EFBIG, 1);
 }
 
-/* What open says, and whether the file is tried again at once. */
+/* Errors of open(), and whether the file is tried again at once. */
 static const struct {
     int err;
     bool at_once;
@@ -206,7 +204,7 @@ static const struct {
     {ENFILE, true},  {ENOMEM, true},  {EAGAIN, true},
 };
 
-TEST_ROWS(failed_opening, open_rows) {
+TEST_ROWS(failed_open_is_retried_if_transient, open_rows) {
     struct pseudofs_file file = file_of(dir, "f");
 
     write_file("f", "7\n");
@@ -222,10 +220,10 @@ TEST_ROWS(failed_opening, open_rows) {
     got(&file, PSEUDOFS_RETRY_MS, "7\n", 1);
 }
 
-/* The kernel's word that what was opened is gone: the path is tried again within the reading. */
+/* The opened file no longer exists: the path is opened again within the same read. */
 static const int dead_rows[] = {ENODEV, ESRCH};
 
-TEST_ROWS(dead_descriptor, dead_rows) {
+TEST_ROWS(dead_descriptor_is_replaced, dead_rows) {
     struct pseudofs_file file;
     int open_files = suite_open_files();
 
@@ -244,7 +242,7 @@ TEST_ROWS(dead_descriptor, dead_rows) {
     pseudofs_close(&file);
 }
 
-TEST(process_that_ends) {
+TEST(file_of_an_ended_process_is_gone) {
     struct pseudofs_file file;
     const char *of_child, *schedstat;
     pid_t child = fork();
@@ -264,10 +262,10 @@ TEST(process_that_ends) {
     failed(&file, 0, ENOENT, 0);
 }
 
-/* Errors of reading that say nothing about the descriptor: it is kept, where it would be. */
+/* Errors of pread() that are no fault of the descriptor, which is kept. */
 static const int read_rows[] = {EIO, EACCES, EINVAL, ENOMEM, EAGAIN};
 
-TEST_ROWS(failed_reading, read_rows) {
+TEST_ROWS(failed_read_keeps_the_descriptor, read_rows) {
     struct pseudofs_file file = file_of(dir, "f");
     int open_files = suite_open_files();
 
@@ -305,7 +303,7 @@ static const struct {
     {999, false, true, 300, 999, 5},
 };
 
-TEST_ROWS(sizes, size_rows) {
+TEST_ROWS(file_is_read_to_the_end_or_too_large, size_rows) {
     struct pseudofs_file file = file_of(dir, "f");
     size_t size = row->size;
     char *bytes = malloc(size + 1);
@@ -325,8 +323,9 @@ TEST_ROWS(sizes, size_rows) {
     free(bytes);
 }
 
-/* Only a reading of the whole goes on after a complete line; then it gives the whole or nothing. */
-TEST(pieces) {
+/* Only a read of the whole continues after a complete line; then it returns the whole, or an error.
+ */
+TEST(read_of_the_whole_continues_after_a_line) {
     struct pseudofs_file file = file_of(dir, "f");
     char buf[100];
 
@@ -362,7 +361,7 @@ static const struct {
     {"/with space", "proc", "%s%n", "/with space/proc/%s%n"},
 };
 
-TEST_ROWS(paths, path_rows) {
+TEST_ROWS(path_is_joined_from_root_directory_and_name, path_rows) {
     size_t len = strlen(row->want);
     struct pseudofs_file file;
     char path[64];
@@ -379,7 +378,7 @@ TEST_ROWS(paths, path_rows) {
     }
 }
 
-TEST(path_too_long) {
+TEST(too_long_path_is_an_error) {
     static char root[3 * PATH_MAX];
     struct pseudofs_file file;
 
@@ -390,10 +389,9 @@ TEST(path_too_long) {
     failed(&file, PSEUDOFS_RETRY_MS, ENAMETOOLONG, 0);
 }
 
-/* With more rights than who named root, nothing but the kernel's own files is opened: the kernel's
- * by whatever way, but for links of the kernel's that lead out of it, and into it from elsewhere.
- */
-TEST(only_the_kernel_is_trusted) {
+/* With more rights than the user who set root, only files of the kernel are opened, by any path;
+ * but no links of the kernel that lead out of it, and back from elsewhere. */
+TEST(privileged_reader_opens_only_files_of_the_kernel) {
     int open_files = suite_open_files();
     struct pseudofs_file file = file_of(dir, "f"), uptime;
     DIR *opened = NULL;
@@ -443,7 +441,7 @@ static const struct {
                 {"etc", -ENOENT},  {"proc/self/fd", -ENOENT},
                 {"none", -ENOENT}, {"proc/uptime", -ENOENT}};
 
-TEST_ROWS(directories_of_the_kernel, own_rows) {
+TEST_ROWS(privileged_reader_opens_only_directories_of_the_kernel, own_rows) {
     const struct dirent *entry = NULL;
     DIR *opened = NULL;
 
@@ -464,8 +462,8 @@ TEST_ROWS(directories_of_the_kernel, own_rows) {
     closedir(opened);
 }
 
-/* A file that must lie in its directory's own file system, which is the kernel's: not lxcfs. */
-TEST(its_own_file_system) {
+/* lxcfs mounts such files over the kernel's. */
+TEST(file_of_another_file_system_is_refused) {
     struct pseudofs_file uptime, away, file = file_of(dir, "f");
 
     pseudofs_init(&uptime, "/", "proc", "uptime");
