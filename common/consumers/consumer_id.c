@@ -6,16 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "system/span.h"
+
 const char *const ksm_consumer_kinds[KSM_CONSUMER_KIND_COUNT] = {
 #define X(kind) #kind,
     KSM_CONSUMER_KINDS(X)
 #undef X
-};
-
-/* Part of a text. */
-struct span {
-    const char *at;
-    size_t len;
 };
 
 enum { UID_DIGITS = 10, USER_PREFIX_SIZE = sizeof("user-:") + UID_DIGITS };
@@ -26,41 +22,6 @@ struct user {
     struct span id; /* uid in decimal; empty if the cgroup shows only a session */
 };
 
-static bool equals(struct span s, const char *word) {
-    return s.len == strlen(word) && memcmp(s.at, word, s.len) == 0;
-}
-
-static bool take_prefix(struct span *s, const char *word) {
-    size_t len = strlen(word);
-
-    if (s->len < len || memcmp(s->at, word, len) != 0)
-        return false;
-    s->at += len;
-    s->len -= len;
-    return true;
-}
-
-static bool take_suffix(struct span *s, const char *word) {
-    size_t len = strlen(word);
-
-    if (s->len < len || memcmp(s->at + s->len - len, word, len) != 0)
-        return false;
-    s->len -= len;
-    return true;
-}
-
-/* Removes the text up to the first separator, and the separator, from s and returns the text.
- * Without a separator that is all of s. */
-static struct span take_until(struct span *s, char separator) {
-    const char *end = s->len > 0 ? memchr(s->at, separator, s->len) : NULL;
-    struct span part = {s->at, end ? (size_t)(end - s->at) : s->len};
-    size_t used = part.len + (end ? 1 : 0);
-
-    s->at += used;
-    s->len -= used;
-    return part;
-}
-
 /* ---- the command line of a virtual machine ---- */
 
 static struct span base_name(struct span path) {
@@ -68,7 +29,7 @@ static struct span base_name(struct span path) {
 
     while (path.len > 0) {
         base = path;
-        take_until(&path, '/');
+        span_take_until(&path, '/');
         if (path.len == 0)
             break;
     }
@@ -78,10 +39,10 @@ static struct span base_name(struct span path) {
 /* Returns the argument after option, or the rest of "option=...". */
 static struct span argument(struct span args, const char *option) {
     while (args.len > 0) {
-        struct span arg = take_until(&args, '\0');
-        if (equals(arg, option))
-            return take_until(&args, '\0');
-        if (take_prefix(&arg, option) && take_prefix(&arg, "="))
+        struct span arg = span_take_until(&args, '\0');
+        if (span_equals(arg, option))
+            return span_take_until(&args, '\0');
+        if (span_take_prefix(&arg, option) && span_take_prefix(&arg, "="))
             return arg;
     }
     return (struct span){NULL, 0};
@@ -95,51 +56,53 @@ static struct span qemu_guest(struct span value, char *buf, size_t size) {
     while (value.len > 0) {
         struct span out = {buf, 0};
         while (value.len > 0 && out.len < size) {
-            if (*value.at == ',' && !(value.len > 1 && value.at[1] == ','))
+            if (*value.text == ',' && !(value.len > 1 && value.text[1] == ','))
                 break;
-            size_t used = *value.at == ',' ? 2 : 1;
-            buf[out.len++] = *value.at;
-            value.at += used;
+            size_t used = *value.text == ',' ? 2 : 1;
+            buf[out.len++] = *value.text;
+            value.text += used;
             value.len -= used;
         }
-        if (take_prefix(&out, "guest=") || (first && (out.len == 0 || !memchr(buf, '=', out.len))))
+        if (span_take_prefix(&out, "guest=") ||
+            (first && (out.len == 0 || !memchr(buf, '=', out.len))))
             return out;
         first = false;
-        take_until(&value, ',');
+        span_take_until(&value, ',');
     }
     return value;
 }
 
 /* Returns whether a program has that name, or the name of the project's release binaries. */
 static bool is_called(struct span program, const char *name, const char *release) {
-    return equals(program, name) || (take_prefix(&program, name) && take_prefix(&program, release));
+    return span_equals(program, name) ||
+           (span_take_prefix(&program, name) && span_take_prefix(&program, release));
 }
 
 /* cloud-hypervisor's socket: "/run/x/web.sock", "path=/run/x/web.sock", or "fd=3", which has no
  * name. Kata Containers use "/run/vc/vm/ID/clh-api.sock". */
 static struct span socket_name(struct span socket) {
-    if (take_prefix(&socket, "fd="))
+    if (span_take_prefix(&socket, "fd="))
         return (struct span){NULL, 0};
-    take_prefix(&socket, "path=");
+    span_take_prefix(&socket, "path=");
     struct span name = base_name(socket);
-    if (equals(name, "clh-api.sock") || equals(name, "ch-api.sock")) {
+    if (span_equals(name, "clh-api.sock") || span_equals(name, "ch-api.sock")) {
         socket.len -= name.len;
-        take_suffix(&socket, "/");
+        span_take_suffix(&socket, "/");
         name = base_name(socket);
     }
-    take_suffix(&name, ".sock");
+    span_take_suffix(&name, ".sock");
     return name;
 }
 
 /* Returns the machine's name in a command line; *is_vm: whether the program runs a machine. */
 static struct span machine_name(struct span args, bool *is_vm, char *buf, size_t size) {
     struct span all = args;
-    struct span program = base_name(take_until(&args, '\0'));
+    struct span program = base_name(span_take_until(&args, '\0'));
     struct span qemu = program;
 
     *is_vm = true;
-    if (take_prefix(&qemu, "qemu-system-") || equals(program, "qemu-kvm") ||
-        equals(program, "kvm")) {
+    if (span_take_prefix(&qemu, "qemu-system-") || span_equals(program, "qemu-kvm") ||
+        span_equals(program, "kvm")) {
         struct span value = argument(all, "-name");
         return qemu_guest(value.len > 0 ? value : argument(all, "--name"), buf, size);
     }
@@ -156,7 +119,7 @@ static struct span machine_name(struct span args, bool *is_vm, char *buf, size_t
 /* Returns whether s is not empty and has these characters only. */
 static bool consists_of(struct span s, const char *characters) {
     for (size_t i = 0; i < s.len; i++)
-        if (!memchr(characters, s.at[i], strlen(characters)))
+        if (!memchr(characters, s.text[i], strlen(characters)))
             return false;
     return s.len > 0;
 }
@@ -165,9 +128,9 @@ static bool consists_of(struct span s, const char *characters) {
 static bool take_libvirt(struct span *name, const char *driver) {
     struct span s = *name;
 
-    if (!take_prefix(&s, driver) || !take_prefix(&s, "-"))
+    if (!span_take_prefix(&s, driver) || !span_take_prefix(&s, "-"))
         return false;
-    struct span number = take_until(&s, '-');
+    struct span number = span_take_until(&s, '-');
     if (!consists_of(number, "0123456789") || s.len == 0)
         return false;
     *name = s;
@@ -179,22 +142,22 @@ static bool take_libvirt(struct span *name, const char *driver) {
 static bool take_container_id(struct span part, struct span *name) {
     enum { ID = 64, SHORT_ID = 12 };
 
-    take_suffix(&part, ".scope");
+    span_take_suffix(&part, ".scope");
     if (part.len < ID)
         return false;
-    struct span id = {part.at + part.len - ID, ID};
-    struct span prefix = {part.at, part.len - ID};
-    if (!consists_of(id, "0123456789abcdef") || take_suffix(&prefix, "conmon-"))
+    struct span id = {part.text + part.len - ID, ID};
+    struct span prefix = {part.text, part.len - ID};
+    if (!consists_of(id, "0123456789abcdef") || span_take_suffix(&prefix, "conmon-"))
         return false;
-    if (prefix.len > 0 && !take_suffix(&prefix, "-") && !take_suffix(&prefix, ":"))
+    if (prefix.len > 0 && !span_take_suffix(&prefix, "-") && !span_take_suffix(&prefix, ":"))
         return false;
-    *name = (struct span){id.at, SHORT_ID};
+    *name = (struct span){id.text, SHORT_ID};
     return true;
 }
 
 /* A scope of systemd-machined: a machine or container of libvirt, else one of systemd-nspawn. */
 static bool machined(struct span part, enum ksm_consumer_kind *kind, struct span *name) {
-    if (!take_prefix(&part, "machine-") || !take_suffix(&part, ".scope") || part.len == 0)
+    if (!span_take_prefix(&part, "machine-") || !span_take_suffix(&part, ".scope") || part.len == 0)
         return false;
     *kind = take_libvirt(&part, "qemu") ? KSM_CONSUMER_vm : KSM_CONSUMER_container;
     if (*kind == KSM_CONSUMER_container)
@@ -212,26 +175,26 @@ static bool identify_directory(struct span above, struct span part, enum ksm_con
     if (machined(part, kind, name))
         return true;
     *kind = KSM_CONSUMER_vm;
-    if (equals(above, "qemu.slice") && take_suffix(name, ".scope")) /* Proxmox */
+    if (span_equals(above, "qemu.slice") && span_take_suffix(name, ".scope")) /* Proxmox */
         return name->len > 0;
-    if (take_suffix(name, ".libvirt-qemu")) {
+    if (span_take_suffix(name, ".libvirt-qemu")) {
         take_libvirt(name, "qemu");
         return name->len > 0;
     }
     *kind = KSM_CONSUMER_container;
-    if (take_suffix(&s, ".libvirt-lxc")) {
+    if (span_take_suffix(&s, ".libvirt-lxc")) {
         take_libvirt(&s, "lxc");
         *name = s;
         return s.len > 0;
     }
-    if (take_prefix(&s, "lxc.payload.") ||
-        (take_prefix(&s, "systemd-nspawn@") && take_suffix(&s, ".service")) ||
-        equals(above, "lxc") || equals(above, "lxc.payload")) {
+    if (span_take_prefix(&s, "lxc.payload.") ||
+        (span_take_prefix(&s, "systemd-nspawn@") && span_take_suffix(&s, ".service")) ||
+        span_equals(above, "lxc") || span_equals(above, "lxc.payload")) {
         *name = s;
         return s.len > 0;
     }
     /* Podman's pods have ids like containers, which are below them as "libpod-ID". */
-    bool pod = equals(above, "libpod_parent") && !take_prefix(&s, "libpod-");
+    bool pod = span_equals(above, "libpod_parent") && !span_take_prefix(&s, "libpod-");
     return !pod && take_container_id(part, name);
 }
 
@@ -241,16 +204,16 @@ static struct span undo_escapes(struct span s, char *buf, size_t size) {
     struct span out = {buf, 0};
 
     while (s.len > 0 && out.len < size) {
-        const char *high = s.len >= 4 && s.at[1] == 'x' ? memchr(digits, s.at[2], 16) : NULL;
-        const char *low = high ? memchr(digits, s.at[3], 16) : NULL;
+        const char *high = s.len >= 4 && s.text[1] == 'x' ? memchr(digits, s.text[2], 16) : NULL;
+        const char *low = high ? memchr(digits, s.text[3], 16) : NULL;
         size_t used = 1;
-        buf[out.len] = *s.at;
-        if (*s.at == '\\' && low) {
+        buf[out.len] = *s.text;
+        if (*s.text == '\\' && low) {
             buf[out.len] = (char)((high - digits) * 16 + (low - digits));
             used = 4;
         }
         out.len++;
-        s.at += used;
+        s.text += used;
         s.len -= used;
     }
     return out;
@@ -263,14 +226,15 @@ static struct span undo_escapes(struct span s, char *buf, size_t size) {
 static bool begins_in_user(struct span path, struct span *uid) {
     struct span part = {NULL, 0};
 
-    while (path.len > 0 && (part.len == 0 || equals(part, "..") || equals(part, "user.slice")))
-        part = take_until(&path, '/');
+    while (path.len > 0 &&
+           (part.len == 0 || span_equals(part, "..") || span_equals(part, "user.slice")))
+        part = span_take_until(&path, '/');
     *uid = part;
-    if ((take_prefix(uid, "user-") && take_suffix(uid, ".slice")) ||
-        (take_prefix(uid, "user@") && take_suffix(uid, ".service")))
+    if ((span_take_prefix(uid, "user-") && span_take_suffix(uid, ".slice")) ||
+        (span_take_prefix(uid, "user@") && span_take_suffix(uid, ".service")))
         return consists_of(*uid, "0123456789") && uid->len <= UID_DIGITS;
     uid->len = 0;
-    return take_prefix(&part, "session-") && take_suffix(&part, ".scope");
+    return span_take_prefix(&part, "session-") && span_take_suffix(&part, ".scope");
 }
 
 /* Identifies a consumer by the path of a cgroup: its outermost machine or container, else its last
@@ -282,16 +246,16 @@ static bool identify_path(struct span path, enum ksm_consumer_kind *kind, struct
 
     while (path.len > 0) {
         char plain[256];
-        struct span part = take_until(&path, '/');
+        struct span part = span_take_until(&path, '/');
         struct span unit = part;
         if (identify_directory(above, undo_escapes(part, plain, sizeof(plain)), kind, name)) {
-            memcpy(buf, name->at, name->len < size ? name->len : size);
+            memcpy(buf, name->text, name->len < size ? name->len : size);
             *name = (struct span){buf, name->len < size ? name->len : size};
             return true;
         }
-        if (take_suffix(&unit, ".service"))
+        if (span_take_suffix(&unit, ".service"))
             service = unit;
-        else if (take_suffix(&unit, ".scope") && !equals(unit, "init"))
+        else if (span_take_suffix(&unit, ".scope") && !span_equals(unit, "init"))
             service.len = 0;
         above = part;
     }
@@ -303,25 +267,16 @@ static bool identify_path(struct span path, enum ksm_consumer_kind *kind, struct
 /* Hierarchies of cgroups, in the order in which they are searched. */
 enum hierarchy { HIERARCHY_SYSTEMD, HIERARCHY_UNIFIED, HIERARCHY_OTHER, HIERARCHIES };
 
-/* Parses "ID:CONTROLLERS:PATH". Returns whether the line belongs to a hierarchy of this kind. */
-static bool parse_line(struct span line, enum hierarchy hierarchy, struct span *path) {
-    struct span id = take_until(&line, ':');
-    struct span controllers = take_until(&line, ':');
-    bool systemd = equals(controllers, "name=systemd");
-    bool unified = equals(id, "0") && controllers.len == 0;
+/* Parses "ID:CONTROLLERS:PATH". */
+static enum hierarchy parse_line(struct span line, struct span *path) {
+    const struct span id = span_take_until(&line, ':');
+    const struct span controllers = span_take_until(&line, ':');
 
-    take_suffix(&line, " (deleted)");
+    span_take_suffix(&line, " (deleted)");
     *path = line;
-    switch (hierarchy) {
-    case HIERARCHY_SYSTEMD:
-        return systemd;
-    case HIERARCHY_UNIFIED:
-        return unified;
-    case HIERARCHY_OTHER:
-    case HIERARCHIES:
-        break;
-    }
-    return !systemd && !unified;
+    if (span_equals(controllers, "name=systemd"))
+        return HIERARCHY_SYSTEMD;
+    return span_equals(id, "0") && controllers.len == 0 ? HIERARCHY_UNIFIED : HIERARCHY_OTHER;
 }
 
 static bool identify_cgroup(struct span cgroup, struct user *user, enum ksm_consumer_kind *kind,
@@ -329,8 +284,8 @@ static bool identify_cgroup(struct span cgroup, struct user *user, enum ksm_cons
     for (enum hierarchy hierarchy = 0; hierarchy < HIERARCHIES; hierarchy++) {
         struct span path;
         for (struct span rest = cgroup; rest.len > 0;) {
-            struct span line = take_until(&rest, '\n');
-            if (!parse_line(line, hierarchy, &path))
+            struct span line = span_take_until(&rest, '\n');
+            if (parse_line(line, &path) != hierarchy)
                 continue;
             if (!user->known)
                 user->known = begins_in_user(path, &user->id);
@@ -345,8 +300,8 @@ static bool identify_cgroup(struct span cgroup, struct user *user, enum ksm_cons
 
 /* The unit user@1000.service names its user already. */
 static bool is_manager_of(struct span service, struct span uid) {
-    return take_prefix(&service, "user@") && uid.len > 0 && service.len == uid.len &&
-           memcmp(service.at, uid.at, uid.len) == 0;
+    return span_take_prefix(&service, "user@") && uid.len > 0 && service.len == uid.len &&
+           memcmp(service.text, uid.text, uid.len) == 0;
 }
 
 /* Sets the prefix of a name that a user chose, which keeps it apart from names of the host and of
@@ -358,7 +313,7 @@ static void set_user_prefix(const struct user *user, enum ksm_consumer_kind kind
 
     prefix[0] = '\0';
     if (user->known && !own)
-        snprintf(prefix, USER_PREFIX_SIZE, "user-%.*s:", (int)user->id.len, user->id.at);
+        snprintf(prefix, USER_PREFIX_SIZE, "user-%.*s:", (int)user->id.len, user->id.text);
 }
 
 void ksm_consumer_identify(const struct ksm_identity *identity, struct ksm_consumer_name *name) {
@@ -375,7 +330,7 @@ void ksm_consumer_identify(const struct ksm_identity *identity, struct ksm_consu
     bool known = identify_cgroup((struct span){identity->cgroup, identity->cgroup_len}, &user,
                                  &kind, &group, group_buf, sizeof(group_buf));
 
-    take_suffix(&comm, "\n");
+    span_take_suffix(&comm, "\n");
     if (is_vm && (!known || kind != KSM_CONSUMER_vm || guest.len > 0)) {
         group = guest.len > 0 ? guest : known ? group : comm;
         kind = KSM_CONSUMER_vm;
@@ -385,5 +340,5 @@ void ksm_consumer_identify(const struct ksm_identity *identity, struct ksm_consu
     }
     name->kind = kind;
     set_user_prefix(&user, kind, group, prefix);
-    ksm_consumer_name_clean_with_prefix(prefix, group.at, group.len, name->text);
+    ksm_consumer_name_clean_with_prefix(prefix, group.text, group.len, name->text);
 }

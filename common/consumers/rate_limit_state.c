@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "system/parse.h"
+#include "system/span.h"
 
 static const char header[] = "ksm-rate-limit 1";
 static const char end[] = "end";
@@ -33,27 +34,10 @@ size_t ksm_rate_limit_save(const struct ksm_rate_limit *limit, int64_t now_s,
     return len + (size_t)snprintf(text + len, size - len, "%s\n", end);
 }
 
-/* Bytes of the text, and what is left of it. */
-struct span {
-    const char *text;
-    size_t len;
-};
-
-/* Takes what is before the next separator, and that; ok is false if there is none. */
+/* Takes the text up to the next separator; *ok becomes false if there is none. */
 static struct span take(struct span *rest, char separator, bool *ok) {
-    const char *at = rest->len > 0 ? memchr(rest->text, separator, rest->len) : NULL;
-    const struct span part = {rest->text, at ? (size_t)(at - rest->text) : 0};
-
-    *ok = *ok && at;
-    if (at) {
-        rest->text += part.len + 1;
-        rest->len -= part.len + 1;
-    }
-    return part;
-}
-
-static bool is_text(struct span part, const char *text) {
-    return part.len == strlen(text) && memcmp(part.text, text, part.len) == 0;
+    *ok = *ok && rest->len > 0 && memchr(rest->text, separator, rest->len);
+    return span_take_until(rest, separator);
 }
 
 static int64_t take_number(struct span *rest, char separator, int64_t max, bool *ok) {
@@ -66,7 +50,7 @@ static int64_t take_number(struct span *rest, char separator, int64_t max, bool 
 
 static void take_bucket(struct span *rest, const char *name, struct ksm_rate_limit_bucket *bucket,
                         bool *ok) {
-    *ok = is_text(take(rest, ' ', ok), name) && *ok;
+    *ok = span_equals(take(rest, ' ', ok), name) && *ok;
     const int64_t earned_ms = take_number(rest, ' ', INT64_MAX, ok);
     /* There may be fewer places than in the run before. */
     bucket->earned_ms = earned_ms < bucket->burst_ms ? earned_ms : bucket->burst_ms;
@@ -88,7 +72,7 @@ static bool parse_name(struct span line, struct ksm_consumer_name *name) {
     const struct span kind = take(&line, ' ', &ok);
 
     for (size_t i = 0; ok && i < KSM_CONSUMER_KIND_COUNT; i++) {
-        if (!is_text(kind, ksm_consumer_kinds[i]))
+        if (!span_equals(kind, ksm_consumer_kinds[i]))
             continue;
         if (!is_clean(line))
             return false;
@@ -107,7 +91,7 @@ static bool take_names(struct span *rest, struct ksm_rate_limit *limit) {
 
     for (struct span line = take(rest, '\n', &ok); ok; line = take(rest, '\n', &ok)) {
         struct ksm_consumer_name name;
-        if (is_text(line, end))
+        if (span_equals(line, end))
             return rest->len == 0;
         if (!parse_name(line, &name) || ksm_rate_limit_classify(&name) < class)
             return false;
@@ -135,8 +119,8 @@ int ksm_rate_limit_restore(struct ksm_rate_limit *limit, const char *text, size_
     struct span rest = {text, len};
     bool ok = true;
 
-    ok = is_text(take(&rest, '\n', &ok), header) && ok;
-    ok = is_text(take(&rest, ' ', &ok), "time") && ok;
+    ok = span_equals(take(&rest, '\n', &ok), header) && ok;
+    ok = span_equals(take(&rest, ' ', &ok), "time") && ok;
     const int64_t then_s = take_number(&rest, '\n', INT64_MAX, &ok);
     for (size_t i = 0; i < KSM_RATE_LIMIT_CLASSES; i++)
         take_bucket(&rest, class_names[i], &limit->buckets[i], &ok);
