@@ -79,7 +79,10 @@ ssize_t blocking_pread(struct blocking_call *call, int pid, int fd, void *buf, s
                        int64_t offset) {
     if (!blocking_call_begin(call, pid, fd))
         return -EINTR;
-    ssize_t n = pread(fd, buf, size, offset);
+    ssize_t n = 0;
+    do
+        n = pread(fd, buf, size, offset);
+    while (n < 0 && errno == EINTR);
     return blocking_call_end(call, n < 0 ? -errno : n);
 }
 

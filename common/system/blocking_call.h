@@ -62,7 +62,7 @@ ssize_t blocking_call_end(struct blocking_call *call, ssize_t result);
 /* pseudofs_openat(): a descriptor or -errno. */
 int blocking_openat(struct blocking_call *call, int pid, int dir, const char *path);
 
-/* pread(), with -errno. */
+/* pread(), with -errno; it is repeated after EINTR. */
 ssize_t blocking_pread(struct blocking_call *call, int pid, int fd, void *buf, size_t size,
                        int64_t offset);
 
