@@ -12,8 +12,7 @@
 #include "system/line_reader.h"
 #include "system/parse.h"
 #include "system/pseudofs.h"
-
-/* ---- what there is ---- */
+#include "system/span.h"
 
 static bool exists(const char *root, const char *process, const char *name) {
     struct pseudofs_file file;
@@ -50,8 +49,6 @@ struct ksm_process ksm_process_of(int pid) {
                                 .opted_in = -1};
 }
 
-/* ---- its files ---- */
-
 int ksm_process_open(const struct ksm_process_reader *r, const struct ksm_process *process,
                      const char *name) {
     char path[64];
@@ -63,7 +60,7 @@ int ksm_process_open(const struct ksm_process_reader *r, const struct ksm_proces
     return pseudofs_openat(r->proc, path);
 }
 
-/* whole: as in pseudofs_read, a file of one line is that anyway. */
+/* whole: as in pseudofs_read(). */
 static ssize_t read_file(const struct ksm_process_reader *r, const struct ksm_process *process,
                          const char *name, bool whole, char *buf, size_t size) {
     int fd = ksm_process_open(r, process, name);
@@ -76,7 +73,7 @@ static ssize_t read_file(const struct ksm_process_reader *r, const struct ksm_pr
     return n;
 }
 
-static int stat_field(const char *text, size_t len, const char *key, int64_t *value) {
+static int parse_count_of(const char *text, size_t len, const char *key, int64_t *value) {
     const char *field = NULL;
     size_t field_len = 0;
     int status = parse_field(text, len, key, &field, &field_len);
@@ -91,8 +88,8 @@ int ksm_process_read_merging(const struct ksm_process_reader *r, struct ksm_proc
     return n < 0 ? (int)n : parse_number(buf, (size_t)n, &process->merging);
 }
 
-/* A field that is yes or no; -1: there is none. ksm_mergeable: (whether any of its memory may be
- * merged) and ksm_merge_any: came with 6.14. */
+/* ksm_mergeable: (whether any memory of the process may be merged) and ksm_merge_any: came with
+ * Linux 6.14. Returns 1 for "yes", -1 if there is no such field. */
 static int parse_answer(const char *text, size_t len, const char *key) {
     const char *field = NULL;
     size_t field_len = 0;
@@ -102,55 +99,41 @@ static int parse_answer(const char *text, size_t len, const char *key) {
     return field_len == 3 && memcmp(field, "yes", 3) == 0;
 }
 
-/* ksm_stat had only ksm_rmap_items until 6.4; ksm_zero_pages came with 6.6. */
+/* ksm_stat had only ksm_rmap_items until Linux 6.4; ksm_zero_pages came with 6.6. */
 static int parse_ksm_stat(const struct ksm_process_reader *r, const char *text, size_t len,
                           struct ksm_process *process) {
     struct ksm_process got = *process;
-    int status = stat_field(text, len, "ksm_rmap_items", &got.rmap_items);
+    int status = parse_count_of(text, len, "ksm_rmap_items", &got.rmap_items);
 
-    if (status == 0) {
-        status = stat_field(text, len, "ksm_merging_pages", &got.merging);
-        if (status == -ENOENT)
-            status = ksm_process_read_merging(r, &got);
-    }
-    if (status == 0) {
-        status = stat_field(text, len, "ksm_zero_pages", &got.zero);
-        if (status == -ENOENT) {
-            got.zero = 0;
-            status = 0;
-        }
-    }
+    if (status != 0)
+        return status;
+    status = parse_count_of(text, len, "ksm_merging_pages", &got.merging);
+    if (status == -ENOENT)
+        status = ksm_process_read_merging(r, &got);
+    if (status != 0)
+        return status;
+    got.zero = 0;
+    status = parse_count_of(text, len, "ksm_zero_pages", &got.zero);
+    if (status != 0 && status != -ENOENT)
+        return status;
     got.opted_in = parse_answer(text, len, "ksm_mergeable:");
-    if (status == 0)
-        *process = got;
-    return status;
+    *process = got;
+    return 0;
 }
 
-/* ksm_merging_pages stands after the other counts (fs/proc/base.c). ksm_mergeable stands after it,
- * which does not matter: one read gives the whole file, and a cut one is read on only for the
- * counts. */
-static bool has_all(const char *text, size_t len) {
-    const char *field = NULL;
-    size_t field_len = 0;
-
-    return parse_field(text, len, "ksm_merging_pages", &field, &field_len) == 0;
-}
-
-/* One read gives all of ksm_stat; it is read on to its end only where something is lacking, from
- * then on always. */
+/* One read returns all of ksm_stat. It is read on only if it lacks the last count. */
 int ksm_process_read_counts(struct ksm_process_reader *r, int fd, struct ksm_process *process) {
+    static const char last[] = "ksm_merging_pages ";
+    const bool is_stat = r->source == KSM_PROCESS_STAT;
     char buf[512];
-    ssize_t n = blocking_read_fd(r->call, process->pid, fd, r->whole, buf, sizeof(buf));
+    ssize_t n = blocking_read_fd(r->call, process->pid, fd, false, buf, sizeof(buf));
 
+    if (n > 0 && is_stat && !memmem(buf, (size_t)n, last, sizeof(last) - 1))
+        n = blocking_read_fd(r->call, process->pid, fd, true, buf, sizeof(buf));
     if (n <= 0)
         return n == 0 ? -ENODATA : (int)n;
-    if (r->source == KSM_PROCESS_MERGING_PAGES)
-        return parse_number(buf, (size_t)n, &process->merging);
-    if (!r->whole && !has_all(buf, (size_t)n)) {
-        r->whole = true;
-        return ksm_process_read_counts(r, fd, process);
-    }
-    return parse_ksm_stat(r, buf, (size_t)n, process);
+    return is_stat ? parse_ksm_stat(r, buf, (size_t)n, process)
+                   : parse_number(buf, (size_t)n, &process->merging);
 }
 
 int ksm_process_read_merge_any(const struct ksm_process_reader *r, int fd,
@@ -169,7 +152,7 @@ int ksm_process_open_counts(const struct ksm_process_reader *r, const struct ksm
                             r->source == KSM_PROCESS_STAT ? "ksm_stat" : "ksm_merging_pages");
 }
 
-/* Reads the counts by another file, which takes the place of *fd if there is anything in it. */
+/* Reads the counts of a thread. If there are any, its file replaces *fd. */
 static int read_task(struct ksm_process_reader *r, int task, struct ksm_process *process, int *fd) {
     struct ksm_process got = *process;
 
@@ -225,28 +208,27 @@ bool ksm_process_takes_part(const struct ksm_process *process) {
     return process->merging > 0 || process->zero > 0 || process->rmap_items > 0;
 }
 
-/* The second and third field of statm (fs/proc/task_mmu.c, task_statm). */
+/* The second and third fields of statm (fs/proc/task_mmu.c, task_statm). */
 int ksm_process_read_resident(const struct ksm_process_reader *r, struct ksm_process *process) {
     char buf[128];
     int64_t pages[3] = {0, 0, 0};
     ssize_t n = process->statm_fd >= 0 ? blocking_read_fd(r->call, process->pid, process->statm_fd,
                                                           false, buf, sizeof(buf))
                                        : read_file(r, process, "statm", false, buf, sizeof(buf));
-    const char *at = buf;
+    struct span rest = {buf, n > 0 ? (size_t)n : 0};
 
     if (n == -ECANCELED)
         return -ECANCELED;
     process->resident = process->mapped = -1;
     for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
-        const char *end = n > 0 ? memchr(at, ' ', (size_t)(buf + n - at)) : NULL;
-        if (!end || parse_number(at, (size_t)(end - at), &pages[i]) != 0)
+        const struct span field = span_take_until(&rest, ' ');
+        if (rest.len == 0 || parse_number(field.text, field.len, &pages[i]) != 0)
             return 0;
-        at = end + 1;
     }
-    if (pages[2] > pages[1])
-        return 0;
-    process->resident = pages[1];
-    process->mapped = pages[2];
+    if (pages[2] <= pages[1]) {
+        process->resident = pages[1];
+        process->mapped = pages[2];
+    }
     return 0;
 }
 
@@ -268,7 +250,7 @@ int ksm_process_check(const struct ksm_process_reader *r, const struct ksm_proce
     return started == process->started ? 0 : -ESRCH;
 }
 
-/* A pid or uid, up to a tab or the end; or a size in kB, which becomes bytes. */
+/* A pid or uid ends at a tab or the end. A size in kB is converted to bytes. */
 static void parse_status_value(const char *text, bool is_size, int64_t *value) {
     int64_t kilobytes = 0;
 
@@ -278,7 +260,7 @@ static void parse_status_value(const char *text, bool is_size, int64_t *value) {
         *value = kilobytes << 10;
 }
 
-/* Uid: has the real, effective, saved and file system's id (fs/proc/array.c, task_state). */
+/* Uid: has the real, effective, saved and file system uid (fs/proc/array.c, task_state). */
 static void take_status_line(const char *line, struct ksm_process_status *status) {
     const struct {
         const char *key;
@@ -302,7 +284,7 @@ static void take_status_line(const char *line, struct ksm_process_status *status
     }
 }
 
-/* The line Groups: has any length. */
+/* Groups: may be longer than any buffer, so this reads line by line. */
 int ksm_process_read_status(const struct ksm_process_reader *r, const struct ksm_process *process,
                             struct ksm_process_status *status) {
     struct line_reader reader = {.call = r->call, .pid = process->pid};
@@ -322,8 +304,8 @@ int ksm_process_read_status(const struct ksm_process_reader *r, const struct ksm
     return result;
 }
 
-/* Sets *len to the bytes read: 0 if there are none or no such file, and the start of a text that
- * does not fit. */
+/* Sets *len to the number of bytes read: 0 if the file is missing. A text that does not fit is cut.
+ */
 static int read_text(const struct ksm_process_reader *r, const struct ksm_process *process,
                      const char *name, char *buf, size_t size, size_t *len) {
     ssize_t n = read_file(r, process, name, true, buf, size);
@@ -369,13 +351,11 @@ ssize_t ksm_process_read_comm(const struct ksm_process_reader *r, const struct k
 
 void ksm_process_comm(const struct ksm_process_reader *r, int pid,
                       char text[static KSM_CONSUMER_NAME_SIZE]) {
-    const struct ksm_process process = {.pid = pid, .task = pid};
+    const struct ksm_process_reader own = {.proc = r->proc};
+    const struct ksm_process process = ksm_process_of(pid);
     char comm[64 + 1];
-    int fd = ksm_process_open(r, &process, "comm");
-    ssize_t n = fd < 0 ? fd : pseudofs_read_fd(fd, true, comm, sizeof(comm));
+    ssize_t n = ksm_process_read_comm(&own, &process, comm, sizeof(comm));
 
-    if (fd >= 0)
-        close(fd);
     if (n > 1)
         ksm_consumer_name_clean(comm, (size_t)n - 1, text);
     else

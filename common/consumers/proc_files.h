@@ -59,7 +59,6 @@ struct ksm_process_reader {
     int proc;                   /* descriptor of the directory /proc, the caller's */
     struct blocking_call *call; /* of the thread that reads, or NULL */
     enum ksm_process_source source;
-    bool whole; /* one read of ksm_stat does not give all that is wanted of it */
 };
 
 /* Asks root/proc/self what this kernel reports, or process 1 where /proc is not the reader's own.
