@@ -160,6 +160,16 @@ static bool is_listed(const struct process_sweep *s, int pid) {
     return false;
 }
 
+/* Without the right to read it, it may have merged pages. */
+static void set_merging(struct process_sweep *s, struct ksm_process *file,
+                        struct sweep_process *process) {
+    const int status = ksm_process_read_merging(&s->files, file);
+
+    if (status == 0)
+        process->merging = file->merging;
+    s->counts.denied += status == -EACCES || status == -EPERM;
+}
+
 /* Sets what is known of a process. Returns 0; -ENOENT if it has no memory of its own, or is a
  * thread; or another -errno. */
 static int set_process(struct process_sweep *s, struct sweep_process *process) {
@@ -178,8 +188,8 @@ static int set_process(struct process_sweep *s, struct sweep_process *process) {
     process->hugetlb = shown.hugetlb != 0;
     process->swapped = shown.swapped;
     process->anonymous = shown.anonymous;
-    if (s->options.merged_only && ksm_process_read_merging(&s->files, &file) == 0)
-        process->merging = file.merging;
+    if (s->options.merged_only)
+        set_merging(s, &file, process);
     process->started = ksm_process_started(&s->files, &file);
     return process->started == -ECANCELED ? -ECANCELED : 0;
 }
