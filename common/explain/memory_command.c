@@ -233,7 +233,7 @@ int memory_command_sharing(const struct command_line *line, const struct explain
         return report_failure(sweep, status);
     if (status != 0)
         return report_no_frames(status);
-    if (!facts->consumers->enabled) {
+    if (facts->consumers->faults[KSM_CONSUMERS_UNKNOWN]) {
         fputs(
             "ksm-explain: this kernel does not report which processes have merged pages (requires "
             "Linux 5.19)\n",
