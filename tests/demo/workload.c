@@ -7,6 +7,11 @@
  *                            (all bytes 0), forked (pairs, and a child that shares them), huge
  *                            (pairs in huge pages); processes of one KIND (1 to 255, 1) have the
  *                            same pages
+ * workload known FIRST:NUMBER:TIMES ... [-name NAME]
+ *                            one process that has each of the contents FIRST to FIRST + NUMBER - 1
+ *                            in TIMES pages. The byte f on its standard input makes it fork
+ *                            a child, which prints "ready" too. -name is for a copy of this program
+ *                            that is called as QEMU, and has no effect
  * workload demo [MIB]        processes of MIB MiB (64) each: ksm-equal-1 to -3 hold the same pages,
  *                            ksm-zeros none but zeros, ksm-unique no page twice, and ksm-changing
  *                            (a quarter of MIB) pairs that it rewrites all the time
@@ -36,8 +41,9 @@ enum { DEFAULT_PAGES = 65536, DEFAULT_MIB = 64, MAX_PAGES = 1 << 24, MAX_KIND = 
 enum { DEFAULT_CHURN = 200, MAX_CHURN = 1000, CHURN_PAGES = 16, LIFE_MS = 1000 };
 enum { DEFAULT_CROWD = 1000, MAX_CROWD = 100000, MEMBER_OF = 10, MAX_OF = 255, MEMBER_PAGES = 16 };
 enum { SLICES = 200, SLICE_MS = 100 }; /* ksm-changing rewrites itself once in SLICES × SLICE_MS */
-enum { ZEROS = 0 };                    /* a group size: no groups, all bytes 0 */
-enum { NO_MEMORY = 0 };                /* a fraction */
+enum { MAX_CONTENTS = 64 };
+enum { ZEROS = 0 };     /* a group size: no groups, all bytes 0 */
+enum { NO_MEMORY = 0 }; /* a fraction */
 
 struct page_reader {
     uint64_t *words;
@@ -278,6 +284,59 @@ static int single(size_t pages, size_t group, uint8_t kind, bool huge, bool fork
                : EXIT_FAILURE;
 }
 
+/* Contents with consecutive numbers. */
+struct contents {
+    unsigned first, number, times;
+};
+
+static void fill_contents(struct page_reader *memory, const struct contents *contents,
+                          size_t count) {
+    uint64_t *page = memory->words;
+
+    for (size_t i = 0; i < count; i++)
+        for (unsigned j = 0; j < contents[i].number * contents[i].times; j++) {
+            fill_page(page, memory->page_words,
+                      key_of(MAX_KIND, 0, contents[i].first + j % contents[i].number));
+            page += memory->page_words;
+        }
+}
+
+/* Forks for each byte f of the standard input, until that ends. The children live as long. */
+static void fork_on_request(void) {
+    const pid_t self = getpid();
+    char byte;
+
+    while (read(STDIN_FILENO, &byte, 1) == 1) {
+        const pid_t child = byte == 'f' ? fork() : -1;
+        if (child != 0)
+            continue;
+        die_with_parent(self);
+        say_ready();
+        for (;;)
+            pause();
+    }
+}
+
+static int known(char **words) {
+    struct contents contents[MAX_CONTENTS];
+    size_t count = 0, pages = 0;
+
+    for (; *words && (*words)[0] != '-'; words++, count++) {
+        struct contents *next = &contents[count];
+        if (count == MAX_CONTENTS ||
+            sscanf(*words, "%u:%u:%u", &next->first, &next->number, &next->times) != 3)
+            return EXIT_FAILURE;
+        pages += (size_t)next->number * next->times;
+    }
+    if (pages == 0 || pages > MAX_PAGES)
+        return EXIT_FAILURE;
+    struct page_reader memory = mergeable(pages, MAX_KIND, 1);
+    fill_contents(&memory, contents, count);
+    say_ready();
+    fork_on_request();
+    return EXIT_SUCCESS;
+}
+
 /* Parse a count of 1 … limit; 0 if text is anything else. */
 static size_t parse_count(const char *text, size_t limit) {
     char *end;
@@ -293,7 +352,8 @@ static size_t parse_count(const char *text, size_t limit) {
 static int usage(void) {
     fprintf(stderr,
             "usage: workload unique|pairs|triples|identical|zeros|forked|huge [PAGES [KIND]] |"
-            " demo [MIB] | churn [NUMBER] | processes [NUMBER [OF]]\n");
+            " known FIRST:NUMBER:TIMES ... [-name NAME] | demo [MIB] | churn [NUMBER] | processes "
+            "[NUMBER [OF]]\n");
     return EXIT_FAILURE;
 }
 
@@ -316,9 +376,13 @@ int main(int argc, char **argv) {
     size_t pages = argument(argc, argv, 2, DEFAULT_PAGES, MAX_PAGES);
     size_t kind = argument(argc, argv, 3, 1, MAX_KIND);
 
-    if (argc < 2 || argc > 4)
+    if (argc < 2)
         return usage();
     die_with_parent(getppid());
+    if (strcmp(argv[1], "known") == 0)
+        return known(argv + 2) == EXIT_SUCCESS ? EXIT_SUCCESS : usage();
+    if (argc > 4)
+        return usage();
     if (strcmp(argv[1], "demo") == 0) {
         size_t mib = argument(argc, argv, 2, DEFAULT_MIB, MAX_PAGES / mib_pages);
 

@@ -1,0 +1,509 @@
+# SPDX-License-Identifier: MIT
+"""ksm-explain --sharing: it equals the kernel's page tables and its counter to the page, and changes nothing.
+
+Live, as root.  tests/unit/explain/test_sharing.c covers the counting and the report.
+"""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from contextlib import ExitStack
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from conftest import AS_NOBODY
+from daemons import die_with_parent, session_members, until
+from live import RUNNING, STOPPED, UNMERGED, Workload
+from test_consumers_live import CONTAINER, CONTAINER_ID, MACHINE, SCOPE, SERVICE, Cgroups
+from test_lock_holders import Holders
+
+pytestmark = pytest.mark.shipped
+
+PAGES = 2048
+RUN_S = 300
+FAILED, DENIED, PARTIAL = 1, 50, 51
+OTHER_CONTAINER = "f00d" * 16
+PLAIN = "ksmtest"       # a cgroup that is neither a session nor a service
+NOBODY, DAEMON = (int(subprocess.run(["id", "-u", user], capture_output=True, text=True, check=True).stdout)
+                  for user in ("nobody", "daemon"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def as_root():
+    """Frame numbers are for root."""
+    if os.geteuid() != 0:
+        pytest.skip("page frame numbers take root")
+    if not Path("/proc/kpageflags").exists():
+        pytest.skip("this kernel has no /proc/kpageflags (CONFIG_PROC_PAGE_MONITOR)")
+
+
+def explain(build, *words, wrapper=()):
+    """Run ksm-explain --sharing WORDS; return what came of it."""
+    return subprocess.run([*wrapper, build / "ksm-explain", "--sharing", "--cpu=100", *map(str, words)],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=RUN_S, check=False)
+
+
+def sharing(build, *words):
+    """Return the report for WORDS as {member: value}."""
+    done = explain(build, "--json", *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+# Processes.
+
+class Known(Workload):
+    """A process with known contents."""
+
+    def __init__(self, program, contents, guest=None, user=None):
+        """CONTENTS are (first, number, times); GUEST is the name of a virtual machine, if PROGRAM is called as one."""
+        super().__init__(program, "known", user=user)
+        self.argv += [":".join(map(str, words)) for words in contents] + (["-name", f"guest={guest}"] if guest else [])
+
+    def fork(self):
+        """Let it fork a child, which shares all of its memory."""
+        self.process.stdin.write("f")
+        self.process.stdin.flush()
+        self.wait_ready()
+
+
+@pytest.fixture
+def start(ksm, build, public_path):
+    """A function that starts a process in a cgroup, called NAME, until the end of the test; it returns the workload."""
+    ksm.set("run", UNMERGED)
+    with ExitStack() as stack:
+        cgroups = stack.enter_context(Cgroups())
+
+        def begin(kind, *words, name="workload", cgroup=SCOPE, **options):
+            copy = public_path / name
+            if not copy.exists():
+                shutil.copy(build / "tests/workload", copy)
+            workload = stack.enter_context(kind(copy, *words, **options))
+            for pid in session_members(workload.pid):
+                cgroups.add(cgroup, pid)
+            return workload
+        yield begin
+
+
+def saved_by_smaps(pid, page_size):
+    """Return Rss - Pss in bytes of the mappings of process PID that have merged pages, and their number."""
+    saved, mappings, sizes = 0, 0, {}
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        key, value, *_unit = line.split()
+        if key in ("Rss:", "Pss:", "KSM:"):
+            sizes[key] = int(value) * 1024
+        if key == "VmFlags:" and sizes["KSM:"] > 0:
+            # The only pages that are not KSM's are single ones, which count in full in both.
+            assert sizes["Rss:"] - sizes["KSM:"] <= page_size
+            saved += sizes["Rss:"] - sizes["Pss:"]
+            mappings += 1
+    return saved, mappings
+
+
+def check_smaps(consumer, pids, page_size):
+    """Check the saving of CONSUMER, which has the processes PIDS. The kernel cuts Pss off to a kB, for each mapping."""
+    saved, mappings = map(sum, zip(*(saved_by_smaps(pid, page_size) for pid in pids)))
+    print(f"{consumer['kind']} {consumer['name']}: {consumer['saved_bytes']}, Rss - Pss {saved}")
+    assert mappings > 0 and saved - 1024 * mappings <= consumer["saved_bytes"] <= saved + 16
+    assert consumer["saved_within_bytes"] + consumer["saved_with_others_bytes"] == \
+        pytest.approx(consumer["saved_bytes"], abs=1)
+
+
+def check_total(found, ksm, page_size):
+    """Check the saving in all: it equals the kernel's counter, and the sum of its parts."""
+    assert found["saved_bytes"] == found["counter_bytes"] == ksm.number("pages_sharing") * page_size
+    assert sum(consumer["saved_bytes"] for consumer in found["consumers"]) + found["others_bytes"] == \
+        pytest.approx(found["saved_bytes"], abs=len(found["consumers"]) + 1)
+    assert (found["others_bytes"], found["method"], found["sampled_one_in"]) == (0, "flags", 1)
+
+
+@pytest.mark.parametrize("pattern", ["pairs", "triples", "identical", "zeros", "forked"])
+def test_saving_equals_smaps_and_counter(pattern, start, ksm, build, page_size):
+    pids = session_members(start(Workload, pattern, PAGES).pid)
+    ksm.merge_all()
+    found = sharing(build)
+    [consumer] = found["consumers"]
+    check_smaps(consumer, pids, page_size)
+    check_total(found, ksm, page_size)
+    assert consumer["merged_bytes"] == PAGES * len(pids) * page_size
+    assert consumer["saved_within_bytes"] == found["saved_bytes"] and found["between_owners_bytes"] == 0
+
+
+def test_containers_equal_smaps_and_counter(start, ksm, build, page_size):
+    """Two containers with equal pages, of which one has further pages in pairs."""
+    one, other = (start(Workload, pattern, pages, cgroup=f"docker/{name}", name=f"c-{name[:4]}", user="nobody")
+                  for pattern, pages, name in (("unique", PAGES, CONTAINER_ID), ("pairs", 2 * PAGES, OTHER_CONTAINER)))
+    ksm.merge_all()
+    found = sharing(build)
+    by_name = {consumer["name"]: consumer for consumer in found["consumers"]}
+    for workload, name in ((one, CONTAINER_ID), (other, OTHER_CONTAINER)):
+        check_smaps(by_name[name[:12]], [workload.pid], page_size)
+        assert by_name[name[:12]]["owner"] == f"container {name[:12]}"
+    check_total(found, ksm, page_size)
+    assert found["between_owners_bytes"] == PAGES * page_size
+    assert [(pair["a"], pair["b"], pair["merged_bytes"]) for pair in found["owner_pairs"]] == [
+        (f"container {CONTAINER_ID[:12]}", f"container {OTHER_CONTAINER[:12]}", PAGES * page_size)]
+
+
+# An oracle of its own: processes of which the test knows all contents.
+
+class Expected:
+    """The truth: how often each consumer has each content."""
+
+    def __init__(self):
+        self.contents = {}      # {content: Counter of consumers}
+        self.owners = {}        # {consumer: owner}
+
+    def add(self, consumer, owner, contents):
+        """Add a process."""
+        self.owners[consumer] = owner
+        for first, number, times in contents:
+            for content in range(first, first + number):
+                self.contents.setdefault(content, Counter())[consumer] += times
+
+    def saved(self, consumer):
+        """Return the pages that CONSUMER saves: in all, within itself, with others."""
+        parts = [(mappings[consumer] - 1, 1 - mappings[consumer] / mappings.total())
+                 for mappings in self.contents.values() if mappings[consumer] > 0]
+        within, others = map(sum, zip(*parts))
+        return within + others, within, others
+
+    def all_saved(self):
+        """Return the pages that are saved in all."""
+        return sum(mappings.total() - 1 for mappings in self.contents.values())
+
+    def pairs(self, side):
+        """Return {(a, b): contents} of pairs of what SIDE makes of consumers."""
+        found = Counter()
+        for mappings in self.contents.values():
+            found.update(combinations(sorted({side(consumer) for consumer in mappings}), 2))
+        return found
+
+    def across(self):
+        """Return the contents that several owners have."""
+        return sum(len({self.owners[consumer] for consumer in mappings}) > 1 for mappings in self.contents.values())
+
+
+USER_OF = {"root": 0, "nobody": NOBODY, "daemon": DAEMON}
+MEMBERS = [     # consumer, program, cgroup, user, guest
+    ("vm guest-1", "qemu-system-x86_64", PLAIN, "nobody", "guest-1"),
+    ("vm ksmtest", "vm", MACHINE, "daemon", None),
+    (f"container {CONTAINER_ID[:12]}", "in-container", f"docker/{CONTAINER_ID}", "root", None),
+    (f"container {CONTAINER_ID[:12]}", "in-container", f"docker/{CONTAINER_ID}", "nobody", None),
+    ("service ksmtest", "served", SERVICE, "daemon", None),
+    ("program ksmtest-a", "ksmtest-a", SCOPE, "daemon", None),
+    ("program ksmtest-b", "ksmtest-b", SCOPE, "nobody", None),
+]
+
+
+def random_contents(seed):
+    """Return up to ten ranges of contents that partly overlap those of other seeds."""
+    numbers = random.Random(seed)
+    return [(numbers.randrange(1, 400), numbers.randrange(1, 200), numbers.choice((1, 1, 1, 2, 5)))
+            for _ in range(numbers.randrange(3, 10))]
+
+
+def pairs_of(rows):
+    """Return {(a, b): bytes} of ROWS of pairs."""
+    return {tuple(sorted((row["a"], row["b"]))): row["merged_bytes"] for row in rows}
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 12))])
+def test_known_contents_are_reported_exactly(seed, start, ksm, build, page_size):
+    """Members of all kinds, with contents that are chosen at random."""
+    truth = Expected()
+    for i, (consumer, program, cgroup, user, guest) in enumerate(MEMBERS):
+        contents = random_contents(100 * seed + i)
+        start(Known, contents, name=program, cgroup=cgroup, user=user, guest=guest)
+        is_user = consumer.startswith(("service", "program"))
+        truth.add(consumer, f"user {USER_OF[user]}" if is_user else consumer, contents)
+    ksm.merge_all()
+    found = sharing(build)
+    check_total(found, ksm, page_size)
+    assert found["saved_bytes"] == truth.all_saved() * page_size
+    assert found["between_owners_bytes"] == truth.across() * page_size
+    for row in found["consumers"]:
+        consumer = f"{row['kind']} {row['name']}"
+        assert row["owner"] == truth.owners[consumer]
+        assert [row["saved_bytes"], row["saved_within_bytes"], row["saved_with_others_bytes"]] == \
+            pytest.approx([pages * page_size for pages in truth.saved(consumer)], abs=1)
+    assert {f"{row['kind']} {row['name']}" for row in found["consumers"]} == truth.owners.keys()
+    for rows, side in (("pairs", str), ("owner_pairs", truth.owners.get)):
+        assert pairs_of(found[rows]) == {pair: pages * page_size for pair, pages in truth.pairs(side).items()}
+
+
+def test_two_users_and_a_machine_are_three_owners(start, ksm, build):
+    """The machine runs as one of these users."""
+    for name, user, guest in (("a", "nobody", None), ("b", "nobody", None), ("c", "daemon", None),
+                              ("qemu-system-x86_64", "daemon", "web")):
+        start(Known, [(1, 256, 1)], name=name, cgroup=PLAIN, user=user, guest=guest)
+    ksm.merge_all()
+    report = " ".join(explain(build).stdout.split())
+    assert " 1.0 MiB are merged between 3 owners: " in report
+    assert {"vm web", f"user {NOBODY}", f"user {DAEMON}"} == set(
+        re.split(", | and ", re.search(r"3 owners: (.*?)\. ", report)[1]))
+
+
+def test_names_select_rows_of_all_that_is_read(start, ksm, build, page_size):
+    """The named program is shown with its part of all merged pages."""
+    for name in "abc":
+        start(Known, [(1, 300, 1)], name=name)
+    ksm.merge_all()
+    found = sharing(build, "program:b")
+    assert [row["name"] for row in found["consumers"]] == ["b"]
+    assert found["consumers"][0]["saved_bytes"] == 200 * page_size and found["saved_bytes"] == 600 * page_size
+    assert pairs_of(found["pairs"]) == {("program a", "program b"): 300 * page_size,
+                                        ("program b", "program c"): 300 * page_size}
+
+
+def test_fork_of_merged_memory_counts_at_once_and_in_counter_later(start, ksm, build, page_size):
+    forking = start(Known, [(1, 300, 2)])
+    ksm.merge_all()
+    forking.fork()
+    [child] = set(session_members(forking.pid)) - {forking.pid}
+    found = sharing(build)
+    assert (found["saved_bytes"], found["counter_bytes"]) == (900 * page_size, 300 * page_size)
+    report = " ".join(explain(build).stdout.split())
+    assert "Saved 3.5 MiB, by merging. The kernel counts 1.2 MiB: 2.3 MiB is of pages that were forked," in report
+    ksm.merge_all()
+    found = sharing(build)
+    check_total(found, ksm, page_size)
+    check_smaps(found["consumers"][0], [forking.pid, child], page_size)
+    assert found["saved_bytes"] == 900 * page_size
+
+
+def test_kernels_zero_pages_belong_to_no_consumer(start, ksm, build, page_size):
+    if not ksm.has("ksm_zero_pages"):
+        pytest.skip("this kernel does not count the zero pages of use_zero_pages (6.6)")
+    ksm.set("use_zero_pages", 1)
+    start(Workload, "zeros", PAGES, name="zeros")
+    start(Known, [(1, 100, 2)], name="pairs")
+    ksm.merge_all()
+    found = sharing(build)
+    ksm.set("use_zero_pages", 0)
+    check_total(found, ksm, page_size)
+    assert found["zero_bytes"] == PAGES * page_size
+    assert [(row["name"], row["saved_bytes"]) for row in found["consumers"]] == [("pairs", 100 * page_size)]
+
+
+# Reading changes nothing.
+
+# Without LRU: pages are put on that list in batches, at any time.  Without IDLE, which other programs set.
+MASK = ~(1 << 5 | 1 << 25)
+
+
+def frame_flags(pid, page_size):
+    """Return {page: (its frame, flags of that)} of the merged mappings of process PID."""
+    found = {}
+    mappings, pages = Path(f"/proc/{pid}/smaps").read_text(), None
+    with open(f"/proc/{pid}/pagemap", "rb") as pagemap, open("/proc/kpageflags", "rb") as flags:
+        for line in mappings.splitlines():
+            if match := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+                pages = range(int(match[1], 16) // page_size, int(match[2], 16) // page_size)
+            elif re.match(r"KSM: +[1-9]", line):
+                for page in pages:
+                    pagemap.seek(8 * page)
+                    frame = int.from_bytes(pagemap.read(8), sys.byteorder) & (1 << 55) - 1
+                    flags.seek(8 * frame)
+                    found[page] = frame, int.from_bytes(flags.read(8), sys.byteorder) & MASK
+    return found
+
+
+def smaps_counts(pid):
+    """Return what smaps has of mergeable mappings: numbers of pages that are in use, huge, merged and so on."""
+    return [entry for entry in re.split(r"(?m)^(?=[0-9a-f]+-)", Path(f"/proc/{pid}/smaps").read_text())
+            if re.search(r"VmFlags:.* mg\b", entry)]
+
+
+def test_reading_changes_no_page(start, ksm, build, page_size):
+    merged = start(Workload, "pairs", PAGES, 1, name="merged")
+    start(Workload, "pairs", PAGES, 1, name="same")
+    ksm.merge_all()
+    huge = start(Workload, "huge", PAGES, 2, name="huge")
+    Path(f"/proc/{merged.pid}/clear_refs").write_text("1")      # pages count as not used from now on
+    before = frame_flags(merged.pid, page_size), [smaps_counts(pid) for pid in (merged.pid, huge.pid)]
+    found = sharing(build)
+    assert found["saved_bytes"] > 0
+    after = frame_flags(merged.pid, page_size), [smaps_counts(pid) for pid in (merged.pid, huge.pid)]
+    assert len(before[0]) == PAGES and after == before
+    assert re.search(r"Referenced: +0 kB", before[1][0][0]) and re.search(r"AnonHugePages: +[1-9]", before[1][1][0])
+
+
+# Processes that change or block meanwhile, and signals.
+
+# Merged pages, and a mapping of 32 TiB without a page that takes long to search.
+SPARSE = ("import mmap; private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS;"
+          "m = mmap.mmap(-1, 64 * mmap.PAGESIZE, private); m.madvise(mmap.MADV_MERGEABLE);"
+          "m.write(b'x' * len(m)); s = mmap.mmap(-1, 32 << 40, private | 0x4000); print('ready', flush=True); input()")
+
+
+@pytest.fixture
+def slow(start, ksm, build):
+    """A --sharing that has read a first process and reads a second one for seconds: both, and the second's PID."""
+    start(Known, [(1, 64, 2)], name="first")
+    with subprocess.Popen([sys.executable, "-c", SPARSE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          preexec_fn=die_with_parent(os.getpid())) as target:
+        assert target.stdout.readline() == b"ready\n"
+        ksm.merge_all()
+        argv = [build / "ksm-explain", "--sharing", "--json", "--cpu=1"]
+        with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as running:
+            until(lambda: is_open(running.pid, f"/proc/{target.pid}/pagemap"), RUN_S, "reading")
+            yield running, target
+            running.kill()
+        target.kill()
+
+
+def is_open(pid, path):
+    """Whether process PID has the file at PATH open."""
+    try:
+        return path in [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    except OSError:         # a descriptor that was closed meanwhile
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_prints_partial_report(number, slow, page_size):
+    running, _target = slow
+    running.send_signal(number)
+    found = json.loads(running.communicate(timeout=RUN_S)[0])
+    assert (running.returncode, found["partial"], found["processes"]) == (PARTIAL, True, 2)
+    assert {"name": "first", "saved_bytes": 64 * page_size}.items() <= found["consumers"][0].items()
+
+
+def test_process_that_is_killed_meanwhile_is_left_out(slow, page_size):
+    running, target = slow
+    target.kill()
+    found = json.loads(running.communicate(timeout=RUN_S)[0])
+    assert (running.returncode, found["partial"], found["ended"], found["processes"]) == (0, False, 1, 1)
+    assert found["saved_bytes"] == 64 * page_size
+
+
+def test_blocking_process_is_left_out_and_reported(start, ksm, build, page_size):
+    start(Known, [(1, 64, 2)])
+    with Holders(build / "tests/lockholder", 1, 1) as holders:
+        ksm.merge_all()
+        holders.hold()
+        found = sharing(build)
+        report = explain(build).stdout
+        holders.release()
+    assert (found["blocking"], found["partial"], found["processes"]) == (1, False, 1)
+    assert [row["saved_bytes"] for row in found["consumers"] if row["name"] == "workload"] == [64 * page_size]
+    assert "1 process: reading their /proc files blocked" in " ".join(report.split())
+
+
+def test_starting_and_exiting_processes_are_survived(start, ksm, build, page_size):
+    start(Known, [(1, 64, 2)])
+    start(Workload, "churn", 300, name="churn")
+    ksm.set("run", RUNNING)
+    ksm.wait(lambda: ksm.number("pages_sharing") > 200, RUN_S, "merged pages")
+    found = sharing(build)
+    ksm.set("run", STOPPED)
+    assert not found["partial"]
+    assert [row["saved_bytes"] for row in found["consumers"] if row["name"] == "workload"] == [64 * page_size]
+
+
+HOSTILE = ['a"},{"b', "new\nline", "\x1b[31m", "back\\slash"]
+
+
+def test_hostile_names_break_no_output(start, ksm, build, tmp_path):
+    for name in HOSTILE:
+        start(Known, [(1, 64, 1)], name=name)
+    ksm.merge_all()
+    found = sharing(build)
+    assert len(found["consumers"]) == len(HOSTILE) and len(found["pairs"]) == len(HOSTILE) * (len(HOSTILE) - 1) // 2
+    report = explain(build).stdout
+    assert report.replace("\n", "").isprintable() and all(len(line) <= 80 for line in report.splitlines())
+    text = openmetrics(build, tmp_path).read_text()
+    assert len(re.findall(r'(?m)^ksm_consumer_saved_exact_bytes\{kind="program",name="[^"\\\n]+"\} \d+$', text)) == \
+        len(HOSTILE)
+
+
+# Metrics.
+
+def openmetrics(build, directory):
+    """Run ksm-explain --openmetrics --sharing; return the path of its output."""
+    path = directory / "ksm_sharing.prom"
+    done = subprocess.run([build / "ksm-explain", "--openmetrics", "--sharing", "--cpu=100", "--output", path],
+                          capture_output=True, text=True, timeout=RUN_S, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    return path
+
+
+def test_openmetrics_file_is_replaced_and_valid(start, ksm, build, tmp_path, page_size):
+    (tmp_path / "ksm_sharing.prom").write_text("old\n")
+    for user in ("nobody", "daemon"):
+        start(Known, [(1, 100, 1)], name=user, user=user)
+    ksm.merge_all()
+    text = openmetrics(build, tmp_path).read_text()
+    assert [path.name for path in sorted(tmp_path.glob("ksm*"))] == ["ksm_sharing.prom", "ksm_sharing.prom.state"]
+    samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    a, b = sorted((f"user {NOBODY}", f"user {DAEMON}"))
+    assert samples == {
+        'ksm_consumer_saved_exact_bytes{kind="program",name="daemon"}': f"{50 * page_size}",
+        'ksm_consumer_saved_exact_bytes{kind="program",name="nobody"}': f"{50 * page_size}",
+        f'ksm_shared_between_owners_bytes{{a="{a}",b="{b}"}}': f"{100 * page_size}",
+        "ksm_shared_across_owners_bytes": f"{100 * page_size}",
+    }
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_openmetrics_files_have_no_family_in_common(start, ksm, build, tmp_path):
+    """node_exporter fails for two files with one family."""
+    start(Known, [(1, 100, 2)])
+    ksm.merge_all()
+    plain = subprocess.run([build / "ksm-explain", "--openmetrics"], capture_output=True, text=True, check=True,
+                           timeout=RUN_S).stdout
+    families = [set(re.findall(r"(?m)^# TYPE (\w+)", text)) for text in (plain, openmetrics(build, tmp_path).read_text())]
+    assert len(families[1]) == 3 and families[0] & families[1] == set()
+
+
+@pytest.mark.parametrize("words", [[], ["--consumers=0"]])
+def test_openmetrics_without_merged_memory_has_no_rows(words, ksm, build):
+    ksm.set("run", UNMERGED)
+    done = explain(build, "--openmetrics", *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line for line in done.stdout.splitlines() if line[0] != "#"] == ["ksm_shared_across_owners_bytes 0"]
+
+
+# Nothing to report, and permissions.
+
+def test_nothing_merged_is_said_in_one_sentence(ksm, build):
+    ksm.set("run", UNMERGED)
+    done = explain(build)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0, "No memory is merged: no process has merged pages.\n", "")
+    found = sharing(build)
+    assert (found["saved_bytes"], found["consumers"], found["pairs"], found["owner_pairs"]) == (0, [], [], [])
+
+
+def test_ordinary_user_is_told_to_use_sudo(copy_of):
+    done = explain(copy_of("ksm-explain").parent, wrapper=AS_NOBODY)
+    assert (done.returncode, done.stdout) == (DENIED, "")
+    assert done.stderr == "ksm-explain: page frames may not be read: run it with sudo\n"
+
+
+@pytest.mark.parametrize("missing", ["sys_admin", "dac_read_search"])
+def test_missing_capabilities_of_root_are_named(missing, start, ksm, build):
+    """As in a container, where sudo does not help. Without CAP_SYS_PTRACE, newer kernels let CAP_SYS_ADMIN read."""
+    start(Known, [(1, 64, 2)], user="nobody")
+    ksm.merge_all()
+    done = explain(build, wrapper=["setpriv", f"--bounding-set=-{missing}"])
+    assert (done.returncode, done.stdout) == (DENIED, "")
+    assert f"CAP_{missing.upper()}" in done.stderr and "requires the capabilities" in done.stderr
+
+
+def test_unknown_name_is_refused(start, ksm, build):
+    start(Known, [(1, 64, 2)], name="ksmtest-name")
+    ksm.merge_all()
+    done = explain(build, "ksmtest-naem")
+    assert (done.returncode, done.stdout) == (FAILED, "")
+    assert '"ksmtest-naem"; similar names: ' in done.stderr
