@@ -264,7 +264,9 @@ int command_line_parse(struct command_line *line, int argc, char *argv[], char *
     line->name_count = (size_t)(argc - optind);
     if (line->name_count > 0 && line->mode != COMMAND_LINE_ESTIMATE &&
         line->mode != COMMAND_LINE_SHARING) {
-        snprintf(message, size, "unexpected argument \"%.200s\"", argv[optind]);
+        snprintf(message, size,
+                 "unexpected argument \"%.200s\"; names belong to --estimate and --sharing",
+                 argv[optind]);
         return -EINVAL;
     }
     return 0;

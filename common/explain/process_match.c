@@ -139,7 +139,7 @@ static void offer(struct near near[static NEAREST], const char *word, const char
                   const char *text) {
     struct near found = {.distance = strcasestr(name, word) ? 1 : distance(word, name)};
 
-    if (found.distance > 1 + strlen(word) / 3)
+    if (*word == '\0' || found.distance > 1 + strlen(word) / 3)
         return;
     snprintf(found.text, sizeof(found.text), "%s", text);
     for (size_t i = 0; i < NEAREST; i++) {
@@ -171,23 +171,37 @@ static void offer_program(struct near near[static NEAREST], const char *word, co
         offer(near, word, program, program);
 }
 
-/* Writes the names that come nearest to a word, at most three, as "a, b, c"; "" if none does. */
+/* Returns the kind that a word begins with, or KSM_CONSUMER_KIND_COUNT. */
+static int kind_of(const char *word) {
+    int kind = 0;
+
+    while (kind < KSM_CONSUMER_KIND_COUNT && !after_kind(word, (enum ksm_consumer_kind)kind))
+        kind++;
+    return kind;
+}
+
+static void offer_names(struct near near[static NEAREST], const char *word,
+                        const struct process_names *names) {
+    const int kind = kind_of(word);
+
+    if (kind == KSM_CONSUMER_KIND_COUNT) {
+        offer_consumer(near, word, &names->consumer);
+        offer_program(near, word, names->comm);
+        offer_program(near, word, names->program);
+    } else if (kind == (int)names->consumer.kind) {
+        offer_consumer(near, after_kind(word, names->consumer.kind), &names->consumer);
+    }
+}
+
+/* Writes the names that come nearest to a word, at most three, as "a, b, c"; "" if none does. With
+ * a kind, they are of that kind. */
 static void list_nearest(const struct process_match *m, const char *word, char *buf, size_t size) {
     struct near near[NEAREST] = {{.text = ""}};
     size_t len = 0;
 
     *buf = '\0';
-    for (int kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++)
-        if (after_kind(word, (enum ksm_consumer_kind)kind))
-            word = after_kind(word, (enum ksm_consumer_kind)kind);
-    if (*word == '\0')
-        return;
-    for (size_t i = 0; i < m->count; i++) {
-        const struct process_names *names = &m->list[i];
-        offer_consumer(near, word, &names->consumer);
-        offer_program(near, word, names->comm);
-        offer_program(near, word, names->program);
-    }
+    for (size_t i = 0; i < m->count; i++)
+        offer_names(near, word, &m->list[i]);
     for (size_t i = 0; i < NEAREST && *near[i].text && len < size; i++)
         len += (size_t)snprintf(buf + len, size - len, "%s%s", i > 0 ? ", " : "", near[i].text);
 }
@@ -197,11 +211,8 @@ static void list_kinds(const char *word, char *buf, size_t size) {
     size_t len = 0;
 
     *buf = '\0';
-    if (!strchr(word, ':'))
+    if (!strchr(word, ':') || kind_of(word) < KSM_CONSUMER_KIND_COUNT)
         return;
-    for (int kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++)
-        if (after_kind(word, (enum ksm_consumer_kind)kind))
-            return;
     for (int kind = 0; kind < KSM_CONSUMER_KIND_COUNT && len < size; kind++)
         len += (size_t)snprintf(buf + len, size - len, "%s%s", kind > 0 ? ", " : "",
                                 ksm_consumer_kinds[kind]);
@@ -213,7 +224,7 @@ void process_match_why_unknown(const struct process_match *m, const char *word, 
     int64_t pid = 0;
 
     if (is_pid(word, &pid)) {
-        snprintf(buf, size, "no process has the PID %" PRId64, pid);
+        snprintf(buf, size, "no process with memory of its own has the PID %" PRId64, pid);
         return;
     }
     list_nearest(m, word, nearest, sizeof(nearest));

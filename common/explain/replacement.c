@@ -101,7 +101,8 @@ static void explain_begin(const char *path, int error, char *message, size_t siz
     const char *slash = strrchr(path, '/');
 
     if (error != ENOENT)
-        snprintf(message, size, "%s: %s", path, strerror(error));
+        snprintf(message, size, "%s: %s%s", path, strerror(error),
+                 error == EACCES ? "; run it with sudo" : "");
     else
         snprintf(message, size, "%.*s: no such directory", slash ? (int)(slash - path) : 1,
                  slash ? path : ".");

@@ -425,7 +425,7 @@ def test_hidden_processes_are_named_as_the_reason(build):
     (["no such program"], '"no such program"'),
     (["vm:"], '"vm:"'),
     ([""], '""'),
-    (["4194305"], "no process has the PID 4194305"),
+    (["4194305"], "no process with memory of its own has the PID 4194305"),
     (["machine:web"], "kinds of consumers: vm, container, service, program"),
     (["--cpu=0"], "--cpu"), (["--cpu=101%"], "--cpu"), (["--cpu="], "--cpu"), (["--memory=x"], "--memory"),
 ])

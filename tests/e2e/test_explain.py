@@ -310,7 +310,7 @@ def check_as_nobody(copy_of, saved):
     """Check the report for user nobody on a host where SAVED is saved."""
     report = check_live(copy_of("ksm-explain").parent, 0, "KSM works well", *AS_NOBODY)
     note, = texts_of(report, "Note")
-    assert "cannot be read (this includes kernel threads)" in note and "as root" in note
+    assert "cannot be read (this includes kernel threads)" in note and "run it with sudo" in note
     assert texts_of(report, "saved")[0].startswith(saved)
     assert re.search(rf"^ +{saved} +-  #{{16}}  not attributed$", report, flags=re.MULTILINE)
 

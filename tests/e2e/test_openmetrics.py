@@ -14,7 +14,7 @@ import time
 import pytest
 
 import fixtures
-from conftest import REPOSITORY
+from conftest import AS_NOBODY, REPOSITORY
 from daemons import SEEN_S, Daemon, Prometheus, fetch, free_port, until
 from expected import collectd_values, expected_metrics
 from world import Process, Tree
@@ -169,6 +169,13 @@ def test_stop_leaves_no_temporary_file(end, build, make_tree, tmp_path):
 def test_invalid_arguments_are_reported(words, said, build):
     done = openmetrics(build, *words)
     assert done.returncode == 1 and said in done.stderr and done.stdout == ""
+
+
+def test_directory_of_root_requires_sudo(copy_of, public_path):
+    done = subprocess.run([*AS_NOBODY, copy_of("ksm-explain"), "--openmetrics", "--output", public_path / "ksm.prom"],
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"ksm-explain: {public_path}/ksm.prom: Permission denied; run it with sudo\n"
 
 
 # Replaced files.

@@ -99,9 +99,10 @@ static const struct {
     {"--output=x|", "--output belongs to --openmetrics"},
     {"--estimate|--output|x|", "--output belongs to --openmetrics"},
     {"--openmetrics|--estimate|", "--estimate and --openmetrics exclude each other"},
-    {"web|", "unexpected argument \"web\""},
-    {"--openmetrics|web|", "unexpected argument \"web\""},
-    {"soon|--root|/host|", "unexpected argument \"soon\""},
+    {"web|", "unexpected argument \"web\"; names belong to --estimate and --sharing"},
+    {"--openmetrics|web|", "unexpected argument \"web\"; names belong to --estimate and --sharing"},
+    {"soon|--root|/host|",
+     "unexpected argument \"soon\"; names belong to --estimate and --sharing"},
     /* Values. */
     {"--estimate|--cpu=0|", "--cpu: invalid value \"0\"; expected a whole number from 1 to 100"},
     {"--estimate|--cpu=101|",

@@ -125,7 +125,7 @@ static const struct {
     const char *word, *want;
 } unknown[] = {
     {"wbe", NOT_CALLED "\"wbe\"; similar names: vm:web, vm:db, container:web"},
-    {"vm:wbe", NOT_CALLED "\"vm:wbe\"; similar names: vm:web, vm:db, container:web"},
+    {"vm:wbe", NOT_CALLED "\"vm:wbe\"; similar names: vm:web, vm:db"},
     {"WEB", NOT_CALLED "\"WEB\"; similar names: vm:web, container:web, Web_Content~4d65cf77"},
     {"qemu-system-x86_46",
      NOT_CALLED "\"qemu-system-x86_46\"; similar names: qemu-system-x86_64, qemu-system-x86"},
@@ -139,11 +139,13 @@ static const struct {
      NOT_CALLED "\"postgresql-with-a-name-that-is-longer-than-what-is-compared-with-other-names-"
                 "here\""},
     /* A number is a PID. */
-    {"99", "no process has the PID 99"},
-    {"999999", "no process has the PID 999999"},
+    {"99", "no process with memory of its own has the PID 99"},
+    {"999999", "no process with memory of its own has the PID 999999"},
     {"99999999999999999999", NOT_CALLED "\"99999999999999999999\""},
     /* What is before a colon is a kind, or part of a name. */
     {"vms:web-server", NOT_CALLED "\"vms:web-server\"" KINDS},
+    {"vm:", NOT_CALLED "\"vm:\""},
+    {"container:db", NOT_CALLED "\"container:db\""},
     {"vm:other", NOT_CALLED "\"vm:other\""},
     {"service:vm:dp", NOT_CALLED "\"service:vm:dp\"; similar names: service:vm:db"},
 };
