@@ -118,7 +118,7 @@ def test_json_follows_its_schema_and_agrees_with_the_report(era, build, reports,
 
 @pytest.mark.parametrize("words, says", [
     (["--rot=/"], "unknown option --rot=/"),
-    (["--openmetrics", "--json"], "--json belongs to the report and --estimate"),
+    (["--openmetrics", "--json"], "--json belongs to the report, --estimate, --sharing"),
 ])
 def test_invalid_arguments_get_no_report(words, says, build):
     """tests/unit/explain/test_command_line.c has more cases."""
