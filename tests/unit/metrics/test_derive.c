@@ -225,7 +225,7 @@ static void expect(const char *what, const struct ksm_sample *sample, const char
     }
 }
 
-TEST_ROWS(by_hand, rows) {
+TEST_ROWS(derived_metrics_equal_values_computed_by_hand, rows) {
     struct ksm_sample sample;
 
     start_sample(&sample, row->page_size);
@@ -247,8 +247,8 @@ static const enum ksm_id derived[] = {KSM_saved,
                                       KSM_ksmd_cpu_per_gib,
                                       KSM_scanned_per_page};
 
-/* Nothing of the sample before stays: not even under a status that says so. */
-TEST(no_memory_of_the_sample_before) {
+/* Not even values with an error status. */
+TEST(nothing_of_the_previous_sample_remains) {
     struct ksm_sample sample;
 
     start_sample(&sample, 4096);
@@ -343,7 +343,7 @@ static int64_t random_below(unsigned bits) {
 
 static const unsigned most_bits[] = {4, 16, 28, 40, 52, 63};
 
-TEST_ROWS(random_operands, most_bits) {
+TEST_ROWS(random_operands_give_exact_results_or_errors, most_bits) {
     static const int64_t page_sizes[] = {4096, 16384, 65536};
 
     for (int i = 0; i < 20000; i++) {

@@ -32,7 +32,7 @@ static bool is_plain(const char *word) {
            strspn(word, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(word);
 }
 
-TEST_TIMES(names, KSM_METRICS) {
+TEST_TIMES(names_are_valid_and_unique, KSM_METRICS) {
     const struct ksm_metric *metric = &ksm_metrics[_i];
 
     ck_assert_msg(is_plain(metric->name), "metric %d: name \"%s\" is not one word of a-z, 0-9, _",
@@ -53,7 +53,7 @@ static bool is_release(const char *text) {
                                          major >= 2 && (text[end] == '\0' || text[end] == '.'));
 }
 
-TEST_TIMES(texts, KSM_METRICS) {
+TEST_TIMES(texts_fit_the_tables_of_the_documentation, KSM_METRICS) {
     const struct ksm_metric *metric = &ksm_metrics[_i];
 
     ck_assert_msg(*metric->key, "%s: no key", metric->name);
@@ -67,7 +67,7 @@ TEST_TIMES(texts, KSM_METRICS) {
                   metric->since);
 }
 
-TEST_TIMES(kinds, KSM_METRICS) {
+TEST_TIMES(kind_agrees_with_source_and_group, KSM_METRICS) {
     const struct ksm_metric *metric = &ksm_metrics[_i];
     bool derived = metric->source == KSM_SOURCE_DERIVED;
 
@@ -85,9 +85,8 @@ TEST_TIMES(kinds, KSM_METRICS) {
                   "%s: the unit of states belongs to states", metric->name);
 }
 
-/* How a text is read goes with where it is read and what it counts: a sign, for one, is taken only
- * where a negative number means something. */
-TEST_TIMES(forms, KSM_METRICS) {
+/* For example, a sign is accepted only if a negative number is meaningful. */
+TEST_TIMES(forms_fit_sources_and_units, KSM_METRICS) {
     const struct ksm_metric *metric = &ksm_metrics[_i];
     bool is_signed = metric->parse == parse_signed || metric->parse == parse_count;
 
@@ -103,8 +102,7 @@ TEST_TIMES(forms, KSM_METRICS) {
                   "%s: the form of run belongs to run", metric->name);
 }
 
-/* No two metrics read the same. */
-TEST_TIMES(sources, KSM_METRICS) {
+TEST_TIMES(no_two_metrics_read_the_same, KSM_METRICS) {
     const struct ksm_metric *metric = &ksm_metrics[_i];
 
     for (int i = 0; i < _i; i++)
@@ -179,8 +177,7 @@ TEST_TIMES(collectd_knows_the_type, KSM_METRICS) {
                   type->type, source.min, source.max);
 }
 
-/* A percentage is sent as a percentage: thousandths are taken off once, at the border. */
-TEST_TIMES(scales, KSM_METRICS) {
+TEST_TIMES(daemons_get_values_in_the_unit_itself, KSM_METRICS) {
     const struct ksm_metric *metric = &ksm_metrics[_i];
     const struct collectd_type *type = &collectd_types[metric->kind][metric->unit];
     int thousandths = ksm_unit_scale[metric->unit];
@@ -237,7 +234,7 @@ static const struct {
     {KSM_smart_scan, 1, 65536, 1, 1},
 };
 
-TEST_ROWS(shown, shown_rows) {
+TEST_ROWS(value_is_the_same_in_both_daemons, shown_rows) {
     const struct ksm_metric *metric = &ksm_metrics[row->id];
     struct charts_scale scale = charts_scale(metric, row->page_size);
     double value = (double)row->value;
@@ -252,7 +249,7 @@ TEST_ROWS(shown, shown_rows) {
                   collectd, row->collectd);
 }
 
-TEST_TIMES(groups, KSM_GROUPS) {
+TEST_TIMES(every_group_has_a_chart_and_metrics, KSM_GROUPS) {
     enum ksm_group group = (enum ksm_group)_i;
     int metrics = 0;
     int states = 0;
@@ -272,7 +269,7 @@ TEST_TIMES(groups, KSM_GROUPS) {
                   ksm_group_names[group], metrics);
 }
 
-/* The agent takes one chart as one kind of thing: all rates or all gauges, one scale. */
+/* All rates or all gauges, with one scale. */
 TEST_TIMES(charts_are_of_one_kind, KSM_GROUPS) {
     const struct ksm_metric *first = NULL;
 
@@ -290,14 +287,14 @@ TEST_TIMES(charts_are_of_one_kind, KSM_GROUPS) {
     }
 }
 
-TEST_TIMES(units, KSM_UNITS) {
+TEST_TIMES(every_unit_has_words_and_a_scale, KSM_UNITS) {
     ck_assert_msg(ksm_unit_words[_i] && *ksm_unit_words[_i], "unit %d: no words", _i);
     ck_assert_msg(ksm_unit_scale[_i] == 1 || ksm_unit_scale[_i] == 1000, "%s: scale %d",
                   ksm_unit_words[_i], ksm_unit_scale[_i]);
 }
 
-/* A derived metric without a formula would stay at its first status for ever. */
-TEST_TIMES(every_derived_metric_is_worked_out, KSM_METRICS) {
+/* Without a formula, a derived metric would keep its initial status. */
+TEST_TIMES(every_derived_metric_is_computed, KSM_METRICS) {
     const struct ksm_metric *metric = &ksm_metrics[_i];
     struct ksm_sample sample = {.page_size = 4096};
     struct ksm_rates rates;
@@ -313,8 +310,8 @@ TEST_TIMES(every_derived_metric_is_worked_out, KSM_METRICS) {
     ck_assert_msg(sample.at[_i].status != -ENOSYS, "%s: nothing works it out", metric->name);
 }
 
-/* A host of 1 kB that saves two pages: collectd's percent would take no more than 100 of it. */
-TEST_TIMES(what_passes_100_percent_is_open, KSM_METRICS) {
+/* On a host of 1 kB that saves two pages. collectd's type percent is limited to 100. */
+TEST_TIMES(metric_that_can_exceed_100_percent_has_an_open_unit, KSM_METRICS) {
     const struct ksm_metric *metric = &ksm_metrics[_i];
     struct ksm_sample sample = {.page_size = 4096};
 

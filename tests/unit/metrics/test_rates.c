@@ -58,7 +58,7 @@ static const struct sequence sequences[] = {
       {10000, 1, 4, 1100, 12000, 0, 4000, 0, 10000, NONE}, /* it may have begun at any time */
       {11000, 1, 5, 1200, 12300, 0, 4000, 0, 10000, 10000},
       {12000, 1, 5, 1300, 12600, 0, 4000, 0, 10000, 9000}}},
-    {"a new pace counts within a minute",
+    {"a new scan rate counts within a minute",
      0,
      0,
      {{0, 1, 3, 0, 0, 0, 6000, NONE, NONE, NONE},
@@ -66,7 +66,7 @@ static const struct sequence sequences[] = {
       {31000, 1, 3, 400, 0, 0, 6000, 0, 465000, NONE},
       {59000, 1, 3, 3200, 0, 0, 6000, 0, 110625, NONE}, /* of 59 s; then of 30 s */
       {60000, 1, 3, 3300, 0, 0, 6000, 0, 60000, NONE}}},
-    {"ksmd finds nothing to look at",
+    {"ksmd finds nothing to scan",
      0,
      0,
      {{0, 1, 3, 50, 0, 0, 6000, NONE, NONE, NONE},
@@ -74,7 +74,7 @@ static const struct sequence sequences[] = {
       {20000, 1, 4, 50, 0, 0, 6000, 0, NONE, NONE},
       {21000, 1, 4, 40, 0, 0, 6000, 0, NONE, NONE}, /* went back: anew */
       {31000, 1, 4, 140, 0, 0, 6000, 0, 600000, NONE}}},
-    {"the first scan: nobody knows how much there is",
+    {"the first scan: its length is not known",
      0,
      0,
      {{0, 1, 0, 0, 0, 0, 100, NONE, NONE, NONE},
@@ -103,14 +103,14 @@ static const struct sequence sequences[] = {
       {61000, 1, 9, LACKS, LACKS, 0, 1000, 0, NONE, LACKS}, /* nor when this one began */
       {100000, 1, 9, LACKS, LACKS, 0, 1000, 0, NONE, LACKS},
       {101000, 1, 11, LACKS, LACKS, 0, 1000, 0, 20000, LACKS}}},
-    {"UKSM, which tells not all states of pages",
+    {"UKSM, which does not report all states of pages",
      0,
      LACKS,
      {{0, 1, 5, 1024, LACKS, 0, 1000, NONE, NONE, LACKS},
       {1000, 1, 6, 2048, LACKS, 0, 1000, 0, NONE, LACKS},
       {12000, 1, 6, 4096, LACKS, 0, 1000, 0, NONE, LACKS},
       {12500, 1, 7, 8192, LACKS, 0, 1000, 0, 11500, LACKS}}},
-    {"stopped, and begun again: the pace of before is not that of now",
+    {"stopped and started again: the previous scan rate does not count",
      0,
      0,
      {{0, 1, 3, 0, 0, 50, 950, NONE, NONE, NONE},
@@ -188,7 +188,7 @@ static void expect(const struct sequence *s, const struct reading *r, enum ksm_i
                   suite_status(want.status), want.value);
 }
 
-TEST_ROWS(by_hand, sequences) {
+TEST_ROWS(rates_equal_values_computed_by_hand, sequences) {
     struct ksm_sample sample;
     struct ksm_rates rates;
 
@@ -202,11 +202,11 @@ TEST_ROWS(by_hand, sequences) {
     }
 }
 
-/* ksmd goes on at an even pace, read every second: what is told is true at any time, of scans of
- * every length. */
+/* At a constant scan rate, read every second, scan_time and scan_left are right at any time, for
+ * scans of any length. */
 static const int64_t lengths[] = {600, 5000, 10000, 11000, 60000, 3600000};
 
-TEST_ROWS(even_pace, lengths) {
+TEST_ROWS(constant_scan_rate_gives_exact_times, lengths) {
     const int64_t pages = 1000000, tick = 1000;
     struct ksm_sample sample;
     struct ksm_rates rates;

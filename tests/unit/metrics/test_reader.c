@@ -134,7 +134,7 @@ static void expect_all_well_at(int64_t now, const char *when) {
     expect_all_well(when);
 }
 
-TEST(well) {
+TEST(every_metric_is_read) {
     begin(true);
     expect("before the first tick", KSM_shared, -ENOENT, 0);
     expect_all_well_at(start, "first tick");
@@ -146,7 +146,7 @@ TEST(well) {
 
 static const long page_sizes[] = {4096, 16384, 65536};
 
-TEST_ROWS(saved_is_reckoned_in_pages_of_the_system, page_sizes) {
+TEST_ROWS(saved_uses_the_page_size_of_the_system, page_sizes) {
     faults_page_size(*row);
     begin(true);
     expect_at(start, "saved", KSM_saved, 0,
@@ -307,7 +307,7 @@ static void expect_late_start(const struct damage *damage, size_t id, const stru
     expect_all_well_at(start + minute, describe(damage, id, "mended, a minute later"));
 }
 
-TEST_ROWS(bad_files, damages) {
+TEST_ROWS(damaged_file_affects_only_its_metrics, damages) {
     for (size_t id = 0; id < KSM_METRICS; id++) {
         if (!is_first_of_file(id) || is_harmless(row, id))
             continue;
@@ -331,7 +331,7 @@ static const struct {
     {TEXT("7 MB")},     {TEXT("-5 kB")},  {TEXT("9223372036854775808 kB")},
 };
 
-TEST_ROWS(bad_fields, field_damages) {
+TEST_ROWS(damaged_field_affects_only_its_metrics, field_damages) {
     for (size_t id = 0; id < KSM_METRICS; id++) {
         struct loss loss = {id, false, -ENOENT};
         const char *key = ksm_metrics[id].key;
@@ -354,7 +354,7 @@ TEST_ROWS(bad_fields, field_damages) {
     }
 }
 
-/* Values that look bad and are not. */
+/* Unusual values that are valid. */
 static const struct {
     enum ksm_id id;
     const char *text;
@@ -372,14 +372,13 @@ static const struct {
     {KSM_ksmd_cpu, "9223372036854775807 0 1\n", INT64_MAX},
 };
 
-TEST_ROWS(odd_values, odd) {
+TEST_ROWS(unusual_values_are_accepted, odd) {
     host_write(dir, row->id, row->text, strlen(row->text));
     begin(true);
     expect_at(start, row->text, row->id, 0, row->want);
 }
 
-/* What has a substitute. */
-TEST(kernel_without_zero_pages) {
+TEST(without_zero_pages_saved_is_sharing) {
     host_remove(dir, KSM_zero);
     begin(true);
     expect_at(start, "zero", KSM_zero, -ENOENT, 0);
@@ -395,13 +394,13 @@ static void expect_the_estimate(void) {
               host_value(KSM_sharing) * reader.sample.page_size - 64 * pages);
 }
 
-TEST(kernel_without_general_profit) {
+TEST(without_general_profit_profit_is_computed) {
     host_remove(dir, KSM_general_profit);
     expect_the_estimate();
 }
 
-/* A count below 0 is no count, and general_profit has it in it. */
-TEST(kernel_that_miscounts_zero_pages) {
+/* general_profit includes that count. */
+TEST(negative_zero_pages_are_absent_from_all_metrics) {
     static const enum ksm_id lost[] = {KSM_zero, KSM_saved, KSM_overhead, KSM_ram, KSM_exposure};
 
     host_write(dir, KSM_zero, TEXT("-1000000\n"));
@@ -414,8 +413,8 @@ TEST(kernel_that_miscounts_zero_pages) {
     expect("counted", KSM_profit, 0, -4096000000);
 }
 
-/* meminfo tells zero pages on UKSM only: elsewhere its faults must not reach zero and saved. */
-TEST(meminfo_unreadable_without_zero_pages) {
+/* meminfo has zero pages on UKSM only. */
+TEST(unreadable_meminfo_does_not_affect_zero_pages) {
     host_remove(dir, KSM_zero);
     faults_fail(FAULTS_OPEN, "/meminfo", 0, EACCES);
     begin(true);
@@ -424,9 +423,8 @@ TEST(meminfo_unreadable_without_zero_pages) {
     expect("ram", KSM_ram, -EACCES, 0);
 }
 
-/* As lxcfs makes it in a container: its own meminfo beside the kernel's /sys. It is not even
- * opened, as that may wait for who serves it. */
-TEST(meminfo_of_a_container) {
+/* lxcfs mounts its own meminfo beside the kernel's /sys. Opening it may block. */
+TEST(meminfo_of_lxcfs_is_not_opened) {
     static const enum ksm_id lost[] = {KSM_mem_total, KSM_mem_available, KSM_swap_free,
                                        KSM_ram,       KSM_net,           KSM_exposure};
     const char *root = strdupa(tree_path(dir, "container"));
@@ -452,8 +450,7 @@ TEST(meminfo_of_a_container) {
     ksm_reader_close(&reader);
 }
 
-/* Cut off at any byte, vmstat gives the fields it holds in full and no other. */
-TEST(vmstat_cut_off) {
+TEST(truncated_vmstat_has_only_its_complete_fields) {
     static const char text[] = "nr_free_pages 12\ncow_ksm 54321\nlast 1\nksm_swpin_copy 678\n";
     const size_t cow_end = (size_t)(strstr(text, "last") - text);
 
@@ -495,7 +492,7 @@ static const struct {
     {"back", "nr_free_pages 12\ncow_ksm 9\nksm_swpin_copy 12\n", 0, 9, 12},
 };
 
-TEST(fields_move) {
+TEST(fields_may_change_places) {
     begin(true);
     for (int i = 0; i < ROWS(moves); i++) {
         tree_write(dir, "proc/vmstat", moves[i].text, strlen(moves[i].text));
@@ -513,8 +510,8 @@ static const struct {
     {65535, 0, 0}, {65536, 0, -EFBIG}, {65536, 4000, -EFBIG}, {100000, 0, -EFBIG},
 };
 
-/* vmstat filled up to a size, with the field at its end. */
-TEST_ROWS(long_vmstat, vmstat_sizes) {
+/* The field is at its end. */
+TEST_ROWS(long_vmstat_is_read_to_its_end, vmstat_sizes) {
     static const char end[] = "cow_ksm 54321\n";
     size_t size = row->size;
     char *text = malloc(size);
@@ -534,7 +531,6 @@ TEST_ROWS(long_vmstat, vmstat_sizes) {
     expect(what, KSM_volatile, 0, host_value(KSM_volatile));
 }
 
-/* Knobs. */
 TEST(knobs_are_read_once_a_minute) {
     begin(true);
     tick(start);
@@ -550,7 +546,7 @@ TEST(knobs_are_read_once_a_minute) {
     expect("a minute later", KSM_pages_to_scan, 0, 88);
 }
 
-TEST(advisor_moves_pages_to_scan) {
+TEST(pages_to_scan_is_read_every_time_with_the_advisor) {
     host_write(dir, KSM_advisor_mode, TEXT("none [scan-time]\n"));
     begin(true);
     expect_at(start, "advisor on", KSM_pages_to_scan, 0, host_value(KSM_pages_to_scan));
@@ -565,7 +561,7 @@ TEST(advisor_moves_pages_to_scan) {
     expect_at(start + 2 * minute, "advisor off, a minute later", KSM_pages_to_scan, 0, 99);
 }
 
-TEST(without_settings) {
+TEST(settings_are_not_read_if_not_wanted) {
     int files_read = 0;
 
     begin(false);
@@ -585,8 +581,7 @@ TEST(without_settings) {
                   2 * files_read + others);
 }
 
-/* Files that come and go. */
-TEST(file_appears) {
+TEST(file_that_appears_is_read) {
     for (size_t id = 0; id < KSM_METRICS; id++) {
         if (ksm_metrics[id].source != KSM_SOURCE_KSM || !host_has(id))
             continue;
@@ -606,7 +601,7 @@ static void move(const char *from, const char *to) {
         0);
 }
 
-TEST(whole_directory_vanishes) {
+TEST(directory_may_disappear_and_return) {
     begin(true);
     tick(start);
     move("ksm", "away");
@@ -619,7 +614,7 @@ TEST(whole_directory_vanishes) {
     expect_all_well_at(start + 2 * minute, "back");
 }
 
-TEST(nothing_readable) {
+TEST(tick_fails_if_nothing_is_readable) {
     faults_fail(FAULTS_OPEN, NULL, 0, EACCES);
     begin(true);
     int status = ksm_reader_tick(&reader, start);
@@ -628,7 +623,7 @@ TEST(nothing_readable) {
     expect_all_well_at(start + minute, "readable again");
 }
 
-TEST(one_metric_readable) {
+TEST(tick_succeeds_if_one_metric_is_readable) {
     for (size_t id = 0; id < KSM_METRICS; id++)
         if (is_first_of_file(id) && id != KSM_dups)
             inflict(&damages[MISSING], id);
@@ -637,7 +632,7 @@ TEST(one_metric_readable) {
     expect_at(start, "the only one", KSM_dups, 0, host_value(KSM_dups));
 }
 
-TEST(out_of_descriptors) {
+TEST(lack_of_descriptors_is_transient) {
     begin(true);
     faults_fail(FAULTS_OPEN, NULL, 0, EMFILE);
     ck_assert_int_eq(ksm_reader_tick(&reader, start), -EMFILE);
@@ -662,7 +657,7 @@ static void make_uksm(void) {
                "SwapFree:              0 kB\nKsmZeroPages:        400 kB\n");
 }
 
-TEST_ROWS(uksm, page_sizes) {
+TEST_ROWS(uksm_is_read_in_place_of_ksm, page_sizes) {
     static const enum ksm_id lost[] = {KSM_volatile, KSM_merged, KSM_profit, KSM_overhead};
     const int64_t zero = 400 / (*row / 1024);
 
@@ -680,7 +675,7 @@ TEST_ROWS(uksm, page_sizes) {
         expect("uksm", lost[i], -ENOENT, 0);
 }
 
-TEST(uksm_zero_pages_unreadable) {
+TEST(unreadable_zero_pages_of_uksm_are_absent) {
     make_uksm();
     tree_print(dir, "proc/meminfo", "MemTotal: 4194304 kB\nKsmZeroPages: 12abc kB\n");
     begin(true);
@@ -692,7 +687,7 @@ TEST(uksm_zero_pages_unreadable) {
            host_value(KSM_sharing) * reader.sample.page_size);
 }
 
-TEST(ksm_goes_before_uksm) {
+TEST(ksm_precedes_uksm) {
     tree_print(dir, "sys/kernel/mm/uksm/pages_shared", "4\n");
     begin(true);
     expect_all_well_at(start, "both directories");
@@ -754,14 +749,14 @@ TEST(decoys_are_not_ksmd) {
 }
 
 /* Linux 2.6.32 has no comm. */
-TEST(ksmd_without_comm) {
+TEST(ksmd_is_found_without_comm) {
     tree_unlink(dir, "proc/2/comm");
     tree_unlink(dir, "proc/37/comm");
     begin(true);
     expect_all_well_at(start, "no comm");
 }
 
-/* Reading them waits for a process that holds its exec_update_lock or its mmap lock. */
+/* Reading them blocks while the process holds its exec_update_lock or its mmap lock. */
 static const char *const blocking_files[] = {"/stat", "/cmdline", "/exe", "/ksm_stat"};
 
 TEST_ROWS(search_opens_no_file_that_blocks, blocking_files) {
@@ -776,7 +771,7 @@ TEST_ROWS(search_opens_no_file_that_blocks, blocking_files) {
     ck_assert_int_eq(faults_seen(FAULTS_OPEN, *row) + faults_seen(FAULTS_OPENAT, *row), 0);
 }
 
-/* And none but comm of a process of another name: status may have to release its memory. */
+/* Reading status may have to release the memory of the process. */
 TEST(search_opens_only_comm_of_others) {
     for (int pid = 3; pid < 9; pid++)
         make_process(pid, "bash\n", STATUS("bash", "1", MEMORY), "666 6 6\n");
@@ -797,7 +792,7 @@ static const struct {
     {"kthreadd\n", STATUS("kthreadd", "0", MEMORY)},
 };
 
-TEST_ROWS(container, pid_2) {
+TEST_ROWS(false_kthreadd_in_a_container_is_skipped, pid_2) {
     tree_remove(tree_path(dir, "proc/2"));
     make_process(2, row->comm, row->status, "6 6 6\n");
     faults_fail(FAULTS_OPENAT, "37/comm", INT_MAX, EIO);
@@ -807,7 +802,7 @@ TEST_ROWS(container, pid_2) {
     ck_assert_int_eq(faults_seen(FAULTS_OPENAT, "37/comm"), 0); /* no other process is read */
 }
 
-TEST(proc_that_cannot_be_listed) {
+TEST(ksmd_is_absent_if_proc_cannot_be_listed) {
     faults_fail(FAULTS_OPENDIR, "/proc", 1, EACCES);
     begin(true);
     expect_at(start, "first tick", KSM_ksmd_cpu, -EACCES, 0);
@@ -818,7 +813,7 @@ TEST(proc_that_cannot_be_listed) {
 /* Kernels without schedstat, or that keep none: utime + stime, 14 + 15 clock ticks. */
 static const char *const schedstats[] = {NULL, "0 0 0\n", ""};
 
-/* What stat says then, in its fields 14 and on. */
+/* Fields 14 and following of stat. */
 static const struct {
     const char *times;
     int status;
@@ -830,7 +825,7 @@ static const struct {
     {"4611686018427387904 0 0 0\n", -ERANGE, 0}, /* in nanoseconds */
 };
 
-TEST_ROWS(without_schedstat, schedstats) {
+TEST_ROWS(without_schedstat_the_time_comes_from_stat, schedstats) {
     int64_t ns = 1000000000 / sysconf(_SC_CLK_TCK);
 
     tree_unlink(dir, "proc/37/schedstat");
@@ -848,7 +843,7 @@ TEST_ROWS(without_schedstat, schedstats) {
     }
 }
 
-TEST(longest_stat) {
+TEST(longest_stat_is_read) {
     char line[1024];
     int n =
         snprintf(line, sizeof(line), "37 (ksmd) S 2 0 0 0 -1 2129984 0 0 0 0 14 15 0 0 25 5 1 0 1");
@@ -872,7 +867,7 @@ static void expect_why_not(const char *root, int want, const char *words) {
     ksm_reader_close(&reader);
 }
 
-TEST(roots) {
+TEST(root_may_have_slashes_and_errors_name_it) {
     static char long_root[2 * PATH_MAX];
 
     ck_assert_int_eq(ksm_reader_init(&reader, tree_path(dir, "//"), true), 0);
@@ -887,14 +882,14 @@ TEST(roots) {
     ck_assert_int_eq(ksm_reader_init(&reader, long_root, true), -ENAMETOOLONG);
 }
 
-TEST(root_for_an_ordinary_user) {
+TEST(unreadable_root_is_an_error) {
     ck_assert_int_eq(chmod(tree_path(dir, "sys"), 0), 0);
     suite_become_nobody();
     int status = ksm_reader_init(&reader, dir, true);
     ck_assert_msg(status == -EACCES, "got %s, want -EACCES", suite_status(status));
 }
 
-TEST(files_that_an_ordinary_user_may_not_read) {
+TEST(file_that_may_not_be_read_is_an_error_of_its_metrics) {
     struct loss loss = {KSM_unshared, false, -EACCES};
 
     ck_assert_int_eq(chmod(tree_path(dir, "%s", host_path(KSM_unshared)), 0), 0);
@@ -904,7 +899,7 @@ TEST(files_that_an_ordinary_user_may_not_read) {
     expect_loss("as nobody", &loss);
 }
 
-TEST_TIMES(sources, KSM_METRICS) {
+TEST_TIMES(source_names_file_and_field, KSM_METRICS) {
     char want[PATH_MAX], got[PATH_MAX];
     size_t id = (size_t)_i;
 
@@ -928,7 +923,7 @@ TEST_TIMES(sources, KSM_METRICS) {
 }
 
 /* This machine, if its kernel has KSM. */
-TEST(live_kernel) {
+TEST(live_kernel_has_plausible_values) {
     int open_files = suite_open_files();
 
     if (ksm_reader_init(&reader, "/", true) != 0) {
@@ -958,7 +953,7 @@ TEST(live_kernel) {
     ck_assert_int_eq(suite_open_files(), open_files);
 }
 
-TEST(live_kernel_as_nobody) {
+TEST(live_kernel_is_readable_without_rights) {
     if (ksm_reader_init(&reader, "/", true) != 0) {
         suite_skip("live_kernel_as_nobody", "no KSM in this kernel");
         return;

@@ -164,7 +164,7 @@ TEST_ROWS(closing_is_bounded, rows) {
     ck_assert_int_eq(worker_poll(&w), WORKER_IDLE);
 }
 
-TEST(done_once) {
+TEST(done_is_reported_once) {
     enum worker_state state = WORKER_RUNNING;
 
     start(do_return);
@@ -177,7 +177,7 @@ TEST(done_once) {
     ck_assert_int_eq(count_threads(), threads);
 }
 
-/* As many as may be stuck and one more, none after that; those that return make room. */
+/* One thread more than may be stuck. Threads that return make room. */
 TEST(more_blocked_threads_than_slots) {
     for (int i = 0; i <= MAX_STUCK; i++) {
         start(do_block);
@@ -197,7 +197,7 @@ TEST(more_blocked_threads_than_slots) {
     files++;
 }
 
-/* Nothing of the worker is used any more, and the descriptor is closed. */
+/* It uses nothing of the worker, and closes the descriptor. */
 TEST(stuck_thread_returns_after_the_worker_is_gone) {
     start(do_block);
     ck_assert(abandon());
@@ -218,7 +218,7 @@ static const struct {
     int err;
 } failed_rows[] = {{1, EAGAIN}, {1, EPERM}};
 
-TEST_ROWS(no_thread, failed_rows) {
+TEST_ROWS(failed_start_leaves_the_worker_idle, failed_rows) {
     faults_fail(FAULTS_THREAD, NULL, row->faulty, row->err);
     ck_assert_int_eq(worker_start(&w, do_return, &ready), -row->err);
     ck_assert_int_eq(worker_poll(&w), WORKER_IDLE);
@@ -257,7 +257,7 @@ static const struct {
     {1, true, false, -ECANCELED}, {0, false, true, -EINTR}, {1, false, true, -EINTR},
 };
 
-TEST_ROWS(calls_say_what_became_of_them, call_rows) {
+TEST_ROWS(call_reports_whether_it_was_abandoned, call_rows) {
     int whole = row->whole;
 
     make_file();
@@ -275,8 +275,7 @@ TEST_ROWS(calls_say_what_became_of_them, call_rows) {
     ck_assert_int_eq(atomic_load(&results), row->want);
 }
 
-/* Without a supervisor they are plain calls. */
-TEST(no_supervisor) {
+TEST(without_a_supervisor_calls_are_plain) {
     int whole = 1;
 
     make_file();
