@@ -5,14 +5,14 @@ static ksm_wide larger(ksm_wide a, ksm_wide b) {
     return a > b ? a : b;
 }
 
-/* All merged pages that processes have mapped, each as often as it is mapped. */
+/* Mappings of merged pages. */
 static ksm_wide mapped(const struct ksm_attribution *a) {
     return (ksm_wide)a->shared + (ksm_wide)a->sharing;
 }
 
-/* total * count / whole, rounded down. count <= whole, so the result is at most total. */
+/* Returns total * count / whole, rounded down. count <= whole, so the result is at most total. */
 static int64_t part(ksm_wide total, int64_t count, ksm_wide whole) {
-    /* total has up to 64 bits, count 63: the product fits. */
+    /* 64 bits of total and 63 of count fit in 128. */
     return (int64_t)(total * (uint64_t)count / larger(whole, 1));
 }
 

@@ -2,6 +2,11 @@
  *
  * Attributes a host's savings to its consumers. Integer arithmetic without state.
  *
+ *   struct ksm_attribution a = {.sharing = …, .shared = …, .zero = …, .tracked = …};
+ *   ksm_attribution_add();      for each consumer
+ *   ksm_attribution_share();    for each consumer
+ *   ksm_attribution_overcount();
+ *
  * The kernel does not report which processes share a page. So a share is an average: a process that
  * has M of the host's shared + sharing merged pages gets sharing * M / (shared + sharing) of the
  * pages saved. That is exact where all pages are shared equally often, else it is approximate for
@@ -23,42 +28,42 @@
 /* Wide enough for every sum and product of what an int64 holds. */
 __extension__ typedef unsigned __int128 ksm_wide;
 
-/* What the processes of one consumer count: ksm_merging_pages, ksm_zero_pages, ksm_rmap_items.
- * None is negative. */
+/* Sums over the processes of one consumer, in pages: ksm_merging_pages, ksm_zero_pages and
+ * ksm_rmap_items. None is negative. */
 struct ksm_counts {
     int64_t merging;
     int64_t zero;
     int64_t rmap_items;
 };
 
-/* An attribution in progress: pages of the host, and the sums of the consumers' counts. None is
- * negative. */
+/* Pages of the host, and sums of the consumers' counts. None is negative. */
 struct ksm_attribution {
     int64_t sharing;
     int64_t shared;
     int64_t zero;
-    int64_t tracked; /* INT64_MAX: not known, rmap_items are not scaled */
+    int64_t tracked; /* INT64_MAX: not known, so rmap_items are not scaled */
     ksm_wide merging_sum;
     ksm_wide zero_sum;
     ksm_wide rmap_items_sum;
 };
 
-/* The share of one consumer, in pages. */
+/* The share of one consumer, in pages. The sum of counts over all consumers is at most the host's.
+ */
 struct ksm_share {
     int64_t merged;           /* saved by merged pages */
     int64_t saved;            /* saved by merged and zero pages */
-    struct ksm_counts counts; /* scaled down; their sums are at most the host's */
+    struct ksm_counts counts; /* scaled down */
 };
 
-/* First adds the counts of each consumer. */
+/* Adds the counts of a consumer. */
 void ksm_attribution_add(struct ksm_attribution *a, const struct ksm_counts *counts);
 
-/* Then computes the share of each consumer. All divisions round down, and the sum of all shares is
- * at most sharing + zero, which must fit in an int64. */
+/* Returns the share of a consumer. All divisions round down, so that the sum of all shares is at
+ * most sharing + zero, which must fit in an int64. */
 struct ksm_share ksm_attribution_share(const struct ksm_attribution *a,
                                        const struct ksm_counts *counts);
 
-/* By how many thousandths the sums of merging or zero exceed the host's; 0: they do not. */
+/* Returns by how many thousandths the sum of merging or that of zero exceeds the host's, or 0. */
 int64_t ksm_attribution_overcount(const struct ksm_attribution *a);
 
 #endif

@@ -220,7 +220,7 @@ static struct span undo_escapes(struct span s, char *buf, size_t size) {
 }
 
 /* Returns whether a path begins with a user's slice, manager or session, and sets *uid, which is
- * empty if the path shows only a session. Only the begin counts, which systemd and logind name:
+ * empty if the path shows only a session. Only the start counts, which systemd and logind name:
  * containers and services choose the names of their cgroups below it. In a cgroup namespace the
  * path of an outside process begins with "..". */
 static bool begins_in_user(struct span path, struct span *uid) {
@@ -308,11 +308,11 @@ static bool is_manager_of(struct span service, struct span uid) {
  * other users. A program has no prefix, because every process can choose its comm. */
 static void set_user_prefix(const struct user *user, enum ksm_consumer_kind kind, struct span name,
                             char prefix[static USER_PREFIX_SIZE]) {
-    bool own = kind == KSM_CONSUMER_program ||
-               (kind == KSM_CONSUMER_service && is_manager_of(name, user->id));
+    bool is_exempt = kind == KSM_CONSUMER_program ||
+                     (kind == KSM_CONSUMER_service && is_manager_of(name, user->id));
 
     prefix[0] = '\0';
-    if (user->known && !own)
+    if (user->known && !is_exempt)
         snprintf(prefix, USER_PREFIX_SIZE, "user-%.*s:", (int)user->id.len, user->id.text);
 }
 

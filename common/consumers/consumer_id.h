@@ -11,7 +11,7 @@
 
 #include "consumers/consumer_name.h"
 
-/* Contents of the three files and their lengths; 0: not known. Not NUL-terminated. */
+/* Contents of the three files, and their lengths; 0: not known. They need no NUL. */
 struct ksm_identity {
     const char *cgroup;
     size_t cgroup_len;

@@ -38,7 +38,7 @@ static bool is_in(const struct range *ranges, size_t count, uint32_t character) 
     return false;
 }
 
-/* Bytes of the character at s, which is not ASCII; 0: it is not UTF-8. */
+/* Decodes the character at s, which is not ASCII. Returns its bytes; 0: it is not UTF-8. */
 static size_t decode(const unsigned char *s, size_t len, uint32_t *character) {
     static const struct {
         unsigned char lead_mask, lead;
@@ -61,10 +61,10 @@ static size_t decode(const unsigned char *s, size_t len, uint32_t *character) {
     return *character >= forms[form].min && *character <= 0x10ffff ? forms[form].bytes : 0;
 }
 
-/* Bytes of the character at s if both daemons carry it as it is and it shows, else 0. Of ASCII
- * Netdata's labels carry these, some of them turned into others; of UTF-8 what is visible. A mark
- * at the start would show as a part of what stands before the name. */
-static size_t harmless(const unsigned char *s, size_t len, bool at_start) {
+/* Returns the bytes of the character at s if both daemons carry it unchanged and it is visible,
+ * else 0. Netdata replaces all other ASCII characters in labels. A combining mark at the start
+ * would combine with the text before the name. */
+static size_t size_if_clean(const unsigned char *s, size_t len, bool at_start) {
     static const char punctuation[] = "_-.:@+";
     uint32_t character = 0;
 
@@ -74,8 +74,7 @@ static size_t harmless(const unsigned char *s, size_t len, bool at_start) {
     return IS_IN(invisible, character) || (at_start && IS_IN(marks, character)) ? 0 : bytes;
 }
 
-/* Returns whether a name ends like one with a hash suffix. It then gets a suffix of its own, so
- * that it is never the same as a changed name. Netdata shows ~ as _. */
+/* Returns whether a name ends like a changed one, in which Netdata shows ~ as _. */
 static bool has_hash_suffix(const char *raw, size_t len) {
     size_t digits = 0;
 
@@ -84,20 +83,19 @@ static bool has_hash_suffix(const char *raw, size_t len) {
     return digits == 8 && len > 8 && (raw[len - 9] == '_' || raw[len - 9] == '~');
 }
 
-/* Whether a name looks as if it were a user's. */
-static bool looks_owned(const char *raw, size_t len) {
+static bool has_user_prefix(const char *raw, size_t len) {
     static const char start[] = "user-";
-    size_t at = sizeof(start) - 1;
+    size_t pos = sizeof(start) - 1;
 
-    if (len < at || memcmp(raw, start, at) != 0)
+    if (len < pos || memcmp(raw, start, pos) != 0)
         return false;
-    while (at < len && isdigit((unsigned char)raw[at]))
-        at++;
-    return at < len && raw[at] == ':';
+    while (pos < len && isdigit((unsigned char)raw[pos]))
+        pos++;
+    return pos < len && raw[pos] == ':';
 }
 
 bool ksm_consumer_name_has_user_prefix(const char *text) {
-    return looks_owned(text, strlen(text));
+    return has_user_prefix(text, strlen(text));
 }
 
 int ksm_consumer_name_compare(const struct ksm_consumer_name *a,
@@ -112,27 +110,27 @@ void ksm_consumer_name_clean(const char *raw, size_t len,
 
 void ksm_consumer_name_clean_with_prefix(const char *user, const char *raw, size_t len,
                                          char text[static KSM_CONSUMER_NAME_SIZE]) {
-    enum { MARK = 1 + 8, ROOM = KSM_CONSUMER_NAME_SIZE - 1 };
+    enum { SUFFIX = 1 + 8, ROOM = KSM_CONSUMER_NAME_SIZE - 1 };
     size_t used = strlen(user);
-    size_t fits = used; /* what can stay if the mark has to be put on: whole characters */
+    size_t kept = used; /* whole characters that stay before a suffix */
     bool changed = len == 0 || len > ROOM - used || has_hash_suffix(raw, len) ||
-                   (used == 0 && looks_owned(raw, len));
+                   (used == 0 && has_user_prefix(raw, len));
 
     memcpy(text, user, used);
     for (size_t i = 0; i < len && used < ROOM;) {
-        size_t bytes = harmless((const unsigned char *)raw + i, len - i, i == 0);
+        size_t bytes = size_if_clean((const unsigned char *)raw + i, len - i, i == 0);
         if (bytes > ROOM - used)
             break;
         if (bytes == 0)
             text[used++] = '_';
-        else
-            memcpy(text + used, raw + i, bytes), used += bytes;
+        memcpy(text + used, raw + i, bytes);
+        used += bytes;
         changed = changed || bytes == 0;
         i += bytes == 0 ? 1 : bytes;
-        if (used <= ROOM - MARK)
-            fits = used;
+        if (used <= ROOM - SUFFIX)
+            kept = used;
     }
     text[used] = '\0';
     if (changed)
-        snprintf(text + fits, MARK + 1, "~%08x", (unsigned)ksm_consumer_name_hash(raw, len));
+        snprintf(text + kept, SUFFIX + 1, "~%08x", (unsigned)ksm_consumer_name_hash(raw, len));
 }

@@ -39,7 +39,7 @@ enum ksm_rate_limit_class ksm_rate_limit_classify(const struct ksm_consumer_name
     return KSM_RATE_LIMIT_HOST;
 }
 
-/* Where a name is, from the last used to the first; count if it is not known. */
+/* Returns the position of a name; count if it is not known. Names in use are at the end. */
 static size_t find(const struct ksm_rate_limit_bucket *bucket,
                    const struct ksm_consumer_name *name) {
     for (size_t pos = bucket->count; pos-- > 0;)

@@ -52,13 +52,13 @@ static void take_bucket(struct span *rest, const char *name, struct ksm_rate_lim
                         bool *ok) {
     *ok = span_equals(take(rest, ' ', ok), name) && *ok;
     const int64_t earned_ms = take_number(rest, ' ', INT64_MAX, ok);
-    /* There may be fewer places than in the run before. */
+    /* The run before may have had more places. */
     bucket->earned_ms = earned_ms < bucket->burst_ms ? earned_ms : bucket->burst_ms;
     bucket->limited = take_number(rest, ' ', 1, ok) == 1;
     bucket->calm_ms = take_number(rest, '\n', KSM_RATE_LIMIT_HOUR_MS, ok);
 }
 
-/* Consumers' names have no spaces and no control characters. */
+/* Names of consumers contain no spaces and no control characters. */
 static bool is_clean(struct span name) {
     for (size_t i = 0; i < name.len; i++)
         if ((unsigned char)name.text[i] <= ' ' || name.text[i] == 0x7f)
@@ -66,7 +66,7 @@ static bool is_clean(struct span name) {
     return name.len > 0 && name.len < KSM_CONSUMER_NAME_SIZE;
 }
 
-/* "vm web" */
+/* Parses "vm web". */
 static bool parse_name(struct span line, struct ksm_consumer_name *name) {
     bool ok = true;
     const struct span kind = take(&line, ' ', &ok);
@@ -84,7 +84,7 @@ static bool parse_name(struct span line, struct ksm_consumer_name *name) {
     return false;
 }
 
-/* Names up to the last line, those of a class after those of the class before. */
+/* Takes the names, which are in the order of their classes, and the last line. */
 static bool take_names(struct span *rest, struct ksm_rate_limit *limit) {
     enum ksm_rate_limit_class class = KSM_RATE_LIMIT_HOST;
     bool ok = true;
@@ -115,7 +115,7 @@ static void take_all_tokens(struct ksm_rate_limit *limit) {
 
 int ksm_rate_limit_restore(struct ksm_rate_limit *limit, const char *text, size_t len,
                            int64_t now_s, bool *was_limited) {
-    enum { MAX_S = INT32_MAX }; /* INT64_MAX ms are more */
+    enum { MAX_S = INT32_MAX }; /* in ms it fits in an int64 */
     struct span rest = {text, len};
     bool ok = true;
 

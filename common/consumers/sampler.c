@@ -8,11 +8,10 @@
 
 enum { FIRST_PAUSE_MS = 4 };
 
-/* How long a process stays skipped after its files could be read again. */
+/* A process stays skipped for so long after its recovery. */
 static const int64_t skip_ms = 60 * 1000;
 
-/* Even if eight processes block one after another, this leaves time to read the others within two
- * intervals. */
+/* If eight processes block one after another, the others can still be read within two intervals. */
 static int64_t read_timeout(const struct ksm_sampler *s) {
     enum { PARTS = 5, MAX_MS = 1000 };
     int64_t part = s->consumers->table.interval / PARTS;
@@ -29,8 +28,8 @@ void ksm_sampler_init(struct ksm_sampler *s, struct ksm_consumers *consumers) {
 
 /* ---- skipped processes ---- */
 
-/* Returns a free entry, else one that can be read again and whose recovery was logged, or NULL. */
-static struct ksm_sampler_skipped *find_entry(struct ksm_sampler *s) {
+/* Returns a free slot, else that of a process whose recovery was logged, or NULL. */
+static struct ksm_sampler_skipped *find_slot(struct ksm_sampler *s) {
     for (size_t i = 0; i < KSM_SKIPPED_MAX; i++)
         if (s->skipped[i].pid == 0)
             return &s->skipped[i];
@@ -40,7 +39,7 @@ static struct ksm_sampler_skipped *find_entry(struct ksm_sampler *s) {
     return NULL;
 }
 
-static void note_returned(struct ksm_sampler *s, int64_t now) {
+static void note_recovered(struct ksm_sampler *s, int64_t now) {
     for (size_t i = 0; i < KSM_SKIPPED_MAX; i++) {
         struct ksm_sampler_skipped *entry = &s->skipped[i];
         if (entry->blocks && !worker_is_stuck(&s->worker, entry->pid)) {
@@ -50,7 +49,7 @@ static void note_returned(struct ksm_sampler *s, int64_t now) {
     }
 }
 
-/* Here and below the consumers must be the caller's. */
+/* Call this and the functions below while no thread uses the consumers. */
 static void skip(struct ksm_sampler *s, struct ksm_sampler_skipped *entry,
                  const struct worker_call *call) {
     struct ksm_process_list *processes = &s->consumers->processes;
@@ -65,7 +64,7 @@ static void resume(struct ksm_sampler *s, struct ksm_sampler_skipped *entry) {
     entry->pid = 0;
 }
 
-static void resume_recovered(struct ksm_sampler *s, int64_t now) {
+static void resume_all_due(struct ksm_sampler *s, int64_t now) {
     for (size_t i = 0; i < KSM_SKIPPED_MAX; i++) {
         struct ksm_sampler_skipped *entry = &s->skipped[i];
         if (entry->pid != 0 && !entry->blocks && !entry->logged && now >= entry->until)
@@ -89,8 +88,8 @@ static void make_sample(struct blocking_call *call, void *data) {
     ksm_consumers_sample(s->consumers, s->has_pages, s->began, call);
 }
 
-/* Starts a thread that begins the sample or goes on with it; without registered pages nothing is to
- * be read, and no thread is needed. */
+/* Starts a thread that begins the sample or continues it. Without pages nothing is read, so that no
+ * thread is needed. */
 static void start(struct ksm_sampler *s) {
     int status = 0;
 
@@ -110,9 +109,9 @@ static void begin(struct ksm_sampler *s, int64_t now) {
     start(s);
 }
 
-/* Abandons the thread that makes the sample, if it is blocked too long. */
-static void abandon(struct ksm_sampler *s, int64_t now) {
-    struct ksm_sampler_skipped *entry = find_entry(s);
+/* Abandons the running thread if its call takes too long and the process can be skipped. */
+static void abandon_if_stuck(struct ksm_sampler *s, int64_t now) {
+    struct ksm_sampler_skipped *entry = find_slot(s);
     struct worker_call call;
 
     if (!entry || !worker_abandon(&s->worker, now - read_timeout(s), &call))
@@ -123,9 +122,8 @@ static void abandon(struct ksm_sampler *s, int64_t now) {
     start(s);
 }
 
-/* When to poll again: soon at first, as a sample mostly takes some ms, and when the read timeout
- * ends. If that has passed, the thread is merely runnable, or there is no entry for another
- * process. */
+/* Polls soon at first, as most samples take some ms, then at doubled pauses until the read timeout
+ * ends. After that the thread is merely runnable, or there is no slot for another process. */
 static void set_pause(struct ksm_sampler *s, int64_t now) {
     const int64_t since = worker_calls_since(&s->worker);
     const int64_t left = since > 0 ? since + read_timeout(s) - now : read_timeout(s);
@@ -137,7 +135,7 @@ static void set_pause(struct ksm_sampler *s, int64_t now) {
 }
 
 bool ksm_sampler_is_due(const struct ksm_sampler *s, int64_t now) {
-    /* A daemon that calls once an interval is a little early at times. */
+    /* A daemon that calls once an interval may call a little early. */
     const int64_t early = s->consumers->table.interval / 20;
 
     return s->consumers->table.enabled && (s->due == INT64_MIN || now + early >= s->due);
@@ -160,7 +158,7 @@ void ksm_sampler_begin(struct ksm_sampler *s, bool has_pages, int64_t now) {
         s->consumers->table.faults[KSM_CONSUMERS_LATE] = true;
         return;
     }
-    resume_recovered(s, now);
+    resume_all_due(s, now);
     s->has_pages = has_pages;
     begin(s, now);
 }
@@ -168,11 +166,11 @@ void ksm_sampler_begin(struct ksm_sampler *s, bool has_pages, int64_t now) {
 enum ksm_sampler_result ksm_sampler_poll(struct ksm_sampler *s, int64_t now) {
     enum worker_state state = worker_poll(&s->worker);
 
-    note_returned(s, now);
+    note_recovered(s, now);
     if (!s->busy)
         return KSM_SAMPLER_IDLE;
     if (state == WORKER_RUNNING) {
-        abandon(s, now);
+        abandon_if_stuck(s, now);
         set_pause(s, now);
         return KSM_SAMPLER_BUSY;
     }
@@ -203,7 +201,7 @@ void ksm_sampler_close(struct ksm_sampler *s) {
 
 /* ---- the log ---- */
 
-/* Whether a line about this process may be logged. The end of what was not logged is not either. */
+/* Returns whether a line about this process may be logged: a recovery if its blocking was. */
 static bool admit_entry(struct ksm_sampler *s, struct ksm_sampler_skipped *entry, int64_t now) {
     if (entry->blocks)
         entry->withheld = !ksm_log_admit(&s->log_limit, now);
@@ -221,10 +219,9 @@ static void log_entry(struct ksm_sampler *s, struct ksm_sampler_skipped *entry, 
         return;
     snprintf(message, sizeof(message),
              entry->blocks
-                 ? "process %d (%s) keeps its readers waiting: it holds the lock of its memory "
-                   "(mmap_lock), or hangs in a system call that does; it is skipped, and its "
-                   "savings are reported as unattributed"
-                 : "process %d (%s) no longer keeps its readers waiting",
+                 ? "process %d (%s): reading its /proc files blocks (a lock is held); skipped, its "
+                   "savings count as unattributed"
+                 : "process %d (%s): its /proc files can be read again; included after 60 s",
              entry->pid, entry->comm);
     log(entry->blocks, message);
 }
@@ -236,8 +233,8 @@ static void log_withheld(struct ksm_sampler *s, int64_t now, ksm_log_fn *log) {
     if (withheld == 0)
         return;
     snprintf(message, sizeof(message),
-             "in the last minute %d more times a process kept its readers waiting and was skipped; "
-             "its savings are reported as unattributed",
+             "in the last minute, reading /proc files of processes blocked %d more times; skipped, "
+             "their savings count as unattributed",
              withheld);
     log(true, message);
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Samples of the consumers in threads: what comes of processes that keep their readers waiting. The
- * clock stands still but for what a test lets go by; a reading that is blocked waits until the test
- * releases it.
+ * Samples of the consumers in threads, with processes that block their readers. The clock stands
+ * still except for advance_clock(). A blocked read waits until the test releases it.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -17,11 +16,11 @@
 #include "support/tree.h"
 #include "system/clock.h"
 
-/* A reading is given up after a fifth of the interval, a second at most. */
-enum { INTERVAL = 10000, PATIENCE = 1000, ASIDE = 60000 };
+/* A read times out after a fifth of the interval, at most a second. */
+enum { INTERVAL = 10000, TIMEOUT = 1000, SKIP = 60000 };
 
-/* What fixtures/consumers.tree saves, in pages: in all, and the parts of processes 100, vm web-01,
- * and 201, one of two of a container. */
+/* Of fixtures/consumers.tree, in pages: unattributed, and the savings of process 100 (vm web-01)
+ * and of 201 (one of two of a container). */
 enum { CONSUMERS = 8, UNATTRIBUTED = 998, OF_100 = 1200, OF_201 = 150 };
 
 static const char *dir; /* of the running test */
@@ -32,7 +31,7 @@ static int64_t now;
 static int64_t page;
 static int files; /* open before */
 
-static void let_go_by(int64_t ms) {
+static void advance_clock(int64_t ms) {
     now += ms;
     faults_stop_clocks(now, now);
 }
@@ -51,11 +50,11 @@ void before_each(void) {
     files = suite_open_files();
     faults_clear();
     fake_procs_init(dir);
-    let_go_by(0);
+    advance_clock(0);
     init(INTERVAL);
 }
 
-/* Whatever a test has done: in the end nothing is left. */
+/* No test leaves a descriptor open. */
 void after_each(void) {
     faults_spin(false);
     faults_release(NULL);
@@ -67,7 +66,7 @@ void after_each(void) {
                   suite_open_files() - files);
     ck_assert_msg(faults_bad_closes() == 0, "%d descriptors were closed twice",
                   faults_bad_closes());
-    faults_clear(); /* check looks at the clock */
+    faults_clear(); /* check reads the clock */
 }
 
 static void make_fixture(void) {
@@ -81,7 +80,7 @@ static void begin(void) {
     ksm_sampler_begin(&s, true, now);
 }
 
-/* Until the table is ready, at this instant. */
+/* Polls until the table is ready. The clock does not advance. */
 static void finish(const char *when) {
     enum ksm_sampler_result result = KSM_SAMPLER_BUSY;
 
@@ -93,25 +92,25 @@ static void finish(const char *when) {
     ck_assert_msg(result == KSM_SAMPLER_READY, "%s: got %u, want ready", when, (unsigned)result);
 }
 
-/* Once so many readings wait, the last one's time goes by. */
-static void give_up(const char *when, int blocked) {
+/* Waits until so many reads are blocked, and lets the last one time out. */
+static void expect_abandoned(const char *when, int blocked) {
     int got = faults_await_blocked(blocked);
     const int threads = faults_count(FAULTS_THREAD);
 
     ck_assert_msg(got == blocked, "%s: got %d blocked, want %d", when, got, blocked);
-    let_go_by(PATIENCE - 1);
+    advance_clock(TIMEOUT - 1);
     ck_assert_int_eq(ksm_sampler_poll(&s, now), KSM_SAMPLER_BUSY);
-    ck_assert_msg(faults_count(FAULTS_THREAD) == threads, "%s: given up too early", when);
-    let_go_by(1);
+    ck_assert_msg(faults_count(FAULTS_THREAD) == threads, "%s: abandoned too early", when);
+    advance_clock(1);
     for (int ms = 0; faults_count(FAULTS_THREAD) == threads && ms < 10000; ms++) {
         ck_assert_int_eq(ksm_sampler_poll(&s, now), KSM_SAMPLER_BUSY);
         usleep(1000); /* it may not be asleep yet */
     }
-    ck_assert_msg(faults_count(FAULTS_THREAD) == threads + 1, "%s: not given up", when);
+    ck_assert_msg(faults_count(FAULTS_THREAD) == threads + 1, "%s: not abandoned", when);
 }
 
 static void begin_next(void) {
-    let_go_by(s.due > now ? s.due - now : 0);
+    advance_clock(s.due > now ? s.due - now : 0);
     begin();
 }
 
@@ -120,15 +119,15 @@ static void sample(const char *when) {
     finish(when);
 }
 
-/* A sample in which a reading of this file waits, and is given up. */
-static void lose(const char *file) {
+/* Makes a sample in which reading this file blocks and is abandoned. */
+static void sample_with_blocked_read(const char *file) {
     faults_block(file);
     begin_next();
-    give_up("blocked", 1);
+    expect_abandoned("blocked", 1);
     finish("blocked");
 }
 
-/* The table is there, with so many consumers, and so many pages are of none of them. */
+/* unattributed: pages. */
 static void expect_table(const char *when, int consumers, int64_t unattributed) {
     ck_assert_msg(c.table.valid, "%s: got no table", when);
     ck_assert_msg((int)c.table.count == consumers && c.table.unattributed == unattributed * page,
@@ -136,21 +135,21 @@ static void expect_table(const char *when, int consumers, int64_t unattributed) 
                   when, c.table.count, c.table.unattributed / page, consumers, unattributed);
 }
 
-/* ---- what is told ---- */
+/* ---- the log ---- */
 
-/* What is told, and that it is not told again. */
-static void expect_told(const char *when, const char *want) {
+/* Expects these messages once, and none the next time. */
+static void expect_logged_once(const char *when, const char *want) {
     ksm_sampler_log(&s, log_capture);
     expect_logged(when, want);
     ksm_sampler_log(&s, log_capture);
     expect_logged(when, "");
 }
 
-static void expect_silence(const char *when) {
-    expect_told(when, "");
+static void expect_nothing_logged(const char *when) {
+    expect_logged_once(when, "");
 }
 
-/* So many messages that are alike. */
+/* Returns count lines of the same message. */
 static const char *times(int count, const char *message) {
     static char text[2048];
 
@@ -159,85 +158,83 @@ static const char *times(int count, const char *message) {
     return text;
 }
 
-static int back;
+static int messages;
 
-static void hear_one_is_back(bool bad, const char *message) {
-    back++;
+static void count_and_capture(bool bad, const char *message) {
+    messages++;
     log_capture(bad, message);
 }
 
-/* Sees so many come back; each is told of. */
-static void await_return(const char *when, int count) {
-    back = 0;
-    for (int ms = 0; back < count && ms < 60000; ms++) {
+/* Waits until the recovery of count processes has been logged. */
+static void await_recovery(const char *when, int count) {
+    messages = 0;
+    for (int ms = 0; messages < count && ms < 60000; ms++) {
         ksm_sampler_poll(&s, now);
-        ksm_sampler_log(&s, hear_one_is_back);
+        ksm_sampler_log(&s, count_and_capture);
         usleep(1000);
     }
-    expect_logged(when, times(count, "+no longer keeps its readers waiting"));
+    expect_logged(when, times(count, "+can be read again"));
 }
 
-/* ---- one process that keeps its readers waiting ---- */
+/* ---- one blocking process ---- */
 
-/* Whatever file it is, of a newcomer and of one on the list: the others are shown, it is not, and
- * the log names it. When it is over it is let alone for a minute, and then shown again. */
+/* The file that blocks, and whether the process is new. */
 static const struct {
     const char *file;
-    bool newcomer;
+    bool is_new;
 } one_rows[] = {
     {"/100/ksm_stat", true}, {"/100/stat", true},      {"/100/statm", true}, {"/100/cgroup", true},
     {"/100/cmdline", true},  {"/100/ksm_stat", false}, {"/100/stat", false}, {"/100/statm", false},
     {"/100/cgroup", false},  {"/100/cmdline", false},
 };
 
-static void expect_aside(const char *when) {
+static void expect_skipped(const char *when) {
     expect_table(when, CONSUMERS - 1, UNATTRIBUTED + OF_100);
 }
 
-TEST_ROWS(one_blocked, one_rows) {
+TEST_ROWS(blocking_process_is_skipped_until_a_minute_after_recovery, one_rows) {
     make_fixture();
-    if (!row->newcomer)
+    if (!row->is_new)
         sample("before");
-    lose(row->file);
-    expect_aside("blocked");
+    sample_with_blocked_read(row->file);
+    expect_skipped("blocked");
     ck_assert_int_eq((int)c.table.sweep.skipped, 1);
-    expect_told("blocked", "-process 100 (qemu-system-x86) keeps its readers waiting");
+    expect_logged_once("blocked", "-process 100 (qemu-system-x86): reading its /proc files blocks");
     const int threads = faults_count(FAULTS_THREAD);
     for (int i = 1; i <= 10; i++) {
         sample("still blocked");
-        expect_aside("still blocked");
-        expect_silence("still blocked");
+        expect_skipped("still blocked");
+        expect_nothing_logged("still blocked");
         ck_assert_int_eq(faults_count(FAULTS_THREAD), threads + i);
     }
     faults_release(NULL);
-    await_return("released", 1);
-    for (const int64_t until = now + ASIDE; s.due < until;) {
-        sample("let alone");
-        expect_aside("let alone");
+    await_recovery("released", 1);
+    for (const int64_t until = now + SKIP; s.due < until;) {
+        sample("recovered");
+        expect_skipped("recovered");
     }
-    sample("taken back");
+    sample("included again");
     ck_assert_int_eq((int)c.table.sweep.skipped, 0);
-    expect_table("taken back", CONSUMERS, UNATTRIBUTED);
-    expect_silence("taken back");
+    expect_table("included again", CONSUMERS, UNATTRIBUTED);
+    expect_nothing_logged("included again");
 }
 
-/* A thread that runs, or would if it had a processor, is not kept waiting by the process. */
-TEST(busy_machine) {
+TEST(runnable_thread_is_not_abandoned) {
     make_fixture();
     faults_spin(true);
     faults_block("/100/ksm_stat");
     begin_next();
     ck_assert_int_eq(faults_await_blocked(1), 1);
     for (int i = 1; i <= 5; i++) {
-        let_go_by(PATIENCE);
+        advance_clock(TIMEOUT);
         ck_assert_int_eq(ksm_sampler_poll(&s, now), KSM_SAMPLER_BUSY);
-        ck_assert_int_eq((int)(ksm_sampler_next(&s) - now), PATIENCE);
-        expect_silence("it runs");
+        ck_assert_int_eq((int)(ksm_sampler_next(&s) - now), TIMEOUT);
+        expect_nothing_logged("it runs");
     }
     faults_spin(false);
     finish("blocked");
-    expect_told("blocked", "-process 100 (qemu-system-x86) keeps its readers waiting");
-    expect_aside("blocked");
+    expect_logged_once("blocked", "-process 100 (qemu-system-x86): reading its /proc files blocks");
+    expect_skipped("blocked");
 }
 
 static int lines, summaries;
@@ -245,11 +242,11 @@ static int lines, summaries;
 static void count_lines(bool bad, const char *message) {
     (void)bad;
     lines++;
-    summaries += strstr(message, " more times ") != NULL;
+    summaries += strstr(message, " more times;") != NULL;
 }
 
-/* Each second another process holds its lock for a moment, for ten minutes. */
-TEST(changing_lock_holders_are_limited) {
+/* For ten minutes, another process blocks each second. */
+TEST(log_of_changing_blocking_processes_is_limited) {
     for (int i = 0; i < 600; i++) {
         struct ksm_sampler_skipped *entry = &s.skipped[i % KSM_SKIPPED_MAX];
         *entry = (struct ksm_sampler_skipped){.pid = 1000 + i, .comm = "x", .blocks = true};
@@ -257,37 +254,35 @@ TEST(changing_lock_holders_are_limited) {
         entry->blocks = false;
         ksm_sampler_log(&s, count_lines);
         ck_assert(!entry->logged);
-        let_go_by(1000);
+        advance_clock(1000);
     }
     ck_assert_int_eq(summaries, 9);
     ck_assert_int_eq(lines - summaries, 2 * (KSM_LOG_BURST + 9));
     memset(s.skipped, 0, sizeof(s.skipped));
 }
 
-/* What the process is called is its own choice, and goes to the log. */
-TEST(hostile_comm) {
+TEST(comm_is_cleaned_for_the_log) {
     make_fixture();
     fake_procs_write_file(dir, 100, "comm", TEXT("a\"b\nERROR: c\n"));
-    lose("/100/ksm_stat");
-    expect_told("blocked", "-process 100 (a_b_ERROR:_c~");
+    sample_with_blocked_read("/100/ksm_stat");
+    expect_logged_once("blocked", "-process 100 (a_b_ERROR:_c~");
     fake_procs_remove_file(dir, 100, "comm");
 }
 
-/* It is not there any more when it is released, and neither is its comm. */
-TEST(ended_while_blocked) {
+TEST(blocking_process_that_exits) {
     make_fixture();
     fake_procs_remove_file(dir, 100, "comm");
-    lose("/100/ksm_stat");
-    expect_told("blocked", "-process 100 (?)");
+    sample_with_blocked_read("/100/ksm_stat");
+    expect_logged_once("blocked", "-process 100 (?)");
     fake_procs_remove(dir, 100);
     faults_release(NULL);
-    await_return("released", 1);
-    sample("it has ended");
-    expect_aside("it has ended");
+    await_recovery("released", 1);
+    sample("it has exited");
+    expect_skipped("it has exited");
 }
 
-/* Its counts are read through a descriptor that is kept: here a file of the real /proc. */
-TEST(kept_descriptor) {
+/* The kept descriptor is of a file of the real /proc. */
+TEST(kept_descriptor_that_blocks_is_left_to_the_stuck_thread) {
     pid_t child = suite_start_child();
 
     fake_procs_set_older_kernel(dir, true);
@@ -303,109 +298,106 @@ TEST(kept_descriptor) {
 
     faults_block(tree_path("", "%d/oom_score_adj", child));
     begin_next();
-    give_up("blocked", 1);
+    expect_abandoned("blocked", 1);
     finish("blocked");
     ck_assert_int_eq((int)c.table.count, 1);
     ck_assert_int_eq(c.processes.kept, 0);
     ck_assert_int_eq(suite_open_files(), files + 2); /* /proc, and what is being read */
-    expect_told("blocked", "-process 100 (stuck)");
+    expect_logged_once("blocked", "-process 100 (stuck)");
     faults_release(NULL);
-    await_return("released", 1);
+    await_recovery("released", 1);
     ck_assert_int_eq(suite_open_files(), files + 1);
     suite_kill_child(child);
 }
 
-/* ---- some ---- */
+/* ---- several blocking processes ---- */
 
 enum { FIRST = 901 };
 
-/* Processes that take part and save nothing. */
-static void make_crowd(int count) {
+/* Processes with tracked pages that save nothing. */
+static void add_blocking_processes(int count) {
     make_fixture();
     for (int pid = FIRST; pid < FIRST + count; pid++)
         fake_procs_write(
             dir, &(const struct fake_process){.pid = pid, .rmap_items = 1, .comm = "stuck"});
 }
 
-/* From now on they keep their readers waiting. */
-static void block_crowd(int count) {
+static void block_all(int count) {
     for (int i = 0; i < count; i++)
         faults_block(tree_path("", "%d/ksm_stat", FIRST + i));
 }
 
-/* It saves nothing any more. */
-static void change_100(void) {
+static void stop_savings_of_100(void) {
     fake_procs_write_file(dir, 100, "ksm_stat",
                           TEXT("ksm_rmap_items 1\nksm_zero_pages 0\nksm_merging_pages 0\n"));
 }
 
-static void give_up_all(int count) {
+static void expect_all_abandoned(int count) {
     for (int i = 1; i <= count; i++)
-        give_up("some", i);
+        expect_abandoned("some", i);
 }
 
-TEST(as_many_as_can_be) {
-    make_crowd(KSM_SKIPPED_MAX);
-    block_crowd(KSM_SKIPPED_MAX);
+TEST(as_many_blocked_processes_as_slots) {
+    add_blocking_processes(KSM_SKIPPED_MAX);
+    block_all(KSM_SKIPPED_MAX);
     begin_next();
-    give_up_all(KSM_SKIPPED_MAX);
+    expect_all_abandoned(KSM_SKIPPED_MAX);
     finish("eight");
     ck_assert_msg(now < s.due, "not within an interval");
     expect_table("eight", CONSUMERS, UNATTRIBUTED);
-    expect_told("eight", times(KSM_SKIPPED_MAX, "-(stuck) keeps its readers waiting"));
+    expect_logged_once("eight", times(KSM_SKIPPED_MAX, "-(stuck): reading its /proc files blocks"));
     sample("eight");
     expect_table("eight", CONSUMERS, UNATTRIBUTED);
-    expect_silence("eight");
+    expect_nothing_logged("eight");
     faults_release(NULL);
-    await_return("released", KSM_SKIPPED_MAX);
-    let_go_by(ASIDE);
-    sample("taken back");
-    expect_table("taken back", CONSUMERS + 1, UNATTRIBUTED);
+    await_recovery("released", KSM_SKIPPED_MAX);
+    advance_clock(SKIP);
+    sample("included again");
+    expect_table("included again", CONSUMERS + 1, UNATTRIBUTED);
 }
 
-/* With one more the sample waits for that one: no table, said once. */
+/* The sample waits for the ninth process: there is no table, which is logged once. */
 static void begin_with_one_too_many(void) {
-    make_crowd(KSM_SKIPPED_MAX + 1);
+    add_blocking_processes(KSM_SKIPPED_MAX + 1);
     sample("before");
-    block_crowd(KSM_SKIPPED_MAX + 1);
+    block_all(KSM_SKIPPED_MAX + 1);
     begin_next();
-    give_up_all(KSM_SKIPPED_MAX);
+    expect_all_abandoned(KSM_SKIPPED_MAX);
     ck_assert_int_eq(faults_await_blocked(KSM_SKIPPED_MAX + 1), KSM_SKIPPED_MAX + 1);
-    expect_told("nine", times(KSM_SKIPPED_MAX, "-keeps its readers waiting"));
+    expect_logged_once("nine", times(KSM_SKIPPED_MAX, "-reading its /proc files blocks"));
     for (int i = 0; i < 10; i++) {
         begin_next();
         ck_assert_int_eq(ksm_sampler_poll(&s, now), KSM_SAMPLER_BUSY);
         ck_assert_msg(!c.table.valid, "interval %d: got a table", i);
-        ck_assert_msg(ksm_sampler_next(&s) > now && ksm_sampler_next(&s) <= now + PATIENCE,
-                      "interval %d: looks next in %" PRId64 " ms", i, ksm_sampler_next(&s) - now);
-        expect_told("nine", i == 0 ? "-savings by consumer are not reported" : "");
+        ck_assert_msg(ksm_sampler_next(&s) > now && ksm_sampler_next(&s) <= now + TIMEOUT,
+                      "interval %d: next poll in %" PRId64 " ms", i, ksm_sampler_next(&s) - now);
+        expect_logged_once("nine", i == 0 ? "-savings by consumer are not reported" : "");
     }
 }
 
-/* What was read before the wait is read again: it may be as old as the wait was long. */
-TEST(one_too_many) {
+/* The sample starts over, as what was read before the wait is old. */
+TEST(more_blocked_processes_than_slots) {
     begin_with_one_too_many();
-    change_100();
+    stop_savings_of_100();
     faults_release(NULL);
     finish("released");
-    expect_table("released", CONSUMERS + 1, UNATTRIBUTED + OF_100); /* the ninth is back */
+    expect_table("released", CONSUMERS + 1, UNATTRIBUTED + OF_100); /* the ninth is included */
 }
 
-/* Places of those that have come back are free for others. */
-TEST(places_are_used_again) {
+TEST(slot_of_a_recovered_process_is_used_again) {
     begin_with_one_too_many();
     faults_release("/902/ksm_stat");
-    await_return("one released", 1);
+    await_recovery("one released", 1);
     ck_assert_int_eq(ksm_sampler_poll(&s, now), KSM_SAMPLER_BUSY);
     finish("one released");
-    expect_table("one released", CONSUMERS + 1, UNATTRIBUTED); /* the one that is well */
-    expect_told("one released", "-keeps its readers waiting\n+reported again");
+    expect_table("one released", CONSUMERS + 1, UNATTRIBUTED); /* the recovered one */
+    expect_logged_once("one released", "-reading its /proc files blocks\n+reported again");
 }
 
 /* ---- threads ---- */
 
-/* None for the sample, or for that which takes its place. */
-TEST_TIMES(no_thread, 2) {
+/* No thread for the sample (0), or to continue it (1). */
+TEST_TIMES(thread_that_cannot_start_fails_the_sample, 2) {
     make_fixture();
     faults_fail(FAULTS_THREAD, NULL, 1 + _i, EAGAIN);
     if (_i)
@@ -413,47 +405,47 @@ TEST_TIMES(no_thread, 2) {
     begin_next();
     if (_i) {
         ck_assert_int_eq(faults_await_blocked(1), 1);
-        let_go_by(PATIENCE);
+        advance_clock(TIMEOUT);
     }
     finish("no thread");
     ck_assert_msg(!c.table.valid, "got a table");
-    expect_told("no thread",
-                _i ? "-keeps its readers waiting\n-cannot be determined" : "-cannot be determined");
+    expect_logged_once("no thread", _i ? "-reading its /proc files blocks\n-cannot be determined"
+                                       : "-cannot be determined");
     sample("the next");
     ck_assert_msg(c.table.valid, "the next: got no table");
-    expect_told("the next", "+again");
+    expect_logged_once("the next", "+again");
 }
 
-/* A sample that broke off in the middle is not gone on with: what it has read is old by then. */
-TEST(next_after_no_thread) {
+/* What the failed sample has read is not used by the next one. */
+TEST(sample_after_a_failed_one_starts_over) {
     make_fixture();
     sample("before");
     faults_block("/201/ksm_stat");
     faults_fail(FAULTS_THREAD, NULL, 2, EAGAIN);
     begin_next();
     ck_assert_int_eq(faults_await_blocked(1), 1);
-    let_go_by(PATIENCE);
+    advance_clock(TIMEOUT);
     finish("no thread");
-    change_100();
+    stop_savings_of_100();
     sample("the next");
     expect_table("the next", CONSUMERS, UNATTRIBUTED + OF_100 + OF_201);
 }
 
-TEST(nothing_registered) {
+TEST(no_thread_is_started_without_pages) {
     make_fixture();
     for (int i = 0; i < 3; i++) {
-        let_go_by(INTERVAL);
+        advance_clock(INTERVAL);
         ksm_sampler_begin(&s, false, now);
         ck_assert_int_eq(ksm_sampler_poll(&s, now), KSM_SAMPLER_READY);
-        expect_table("nothing registered", 0, 0);
+        expect_table("no pages", 0, 0);
     }
     ck_assert_int_eq(faults_count(FAULTS_THREAD), 0);
     ck_assert_int_eq(suite_open_files(), files);
 }
 
-/* ---- when ---- */
+/* ---- times ---- */
 
-/* A host that calls so often, for so many intervals; how many tables are ready. */
+/* Calls the sampler once a period. Returns how many tables were ready. */
 static int count_ready(int64_t period, int64_t jitter, int64_t first_late, int calls) {
     int ready = 0;
 
@@ -475,7 +467,7 @@ static int count_ready(int64_t period, int64_t jitter, int64_t first_late, int c
 static const struct {
     int64_t period, jitter, first_late;
     int calls;
-    int least, most;
+    int min, max;
 } when_rows[] = {
     {1000, 0, 0, 420, 42, 42},
     {2000, 0, 0, 420, 84, 84},
@@ -486,20 +478,20 @@ static const struct {
     {10000, 0, 0, 420, 420, 420},
     {15000, 0, 0, 420, 420, 420},
     {60000, 0, 0, 420, 420, 420},
-    {10000, 200, 0, 1000, 1000, 1000}, /* never quite in time */
+    {10000, 200, 0, 1000, 1000, 1000}, /* never exactly on time */
     {10000, 200, 200, 1000, 1000, 1000},
-    {10000, 0, 5000, 100, 99, 100}, /* the first much too late: one sample lost, not each other */
+    {10000, 0, 5000, 100, 99, 100}, /* only one sample is lost */
 };
 
-TEST_ROWS(as_often_as_wanted, when_rows) {
+TEST_ROWS(a_sample_is_made_each_interval, when_rows) {
     int got = count_ready(row->period, row->jitter, row->first_late, row->calls);
 
-    ck_assert_msg(got >= row->least && got <= row->most, "got %d ready, want %d to %d", got,
-                  row->least, row->most);
+    ck_assert_msg(got >= row->min && got <= row->max, "got %d ready, want %d to %d", got, row->min,
+                  row->max);
 }
 
-/* A host that was asleep for an hour: one sample at once, then on as before. */
-TEST(asleep) {
+/* The host slept for an hour: one sample follows at once, the next ones as before. */
+TEST(sleep_is_followed_by_one_sample) {
     count_ready(1000, 0, 0, 25);
     now += 25000 + 3600000;
     int ready = 0;
@@ -512,61 +504,60 @@ TEST(asleep) {
     ck_assert_msg(ready == 3 || ready == 4, "got %d samples in 30 s", ready);
 }
 
-TEST(kernel_that_tells_nothing) {
+TEST(kernel_without_counts_of_processes) {
     fake_procs_set_older_kernel(dir, false);
     init(INTERVAL);
-    expect_told("at the beginning", "+5.19");
+    expect_logged_once("at the beginning", "+5.19");
     ck_assert_msg(!ksm_sampler_is_due(&s, now), "a sample is due");
     ck_assert_int_eq(ksm_sampler_poll(&s, now), KSM_SAMPLER_IDLE);
     ck_assert_msg(ksm_sampler_next(&s) == INT64_MAX && !c.table.valid, "got a table");
 }
 
-/* While a sample is made looks are soon at first, then rarer; none when it is over. */
-TEST(when_to_look) {
+TEST(polls_become_rarer_during_a_sample) {
     int64_t before = 0;
-    int looks = 0;
+    int polls = 0;
 
     make_fixture();
     faults_block("/100/ksm_stat");
     begin_next();
     ck_assert_int_eq(faults_await_blocked(1), 1);
-    for (const int64_t start = now; now < start + PATIENCE; looks++) {
+    for (const int64_t start = now; now < start + TIMEOUT; polls++) {
         int64_t pause = ksm_sampler_next(&s) - now;
-        ck_assert_msg(pause > 0 && pause <= PATIENCE && (looks > 0 || pause < 10),
-                      "look %d: in %" PRId64 " ms", looks, pause);
+        ck_assert_msg(pause > 0 && pause <= TIMEOUT && (polls > 0 || pause < 10),
+                      "poll %d: in %" PRId64 " ms", polls, pause);
         before = now;
-        let_go_by(pause);
+        advance_clock(pause);
         ck_assert_int_eq(ksm_sampler_poll(&s, now), KSM_SAMPLER_BUSY);
     }
-    ck_assert_msg(before < now && looks < 15, "got %d looks", looks);
-    finish("given up in time");
+    ck_assert_msg(before < now && polls < 15, "got %d polls", polls);
+    finish("abandoned in time");
     ck_assert_int_eq(faults_count(FAULTS_THREAD), 2);
-    ck_assert_msg(ksm_sampler_next(&s) == INT64_MAX, "looks on");
+    ck_assert_msg(ksm_sampler_next(&s) == INT64_MAX, "polls on");
 }
 
 /* ---- the end, on the real clock ---- */
 
-enum closing { IDLE, RUNNING, BLOCKED, LEFT_BEHIND, BOTH };
+enum closing { IDLE, RUNNING, BLOCKED, ABANDONED, BOTH };
 
 static void prepare_closing(enum closing how) {
-    if (how == BLOCKED || how == LEFT_BEHIND || how == BOTH)
+    if (how == BLOCKED || how == ABANDONED || how == BOTH)
         faults_block("/100/ksm_stat");
     if (how == BOTH)
         faults_block("/101/ksm_stat");
     begin_next();
     if (how == IDLE)
         finish("idle");
-    if (how == LEFT_BEHIND || how == BOTH)
-        give_up("left behind", 1);
-    if (how == LEFT_BEHIND)
-        finish("left behind");
+    if (how == ABANDONED || how == BOTH)
+        expect_abandoned("abandoned", 1);
+    if (how == ABANDONED)
+        finish("abandoned");
     if (how == BLOCKED || how == BOTH)
         faults_await_blocked(1 + (how == BOTH));
 }
 
-/* It does not wait for anybody. What the threads that stay behind have is closed when they end. */
-TEST_TIMES(closing, BOTH + 1) {
-    const int left = _i == BLOCKED || _i == LEFT_BEHIND ? 1 : _i == BOTH ? 2 : 0;
+/* A stuck thread closes its descriptor when it returns. */
+TEST_TIMES(close_does_not_wait_for_stuck_threads, BOTH + 1) {
+    const int left = _i == BLOCKED || _i == ABANDONED ? 1 : _i == BOTH ? 2 : 0;
 
     make_fixture();
     for (int pid = 1000; _i == RUNNING && pid < 3000; pid++)
@@ -577,10 +568,10 @@ TEST_TIMES(closing, BOTH + 1) {
     const int64_t start = clock_ms(CLOCK_MONOTONIC);
     ksm_sampler_close(&s);
     const int64_t took = clock_ms(CLOCK_MONOTONIC) - start;
-    let_go_by(0);
+    advance_clock(0);
     ck_assert_msg(took < 300, "took %" PRId64 " ms", took);
     ck_assert_msg(!c.table.list && !c.processes.list, "not all is freed");
-    if (_i != RUNNING) /* where the thread may be about to close what it has */
+    if (_i != RUNNING) /* there the thread may be about to close its descriptors */
         ck_assert_int_eq(suite_open_files(), files + left);
     ck_assert_int_eq(ksm_sampler_poll(&s, now), KSM_SAMPLER_IDLE);
 }
