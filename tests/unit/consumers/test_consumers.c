@@ -828,8 +828,7 @@ static void set_merging(int64_t pages) {
                               .pid = 10, .merging = pages, .rmap_items = pages, .comm = "x"});
 }
 
-/* The host has 100000 merged pages. The fault is raised by over 1 % more in six samples in a row.
- */
+/* The host has 100000 merged pages. Over 1 % more in six samples in a row raise the fault. */
 static const struct {
     int64_t merging;
     int samples;
