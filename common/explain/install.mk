@@ -9,7 +9,7 @@ EXPLAIN_UNITS = $(wildcard common/explain/*.service common/explain/*.timer)
 # What a shell and systemd do not find without being told.
 not_in_path = $(if $(filter /usr/bin /usr/local/bin,$(BINDIR)),,, which must be in PATH)
 not_a_unit_path = $(if $(filter $(addsuffix /systemd/system,/lib /usr/lib /usr/local/lib /etc),$(UNITDIR)),,: to\
-	use them, run systemctl link $(UNITDIR)/ksm-openmetrics.*)
+	use them, run systemctl link $(UNITDIR)/ksm-openmetrics*)
 
 install-explain: $(BUILD)/ksm-explain ## Install only ksm-explain (as root)
 	$(call writable,$(BINDIR) $(MANDIR)/man1 $(EXPLAIN_DOCDIR)/examples $(UNITDIR))
@@ -17,7 +17,7 @@ install-explain: $(BUILD)/ksm-explain ## Install only ksm-explain (as root)
 	$(call put,0644,common/explain/ksm-explain.1,$(MANDIR)/man1)
 	$(call put,0644,$(EXPLAIN_EXAMPLES),$(EXPLAIN_DOCDIR)/examples)
 	$(call put,0644,$(EXPLAIN_UNITS),$(UNITDIR))
-	$(Q)sed -i 's,=/usr/bin/,=$(BINDIR)/,' $(DESTDIR)$(UNITDIR)/ksm-openmetrics.service
+	$(Q)sed -i 's,=/usr/bin/,=$(BINDIR)/,' $(addprefix $(DESTDIR)$(UNITDIR)/,$(notdir $(filter %.service,$(EXPLAIN_UNITS))))
 	@echo '  ksm-explain: the program is in $(BINDIR)$(not_in_path); see man 1 ksm-explain'
 	@echo '  ksm-explain: the units of ksm-openmetrics are in $(UNITDIR)$(not_a_unit_path)'
 

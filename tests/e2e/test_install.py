@@ -25,8 +25,9 @@ DOC = "usr/share/doc/ksm-plugins"
 HEALTH = sorted(path.name for path in REPOSITORY.glob("netdata/health.d/*.conf"))
 EXAMPLES = sorted(path.name for pattern in ("*.conf", "*.yml", "*.json", "*.libsonnet")
                   for path in REPOSITORY.glob(f"collectd/{pattern}"))
-OF_EXPLAIN = ["ksm-explain.schema.json", "prometheus-openmetrics.yml"]
-UNITS = ["ksm-openmetrics.service", "ksm-openmetrics.timer"]
+OF_EXPLAIN = ["ksm-explain.schema.json", "ksm-sharing.schema.json", "prometheus-openmetrics.yml"]
+TIMERS = ["ksm-openmetrics.timer", "ksm-openmetrics-sharing.timer"]
+UNITS = [*TIMERS, *(name.replace(".timer", ".service") for name in TIMERS)]
 OF_DOC = ["README.md", "collectd/README.md", "common/README.md", "netdata/README.md"]
 FOR_ALL = [*(f"{DOC}/{name}" for name in (*OF_DOC, "LICENSE")), *(f"usr/lib/systemd/system/{name}" for name in UNITS),
            "usr/bin/ksm-explain", "usr/share/man/man1/ksm-explain.1",
@@ -122,13 +123,14 @@ def test_uninstall_empties_own_prefix(build, tmp_path):
     before = everything(tmp_path)
     said = make(build, "install", *words)
     assert f"is in {plugins}/collectd (not below PREFIX" in said and f"is in {plugins}/plugins.d (not below" in said
-    service = prefix / "lib/systemd/system/ksm-openmetrics.service"
-    assert f"ExecStart={prefix}/bin/ksm-explain " in service.read_text()
+    for service in (prefix / "lib/systemd/system" / name for name in UNITS if name.endswith(".service")):
+        assert f"ExecStart={prefix}/bin/ksm-explain " in service.read_text()
     make(build, "uninstall", *words)
     assert everything(tmp_path) == before
 
 
-def test_the_timer_is_installed_disabled(build, tmp_path):
+@pytest.mark.parametrize("timer", TIMERS)
+def test_timer_is_installed_disabled(timer, build, tmp_path):
     """Enabling it is the only remaining step."""
     if not shutil.which("systemctl"):
         pytest.skip("systemctl is not installed")
@@ -138,9 +140,9 @@ def test_the_timer_is_installed_disabled(build, tmp_path):
         return done.returncode, done.stdout
 
     make(build, "install-explain", f"DESTDIR={tmp_path}")
-    assert systemctl("is-enabled", "ksm-openmetrics.timer") == (1, "disabled\n")
-    assert systemctl("enable", "ksm-openmetrics.timer")[0] == 0
-    assert systemctl("is-enabled", "ksm-openmetrics.timer") == (0, "enabled\n")
+    assert systemctl("is-enabled", timer) == (1, "disabled\n")
+    assert systemctl("enable", timer)[0] == 0
+    assert systemctl("is-enabled", timer) == (0, "enabled\n")
 
 
 def test_install_without_permission_gives_advice(build):
@@ -192,7 +194,7 @@ def test_install_reports_actions_and_next_steps(build, tmp_path):
 def test_install_below_a_prefix_reports_what_is_not_found_there(build, tmp_path):
     words = [f"DESTDIR={tmp_path}", "PREFIX=/opt/ksm"]
     said = make(build, "install", *words)
-    for text in ("in /opt/ksm/bin, which must be in PATH", "systemctl link /opt/ksm/lib/systemd/system/ksm-openmetrics.*",
+    for text in ("in /opt/ksm/bin, which must be in PATH", "systemctl link /opt/ksm/lib/systemd/system/ksm-openmetrics*",
                  "use the same variables: sudo make uninstall PREFIX=/opt/ksm DESTDIR="):
         assert text in said, said
 

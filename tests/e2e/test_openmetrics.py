@@ -451,18 +451,28 @@ def test_rules_cover_every_metric(build):
     assert re.findall(r"labels: \{ksm: (\w+)\}", RULES.read_text()) == [metric["name"] for metric in json.loads(metrics)]
 
 
-def test_service_is_sandboxed():
+SERVICES = ["ksm-openmetrics.service", "ksm-openmetrics-sharing.service"]
+
+
+def test_sharing_service_ends_before_its_next_start():
+    service, timer = (RULES.parent.joinpath(f"ksm-openmetrics-sharing.{kind}").read_text() for kind in ("service", "timer"))
+    assert int(re.search(r"(?m)^TimeoutStartSec=(\d+)s$", service)[1]) < \
+        60 * int(re.search(r"(?m)^OnUnitActiveSec=(\d+)min$", timer)[1])
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_service_is_sandboxed(service):
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd-analyze is not installed")
     done = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager",
-                           RULES.parent / "ksm-openmetrics.service"], capture_output=True, text=True, check=False)
+                           RULES.parent / service], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_systemd_accepts_units(build, tmp_path):
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd-analyze is not installed")
-    for name in ("ksm-openmetrics.service", "ksm-openmetrics.timer"):
+    for name in (*SERVICES, *(name.replace(".service", ".timer") for name in SERVICES)):
         text = (RULES.parent / name).read_text()
         (tmp_path / name).write_text(text.replace("/usr/bin/ksm-explain", str(build / "ksm-explain")))
     done = subprocess.run(["systemd-analyze", "verify", *tmp_path.iterdir()], capture_output=True, text=True, check=False)

@@ -207,7 +207,8 @@ def test_rpm_install_upgrade_remove(rpms, tmp_path):
     conf.write_text(edited)
     assert rpm("-U", "--replacepkgs", *rpms.values()) == restarts
     assert conf.read_text() == edited
-    assert rpm("-e", *PACKAGES.values()) == ["--no-reload disable --now ksm-openmetrics.timer", *restarts]
+    assert rpm("-e", *PACKAGES.values()) == [
+        "--no-reload disable --now ksm-openmetrics.timer ksm-openmetrics-sharing.timer", *restarts]
     left = {path for path in tmp_path.rglob("*") if path.is_file() and path.relative_to(tmp_path).parts[0] not in ("dev", "root", "var")}
     assert left - before == {conf.with_name(".ksm.conf.rpmsave")}
     assert conf.with_name(".ksm.conf.rpmsave").read_text() == edited
@@ -319,17 +320,18 @@ def test_agent_has_alerts(machine):
     assert until(alerts, 30, "alerts of our charts")
 
 
-def timer(machine, action):
-    """Return what a package's script gets of deb-systemd-helper ACTION for the timer of OpenMetrics."""
+def timer(machine, action, name="ksm-openmetrics.timer"):
+    """Return what a package's script gets of deb-systemd-helper ACTION for a timer."""
     helper = "DPKG_MAINTSCRIPT_PACKAGE=ksm-explain deb-systemd-helper"
-    return machine.run(f"{helper} {action} ksm-openmetrics.timer && echo yes || echo no").split()[-1]
+    return machine.run(f"{helper} {action} {name} && echo yes || echo no").split()[-1]
 
 
-def test_timer_is_installed_disabled(machine):
+@pytest.mark.parametrize("name", ["ksm-openmetrics.timer", "ksm-openmetrics-sharing.timer"])
+def test_timer_is_installed_disabled(name, machine):
     """It is only enabled by an admin's command."""
-    machine.run("ls /lib/systemd/system/ksm-openmetrics.timer")
-    assert timer(machine, "is-enabled") == "no"
-    assert timer(machine, "enable") == "yes" and timer(machine, "is-enabled") == "yes"
+    machine.run(f"ls /lib/systemd/system/{name}")
+    assert timer(machine, "is-enabled", name) == "no"
+    assert timer(machine, "enable", name) == "yes" and timer(machine, "is-enabled", name) == "yes"
 
 
 @pytest.mark.parametrize("page, words", [("ksm.plugin", "KSM.PLUGIN(1)"), ("collectd-ksm", "COLLECTD-KSM(5)"),
@@ -437,7 +439,7 @@ def test_purge(machine):
     assert set(names.split()) == set(PACKAGES.values())
     prom, state = "/var/lib/prometheus/node-exporter/ksm.prom", "/var/lib/ksm-openmetrics"
     assert timer(machine, "enable") == "yes"
-    machine.run(f"mkdir -p {state} {Path(prom).parent}; ksm-explain --openmetrics --output {prom} --state {state}/state")
+    machine.run(f"mkdir -p {state} {state}-sharing {Path(prom).parent}; ksm-explain --openmetrics --output {prom} --state {state}/state")
     apt(machine, "purge", names)
     assert sorted(ksm_paths(machine)) == sorted([*machine.before, prom])
     assert in_collectd(machine)

@@ -17,9 +17,10 @@ from contextlib import ExitStack
 from itertools import combinations
 from pathlib import Path
 
+import jsonschema
 import pytest
 
-from conftest import AS_NOBODY
+from conftest import AS_NOBODY, REPOSITORY
 from daemons import die_with_parent, session_members, until
 from live import RUNNING, STOPPED, UNMERGED, Workload
 from test_consumers_live import CONTAINER, CONTAINER_ID, MACHINE, SCOPE, SERVICE, Cgroups
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.shipped
 PAGES = 2048
 RUN_S = 300
 FAILED, DENIED, PARTIAL = 1, 50, 51
+SCHEMA = json.loads((REPOSITORY / "common/explain/ksm-sharing.schema.json").read_text())
 OTHER_CONTAINER = "f00d" * 16
 PLAIN = "ksmtest"       # a cgroup that is neither a session nor a service
 NOBODY, DAEMON = (int(subprocess.run(["id", "-u", user], capture_output=True, text=True, check=True).stdout)
@@ -55,7 +57,14 @@ def sharing(build, *words):
     """Return the report for WORDS as {member: value}."""
     done = explain(build, "--json", *words)
     assert (done.returncode, done.stderr) == (0, "")
-    return json.loads(done.stdout)
+    return parsed(done.stdout)
+
+
+def parsed(text):
+    """Return the report TEXT, which follows the schema."""
+    found = json.loads(text)
+    jsonschema.validate(found, SCHEMA)
+    return found
 
 
 # Processes.
@@ -196,8 +205,8 @@ USER_OF = {"root": 0, "nobody": NOBODY, "daemon": DAEMON}
 MEMBERS = [     # consumer, program, cgroup, user, guest
     ("vm guest-1", "qemu-system-x86_64", PLAIN, "nobody", "guest-1"),
     ("vm ksmtest", "vm", MACHINE, "daemon", None),
-    (f"container {CONTAINER_ID[:12]}", "in-container", f"docker/{CONTAINER_ID}", "root", None),
-    (f"container {CONTAINER_ID[:12]}", "in-container", f"docker/{CONTAINER_ID}", "nobody", None),
+    (f"container {CONTAINER_ID[:12]}", "in-container", CONTAINER, "root", None),
+    (f"container {CONTAINER_ID[:12]}", "in-container", CONTAINER, "nobody", None),
     ("service ksmtest", "served", SERVICE, "daemon", None),
     ("program ksmtest-a", "ksmtest-a", SCOPE, "daemon", None),
     ("program ksmtest-b", "ksmtest-b", SCOPE, "nobody", None),
@@ -294,6 +303,39 @@ def test_kernels_zero_pages_belong_to_no_consumer(start, ksm, build, page_size):
     assert [(row["name"], row["saved_bytes"]) for row in found["consumers"]] == [("pairs", 100 * page_size)]
 
 
+# The average that the plugins show: common/README.md has what this prints.
+
+IMAGE, OTHER_IMAGE = (1, 2000, 1), (10000, 2000, 1)     # memory that the machines of one image have in common
+EQUAL = (20000, 10, 100)                                # few contents with many pages each, as pages of zeros
+PAIRS, TRIPLES = (30000, 500, 2), (40000, 500, 3)
+MIXES = {   # what: [(program, its number, its contents)]
+    "four machines of one image": [("web", 4, [IMAGE])],
+    "the same, one with many equal pages": [("web", 3, [IMAGE]), ("db", 1, [IMAGE, EQUAL])],
+    "two machines of one image, six of another": [("db", 2, [OTHER_IMAGE]), ("web", 6, [IMAGE])],
+    "the same, all with many equal pages": [("db", 2, [OTHER_IMAGE, EQUAL]), ("web", 6, [IMAGE, EQUAL])],
+    "twenty small servers, one with pairs": [("web", 20, [(1, 200, 1)]), ("db", 1, [PAIRS])],
+    "a large machine with a part of ten small ones": [("web", 10, [(1, 300, 1)]), ("db", 1, [(1, 100, 1), PAIRS])],
+    "three programs with nothing in common": [("two", 1, [PAIRS]), ("three", 1, [TRIPLES]), ("many", 1, [EQUAL])],
+    "two programs in pairs, one of equal pages": [("two", 2, [(1, 1000, 1)]), ("many", 1, [(5000, 4, 250)])],
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mix", MIXES)
+def test_average_is_exact_in_all(mix, start, ksm, build, page_size):
+    for name, number, contents in MIXES[mix]:
+        for i in range(number):
+            start(Known, contents, name=f"{name}-{i + 1}")
+    ksm.merge_all()
+    found = sharing(build)
+    check_total(found, ksm, page_size)
+    rows = found["consumers"]
+    assert sum(row["average_bytes"] for row in rows) == pytest.approx(found["saved_bytes"], abs=page_size * len(rows))
+    row = max(rows, key=lambda row: abs(row["average_bytes"] / row["saved_bytes"] - 1))
+    average, exact = row["average_bytes"] / page_size, row["saved_bytes"] / page_size
+    print(f"| {mix} | {row['name']} | {average:.0f} | {exact:.0f} | {100 * average / exact - 100:+.0f} % |")
+
+
 # Reading changes nothing.
 
 # Without LRU: pages are put on that list in batches, at any time.  Without IDLE, which other programs set.
@@ -346,19 +388,25 @@ SPARSE = ("import mmap; private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS;"
 
 
 @pytest.fixture
-def slow(start, ksm, build):
-    """A --sharing that has read a first process and reads a second one for seconds: both, and the second's PID."""
+def merging_sparse(start, ksm):
+    """A process with merged pages that takes long to read; one before it does not."""
     start(Known, [(1, 64, 2)], name="first")
     with subprocess.Popen([sys.executable, "-c", SPARSE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          preexec_fn=die_with_parent(os.getpid())) as target:
-        assert target.stdout.readline() == b"ready\n"
+                          preexec_fn=die_with_parent(os.getpid())) as process:
+        assert process.stdout.readline() == b"ready\n"
         ksm.merge_all()
-        argv = [build / "ksm-explain", "--sharing", "--json", "--cpu=1"]
-        with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as running:
-            until(lambda: is_open(running.pid, f"/proc/{target.pid}/pagemap"), RUN_S, "reading")
-            yield running, target
-            running.kill()
-        target.kill()
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def slow(merging_sparse, build):
+    """A --sharing that has read a first process and reads a second one for seconds: both."""
+    argv = [build / "ksm-explain", "--sharing", "--json", "--cpu=1"]
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as running:
+        until(lambda: is_open(running.pid, f"/proc/{merging_sparse.pid}/pagemap"), RUN_S, "reading")
+        yield running, merging_sparse
+        running.kill()
 
 
 def is_open(pid, path):
@@ -373,7 +421,7 @@ def is_open(pid, path):
 def test_signal_prints_partial_report(number, slow, page_size):
     running, _target = slow
     running.send_signal(number)
-    found = json.loads(running.communicate(timeout=RUN_S)[0])
+    found = parsed(running.communicate(timeout=RUN_S)[0])
     assert (running.returncode, found["partial"], found["processes"]) == (PARTIAL, True, 2)
     assert {"name": "first", "saved_bytes": 64 * page_size}.items() <= found["consumers"][0].items()
 
@@ -381,7 +429,7 @@ def test_signal_prints_partial_report(number, slow, page_size):
 def test_process_that_is_killed_meanwhile_is_left_out(slow, page_size):
     running, target = slow
     target.kill()
-    found = json.loads(running.communicate(timeout=RUN_S)[0])
+    found = parsed(running.communicate(timeout=RUN_S)[0])
     assert (running.returncode, found["partial"], found["ended"], found["processes"]) == (0, False, 1, 1)
     assert found["saved_bytes"] == 64 * page_size
 
@@ -464,6 +512,34 @@ def test_openmetrics_files_have_no_family_in_common(start, ksm, build, tmp_path)
                            timeout=RUN_S).stdout
     families = [set(re.findall(r"(?m)^# TYPE (\w+)", text)) for text in (plain, openmetrics(build, tmp_path).read_text())]
     assert len(families[1]) == 3 and families[0] & families[1] == set()
+
+
+def test_capabilities_of_the_service_suffice(start, ksm, build, tmp_path):
+    """With those alone that the unit has, the metrics are the same; without CAP_SYS_ADMIN there are none."""
+    unit = (REPOSITORY / "common/explain/ksm-openmetrics-sharing.service").read_text()
+    allowed = re.search(r"(?m)^CapabilityBoundingSet=(.*)$", unit)[1].lower().replace("cap_", "").split()
+    for user in ("nobody", "daemon"):
+        start(Known, [(1, 100, 1)], name=user, user=user)
+    ksm.merge_all()
+    full = openmetrics(build, tmp_path).read_text()
+    for names, status in ((allowed, 0), (set(allowed) - {"sys_admin"}, DENIED)):
+        done = explain(build, "--openmetrics", wrapper=["setpriv", f"--bounding-set=-all,+{',+'.join(names)}"])
+        assert done.returncode == status and (done.stdout == full) == (status == 0), done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_run_keeps_old_file(number, merging_sparse, build, tmp_path):
+    """As stopped by systemd, for example at a reboot: all its processes at once."""
+    path = tmp_path / "ksm_sharing.prom"
+    path.write_text("old\n")
+    argv = [build / "ksm-explain", "--openmetrics", "--sharing", "--cpu=1", "--output", path]
+    with subprocess.Popen(argv, start_new_session=True, stderr=subprocess.PIPE, text=True,
+                          preexec_fn=lambda: signal.signal(number, signal.SIG_DFL)) as running:
+        until(lambda: any(is_open(pid, f"/proc/{merging_sparse.pid}/pagemap") for pid in session_members(running.pid)),
+              RUN_S, "reading")
+        os.killpg(running.pid, number)
+        assert (running.wait(RUN_S), running.stderr.read()) == (-number, "")
+    assert path.read_text() == "old\n" and [file.name for file in tmp_path.glob("ksm*")] == [path.name]
 
 
 @pytest.mark.parametrize("words", [[], ["--consumers=0"]])
