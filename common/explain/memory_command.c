@@ -20,8 +20,8 @@ enum {
     STATUS_PARTIAL = 51, /* stopped early */
 };
 
-static atomic_int interrupted; /* the worker reads it, too */
-static bool is_root;
+static atomic_int interrupted;    /* the worker reads it, too */
+static bool is_root, on_terminal; /* set before the sandbox */
 
 static void interrupt(int number) {
     interrupted = number;
@@ -34,6 +34,7 @@ void memory_command_prepare(void) {
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     is_root = geteuid() == 0;
+    on_terminal = isatty(STDERR_FILENO);
 }
 
 /* ---- the progress ---- */
@@ -79,7 +80,6 @@ static void show_estimate_progress(const struct process_sweep *s) {
 
 /* Runs a sweep; on a terminal with its progress, which is erased at the end. */
 static int run(struct process_sweep *s, sweep_progress_fn *progress) {
-    const bool on_terminal = isatty(STDERR_FILENO);
     const int status = process_sweep_run(s, on_terminal ? progress : NULL);
 
     if (on_terminal)
