@@ -182,12 +182,10 @@ static bool identify_directory(struct span above, struct span part, enum ksm_con
         return name->len > 0;
     }
     *kind = KSM_CONSUMER_container;
-    if (span_take_suffix(&s, ".libvirt-lxc")) {
+    const bool is_libvirt = span_take_suffix(&s, ".libvirt-lxc");
+    if (is_libvirt)
         take_libvirt(&s, "lxc");
-        *name = s;
-        return s.len > 0;
-    }
-    if (span_take_prefix(&s, "lxc.payload.") ||
+    if (is_libvirt || span_take_prefix(&s, "lxc.payload.") ||
         (span_take_prefix(&s, "systemd-nspawn@") && span_take_suffix(&s, ".service")) ||
         span_equals(above, "lxc") || span_equals(above, "lxc.payload")) {
         *name = s;

@@ -370,15 +370,6 @@ static int make_table(struct ksm_consumers *c, int64_t now) {
     return status;
 }
 
-/* Processes that could not be read for lack of resources would be missing from the sums: then the
- * sample fails. */
-static int find_transient_error(const struct ksm_consumers *c) {
-    for (size_t i = 0; i < c->processes.count; i++)
-        if (pseudofs_is_transient(c->processes.list[i].status))
-            return c->processes.list[i].status;
-    return 0;
-}
-
 static void make_empty_table(struct ksm_consumers *c) {
     close_files(c);
     c->next.count = 0;
@@ -397,8 +388,6 @@ int ksm_consumers_sample(struct ksm_consumers *c, bool has_pages, int64_t now,
     int status = ksm_process_list_update(&c->processes, c->complete, call);
     if (status == -ECANCELED)
         return status;
-    if (status == 0)
-        status = find_transient_error(c);
     if (status == 0)
         status = make_table(c, now);
     c->status = status;

@@ -126,6 +126,12 @@ void ksm_process_list_resume(struct ksm_process_list *p, int pid) {
         *slot = 0;
 }
 
+/* Returns whether an error of a process ends the update. If a process could not be read for lack of
+ * resources, the sums would lack it. */
+static bool is_fatal(int status) {
+    return status == -ECANCELED || pseudofs_is_transient(status);
+}
+
 /* ---- processes that are not on the list ---- */
 
 /* Counts a process that the sweep may not read. Returns status. */
@@ -209,7 +215,7 @@ static int read_found(struct ksm_process_list *p, int pid) {
         return 0;
     }
     int status = read_unlisted(p, pid);
-    return status == -ECANCELED || pseudofs_is_transient(status) ? status : 0;
+    return is_fatal(status) ? status : 0;
 }
 
 /* Sets *pid to that of the next entry: 0 if it is no process, -1 at the end. */
@@ -234,45 +240,40 @@ static void begin_new_pids(struct ksm_process_list *p) {
     pids->after = pids->previous;
     pids->previous = pids->last;
     pids->last = newest;
-    pids->in_progress = false;
 }
 
 /* procfs lists processes by ascending pid, at the positions 256 + pid or a few more
  * (fs/proc/base.c, TGID_OFFSET). */
-static int open_new_pids(struct ksm_process_list *p) {
+static int seek_new_pids(struct ksm_process_list *p) {
     enum { FIRST_PROCESS_ENTRY = 256 };
     struct ksm_new_pids *pids = &p->new_pids;
     int status = pids->dir ? 0 : pseudofs_opendir(p->root, "proc", &pids->dir);
 
     if (status == 0)
         seekdir(pids->dir, FIRST_PROCESS_ENTRY + (long)pids->after + 1);
-    pids->in_progress = status == 0;
     return status;
 }
 
-static int read_new_pid(struct ksm_process_list *p) {
-    struct ksm_new_pids *pids = &p->new_pids;
-    const bool starts_over = pids->last < pids->after;
-    int pid = 0;
-    int status = pids->in_progress ? 0 : open_new_pids(p);
-
-    if (status == 0)
-        status = next_pid(pids->dir, &pid);
-    if (status != 0)
-        return status;
-    if (pid < 0 || (pid > pids->last && !starts_over)) {
-        pids->after = starts_over ? 0 : pids->last;
-        pids->in_progress = false;
-        return 0;
-    }
-    return pid > pids->after ? read_found(p, pid) : 0;
-}
-
 static int read_new_pids(struct ksm_process_list *p) {
-    int status = 0;
+    struct ksm_new_pids *pids = &p->new_pids;
+    int status = pids->after == pids->last ? 0 : seek_new_pids(p);
 
-    while (status == 0 && p->new_pids.after != p->new_pids.last)
-        status = read_new_pid(p);
+    while (status == 0 && pids->after != pids->last) {
+        const bool starts_over = pids->last < pids->after;
+        int pid = 0;
+        status = next_pid(pids->dir, &pid);
+        if (status != 0)
+            return status;
+        if (pid < 0 && starts_over) {
+            pids->after = 0;
+            status = seek_new_pids(p);
+        } else if (pid < 0 || (pid > pids->last && !starts_over)) {
+            pids->after = pids->last;
+        } else if (pid > pids->after) {
+            pids->after = pid;
+            status = read_found(p, pid);
+        }
+    }
     return status;
 }
 
@@ -342,7 +343,6 @@ static int sweep_entry(struct ksm_process_list *p, int64_t begin_us) {
     return status;
 }
 
-/* A sweep that met a transient error is discarded: its counts would lack processes. */
 static int sweep_part(struct ksm_process_list *p) {
     const int64_t begin_us = clock_us(CLOCK_THREAD_CPUTIME_ID);
     int status = 0;
@@ -475,7 +475,7 @@ static int refresh_all(struct ksm_process_list *p) {
     while (p->refreshed < p->count) {
         struct ksm_process *process = &p->list[p->refreshed++];
         int status = refresh(p, process);
-        if (status == -ECANCELED)
+        if (is_fatal(status))
             return status;
         process->status = status;
     }

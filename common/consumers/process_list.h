@@ -56,8 +56,7 @@ struct ksm_process_sweep {
 /* Reads the processes that were started recently. The kernel gives out pids in ascending order, and
  * after the largest one it starts over. */
 struct ksm_new_pids {
-    DIR *dir; /* NULL: not open */
-    bool in_progress;
+    DIR *dir;     /* NULL: not open */
     int after;    /* pids up to this one have been read */
     int last;     /* the pid given out last, at this update */
     int previous; /* the same at the update before */
@@ -123,8 +122,8 @@ void ksm_process_list_init(struct ksm_process_list *p, const char *root, int max
  * (it runs another program), and within KSM_NAME_SAMPLES in any case (it may have been moved to
  * another cgroup).
  *
- * Returns 0; -ECANCELED, see above; or another -errno if /proc could not be read or a resource is
- * exhausted: the list stays, and the next update starts over. */
+ * Returns 0; -ECANCELED, see above; or another -errno if /proc could not be read, or a process
+ * could not for lack of resources: then the next update starts over. */
 int ksm_process_list_update(struct ksm_process_list *p, bool complete, struct blocking_call *call);
 
 void ksm_process_list_discard(struct ksm_process_list *p);
