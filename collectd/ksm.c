@@ -74,11 +74,22 @@ static void submit_consumer(const char *kind, const struct ksm_consumer *c, cdti
                "gauge", "merge_rate");
 }
 
+static void submit_owners(int64_t owners, cdtime_t time) {
+    value_list_t vl = VALUE_LIST_INIT;
+
+    vl.time = time;
+    vl.interval = MS_TO_CDTIME_T(consumers.table.interval);
+    sstrncpy(vl.plugin, "ksm", sizeof(vl.plugin));
+    submit(&vl, (value_t){.gauge = (gauge_t)owners}, "gauge", "owners");
+}
+
 /* Values have the time at which the sample began, not that of the poll that found it complete. */
 static void submit_table(const struct ksm_consumer_table *table) {
     int64_t age_ms = clock_ms(CLOCK_MONOTONIC) - sampler.began;
     cdtime_t time = cdtime() - MS_TO_CDTIME_T(age_ms);
 
+    if (table->owners >= 0)
+        submit_owners(table->owners, time);
     for (size_t i = 0; i < table->count; i++) {
         const struct ksm_consumer *c = &table->list[i];
         if (c->shown)

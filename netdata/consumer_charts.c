@@ -147,6 +147,22 @@ static void send_sum(struct consumer_charts *charts, const struct ksm_consumer_t
     out_text(out, "END\n");
 }
 
+static void send_owners(struct consumer_charts *charts, const struct ksm_consumer_table *table,
+                        struct out *out) {
+    if (table->owners < 0)
+        return;
+    if (!charts->sent_owners) {
+        out_text(out, "CHART ksm.owners '' 'Owners with merged memory' 'owners' " FAMILY
+                      " ksm.owners line ");
+        end_chart(charts, CHARTS_PRIORITY_owners, " ''", out);
+        out_text(out, "DIMENSION owners '' absolute 1 1\n");
+        charts->sent_owners = true;
+    }
+    out_text(out, "BEGIN ksm.owners\nSET owners");
+    out_line(out, " = ", table->owners);
+    out_text(out, "END\n");
+}
+
 /* Removes charts of consumers that are not in this sample, before new ones are added. */
 static void drop_gone(struct consumer_charts *charts, const struct ksm_consumer_table *table,
                       struct out *out) {
@@ -173,6 +189,7 @@ void consumer_charts_send(struct consumer_charts *charts, const struct ksm_consu
     if (!table->valid)
         return;
     send_sum(charts, table, out);
+    send_owners(charts, table, out);
     drop_gone(charts, table, out);
     for (size_t i = 0; i < table->count; i++)
         if (table->list[i].shown)

@@ -18,6 +18,7 @@ struct consumer_charts {
     int update_every;  /* seconds: the interval of the consumers' samples */
     unsigned excluded; /* bit i: enum ksm_consumer_kind i has no dimension */
     bool sent;         /* CHART ksm.consumers was sent */
+    bool sent_owners;  /* CHART ksm.owners was sent */
     size_t count;
     struct consumer_chart {
         struct ksm_consumer_name name;

@@ -66,7 +66,7 @@ static int64_t rmap_item_bytes(const struct ksm_consumer_table *table,
 
 /* ---- columns ---- */
 
-enum type { KEY, KIND, NAME, COUNT, SIZE, RATE };
+enum type { KEY, KIND, NAME, OWNER, OPT_IN, COUNT, SIZE, RATE };
 
 /* How the agent draws a column of each type, in its own terms. */
 static const struct style {
@@ -82,6 +82,8 @@ static const struct style {
     [KEY] = {"string", "value", "", "none", "0", "ascending", "count", "none"},
     [KIND] = {"string", "pill", "", "none", "0", "ascending", "count", "multiselect"},
     [NAME] = {"string", "value", "", "none", "0", "ascending", "count", "multiselect"},
+    [OWNER] = {"string", "value", "", "none", "0", "ascending", "count", "multiselect"},
+    [OPT_IN] = {"string", "pill", "", "none", "0", "ascending", "count", "multiselect"},
     [COUNT] = {"integer", "value", "", "number", "0", "descending", "sum", "range"},
     [SIZE] = {"bar-with-integer", "bar", "\"units\":\"MiB\",", "number", "2", "descending", "sum",
               "range"},
@@ -107,13 +109,16 @@ static const struct column {
     {"Zero", "Zero", SIZE, zeros},
     {"Metadata", "Metadata", SIZE, rmap_item_bytes},
     {"MergeRate", "Merge rate", RATE, growth},
+    {"Owner", "Owner", OWNER, NULL},
+    {"OptedIn", "Opted in by", OPT_IN, NULL},
 };
 
 enum { COLUMNS = sizeof(columns) / sizeof(columns[0]) };
 
 /* The unattributed savings as a row; nothing else is known of it. */
 static struct ksm_consumer unattributed(const struct ksm_consumer_table *table) {
-    return (struct ksm_consumer){.name.text = "unattributed",
+    return (struct ksm_consumer){.name = {KSM_CONSUMER_program, "unattributed"},
+                                 .user = KSM_USER_UNKNOWN,
                                  .saved = table->unattributed,
                                  .real = -1,
                                  .resident = -1,
@@ -172,6 +177,22 @@ static void write_columns(const struct ksm_consumer_table *table, struct out *ou
     out_text(out, "},\n");
 }
 
+/* Writes a text; null if it is empty, as that of rows that are no consumers. */
+static void write_text(const char *text, struct out *out) {
+    if (*text)
+        json_string(text, out);
+    else
+        out_text(out, "null");
+}
+
+static void write_owner(const struct ksm_consumer *consumer, struct out *out) {
+    const enum ksm_consumer_kind kind = consumer->name.kind;
+    char owner[KSM_TRUST_DOMAIN_SIZE];
+
+    ksm_consumer_format_owner(consumer, owner);
+    write_text(kind == KSM_CONSUMER_vm || kind == KSM_CONSUMER_container ? "itself" : owner, out);
+}
+
 static void write_value(const struct ksm_consumer_table *table, const struct column *column,
                         const struct row *row, struct out *out) {
     int64_t value = column->metric ? column->metric(table, row->consumer) : 0;
@@ -185,6 +206,10 @@ static void write_value(const struct ksm_consumer_table *table, const struct col
         json_string(row->kind, out);
     } else if (column->type == NAME) {
         json_string(row->consumer->name.text, out);
+    } else if (column->type == OWNER) {
+        write_owner(row->consumer, out);
+    } else if (column->type == OPT_IN) {
+        write_text(ksm_consumer_opt_in(row->consumer), out);
     } else if (column->type == RATE && value < 0 && value != KSM_GROWTH_UNKNOWN) {
         out_text(out, "-");
         json_mib(-value, out);
@@ -212,7 +237,7 @@ static void write_row(const struct ksm_consumer_table *table, const char *kind,
 
 /* Consumers with charts always get a row; the others as long as there is room. */
 static void write_rows(const struct ksm_consumer_table *table, struct out *out) {
-    struct ksm_consumer rest = {.name.text = "other"};
+    struct ksm_consumer rest = {.name = {KSM_CONSUMER_program, "other"}, .user = KSM_USER_UNKNOWN};
     const struct ksm_consumer last = unattributed(table);
     size_t room = FUNCTION_TABLE_ROWS;
     bool first = true;

@@ -101,6 +101,9 @@ static void count_process(struct ksm_consumer *to, const struct ksm_process *pro
     to->resident = add_known(to->resident, process->resident);
     to->anonymous = add(to->anonymous, process->resident - process->mapped);
     to->mapped = process->mapped > to->mapped ? process->mapped : to->mapped;
+    to->user = to->processes == 0 || to->user == process->user ? process->user : KSM_USER_SEVERAL;
+    to->by_prctl = to->by_prctl || (process->opted_in == 1 && process->merge_any == 1);
+    to->by_madvise = to->by_madvise || (process->opted_in == 1 && process->merge_any == 0);
     to->processes++;
 }
 
@@ -118,14 +121,29 @@ void ksm_consumer_add(struct ksm_consumer *to, const struct ksm_consumer *from) 
     to->processes = add(to->processes, from->processes);
 }
 
-/* Sets sorted to the processes that count, by name. Returns their number. */
+void ksm_consumer_format_owner(const struct ksm_consumer *consumer,
+                               char text[static KSM_TRUST_DOMAIN_SIZE]) {
+    const struct ksm_trust_domain domain = ksm_trust_domain_of(&consumer->name, consumer->user);
+
+    text[0] = '\0';
+    if (domain.user != KSM_USER_UNKNOWN)
+        ksm_trust_domain_format(&domain, text);
+}
+
+const char *ksm_consumer_opt_in(const struct ksm_consumer *consumer) {
+    if (consumer->by_prctl)
+        return consumer->by_madvise ? "both" : "prctl";
+    return consumer->by_madvise ? "madvise" : "";
+}
+
+/* Sets sorted to the processes that have merged, zero or tracked pages, by name. Returns their
+ * number. */
 static size_t sort_processes(const struct ksm_consumers *c, const struct ksm_process **sorted) {
     size_t count = 0;
 
     for (size_t i = 0; i < c->processes.count; i++) {
         const struct ksm_process *process = &c->processes.list[i];
-        if (process->status == 0 && ksm_process_takes_part(process) &&
-            !(c->excluded & 1U << process->name.kind))
+        if (process->status == 0 && ksm_process_takes_part(process))
             sorted[count++] = process;
     }
     qsort(sorted, count, sizeof(*sorted), by_name_of_process);
@@ -143,6 +161,58 @@ static int make_room(struct ksm_consumer_table *table, size_t size) {
     return 0;
 }
 
+static int by_user(const void *a, const void *b) {
+    const int64_t left = *(const int64_t *)a, right = *(const int64_t *)b;
+
+    return left < right ? -1 : left > right;
+}
+
+/* Returns the number of domains of trust with merged memory, or -1 if one is not known. processes
+ * are sorted by name; users has room for a uid of each. */
+static int64_t count_owners(const struct ksm_process *const *processes, size_t count,
+                            int64_t *users) {
+    const struct ksm_process *last = NULL;
+    size_t user_count = 0;
+    int64_t owners = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        const struct ksm_process *process = processes[i];
+        if (process->merging == 0)
+            continue;
+        if (process->name.kind == KSM_CONSUMER_vm || process->name.kind == KSM_CONSUMER_container) {
+            owners += !last || by_name_of_process(&last, &process) != 0;
+            last = process;
+            continue;
+        }
+        if (process->user < 0)
+            return -1;
+        users[user_count++] = process->user;
+    }
+    qsort(users, user_count, sizeof(*users), by_user);
+    for (size_t i = 0; i < user_count; i++)
+        owners += i == 0 || users[i] != users[i - 1];
+    return owners;
+}
+
+static bool is_excluded(const struct ksm_consumers *c, const struct ksm_process *process) {
+    return c->excluded & 1U << process->name.kind;
+}
+
+/* Sets the number of owners. It is not known if a process with merged memory may be missing. */
+static int set_owners(struct ksm_consumers *c, const struct ksm_process *const *sorted,
+                      size_t count) {
+    const struct ksm_process_sweep *sweep = &c->processes.sweep;
+    int64_t *users = calloc(count + 1, sizeof(*users));
+
+    if (!users)
+        return -ENOMEM;
+    c->next.owners = -1;
+    if (sweep->done && !sweep->last.hidden && sweep->last.denied == 0)
+        c->next.owners = count_owners(sorted, count, users);
+    free(users);
+    return 0;
+}
+
 /* Makes one consumer of all processes with the same name. */
 static int list_consumers(struct ksm_consumers *c) {
     struct ksm_consumer_table *table = &c->next;
@@ -152,8 +222,12 @@ static int list_consumers(struct ksm_consumers *c) {
         return -ENOMEM;
     const size_t count = sort_processes(c, sorted);
     int status = make_room(table, count);
+    if (status == 0)
+        status = set_owners(c, sorted, count);
     table->count = 0;
     for (size_t i = 0; status == 0 && i < count; i++) {
+        if (is_excluded(c, sorted[i]))
+            continue;
         if (i == 0 || by_name_of_process(&sorted[i], &sorted[i - 1]) != 0)
             table->list[table->count++] =
                 (struct ksm_consumer){.name = sorted[i]->name, .growth = KSM_GROWTH_UNKNOWN};
@@ -373,7 +447,7 @@ static int make_table(struct ksm_consumers *c, int64_t now) {
 static void make_empty_table(struct ksm_consumers *c) {
     close_files(c);
     c->next.count = 0;
-    c->next.saved = c->next.unattributed = 0;
+    c->next.saved = c->next.unattributed = c->next.owners = 0;
     memset(c->next.by_kind, 0, sizeof(c->next.by_kind));
     c->next.other = (struct ksm_consumer){.processes = 0};
     c->status = 0;

@@ -19,6 +19,7 @@
 #include "consumers/consumer_name.h"
 #include "consumers/process_list.h"
 #include "consumers/rate_limit.h"
+#include "consumers/trust_domain.h"
 #include "metrics/ksm_dir.h"
 #include "options.h"
 
@@ -39,7 +40,10 @@ struct ksm_consumer {
                          * there are none, or if KSM is stopped (rates.h) */
     int64_t rmap_items; /* ksm_rmap_items: tracked pages */
     int64_t processes;
-    bool shown; /* in the top and admitted by the rate limit: reported separately */
+    int64_t user;    /* effective uid of its processes, or a value of trust_domain.h */
+    bool by_prctl;   /* a process opted in by prctl(): all of its memory (Linux 6.14) */
+    bool by_madvise; /* a process opted in by madvise() (Linux 6.14) */
+    bool shown;      /* in the top and admitted by the rate limit: reported separately */
 };
 
 /* real is anonymous + mapped less its share of merged pages, which RSS counts in full. Files and
@@ -85,8 +89,10 @@ struct ksm_consumer_table {
     int64_t by_kind[KSM_CONSUMER_KIND_COUNT]; /* bytes: saved of all consumers of a kind */
     struct ksm_consumer other; /* the sum of all that are not shown, named "other", of no kind; if
                                 * there are none, processes is 0 */
-    bool has_zero_pages;       /* the kernel reports zero pages (6.6) */
-    bool has_rmap_items;       /* the kernel reports tracked pages by process (6.1) */
+    int64_t owners; /* domains of trust with merged memory; -1: not known, as processes may not be
+                     * read */
+    bool has_zero_pages; /* the kernel reports zero pages (6.6) */
+    bool has_rmap_items; /* the kernel reports tracked pages by process (6.1) */
 
     struct ksm_consumer_sweep sweep;
     bool faults[KSM_CONSUMERS_FAULTS];
@@ -140,6 +146,13 @@ bool ksm_consumers_has_pages(struct ksm_consumers *c, int64_t now);
 
 /* Adds the values of one consumer to another. A sum with an unknown value is unknown. */
 void ksm_consumer_add(struct ksm_consumer *to, const struct ksm_consumer *from);
+
+/* Writes its owner, "" if it is not known, as of the sum of others. */
+void ksm_consumer_format_owner(const struct ksm_consumer *consumer,
+                               char text[static KSM_TRUST_DOMAIN_SIZE]);
+
+/* Returns how it opted in: "prctl", "madvise", "both", or "" if the kernel does not report it. */
+const char *ksm_consumer_opt_in(const struct ksm_consumer *consumer);
 
 void ksm_consumers_close(struct ksm_consumers *c);
 

@@ -46,7 +46,9 @@ struct ksm_process ksm_process_of(int pid) {
                                 .resident = -1,
                                 .mapped = -1,
                                 .previous = -1,
-                                .opted_in = -1};
+                                .opted_in = -1,
+                                .merge_any = -1,
+                                .user = -1};
 }
 
 int ksm_process_open(const struct ksm_process_reader *r, const struct ksm_process *process,
@@ -117,6 +119,7 @@ static int parse_ksm_stat(const struct ksm_process_reader *r, const char *text, 
     if (status != 0 && status != -ENOENT)
         return status;
     got.opted_in = parse_answer(text, len, "ksm_mergeable:");
+    got.merge_any = parse_answer(text, len, "ksm_merge_any:");
     *process = got;
     return 0;
 }

@@ -40,6 +40,8 @@ struct ksm_process {
     int64_t resident;   /* RSS, which includes merged pages but not zero pages; -1: not known */
     int64_t mapped;     /* pages of files and shmem in resident; -1: not known */
     int opted_in;       /* 1 or 0; -1: not reported */
+    int merge_any;      /* of opted_in: all its memory, by prctl(); -1: not reported */
+    int64_t user;       /* effective uid, when name was read last; -1: not known */
     bool merging_only; /* the last read set merging only; zero, rmap_items and opted_in are older */
     enum ksm_read_speed speed;
     struct ksm_consumer_name name;

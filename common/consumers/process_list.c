@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "consumers/trust_domain.h"
 #include "system/clock.h"
 #include "system/pseudofs.h"
 
@@ -158,6 +159,22 @@ static void count_opted_in(struct ksm_process_list *p, const struct ksm_process 
     counts->opted_in += process->opted_in;
 }
 
+/* Sets the name and the user of a process. A user that cannot be read is not known. */
+static int read_identity(const struct ksm_process_list *p, struct ksm_process *process) {
+    struct ksm_process_status shown;
+    struct ksm_consumer_name name;
+    int status = ksm_process_read_name(&p->reader, process, &name);
+
+    if (status != 0)
+        return status;
+    status = ksm_process_read_status(&p->reader, process, &shown);
+    if (status == -ECANCELED)
+        return status;
+    process->name = name;
+    process->user = status == 0 ? shown.user : KSM_USER_UNKNOWN;
+    return 0;
+}
+
 /* Reads what the list holds of a process besides its counts. Its descriptors are kept if there is
  * room for both; else counts_fd is closed, and its start identifies the process from now on. */
 static int read_rest(struct ksm_process_list *p, struct ksm_process *process) {
@@ -166,7 +183,7 @@ static int read_rest(struct ksm_process_list *p, struct ksm_process *process) {
     int status = started < 0 ? (int)started : ksm_process_read_resident(&p->reader, process);
 
     if (status == 0)
-        status = ksm_process_read_name(&p->reader, process, &process->name);
+        status = read_identity(p, process);
     if (status != 0)
         return status;
     process->started = started;
@@ -363,18 +380,15 @@ static int sweep_part(struct ksm_process_list *p) {
 static int rename_if_due(const struct ksm_process_list *p, struct ksm_process *process) {
     const unsigned turn = (unsigned)process->pid + p->updates;
     char comm[sizeof(process->comm)] = "";
-    struct ksm_consumer_name name;
 
     if (turn % KSM_SWEEP_SAMPLES != 0)
         return 0;
     ssize_t n = ksm_process_read_comm(&p->reader, process, comm, sizeof(comm));
     if (n >= 0 && memcmp(comm, process->comm, sizeof(comm)) == 0 && turn % KSM_NAME_SAMPLES != 0)
         return 0;
-    int status = n < 0 ? (int)n : ksm_process_read_name(&p->reader, process, &name);
-    if (status == 0) {
+    int status = n < 0 ? (int)n : read_identity(p, process);
+    if (status == 0)
         memcpy(process->comm, comm, sizeof(comm));
-        process->name = name;
-    }
     return status == -ECANCELED ? status : 0;
 }
 

@@ -73,6 +73,15 @@ static void write_consumer(const char *metric, const struct ksm_consumer *consum
                 kind ? kind : ksm_consumer_kinds[consumer->name.kind], consumer->name.text, bytes);
 }
 
+static void write_info(const struct ksm_consumer *consumer, FILE *file) {
+    char owner[KSM_TRUST_DOMAIN_SIZE];
+
+    ksm_consumer_format_owner(consumer, owner);
+    fprintf(file, "ksm_consumer_info{kind=\"%s\",name=\"%s\",owner=\"%s\",opted_in=\"%s\"} 1\n",
+            ksm_consumer_kinds[consumer->name.kind], consumer->name.text, owner,
+            ksm_consumer_opt_in(consumer));
+}
+
 static int64_t saved_of(const struct ksm_consumer *consumer) {
     return consumer->saved;
 }
@@ -102,6 +111,15 @@ static void write_consumers(const struct ksm_consumer_table *table, FILE *file) 
         if (table->other.processes > 0)
             write_consumer(rows[row].name, &table->other, "other", rows[row].bytes(&table->other),
                            file);
+    }
+    openmetrics_header("ksm_consumer_info", true,
+                       "owner of a consumer, and the call by which it opted in (1)", file);
+    for (size_t i = 0; i < table->count; i++)
+        if (table->list[i].shown)
+            write_info(&table->list[i], file);
+    if (table->owners >= 0) {
+        openmetrics_header("ksm_owners", true, "owners with merged memory", file);
+        fprintf(file, "ksm_owners %" PRId64 "\n", table->owners);
     }
     openmetrics_header("ksm_unattributed_bytes", true,
                        "memory saved that is not attributed to a consumer", file);

@@ -164,6 +164,10 @@ static bool write_denied(const struct explain_facts *f, char *buf, size_t size) 
     return write_processes(f->consumers->sweep.denied, buf, size);
 }
 
+static bool write_owners(const struct explain_facts *f, char *buf, size_t size) {
+    return snprintf(buf, size, "%" PRId64, f->consumers->owners) > 0;
+}
+
 static bool write_blocking(const struct explain_facts *f, char *buf, size_t size) {
     return write_processes(f->consumers->sweep.skipped, buf, size);
 }
@@ -214,6 +218,7 @@ static const struct {
     {"opted_in", write_opted_in},
     {"tracked_processes", write_tracked_processes},
     {"denied", write_denied},
+    {"owners", write_owners},
     {"blocking", write_blocking},
     {"dir", write_dir},
     {"path", write_path},

@@ -74,10 +74,24 @@ static void print_metrics(const struct explain_facts *f, FILE *file) {
     fputs("}", file);
 }
 
+/* A text; null if it is empty. */
+static void print_known(const char *name, const char *text, FILE *file) {
+    fprintf(file, ", \"%s\": ", name);
+    if (*text)
+        print_string(text, file);
+    else
+        fputs("null", file);
+}
+
 static void print_consumer(const struct ksm_consumer_table *table, const struct ksm_consumer *c,
                            FILE *file) {
+    char owner[KSM_TRUST_DOMAIN_SIZE];
+
     fprintf(file, "{\"kind\": \"%s\", \"name\": ", ksm_consumer_kinds[c->name.kind]);
     print_string(c->name.text, file);
+    ksm_consumer_format_owner(c, owner);
+    print_known("owner", owner, file);
+    print_known("opted_in", ksm_consumer_opt_in(c), file);
     const struct {
         const char *name;
         int64_t number;
@@ -96,7 +110,7 @@ static void print_consumer(const struct ksm_consumer_table *table, const struct 
 
 static void print_consumers(const struct ksm_consumer_table *table, FILE *file) {
     if (!table || !table->enabled || !table->valid) {
-        fputs("\"consumers\": null, \"unattributed_bytes\": null", file);
+        fputs("\"consumers\": null, \"owners\": null, \"unattributed_bytes\": null", file);
         return;
     }
     fputs("\"consumers\": [", file);
@@ -105,6 +119,7 @@ static void print_consumers(const struct ksm_consumer_table *table, FILE *file) 
         print_consumer(table, &table->list[i], file);
     }
     fputs("]", file);
+    print_count("owners", table->owners, file);
     print_count("unattributed_bytes", table->unattributed, file);
 }
 

@@ -120,6 +120,8 @@ bool explain_holds(const struct explain_facts *f, enum explain_id id) {
     case EXPLAIN_ok:
         return is_settled(f) && is_merged(f) && !explain_is_under(f, KSM_profit, 1) &&
                !is_wasted_scanning(f);
+    case EXPLAIN_owners:
+        return f->consumers->valid && f->consumers->owners >= 2;
     case EXPLAIN_denied:
         return f->consumers->sweep.denied > 0;
     case EXPLAIN_miscounted:

@@ -29,14 +29,18 @@ void fake_procs_write(const char *dir, const struct fake_process *p) {
 
     tree_print(own, "ksm_stat",
                "ksm_rmap_items %" PRId64 "\nksm_zero_pages %" PRId64 "\nksm_merging_pages %" PRId64
-               "\nksm_process_profit 0\nksm_merge_any: no\nksm_mergeable: %s\n",
-               p->rmap_items, p->zero, p->merging, opted_in ? "yes" : "no");
+               "\nksm_process_profit 0\nksm_merge_any: %s\nksm_mergeable: %s\n",
+               p->rmap_items, p->zero, p->merging, opted_in && p->merge_any ? "yes" : "no",
+               opted_in ? "yes" : "no");
     tree_print(own, "ksm_merging_pages", "%" PRId64 "\n", p->merging);
     tree_print(own, "statm", "%" PRId64 " %" PRId64 " %" PRId64 " 1 0 2000 0\n", p->resident,
                p->resident, p->mapped);
     tree_print(own, "stat",
                "%d (%s) S 1 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 %" PRId64 " 1000 200\n",
                p->pid, p->comm ? p->comm : "", p->started);
+    if (p->user >= 0)
+        tree_print(own, "status", "Tgid:\t%d\nPPid:\t1\nUid:\t%d\t%d\t%d\t%d\n", p->pid, p->user,
+                   p->user, p->user, p->user);
     tree_print(own, "cgroup", "%s", p->cgroup ? p->cgroup : "");
     tree_write(own, "cmdline", p->cmdline ? p->cmdline : "", p->cmdline_len);
     tree_print(own, "comm", "%s%s", p->comm ? p->comm : "", p->comm ? "\n" : "");

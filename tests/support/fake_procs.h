@@ -24,6 +24,8 @@ struct fake_process {
     size_t cmdline_len; /* with its NULs */
     const char *comm;   /* without the newline */
     int64_t mapped;     /* files and shared memory, a part of resident */
+    int user;           /* uid; -1: its status cannot be read */
+    bool merge_any;     /* if it has opted in, then by prctl() */
 };
 
 /* Writes the files of a process below dir/proc/PID. */

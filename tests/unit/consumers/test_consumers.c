@@ -249,7 +249,88 @@ TEST(hostile_names) {
     ck_assert_ptr_nonnull(find(program, "x_DISABLE"));
 }
 
-/* RSS counts merged pages, so real is RSS less the share of them; zero pages are not in it. */
+/* ---- owners ---- */
+
+#define WEB "0::/system.slice/web.service\n"
+
+static const struct {
+    struct fake_process processes[3];
+    int64_t owners;
+    int64_t user; /* of the consumer of the first process */
+} owner_rows[] = {
+    {{{.pid = 0}}, 0, 0},
+    {{{.pid = 5, .merging = 4, .user = 7, .comm = "a"}}, 1, 7},
+    {{{.pid = 5, .merging = 4, .user = 7, .comm = "a"},
+      {.pid = 6, .merging = 4, .user = 7, .comm = "b"}},
+     1,
+     7},
+    {{{.pid = 5, .merging = 4, .user = 7, .comm = "a"},
+      {.pid = 6, .merging = 4, .user = 8, .comm = "b"}},
+     2,
+     7},
+    {{{.pid = 5, .merging = 4, .user = 7, .comm = "a"},
+      {.pid = 6, .zero = 4, .user = 8, .comm = "b"}},
+     1,
+     7},
+    {{{.pid = 5, .merging = 4, .user = 7, .cgroup = WEB},
+      {.pid = 6, .merging = 4, .user = 8, .cgroup = WEB}},
+     2,
+     KSM_USER_SEVERAL},
+    {{{.pid = 5, .merging = 4, .cgroup = "0::/lxc.payload.a\n"},
+      {.pid = 6, .merging = 4, .cgroup = "0::/lxc.payload.b\n"},
+      {.pid = 7, .merging = 4, .cgroup = "0::/lxc.payload.b\n"}},
+     2,
+     0},
+    {{{.pid = 5, .merging = 4, .cgroup = "0::/lxc.payload.a\n"}, {.pid = 6, .merging = 4}}, 2, 0},
+    {{{.pid = 5, .merging = 4, .user = -1}, {.pid = 6, .merging = 4}}, -1, KSM_USER_SEVERAL},
+};
+
+TEST_ROWS(owners, owner_rows) {
+    for (int excluded = 0; excluded < 2; excluded++) {
+        fake_procs_set_host(dir, 4, 8, 4);
+        for (int i = 0; i < ROWS(row->processes) && row->processes[i].pid != 0; i++)
+            fake_procs_write(dir, &row->processes[i]);
+        begin();
+        c.excluded = excluded ? 1U << KSM_CONSUMER_program : 0;
+        sample("owners");
+        ck_assert_int_eq(c.table.owners, row->owners);
+        if (!excluded && c.table.count > 0)
+            ck_assert_int_eq(c.table.list[0].user, row->user);
+        ksm_consumers_close(&c);
+    }
+}
+
+/* It may set its user id at any time. */
+TEST(user_is_read_again_with_the_name) {
+    struct fake_process process = {.pid = 5, .merging = 4, .user = 7, .comm = "a"};
+
+    fake_procs_set_host(dir, 4, 8, 4);
+    fake_procs_write(dir, &process);
+    begin();
+    sample("as user 7");
+    process.user = 8;
+    fake_procs_write(dir, &process);
+    for (int i = 0; i < KSM_NAME_SAMPLES; i++)
+        sample("as user 8");
+    ck_assert_int_eq((int)c.table.count, 1);
+    ck_assert_int_eq(c.table.list[0].user, 8);
+}
+
+TEST(how_a_consumer_opted_in) {
+    fake_procs_set_host(dir, 4, 8, 4);
+    fake_procs_write(dir, &(const struct fake_process){.pid = 5, .merging = 4, .comm = "a"});
+    fake_procs_write(
+        dir, &(const struct fake_process){.pid = 6, .merging = 4, .comm = "b", .merge_any = true});
+    fake_procs_write(
+        dir, &(const struct fake_process){.pid = 7, .merging = 4, .comm = "a", .merge_any = true});
+    begin();
+    sample("opted in");
+    ck_assert_int_eq((int)c.table.count, 2);
+    ck_assert_str_eq(ksm_consumer_opt_in(&c.table.list[0]), "both");
+    ck_assert_str_eq(ksm_consumer_opt_in(&c.table.list[1]), "prctl");
+}
+
+/* RSS includes merged pages, but not zero pages. */
 static const struct {
     int64_t merging, zero, resident, real;
 } real_rows[] = {

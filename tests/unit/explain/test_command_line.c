@@ -17,9 +17,12 @@ static char message[1024];
 /* Parses arguments, with a bar after each. */
 static int parse(const char *arguments) {
     static char text[1024], program[] = "ksm-explain";
-    char *argv[16] = {program}, *rest = text;
+    static char *argv[16]; /* the names point into it */
+    char *rest = text;
     int argc = 1;
 
+    memset(argv, 0, sizeof(argv));
+    argv[0] = program;
     snprintf(text, sizeof(text), "%s", arguments);
     while (*rest)
         argv[argc++] = strsep(&rest, "|");
@@ -33,7 +36,9 @@ static int parse(const char *arguments) {
 static const char *result(void) {
     static const char *const modes[] = {[COMMAND_LINE_REPORT] = "report",
                                         [COMMAND_LINE_ESTIMATE] = "estimate",
+                                        [COMMAND_LINE_SHARING] = "sharing",
                                         [COMMAND_LINE_OPENMETRICS] = "openmetrics",
+                                        [COMMAND_LINE_SHARING_OPENMETRICS] = "openmetrics sharing",
                                         [COMMAND_LINE_HELP] = "help",
                                         [COMMAND_LINE_VERSION] = "version"};
     static char text[2 * PATH_MAX];
@@ -69,6 +74,9 @@ static const struct {
     {"--estimate|--json|--cpu|50%|--memory=65536|", "estimate json cpu=50 memory=65536"},
     {"--cpu=1|--memory|1|--estimate|x|", "estimate cpu=1 memory=1 \"x\""},
     {"--est|--mem=5|", "estimate memory=5"},
+    {"--sharing|", "sharing"},
+    {"web|--sharing|--json|--cpu=5|", "sharing json cpu=5 \"web\""},
+    {"--sharing|--openmetrics|--output=x|", "openmetrics sharing output=x"},
     {"--openmetrics|", "openmetrics"},
     {"--output|ksm.prom|--openmetrics|", "openmetrics output=ksm.prom"},
     {"--openmetrics|--output=-|--root=/host|", "openmetrics root=/host output=-"},
@@ -99,6 +107,9 @@ static const struct {
     {"--output=x|", "--output belongs to --openmetrics"},
     {"--estimate|--output|x|", "--output belongs to --openmetrics"},
     {"--openmetrics|--estimate|", "--estimate and --openmetrics exclude each other"},
+    {"--sharing|--estimate|", "--estimate and --sharing exclude each other"},
+    {"--sharing|--openmetrics|web|",
+     "unexpected argument \"web\"; names belong to --estimate and --sharing"},
     {"web|", "unexpected argument \"web\"; names belong to --estimate and --sharing"},
     {"--openmetrics|web|", "unexpected argument \"web\"; names belong to --estimate and --sharing"},
     {"soon|--root|/host|",

@@ -30,7 +30,8 @@ void before_each(void) {
     out_init(&out, fd);
     consumer_charts_init(&charts, 10, 0);
     memset(&agent, 0, sizeof(agent));
-    table = (struct ksm_consumer_table){.list = list, .valid = true, .other.name.text = "other"};
+    table = (struct ksm_consumer_table){
+        .list = list, .valid = true, .owners = -1, .other.name.text = "other"};
 }
 
 /* Sends a sample into sent. */
@@ -190,6 +191,19 @@ TEST(values_are_sent_unchanged) {
                       value_rows[i].saved);
     }
     ck_assert_int_eq(protocol_chart(&agent, "ksm.consumer_container_x")->drawn, 1);
+}
+
+TEST(owners_have_a_chart_while_they_are_known) {
+    static const char chart[] = "CHART ksm.owners ''",
+                      values[] = "BEGIN ksm.owners\nSET owners = 3\nEND\n";
+
+    send_table("not known");
+    ck_assert_ptr_null(strstr(sent, "ksm.owners"));
+    table.owners = 3;
+    send_table("first");
+    ck_assert(strstr(sent, chart) && strstr(sent, values));
+    send_table("second");
+    ck_assert(!strstr(sent, chart) && strstr(sent, values));
 }
 
 /* It is not 0: its savings are not known. */

@@ -180,6 +180,8 @@ static void web_01(struct ksm_consumer *one) {
                                  .growth = -64000, /* 64 pages a second less */
                                  .rmap_items = 16384,
                                  .processes = 2,
+                                 .by_prctl = true,
+                                 .by_madvise = true,
                                  .shown = true};
 }
 
@@ -189,9 +191,9 @@ TEST(row_has_all_values_of_a_consumer) {
     answer();
     expect(
         "\"data\":[\n"
-        "[\"vm/web-01\",\"vm\",\"web-01\",2,3,7,9,2,0.00390625,1,-0.25],\n"
+        "[\"vm/web-01\",\"vm\",\"web-01\",2,3,7,9,2,0.00390625,1,-0.25,\"itself\",\"both\"],\n"
         "[\"unattributed/unattributed\",\"unattributed\",\"unattributed\",null,0.5,null,null,null,"
-        "null,null,null]],\n");
+        "null,null,null,null,null]],\n");
     expect("\"max\":9}");
     expect("\"update_every\":10,\"expires\":1700000010,\n");
 }
@@ -209,14 +211,14 @@ TEST(empty_table_has_no_rows) {
 TEST(unknown_value_is_null) {
     struct ksm_consumer *one = add(KSM_CONSUMER_program, "x");
     answer();
-    expect("[\"program/x\",\"program\",\"x\",1,0,0,0,0,0,0,0]");
+    expect("[\"program/x\",\"program\",\"x\",1,0,0,0,0,0,0,0,\"user 0\",null]");
     static const char *const without[] = {
-        "[\"program/x\",\"program\",\"x\",2,3,null,null,2,0.00390625,1,-0.25]",
-        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,null,1,-0.25]",
-        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,0.00390625,null,-0.25]",
-        "[\"program/x\",\"program\",\"x\",2,3,7,null,null,null,null,null]",
-        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,0.00390625,1,null]",
-        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,0.00390625,1,0.00390625]",
+        "[\"program/x\",\"program\",\"x\",2,3,null,null,2,0.00390625,1,-0.25,\"user 0\",\"both\"]",
+        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,null,1,-0.25,\"user 0\",\"both\"]",
+        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,0.00390625,null,-0.25,\"user 0\",\"both\"]",
+        "[\"program/x\",\"program\",\"x\",2,3,7,null,null,null,null,null,\"user 0\",\"both\"]",
+        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,0.00390625,1,null,\"user 0\",\"both\"]",
+        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,0.00390625,1,0.00390625,\"user 0\",\"both\"]",
     };
 
     for (int i = 0; i < ROWS(without); i++) {

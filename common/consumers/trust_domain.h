@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Domains of trust, which reports call owners: each virtual machine and each container is one;
+ * services and programs belong to the user that they run as (effective uid).
+ *
+ * Programs of two domains whose memory is merged can learn of each other's pages by timing.
+ */
+#ifndef KSM_TRUST_DOMAIN_H
+#define KSM_TRUST_DOMAIN_H
+
+#include <stdint.h>
+
+#include "consumers/consumer_name.h"
+
+/* In place of a uid. */
+enum { KSM_USER_UNKNOWN = -1, KSM_USER_SEVERAL = -2 };
+
+struct ksm_trust_domain {
+    struct ksm_consumer_name name; /* of a VM or container; text "": a user */
+    int64_t user;                  /* uid or KSM_USER_UNKNOWN; 0 if it is none */
+};
+
+/* The domain of a process: by the name of its consumer and its effective uid. */
+struct ksm_trust_domain ksm_trust_domain_of(const struct ksm_consumer_name *name, int64_t user);
+
+/* Orders domains, as strcmp() does. */
+int ksm_trust_domain_compare(const struct ksm_trust_domain *a, const struct ksm_trust_domain *b);
+
+/* Writes "vm web", "user 1000"; "several" or "unknown" in place of a user. */
+enum { KSM_TRUST_DOMAIN_SIZE = KSM_CONSUMER_NAME_SIZE + 16 };
+void ksm_trust_domain_format(const struct ksm_trust_domain *domain,
+                             char text[static KSM_TRUST_DOMAIN_SIZE]);
+
+#endif
