@@ -103,13 +103,13 @@ lint: deps deps-check ### Check sources: compilers, format, analysis, words
 
 # What people read, and words in it that leave them guessing.
 MAN_PAGES = $(wildcard collectd/*.[1-8] netdata/*.[1-8] common/explain/*.[1-8])
-PROSE = README.md tests/README.md $(MAN_PAGES) $(foreach room,collectd netdata netdata/health.d common common/explain, \
-	$(wildcard $(addprefix $(room)/,*.md *.def *.conf *.yml)))
+PROSE = README.md tests/README.md $(wildcard .github/*.md) $(MAN_PAGES) \
+	$(foreach room,collectd netdata netdata/health.d common common/explain, $(wildcard $(addprefix $(room)/,*.md *.def *.conf *.yml)))
 RIDDLES = who saves|well again|mended|how KSM does|asks? back|to be had|comes and goes|stands in|looked at|by itself|takes Linux|cannot be told
 
 spell: ### Check spelling, words and man pages
 	@echo "  LINT     codespell"; codespell --skip '*.png,*.golden,*.pyc,seeds' --ignore-words-list nd,disabl,befores \
-		README.md Makefile collectd common netdata tests
+		README.md .github/*.md Makefile collectd common netdata tests
 	@echo "  LINT     words"; ! grep -niE '$(RIDDLES)' $(PROSE)
 	@echo "  LINT     mandoc"; mandoc -T lint -W warning $(MAN_PAGES)
 

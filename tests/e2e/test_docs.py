@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What the README files promise: that their links lead somewhere, and that make has the targets that they name."""
+"""What the README files and those of .github promise: that their links lead somewhere, and that make has the targets
+that they name."""
 
 import re
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 
 from conftest import REPOSITORY
 
-READMES = sorted(REPOSITORY.glob("README.md")) + sorted(REPOSITORY.glob("*/README.md"))
+READMES = [path for pattern in ("README.md", "*/README.md", ".github/*.md") for path in sorted(REPOSITORY.glob(pattern))]
 NAMES = [str(path.relative_to(REPOSITORY)) for path in READMES]
 MAKEFILES = [REPOSITORY / "Makefile", *REPOSITORY.glob("*/*.mk"), *REPOSITORY.glob("*/*/*.mk")]
 
@@ -60,6 +61,12 @@ def test_article_metrics_match_readme(build, tmp_path):
     documented = {name: int(pages) for name, pages in rows if name in ("shared", "sharing", "gain", "saved")}
     in_pages = {name: int(metrics[name]) // (4096 if name in ("gain", "saved") else 1) for name in documented}
     assert in_pages == documented == {"shared": 48911, "sharing": 90090, "gain": 41179, "saved": 90090}
+
+
+def test_checklist_for_changes_has_twenty_lines():
+    assert {"CONTRIBUTING.md", "SECURITY.md"} == {path.name for path in READMES if path.parent.name == ".github"}
+    items = re.findall(r"(?m)^(\d+)\. .*\.$", (REPOSITORY / ".github/CONTRIBUTING.md").read_text())
+    assert items == [str(number) for number in range(1, 21)]
 
 
 def test_top_readme_is_short():
