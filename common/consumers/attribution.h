@@ -47,8 +47,7 @@ struct ksm_attribution {
     ksm_wide rmap_items_sum;
 };
 
-/* The share of one consumer, in pages. The sum of counts over all consumers is at most the host's.
- */
+/* The share of one consumer, in pages. The sums of counts are at most the host's. */
 struct ksm_share {
     int64_t merged;           /* saved by merged pages */
     int64_t saved;            /* saved by merged and zero pages */

@@ -80,17 +80,13 @@ static int64_t add_known(int64_t a, int64_t b) {
     return a < 0 || b < 0 ? -1 : add(a, b);
 }
 
-static int64_t merged_pages(const struct ksm_process *process) {
-    return add(process->merging, process->zero);
-}
-
 /* Ignores new processes: they may have merged their pages long before the first read. */
 static void count_growth(struct ksm_consumer *to, const struct ksm_process *process) {
     if (process->previous < 0)
         return;
     if (to->growth == KSM_GROWTH_UNKNOWN)
         to->growth = 0;
-    to->growth = add(to->growth, merged_pages(process) - process->previous);
+    to->growth = add(to->growth, ksm_process_merged_pages(process) - process->previous);
 }
 
 static void count_process(struct ksm_consumer *to, const struct ksm_process *process) {
@@ -143,7 +139,7 @@ static size_t sort_processes(const struct ksm_consumers *c, const struct ksm_pro
 
     for (size_t i = 0; i < c->processes.count; i++) {
         const struct ksm_process *process = &c->processes.list[i];
-        if (process->status == 0 && ksm_process_takes_part(process))
+        if (process->status == 0 && ksm_process_has_pages(process))
             sorted[count++] = process;
     }
     qsort(sorted, count, sizeof(*sorted), by_name_of_process);
@@ -410,19 +406,11 @@ static bool is_complete(struct ksm_consumers *c) {
     return before >= 0 && sum >= min - min / 1024 && sum <= add(max, max / 1024);
 }
 
+/* The counts do not change while KSM is stopped. */
 static bool is_stopped(const struct ksm_consumers *c) {
     const struct ksm_value *run = &c->host.at[KSM_run];
 
     return run->status != 0 || run->value == KSM_STOPPED;
-}
-
-/* For the growth at the next sample. The counts do not change while KSM is stopped. */
-static void remember_counts(struct ksm_consumers *c, int64_t now) {
-    for (size_t i = 0; i < c->processes.count; i++) {
-        struct ksm_process *process = &c->processes.list[i];
-        process->previous = process->status == 0 ? merged_pages(process) : -1;
-    }
-    c->counted_ms = is_stopped(c) ? -1 : now;
 }
 
 static int make_table(struct ksm_consumers *c, int64_t now) {
@@ -439,9 +427,11 @@ static int make_table(struct ksm_consumers *c, int64_t now) {
     c->complete = is_complete(c);
     attribute(c, &attribution);
     status = rank(c, now);
-    if (status == 0)
-        remember_counts(c, now);
-    return status;
+    if (status != 0)
+        return status;
+    ksm_process_list_remember_counts(&c->processes);
+    c->counted_ms = is_stopped(c) ? -1 : now;
+    return 0;
 }
 
 static void make_empty_table(struct ksm_consumers *c) {

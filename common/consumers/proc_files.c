@@ -207,8 +207,14 @@ int ksm_process_find_counts(struct ksm_process_reader *r, struct ksm_process *pr
     return status;
 }
 
-bool ksm_process_takes_part(const struct ksm_process *process) {
+bool ksm_process_has_pages(const struct ksm_process *process) {
     return process->merging > 0 || process->zero > 0 || process->rmap_items > 0;
+}
+
+int64_t ksm_process_merged_pages(const struct ksm_process *process) {
+    int64_t sum = 0;
+
+    return __builtin_add_overflow(process->merging, process->zero, &sum) ? INT64_MAX : sum;
 }
 
 /* The second and third fields of statm (fs/proc/task_mmu.c, task_statm). */
@@ -307,8 +313,7 @@ int ksm_process_read_status(const struct ksm_process_reader *r, const struct ksm
     return result;
 }
 
-/* Sets *len to the number of bytes read: 0 if the file is missing. A text that does not fit is cut.
- */
+/* Sets *len to the bytes read: 0 if the file is missing. A text that does not fit is cut. */
 static int read_text(const struct ksm_process_reader *r, const struct ksm_process *process,
                      const char *name, char *buf, size_t size, size_t *len) {
     ssize_t n = read_file(r, process, name, true, buf, size);

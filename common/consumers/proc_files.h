@@ -35,7 +35,7 @@ struct ksm_process {
         started; /* clock ticks since boot: identifies it together with pid; 0: counts_fd does */
     int64_t merging;    /* ksm_merging_pages */
     int64_t zero;       /* ksm_zero_pages */
-    int64_t previous;   /* merging + zero at the last table (consumers.c); -1: not known */
+    int64_t previous;   /* merging + zero at the last table; -1: not known */
     int64_t rmap_items; /* ksm_rmap_items: tracked pages */
     int64_t resident;   /* RSS, which includes merged pages but not zero pages; -1: not known */
     int64_t mapped;     /* pages of files and shmem in resident; -1: not known */
@@ -98,7 +98,10 @@ int ksm_process_read_merge_any(const struct ksm_process_reader *r, int fd,
 
 /* Returns whether a process has merged, zero or tracked pages: one that merges nothing costs memory
  * too. */
-bool ksm_process_takes_part(const struct ksm_process *process);
+bool ksm_process_has_pages(const struct ksm_process *process);
+
+/* Returns merging + zero, at most INT64_MAX. */
+int64_t ksm_process_merged_pages(const struct ksm_process *process);
 
 /* Sets resident and mapped from statm. Returns 0 or -ECANCELED. */
 int ksm_process_read_resident(const struct ksm_process_reader *r, struct ksm_process *process);

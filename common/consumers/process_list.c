@@ -40,10 +40,10 @@ void ksm_process_list_init(struct ksm_process_list *p, const char *root, int max
 
 /* ---- the list ---- */
 
-/* A process that has opted in is on the list before KSM tracks any page of it, so that its first
- * pages are seen at the next update. */
-static bool belongs(const struct ksm_process *process) {
-    return ksm_process_takes_part(process) || process->opted_in > 0;
+/* A process that has opted in is listed before KSM tracks any page of it, so that its first pages
+ * are seen at the next update. */
+static bool is_candidate(const struct ksm_process *process) {
+    return ksm_process_has_pages(process) || process->opted_in > 0;
 }
 
 /* Returns the index of the first process whose pid is not below pid. */
@@ -208,9 +208,9 @@ static int read_unlisted(struct ksm_process_list *p, int pid) {
     if (status != 0)
         return count_denied(p, status);
     count_opted_in(p, &process);
-    if (belongs(&process))
+    if (is_candidate(&process))
         status = read_rest(p, &process);
-    if (status != 0 || !belongs(&process)) {
+    if (status != 0 || !is_candidate(&process)) {
         close(process.counts_fd);
         return count_denied(p, status);
     }
@@ -470,7 +470,7 @@ static int refresh(struct ksm_process_list *p, struct ksm_process *process) {
 
 static bool has_left(const struct ksm_process *process) {
     return process->status == -ESRCH || process->status == -ENOENT || process->status == -ENODATA ||
-           (process->status == 0 && !belongs(process));
+           (process->status == 0 && !is_candidate(process));
 }
 
 static void remove_left(struct ksm_process_list *p) {
@@ -538,6 +538,13 @@ int ksm_process_list_update(struct ksm_process_list *p, bool complete, struct bl
             p->phase++;
     } while (p->phase != KSM_UPDATE_BEGIN);
     return status;
+}
+
+void ksm_process_list_remember_counts(struct ksm_process_list *p) {
+    for (size_t i = 0; i < p->count; i++) {
+        struct ksm_process *process = &p->list[i];
+        process->previous = process->status == 0 ? ksm_process_merged_pages(process) : -1;
+    }
 }
 
 void ksm_process_list_discard(struct ksm_process_list *p) {

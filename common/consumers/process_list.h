@@ -128,6 +128,9 @@ int ksm_process_list_update(struct ksm_process_list *p, bool complete, struct bl
 
 void ksm_process_list_discard(struct ksm_process_list *p);
 
+/* Sets previous of each process to its merged pages; -1 if they could not be read. */
+void ksm_process_list_remember_counts(struct ksm_process_list *p);
+
 /* Removes a process from the list, and does not read it until ksm_process_list_resume(). fd is left
  * open: the stuck thread closes it. At most KSM_SKIPPED_MAX processes are skipped. */
 void ksm_process_list_skip(struct ksm_process_list *p, int pid, int fd);

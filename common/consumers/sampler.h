@@ -47,7 +47,7 @@ struct ksm_sampler {
     struct ksm_consumers_log_state log_state;
     struct ksm_log_limit log_limit; /* for processes that block */
     bool busy;                      /* a sample is in progress */
-    bool has_pages;                 /* KSM has pages, as ksm_sampler_begin() was told */
+    bool has_pages;                 /* as given to ksm_sampler_begin() */
     int64_t began;                  /* start of the last sample; daemons may read this */
     int64_t due;                    /* start of the next sample */
     int64_t pause;                  /* ms between the last poll and the next */

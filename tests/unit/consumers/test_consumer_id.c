@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Whose process it is, by texts as the real systems write them. Any others are
- * tests/fuzz/fuzz_owner.c's.
+ * Consumers by files of /proc/PID, as real systems write them. Random texts:
+ * tests/fuzz/fuzz_owner.c.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,9 +25,8 @@
 #define service KSM_CONSUMER_service
 #define program KSM_CONSUMER_program
 
-/* A row: what it is, cgroup, and what is wanted: kind, and name before it is cleaned, or if it has
- * a user's mark, just as it is. Then the command line, with a bar for each NUL, and comm, if it
- * is not that of the program. */
+/* want: the kind, and the name before it is cleaned; a name with a user prefix is clean already.
+ * cmdline has a bar for each NUL. comm is NULL if it is the base name of the program. */
 struct row {
     const char *what;
     const char *cgroup;
@@ -41,7 +40,7 @@ struct row {
     { what, cgroup, want, cmdline, comm }
 #define BOX(what, cgroup) NGINX(what, cgroup, "container 9687bac58d5c")
 
-/* The command line itself, and its length. */
+/* Sets cmdline to the command line of a row. Returns its length. */
 static size_t cmdline_of(const struct row *row, char *cmdline) {
     const size_t len = strlen(strcpy(cmdline, row->cmdline));
 
@@ -83,7 +82,7 @@ static void check(const struct row *row, const char *cgroup) {
 
 /* ---- cgroups ---- */
 
-/* Each path stands for itself in versions 1 and 2 and a hybrid. */
+/* Paths, tried in each of forms. */
 static const struct row path_rows[] = {
     BOX("Docker, systemd driver", "/system.slice/docker-" ID1 ".scope"),
     BOX("Docker, cgroupfs driver", "/docker/" ID1),
@@ -261,7 +260,7 @@ static const struct row path_rows[] = {
     NGINX("payload without a name", "/lxc.payload.", "program nginx"),
 };
 
-/* The lines of a cgroup file, * is the path. */
+/* Lines of a cgroup file, of versions 1 and 2 and hybrids; * is the path. */
 static const char *const forms[] = {
     "0::*\n",
     "0::*",
@@ -283,7 +282,7 @@ static size_t fill_in(const char *form, const char *path, char *cgroup) {
     return len;
 }
 
-TEST_ROWS(paths, path_rows) {
+TEST_ROWS(path_identifies_the_consumer, path_rows) {
     for (int form = 0; form < ROWS(forms); form++) {
         char cgroup[4096];
         fill_in(forms[form], row->cgroup, cgroup);
@@ -291,7 +290,7 @@ TEST_ROWS(paths, path_rows) {
     }
 }
 
-/* ---- which of the lines ---- */
+/* ---- order of the lines ---- */
 
 static const struct row line_rows[] = {
     NGINX("systemd's line before version 2's",
@@ -319,7 +318,7 @@ static const struct row line_rows[] = {
     NGINX("a line of words", "what is this.service\n", "program nginx"),
 };
 
-TEST_ROWS(lines, line_rows) {
+TEST_ROWS(line_that_decides, line_rows) {
     check(row, row->cgroup);
 }
 
@@ -423,7 +422,7 @@ static const struct row vm_rows[] = {
     RUNS("another architecture", "", "vm web", "qemu-system-aarch64|-name|web|"),
     RUNS("qemu-kvm", "", "vm web", "/usr/libexec/qemu-kvm|-name|web|"),
     RUNS("kvm", "", "vm web", "kvm|-name|web|"),
-    NAMED("a user's emulator is none", "", "program qemu", "/usr/bin/qemu-x86_64|-name|web|",
+    NAMED("a user-mode emulator is none", "", "program qemu", "/usr/bin/qemu-x86_64|-name|web|",
           "qemu\n"),
     RUNS("qemu-img is none", "", "program qemu-img", "qemu-img|convert|-name|web|"),
     RUNS("an editor of a machine is none", "", "program vi",
@@ -459,7 +458,7 @@ static const struct row vm_rows[] = {
     RUNS("ch-remote is none", "", "program ch-remote", "ch-remote|--api-socket|/run/x/vm1.sock|"),
 };
 
-TEST_ROWS(machines, vm_rows) {
+TEST_ROWS(machine_is_identified, vm_rows) {
     check(row, row->cgroup);
 }
 
@@ -485,7 +484,7 @@ static const struct {
     {TEXT("kworker/0:1-events_freezable_power_\n"), TEXT("kworker/0:1-events_freezable_power_")},
 };
 
-TEST_ROWS(programs, comm_rows) {
+TEST_ROWS(program_is_named_by_its_comm, comm_rows) {
     const struct ksm_identity identity = {
         .comm = suite_guarded(row->comm, row->len),
         .comm_len = row->len,
@@ -500,20 +499,21 @@ TEST_ROWS(programs, comm_rows) {
                   ksm_consumer_kinds[name.kind], name.text, want);
 }
 
-/* ---- hostile ---- */
+/* ---- hostile texts ---- */
 
-static const char *exact(const char *text, size_t len) {
+/* Returns a copy of this size, so that an address sanitizer detects any read beyond it. */
+static const char *copy_of(const char *text, size_t len) {
     char *copy = malloc(len > 0 ? len : 1);
 
     return len > 0 ? memcpy(copy, text, len) : copy;
 }
 
-/* Takes any three texts: the name is fit to be sent. Copies of the very size, freed again: an
- * address sanitizer sees every byte too far. */
-static void swallow(const char *what, const char *cgroup, size_t cgroup_len, const char *cmdline,
-                    size_t cmdline_len, const char *comm, size_t comm_len) {
-    const char *copies[] = {exact(cgroup, cgroup_len), exact(cmdline, cmdline_len),
-                            exact(comm, comm_len)};
+/* Expects a clean name of any three texts. */
+static void expect_clean(const char *what, const char *cgroup, size_t cgroup_len,
+                         const char *cmdline, size_t cmdline_len, const char *comm,
+                         size_t comm_len) {
+    const char *copies[] = {copy_of(cgroup, cgroup_len), copy_of(cmdline, cmdline_len),
+                            copy_of(comm, comm_len)};
     const struct ksm_identity identity = {copies[0],   cgroup_len, copies[1],
                                           cmdline_len, copies[2],  comm_len};
     struct ksm_consumer_name name;
@@ -528,31 +528,31 @@ static void swallow(const char *what, const char *cgroup, size_t cgroup_len, con
         free((void *)(uintptr_t)copies[i]);
 }
 
-TEST(nothing_at_all) {
+TEST(empty_texts_have_a_clean_name) {
     const struct ksm_identity nothing = {.cgroup = NULL};
     struct ksm_consumer_name name;
 
     ksm_consumer_identify(&nothing, &name);
     ck_assert_ptr_null(fake_procs_check_name(name.text));
-    swallow("empty", "", 0, "", 0, "", 0);
-    swallow("a machine without anything else", "", 0, TEXT("kvm"), "", 0);
-    swallow("a machine of nothing", "0::/", 4, TEXT("kvm\0-name\0"), "", 0);
+    expect_clean("empty", "", 0, "", 0, "", 0);
+    expect_clean("a machine without arguments", "", 0, TEXT("kvm"), "", 0);
+    expect_clean("a machine with an empty name", "0::/", 4, TEXT("kvm\0-name\0"), "", 0);
 }
 
-/* Every text that ends at every byte of it, as if it were cut off there. */
-TEST(cut_off) {
+/* Each text, cut off after each byte. */
+TEST(cut_texts_have_a_clean_name) {
     char cmdline[256], cgroup[1024];
 
     for (int i = 0; i < ROWS(vm_rows); i++) {
         const struct row *row = &vm_rows[i];
-        const size_t whole = cmdline_of(row, cmdline);
-        for (size_t len = 0; len <= whole; len++)
-            swallow(row->what, row->cgroup, strlen(row->cgroup), cmdline, len, "x\n", 2);
+        const size_t size = cmdline_of(row, cmdline);
+        for (size_t len = 0; len <= size; len++)
+            expect_clean(row->what, row->cgroup, strlen(row->cgroup), cmdline, len, "x\n", 2);
     }
     for (int i = 0; i < ROWS(path_rows); i++) {
-        const size_t whole = fill_in(forms[4], path_rows[i].cgroup, cgroup);
-        for (size_t len = 0; len <= whole; len++)
-            swallow(path_rows[i].what, cgroup, len, "", 0, "x\n", 2);
+        const size_t size = fill_in(forms[4], path_rows[i].cgroup, cgroup);
+        for (size_t len = 0; len <= size; len++)
+            expect_clean(path_rows[i].what, cgroup, len, "", 0, "x\n", 2);
     }
 }
 
@@ -585,53 +585,52 @@ static const struct {
     {"first bytes of long characters", TEXT(""), '\xf0', ""},
 };
 
-TEST_ROWS(very_long, long_rows) {
-    enum { MOST = 9000 };
-    static const size_t sizes[] = {1, 63, 255, 256, 257, 4095, 4096, 4097, 8191, 8192, MOST - 100};
+TEST_ROWS(long_texts_have_a_clean_name, long_rows) {
+    enum { MAX = 9000 };
+    static const size_t sizes[] = {1, 63, 255, 256, 257, 4095, 4096, 4097, 8191, 8192, MAX - 100};
     const size_t after = strlen(row->after);
 
     for (int i = 0; i < ROWS(sizes); i++) {
-        char text[MOST];
+        char text[MAX];
         size_t len = row->before_len;
         memcpy(text, row->before, len);
         memset(text + len, row->fill, sizes[i]);
         len += sizes[i] + after;
         memcpy(text + len - after, row->after, after);
-        swallow(row->what, text, len, text, len, text, len);
-        swallow(row->what, text, len, TEXT("kvm\0-name"), text, len);
+        expect_clean(row->what, text, len, text, len, text, len);
+        expect_clean(row->what, text, len, TEXT("kvm\0-name"), text, len);
     }
 }
 
-/* ---- two never become one ---- */
+/* ---- different names ---- */
 
-static void named(const char *cmdline, size_t len, struct ksm_consumer_name *name) {
+static void identify_command(const char *cmdline, size_t len, struct ksm_consumer_name *name) {
     const struct ksm_identity identity = {.cmdline = cmdline, .cmdline_len = len};
 
     ksm_consumer_identify(&identity, name);
 }
 
-/* Names of machines that differ in one byte only, wherever it is. */
+/* The names of machines that differ in one byte, at each position. */
 TEST(long_names_stay_different) {
-    enum { MOST = 6000 };
+    enum { SIZE = 6000 };
     static const char start[] = "kvm\0-name\0guest=";
-    static char text[sizeof(start) - 1 + MOST];
+    static char text[sizeof(start) - 1 + SIZE];
     struct ksm_consumer_name a, b;
 
     memcpy(text, start, sizeof(start) - 1);
     char *guest = text + sizeof(start) - 1;
-    memset(guest, 'x', MOST);
-    named(text, sizeof(text), &a);
-    for (size_t i = 0; i < MOST; i++) {
+    memset(guest, 'x', SIZE);
+    identify_command(text, sizeof(text), &a);
+    for (size_t i = 0; i < SIZE; i++) {
         guest[i] = 'y';
-        named(text, sizeof(text), &b);
+        identify_command(text, sizeof(text), &b);
         guest[i] = 'x';
-        must(strcmp(a.text, b.text) != 0, "byte %zu of %d makes no difference: %s", i, MOST,
+        must(strcmp(a.text, b.text) != 0, "byte %zu of %d makes no difference: %s", i, SIZE,
              b.text);
     }
 }
 
-/* The order of the texts: a machine's name is not taken for a container's. And a name without a
- * mark of a user, which looks as if it had one: nobody takes a user's place. */
+/* A consumer without a user prefix cannot pass for a user's. */
 #define AS_A_USER "user-1000:web~9fb8de67"
 static const struct row apart[] = {
     NAMED("vm", "", "vm web", "kvm|-name|web|", "web\n"),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Any bytes as names that both hosts carry.
+ * Names that both daemons carry, made of any bytes.
  */
 #include <stdbool.h>
 #include <stdlib.h>
@@ -12,8 +12,8 @@
 
 /* ---- rows ---- */
 
-/* Names that stay as they are, with bars between them: some nearly look like a mark's (a ~ or _ and
- * 8 digits), or a user's. */
+/* Names that stay unchanged, with bars between them. Some nearly have a hash suffix (~ or _ and 8
+ * digits) or a user prefix. */
 static char kept[] =
     "web|web-01.example.org|getty@tty1|Az09_-.:@+|x|_|.|..|-name|grün|¡|データベース|😀|"
     "\U0010ffff|a_b__c_d|web-0123abcd|web_0123abc|web_0123abcd5|web_0123abcg|"
@@ -21,7 +21,7 @@ static char kept[] =
     "web_0123abcd_|0123abcd|abc|0123456789ab|user-1000|user-1000-web|user-web:1|user:web|"
     "User-1000:web|x-user-1000:web";
 
-/* Names that do not. want: the name, or if it ends in ~ what stands before the mark's 8 digits. */
+/* Names that are changed. want: the name up to the 8 digits. */
 static const struct {
     const char *raw;
     size_t len;
@@ -43,19 +43,19 @@ static const struct {
     {TEXT("a~b"), "a_b~"},
     {TEXT("CHART x\nDISABLE\n"), "CHART_x_DISABLE_~"},
 
-    /* What looks like a mark: see also the property below. */
+    /* Like a hash suffix: see also the property below. */
     {TEXT("web~0123abcd"), "web_0123abcd~"},
     {TEXT("web_0123abcd"), "web_0123abcd~"},
     {TEXT("web_0123ABCD"), "web_0123ABCD~"},
     {TEXT("_01234567"), "_01234567~"},
 
-    /* What looks like a user's. */
+    /* Like a user prefix. */
     {TEXT("user-1000:web"), "user-1000:web~"},
     {TEXT("user-:web"), "user-:web~"},
     {TEXT("user-0:"), "user-0:~"},
     {TEXT("user-1000=web"), "user-1000_web~"},
 
-    /* Not UTF-8, or nothing that can be seen. */
+    /* Not UTF-8, or invisible. */
     {TEXT("a\x80"), "a_~"},
     {TEXT("a\xbf\xbf"), "a__~"},
     {TEXT("\xc3"), "_~"},
@@ -81,7 +81,7 @@ static const struct {
     {TEXT("\xef\xbb\xbf\x61"), "___a~"},
     {TEXT("gr\xfcn"), "gr_n~"},
 
-    /* UTF-8 that does not show: "sshd" with it would look like "sshd". */
+    /* Invisible UTF-8: "sshd" with it would look like "sshd". */
     {TEXT("sshd\u061c"), "sshd__~"},       /* Arabic letter mark */
     {TEXT("sshd\u180e"), "sshd___~"},      /* Mongolian vowel separator */
     {TEXT("ss\u034fhd"), "ss__hd~"},       /* combining grapheme joiner */
@@ -89,8 +89,8 @@ static const struct {
     {TEXT("sshd\ufe0f"), "sshd___~"},      /* variation selector */
     {TEXT("sshd\U000e0100"), "sshd____~"}, /* variation selector of plane 14 */
     {TEXT("sshd\U000e0041"), "sshd____~"}, /* tag character */
-    {TEXT("sshd\U000e0fff"), "sshd____~"}, /* reserved for more of the kind */
-    {TEXT("sshd\u2065"), "sshd___~"},      /* likewise */
+    {TEXT("sshd\U000e0fff"), "sshd____~"}, /* reserved */
+    {TEXT("sshd\u2065"), "sshd___~"},      /* reserved */
     {TEXT("sshd\ufff9"), "sshd___~"},      /* interlinear annotation */
     {TEXT("sshd\U0001d173"), "sshd____~"}, /* musical symbol begin beam */
     {TEXT("a\u3000b"), "a___b~"},          /* ideographic space */
@@ -98,7 +98,7 @@ static const struct {
     {TEXT("a\u205fb"), "a___b~"},          /* mathematical space */
     {TEXT("a\u2800b"), "a___b~"},          /* Braille pattern without dots */
 
-    /* Marks that would show as a part of the kind. */
+    /* Combining marks would combine with the kind. */
     {TEXT("\u0301sshd"), "__sshd~"},
     {TEXT("\u0903sshd"), "___sshd~"},
     {TEXT("\u20ddsshd"), "___sshd~"},
@@ -107,28 +107,28 @@ static const struct {
 
 static void expect_name(const char *raw, size_t len, const char *want) {
     const size_t want_len = strlen(want);
-    const bool marked = want[want_len - 1] == '~';
+    const bool changed = want[want_len - 1] == '~';
     char text[KSM_CONSUMER_NAME_SIZE];
 
     ksm_consumer_name_clean(suite_guarded(raw, len), len, text);
     const char *bad = fake_procs_check_name(text);
     ck_assert_msg(!bad && strncmp(text, want, want_len) == 0 &&
-                      strlen(text) == want_len + (marked ? 8 : 0),
+                      strlen(text) == want_len + (changed ? 8 : 0),
                   "%s: got %s, want %s%s (%s)", suite_quote(raw, len),
-                  suite_quote(text, strlen(text)), want, marked ? " and 8 digits" : "", bad);
+                  suite_quote(text, strlen(text)), want, changed ? " and 8 digits" : "", bad);
 }
 
-TEST(clean_names) {
+TEST(clean_names_stay_unchanged) {
     for (char *name = strtok(kept, "|"); name; name = strtok(NULL, "|"))
         expect_name(name, strlen(name), name);
 }
 
-TEST_ROWS(other_names, rows) {
+TEST_ROWS(other_names_are_changed, rows) {
     expect_name(row->raw, row->len, row->want);
 }
 
-/* The same name on every machine and for ever, or what was recorded under it would be another's:
- * 64-bit FNV-1a, its halves combined by exclusive or. */
+/* The hash must never change, as daemons have recorded data under the names: 64-bit FNV-1a, its
+ * halves combined by exclusive or. */
 static const struct {
     const char *raw;
     size_t len;
@@ -149,30 +149,30 @@ TEST_ROWS(hash_is_fnv1a, known) {
 
 /* ---- lengths ---- */
 
-/* Names of one-byte characters up to 5000 bytes: whole up to 103, else 94 and the mark. A user's
- * mark is never cut, be it the longest one; what follows it has less room. */
-static const char *const befores[] = {"", "user-4294967294:"};
+/* Names up to 103 bytes are whole; of others 94 bytes stay before the hash suffix. The user prefix
+ * is never cut. */
+static const char *const prefixes[] = {"", "user-4294967294:"};
 
-TEST_ROWS(long_names, befores) {
-    enum { MOST = 5000, MARK = 9 };
-    static char raw[MOST];
+TEST_ROWS(long_names_are_cut_after_the_prefix, prefixes) {
+    enum { MAX = 5000, SUFFIX = 9 };
+    static char raw[MAX];
     const size_t before = strlen(*row), room = KSM_CONSUMER_NAME_SIZE - 1 - before;
     char text[KSM_CONSUMER_NAME_SIZE];
 
     memset(raw, 'x', sizeof(raw));
-    for (size_t len = 1; len <= MOST; len++) {
+    for (size_t len = 1; len <= MAX; len++) {
         ksm_consumer_name_clean_with_prefix(*row, raw, len, text);
         must(strncmp(text, *row, before) == 0 &&
-                 strspn(text + before, "x") == (len <= room ? len : room - MARK) &&
+                 strspn(text + before, "x") == (len <= room ? len : room - SUFFIX) &&
                  strlen(text + before) == (len <= room ? len : room),
              "%zu bytes: got %s", len, text);
     }
 }
 
-/* Characters of several bytes are never cut in two, wherever the end falls. */
+/* At each position of the end. */
 static const char *const characters[] = {"ü", "ツ", "😀", " "};
 
-TEST_ROWS(cut_between_characters, characters) {
+TEST_ROWS(names_are_cut_between_characters, characters) {
     for (size_t before = 0; before < 120; before++) {
         for (size_t count = before == 0; count < 130; count++) {
             char raw[1024];
@@ -195,11 +195,10 @@ TEST_ROWS(cut_between_characters, characters) {
     }
 }
 
-/* ---- two names never become one ---- */
+/* ---- different names stay different ---- */
 
-/* A mark is of 32 bits: any two names that are the same but for it are one with a chance of 2^-32.
- * The sets here are so small that this is no matter, with the seed that is used by default it does
- * not happen. */
+/* A hash has 32 bits: two changed names are the same by chance once in 2^32. With the default seed
+ * that does not happen in these small sets. */
 
 static const char *const users[] = {"", "user-1:", "user-12:"};
 
@@ -218,7 +217,7 @@ static bool same_raw(const struct named *a, const struct named *b) {
     return a->user == b->user && a->len == b->len && memcmp(a->raw, b->raw, a->len) == 0;
 }
 
-/* Netdata shows the ~ of a mark as _. */
+/* Netdata shows ~ as _. */
 static void as_netdata_shows(struct named *list, size_t count) {
     for (size_t i = 0; i < count; i++)
         for (char *c = list[i].text; (c = strchr(c, '~'));)
@@ -264,17 +263,17 @@ static void few_characters(struct named *named) {
         named->raw[i] = alphabet[below(sizeof(alphabet))]; /* its NUL too */
 }
 
-/* Ends as a marked name does, or nearly so. */
-static void nearly_marked(struct named *named) {
+/* Ends with a hash suffix, or nearly so. */
+static void nearly_suffixed(struct named *named) {
     static const char *const bases[] = {"", "a", "a_b", "a b", "_"};
-    static const char marks[] = "_~ -";
+    static const char starts[] = "_~ -";
     static const char digits[] = "0123456789abcdefABCDEFg_";
     const char *base = bases[below(ROWS(bases))];
     size_t count = 7 + below(3);
 
     named->len = strlen(base);
     memcpy(named->raw, base, named->len);
-    named->raw[named->len++] = marks[below(sizeof(marks) - 1)];
+    named->raw[named->len++] = starts[below(sizeof(starts) - 1)];
     for (size_t i = 0; i < count; i++)
         named->raw[named->len++] = digits[suite_random() % 3 ? 0 : below(sizeof(digits) - 1)];
 }
@@ -301,22 +300,23 @@ static void pieces(struct named *named) {
     }
 }
 
-/* The cleaned name of another, as it is and as Netdata shows it: somebody who wants to pass for
- * that one. */
-static void imitate(struct named *named, const struct named *of) {
-    named->len = strlen(of->text);
-    memcpy(named->raw, of->text, named->len);
-    char *mark = memchr(named->raw, '~', named->len);
-    if (mark && suite_random() % 2)
-        *mark = '_';
+/* Takes the clean name of another, or the form in which Netdata shows it. */
+static void imitate(struct named *named, const struct named *other) {
+    named->len = strlen(other->text);
+    memcpy(named->raw, other->text, named->len);
+    char *tilde = memchr(named->raw, '~', named->len);
+    if (tilde && suite_random() % 2)
+        *tilde = '_';
 }
 
 static const struct {
     const char *name;
     void (*make)(struct named *named);
 } makers[] = {
-    {"any bytes", any_bytes},         {"few characters", few_characters},
-    {"nearly marked", nearly_marked}, {"long common prefix", long_common_prefix},
+    {"any bytes", any_bytes},
+    {"few characters", few_characters},
+    {"nearly suffixed", nearly_suffixed},
+    {"long common prefix", long_common_prefix},
     {"pieces of UTF-8", pieces},
 };
 
@@ -352,9 +352,8 @@ TEST(all_short_names_stay_different) {
     expect_all_differ(list, count, "short names");
 }
 
-/* What is clean and bears no mark stays as it is; what bears one is marked again, as it looks
- * marked. */
-TEST_ROWS(cleaning_twice, makers) {
+/* A name with a hash suffix gets another one. */
+TEST_ROWS(name_without_suffix_stays_unchanged_if_cleaned_again, makers) {
     enum { COUNT = 5000 };
 
     for (int i = 0; i < COUNT; i++) {
@@ -364,10 +363,10 @@ TEST_ROWS(cleaning_twice, makers) {
         twice.len = strlen(once.text);
         memcpy(twice.raw, once.text, twice.len);
         clean(&twice);
-        bool marked = strchr(once.text, '~') != NULL;
-        must((strcmp(once.text, twice.text) != 0) == marked, "%s, then %s", once.text, twice.text);
-        if (!marked)
+        bool changed = strchr(once.text, '~') != NULL;
+        must((strcmp(once.text, twice.text) != 0) == changed, "%s, then %s", once.text, twice.text);
+        if (!changed)
             must(once.len == twice.len && memcmp(once.raw, once.text, once.len) == 0,
-                 "%s became %s without a mark", suite_quote(once.raw, once.len), once.text);
+                 "%s became %s without a suffix", suite_quote(once.raw, once.len), once.text);
     }
 }

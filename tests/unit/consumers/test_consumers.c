@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The table of consumers of a sample, and the messages about troubles.
+ * The table of consumers, and the messages about faults.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -26,8 +26,8 @@ enum { INTERVAL = 10000 };
 static const char *dir; /* of the running test */
 static struct ksm_options options;
 static struct ksm_consumers c;
-static struct ksm_consumers_log_state report;
-static int64_t now; /* of the host: ms */
+static struct ksm_consumers_log_state log_state;
+static int64_t now; /* ms */
 static int64_t page;
 
 void before_each(void) {
@@ -45,15 +45,17 @@ void after_each(void) {
 }
 
 static void begin(void) {
-    memset(&report, 0, sizeof(report));
+    memset(&log_state, 0, sizeof(log_state));
     ksm_consumers_init(&c, &options, INTERVAL, KSM_KEPT_DESCRIPTORS_MAX);
 }
 
 /* ---- what holds for every table ---- */
 
-/* What is not known (-1) of one is not known of the sum; what is too large is the largest. */
+/* -1 is unknown; a sum does not exceed INT64_MAX. */
 static int64_t plus(int64_t a, int64_t b) {
-    return a < 0 || b < 0 ? -1 : a > INT64_MAX - b ? INT64_MAX : a + b;
+    if (a < 0 || b < 0)
+        return -1;
+    return a > INT64_MAX - b ? INT64_MAX : a + b;
 }
 
 static void add(struct ksm_consumer *sum, const struct ksm_consumer *consumer) {
@@ -76,7 +78,7 @@ static bool same_counts(const struct ksm_consumer *a, const struct ksm_consumer 
            a->rmap_items == b->rmap_items && a->processes == b->processes;
 }
 
-/* Nothing is lost: all shares and what is unattributed are the host's saving, to the byte. */
+/* All shares and the unattributed savings add up to the host's, to the byte. */
 static void check_table(const char *when) {
     const struct ksm_consumer_table *t = &c.table;
     struct ksm_consumer sum = {.saved = 0};
@@ -86,18 +88,20 @@ static void check_table(const char *when) {
 
     must(t->valid, "%s: got no valid table", when);
     for (size_t i = 0; i < t->count; i++) {
-        const struct ksm_consumer *one = &t->list[i];
-        must(i == 0 || ksm_consumer_name_compare(&t->list[i - 1].name, &one->name) < 0,
-             "%s: %s and %s are not in order", when, t->list[i - 1].name.text, one->name.text);
-        must(!fake_procs_check_name(one->name.text), "%s: bad name %s", when, one->name.text);
-        must(one->saved >= 0 && one->saved % page == 0 && one->real >= -1 && one->processes > 0,
+        const struct ksm_consumer *consumer = &t->list[i];
+        must(i == 0 || ksm_consumer_name_compare(&t->list[i - 1].name, &consumer->name) < 0,
+             "%s: %s and %s are not in order", when, t->list[i - 1].name.text, consumer->name.text);
+        must(!fake_procs_check_name(consumer->name.text), "%s: bad name %s", when,
+             consumer->name.text);
+        must(consumer->saved >= 0 && consumer->saved % page == 0 && consumer->real >= -1 &&
+                 consumer->processes > 0,
              "%s: %s: got saved %" PRId64 ", real %" PRId64 ", processes %" PRId64, when,
-             one->name.text, one->saved, one->real, one->processes);
-        add(&sum, one);
-        by_kind[one->name.kind] += one->saved;
-        shown += one->shown;
-        if (!one->shown)
-            add(&other, one);
+             consumer->name.text, consumer->saved, consumer->real, consumer->processes);
+        add(&sum, consumer);
+        by_kind[consumer->name.kind] += consumer->saved;
+        shown += consumer->shown;
+        if (!consumer->shown)
+            add(&other, consumer);
     }
     must(t->unattributed >= 0 && sum.saved + t->unattributed == t->saved,
          "%s: got %" PRId64 " of consumers and %" PRId64 " unattributed, want %" PRId64 " together",
@@ -115,8 +119,8 @@ static void check_table(const char *when) {
          other.processes);
 }
 
-static void make_table(bool registered) {
-    ck_assert_int_eq(ksm_consumers_sample(&c, registered, now, NULL), 0);
+static void make_table(bool has_pages) {
+    ck_assert_int_eq(ksm_consumers_sample(&c, has_pages, now, NULL), 0);
     ksm_consumers_publish(&c);
     now += INTERVAL;
 }
@@ -135,8 +139,8 @@ static const struct ksm_consumer *find(enum ksm_consumer_kind kind, const char *
 
 /* ---- every kind of consumer ---- */
 
-/* On the host of fixtures/consumers.tree: sharing 3000 of 4000 mapped, so that a share is three
- * quarters of the pages merged. real is resident less that, and less what the second process
+/* The host of fixtures/consumers.tree has 3000 sharing of 4000 merged pages, so that a share is
+ * three quarters of the merged pages. real is resident less that, and less what the second process
  * of a consumer has mapped. In pages. */
 static const struct {
     enum ksm_consumer_kind kind;
@@ -201,12 +205,12 @@ TEST(table_by_hand) {
     ck_assert_int_eq(c.table.other.processes, 0);
 }
 
-/* Every set of kinds left out: what they save is unattributed, the others' shares stay. */
-TEST_TIMES(kinds_left_out, 1 << KSM_CONSUMER_KIND_COUNT) {
+/* Savings of excluded kinds are unattributed; the other shares stay. */
+TEST_TIMES(excluded_kinds_are_unattributed, 1 << KSM_CONSUMER_KIND_COUNT) {
     make_fixture();
     options.consumers_exclude = (unsigned)_i;
     begin();
-    sample("left out");
+    sample("excluded");
     int64_t unattributed = UNATTRIBUTED_BY_HAND;
     for (unsigned kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++)
         if ((unsigned)_i & 1U << kind)
@@ -214,9 +218,10 @@ TEST_TIMES(kinds_left_out, 1 << KSM_CONSUMER_KIND_COUNT) {
     ck_assert_int_eq(c.table.unattributed, unattributed * page);
     for (int i = 0; i < ROWS(by_hand); i++) {
         const struct ksm_consumer *got = find(by_hand[i].kind, by_hand[i].name);
-        bool out = ((unsigned)_i & 1U << by_hand[i].kind) != 0;
-        ck_assert_msg((got == NULL) == out, "%s %s: got %s", ksm_consumer_kinds[by_hand[i].kind],
-                      by_hand[i].name, got ? "in" : "out");
+        bool excluded = ((unsigned)_i & 1U << by_hand[i].kind) != 0;
+        ck_assert_msg((got == NULL) == excluded, "%s %s: got %s",
+                      ksm_consumer_kinds[by_hand[i].kind], by_hand[i].name,
+                      got ? "included" : "excluded");
         if (got)
             ck_assert_int_eq(got->saved, by_hand[i].saved * page);
     }
@@ -234,8 +239,8 @@ static const struct fake_process hostile[] = {
     {.pid = 18, .zero = 256, .comm = "unattributed"},
 };
 
-/* Names that are the same but for what had to be changed are different consumers. */
-TEST(hostile_names) {
+/* Names that become the same when they are cleaned stay different consumers. */
+TEST(hostile_names_stay_apart) {
     fake_procs_set_host(dir, 0, 0, 511);
     for (int i = 0; i < ROWS(hostile); i++)
         fake_procs_write(dir, &hostile[i]);
@@ -339,7 +344,7 @@ static const struct {
     {100, 100, 500, 450}, {100, 0, INT64_MAX, -1}, {0, 0, INT64_MAX, -1},
 };
 
-TEST_ROWS(real_memory, real_rows) {
+TEST_ROWS(real_memory_is_rss_less_the_share, real_rows) {
     fake_procs_set_host(dir, 100, 100, 100);
     fake_procs_write(dir, &(const struct fake_process){.pid = 10,
                                                        .merging = row->merging,
@@ -352,8 +357,8 @@ TEST_ROWS(real_memory, real_rows) {
     ck_assert_int_eq(c.table.list[0].real, row->real < 0 ? -1 : row->real * page);
 }
 
-/* What is not known of one process is not known of its consumer, nor of all others together. */
-TEST(resident_not_known) {
+/* Nor is that of its consumer, or of "other". */
+TEST(resident_of_a_process_is_not_known) {
     options.consumers = 1;
     fake_procs_set_host(dir, 0, 0, 100);
     for (int pid = 10; pid < 14; pid++)
@@ -375,8 +380,7 @@ TEST(resident_not_known) {
     ck_assert_int_eq(c.table.other.saved, (10 + 11) * page);
 }
 
-/* A process that could not be read this time does not count with what it had before. */
-TEST(not_read_this_time) {
+TEST(process_that_cannot_be_read_does_not_count) {
     begin_fixture();
     sample("all are read");
     faults_fail(FAULTS_PREAD, "/100/ksm_stat", 0, EIO);
@@ -388,7 +392,7 @@ TEST(not_read_this_time) {
     expect_unattributed(UNATTRIBUTED_BY_HAND);
 }
 
-/* How fast a consumer of two processes merges, 10 s after 10 s; -1: there is no such process. */
+/* A consumer of two processes, read every 10 s; second < 0: it does not run. */
 static const struct {
     const char *what;
     const char *run;
@@ -397,19 +401,19 @@ static const struct {
     int unreadable; /* pid */
     int64_t want;
 } growths[] = {
-    {"who is new has merged at an unknown time", "1\n", 100, 0, -1, false, 0, KSM_GROWTH_UNKNOWN},
+    {"new: it may have merged long ago", "1\n", 100, 0, -1, false, 0, KSM_GROWTH_UNKNOWN},
     {"100 pages in 10 s", "1\n", 200, 0, -1, false, 0, 10000},
     {"a second process is new", "1\n", 200, 0, 5000, false, 0, 0},
     {"both, and zero pages", "1\n", 210, 5, 5005, false, 0, 2000},
     {"unmerged", "1\n", 11, 5, 5005, false, 0, -19900},
-    {"one has ended", "1\n", 16, 5, -1, false, 0, 500},
+    {"one has exited", "1\n", 16, 5, -1, false, 0, 500},
     {"stopped: its counts are old", "0\n", 16, 5, -1, false, 0, KSM_GROWTH_UNKNOWN},
-    {"begun again", "1\n", 26, 5, -1, false, 0, KSM_GROWTH_UNKNOWN},
-    {"goes on", "1\n", 27, 5, -1, false, 0, 100},
+    {"started again", "1\n", 26, 5, -1, false, 0, KSM_GROWTH_UNKNOWN},
+    {"continues", "1\n", 27, 5, -1, false, 0, 100},
     {"no table", "1\n", 30, 5, -1, true, 0, 0},
     {"since the table before that", "1\n", 37, 5, 70, false, 0, 500},
     {"one cannot be read", "1\n", 1000, 5, 80, false, 10, 1000},
-    {"and is as if new after it", "1\n", 1010, 5, 90, false, 0, 1000},
+    {"and counts as new after that", "1\n", 1010, 5, 90, false, 0, 1000},
     {"run unknown", "x\n", 1020, 5, 100, false, 0, KSM_GROWTH_UNKNOWN},
 };
 
@@ -430,7 +434,7 @@ TEST(growth) {
             faults_fail(FAULTS_PREAD, "/10/ksm_stat", 0, EIO);
         make_table(true);
         faults_clear();
-        must(c.table.valid == !row->bad_host, "%s: got a table or none", row->what);
+        must(c.table.valid == !row->bad_host, "%s: got valid %d", row->what, c.table.valid);
         if (row->bad_host)
             continue;
         check_table(row->what);
@@ -439,14 +443,14 @@ TEST(growth) {
     }
 }
 
-/* ---- conservation, by chance ---- */
+/* ---- conservation on random hosts ---- */
 
-/* Small numbers as often as large ones. */
-static int64_t some(int bits) {
+/* Small numbers are as frequent as large ones. */
+static int64_t random_number(int bits) {
     return (int64_t)(suite_random() >> (64 - 1 - (int)(suite_random() % (unsigned)bits)));
 }
 
-static void make_crowd(int count, int bits, int names) {
+static void add_random_processes(int count, int bits, int names) {
     static const char *const cgroups[][2] = {
         {"/machine.slice/machine-qemu\\x2d1\\x2dvm", ".scope"},
         {"/lxc.payload.c", ""},
@@ -458,20 +462,20 @@ static void make_crowd(int count, int bits, int names) {
         char cgroup[128], comm[16];
         int number = (int)(suite_random() % (unsigned)names);
         struct fake_process process = {.pid = 100 + i, .cgroup = cgroup, .comm = comm};
-        process.merging = suite_random() % 5 ? some(bits) : 0;
-        process.zero = suite_random() % 3 ? 0 : some(bits);
-        process.rmap_items = 1 + some(bits);
-        process.resident = process.merging + some(bits);
+        process.merging = suite_random() % 5 ? random_number(bits) : 0;
+        process.zero = suite_random() % 3 ? 0 : random_number(bits);
+        process.rmap_items = 1 + random_number(bits);
+        process.resident = process.merging + random_number(bits);
         snprintf(comm, sizeof(comm), "p%d", number);
-        const char *const *around = cgroups[suite_random() % ROWS(cgroups)];
-        snprintf(cgroup, sizeof(cgroup), "0::%s%d%s\n", around[0], number, around[1]);
+        const char *const *affixes = cgroups[suite_random() % ROWS(cgroups)];
+        snprintf(cgroup, sizeof(cgroup), "0::%s%d%s\n", affixes[0], number, affixes[1]);
         fake_procs_write(dir, &process);
         if (suite_random() % 16 == 0)
             fake_procs_remove_file(dir, process.pid, "statm");
     }
 }
 
-TEST(conservation) {
+TEST(shares_add_up_on_random_hosts) {
     enum { ROUNDS = 200 };
     const char *parent = dir;
 
@@ -484,12 +488,12 @@ TEST(conservation) {
         fake_procs_init(dir);
         options.consumers = (int)(suite_random() % 12);
         options.consumers_exclude = suite_random() % 4 ? 0 : (unsigned)(suite_random() % 16);
-        make_crowd(count, bits, 1 + (int)(suite_random() % 12));
+        add_random_processes(count, bits, 1 + (int)(suite_random() % 12));
         begin();
         snprintf(when, sizeof(when), "round %d", round);
         for (int n = 0; n < 10; n++) {
-            fake_procs_set_host(dir, some(bits + 4), some(bits + 4),
-                                suite_random() % 3 ? some(bits) : 0);
+            fake_procs_set_host(dir, random_number(bits + 4), random_number(bits + 4),
+                                suite_random() % 3 ? random_number(bits) : 0);
             sample(when);
             int64_t processes = 0;
             for (size_t i = 0; i < c.table.count; i++)
@@ -502,7 +506,7 @@ TEST(conservation) {
     }
 }
 
-/* The largest numbers: all that fits adds up, what does not makes no table. */
+/* A saving that does not fit in an int64 invalidates the table. */
 static const struct {
     int64_t sharing, zero;
     bool valid;
@@ -529,8 +533,7 @@ TEST_ROWS(largest_numbers, largest) {
                       "got merging %" PRId64, c.table.list[0].merging);
 }
 
-/* The largest saving that can be told in bytes. */
-TEST(largest_saving) {
+TEST(largest_saving_in_bytes) {
     fake_procs_set_host(dir, 0, INT64_MAX / page - 1, 1);
     begin();
     sample("the largest saving");
@@ -539,8 +542,8 @@ TEST(largest_saving) {
 
 /* ---- the top ---- */
 
-/* Programs a, b, c … that save so many pages each, by zero pages: there the share is the count. */
-static void set_saving(const int64_t *pages, int count) {
+/* Programs a, b, c … with so many zero pages each, of which the share is exact. */
+static void set_savings(const int64_t *pages, int count) {
     int64_t sum = 0;
 
     for (int i = 0; i < count; i++) {
@@ -578,8 +581,8 @@ static const struct {
     {4, "bcef", 2, 50}, {5, "abcef", 1, 0}, {6, "abcdef", 0, 0}, {200, "abcdef", 0, 0},
 };
 
-TEST_ROWS(top, tops) {
-    set_saving((const int64_t[]){50, 900, 70, 0, 800, 60}, 6);
+TEST_ROWS(consumers_beyond_the_top_are_in_other, tops) {
+    set_savings((const int64_t[]){50, 900, 70, 0, 800, 60}, 6);
     options.consumers = row->consumers;
     begin();
     sample("top");
@@ -590,10 +593,9 @@ TEST_ROWS(top, tops) {
     ck_assert_str_eq(c.table.other.name.text, "other");
 }
 
-/* Among equals it is the name that counts, so that it is the same ones every time. */
-TEST(top_of_equals) {
+TEST(top_of_equals_is_by_name) {
     options.consumers = 2;
-    set_saving((const int64_t[]){10, 10, 10, 10, 10}, 5);
+    set_savings((const int64_t[]){10, 10, 10, 10, 10}, 5);
     begin();
     for (int i = 0; i < 10; i++) {
         sample("equals");
@@ -601,8 +603,7 @@ TEST(top_of_equals) {
     }
 }
 
-/* Who is shown keeps the place until another saves more than a tenth more. */
-TEST(place_is_kept) {
+TEST(place_is_kept_until_another_saves_a_tenth_more) {
     static const struct {
         int64_t a, b;
         const char *shown;
@@ -616,7 +617,7 @@ TEST(place_is_kept) {
     options.consumers = 1;
     for (int i = 0; i < ROWS(rows); i++) {
         char when[64];
-        set_saving((const int64_t[]){rows[i].a, rows[i].b}, 2);
+        set_savings((const int64_t[]){rows[i].a, rows[i].b}, 2);
         if (i == 0)
             begin();
         snprintf(when, sizeof(when), "row %d, %" PRId64 " and %" PRId64, i, rows[i].a, rows[i].b);
@@ -625,13 +626,13 @@ TEST(place_is_kept) {
     }
 }
 
-/* One at the edge goes up and down by 5 %, or all there do by 4 %: no charts come and go. */
-TEST(edge_does_not_alternate) {
+/* One consumer at the edge varies by 5 %, or all do by 4 %. */
+TEST(top_does_not_alternate) {
     options.consumers = 2;
     for (int i = 0; i < 80; i++) {
         const int64_t one[] = {5000, i % 2 ? 1050 : 950, 1000, 10};
         const int64_t all[] = {5000, i % 2 ? 1040 : 960, i % 2 ? 960 : 1040, 10};
-        set_saving(i < 40 ? one : all, 4);
+        set_savings(i < 40 ? one : all, 4);
         if (i == 0)
             begin();
         sample("edge");
@@ -639,46 +640,44 @@ TEST(edge_does_not_alternate) {
     }
 }
 
-/* A place that comes free goes to the next; who comes back has no claim to it. */
-TEST(place_that_comes_free) {
+TEST(free_place_goes_to_the_next_consumer) {
     static const int64_t before[] = {1000, 870, 800};
 
     options.consumers = 2;
-    set_saving(before, 3);
+    set_savings(before, 3);
     begin();
     sample("all three");
     expect_shown("all three", "ab");
     fake_procs_remove(dir, 11);
     fake_procs_set_host(dir, 0, 0, 1800);
-    sample("b has ended");
-    expect_shown("b has ended", "ac");
-    ck_assert_msg(!find(program, "b"), "b has ended: got it in the table");
-    set_saving(before, 3);
-    sample("b is back");
-    expect_shown("b is back with a tenth more at most", "ac");
+    sample("b has exited");
+    expect_shown("b has exited", "ac");
+    ck_assert_msg(!find(program, "b"), "b has exited: got it in the table");
+    set_savings(before, 3);
+    sample("b runs again");
+    expect_shown("b saves at most a tenth more", "ac");
 }
 
-/* A sample that fails for a moment does not make anybody lose the place. */
-TEST(place_is_kept_over_a_failure) {
+TEST(place_is_kept_over_a_failed_sample) {
     options.consumers = 1;
-    set_saving((const int64_t[]){1000, 900}, 2);
+    set_savings((const int64_t[]){1000, 900}, 2);
     begin();
     sample("before");
     expect_shown("before", "a");
     tree_print(dir, "sys/kernel/mm/ksm/pages_sharing", "x\n");
     make_table(true);
     ck_assert_msg(!c.table.valid, "got a valid table of bad metrics");
-    set_saving((const int64_t[]){1000, 1050}, 2);
+    set_savings((const int64_t[]){1000, 1050}, 2);
     sample("after");
     expect_shown("after", "a");
 }
 
-TEST(ended_and_new) {
+TEST(table_follows_exits_and_starts) {
     begin_fixture();
     sample("all");
     fake_procs_remove(dir, 200);
     fake_procs_remove(dir, 100);
-    sample("one of two processes, and a machine, have ended");
+    sample("one of two processes, and a machine, have exited");
     ck_assert_ptr_null(find(vm, "web-01"));
     const struct ksm_consumer *half = find(container, "9687bac58d5c");
     ck_assert_msg(half && half->processes == 1 && half->saved == 150 * page,
@@ -689,14 +688,13 @@ TEST(ended_and_new) {
     fake_procs_write(dir,
                      &(const struct fake_process){
                          .pid = 7, .merging = 8, .cgroup = "0::/lxc.payload.new\n", .comm = "x"});
-    sample("a newcomer");
+    sample("a new process");
     ck_assert_int_eq(find(container, "new")->saved, 6 * page);
 }
 
-/* Who has opted in has no place in the table before there are pages. */
-TEST(opted_in_without_pages) {
+TEST(opted_in_process_without_pages_is_not_in_the_table) {
     make_fixture();
-    fake_procs_write(dir, &(const struct fake_process){.pid = 7, .comm = "eager"});
+    fake_procs_write(dir, &(const struct fake_process){.pid = 7, .comm = "opted-in"});
     tree_print(dir, "proc/7/ksm_stat",
                "ksm_rmap_items 0\nksm_zero_pages 0\nksm_merging_pages 0\n"
                "ksm_process_profit 0\nksm_merge_any: yes\nksm_mergeable: yes\n");
@@ -704,7 +702,8 @@ TEST(opted_in_without_pages) {
     sample("opted in");
     ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
     const int tracked = (int)c.table.sweep.tracked;
-    fake_procs_write(dir, &(const struct fake_process){.pid = 7, .rmap_items = 1, .comm = "eager"});
+    fake_procs_write(dir,
+                     &(const struct fake_process){.pid = 7, .rmap_items = 1, .comm = "opted-in"});
     sample("first pages");
     ck_assert_int_eq((int)c.table.count, ROWS(by_hand) + 1);
     ck_assert_msg(tracked > 0 && c.table.sweep.tracked == tracked + 1,
@@ -712,39 +711,38 @@ TEST(opted_in_without_pages) {
                   c.table.sweep.tracked);
 }
 
-/* Whether all who have pages are on the list, by the host's pages at two samples and theirs. */
+/* Pages of the host at two samples, and of the only process. */
 static const struct {
     const char *when;
     int64_t before, now; /* shared pages of the host */
-    int64_t zero;        /* and those of zeros */
-    int64_t rmap_items, zeros;
+    int64_t host_zero;
+    int64_t rmap_items, zero;
     bool want;
-} all_known_rows[] = {
+} complete_rows[] = {
     {"all", 100000, 100000, 50, 100000, 50, true},
     {"all but a thousandth", 100000, 100000, 0, 99910, 0, true},
     {"not all", 100000, 100000, 0, 99000, 0, false},
-    {"of zeros not all", 1000, 1000, 1000, 1000, 900, false},
+    {"not all zero pages", 1000, 1000, 1000, 1000, 900, false},
     {"the host has grown meanwhile", 100000, 200000, 0, 150000, 0, true},
     {"and before", 200000, 200000, 0, 150000, 0, false},
     {"it has shrunk", 200000, 100000, 0, 100000, 0, true},
     {"more than all", 100000, 100000, 0, 102000, 0, false},
 };
 
-TEST_ROWS(all_known, all_known_rows) {
+TEST_ROWS(list_is_complete_if_it_has_the_pages_of_the_host, complete_rows) {
     begin();
-    fake_procs_set_host(dir, row->before, 0, row->zero);
+    fake_procs_set_host(dir, row->before, 0, row->host_zero);
     fake_procs_write(
         dir, &(const struct fake_process){
-                 .pid = 100, .rmap_items = row->rmap_items, .zero = row->zeros, .comm = "one"});
+                 .pid = 100, .rmap_items = row->rmap_items, .zero = row->zero, .comm = "x"});
     sample(row->when);
-    ck_assert_msg(!c.complete, "%s: known at the first sample", row->when);
-    fake_procs_set_host(dir, row->now, 0, row->zero);
+    ck_assert_msg(!c.complete, "%s: complete at the first sample", row->when);
+    fake_procs_set_host(dir, row->now, 0, row->host_zero);
     sample(row->when);
     ck_assert_int_eq(c.complete, row->want);
 }
 
-/* A table changes when the next one is published, not before. */
-TEST(table_in_the_making) {
+TEST(table_changes_when_the_next_one_is_published) {
     begin_fixture();
     sample("the first");
     const struct ksm_consumer_table before = c.table;
@@ -753,14 +751,14 @@ TEST(table_in_the_making) {
     ck_assert_int_eq(ksm_consumers_sample(&c, true, now, NULL), 0);
     ck_assert_msg(memcmp(&before, &c.table, sizeof(before)) == 0 &&
                       !c.table.faults[KSM_CONSUMERS_FAILED],
-                  "the table, or a trouble, changed before");
-    check_table("the old one stands");
+                  "the table or a fault changed before");
+    check_table("the old one");
     ksm_consumers_publish(&c);
     ck_assert_msg(!c.table.valid && c.table.faults[KSM_CONSUMERS_FAILED],
                   "published: got no change");
 }
 
-/* ---- nothing registered ---- */
+/* ---- a host without pages ---- */
 
 static int calls_made(void) {
     return faults_count(FAULTS_OPEN) + faults_count(FAULTS_OPENDIR) + faults_count(FAULTS_PREAD);
@@ -773,20 +771,20 @@ static void expect_empty(const char *when) {
                   "%s: got %zu consumers, saved %" PRId64, when, c.table.count, c.table.saved);
 }
 
-/* KSM is not used, is used, is emptied, and used again later. */
-TEST(nothing_registered) {
+/* KSM is unused, used, emptied, and used again. */
+TEST(nothing_is_read_without_pages) {
     int files = suite_open_files();
 
     begin_fixture();
     for (int round = 0; round < 3; round++) {
         make_table(false);
-        expect_empty("nothing registered");
+        expect_empty("no pages");
         ck_assert_int_eq(suite_open_files(), files);
         faults_clear();
         make_table(false);
-        expect_empty("still nothing registered");
-        ck_assert_msg(calls_made() == 0, "got %d files looked at, want none", calls_made());
-        sample("registered");
+        expect_empty("still no pages");
+        ck_assert_msg(calls_made() == 0, "got %d calls on files, want none", calls_made());
+        sample("pages");
         ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
     }
 }
@@ -794,7 +792,7 @@ TEST(nothing_registered) {
 static const char *const counts[] = {"pages_shared", "pages_sharing", "ksm_zero_pages",
                                      "pages_unshared", "pages_volatile"};
 
-TEST_ROWS(whether_registered, counts) {
+TEST_ROWS(host_has_pages_in_any_state, counts) {
     static const char *const texts[] = {"0\n", "1\n", "-1\n", "x\n", "", "9223372036854775808\n"};
 
     fake_procs_set_host(dir, 0, 0, 0);
@@ -807,26 +805,26 @@ TEST_ROWS(whether_registered, counts) {
     fake_procs_set_host(dir, 0, 0, 0);
     tree_unlink(dir, "sys/kernel/mm/ksm/ksm_zero_pages");
     begin();
-    ck_assert_msg(!ksm_consumers_has_pages(&c, now), "no ksm_zero_pages: got registered");
+    ck_assert_msg(!ksm_consumers_has_pages(&c, now), "no ksm_zero_pages: got pages");
 }
 
-/* ---- troubles ---- */
+/* ---- faults ---- */
 
-/* What is told of a sample, and then of the same again. */
-static void expect_told(const char *when, const char *want) {
-    ksm_log_consumers(&report, &c.table, "/", log_capture);
+/* Expects these messages once, and none the next time. */
+static void expect_logged_once(const char *when, const char *want) {
+    ksm_log_consumers(&log_state, &c.table, "/", log_capture);
     expect_logged(when, want);
-    ksm_log_consumers(&report, &c.table, "/", log_capture);
+    ksm_log_consumers(&log_state, &c.table, "/", log_capture);
     expect_logged(when, "");
 }
 
-static void expect_silence(const char *when) {
-    expect_told(when, "");
+static void expect_nothing_logged(const char *when) {
+    expect_logged_once(when, "");
 }
 
-static void sample_tells(const char *when, const char *want) {
+static void sample_and_expect_logged(const char *when, const char *want) {
     sample(when);
-    expect_told(when, want);
+    expect_logged_once(when, want);
 }
 
 static void failing_sample(const char *when) {
@@ -834,20 +832,19 @@ static void failing_sample(const char *when) {
     ck_assert_msg(!c.table.valid, "%s: got a valid table", when);
 }
 
-TEST(all_well) {
+TEST(nothing_is_logged_without_faults) {
     begin_fixture();
-    expect_silence("at the beginning");
+    expect_nothing_logged("at the beginning");
     for (int i = 0; i < 20; i++) {
-        sample_tells("all well", "");
+        sample_and_expect_logged("no faults", "");
     }
 }
 
-/* A kernel that tells nothing of processes, which is no fault of anybody. */
-TEST(unknown) {
+TEST(kernel_without_counts_of_processes_is_logged_as_good) {
     make_fixture();
     fake_procs_set_older_kernel(dir, false);
     begin();
-    expect_told("at the beginning", "+5.19");
+    expect_logged_once("at the beginning", "+5.19");
 }
 
 static void set_mode(int pid, mode_t mode) {
@@ -857,25 +854,23 @@ static void set_mode(int pid, mode_t mode) {
         ck_abort_msg("%s: %s", path, strerror(errno));
 }
 
-/* Others' processes may not be read: what they save is unattributed. */
-TEST(denied) {
+TEST(savings_of_denied_processes_are_unattributed) {
     make_fixture();
     set_mode(100, 0);
     set_mode(101, 0);
     suite_become_nobody();
     begin();
     for (int i = 0; i < 20; i++) {
-        sample_tells("denied", i == 0 ? "-cap_dac_read_search" : "");
+        sample_and_expect_logged("denied", i == 0 ? "-cap_dac_read_search" : "");
         ck_assert_ptr_null(find(vm, "web-01"));
         expect_unattributed(UNATTRIBUTED_BY_HAND + 1800);
     }
     set_mode(100, 0444);
     set_mode(101, 0444);
-    sample_tells("readable again", "+can be read");
+    sample_and_expect_logged("readable again", "+can be read");
     expect_unattributed(UNATTRIBUTED_BY_HAND);
 }
 
-/* Why they may not be read decides what is advised. */
 static const struct {
     int err;
     bool capable;
@@ -887,7 +882,7 @@ static const struct {
     {EPERM, true, KSM_CONSUMERS_HIDEPID1},
 };
 
-TEST_ROWS(reasons_of_denial, denials) {
+TEST_ROWS(fault_names_the_reason_of_denial, denials) {
     begin_fixture();
     c.processes.capable = row->capable;
     faults_fail(FAULTS_OPENAT, "100/ksm_stat", 0, row->err);
@@ -899,27 +894,27 @@ TEST_ROWS(reasons_of_denial, denials) {
     }
 }
 
-TEST(hidden) {
+TEST(hidden_processes_are_logged) {
     begin_fixture();
-    sample_tells("all can be seen", "");
+    sample_and_expect_logged("all are listed", "");
     fake_procs_remove(dir, 1);
-    sample_tells("hidden", "-hidepid");
-    sample_tells("still hidden", "");
+    sample_and_expect_logged("hidden", "-hidepid");
+    sample_and_expect_logged("still hidden", "");
     fake_procs_init(dir);
-    sample_tells("seen again", "+no longer hides processes");
+    sample_and_expect_logged("listed again", "+no longer hides processes");
 }
 
-static void claim(int64_t pages) {
+static void set_merging(int64_t pages) {
     fake_procs_write(dir, &(const struct fake_process){
                               .pid = 10, .merging = pages, .rmap_items = pages, .comm = "x"});
 }
 
-/* The host has 100000 merged pages mapped. Over 1 % too many in six samples running is told. */
+/* The host has 100000 merged pages. Over 1 % more in six samples in a row raise the fault. */
 static const struct {
-    int64_t claimed;
+    int64_t merging;
     int samples;
-    const char *told; /* of the last */
-} excesses[] = {
+    const char *logged; /* at the last sample */
+} overcounts[] = {
     {100000, 1, ""},  {101000, 20, ""},      {102000, 5, ""}, {100000, 1, ""},
     {102000, 5, ""},  {100000, 1, ""},       {200000, 5, ""}, {200000, 1, "-scaled down"},
     {200000, 20, ""}, {100000, 1, "+agree"},
@@ -927,12 +922,13 @@ static const struct {
 
 TEST(overcount_is_scaled_down_and_logged) {
     fake_procs_set_host(dir, 50000, 50000, 0);
-    claim(100000);
+    set_merging(100000);
     begin();
-    for (int i = 0; i < ROWS(excesses); i++) {
-        claim(excesses[i].claimed);
-        for (int n = 1; n <= excesses[i].samples; n++) {
-            sample_tells("excess", n == excesses[i].samples ? excesses[i].told : "");
+    for (int i = 0; i < ROWS(overcounts); i++) {
+        set_merging(overcounts[i].merging);
+        for (int n = 1; n <= overcounts[i].samples; n++) {
+            sample_and_expect_logged("overcount",
+                                     n == overcounts[i].samples ? overcounts[i].logged : "");
             ck_assert_int_eq(c.table.list[0].saved, 50000 * page);
             ck_assert_int_eq(c.table.list[0].merging, 100000);
             ck_assert_int_eq(c.table.list[0].rmap_items, 100000);
@@ -941,7 +937,6 @@ TEST(overcount_is_scaled_down_and_logged) {
     }
 }
 
-/* Programs that change their names all the time, and one that saves most and does not. */
 enum { RENAMED = 30, SHOWN = 20 };
 
 static void rename_all(int generation) {
@@ -954,28 +949,27 @@ static void rename_all(int generation) {
 }
 
 static bool is_shown(const char *name) {
-    const struct ksm_consumer *one = find(program, name);
+    const struct ksm_consumer *consumer = find(program, name);
 
-    return one && one->shown;
+    return consumer && consumer->shown;
 }
 
-/* Adds the names that are shown and were not before to a set; returns how many it has. */
-static int add_shown(struct ksm_consumer_name *seen, int count, int most) {
+/* Adds the shown names to a set of at most max. Returns the size of the set. */
+static int add_shown(struct ksm_consumer_name *seen, int count, int max) {
     for (size_t i = 0; i < c.table.count; i++) {
-        int at = 0;
-        while (at < count && ksm_consumer_name_compare(&seen[at], &c.table.list[i].name) != 0)
-            at++;
-        if (!c.table.list[i].shown || at < count)
+        int pos = 0;
+        while (pos < count && ksm_consumer_name_compare(&seen[pos], &c.table.list[i].name) != 0)
+            pos++;
+        if (!c.table.list[i].shown || pos < count)
             continue;
-        must(count < most, "got %d names shown so far, want %d at most", count + 1, most);
+        must(count < max, "got %d names shown so far, want %d at most", count + 1, max);
         seen[count++] = c.table.list[i].name;
     }
     return count;
 }
 
-/* After a burst, programs that change their names are shown at one an hour. One message is logged
- * when that begins and one when it is over; names that were shown before do not wait. */
-TEST(names_without_end) {
+/* 30 programs change their names all the time, and one that saves most does not. */
+TEST(new_names_are_limited_after_a_burst) {
     enum { SAMPLES = 120, STEP_MS = 300000, BURST = SHOWN + KSM_RATE_LIMIT_BURST };
     enum { HOURS = SAMPLES * (STEP_MS + INTERVAL) / KSM_RATE_LIMIT_HOUR_MS };
     static struct ksm_consumer_name seen[BURST + HOURS + 1];
@@ -992,7 +986,8 @@ TEST(names_without_end) {
         ck_assert_msg(is_shown("steady"), "sample %d: steady is not shown", i);
         count = add_shown(seen, count, BURST + i * (STEP_MS + INTERVAL) / KSM_RATE_LIMIT_HOUR_MS);
         limited += c.table.faults[KSM_CONSUMERS_RATE_LIMITED];
-        expect_told("names change", limited == 1 ? "-are part of other|ConsumersExclude" : "");
+        expect_logged_once("names change",
+                           limited == 1 ? "-are part of other|ConsumersExclude" : "");
         if (i == 0)
             ck_assert_int_eq(count, SHOWN);
     }
@@ -1004,17 +999,16 @@ TEST(names_without_end) {
         sample("the first names again");
     ck_assert_msg(is_shown("r0-0"), "a name that was shown before is refused");
     for (int i = 0; c.table.faults[KSM_CONSUMERS_RATE_LIMITED]; i++, now += STEP_MS) {
-        expect_silence("refused not long ago");
+        expect_nothing_logged("refused recently");
         ck_assert_int_le(i, 2 * KSM_RATE_LIMIT_HOUR_MS / STEP_MS);
         sample("names stay");
     }
-    expect_told("names stay", "+at once again");
+    expect_logged_once("names stay", "+at once again");
     sample("names stay"); /* check_table: as many are shown as there may be */
-    expect_silence("names stay");
+    expect_nothing_logged("names stay");
 }
 
-/* The host's files, one by one, with things in them that are no metrics; NULL: the file is missing,
- * as ksm_zero_pages is before 6.6. */
+/* A bad file of the host; NULL: it is missing, as ksm_zero_pages before 6.6. */
 static const struct {
     const char *file;
     const char *text;
@@ -1035,43 +1029,43 @@ static const struct {
     {"pages_volatile", NULL, true},
 };
 
-TEST_ROWS(bad_host_files, host_rows) {
+TEST_ROWS(bad_file_of_the_host, host_rows) {
     const char *ksm = strdupa(tree_path(dir, "sys/kernel/mm/ksm"));
 
     begin_fixture();
-    sample_tells("good", "");
+    sample_and_expect_logged("good", "");
     if (row->text)
         tree_print(ksm, row->file, "%s", row->text);
     else
         tree_unlink(ksm, row->file);
     if (row->valid) {
-        sample_tells(row->file, "");
+        sample_and_expect_logged(row->file, "");
         return;
     }
     for (int i = 0; i < 10; i++) {
         failing_sample(row->file);
-        expect_told(row->file, i == 0 ? "-cannot be determined" : "");
+        expect_logged_once(row->file, i == 0 ? "-cannot be determined" : "");
     }
     make_fixture();
-    if (!row->text) /* it is looked for within a minute */
+    if (!row->text) /* it is tried again after a minute */
         now += 60000;
-    sample_tells("good again", "+again");
+    sample_and_expect_logged("good again", "+again");
     expect_unattributed(UNATTRIBUTED_BY_HAND);
 }
 
-TEST(proc_cannot_be_walked) {
+TEST(proc_that_cannot_be_opened) {
     begin_fixture();
     faults_fail(FAULTS_OPENDIR, NULL, 0, EACCES);
     for (int i = 0; i < 2; i++) {
         failing_sample("no /proc");
-        expect_told("no /proc", i == 0 ? "-/proc" : "");
+        expect_logged_once("no /proc", i == 0 ? "-/proc" : "");
     }
     faults_clear();
-    sample_tells("there again", "+again");
+    sample_and_expect_logged("readable again", "+again");
     ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
 }
 
-TEST(closing) {
+TEST(close_leaves_nothing_open) {
     int files = suite_open_files();
 
     begin_fixture();
@@ -1085,19 +1079,18 @@ TEST(closing) {
     ck_assert_int_eq(suite_open_files(), files);
 }
 
-/* The real host, whatever it has: the sums are exact and nothing is left open. */
-TEST(live) {
+TEST(live_sums_are_exact) {
     int files = suite_open_files();
 
     ksm_options_init(&options);
     options.consumers = 3;
     begin();
     if (c.table.faults[KSM_CONSUMERS_UNKNOWN]) {
-        suite_skip("live", "this kernel tells nothing of processes");
+        suite_skip("live", "this kernel reports nothing about processes");
         return;
     }
     if (!ksm_consumers_has_pages(&c, now))
-        suite_skip("live", "no pages are registered with KSM, there is nothing to divide");
+        suite_skip("live", "KSM has no pages");
     for (int i = 0; i < 10; i++)
         sample("live");
     ksm_consumers_close(&c);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What /proc/PID/status shows, whatever the length of its lines.
+ * Readers of the files of one process.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -57,7 +57,7 @@ static void write_status(int groups) {
     tree_write(dir, "proc/42/status", text, len);
 }
 
-/* Up to 22 kB, and at each place of the reader's buffer where a line may begin. */
+/* Up to 22 kB, so that lines begin at each position of the reader's buffer. */
 TEST(status_with_many_groups) {
     for (int groups = 0; groups <= 2000; groups += groups < 400 ? 1 : 100) {
         write_status(groups);
@@ -72,8 +72,7 @@ TEST(status_with_many_groups) {
     }
 }
 
-/* What does not fit is dropped; the next line is whole. */
-TEST(line_that_does_not_fit) {
+TEST(line_that_does_not_fit_is_cut) {
     struct line_reader lines = {.pid = PID};
     char line[] = "?????";
 
@@ -105,7 +104,7 @@ static const struct {
     {"VmRSS:\t 8 MB\nxVmRSS:\t 8 kB\nVmRSS:8 kB\n", -1, -1},
 };
 
-TEST_ROWS(status_that_lacks_something, odd_rows) {
+TEST_ROWS(status_that_lacks_fields, odd_rows) {
     tree_write(dir, "proc/42/status", row->text, strlen(row->text));
     ck_assert_int_eq(read_status(), 0);
     ck_assert_msg(status.resident == row->resident && status.user == row->user,
@@ -113,8 +112,7 @@ TEST_ROWS(status_that_lacks_something, odd_rows) {
                   suite_quote(row->text, strlen(row->text)), status.resident, status.user);
 }
 
-/* The result is as it was. */
-TEST(status_that_cannot_be_read) {
+TEST(result_is_unchanged_if_status_cannot_be_read) {
     ck_assert_int_eq(read_status(), -ENOENT);
     write_status(1);
     ck_assert_int_eq(read_status(), 0);
@@ -124,7 +122,6 @@ TEST(status_that_cannot_be_read) {
     ck_assert_int_eq(faults_bad_closes(), 0);
 }
 
-/* A pid belongs to the process only while its start is the same. */
 static const struct {
     const char *stat;
     int want;

@@ -184,8 +184,7 @@ TEST(slow_processes_are_read_in_turn) {
     begin_slow(SLOW_MS);
     for (int i = 1; i <= 20; i++) {
         const int before = all_reads();
-        for (size_t k = 0; k < p.count; k++)
-            p.list[k].previous = p.list[k].merging + p.list[k].zero;
+        ksm_process_list_remember_counts(&p);
         write_slow(i);
         update();
         ck_assert_int_le(all_reads() - before, 2);
@@ -302,9 +301,9 @@ TEST_ROWS(kernels, kernel_rows) {
             continue;
         expect_counts(row->kernel, &p.list[0], row->merging, row->zero, row->rmap_items, 700);
         ck_assert_int_eq((int)p.list[0].mapped, 30);
-        ck_assert_msg(ksm_process_takes_part(&p.list[0]) ==
+        ck_assert_msg(ksm_process_has_pages(&p.list[0]) ==
                           (row->rmap_items > 0 || row->zero > 0 || row->merging > 0),
-                      "%s: got takes_part wrong", row->kernel);
+                      "%s: got has_pages wrong", row->kernel);
     }
 }
 
@@ -601,11 +600,11 @@ TEST(first_pages_are_seen_at_the_next_update) {
     write_opted_in(42, 'y', false);
     init(0);
     update_and_expect("opted in", "42 ");
-    ck_assert_msg(!ksm_process_takes_part(&p.list[0]), "got takes_part without any page");
+    ck_assert_msg(!ksm_process_has_pages(&p.list[0]), "got pages without any");
     fake_procs_write(dir, &process);
     skip_sweep();
     update();
-    ck_assert_msg(ksm_process_takes_part(&p.list[0]), "got not takes_part with pages");
+    ck_assert_msg(ksm_process_has_pages(&p.list[0]), "got no pages");
     expect_counts("first pages", &p.list[0], 420, 42, 840, 4200);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * How many new names are shown, by a script of names and times.
+ * The limit of new names.
  */
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +18,7 @@ void before_each(void) {
     ksm_rate_limit_init(&limit, PLACES);
 }
 
-/* "vm web": a kind and a text. */
+/* text: "vm web". */
 static struct ksm_consumer_name name_of(const char *text) {
     struct ksm_consumer_name name = {.kind = 0};
     const size_t len = strcspn(text, " ");
@@ -49,7 +49,7 @@ static int admit_new(const char *prefix, int count) {
     return admitted;
 }
 
-/* Which names pay with which tokens. */
+/* Names, and the rate of their class. */
 static const struct {
     const char *prefix;
     int per_hour;
@@ -105,7 +105,7 @@ TEST(tokens_fill_up_to_the_burst) {
     }
 }
 
-TEST(time_that_goes_back_is_none) {
+TEST(negative_time_adds_no_token) {
     admit_new("vm n", 200);
     ksm_rate_limit_elapse(&limit, -hour);
     ksm_rate_limit_elapse(&limit, INT64_MIN);
@@ -114,7 +114,6 @@ TEST(time_that_goes_back_is_none) {
     ck_assert_int_eq(admit_new("vm n", 5), 1);
 }
 
-/* Whatever comes and goes: what is shown at each sample is never refused. */
 TEST(known_names_need_no_token) {
     ck_assert(admit("vm a") && admit("container a") && admit("program a"));
     for (int i = 0; i < 50; i++) {
@@ -127,7 +126,6 @@ TEST(known_names_need_no_token) {
     ck_assert(!admit("service a") && !admit("vm b"));
 }
 
-/* 512 names are remembered, those that were last used. */
 TEST(name_unused_for_longest_is_forgotten) {
     admit("program first");
     admit("program second");
@@ -141,7 +139,6 @@ TEST(name_unused_for_longest_is_forgotten) {
     ck_assert_msg(!admit("program second"), "the name unused for longest is known");
 }
 
-/* While it is limited, then so long, new names: whether it is limited still. */
 static const struct {
     const char *when;
     int64_t calm_ms;
@@ -168,7 +165,6 @@ TEST_ROWS(limited_until_an_hour_of_calm, limited_rows) {
                   !row->limited);
 }
 
-/* The token went to a name that fits just before: it is not over before the next one. */
 TEST(limited_while_there_is_no_token) {
     admit_new("program n", BURST + 1);
     ksm_rate_limit_elapse(&limit, hour - 1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A rate limit's state as text: what is saved is restored, and anything else is refused.
+ * A rate limit's state as text: it is restored as it was saved, and other texts are refused.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -55,7 +55,7 @@ static void save_and_restore(int64_t elapsed_s) {
     ck_assert_msg(status == 0, "got %s of %s", suite_status(status), suite_quote(text, len));
 }
 
-TEST(known_names_and_tokens_last) {
+TEST(known_names_and_tokens_are_restored) {
     ck_assert(admit(&limit, KSM_CONSUMER_vm, "web") && admit(&limit, KSM_CONSUMER_program, "web"));
     ck_assert(admit(&limit, KSM_CONSUMER_container,
                     "user-1000:gr\xc3\xb6\xc3\x9f"
@@ -88,7 +88,7 @@ TEST(many_runs_share_the_tokens_of_one) {
     ck_assert_int_eq(admitted, BURST + 23);
 }
 
-/* Elapsed since the last run: how many machines fit. */
+/* The time since the last run, and how many new machines are admitted. */
 static const struct {
     int64_t elapsed_s;
     int admitted;
@@ -125,7 +125,6 @@ TEST(fewer_places_than_before) {
     ck_assert_int_eq(admit_new(&restored, KSM_CONSUMER_vm, "v", 200), 3 + KSM_RATE_LIMIT_BURST);
 }
 
-/* All names that can be known, as long as names can be. */
 TEST(largest_state_fits) {
     char prefix[KSM_CONSUMER_NAME_SIZE - 6];
 
@@ -211,12 +210,11 @@ static void expect_refused(const char *from, size_t len) {
     ck_assert_msg(!admit(&restored, KSM_CONSUMER_vm, "web"), "a name of a damaged state is known");
 }
 
-/* A damaged state gives no burst: no name is known, and there is no token. */
-TEST_ROWS(damaged_states, refused_rows) {
+TEST_ROWS(damaged_state_is_refused, refused_rows) {
     expect_refused(row->text, row->len);
 }
 
-TEST(cut_or_changed_anywhere) {
+TEST(state_cut_or_changed_anywhere_is_refused) {
     static const char good[] = GOOD;
 
     ck_assert_int_eq(restore(TEXT(GOOD), NOW_S), 0);
