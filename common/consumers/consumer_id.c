@@ -247,8 +247,9 @@ static bool identify_path(struct span path, enum ksm_consumer_kind *kind, struct
         struct span part = span_take_until(&path, '/');
         struct span unit = part;
         if (identify_directory(above, undo_escapes(part, plain, sizeof(plain)), kind, name)) {
-            memcpy(buf, name->text, name->len < size ? name->len : size);
-            *name = (struct span){buf, name->len < size ? name->len : size};
+            const size_t len = name->len < size ? name->len : size;
+            memcpy(buf, name->text, len);
+            *name = (struct span){buf, len};
             return true;
         }
         if (span_take_suffix(&unit, ".service"))
@@ -329,12 +330,14 @@ void ksm_consumer_identify(const struct ksm_identity *identity, struct ksm_consu
                                  &kind, &group, group_buf, sizeof(group_buf));
 
     span_take_suffix(&comm, "\n");
-    if (is_vm && (!known || kind != KSM_CONSUMER_vm || guest.len > 0)) {
-        group = guest.len > 0 ? guest : known ? group : comm;
-        kind = KSM_CONSUMER_vm;
-    } else if (!known) {
+    if (!known) {
         group = comm;
         kind = KSM_CONSUMER_program;
+    }
+    if (is_vm) {
+        kind = KSM_CONSUMER_vm;
+        if (guest.len > 0)
+            group = guest;
     }
     name->kind = kind;
     set_user_prefix(&user, kind, group, prefix);

@@ -876,10 +876,9 @@ static const struct {
     bool capable;
     enum ksm_consumers_fault fault;
 } denials[] = {
-    {EACCES, false, KSM_CONSUMERS_DENIED},
-    {EACCES, true, KSM_CONSUMERS_MODULE},
-    {EPERM, false, KSM_CONSUMERS_HIDEPID1},
-    {EPERM, true, KSM_CONSUMERS_HIDEPID1},
+    {EACCES, false, KSM_CONSUMERS_DENIED},  {EACCES, true, KSM_CONSUMERS_MODULE},
+    {EPERM, false, KSM_CONSUMERS_HIDEPID1}, {EPERM, true, KSM_CONSUMERS_HIDEPID1},
+    {ENOENT, false, KSM_CONSUMERS_FAULTS}, /* it has exited: no fault */
 };
 
 TEST_ROWS(fault_names_the_reason_of_denial, denials) {
@@ -888,6 +887,7 @@ TEST_ROWS(fault_names_the_reason_of_denial, denials) {
     faults_fail(FAULTS_OPENAT, "100/ksm_stat", 0, row->err);
     for (int denied = 1; denied >= 0; denied--) {
         sample("one may not be read, then all may");
+        ck_assert_int_eq(c.table.sweep.denied, denied && row->fault != KSM_CONSUMERS_FAULTS);
         for (unsigned i = 0; i < KSM_CONSUMERS_FAULTS; i++)
             ck_assert_int_eq(c.table.faults[i], denied && i == row->fault);
         faults_clear();

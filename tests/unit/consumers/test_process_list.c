@@ -719,32 +719,6 @@ TEST(denied_processes_are_counted) {
     update_and_expect("what can be read is shown", "43 ");
 }
 
-/* The reason depends on the error and on the capability. */
-static const struct {
-    int err;
-    bool capable;
-    enum ksm_process_denial want;
-} denial_rows[] = {
-    {EACCES, false, KSM_DENIED_MODE},    {EACCES, true, KSM_DENIED_MODULE},
-    {EPERM, false, KSM_DENIED_HIDEPID1}, {EPERM, true, KSM_DENIED_HIDEPID1},
-    {ENOENT, false, KSM_DENIED_NOT},
-};
-
-TEST_ROWS(reason_of_denial, denial_rows) {
-    add_process(42);
-    init(0);
-    p.capable = row->capable;
-    faults_fail(FAULTS_OPENAT, "42/ksm_stat", 0, row->err);
-    update();
-    ck_assert_msg(p.sweep.last.denial == row->want &&
-                      p.sweep.last.denied == (row->want != KSM_DENIED_NOT),
-                  "got %u of %" PRId64, (unsigned)p.sweep.last.denial, p.sweep.last.denied);
-    faults_clear();
-    update();
-    ck_assert_msg(p.sweep.last.denial == KSM_DENIED_NOT && p.sweep.last.denied == 0,
-                  "readable again: got %u", (unsigned)p.sweep.last.denial);
-}
-
 TEST(capability_is_detected) {
     FILE *status = fopen("/proc/self/status", "r");
     unsigned long long set = 0;
