@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Installing ksm-explain; included by ../../Makefile.
 
-EXPLAIN_EXAMPLES = $(wildcard common/explain/*.yml common/explain/*.json)
+EXPLAIN_EXAMPLES = $(wildcard $(addprefix common/explain/*,.yml .json _example.txt))
 # Where systemd looks for units; nothing is enabled.
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 EXPLAIN_UNITS = $(wildcard common/explain/*.service common/explain/*.timer)

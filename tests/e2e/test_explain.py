@@ -13,12 +13,14 @@ import re
 import struct
 import subprocess
 import termios
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jsonschema
 import pytest
 
+import example
 import fixtures
 from conftest import AS_NOBODY, REPOSITORY, quiet_ksm
 from live import RUNNING, STOPPED, UNMERGED, Workload
@@ -60,6 +62,15 @@ def test_report_matches_golden_and_status_matches_verdict(era, reports):
     assert done.stdout == fixtures.golden(era, "explain").read_text(), "if it is meant: make golden, see the diff"
     check_form(done.stdout)
     assert (done.returncode, done.stderr) == (STATUSES[era], "")
+
+
+@pytest.mark.usefixtures("reports")
+def test_annotated_example_is_current_and_fits_80_columns(build, tmp_path):
+    shown = example.text(build, tmp_path)
+    assert example.FILE.read_text() == shown, "if it is meant: make golden, see the diff"
+    assert [line for line in shown.splitlines() if len(line) > 80 or line != line.rstrip() or not line.isprintable()] == []
+    verdicts = Counter(texts_of(shown, "Verdict"))
+    assert verdicts.pop("KSM works well.") == 2 and set(verdicts.values()) == {1}
 
 
 PLACES = [{"NO_COLOR": "1"}, {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}, {"TERM": "dumb"}, {"COLUMNS": "200"}]

@@ -25,7 +25,7 @@ DOC = "usr/share/doc/ksm-plugins"
 HEALTH = sorted(path.name for path in REPOSITORY.glob("netdata/health.d/*.conf"))
 EXAMPLES = sorted(path.name for pattern in ("*.conf", "*.yml", "*.json", "*.libsonnet")
                   for path in REPOSITORY.glob(f"collectd/{pattern}"))
-OF_EXPLAIN = ["ksm-explain.schema.json", "ksm-sharing.schema.json", "prometheus-openmetrics.yml"]
+OF_EXPLAIN = ["ksm-explain.schema.json", "ksm-explain_example.txt", "ksm-sharing.schema.json", "prometheus-openmetrics.yml"]
 TIMERS = ["ksm-openmetrics.timer", "ksm-openmetrics-sharing.timer"]
 UNITS = [*TIMERS, *(name.replace(".timer", ".service") for name in TIMERS)]
 OF_DOC = ["README.md", "collectd/README.md", "common/README.md", "netdata/README.md"]
