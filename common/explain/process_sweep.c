@@ -360,7 +360,8 @@ static int supervise(struct process_sweep *s, sweep_progress_fn *progress) {
         if (progress)
             progress(s);
     }
-    worker_close(&worker, &call);
+    if (!worker_close(&worker, &call))
+        return -ETIMEDOUT; /* the list is still the thread's */
     return status != 0 ? status : s->status;
 }
 

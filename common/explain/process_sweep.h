@@ -127,7 +127,8 @@ struct process_sweep {
 int process_sweep_init(struct process_sweep *s, const struct process_sweep_options *options);
 
 /* Runs all steps; calls progress (or NULL) some times a second. Returns 0; -ENOMEM or -EAGAIN for
- * lack of memory or threads; or another -errno if root/proc cannot be read. */
+ * lack of memory or threads; -ETIMEDOUT if the thread does not stop, as it gets no processor: then
+ * all is still its own; or another -errno if root/proc cannot be read. */
 typedef void sweep_progress_fn(const struct process_sweep *s);
 int process_sweep_run(struct process_sweep *s, sweep_progress_fn *progress);
 
