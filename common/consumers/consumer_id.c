@@ -94,6 +94,14 @@ static struct span socket_name(struct span socket) {
     return name;
 }
 
+/* crosvm's socket is -s or --socket (src/crosvm/cmdline.rs). Its devices are processes of their
+ * own, with the same command line. */
+static struct span crosvm_name(struct span args) {
+    const struct span socket = argument(args, "-s");
+
+    return socket_name(socket.len > 0 ? socket : argument(args, "--socket"));
+}
+
 /* Returns the machine's name in a command line; *is_vm: whether the program runs a machine. */
 static struct span machine_name(struct span args, bool *is_vm, char *buf, size_t size) {
     struct span all = args;
@@ -110,6 +118,11 @@ static struct span machine_name(struct span args, bool *is_vm, char *buf, size_t
         return argument(all, "--id");
     if (is_called(program, "cloud-hypervisor", "-static"))
         return socket_name(argument(all, "--api-socket"));
+    if (span_equals(program, "crosvm"))
+        return crosvm_name(args);
+    /* Kata Containers: with Dragonball, the guest's memory is in this process (src/runtime-rs). */
+    if (span_equals(program, "containerd-shim-kata-v2"))
+        return argument(all, "-id");
     *is_vm = false;
     return (struct span){NULL, 0};
 }

@@ -142,7 +142,26 @@ static bool is_changing(const struct explain_facts *f, const struct explain_proc
     return p->changed > 50 || (has_no_smart_scan && is_mostly_not(f, p, KSM_unshared));
 }
 
-/* Returns whether a cause holds, independently of the others. */
+/* The program that a cause is about; EXPLAIN_OTHER: any. */
+static const enum explain_program program_of_cause[EXPLAIN_CAUSES] = {
+    [EXPLAIN_CAUSE_shared_qemu] = EXPLAIN_QEMU,
+    [EXPLAIN_CAUSE_shared_cloud] = EXPLAIN_CLOUD_HYPERVISOR,
+    [EXPLAIN_CAUSE_shared_crosvm] = EXPLAIN_CROSVM,
+    [EXPLAIN_CAUSE_shared_dragonball] = EXPLAIN_DRAGONBALL,
+    [EXPLAIN_CAUSE_not_qemu] = EXPLAIN_QEMU,
+    [EXPLAIN_CAUSE_not_cloud] = EXPLAIN_CLOUD_HYPERVISOR,
+    [EXPLAIN_CAUSE_not_firecracker] = EXPLAIN_FIRECRACKER,
+    [EXPLAIN_CAUSE_not_dragonball] = EXPLAIN_DRAGONBALL,
+    [EXPLAIN_CAUSE_restored] = EXPLAIN_FIRECRACKER,
+};
+
+static bool is_about(enum explain_cause cause, const struct explain_process *p) {
+    const enum explain_program program = program_of_cause[cause];
+
+    return program == EXPLAIN_OTHER || program == p->program;
+}
+
+/* Returns whether a cause holds for a process that it is about, independently of the others. */
 static bool holds(enum explain_cause cause, const struct explain_facts *f,
                   const struct explain_process *p) {
     switch (cause) {
@@ -151,27 +170,27 @@ static bool holds(enum explain_cause cause, const struct explain_facts *f,
     case EXPLAIN_CAUSE_hugetlb:
         return is_most(p->hugetlb, p->memory);
     case EXPLAIN_CAUSE_shared_qemu:
-        return p->program == EXPLAIN_QEMU && is_most(p->shared, p->memory);
     case EXPLAIN_CAUSE_shared_cloud:
-        return p->program == EXPLAIN_CLOUD_HYPERVISOR && is_most(p->shared, p->memory);
+    case EXPLAIN_CAUSE_shared_crosvm:
+    case EXPLAIN_CAUSE_shared_dragonball:
     case EXPLAIN_CAUSE_shared:
         return is_most(p->shared, p->memory);
     case EXPLAIN_CAUSE_device:
         return is_most(p->device, p->memory);
     case EXPLAIN_CAUSE_pinned:
         return is_most(p->pinned, p->anonymous);
-    case EXPLAIN_CAUSE_not_qemu:
-        return p->program == EXPLAIN_QEMU && is_mergeable(f, p) == 0;
-    case EXPLAIN_CAUSE_not_cloud:
-        return p->program == EXPLAIN_CLOUD_HYPERVISOR && is_mergeable(f, p) == 0;
-    case EXPLAIN_CAUSE_not_firecracker:
-        return p->program == EXPLAIN_FIRECRACKER && is_mergeable(f, p) == 0;
     case EXPLAIN_CAUSE_not_container:
         return p->name.kind == KSM_CONSUMER_container && is_mergeable(f, p) == 0;
     case EXPLAIN_CAUSE_not_service:
         return p->name.kind == KSM_CONSUMER_service && is_mergeable(f, p) == 0;
+    case EXPLAIN_CAUSE_not_qemu:
+    case EXPLAIN_CAUSE_not_cloud:
+    case EXPLAIN_CAUSE_not_firecracker:
+    case EXPLAIN_CAUSE_not_dragonball:
     case EXPLAIN_CAUSE_not_opted_in:
         return is_mergeable(f, p) == 0;
+    case EXPLAIN_CAUSE_restored:
+        return is_most(p->file, p->file + p->anonymous);
     case EXPLAIN_CAUSE_denied:
         return p->denied && is_mergeable(f, p) < 0;
     case EXPLAIN_CAUSE_only_smaps:
@@ -204,7 +223,7 @@ enum explain_cause explain_cause_of(const struct explain_facts *facts,
                                     const struct explain_process *process) {
     enum explain_cause cause = 0;
 
-    while (!holds(cause, facts, process))
+    while (!is_about(cause, process) || !holds(cause, facts, process))
         cause++;
     return cause;
 }

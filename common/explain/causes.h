@@ -18,12 +18,15 @@
 #include "consumers/consumer_name.h"
 #include "explain/explain.h"
 
-/* Programs with advice of their own, recognized by comm, which any process can choose. */
+/* Programs with advice of their own, recognized by comm, which any process can choose. Dragonball
+ * runs in Kata Containers' shim. */
 enum explain_program {
     EXPLAIN_OTHER,
     EXPLAIN_QEMU,
     EXPLAIN_CLOUD_HYPERVISOR,
     EXPLAIN_FIRECRACKER,
+    EXPLAIN_CROSVM,
+    EXPLAIN_DRAGONBALL,
 };
 
 /* What is known of one process. A count that is not known is -1. */
@@ -39,6 +42,7 @@ struct explain_process {
     int64_t memory;    /* anonymous + shared + hugetlb + device + merged pages of zeros */
     int64_t anonymous; /* includes merged pages */
     int64_t shared;    /* shmem: memfd, /dev/shm, MAP_SHARED */
+    int64_t file;      /* pages of files, which memory does not include */
     int64_t hugetlb;
     int64_t device;    /* RAM that a driver has mapped (smaps, or maps and pagemap) */
     int64_t mergeable; /* anonymous memory that is mergeable (smaps; see suspect.h) */

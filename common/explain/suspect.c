@@ -89,6 +89,7 @@ void suspect_init(struct suspect *suspect, int pid, const struct ksm_process_sta
                                    .memory = status->anonymous + status->shmem + status->hugetlb,
                                    .anonymous = status->anonymous,
                                    .shared = status->shmem,
+                                   .file = status->file,
                                    .hugetlb = status->hugetlb,
                                    .pinned = status->pinned,
                                    .mergeable = -1,
@@ -100,9 +101,8 @@ void suspect_init(struct suspect *suspect, int pid, const struct ksm_process_sta
                                    .opted_in = -1,
                                    .age = -1,
                                    .changed = -1},
-                         .file = status->file,
                          .locked = status->locked};
-    suspect->bound = suspect->facts.memory + suspect->file;
+    suspect->bound = suspect->facts.memory + suspect->facts.file;
     for (enum suspect_file i = 0; i < SUSPECT_FILES; i++)
         suspect->fd[i] = -EBADF;
 }
@@ -130,7 +130,8 @@ static bool has_prefix(const char *text, const char *prefix) {
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-static enum explain_program program_of(const char *comm) {
+/* The shims of other runtimes have the same comm as that of Kata Containers, which is a machine. */
+static enum explain_program program_of(const char *comm, enum ksm_consumer_kind kind) {
     static const struct {
         const char *prefix; /* of comm, of which the kernel keeps 15 bytes */
         enum explain_program program;
@@ -139,10 +140,13 @@ static enum explain_program program_of(const char *comm) {
         {"kvm", EXPLAIN_QEMU},
         {"cloud-hyperviso", EXPLAIN_CLOUD_HYPERVISOR},
         {"firecracker", EXPLAIN_FIRECRACKER},
+        {"crosvm", EXPLAIN_CROSVM},
+        {"containerd-shim", EXPLAIN_DRAGONBALL},
     };
 
     for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++)
-        if (has_prefix(comm, programs[i].prefix))
+        if (has_prefix(comm, programs[i].prefix) &&
+            (programs[i].program != EXPLAIN_DRAGONBALL || kind == KSM_CONSUMER_vm))
             return programs[i].program;
     return EXPLAIN_OTHER;
 }
@@ -169,7 +173,7 @@ static int read_names(struct suspect *suspect, const struct ksm_process_reader *
         return (int)len;
     ksm_consumer_name_clean(comm, len > 0 ? (size_t)len - 1 : 0, suspect->facts.comm);
     suspect->facts.name = name;
-    suspect->facts.program = program_of(comm);
+    suspect->facts.program = program_of(comm, name.kind);
     return 0;
 }
 
@@ -352,7 +356,7 @@ static int count_mappings(struct suspect *suspect, struct line_reader *maps) {
         close(pagemap.fd);
     if (next < 0 || (status < 0 && status != -ETIME))
         return end_reading(suspect, next < 0 ? next : status);
-    facts->device = sum->device < suspect->file ? sum->device : suspect->file;
+    facts->device = sum->device < facts->file ? sum->device : facts->file;
     if (pagemap.has_scan && status == 0)
         facts->huge = sum->huge;
     if (has_vfio)

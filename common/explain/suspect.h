@@ -52,7 +52,6 @@ struct suspect {
     bool skipped;          /* reading its files blocks */
     int64_t started;       /* clock ticks since boot, as in proc_files.h */
     int64_t bound;         /* bytes: upper limit of facts.memory */
-    int64_t file;          /* bytes: RssFile */
     int64_t locked;        /* bytes: VmLck */
     bool merges_any;       /* all its anonymous memory is mergeable: prctl(), Linux 6.14 */
     int fd[SUSPECT_FILES]; /* or -errno */

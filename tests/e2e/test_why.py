@@ -60,6 +60,7 @@ CASES = {
                           cgroup="lxc.payload.ksmtest", shown="large of container ksmtest"),
     "shared_qemu": Case("memfd", "The guest's memory is shared (a memfd", "share=off", "qemu-system-x86"),
     "shared_cloud": Case("memfd", "The guest's memory is shared. KSM", "shared=off", "cloud-hyperviso"),
+    "shared_crosvm": Case("memfd", "The guest's memory is shared: crosvm", "has no option", "crosvm"),
     "shared": Case("memfd", "Its memory is shared (memfd", "only once anyway"),
     "hugetlb": Case("hugetlb", "Its memory is in reserved huge pages", "UseLargePages"),
     "device": Case("ring", "Its memory belongs to a device or a driver", "A smaller buffer"),
@@ -152,7 +153,7 @@ def huge_pages():
 
 
 # What others show as well.
-LONG = ("not_cloud", "shared", "unmerged", "changing", "nothing")
+LONG = ("not_cloud", "shared_crosvm", "shared", "unmerged", "changing", "nothing")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in CASES])

@@ -155,6 +155,34 @@ TEST_TIMES(largest_that_merge_little_are_listed, ROWS(tables)) {
     ck_assert_str_eq(list(), tables[_i].want);
 }
 
+#define SHIM "/opt/kata/bin/containerd-shim-"
+
+static const struct {
+    const char *comm, *cmdline;
+    enum explain_program want;
+} programs[] = {
+    {"qemu-system-x86", "/usr/bin/qemu-system-x86_64", EXPLAIN_QEMU},
+    {"kvm", "/usr/bin/kvm", EXPLAIN_QEMU},
+    {"cloud-hyperviso", "cloud-hypervisor", EXPLAIN_CLOUD_HYPERVISOR},
+    {"firecracker", "/firecracker", EXPLAIN_FIRECRACKER},
+    {"crosvm", "crosvm", EXPLAIN_CROSVM},
+    {"containerd-shim", SHIM "kata-v2", EXPLAIN_DRAGONBALL},
+    {"containerd-shim", SHIM "runc-v2", EXPLAIN_OTHER},
+    {"java", "java", EXPLAIN_OTHER},
+};
+
+TEST_ROWS(program_is_recognized, programs) {
+    const struct row process = {1, row->comm, .anonymous = 100, .file = 300};
+
+    open_suspects(&process, 1);
+    tree_write(tree_path(dir, "proc/1"), "cmdline", row->cmdline, strlen(row->cmdline) + 1);
+    tree_write(tree_path(dir, "proc/1"), "cgroup", "0::/\n", 5);
+    suspects_read(&suspects, &facts);
+    ck_assert_int_eq(facts.processes->count, 1);
+    ck_assert_int_eq(facts.processes->list[0].program, row->want);
+    ck_assert_int_eq(facts.processes->list[0].file, (int64_t)300 << 20);
+}
+
 TEST(process_that_ended_is_not_listed) {
     static const struct row rows[] = {{1, "a", .shared = 100}, {2, "b", .anonymous = 90}};
 
