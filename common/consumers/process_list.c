@@ -159,7 +159,7 @@ static void count_opted_in(struct ksm_process_list *p, const struct ksm_process 
     counts->opted_in += process->opted_in;
 }
 
-/* Sets the name and the user of a process. A user that cannot be read is not known. */
+/* Sets the name and the user of a process. Without status the user is not known. */
 static int read_identity(const struct ksm_process_list *p, struct ksm_process *process) {
     struct ksm_process_status shown;
     struct ksm_consumer_name name;
@@ -168,7 +168,7 @@ static int read_identity(const struct ksm_process_list *p, struct ksm_process *p
     if (status != 0)
         return status;
     status = ksm_process_read_status(&p->reader, process, &shown);
-    if (status == -ECANCELED)
+    if (status != 0 && status != -ENOENT)
         return status;
     process->name = name;
     process->user = status == 0 ? shown.user : KSM_USER_UNKNOWN;

@@ -58,7 +58,8 @@ const struct run_value *run_find(const struct run_tick *tick, const char *key) {
 }
 
 bool run_is_consumers(const char *key) {
-    return strncmp(key, "ksm.consumer", 12) == 0 || strncmp(key, "ksm_consumer", 12) == 0;
+    return strncmp(key, "ksm.consumer", 12) == 0 || strncmp(key, "ksm_consumer", 12) == 0 ||
+           strncmp(key, "ksm.owners", 10) == 0 || strcmp(key, "ksm//gauge-owners") == 0;
 }
 
 bool run_is_ksmd(const char *key) {
