@@ -124,9 +124,9 @@ static int parse_ksm_stat(const struct ksm_process_reader *r, const char *text, 
     return 0;
 }
 
-/* One read returns all of ksm_stat. It is read on only if it lacks the last count. */
+/* One read returns all of ksm_stat. It is read on only if it lacks the last number. */
 int ksm_process_read_counts(struct ksm_process_reader *r, int fd, struct ksm_process *process) {
-    static const char last[] = "ksm_merging_pages ";
+    static const char last[] = "ksm_process_profit "; /* since Linux 6.4, as ksm_merging_pages */
     const bool is_stat = r->source == KSM_PROCESS_STAT;
     char buf[512];
     ssize_t n = blocking_read_fd(r->call, process->pid, fd, false, buf, sizeof(buf));
