@@ -27,6 +27,7 @@
 
 static struct ksm_options options;
 static struct ksm_reader reader;
+static bool is_reading; /* the reader was initialized */
 static struct ksm_log_state log_state;
 static struct ksm_consumers consumers;
 static struct ksm_sampler sampler;
@@ -181,6 +182,7 @@ static int ksm_init(void) {
         ERROR("ksm plugin: %s", message);
         return 0;
     }
+    is_reading = true;
     register_consumers();
     return plugin_register_read("ksm", ksm_read);
 }
@@ -189,7 +191,9 @@ static int ksm_init(void) {
 static int ksm_shutdown(void) {
     if (consumers.table.enabled)
         ksm_sampler_close(&sampler);
-    ksm_reader_close(&reader);
+    if (is_reading)
+        ksm_reader_close(&reader);
+    is_reading = false;
     return 0;
 }
 

@@ -194,17 +194,25 @@ static bool is_excluded(const struct ksm_consumers *c, const struct ksm_process 
     return c->excluded & 1U << process->name.kind;
 }
 
+/* Returns whether all processes with merged memory are on the list and could be read. */
+static bool has_all_processes(const struct ksm_process_list *processes) {
+    if (!processes->sweep.done || processes->sweep.last.hidden ||
+        processes->sweep.last.denied > 0 || ksm_process_list_has_skipped(processes))
+        return false;
+    for (size_t i = 0; i < processes->count; i++)
+        if (processes->list[i].status != 0)
+            return false;
+    return true;
+}
+
 /* Sets the number of owners. It is not known if a process with merged memory may be missing. */
 static int set_owners(struct ksm_consumers *c, const struct ksm_process *const *sorted,
                       size_t count) {
-    const struct ksm_process_sweep *sweep = &c->processes.sweep;
     int64_t *users = calloc(count + 1, sizeof(*users));
 
     if (!users)
         return -ENOMEM;
-    c->next.owners = -1;
-    if (sweep->done && !sweep->last.hidden && sweep->last.denied == 0)
-        c->next.owners = count_owners(sorted, count, users);
+    c->next.owners = has_all_processes(&c->processes) ? count_owners(sorted, count, users) : -1;
     free(users);
     return 0;
 }

@@ -133,6 +133,13 @@ static bool is_fatal(int status) {
     return status == -ECANCELED || pseudofs_is_transient(status);
 }
 
+bool ksm_process_list_has_skipped(const struct ksm_process_list *p) {
+    for (size_t i = 0; i < KSM_SKIPPED_MAX; i++)
+        if (p->skipped[i] != 0)
+            return true;
+    return false;
+}
+
 /* ---- processes that are not on the list ---- */
 
 /* Counts a process that the sweep may not read. Returns status. */

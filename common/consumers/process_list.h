@@ -136,6 +136,9 @@ void ksm_process_list_remember_counts(struct ksm_process_list *p);
 void ksm_process_list_skip(struct ksm_process_list *p, int pid, int fd);
 void ksm_process_list_resume(struct ksm_process_list *p, int pid);
 
+/* Returns whether a process is skipped. */
+bool ksm_process_list_has_skipped(const struct ksm_process_list *p);
+
 /* Removes all processes and closes everything. Skipped processes stay skipped. */
 void ksm_process_list_clear(struct ksm_process_list *p);
 

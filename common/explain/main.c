@@ -37,7 +37,8 @@ static struct ksm_consumers consumers;
 static struct ksm_sampler sampler;
 static struct suspects suspects;
 static struct openmetrics_files files;
-static struct wrap out; /* stdout */
+static struct ksm_rate_limit restored; /* as the last run left it */
+static struct wrap out;                /* stdout */
 
 /* Returns at once if the time has passed: a negative timeout would block. */
 static void wait_until(int64_t time_ms) {
@@ -65,6 +66,7 @@ static void restore_rate_limit(void) {
             "ksm-explain: %s is damaged: new consumers are part of other for some hours; remove "
             "it to show them at once\n",
             files.state.path);
+    restored = consumers.rate_limit;
 }
 
 /* Logs in the first run that refuses new names, and in the first one that no longer does. */
@@ -127,10 +129,11 @@ static int print_report(const struct explain_facts *facts) {
     return explain_texts[explain_verdict(facts)].status;
 }
 
+/* If the sample has not ended, its thread still uses the limit: then nothing has changed. */
 static int save_state(void) {
     if (consumers.table.valid)
         log_rate_limit();
-    int status = openmetrics_files_save(&files, &consumers.rate_limit);
+    int status = openmetrics_files_save(&files, sampler.busy ? &restored : &consumers.rate_limit);
     if (status == 0)
         return EXIT_SUCCESS;
     fprintf(stderr, "ksm-explain: %s: %s\n", files.state.path, strerror(-status));

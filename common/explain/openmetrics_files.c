@@ -165,12 +165,14 @@ static void finish(struct openmetrics_files *files, pid_t child, const sigset_t 
     const char *reason = NULL;
     int status = EXIT_FAILURE;
 
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-        continue;
+    pid_t waited;
+    do
+        waited = waitpid(child, &status, 0);
+    while (waited < 0 && errno == EINTR);
     const int error = status == 0 ? commit(files) : 0;
     if (error != 0)
         reason = strerror(-error);
-    else if (WIFSIGNALED(status))
+    else if (waited == child && WIFSIGNALED(status))
         reason = strsignal(WTERMSIG(status));
     discard(files);
     sigprocmask(SIG_SETMASK, mask, NULL);
@@ -192,6 +194,7 @@ int openmetrics_files_fork(struct openmetrics_files *files, char *message, size_
         sigprocmask(SIG_SETMASK, &mask, NULL);
         return status;
     }
+    signal(SIGCHLD, SIG_DFL); /* ignored, as some parents leave it, it would hide the status */
     const pid_t child = fork();
     if (child > 0)
         finish(files, child, &mask);

@@ -160,14 +160,17 @@ static bool is_listed(const struct process_sweep *s, int pid) {
     return false;
 }
 
-/* Without the right to read it, it may have merged pages. */
-static void set_merging(struct process_sweep *s, struct ksm_process *file,
-                        struct sweep_process *process) {
+/* Without the right to read it, it may have merged pages. Returns 0 or -ECANCELED. */
+static int set_merging(struct process_sweep *s, struct ksm_process *file,
+                       struct sweep_process *process) {
     const int status = ksm_process_read_merging(&s->files, file);
 
+    if (status == -ECANCELED)
+        return status;
     if (status == 0)
         process->merging = file->merging;
     s->counts.denied += status == -EACCES || status == -EPERM;
+    return 0;
 }
 
 /* Sets what is known of a process. Returns 0; -ENOENT if it has no memory of its own, or is a
@@ -188,8 +191,8 @@ static int set_process(struct process_sweep *s, struct sweep_process *process) {
     process->hugetlb = shown.hugetlb != 0;
     process->swapped = shown.swapped;
     process->anonymous = shown.anonymous;
-    if (s->options.merged_only)
-        set_merging(s, &file, process);
+    if (s->options.merged_only && set_merging(s, &file, process) != 0)
+        return -ECANCELED;
     process->started = ksm_process_started(&s->files, &file);
     return process->started == -ECANCELED ? -ECANCELED : 0;
 }

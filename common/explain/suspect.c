@@ -294,7 +294,7 @@ static bool is_vfio(const struct mapping *mapping) {
 static int count_pages(struct pagemap *pagemap, enum pagemap_kind kind,
                        const struct mapping *mapping, int64_t deadline, int64_t *bytes,
                        int64_t *huge) {
-    struct pagemap_range ranges[PAGEMAP_RANGES];
+    struct pagemap_range ranges[PAGEMAP_RANGES] = {{0}};
 
     for (uint64_t address = mapping->start; address < mapping->end;) {
         if (clock_ms(CLOCK_MONOTONIC) >= deadline)
@@ -323,7 +323,7 @@ static int add_mapping(struct suspect_mappings *sum, struct pagemap *pagemap,
         return 0;
     const int status =
         count_pages(pagemap, PAGEMAP_ANONYMOUS, mapping, deadline, &current.anonymous, &sum->huge);
-    if (current.anonymous > sum->largest.anonymous)
+    if (status != -ECANCELED && current.anonymous > sum->largest.anonymous)
         sum->largest = current;
     return status;
 }
@@ -348,12 +348,14 @@ static int count_mappings(struct suspect *suspect, struct line_reader *maps) {
             status = add_mapping(sum, &pagemap, &mapping, deadline);
         }
     }
+    if (status == -ECANCELED)
+        close(pagemap.fd);
+    if (status == -ECANCELED || next == -ECANCELED)
+        return -ECANCELED;
     if (suspect->merges_any)
         facts->mergeable = facts->anonymous;
     else if (facts->opted_in == 0)
         facts->mergeable = 0;
-    if (status == -ECANCELED)
-        close(pagemap.fd);
     if (next < 0 || (status < 0 && status != -ETIME))
         return end_reading(suspect, next < 0 ? next : status);
     facts->device = sum->device < facts->file ? sum->device : facts->file;

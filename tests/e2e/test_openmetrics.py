@@ -120,6 +120,14 @@ def test_file_is_replaced_atomically(build, make_tree, tmp_path):
     assert files(path.parent) == ["ksm.prom", "ksm.prom.state"]
 
 
+def test_parent_that_ignores_its_children(build, make_tree, tmp_path):
+    path = tmp_path / "ksm.prom"
+    argv = [build / "ksm-explain", "--openmetrics", "--root", make_tree("6.18"), "--output", path]
+    done = subprocess.run(["sh", "-c", "trap '' CHLD; exec \"$0\" \"$@\"", *argv], capture_output=True, text=True,
+                          timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "") and "ksm_shared_pages" in path.read_text()
+
+
 @pytest.mark.parametrize("handled, said", [
     ("trap '' XFSZ", "{}: File too large\nksm-explain: {} is not renewed; the previous file is kept\n"),
     (":", "{} is not renewed: File size limit exceeded; the previous file is kept\n"),

@@ -208,10 +208,12 @@ static const struct {
     {"host", "it has no sys/kernel (is the host's /sys mounted there?); nothing is reported"},
 };
 
+/* The daemon's descriptors stay open, 0 too. */
 TEST_ROWS(root_must_be_that_of_a_host, bad_roots) {
     tree_print(dir, "file", "\n");
     tree_print(dir, "host/proc/vmstat", "cow_ksm 5\n");
     expect_no_start(tree_path(dir, "%s", row->root), row->words);
+    ck_assert_int_ge(fcntl(STDIN_FILENO, F_GETFD), 0);
 }
 
 /* Options with values of each type. Invalid ones are logged and change nothing. Which are invalid

@@ -305,6 +305,23 @@ TEST_ROWS(owners, owner_rows) {
     }
 }
 
+/* A process that is skipped, or cannot be read, may have another owner. */
+TEST(owners_are_not_known_without_all_processes) {
+    fake_procs_set_host(dir, 4, 8, 4);
+    fake_procs_write(dir, &(const struct fake_process){.pid = 5, .merging = 4, .user = 7});
+    fake_procs_write(dir, &(const struct fake_process){.pid = 6, .merging = 4, .user = 8});
+    begin();
+    sample("all");
+    ck_assert_int_eq(c.table.owners, 2);
+    ksm_process_list_skip(&c.processes, 6, -1);
+    sample("one is skipped");
+    ck_assert_int_eq(c.table.owners, -1);
+    ksm_process_list_resume(&c.processes, 6);
+    for (int i = 0; i < KSM_SWEEP_SAMPLES; i++)
+        sample("all again");
+    ck_assert_int_eq(c.table.owners, 2);
+}
+
 /* It may set its user id at any time. */
 TEST(user_is_read_again_with_the_name) {
     struct fake_process process = {.pid = 5, .merging = 4, .user = 7, .comm = "a"};

@@ -1155,8 +1155,8 @@ TEST(live_new_processes) {
 static void expect_new_pids_at_both_ends(void) {
     static const char last_pid[] = "proc/sys/kernel/ns_last_pid";
 
-    ck_assert_int_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
-    ck_assert_int_eq(mount("proc", tree_path(dir, "proc"), "proc", 0, NULL), 0);
+    ck_assert_int_eq(mount("none", "/", "none", MS_REC | MS_PRIVATE, ""), 0);
+    ck_assert_int_eq(mount("proc", tree_path(dir, "proc"), "proc", 0, ""), 0);
     const char *why_not = begin_live(dir);
     if (why_not) {
         suite_skip("live_pids_start_over", why_not);
