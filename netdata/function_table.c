@@ -66,7 +66,7 @@ static int64_t rmap_item_bytes(const struct ksm_consumer_table *table,
 
 /* ---- columns ---- */
 
-enum type { KEY, KIND, NAME, OWNER, OPT_IN, COUNT, SIZE, RATE };
+enum type { KEY, KIND, NAME, OWNER, OPT_IN, COUNT, SIZE, RATE, PERCENT };
 
 /* How the agent draws a column of each type, in its own terms. */
 static const struct style {
@@ -89,6 +89,8 @@ static const struct style {
               "range"},
     [RATE] = {"integer", "value", "\"units\":\"MiB/s\",", "number", "2", "descending", "sum",
               "range"},
+    [PERCENT] = {"integer", "value", "\"units\":\"%\",", "number", "2", "descending", "mean",
+                 "range"},
 };
 
 /* In the order of the values of a row. */
@@ -111,6 +113,7 @@ static const struct column {
     {"MergeRate", "Merge rate", RATE, growth},
     {"Owner", "Owner", OWNER, NULL},
     {"OptedIn", "Opted in by", OPT_IN, NULL},
+    {"MergeDensity", "Merge density", PERCENT, ksm_consumer_merge_density},
 };
 
 enum { COLUMNS = sizeof(columns) / sizeof(columns[0]) };
@@ -217,6 +220,8 @@ static void write_value(const struct ksm_consumer_table *table, const struct col
         out_text(out, "null");
     } else if (column->type == SIZE || column->type == RATE) {
         json_mib(value, out);
+    } else if (column->type == PERCENT) {
+        json_thousandths(value, out);
     } else {
         out_number(out, value);
     }

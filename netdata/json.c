@@ -35,3 +35,11 @@ void json_mib(int64_t bytes, struct out *out) {
     if (len > 1)
         out_bytes(out, digits, len);
 }
+
+void json_thousandths(int64_t value, struct out *out) {
+    const char digits[] = {'.', (char)('0' + value / 100 % 10), (char)('0' + value / 10 % 10),
+                           (char)('0' + value % 10)};
+
+    out_number(out, value / 1000);
+    out_bytes(out, digits, sizeof(digits));
+}

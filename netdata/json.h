@@ -18,4 +18,7 @@ void json_characters(const char *text, struct out *out);
 /* Bytes (0 or more) as MiB: an exact decimal. */
 void json_mib(int64_t bytes, struct out *out);
 
+/* Thousandths (0 or more): a decimal with three digits after the point. */
+void json_thousandths(int64_t value, struct out *out);
+
 #endif

@@ -132,6 +132,20 @@ const char *ksm_consumer_opt_in(const struct ksm_consumer *consumer) {
     return consumer->by_madvise ? "madvise" : "";
 }
 
+int64_t ksm_consumer_merge_density(const struct ksm_consumer_table *table,
+                                   const struct ksm_consumer *consumer) {
+    enum { FULL = 100000 };
+    const int64_t zero = table->has_zero_pages ? consumer->zero : 0;
+    int64_t merged = 0;
+
+    if (!table->has_rmap_items || consumer->rmap_items <= 0 ||
+        __builtin_add_overflow(consumer->merging, zero, &merged) || merged < 0)
+        return -1;
+    if (merged >= consumer->rmap_items)
+        return FULL;
+    return __builtin_mul_overflow(merged, FULL, &merged) ? -1 : merged / consumer->rmap_items;
+}
+
 /* Sets sorted to the processes that have merged, zero or tracked pages, by name. Returns their
  * number. */
 static size_t sort_processes(const struct ksm_consumers *c, const struct ksm_process **sorted) {

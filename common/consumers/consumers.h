@@ -154,6 +154,13 @@ void ksm_consumer_format_owner(const struct ksm_consumer *consumer,
 /* Returns how it opted in: "prctl", "madvise", "both", or "" if the kernel does not report it. */
 const char *ksm_consumer_opt_in(const struct ksm_consumer *consumer);
 
+/* Returns the merge density: the share of its tracked pages that are merged, also as pages of
+ * zeros, in thousandths of a percent, at most 100000; -1 if it is not known, or no page is tracked.
+ * Below KSM_RMAP_ITEM_BYTES ÷ page size, opting out saves more memory (Documentation/admin-guide/
+ * mm/ksm.rst, ksm_process_profit). */
+int64_t ksm_consumer_merge_density(const struct ksm_consumer_table *table,
+                                   const struct ksm_consumer *consumer);
+
 void ksm_consumers_close(struct ksm_consumers *c);
 
 #endif

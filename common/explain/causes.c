@@ -75,6 +75,13 @@ int64_t explain_full_scan_ms(const struct explain_facts *f) {
 
 /* ---- causes ---- */
 
+/* Returns whether something is merged, but the overhead of the tracked pages is more. */
+static bool is_sparse(const struct explain_facts *f, const struct explain_process *p) {
+    const int64_t merged = p->merging + (p->zero > 0 ? p->zero : 0);
+
+    return merged > 0 && (p->rmap_items - 1) / (f->now.page_size / KSM_RMAP_ITEM_BYTES) >= merged;
+}
+
 static bool is_most(int64_t part, int64_t whole) {
     return part > 0 && part > whole / 2;
 }
@@ -208,6 +215,8 @@ static bool holds(enum explain_cause cause, const struct explain_facts *f,
     case EXPLAIN_CAUSE_partly: /* KSM tracks at most half of its memory */
         return p->mergeable < 0 && p->rmap_items >= 0 &&
                !is_most(p->rmap_items * f->now.page_size, p->anonymous);
+    case EXPLAIN_CAUSE_sparse:
+        return is_sparse(f, p);
     case EXPLAIN_CAUSE_changing:
         return is_changing(f, p);
     case EXPLAIN_CAUSE_no_equal_pages:

@@ -90,6 +90,25 @@ static int64_t real_of(const struct ksm_consumer *consumer) {
     return consumer->real;
 }
 
+/* The density of other consumers together would mean nothing for any of them. */
+static void write_densities(const struct ksm_consumer_table *table, FILE *file) {
+    static const char name[] = "ksm_consumer_merge_density_ratio";
+    char number[32];
+
+    if (!table->has_rmap_items)
+        return;
+    openmetrics_header(name, true, "share of a consumer's tracked pages that are merged", file);
+    for (size_t i = 0; i < table->count; i++) {
+        const struct ksm_consumer *c = &table->list[i];
+        const int64_t density = ksm_consumer_merge_density(table, c);
+        if (!c->shown || density < 0)
+            continue;
+        format_fixed(density, 100000, number, sizeof(number));
+        fprintf(file, "%s{kind=\"%s\",name=\"%s\"} %s\n", name, ksm_consumer_kinds[c->name.kind],
+                c->name.text, number);
+    }
+}
+
 static void write_consumers(const struct ksm_consumer_table *table, FILE *file) {
     static const struct {
         const char *name;
@@ -112,6 +131,7 @@ static void write_consumers(const struct ksm_consumer_table *table, FILE *file) 
             write_consumer(rows[row].name, &table->other, "other", rows[row].bytes(&table->other),
                            file);
     }
+    write_densities(table, file);
     openmetrics_header("ksm_consumer_info", true,
                        "owner of a consumer, and the call by which it opted in (1)", file);
     for (size_t i = 0; i < table->count; i++)

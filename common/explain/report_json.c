@@ -42,6 +42,14 @@ static void print_count(const char *name, int64_t number, FILE *file) {
         fprintf(file, ", \"%s\": null", name);
 }
 
+/* A ratio in thousandths of a percent; null if it is -1. */
+static void print_ratio(const char *name, int64_t ratio, FILE *file) {
+    char number[32];
+
+    format_fixed(ratio, 100000, number, sizeof(number));
+    fprintf(file, ", \"%s\": %s", name, ratio >= 0 ? number : "null");
+}
+
 static void print_remarks(const struct explain_facts *f, enum explain_id verdict, FILE *file) {
     bool first = true;
 
@@ -105,6 +113,7 @@ static void print_consumer(const struct ksm_consumer_table *table, const struct 
     };
     for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
         print_count(members[i].name, members[i].number, file);
+    print_ratio("merge_density", ksm_consumer_merge_density(table, c), file);
     fputs("}", file);
 }
 

@@ -29,7 +29,7 @@ SILENCE_TICKS = 4       # within so many ticks, one of which may be overdue, mor
 SCHEMA = json.loads(Path(__file__).with_name("function.schema.json").read_text())
 TABLE = "ksm:consumers"
 COLUMNS = ["Id", "Kind", "Name", "Processes", "Saved", "Real", "RSS", "Merging", "Zero", "Metadata",
-           "MergeRate"]
+           "MergeRate", "Owner", "OptedIn", "MergeDensity"]
 ONE_S = "--consumers-interval=1"
 
 
@@ -55,7 +55,7 @@ def check_table(answer):
         assert set(chart["columns"]) <= set(columns)
     for chart, column in answer["default_charts"]:
         assert chart in answer["charts"] and column in answer["group_by"]
-    for name in COLUMNS[4:-1]:
+    for name in COLUMNS[4:10]:
         values = [row[columns[name]["index"]] or 0 for row in answer["data"] if row[1] != "other"]
         assert columns[name]["max"] == max(values, default=0)
 
@@ -65,7 +65,7 @@ def rows(answer):
     found = {}
     for _id, kind, name, processes, *sizes in answer["data"]:
         found[kind, name] = {"Processes": processes, **{
-            column: None if size is None else size * MIB for column, size in zip(COLUMNS[4:], sizes)}}
+            column: None if size is None else size * MIB for column, size in zip(COLUMNS[4:11], sizes)}}
     return found
 
 

@@ -108,6 +108,19 @@ def test_consumers_with_hostile_names_add_up(build, tmp_path, page_size):
     assert len([series for series in found if series.startswith("ksm_consumer_real_bytes{")]) == len(names)
 
 
+def test_merge_density_equals_merged_by_tracked_pages(build, tmp_path):
+    """1009 tracked pages, 251 of them merged, 7 as pages of zeros; in --json too, and rounded down."""
+    tree = Tree(tmp_path / "tree", shared=100, sharing=1000, zero=7)
+    tree.process(Process(100, "web", merging=251, zero=7, rmap_items=1009))
+    tree.process(Process(101, "new", merging=0, rmap_items=13))
+    found = samples(openmetrics(build, "--root", tree.root).stdout)
+    densities = {name: found[f'ksm_consumer_merge_density_ratio{{kind="program",name="{name}"}}'] for name in ("web", "new")}
+    assert densities == {"web": int(258 / 1009 * 100_000) / 100_000, "new": 0}
+    shown = json.loads(subprocess.run([build / "ksm-explain", "--json", "--root", tree.root], capture_output=True,
+                                      text=True, check=False).stdout)
+    assert {consumer["name"]: consumer["merge_density"] for consumer in shown["consumers"]} == densities
+
+
 def test_file_is_replaced_atomically(build, make_tree, tmp_path):
     path = tmp_path / "out/ksm.prom"
     path.parent.mkdir()

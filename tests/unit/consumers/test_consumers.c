@@ -338,6 +338,33 @@ TEST(user_is_read_again_with_the_name) {
     ck_assert_int_eq(c.table.list[0].user, 8);
 }
 
+static const struct {
+    int64_t merging, zero, rmap_items;
+    bool has_no_rmap_items;
+    int64_t want; /* thousandths of a percent */
+} density_rows[] = {
+    {250, 0, 1000, false, 25000},
+    {250, 83, 1000, false, 33300},
+    {1, 0, 64, false, 1562},
+    {0, 0, 1000, false, 0},
+    {1000, 0, 1000, false, 100000},
+    {999, 2, 1000, false, 100000},
+    {250, 0, 0, false, -1},
+    {250, 0, 1000, true, -1},
+    {-1, 0, 1000, false, -1},
+    {INT64_MAX, 1, 7, false, -1},
+    {INT64_MAX / 2, 0, INT64_MAX, false, -1},
+};
+
+TEST_ROWS(merge_density_is_merged_by_tracked_pages, density_rows) {
+    const struct ksm_consumer_table of = {.has_zero_pages = true,
+                                          .has_rmap_items = !row->has_no_rmap_items};
+    const struct ksm_consumer consumer = {
+        .merging = row->merging, .zero = row->zero, .rmap_items = row->rmap_items};
+
+    ck_assert_int_eq(ksm_consumer_merge_density(&of, &consumer), row->want);
+}
+
 TEST(how_a_consumer_opted_in) {
     fake_procs_set_host(dir, 4, 8, 4);
     fake_procs_write(dir, &(const struct fake_process){.pid = 5, .merging = 4, .comm = "a"});

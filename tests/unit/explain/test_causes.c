@@ -170,6 +170,13 @@ static const struct {
     {"empty_scan", .with = {{&facts.scan_rate.value, 0},
                             {&facts.ksmd.value, 90000},
                             {&HOST(full_scans).value, 0}}},
+    /* Opting out would save more: 25600 tracked pages, 64 bytes each. */
+    {"sparse", .with = {{&process.merging, 399}}},
+    {"sparse", .with = {{&process.merging, 199}, {&process.zero, 200}}},
+    {"no_equal_pages", .with = {{&process.merging, 400}}},
+    {"no_equal_pages", .with = {{&process.merging, 399}, {&process.zero, 1}}},
+    {"no_equal_pages", .with = {{&process.merging, 0}}},
+    {"new", .with = {{&process.merging, 399}, {&process.age, 29 * 1000}}},
     /* Whether its pages change: counted by KSM, or seen. */
     {"changing", .with = {{&process.changed, 60}}},
     {"changing", .with = {{&process.changed, 51}}},

@@ -191,9 +191,10 @@ TEST(row_has_all_values_of_a_consumer) {
     answer();
     expect(
         "\"data\":[\n"
-        "[\"vm/web-01\",\"vm\",\"web-01\",2,3,7,9,2,0.00390625,1,-0.25,\"itself\",\"both\"],\n"
+        "[\"vm/"
+        "web-01\",\"vm\",\"web-01\",2,3,7,9,2,0.00390625,1,-0.25,\"itself\",\"both\",3.131],\n"
         "[\"unattributed/unattributed\",\"unattributed\",\"unattributed\",null,0.5,null,null,null,"
-        "null,null,null,null,null]],\n");
+        "null,null,null,null,null,null]],\n");
     expect("\"max\":9}");
     expect("\"update_every\":10,\"expires\":1700000010,\n");
 }
@@ -211,14 +212,17 @@ TEST(empty_table_has_no_rows) {
 TEST(unknown_value_is_null) {
     struct ksm_consumer *one = add(KSM_CONSUMER_program, "x");
     answer();
-    expect("[\"program/x\",\"program\",\"x\",1,0,0,0,0,0,0,0,\"user 0\",null]");
+    expect("[\"program/x\",\"program\",\"x\",1,0,0,0,0,0,0,0,\"user 0\",null,null]");
     static const char *const without[] = {
-        "[\"program/x\",\"program\",\"x\",2,3,null,null,2,0.00390625,1,-0.25,\"user 0\",\"both\"]",
-        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,null,1,-0.25,\"user 0\",\"both\"]",
-        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,0.00390625,null,-0.25,\"user 0\",\"both\"]",
-        "[\"program/x\",\"program\",\"x\",2,3,7,null,null,null,null,null,\"user 0\",\"both\"]",
-        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,0.00390625,1,null,\"user 0\",\"both\"]",
-        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,0.00390625,1,0.00390625,\"user 0\",\"both\"]",
+        "[\"program/x\",\"program\",\"x\",2,3,null,null,2,0.00390625,1,-0.25,\"user "
+        "0\",\"both\",3.131]",
+        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,null,1,-0.25,\"user 0\",\"both\",3.125]",
+        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,0.00390625,null,-0.25,\"user "
+        "0\",\"both\",null]",
+        "[\"program/x\",\"program\",\"x\",2,3,7,null,null,null,null,null,\"user 0\",\"both\",null]",
+        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,0.00390625,1,null,\"user 0\",\"both\",3.131]",
+        "[\"program/x\",\"program\",\"x\",2,3,7,9,2,0.00390625,1,0.00390625,\"user "
+        "0\",\"both\",3.131]",
     };
 
     for (int i = 0; i < ROWS(without); i++) {

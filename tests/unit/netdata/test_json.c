@@ -64,3 +64,13 @@ TEST_ROWS(mib_is_exact_to_the_byte, sizes) {
     ck_assert_msg(strcmp(written(), row->want) == 0, "%" PRId64 ": got %s, want %s", row->bytes,
                   written(), row->want);
 }
+
+static const struct {
+    int64_t value;
+    const char *want;
+} thousandths[] = {{0, "0.000"}, {7, "0.007"}, {3131, "3.131"}, {100000, "100.000"}};
+
+TEST_ROWS(thousandths_have_three_digits, thousandths) {
+    json_thousandths(row->value, &out);
+    ck_assert_str_eq(written(), row->want);
+}
