@@ -36,6 +36,7 @@ $(UNITS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(UNIT_SUPPORT) $(PARTS)
 	$(call say,LD,$@)
 	$(Q)$(CC) -pie $(KSM_CFLAGS) $(KSM_LDFLAGS) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(EXPLAIN_LIBS) $(CHECK_LIBS)
 $(BUILD)/tests/unit/explain/test_page_reader: private KSM_LDFLAGS += -Wl,--wrap=ioctl
+$(BUILD)/tests/unit/system/test_pseudofs: private KSM_LDFLAGS += -Wl,--wrap=statx
 comma = ,
 
 # This one loads the ksm.so that ships, which finds its collectd in the program itself.

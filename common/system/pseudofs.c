@@ -120,19 +120,30 @@ int pseudofs_openat(int dir, const char *path) {
     return check_opened(fd);
 }
 
-/* Returns 0 if the file is on the procfs or sysfs of its directory, else -errno. Neither opens the
- * file nor blocks on a FUSE server, as fstatfs() and a plain stat() would. */
+/* statx() that does not block on a FUSE server, as fstatfs() and a plain stat() would. It may block
+ * before Linux 4.11: there, the C library uses fstatat(), and refuses AT_STATX_DONT_SYNC. */
+static int statx_at_once(int dir, const char *name, int flags, struct statx *st) {
+    int status = statx(dir, name, flags | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, 0, st);
+
+    if (status != 0 && (errno == EINVAL || errno == ENOSYS))
+        status = statx(dir, name, flags | AT_NO_AUTOMOUNT, 0, st);
+    return status != 0 ? -errno : 0;
+}
+
+/* Returns 0 if the file is on the procfs or sysfs of its directory, else -errno. Does not open the
+ * file. */
 static int check_own(int above, const char *name) {
-    enum { AT_ONCE = AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT };
     struct statx dir, file;
     struct statfs fs;
+    int status = statx_at_once(above, "", AT_EMPTY_PATH, &dir);
 
-    if (statx(above, "", AT_EMPTY_PATH | AT_ONCE, 0, &dir) != 0 ||
-        statx(above, name, AT_ONCE, 0, &file) != 0)
-        return -errno;
+    if (status == 0)
+        status = statx_at_once(above, name, 0, &file);
+    if (status != 0)
+        return status;
     if (dir.stx_dev_major != file.stx_dev_major || dir.stx_dev_minor != file.stx_dev_minor)
         return -EXDEV;
-    int status = check_kernel_fs(above, &fs);
+    status = check_kernel_fs(above, &fs);
     return status == -EPERM ? -EXDEV : status;
 }
 

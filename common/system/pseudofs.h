@@ -31,7 +31,7 @@ struct pseudofs_file {
     int64_t retry_at; /* ms; when failed, the file is not opened before this time */
     /* Set it after pseudofs_init(): open the file only if it is on the procfs or sysfs of its
      * directory, else fail with -EXDEV. Detects a file system that is mounted over the file
-     * (lxcfs) without waiting for that file system's server. */
+     * (lxcfs) without waiting for that file system's server (since Linux 4.11). */
     bool own;
 };
 
