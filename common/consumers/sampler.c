@@ -23,7 +23,8 @@ void ksm_sampler_init(struct ksm_sampler *s, struct ksm_consumers *consumers) {
     memset(s, 0, sizeof(*s));
     s->consumers = consumers;
     s->due = INT64_MIN;
-    worker_init(&s->worker, KSM_SKIPPED_MAX);
+    /* One more than can be skipped: the thread that finds this out. */
+    worker_init(&s->worker, KSM_SKIPPED_MAX + 1);
 }
 
 /* ---- skipped processes ---- */

@@ -95,6 +95,8 @@ ssize_t blocking_read_fd(struct blocking_call *call, int pid, int fd, bool whole
 
 /* ---- its supervisor ---- */
 
+/* A thread whose state cannot be read for lack of resources counts as runnable: abandoning a
+ * starved one would report a process as blocking that is not. */
 static bool is_runnable(struct blocking_call *call) {
     struct pseudofs_file file;
     struct parse_stat stat;
@@ -105,6 +107,8 @@ static bool is_runnable(struct blocking_call *call) {
     pseudofs_init(&file, "", "proc/self/task", name);
     ssize_t n = pseudofs_read(&file, 0, true, buf, sizeof(buf));
     pseudofs_close(&file);
+    if (pseudofs_is_transient((int)n))
+        return true;
     return n > 0 && parse_stat(buf, (size_t)n, &stat) == 0 && stat.state == 'R';
 }
 

@@ -70,7 +70,7 @@ void worker_init(struct worker *w, int max_stuck) {
 }
 
 int worker_start(struct worker *w, worker_fn *function, void *data) {
-    if (w->stuck_count > w->max_stuck)
+    if (w->stuck_count >= w->max_stuck)
         return -EAGAIN;
     struct worker_thread *thread = calloc(1, sizeof(*thread));
     if (!thread)

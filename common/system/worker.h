@@ -49,7 +49,7 @@ struct worker_call {
     int fd;
 };
 
-/* max_stuck: with so many stuck threads, one more may run, and be abandoned; then none starts. */
+/* max_stuck: with so many stuck threads, no other starts. */
 void worker_init(struct worker *w, int max_stuck);
 
 /* Starts a thread that runs function(call, data); none may be running. Returns 0 or -errno: -EAGAIN
