@@ -14,7 +14,8 @@
 #include "explain/process_sweep.h"
 #include "explain/wrap.h"
 
-enum { VALUES_MAX = 32, VALUE_SIZE = 160 };
+/* VALUE_SIZE: the longest are the names of four owners, each of 30 characters of 4 bytes. */
+enum { VALUES_MAX = 32, VALUE_SIZE = 640 };
 
 struct values {
     struct {

@@ -28,13 +28,13 @@ static void start_line(const struct wrap *wrap, const char **label) {
     *label = "";
 }
 
-/* Returns where to break a line that does not fit: at the last space, but not between a number and
- * its unit. */
-static size_t find_break(const char *text, size_t columns) {
-    for (size_t i = columns; i > 0; i--)
+/* Returns where to break a line of which only so many bytes fit: at the last space, but not between
+ * a number and its unit. */
+static size_t find_break(const char *text, size_t fitting) {
+    for (size_t i = fitting; i > 0; i--)
         if (text[i] == ' ' && (text[i - 1] < '0' || text[i - 1] > '9'))
             return i;
-    return columns;
+    return fitting;
 }
 
 static void print_paragraph(const struct wrap *wrap, const char **label, const char *text,
@@ -42,7 +42,8 @@ static void print_paragraph(const struct wrap *wrap, const char **label, const c
     const size_t columns = wrap->columns - WRAP_INDENT - LABEL;
 
     while (len > 0) {
-        size_t line = len > columns ? find_break(text, columns) : len;
+        const size_t fitting = wrap_fit(text, columns);
+        size_t line = len > fitting ? find_break(text, fitting) : len;
         start_line(wrap, label);
         fprintf(wrap->file, "%.*s\n", (int)line, text);
         if (line < len && text[line] == ' ')

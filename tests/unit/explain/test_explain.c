@@ -697,6 +697,24 @@ TEST_ROWS(long_name_is_cut, letters) {
                   "got %s", suite_quote(line, len));
 }
 
+/* Characters of three bytes, without a space to break at. */
+TEST(text_is_wrapped_between_characters) {
+    static char text[8192];
+    FILE *file = fmemopen(text, sizeof(text), "w");
+    char name[3 * 100 + 1] = "";
+
+    for (int i = 0; i < 100; i++)
+        strcat(name, "\u6f22");
+    wrap_text(&(const struct wrap){.file = file, .columns = WRAP_COLUMNS}, "Process", name);
+    ck_assert_int_eq(fclose(file), 0);
+    for (const char *line = text; *line; line += strcspn(line, "\n") + 1) {
+        const size_t len = strcspn(line, "\n"), start = WRAP_INDENT + 10;
+        ck_assert_msg(columns(line, len) <= 80 && (len - start) % 3 == 0, "%s",
+                      suite_quote(line, len));
+    }
+    ck_assert_uint_eq(columns(text, strcspn(text, "\n")), 80);
+}
+
 TEST(consumers_after_the_eighth_share_a_row) {
     good_host();
     table.count = 12;

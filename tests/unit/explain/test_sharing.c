@@ -269,6 +269,17 @@ static void users(void) {
     add_mapping(8, 2, 0);
 }
 
+#define LONG_NAME                                                                                  \
+    "\u6f22\u6f22\u6f22\u6f22\u6f22\u6f22\u6f22\u6f22\u6f22\u6f22"                                 \
+    "\u6f22\u6f22\u6f22\u6f22\u6f22\u6f22\u6f22\u6f22\u6f22\u6f22"
+
+static void long_names(void) {
+    for (size_t i = 0; i < 3; i++)
+        strcpy(consumers[i].name.text, LONG_NAME);
+    pair();
+    add_mapping(7, 2, 0);
+}
+
 static void one_owner(void) {
     add_mapping(7, 1, 0);
     add_mapping(7, 5, 0);
@@ -324,6 +335,9 @@ static const struct {
       "Saved 4.0 KiB, by merging. Read", " 4.0 KiB vm db and vm web Merged between owners"},
      {"Partial", "give or take", "kernel counts"}},
     {users, {"merged between 4 owners: vm web, vm db, container c1 and user 1000."}, {"more"}},
+    {long_names,
+     {"3 owners: vm " LONG_NAME ", vm " LONG_NAME " and container " LONG_NAME "."},
+     {0}},
     {one_owner, {"Owners No memory is merged between owners."}, {"Merged between"}},
     {agrees, {"Saved 4.0 KiB, by merging, as the kernel counts too."}, {0}},
     {differs,
@@ -357,7 +371,7 @@ TEST_ROWS(report_has, reports) {
     for (int i = 0; i < ROWS(row->lacks) && row->lacks[i]; i++)
         ck_assert_msg(!strstr(flat, row->lacks[i]), "\"%s\" in\n%s", row->lacks[i], text);
     for (; *text; text += strcspn(text, "\n") + 1)
-        ck_assert_msg(strcspn(text, "\n") <= 80, "%s", text);
+        ck_assert_msg(strcspn(text, "\n") <= wrap_fit(text, 80), "%s", text);
 }
 
 /* The names of the plugins' table limit those of OpenMetrics. */
