@@ -194,7 +194,7 @@ void estimate_json(const struct estimate *e, const struct ksm_sample *host, FILE
     print_member(file, "processes", e->counts.processes);
     print_member(file, "denied", e->counts.denied);
     print_member(file, "ended", e->counts.exited);
-    print_member(file, "waiting", e->counts.blocking);
+    print_member(file, "blocking", e->counts.blocking);
     print_member(file, "milliseconds", e->counts.ms);
     fprintf(file, "\"partial\": %s, \"consumers\": [", e->counts.partial ? "true" : "false");
     for (size_t i = 0; i < e->consumer_count; i++) {

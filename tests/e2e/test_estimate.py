@@ -297,7 +297,7 @@ def test_blocking_processes_are_skipped(number, build):
         holders.hold()
         found = estimate(build)
         holders.release()
-    assert found["waiting"] == number and found["processes"] > 1 and not found["partial"]
+    assert found["blocking"] == number and found["processes"] > 1 and not found["partial"]
 
 
 # A process that executes another program holds its exec_update_lock: reading its stat, opening its files and kcmp()
@@ -330,12 +330,12 @@ def blocked(exec_holder, small, slow, target):
 def test_process_that_hangs_in_exec_is_left_out(exec_holder, small, build):
     exec_holder.hold()
     found = estimate(build, *exec_holder.pids, small)
-    assert (found["waiting"], found["processes"], found["partial"]) == (1, 1, False)
+    assert (found["blocking"], found["processes"], found["partial"]) == (1, 1, False)
 
 
 def test_process_that_hangs_in_exec_later_is_left_out(blocked):
     found = json.loads(blocked.communicate(timeout=RUN_S)[0])
-    assert (found["waiting"], found["processes"], found["partial"]) == (1, 1, False)
+    assert (found["blocking"], found["processes"], found["partial"]) == (1, 1, False)
 
 
 def test_first_interrupt_ends_a_blocked_estimate(blocked):

@@ -262,7 +262,7 @@ static const struct {
     {huge_unknown, {"\"huge_bytes\": null", "\"split_bytes\": null"}},
     {left_out,
      {"\"unreadable_bytes\": 3145728, \"swapped_bytes\": 2097152",
-      "\"denied\": 1, \"ended\": 1234, \"waiting\": 2"}},
+      "\"denied\": 1, \"ended\": 1234, \"blocking\": 2"}},
     {partial, {"\"partial\": true"}},
 };
 
