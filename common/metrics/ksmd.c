@@ -12,7 +12,7 @@
 #include "system/line_reader.h"
 #include "system/parse.h"
 
-enum { STAT_SIZE = 1024 }; /* /proc/PID/stat has 52 numbers: some 300 bytes, 1,100 at the worst */
+enum { STAT_SIZE = 2048 }; /* /proc/PID/stat has 52 numbers: some 300 bytes, 1,100 at the worst */
 
 /* PID_NS_INIT_INO of linux/nsfs.h (PROC_PID_INIT_INO before 6.18) */
 static const ino_t initial_pid_namespace = 0xeffffffc;

@@ -164,7 +164,9 @@ int ksm_reader_tick(struct ksm_reader *reader, int64_t now) {
     ksm_derive(s);
     ksm_rates_update(&reader->rates, s, now);
     for (size_t id = 0; id < KSM_METRICS; id++) {
-        if (ksm_metrics[id].kind != KSM_KIND_INPUT && s->at[id].status == 0)
+        if (ksm_metrics[id].kind == KSM_KIND_INPUT)
+            continue;
+        if (s->at[id].status == 0)
             return 0;
         if (first == -ENOENT)
             first = s->at[id].status;

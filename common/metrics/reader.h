@@ -51,7 +51,8 @@ void ksm_reader_why_not(int status, const char *root, char *message, size_t size
 
 /* Reads every metric that is due into reader->sample, then computes derived metrics and rates. now:
  * CLOCK_MONOTONIC, ms.
- * Returns 0 if at least one metric that is sent has a value, else the first one's -errno. */
+ * Returns 0 if at least one metric that is sent has a value; else the first -errno other than
+ * -ENOENT of those, or -ENOENT if this kernel has none of them. */
 int ksm_reader_tick(struct ksm_reader *reader, int64_t now);
 
 /* Returns whether this kernel has UKSM in place of KSM. UKSM scans all memory and has settings of

@@ -623,6 +623,19 @@ TEST(tick_fails_if_nothing_is_readable) {
     expect_all_well_at(start + minute, "readable again");
 }
 
+/* What is only read for derived metrics is not sent. */
+TEST(tick_fails_if_no_metric_that_is_sent_is_readable) {
+    for (size_t id = 0; id < KSM_METRICS; id++)
+        if (is_first_of_file(id))
+            inflict(&damages[MISSING], id);
+    tree_unlink(dir, "proc/37/stat");
+    tree_print(dir, "proc/meminfo", "MemTotal:        4194304 kB\n");
+    begin(true);
+    int status = ksm_reader_tick(&reader, start);
+    ck_assert_msg(status == -ENOENT, "got %s, want -ENOENT", suite_status(status));
+    expect("read", KSM_mem_total, 0, 4194304);
+}
+
 TEST(tick_succeeds_if_one_metric_is_readable) {
     for (size_t id = 0; id < KSM_METRICS; id++)
         if (is_first_of_file(id) && id != KSM_dups)
