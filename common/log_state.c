@@ -31,6 +31,16 @@ static const char *describe_fault(int status) {
     }
 }
 
+/* The metrics that are missing if an INPUT row cannot be read. */
+static const char *const derived_from[KSM_METRICS] = {
+    [KSM_general_profit] = "profit, overhead, net",
+    [KSM_mem_total] = "ram, net",
+    [KSM_mem_available] = "exposure",
+    [KSM_swap_free] = "exposure",
+    [KSM_uksm_zero] = "zero",
+    [KSM_anon_huge_kb] = "anon_huge",
+};
+
 static void log_metric(const struct ksm_reader *reader, size_t id, int status, ksm_log_fn *log) {
     char source[PATH_MAX + 64];
     char message[sizeof(source) + 256];
@@ -40,8 +50,9 @@ static void log_metric(const struct ksm_reader *reader, size_t id, int status, k
     if (status == 0)
         snprintf(message, sizeof(message), "%s: can be read again", source);
     else
-        snprintf(message, sizeof(message), "%s: %s; %s is not reported until this is fixed", source,
-                 describe_fault(status), ksm_metrics[id].name);
+        snprintf(message, sizeof(message), "%s: %s; not reported until this is fixed: %s", source,
+                 describe_fault(status),
+                 derived_from[id] ? derived_from[id] : ksm_metrics[id].name);
     log(status != 0, message);
 }
 

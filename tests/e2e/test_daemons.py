@@ -51,7 +51,7 @@ def on(tree):
 
 def gap_lines(daemon):
     """Return the log lines of DAEMON about metrics that cannot be read, or can be read again."""
-    return logged(daemon, "is not reported until") + logged(daemon, "can be read again")
+    return logged(daemon, "not reported until") + logged(daemon, "can be read again")
 
 
 def option_lines(daemon):

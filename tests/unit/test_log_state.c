@@ -3,6 +3,7 @@
  * Which faults of metrics and of consumers are logged, and how often.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "log_state.h"
@@ -151,16 +152,45 @@ TEST(file_that_never_existed_is_not_logged) {
 TEST(every_metric_of_meminfo_on_this_kernel_is_logged) {
     faults_fail(FAULTS_OPEN, "/meminfo", 0, EACCES);
     tick_and_expect_logged(second,
-                           "-proc/meminfo, MemTotal: Permission denied; mem_total \n"
-                           "-proc/meminfo, MemAvailable: Permission denied; mem_available \n"
-                           "-proc/meminfo, SwapFree: Permission denied; swap_free \n"
-                           "-proc/meminfo, AnonHugePages: Permission denied; anon_huge_kb ");
+                           "-proc/meminfo, MemTotal: Permission denied;|fixed: ram, net\n"
+                           "-proc/meminfo, MemAvailable: Permission denied;|fixed: exposure\n"
+                           "-proc/meminfo, SwapFree: Permission denied;|fixed: exposure\n"
+                           "-proc/meminfo, AnonHugePages: Permission denied;|fixed: anon_huge");
     tick_and_expect_logged(second, "");
     host_write(dir, KSM_mem_total, TEXT("12abc kB"));
     faults_clear();
     tick_and_expect_logged(minute, "+MemAvailable|again\n+SwapFree|again\n+AnonHugePages|again");
     host_write(dir, KSM_mem_total, NULL, 0);
     tick_and_expect_logged(second, "+proc/meminfo, MemTotal|again");
+}
+
+static char missing[256]; /* "fixed: " and the metrics that are */
+
+static void expect_missing(bool bad, const char *message) {
+    ck_assert_msg(bad && strstr(message, missing), "got \"%s\", want %s", message, missing);
+    lines++;
+}
+
+/* A row that is not sent itself: what is missing without it. */
+TEST_TIMES(fault_of_an_input_names_the_metrics_that_are_missing, KSM_METRICS) {
+    static struct ksm_sample before;
+    const size_t input = (size_t)_i;
+
+    if (ksm_metrics[input].kind != KSM_KIND_INPUT || !host_has(input))
+        return;
+    tick_and_expect_logged(second, "");
+    before = reader.sample;
+    host_write(dir, input, TEXT("12abc kB\n"));
+    ksm_reader_tick(&reader, now + second);
+    strcpy(missing, "fixed: ");
+    for (size_t id = 0; id < KSM_METRICS; id++)
+        if (ksm_metrics[id].kind != KSM_KIND_INPUT && before.at[id].status == 0 &&
+            reader.sample.at[id].status != 0)
+            sprintf(missing + strlen(missing), "%s%s", missing[7] ? ", " : "",
+                    ksm_metrics[id].name);
+    lines = 0;
+    ksm_log_metrics(&state, &reader, expect_missing);
+    ck_assert_int_eq(lines, 1);
 }
 
 TEST(faults_of_several_files_are_all_logged) {
