@@ -108,7 +108,7 @@ void function_answer(const struct ksm_consumer_table *table, const struct reques
             "savings by consumer cannot be determined now; ksm.plugin's log gives the reason", out);
     else if (!table->valid)
         answer_error(request, 503,
-                     "the first sample of all processes is not complete yet; try again later", out);
+                     "there is no complete sample of all processes now; try again later", out);
     else
         answer_table(table, request, now, out);
 }

@@ -21,7 +21,7 @@
 #include "consumers/proc_files.h"
 
 enum {
-    KSM_SWEEP_SAMPLES = 6,                    /* updates in which a sweep reads all of /proc */
+    KSM_SWEEP_SAMPLES = 6,                    /* updates of a sweep while the list is incomplete */
     KSM_NAME_SAMPLES = 6 * KSM_SWEEP_SAMPLES, /* updates in which each process is named again */
     KSM_SKIPPED_MAX = 8,                      /* processes */
     KSM_KEPT_DESCRIPTORS_MAX = 2048,          /* each costs 3.9 kB of the kernel's memory */
@@ -108,10 +108,10 @@ void ksm_process_list_init(struct ksm_process_list *p, const char *root, int max
  *
  * 1. It reads the processes that were started since the last update but one: some opt in a while
  *    after their start.
- * 2. It sweeps over a part of /proc, so that a sweep ends within KSM_SWEEP_SAMPLES updates. The
- *    first update sweeps over all of it. If the list is complete, as the caller knows from the
- *    host's tracked pages, a sweep reads at most 128 entries at an update. It reads fewer, too, if
- *    slow processes use up slow_us; but the first sweep does not.
+ * 2. It sweeps over a part of /proc. The first update sweeps over all of it. Later ones read so
+ * many entries that a sweep ends within KSM_SWEEP_SAMPLES updates, and at least 256; but only 128
+ * of 768 or more if the list is complete, as the caller knows from the host's tracked pages. They
+ *    read fewer if slow processes use up slow_us.
  * 3. It reads all processes on the list again, and removes those that have exited. ksm_stat walks
  *    the mappings of a process under its mmap lock up to the first mergeable one
  *    (ksm_process_mergeable() of mm/ksm.c, Linux 6.14): 3.9 ms if that is the last of 60,000. Such
