@@ -73,16 +73,14 @@ static void insertion_sort(struct content_index_record *r, size_t count, enum or
     }
 }
 
+static void sort(struct content_index_record *r, size_t count, enum order order, unsigned digit);
+
 /* By one word, then by the other: digit by digit from the highest, each record swapped to where its
  * digit belongs. In place, as qsort() of glibc takes as much memory again. */
-static void sort(struct content_index_record *r, size_t count, enum order order, unsigned digit) {
-    enum { INSERTION_SORT_MAX = 24 };
+static void sort_by_digit(struct content_index_record *r, size_t count, enum order order,
+                          unsigned digit) {
     size_t end[DIGIT_VALUES] = {0}, next[DIGIT_VALUES], sum = 0;
 
-    if (count <= INSERTION_SORT_MAX) {
-        insertion_sort(r, count, order);
-        return;
-    }
     for (size_t i = 0; i < count; i++)
         end[digit_of(&r[i], order, digit)]++;
     if (end[digit_of(r, order, digit)] == count) {
@@ -105,6 +103,16 @@ static void sort(struct content_index_record *r, size_t count, enum order order,
         const size_t first = value > 0 ? end[value - 1] : 0;
         sort(r + first, end[value] - first, order, digit - 1);
     }
+}
+
+/* Few records are not worth the 4 kB of counters. */
+static void sort(struct content_index_record *r, size_t count, enum order order, unsigned digit) {
+    enum { INSERTION_SORT_MAX = 24 };
+
+    if (count <= INSERTION_SORT_MAX)
+        insertion_sort(r, count, order);
+    else
+        sort_by_digit(r, count, order, digit);
 }
 
 static void order_by(struct content_index *c, enum order order) {
