@@ -42,7 +42,8 @@ int page_reader_open(struct page_reader *m, const char *root, int pid, bool huge
     m->range = m->found = 0;
     m->unreadable = m->stack = 0;
     m->hugetlb = hugetlb;
-    m->is_end = false;
+    m->is_end = m->is_dense = false;
+    m->block = contents ? PAGE_READER_BLOCK : PAGE_READER_MAX;
     if (contents) {
         m->mem = open_file(m->call, root, pid, "mem");
         if (m->mem < 0)
@@ -100,12 +101,28 @@ static int next_mapping(struct page_reader *m) {
     return status;
 }
 
+/* Makes the next pages a range, whether they are there or not. A search takes as long as reading,
+ * so it is worthwhile only to skip holes. */
+static void set_range(struct page_reader *m) {
+    const uint64_t left = m->end - m->address, size = m->block * m->page_size;
+
+    m->ranges[0] = (struct pagemap_range){.start = m->address,
+                                          .end = m->address + (left < size ? left : size)};
+    m->address = m->ranges[0].end;
+    m->range = 0;
+    m->found = 1;
+}
+
 /* Finds the next ranges, if there are any in the next 16,384 pages. Returns 0 or -errno. */
 static int search(struct page_reader *m) {
     int status = m->address == m->end ? next_mapping(m) : 0;
 
     if (status < 0 || m->is_end)
         return status;
+    if (m->is_dense) {
+        set_range(m);
+        return 0;
+    }
     status = pagemap_find(&m->pagemap, PAGEMAP_ANONYMOUS, &m->address, m->end, m->ranges);
     if (status < 0)
         return status;
@@ -116,9 +133,10 @@ static int search(struct page_reader *m) {
 
 /* Adds pages of a range that are still there, from its start on; moves that. */
 static int add_pages(struct page_reader *m, struct pagemap_range *range) {
-    uint64_t entries[PAGE_READER_BLOCK];
+    uint64_t entries[PAGE_READER_MAX];
     uint64_t number = range->start / m->page_size;
-    const uint64_t left = range->end / m->page_size - number, room = PAGE_READER_BLOCK - m->count;
+    const uint64_t left = range->end / m->page_size - number, room = m->block - m->count;
+    const size_t before = m->count;
     const ssize_t n = pagemap_read(&m->pagemap, number, entries, left < room ? left : room);
 
     if (n < 0)
@@ -131,6 +149,7 @@ static int add_pages(struct page_reader *m, struct pagemap_range *range) {
                                           .shared = !(entries[i] & PAGEMAP_EXCLUSIVE),
                                           .huge = range->categories & PAGEMAP_HUGE};
     range->start = number * m->page_size;
+    m->is_dense = m->mem < 0 && m->count - before >= PAGE_READER_MAX / 2;
     return 0;
 }
 
@@ -173,7 +192,7 @@ int page_reader_next(struct page_reader *m) {
     int status = m->range == m->found ? search(m) : 0;
 
     m->count = 0;
-    while (status == 0 && m->count < PAGE_READER_BLOCK && m->range < m->found) {
+    while (status == 0 && m->count < m->block && m->range < m->found) {
         status = add_pages(m, &m->ranges[m->range]);
         m->range += m->ranges[m->range].start >= m->ranges[m->range].end;
     }

@@ -36,19 +36,20 @@
 #include "explain/pagemap.h"
 #include "system/blocking_call.h"
 
-/* Pages in a block: so few that their contents are still in the processor's cache when used. */
-enum { PAGE_READER_BLOCK = 64 };
+/* Pages in a block: so few that their contents are still in the processor's cache when used. If
+ * contents are not read, as many as the kernel reads under one hold of the lock (2 MiB). */
+enum { PAGE_READER_BLOCK = 64, PAGE_READER_MAX = 512 };
 
 struct page_reader_page {
     uint64_t number; /* the address in pages */
     uint64_t frame;  /* its frame number, 0: not known (CAP_SYS_ADMIN) */
     bool shared;     /* mapped more than once: by processes that forked, or merged by KSM */
-    bool huge;       /* part of a huge page */
+    bool huge;       /* part of a huge page; not known if contents are not read */
 };
 
 struct page_reader {
     /* The result: the contents of page i are at bytes + i × page size. */
-    struct page_reader_page pages[PAGE_READER_BLOCK];
+    struct page_reader_page pages[PAGE_READER_MAX];
     size_t count;
     char *bytes;
     uint64_t unreadable; /* pages of this process so far that are in memory and cannot be read */
@@ -58,7 +59,8 @@ struct page_reader {
     /* Inside. */
     struct blocking_call *call;
     uint64_t page_size;
-    int mem; /* -1: contents are not read */
+    size_t block; /* pages in a block */
+    int mem;      /* -1: contents are not read */
     bool hugetlb;
     struct line_reader maps;
     struct pagemap pagemap;
@@ -66,6 +68,7 @@ struct page_reader {
     bool is_end;           /* there is no further mapping */
     struct pagemap_range ranges[PAGEMAP_RANGES];
     size_t range, found; /* the range that is being read, and how many there are */
+    bool is_dense;       /* the next pages are read without a search for ranges */
 };
 
 /* call: of the thread that reads, or NULL. Returns 0 or -ENOMEM. */

@@ -103,13 +103,15 @@ void after_each(void) {
 
 /* ---- reading ---- */
 
-/* Checks the pages of a block, and returns how many are written ones. */
-static uint64_t check_block(const char *memory) {
+/* Checks the pages of a block, and returns how many are written ones. Where contents are not read,
+ * those in memory count. */
+static uint64_t check_block(const char *memory, bool contents) {
     uint64_t written = 0, word;
 
     for (size_t i = 0; i < reader.count; i++) {
         const uint64_t page = reader.pages[i].number - (uintptr_t)memory / page_size;
-        memcpy(&word, reader.bytes + i * page_size, sizeof(word));
+        memcpy(&word, contents ? reader.bytes + i * page_size : memory + page * page_size,
+               sizeof(word));
         must(word == 0 || word == page + 1, "page %" PRIu64 " has %" PRIu64, page, word);
         written += word != 0;
     }
@@ -138,7 +140,8 @@ static uint64_t count_swapped(const char *memory, uint64_t pages) {
     return swapped;
 }
 
-static void read_mapping(const char *name, enum kind kind, uint64_t pages, uint64_t want) {
+static void read_mapping(const char *name, enum kind kind, uint64_t pages, uint64_t want,
+                         bool contents) {
     char *memory = map(pages, kind);
     uint64_t written = 0;
     int status;
@@ -146,10 +149,10 @@ static void read_mapping(const char *name, enum kind kind, uint64_t pages, uint6
     tree_print(dir, "proc/7/maps", "%" PRIxPTR "-%" PRIxPTR " rw-p 00000000 00:00 0\n",
                (uintptr_t)memory, (uintptr_t)memory + pages * page_size);
     longest_scan = 0;
-    ck_assert_int_eq(page_reader_open(&reader, dir, PID, false, true), 0);
+    ck_assert_int_eq(page_reader_open(&reader, dir, PID, false, contents), 0);
     for (scans = 0; (status = page_reader_next(&reader)) > 0; scans = 0) {
         ck_assert_msg(scans <= 1, "%s: %d calls without a return", name, scans);
-        written += check_block(memory);
+        written += check_block(memory, contents);
     }
     ck_assert_int_eq(status, 0);
     ck_assert_msg(longest_scan <= PAGEMAP_ENTRIES * page_size, "%s: scans %" PRIu64 " MiB at once",
@@ -161,10 +164,28 @@ static void read_mapping(const char *name, enum kind kind, uint64_t pages, uint6
 }
 
 TEST_ROWS(mappings_are_read_in_bounded_steps, mappings) {
+    for (int contents = 0; contents <= 1; contents++) {
+        has_scan = true;
+        read_mapping(row->name, row->kind, row->pages, row->want, contents);
+        has_scan = false; /* before Linux 6.7 */
+        read_mapping(row->name, row->kind, row->pages, row->want, contents);
+    }
+}
+
+/* Holes are searched for, but not between pages that are read. */
+TEST(dense_mapping_is_read_without_a_search) {
+    char *memory = map(PAGES, WRITTEN);
+    uint64_t count = 0;
+
     has_scan = true;
-    read_mapping(row->name, row->kind, row->pages, row->want);
-    has_scan = false; /* before Linux 6.7 */
-    read_mapping(row->name, row->kind, row->pages, row->want);
+    tree_print(dir, "proc/7/maps", "%" PRIxPTR "-%" PRIxPTR " rw-p 00000000 00:00 0\n",
+               (uintptr_t)memory, (uintptr_t)memory + PAGES * page_size);
+    ck_assert_int_eq(page_reader_open(&reader, dir, PID, false, false), 0);
+    scans = 0;
+    while (page_reader_next(&reader) > 0)
+        count += reader.count;
+    ck_assert_uint_eq(count, PAGES);
+    ck_assert_int_eq(scans, 1);
 }
 
 /* Before Linux 6.7 a call looks at 4,096 entries at a time. */
@@ -231,7 +252,7 @@ TEST(pages_are_read_again) {
     ck_assert_int_eq(page_reader_again(&reader, numbers, ROWS(numbers)), 0);
     ck_assert_uint_eq(reader.count, 3);
     ck_assert_uint_eq(reader.pages[1].number, first + 2);
-    ck_assert_uint_eq(check_block(memory), 3);
+    ck_assert_uint_eq(check_block(memory, true), 3);
 }
 
 static const struct {
