@@ -44,21 +44,49 @@ static int find_frame(const volatile char *page, size_t page_size, uint64_t *fra
     return status == 0 && *frame == 0 ? -EPERM : status;
 }
 
-/* Sets knows_ksm by a private page, which is not merged. */
-static int test_flags(struct frames *f) {
-    const size_t page_size = (size_t)sysconf(_SC_PAGESIZE);
-    uint64_t frame = 0, flags = 0;
-    volatile char *page =
-        mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+static bool is_zero(const struct frames *f, uint64_t frame) {
+    uint64_t flags = 0;
 
-    if (page == MAP_FAILED)
-        return -ENOMEM;
+    return read_entries(f->flags, frame, 1, &flags) == 0 && flags & FRAME_IS_ZERO;
+}
+
+/* Sets zero and zero_end by a page that was only read. */
+static int find_zeros(struct frames *f, const volatile char *page, size_t page_size) {
+    const char byte = page[0];
+    const int status = find_frame(page, page_size, &f->zero);
+
+    (void)byte;
+    f->zero_end = f->zero;
+    while (is_zero(f, f->zero_end))
+        f->zero_end++;
+    while (f->zero > 0 && is_zero(f, f->zero - 1))
+        f->zero--;
+    return status;
+}
+
+/* Sets knows_ksm by a private page, which is not merged. */
+static int test_flags(struct frames *f, volatile char *page, size_t page_size) {
+    uint64_t frame = 0, flags = 0;
+
     page[0] = 1;
     int status = find_frame(page, page_size, &frame);
     if (status == 0)
         status = read_entries(f->flags, frame, 1, &flags);
     f->knows_ksm = !(flags & FRAME_IS_KSM);
-    munmap((void *)(uintptr_t)page, page_size);
+    return status;
+}
+
+/* Finds out what a page of this program shows. */
+static int try_page(struct frames *f) {
+    const size_t page_size = (size_t)sysconf(_SC_PAGESIZE);
+    void *page = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (page == MAP_FAILED)
+        return -ENOMEM;
+    int status = find_zeros(f, page, page_size);
+    if (status == 0)
+        status = test_flags(f, page, page_size);
+    munmap(page, page_size);
     return status;
 }
 
@@ -70,7 +98,7 @@ int frames_open(struct frames *f, const char *root) {
     f->counts = open_file(root, "kpagecount");
     if (f->counts < 0)
         return f->counts;
-    return test_flags(f);
+    return try_page(f);
 }
 
 void frames_close(struct frames *f) {

@@ -20,6 +20,9 @@ enum { FRAMES_MAX = 512 }; /* of one call */
 struct frames {
     int flags, counts; /* descriptors, -1: not open */
     bool knows_ksm;    /* FRAME_IS_KSM can be trusted */
+
+    /* The kernel's page of zeros, and the first frame after it; several pages on s390x. */
+    uint64_t zero, zero_end;
 };
 
 /* Opens the files below root/proc, and finds out whether FRAME_IS_KSM can be trusted: from Linux

@@ -23,13 +23,18 @@ uint64_t sharing_frame(uint64_t key) {
     return __builtin_bswap64(key) * golden_inverse;
 }
 
-/* Only frames that are mapped more than once save anything. */
+static bool is_zero(const struct sharing *s, uint64_t frame) {
+    return frame >= s->frames.zero && frame < s->frames.zero_end;
+}
+
+/* Only frames that are mapped more than once save anything. Pages of zeros may be so many that they
+ * would fill the index. */
 static int add_block(struct process_sweep *sweep, const struct page_reader *reader, size_t i) {
     struct sharing *s = sweep->data;
 
     for (size_t j = 0; j < reader->count; j++) {
         const struct page_reader_page *page = &reader->pages[j];
-        if (page->shared && page->frame != 0)
+        if (page->shared && page->frame != 0 && !is_zero(s, page->frame))
             content_index_add(&s->mappings, sharing_key(page->frame),
                               content_index_own((uint32_t)i, page->number, false));
     }
@@ -98,7 +103,12 @@ static int compare_pairs(const void *one, const void *other) {
 }
 
 static void sort_pairs(struct sharing_pairs *pairs) {
-    qsort(pairs->list, pairs->size, sizeof(*pairs->list), compare_pairs);
+    size_t count = 0;
+
+    for (size_t i = 0; i < pairs->size; i++)
+        if (pairs->list[i].sum.pages > 0)
+            pairs->list[count++] = pairs->list[i];
+    qsort(pairs->list, count, sizeof(*pairs->list), compare_pairs);
 }
 
 /* ---- owners ---- */
@@ -259,35 +269,43 @@ static int begin_count(struct sharing *s) {
     return 0;
 }
 
-/* Counts the frames of one call. The last step: a call that fails ends it. */
-static int count_frames(struct process_sweep *sweep, struct page_reader *reader) {
-    struct sharing *s = sweep->data;
+/* Counts the frames of one call of frames_read(). Returns what that does. */
+static int count_call(struct sharing *s) {
     const struct content_index_record *records = s->mappings.records;
     uint64_t flags[FRAMES_MAX], counts[FRAMES_MAX];
+    size_t *pos = &s->sweep.pos;
+    const size_t end = end_of_call(s, *pos);
+    const uint64_t first = records[*pos].key;
+    const int status =
+        frames_read(&s->frames, first, records[end - 1].key - first + 1, flags, counts);
+
+    while (status == 0 && *pos < end) {
+        const size_t run = content_index_run(&s->mappings, *pos);
+        const size_t i = records[*pos].key - first;
+        add_frame(s, records + *pos, run, flags[i], counts[i]);
+        *pos += run;
+    }
+    return status;
+}
+
+/* Counts the frames of some calls. The last step: a call that fails ends it. */
+static int count_frames(struct process_sweep *sweep, struct page_reader *reader) {
+    enum { CALLS = 32 };
+    struct sharing *s = sweep->data;
+    int status = 0;
 
     (void)reader;
     if (!s->sorted)
         return begin_count(s);
-    if (sweep->pos == s->mappings.count) {
-        sort_pairs(&s->pairs);
-        sort_pairs(&s->owner_pairs);
-        s->counted = true;
-        return 1;
-    }
-    const size_t end = end_of_call(s, sweep->pos);
-    const uint64_t first = records[sweep->pos].key;
-    const int status =
-        frames_read(&s->frames, first, records[end - 1].key - first + 1, flags, counts);
-    if (status != 0)
-        return status;
-    while (sweep->pos < end) {
-        const size_t run = content_index_run(&s->mappings, sweep->pos);
-        const size_t i = records[sweep->pos].key - first;
-        add_frame(s, records + sweep->pos, run, flags[i], counts[i]);
-        sweep->pos += run;
-    }
+    for (int i = 0; i < CALLS && status == 0 && sweep->pos < s->mappings.count; i++)
+        status = count_call(s);
     sweep->done = sweep->pos;
-    return 0;
+    if (status != 0 || sweep->pos < s->mappings.count)
+        return status;
+    sort_pairs(&s->pairs);
+    sort_pairs(&s->owner_pairs);
+    s->counted = true;
+    return 1;
 }
 
 int sharing_finish(struct sharing *s) {

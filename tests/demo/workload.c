@@ -9,16 +9,13 @@
  *                            same pages
  * workload known FIRST:NUMBER:TIMES ... [-name NAME]
  *                            one process that has each of the contents FIRST to FIRST + NUMBER - 1
- *                            in TIMES pages. The byte f on its standard input makes it fork
- *                            a child, which prints "ready" too. -name is for a copy of this program
- *                            that is called as QEMU, and has no effect
- * workload demo [MIB]        processes of MIB MiB (64) each: ksm-equal-1 to -3 hold the same pages,
- *                            ksm-zeros none but zeros, ksm-unique no page twice, and ksm-changing
- *                            (a quarter of MIB) pairs that it rewrites all the time
- * workload churn [NUMBER]    NUMBER (200) processes a second start, hold some equal pages for
- *                            a second, and exit
- * workload processes [NUMBER [OF]]
- *                            NUMBER (1000) idle processes; one of OF (10), called ksm-member, holds
+ *                            in TIMES pages; 0 is a page of zeros. The byte f on its standard input
+ * makes it fork a child, which prints "ready" too. -name is for a copy of this program that is
+ * called as QEMU, and has no effect workload demo [MIB]        processes of MIB MiB (64) each:
+ * ksm-equal-1 to -3 hold the same pages, ksm-zeros none but zeros, ksm-unique no page twice, and
+ * ksm-changing (a quarter of MIB) pairs that it rewrites all the time workload churn [NUMBER]
+ * NUMBER (200) processes a second start, hold some equal pages for a second, and exit workload
+ * processes [NUMBER [OF]] NUMBER (1000) idle processes; one of OF (10), called ksm-member, holds
  *                            some equal pages
  *
  * Prints "ready" when all memory is filled and mergeable, and ends at the end of its standard
@@ -295,8 +292,11 @@ static void fill_contents(struct page_reader *memory, const struct contents *con
 
     for (size_t i = 0; i < count; i++)
         for (unsigned j = 0; j < contents[i].number * contents[i].times; j++) {
-            fill_page(page, memory->page_words,
-                      key_of(MAX_KIND, 0, contents[i].first + j % contents[i].number));
+            const unsigned content = contents[i].first + j % contents[i].number;
+            if (content == 0)
+                memset(page, 0, memory->page_words * sizeof *page);
+            else
+                fill_page(page, memory->page_words, key_of(MAX_KIND, 0, content));
             page += memory->page_words;
         }
 }
