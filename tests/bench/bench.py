@@ -27,7 +27,7 @@ from itertools import pairwise
 from operator import sub
 from pathlib import Path
 
-from live import FAST, RUNNING, STOPPED, KsmSettings, Workload
+from live import FAST, RUNNING, STOPPED, UNMERGED, KsmSettings, Workload
 from markers import put_into
 from meters import EXPORTER, NodeExporter, Plugin, collectd, netdata, resident_mb, shell_loop, spent
 
@@ -45,6 +45,9 @@ IDLE_PROCESSES = 1000
 TRACED_S = 10
 ESTIMATED = 1 << 18         # pages, in pairs: each is read twice
 ESTIMATE_MIB, BLOCK = 2, 1 << 18    # memory for half of the records; bytes of a bare read
+SHARED = 1 << 18            # pages; memory for less than half of their records
+SHARING_MIB, ENTRY = 2, 8   # bytes of an entry of pagemap, kpageflags and kpagecount
+SHARING_S = 300             # limit for merging them
 INTERVAL_S, ROUND_INTERVALS = 10, 6         # ksm.plugin's defaults
 # Processes, how many there are for each that merges, intervals that are measured, ids of targets.
 PROCESSES = [(100, 10, 3, ()), (1000, 10, 3, ()), (10000, 10, ROUND_INTERVALS, ("consumers", "tick", "memory"))]
@@ -56,7 +59,8 @@ NEWCOMERS, FORKS = 100, 500
 TARGETS = {"floor": (1.15, 1.05), "instructions": (60000, 30000), "netdata": (0.8, 0.65),
            "node_exporter": (0.75, 0.25), "collectd": (1.15,), "memory_idle": (2.5,), "memory": (8, 4),
            "consumers": (0.5, 0.2), "consumers_100k": (1.2,), "newcomer": (2,), "churn": (0.5,), "tick": (20,),
-           "idle": (0,), "start": (20,), "estimate_cpu": (0.8,), "estimate_memory": (8,)}
+           "idle": (0,), "start": (20,), "estimate_cpu": (0.8,), "estimate_memory": (8,),
+           "sharing_entry": (2,), "sharing_mapping": (3,), "sharing_memory": (4,)}
 
 
 class Table:
@@ -449,24 +453,28 @@ def measure_newcomers(build, table, settings, directory):
 
 # The estimate.
 
-def bare_us(pid):
-    """Return the µs of CPU that the kernel takes to copy a page of the largest mapping of PID."""
+def largest_mapping(pid):
+    """Return the first address of the largest mapping of PID, and its end."""
     lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
-    start, end = max((tuple(int(part, 16) for part in line.split()[0].split("-")) for line in lines),
-                     key=lambda mapping: mapping[1] - mapping[0])
-    buf = bytearray(BLOCK)
-    fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY)
+    return max((tuple(int(part, 16) for part in line.split()[0].split("-")) for line in lines),
+               key=lambda mapping: mapping[1] - mapping[0])
+
+
+def bare_us(path, start, end, block):
+    """Return the µs of CPU that the kernel takes to read the file at PATH from START to END, BLOCK bytes at a time."""
+    buf = bytearray(block)
+    fd = os.open(path, os.O_RDONLY)
     spent_s = time.process_time()
-    for address in range(start, end, BLOCK):
-        os.preadv(fd, [buf], address)
+    for offset in range(start, end, block):
+        os.preadv(fd, [buf], offset)
     spent_s = time.process_time() - spent_s
     os.close(fd)
-    return spent_s * 1e6 * os.sysconf("SC_PAGESIZE") / (end - start)
+    return spent_s * 1e6
 
 
-def estimate_once(build, pid, *options):
-    """Run one; return its µs of CPU for a page read, if all are read twice, and its peak resident memory in MB."""
-    argv = [build / "ksm-explain", "--estimate", "--cpu=100", *options, str(pid)]
+def explain_once(build, *words):
+    """Run ksm-explain with WORDS; return its µs of CPU and its peak resident memory in MB."""
+    argv = [build / "ksm-explain", "--cpu=100", *map(str, words)]
     peak = 0
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as running:
         while os.waitid(os.P_PID, running.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
@@ -474,14 +482,26 @@ def estimate_once(build, pid, *options):
             peak = max([peak, *map(int, re.findall(r"^VmHWM:\s+(\d+)", status, re.MULTILINE))])
             time.sleep(0.02)
         used = os.wait4(running.pid, 0)[2]
-    return (used.ru_utime + used.ru_stime) * 1e6 / (2 * ESTIMATED), peak * 1024 / 1e6
+    return (used.ru_utime + used.ru_stime) * 1e6, peak * 1024 / 1e6
+
+
+def estimate_once(build, pid, *options):
+    """Run one; return its µs of CPU for a page read, if all are read twice, and its peak resident memory in MB."""
+    spent_us, peak = explain_once(build, "--estimate", *options, pid)
+    return spent_us / (2 * ESTIMATED), peak
+
+
+def copying_us(pid):
+    """Return the µs of CPU that the kernel takes to copy a page of the largest mapping of PID."""
+    start, end = largest_mapping(pid)
+    return bare_us(f"/proc/{pid}/mem", start, end, BLOCK) * os.sysconf("SC_PAGESIZE") / (end - start)
 
 
 def measure_estimate(build, table, rounds):
     """What ksm-explain --estimate costs beyond the kernel's copying, and the memory that it takes."""
     section = "ksm-explain --estimate"
     with Workload(build / "tests/workload", "pairs", ESTIMATED) as target:
-        bare, whole, peak = zip(*((bare_us(target.pid), estimate_once(build, target.pid)[0],
+        bare, whole, peak = zip(*((copying_us(target.pid), estimate_once(build, target.pid)[0],
                                    estimate_once(build, target.pid, f"--memory={ESTIMATE_MIB}")[1])
                                   for _ in range(rounds)))
     beyond = [all_of_it - copying for copying, all_of_it in zip(bare, whole)]
@@ -490,6 +510,50 @@ def measure_estimate(build, table, rounds):
     table.add(section, "  beyond that", spread(beyond, " µs"), "estimate_cpu", statistics.median(beyond))
     table.add(section, f"peak resident memory, --memory={ESTIMATE_MIB}", f"{max(peak):.2f} MB", "estimate_memory",
               max(peak))
+
+
+# The sharing.
+
+def sharing_us(build, settings, rounds, contents, merged):
+    """Run --sharing ROUNDS times on a process with CONTENTS, of which MERGED pages are merged.
+
+    Return the µs of CPU of each run, those of bare reads of an entry of its page table, and the peak memory in MB with
+    memory for a part of the records.
+    """
+    settings.set("run", UNMERGED)
+    with Workload(build / "tests/workload", "known", *contents) as target:
+        settings.set("run", RUNNING)
+        merging = Path(f"/proc/{target.pid}/ksm_merging_pages")
+        settings.wait(lambda: int(merging.read_text()) >= merged, SHARING_S, "merging")
+        settings.set("run", STOPPED)
+        first, end = (address // os.sysconf("SC_PAGESIZE") * ENTRY for address in largest_mapping(target.pid))
+        bare = [bare_us(f"/proc/{target.pid}/pagemap", first, end, BLOCK // 2) * ENTRY / (end - first)
+                for _ in range(rounds)]
+        spent_us = [explain_once(build, "--sharing", "--json")[0] for _ in range(rounds)]
+        return spent_us, bare, explain_once(build, "--sharing", f"--memory={SHARING_MIB}")[1]
+
+
+def measure_sharing(build, table, settings, rounds):
+    """What ksm-explain --sharing costs beyond the same bare reads, and the memory that it takes."""
+    section, few = "ksm-explain --sharing", "1:64:2"
+    rounds *= 3     # these are differences of runs
+    settings.set_all(FAST)
+    base, _, _ = sharing_us(build, settings, rounds, [few], 128)
+    entries, bare, _ = sharing_us(build, settings, rounds, [few, f"1000:{SHARED}:1"], 128)
+    mappings, _, peak = sharing_us(build, settings, rounds, [few, f"1000:{SHARED // 2}:2"], SHARED)
+    settings.set("run", UNMERGED)
+    frames = [sum(bare_us(f"/proc/{name}", 0, SHARED * ENTRY, 512 * ENTRY) for name in ("kpageflags", "kpagecount"))
+              / SHARED for _ in range(rounds)]
+    for what, target, less, more, floor, named in (
+            ("an entry of a page table", "sharing_entry", base, entries, bare, "pread of pagemap"),
+            ("a merged mapping", "sharing_mapping", entries, mappings, frames, "reads of kpageflags and kpagecount")):
+        each = [(after - before) / SHARED for before, after in zip(less, more)]
+        table.add(section, f"CPU, {what}", spread(each, " µs"))
+        ratio = statistics.median(each) / statistics.median(floor)
+        table.add(section, f"  ÷ bare {named}: {spread(floor, ' µs')}", f"{ratio:.3g}", target, ratio)
+    beyond = peak - SHARING_MIB * 2 ** 20 / 1e6
+    table.add(section, f"peak resident memory, --memory={SHARING_MIB}, beyond that", f"{beyond:.2f} MB",
+              "sharing_memory", beyond)
 
 
 def main():
@@ -508,6 +572,7 @@ def main():
         measure_sample(build, table, options.rounds)
         measure_start(build, table)
         measure_estimate(build, table, options.rounds)
+        measure_sharing(build, table, settings, options.rounds)
         measure_idle(build, table, settings, work)
         settings.set_all(FAST)
         with Workload(build / "tests/workload", "pairs", 4096):
