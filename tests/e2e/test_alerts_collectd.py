@@ -180,18 +180,65 @@ def test_promtool_accepts_rules():
     assert "11 rules found" in promtool("check", "rules", RULES)
 
 
-def test_mixin_equals_rules_and_dashboard(tmp_path):
-    """The files that jsonnet makes of it equal the rules, so promtool's verdict holds for both."""
-    def part(name):
-        argv = ["jsonnet", "-e", f"(import '{RULES.with_name('mixin.libsonnet')}').{name}"]
-        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+def mixin(name, config=""):
+    """Return the part NAME of the mixin with CONFIG, as jsonnet prints it."""
     if not shutil.which("jsonnet"):
         pytest.skip("jsonnet is not installed")
-    assert json.loads(part("grafanaDashboards")) == {
-        "collectd-ksm.json": json.loads(RULES.with_name("grafana-dashboard.json").read_text())}
-    for name, count in (("prometheusAlerts", 7), ("prometheusRules", 4)):
-        (tmp_path / name).write_text(part(name))
+    argv = ["jsonnet", "-e", f"((import '{RULES.with_name('mixin.libsonnet')}') + {{ _config+:: {{ {config} }} }}).{name}"]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
+def test_mixin_equals_rules_and_dashboard(tmp_path):
+    """The files that jsonnet makes of it equal the rules, so promtool's verdict holds for both."""
+    dashboard = json.loads(RULES.with_name("grafana-dashboard.json").read_text())
+    assert json.loads(mixin("grafanaDashboards")) == {"collectd-ksm.json": dashboard}
+    found = []
+    for name, count in (("prometheusRules", 4), ("prometheusAlerts", 7)):
+        (tmp_path / name).write_text(mixin(name))
         assert f"{count} rules found" in promtool("check", "rules", tmp_path / name)
+        found += json.loads((tmp_path / name).read_text())["groups"][0]["rules"]
+    rules = subprocess.run(["jsonnet", "-e", f"std.parseYaml(importstr '{RULES}').groups[0].rules"],
+                           capture_output=True, text=True, check=True).stdout
+    assert found == json.loads(rules)
+
+
+CONFIG = """ksmSelector: 'job="kvm",cluster="a"', netLoss: -0.5, ksmdBusy: 35, ramLittle: 2.5, exposureHigh: 70,
+            exposureFull: 95, runbookBase: 'https://example.com/runbooks/'"""
+# A host of each cluster, with 75 % exposure.
+EXPOSED = """
+rule_files: [prometheusAlerts]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - {series: 'collectd_ksm_gauge{ksm="exposure",job="kvm",cluster="a",instance="x"}', values: '75x9'}
+      - {series: 'collectd_ksm_gauge{ksm="exposure",job="kvm",cluster="b",instance="y"}', values: '75x9'}
+    promql_expr_test:
+      - expr: count by (alertname, cluster) (ALERTS{alertstate="firing"})
+        eval_time: 5m
+        exp_samples: [{labels: '{alertname="ksm_exposure",cluster="a"}', value: 1}]
+"""
+
+
+def test_mixin_takes_selector_thresholds_and_runbooks_from_its_config(tmp_path):
+    selector = '{job="kvm",cluster="a",'
+    for name, count in (("prometheusAlerts", 7), ("prometheusRules", 4)):
+        (tmp_path / name).write_text(mixin(name, CONFIG))
+        assert f"{count} rules found" in promtool("check", "rules", tmp_path / name)
+        expressions = [rule["expr"] for rule in json.loads((tmp_path / name).read_text())["groups"][0]["rules"]]
+        series = [rest for text in expressions for rest in re.findall(r"collectd_ksm\w*(\S*)", text)]
+        assert series and [rest for rest in series if not rest.startswith(selector)] == []
+    alerts = json.loads((tmp_path / "prometheusAlerts").read_text())["groups"][0]["rules"]
+    assert {alert["annotations"]["runbook_url"] for alert in alerts} == {
+        f"https://example.com/runbooks/{alert}" for alert in MEANING}
+    conditions = " ".join(alert["expr"] for alert in alerts)
+    for limit, times in (("< -0.5 ", 1), ("/ 10 > 35", 3), ("< 2.5 ", 1), ("> 70", 1), ("> 95", 1), ("/ 10 > 20", 0)):
+        assert conditions.count(limit) == times, limit
+    (tmp_path / "test.yml").write_text(EXPOSED)
+    assert "SUCCESS" in promtool("test", "rules", tmp_path / "test.yml")
+    panels = json.loads(mixin("grafanaDashboards", CONFIG))["collectd-ksm.json"]["panels"]
+    asked = re.findall(r'"expr": "[^\n]*', json.dumps(panels, indent=1))
+    assert len(asked) > 40 and [text for text in asked if selector not in text.replace("\\", "")] == []
 
 
 def test_rules_pass_promtool_unit_tests():
