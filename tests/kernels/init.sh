@@ -69,6 +69,8 @@ sample_collectd() {
 
 explain() { emit "$1.explain" ksm-explain; }
 
+sharing() { emit "$1.sharing" sh -c "ksm-explain --sharing --json --cpu 100 2>/dev/null"; }
+
 make_cgroup() {
     path=$cgroups
     for part in $(echo "$1" | tr / ' '); do
@@ -142,6 +144,7 @@ for pattern in pairs triples identical zeros zeros_used; do
     emit $pattern.charge charge $web
     sample $pattern
     explain $pattern
+    sharing $pattern
     stop $started
     unmerge
     set_knob use_zero_pages 0
@@ -158,11 +161,14 @@ start $container workload triples 768 2 && all="$all $started"
 start "$vm" workload pairs 512 3 && all="$all $started"
 start . workload identical 512 4 && all="$all $started"
 start $web become 1000 - workload pairs 256 5 && all="$all $started"
+start $container workload unique 300 6 && all="$all $started"
+start "$vm" workload unique 300 6 && all="$all $started"
 settle
 emit consumers.processes processes
 sample consumers
 sample_collectd
 explain consumers
+sharing consumers
 plugin again 2 ksm.plugin
 plugin user 2 become 1000 dac_read_search ksm.plugin
 cp /bin/ksm.plugin /tmp

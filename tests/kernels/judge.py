@@ -38,6 +38,10 @@ COMPLAINTS = {"denied": "processes of other users cannot be read", "hidepid1": r
 
 CONSUMERS = {("service", "web"), ("container", "0123456789ab"), ("vm", "guest1"), ("program", "workload")}
 
+# The pages that a container and a machine have in common there.
+SHARED_BY_OWNERS = 300
+NO_SHARING = 50         # exit status of --sharing before Linux 5.19
+
 # Fields that are known and not used, because they cannot be summed.
 UNUSED = {"ksm_process_profit", "ksm_merge_any"}
 
@@ -233,6 +237,22 @@ class Kernel:
             error = abs(found["further_bytes"] - saved) / found["read_bytes"]
             self.check(f"{pattern}: estimate", f"off by {error:.1%}" if error > 0.02 else "", "")
 
+    def sharing(self, state, between_owners):
+        """ksm-explain's exact sharing equals the kernel's counter, however this kernel marks merged pages."""
+        text, status = self.output.parts[f"{state}.sharing"][0]
+        self.check(f"{state}: status of the sharing", status, 0 if self.has_process_counts else NO_SHARING)
+        if status != 0:
+            return
+        found, metrics = json.loads(text), self.expected_metrics(f"{state}.before")
+        self.check(f"{state}: sharing", found["saved_bytes"], metrics["sharing"] * self.page_size)
+        self.check(f"{state}: sharing by consumers", sum(row["saved_bytes"] for row in found["consumers"]),
+                   found["saved_bytes"])
+        self.check(f"{state}: shared zeros", found["zero_bytes"] or 0, metrics.get("zero", 0) * self.page_size)
+        self.check(f"{state}: shared by others, or unclear", (found["others_bytes"], found["unclear_bytes"]), (0, 0))
+        self.check(f"{state}: shared by owners", found["between_owners_bytes"], between_owners * self.page_size)
+        if self.version < (6, 10):      # later ones mark all anonymous pages, unless they have the fix
+            self.check(f"{state}: method of sharing", found["method"], "flags")
+
     def all(self):
         """Make all checks."""
         self.sentinel()
@@ -242,6 +262,8 @@ class Kernel:
         for pattern in patterns:
             self.saved(pattern)
             self.estimate(pattern)
+            self.sharing(pattern, 0)
         self.consumers()
+        self.sharing("consumers", SHARED_BY_OWNERS)
         self.churn()
         self.explain()
