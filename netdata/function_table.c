@@ -189,11 +189,10 @@ static void write_text(const char *text, struct out *out) {
 }
 
 static void write_owner(const struct ksm_consumer *consumer, struct out *out) {
-    const enum ksm_consumer_kind kind = consumer->name.kind;
     char owner[KSM_TRUST_DOMAIN_SIZE];
 
     ksm_consumer_format_owner(consumer, owner);
-    write_text(kind == KSM_CONSUMER_vm || kind == KSM_CONSUMER_container ? "itself" : owner, out);
+    write_text(ksm_trust_domain_is_own(consumer->name.kind) ? "itself" : owner, out);
 }
 
 static void write_value(const struct ksm_consumer_table *table, const struct column *column,

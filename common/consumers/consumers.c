@@ -89,6 +89,13 @@ static void count_growth(struct ksm_consumer *to, const struct ksm_process *proc
     to->growth = add(to->growth, ksm_process_merged_pages(process) - process->previous);
 }
 
+/* Returns the user of two processes: one of trust_domain.h if they differ. */
+static int64_t common_user(int64_t a, int64_t b) {
+    if (a == b)
+        return a;
+    return a == KSM_USER_UNKNOWN || b == KSM_USER_UNKNOWN ? KSM_USER_UNKNOWN : KSM_USER_SEVERAL;
+}
+
 static void count_process(struct ksm_consumer *to, const struct ksm_process *process) {
     count_growth(to, process);
     to->merging = add(to->merging, process->merging);
@@ -97,7 +104,7 @@ static void count_process(struct ksm_consumer *to, const struct ksm_process *pro
     to->resident = add_known(to->resident, process->resident);
     to->anonymous = add(to->anonymous, process->resident - process->mapped);
     to->mapped = process->mapped > to->mapped ? process->mapped : to->mapped;
-    to->user = to->processes == 0 || to->user == process->user ? process->user : KSM_USER_SEVERAL;
+    to->user = to->processes == 0 ? process->user : common_user(to->user, process->user);
     to->by_prctl = to->by_prctl || (process->opted_in == 1 && process->merge_any == 1);
     to->by_madvise = to->by_madvise || (process->opted_in == 1 && process->merge_any == 0);
     to->processes++;
@@ -189,7 +196,7 @@ static int64_t count_owners(const struct ksm_process *const *processes, size_t c
         const struct ksm_process *process = processes[i];
         if (process->merging == 0)
             continue;
-        if (process->name.kind == KSM_CONSUMER_vm || process->name.kind == KSM_CONSUMER_container) {
+        if (ksm_trust_domain_is_own(process->name.kind)) {
             owners += !last || by_name_of_process(&last, &process) != 0;
             last = process;
             continue;

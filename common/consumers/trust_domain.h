@@ -8,6 +8,7 @@
 #ifndef KSM_TRUST_DOMAIN_H
 #define KSM_TRUST_DOMAIN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "consumers/consumer_name.h"
@@ -19,6 +20,9 @@ struct ksm_trust_domain {
     struct ksm_consumer_name name; /* of a VM or container; text "": a user */
     int64_t user;                  /* uid or KSM_USER_UNKNOWN; 0 if it is none */
 };
+
+/* Returns whether each consumer of a kind is a domain by itself. */
+bool ksm_trust_domain_is_own(enum ksm_consumer_kind kind);
 
 /* The domain of a process: by the name of its consumer and its effective uid. */
 struct ksm_trust_domain ksm_trust_domain_of(const struct ksm_consumer_name *name, int64_t user);

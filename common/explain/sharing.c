@@ -113,30 +113,23 @@ static void sort_pairs(struct sharing_pairs *pairs) {
 
 /* ---- owners ---- */
 
-static bool is_owner(const struct sharing_owner *owner, const struct sharing_owner *other) {
-    return owner->is_user == other->is_user &&
-           (owner->is_user ? owner->user == other->user : owner->consumer == other->consumer);
-}
-
-/* Returns the index of an owner, which is added if it is new. */
-static size_t find_owner(struct sharing *s, const struct sharing_owner *wanted) {
+/* Returns the index of the owner that is this domain, which is added if it is new. */
+static size_t find_owner(struct sharing *s, const struct ksm_trust_domain *domain) {
     size_t i = 0;
 
-    while (i < s->owner_count && !is_owner(&s->owners[i], wanted))
+    while (i < s->owner_count && ksm_trust_domain_compare(&s->owners[i].domain, domain) != 0)
         i++;
     if (i == s->owner_count)
-        s->owners[s->owner_count++] = *wanted;
+        s->owners[s->owner_count++] = (struct sharing_owner){.domain = *domain};
     return i;
 }
 
 static void set_owner(struct sharing *s, size_t i) {
     const struct sweep_process *process = &s->sweep.list[i];
-    const bool is_user =
-        process->name.kind == KSM_CONSUMER_service || process->name.kind == KSM_CONSUMER_program;
-    const struct sharing_owner wanted = {
-        .is_user = is_user, .user = is_user ? process->user : -1, .consumer = process->consumer};
+    const struct ksm_consumer_name *name = &s->sweep.consumers[process->consumer].name;
+    const struct ksm_trust_domain domain = ksm_trust_domain_of(name, process->user);
     struct sharing_consumer *consumer = &s->consumers[process->consumer];
-    const size_t owner = find_owner(s, &wanted);
+    const size_t owner = find_owner(s, &domain);
 
     s->owner_of[i] = owner;
     s->owners[owner].is_named = s->owners[owner].is_named || process->named;

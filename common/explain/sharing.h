@@ -15,8 +15,7 @@
  * nothing, and pagemap shows it as mapped exclusively. m is the frame's number in /proc/kpagecount:
  * mappings that were not found are those of "others".
  *
- * An owner is a domain of trust: each virtual machine and each container is one; services and
- * programs belong to the user that they run as (effective uid).
+ * An owner is a domain of trust (trust_domain.h).
  *
  * Mappings are records of a content index whose key is the frame (content_index.h). When its memory
  * is full, frames are sampled: each recorded frame stands for w = 2^sampling_shift of them, a sum
@@ -32,6 +31,7 @@
 #include <stdio.h>
 
 #include "consumers/consumers.h"
+#include "consumers/trust_domain.h"
 #include "explain/content_index.h"
 #include "explain/frames.h"
 #include "explain/process_sweep.h"
@@ -60,13 +60,10 @@ struct sharing_pairs {
     bool overflow; /* it was full, and pairs are missing */
 };
 
-/* A domain of trust. */
 struct sharing_owner {
-    bool is_user;
-    int64_t user;    /* uid, if it is one */
-    size_t consumer; /* index, if not */
-    bool is_named;   /* a process of it was named */
-    bool shares;     /* its memory is merged with that of another owner */
+    struct ksm_trust_domain domain;
+    bool is_named; /* a process of it was named */
+    bool shares;   /* its memory is merged with that of another owner */
 };
 
 struct sharing_consumer {

@@ -24,29 +24,21 @@ static const char *kind_of(const struct sharing *s, size_t consumer) {
     return ksm_consumer_kinds[s->sweep.consumers[consumer].name.kind];
 }
 
-enum { OWNER_SIZE = KSM_CONSUMER_NAME_SIZE + 16 };
-
 /* "vm web" */
-static void format_consumer(const struct sharing *s, size_t i, char text[static OWNER_SIZE]) {
-    snprintf(text, OWNER_SIZE, "%s %s", kind_of(s, i), s->sweep.consumers[i].name.text);
+static void format_consumer(const struct sharing *s, size_t i,
+                            char text[static KSM_TRUST_DOMAIN_SIZE]) {
+    snprintf(text, KSM_TRUST_DOMAIN_SIZE, "%s %s", kind_of(s, i), s->sweep.consumers[i].name.text);
 }
 
-/* "vm web", "user 1000" */
-static void format_owner(const struct sharing *s, size_t i, char text[static OWNER_SIZE]) {
-    const struct sharing_owner *owner = &s->owners[i];
-
-    if (!owner->is_user)
-        format_consumer(s, owner->consumer, text);
-    else if (owner->user >= 0)
-        snprintf(text, OWNER_SIZE, "user %" PRId64, owner->user);
-    else
-        snprintf(text, OWNER_SIZE, "user ?");
+static void format_owner(const struct sharing *s, size_t i,
+                         char text[static KSM_TRUST_DOMAIN_SIZE]) {
+    ksm_trust_domain_format(&s->owners[i].domain, text);
 }
 
 static void format_owner_of(const struct sharing *s, size_t consumer,
-                            char text[static OWNER_SIZE]) {
+                            char text[static KSM_TRUST_DOMAIN_SIZE]) {
     if (s->consumers[consumer].several)
-        snprintf(text, OWNER_SIZE, "several");
+        snprintf(text, KSM_TRUST_DOMAIN_SIZE, "several");
     else
         format_owner(s, s->consumers[consumer].owner, text);
 }
@@ -112,7 +104,7 @@ static size_t next_pair(const struct sharing *s, const struct sharing_pairs *pai
 static void format_owners(const struct sharing *s, char *text, size_t size) {
     enum { NAMES_MAX = 4, COLUMNS = 30 };
     size_t count = 0, done = 0;
-    char name[OWNER_SIZE];
+    char name[KSM_TRUST_DOMAIN_SIZE];
 
     for (size_t i = 0; i < s->owner_count; i++)
         count += s->owners[i].shares;
@@ -247,7 +239,7 @@ static void print_consumers(const struct sharing *s, const struct sharing_host *
 /* Writes one side of a pair, cut to columns. */
 static void print_side(const struct sharing *s, bool is_owner, size_t i, size_t columns,
                        FILE *file) {
-    char text[OWNER_SIZE];
+    char text[KSM_TRUST_DOMAIN_SIZE];
 
     if (is_owner)
         format_owner(s, i, text);
@@ -310,7 +302,7 @@ static void json_number(const char *name, int64_t value, FILE *file) {
 }
 
 static void json_consumers(const struct sharing *s, const struct sharing_host *host, FILE *file) {
-    char owner[OWNER_SIZE];
+    char owner[KSM_TRUST_DOMAIN_SIZE];
     size_t count;
     size_t *list = sort_consumers(s, &count);
 
@@ -332,7 +324,7 @@ static void json_consumers(const struct sharing *s, const struct sharing_host *h
 }
 
 static void json_pairs(const struct sharing *s, const struct sharing_pairs *pairs, FILE *file) {
-    char a[OWNER_SIZE], b[OWNER_SIZE];
+    char a[KSM_TRUST_DOMAIN_SIZE], b[KSM_TRUST_DOMAIN_SIZE];
     const char *separator = "\n  ";
 
     for (size_t i = next_pair(s, pairs, 0); i < pairs->count; i = next_pair(s, pairs, i + 1)) {
@@ -382,26 +374,28 @@ void sharing_json(const struct sharing *s, const struct sharing_host *host, FILE
 /* ---- OpenMetrics ---- */
 
 /* Returns whether a consumer's name is shown, which the plugins limit (rate_limit.h). */
-static bool is_name_shown(const struct sharing *s, const struct sharing_host *host, size_t i) {
-    for (size_t j = 0; j < host->table->count; j++)
-        if (host->table->list[j].shown &&
-            ksm_consumer_name_compare(&host->table->list[j].name, &s->sweep.consumers[i].name) == 0)
+static bool is_name_shown(const struct sharing_host *host, const struct ksm_consumer_name *name) {
+    for (size_t i = 0; i < host->table->count; i++)
+        if (host->table->list[i].shown &&
+            ksm_consumer_name_compare(&host->table->list[i].name, name) == 0)
             return true;
     return false;
 }
 
 static bool is_owner_shown(const struct sharing *s, const struct sharing_host *host, size_t i) {
-    return s->owners[i].is_user || is_name_shown(s, host, s->owners[i].consumer);
+    const struct ksm_trust_domain *domain = &s->owners[i].domain;
+
+    return !ksm_trust_domain_is_own(domain->name.kind) || is_name_shown(host, &domain->name);
 }
 
 void sharing_openmetrics(const struct sharing *s, const struct sharing_host *host, FILE *file) {
-    char a[OWNER_SIZE], b[OWNER_SIZE];
+    char a[KSM_TRUST_DOMAIN_SIZE], b[KSM_TRUST_DOMAIN_SIZE];
     size_t rows = 0;
 
     openmetrics_header("ksm_consumer_saved_exact_bytes", true,
                        "memory saved by a consumer: its part of each merged page", file);
     for (size_t i = 0; i < s->sweep.consumer_count; i++)
-        if (is_shown(s, i) && is_name_shown(s, host, i))
+        if (is_shown(s, i) && is_name_shown(host, &s->sweep.consumers[i].name))
             fprintf(file, "ksm_consumer_saved_exact_bytes{kind=\"%s\",name=\"%s\"} %" PRId64 "\n",
                     kind_of(s, i), s->sweep.consumers[i].name.text,
                     bytes_of(s, s->consumers[i].saved.pages));

@@ -127,6 +127,16 @@ def test_json_follows_its_schema_and_agrees_with_the_report(era, build, reports,
     assert ("profit" in found["metrics"]) == ("\n  net " in reports[era].stdout)
 
 
+def test_json_has_owners(build, make_tree):
+    tree = make_tree("consumers")
+    for owners, bash in ((7, "user 1000"), (None, None)):
+        found = json.loads(fixtures.run_once(build / "ksm-explain", "--json", "--root", tree).stdout)
+        assert found["owners"] == owners and ("owners" in found["remarks"]) == bool(owners)
+        assert {(one["name"], one["owner"], one["opted_in"]) for one in found["consumers"]} > {
+            ("bash", bash, "madvise"), ("nginx", "several", "madvise"), ("web-01", "vm web-01", "madvise")}
+        (tree / "proc/400/status").unlink(missing_ok=True)
+
+
 @pytest.mark.parametrize("words, says", [
     (["--rot=/"], "unknown option --rot=/"),
     (["--openmetrics", "--json"], "--json belongs to the report, --estimate, --sharing"),

@@ -61,10 +61,10 @@ def check_table(answer):
 
 
 def rows(answer):
-    """Return {(kind, name): {column: number or None}} of a table, with sizes in bytes."""
+    """Return {(kind, name): {column: number, text or None}} of a table, with sizes in bytes."""
     found = {}
     for _id, kind, name, processes, *sizes in answer["data"]:
-        found[kind, name] = {"Processes": processes, **{
+        found[kind, name] = {"Processes": processes, "Owner": sizes[7], "OptedIn": sizes[8], **{
             column: None if size is None else size * MIB for column, size in zip(COLUMNS[4:11], sizes)}}
     return found
 
@@ -159,6 +159,11 @@ def test_table_matches_charts(fixture):
     """The unit tests check the shares themselves."""
     found, sample = check_against_charts(fixture)
     assert len(found) == len(sample.consumers)
+    assert {consumer: row["Owner"] for consumer, row in found.items()} == {
+        ("vm", "web-01"): "itself", ("vm", "100"): "itself", ("container", "9687bac58d5c"): "itself",
+        ("container", "ct1"): "itself", ("service", "getty@tty1"): "user 0", ("service", "nginx"): "several",
+        ("program", "bash"): "user 1000", ("program", "firefox"): "user 1000"}
+    assert {row["OptedIn"] for row in found.values()} == {"madvise"}
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -82,4 +82,4 @@ def test_integration_page_contents():
     assert len(module["alerts"]) == 6 and {alert["metric"] for alert in module["alerts"]} <= metrics.keys()
     assert read("taxonomy.yaml")["placements"][0]["items"] == list(metrics)
     charts = re.findall(r"^CHART\((\w+),", (metadata.REPOSITORY / "netdata/charts.def").read_text(), re.MULTILINE)
-    assert {f"ksm.{name}" for name in (*charts, "consumers", "consumer_memory")} == metrics.keys()
+    assert {f"ksm.{name}" for name in (*charts, "consumers", "consumer_memory", "owners")} == metrics.keys()

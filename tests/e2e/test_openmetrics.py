@@ -78,7 +78,7 @@ def test_all_known_metrics_are_written(era, build, make_tree, page_size):
     expected = {series: metrics[name] / divisor for series, (name, divisor) in SERIES.items() if name in metrics}
     assert len(expected) == len(metrics), "a metric that has no series"
     found = {series: number for series, number in samples(done.stdout).items()
-             if "{" not in series and series != "ksm_unattributed_bytes"}
+             if "{" not in series and series not in ("ksm_unattributed_bytes", "ksm_owners")}
     assert found == pytest.approx(expected, rel=1e-12)
 
 
@@ -197,6 +197,33 @@ def test_directory_of_root_requires_sudo(copy_of, public_path):
                           capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"ksm-explain: {public_path}/ksm.prom: Permission denied; run it with sudo\n"
+
+
+def owners_of(text):
+    """Return ksm_owners of TEXT, None if it is absent, and {"KIND NAME": (owner, opted_in)}."""
+    info = re.findall(r'^ksm_consumer_info\{kind="(\w+)",name="(.*)",owner="(.*)",opted_in="(\w*)"\} 1$', text, re.MULTILINE)
+    return samples(text).get("ksm_owners"), {f"{kind} {name}": found for kind, name, *found in info}
+
+
+def test_owners_are_written(build, make_tree):
+    tree = make_tree("consumers")
+    text = openmetrics(build, "--root", tree).stdout
+    owners, info = owners_of(text)
+    assert owners == 7 and info.keys() == consumers(text).keys()
+    assert {owner for owner, _opted_in in info.values()} == {
+        "vm web-01", "vm 100", "container 9687bac58d5c", "container ct1", "user 0", "several", "user 1000"}
+    assert {opted_in for _owner, opted_in in info.values()} == {"madvise"}
+    assert owners_of(openmetrics(build, "--root", tree, "--consumers=1").stdout)[0] == 7, "also those that are not shown"
+
+
+def test_unknown_owners_are_absent(build, make_tree):
+    """The user of a program is not known; before Linux 6.14 the kernel does not report how it opted in."""
+    tree = make_tree("consumers")
+    for path in tree.glob("proc/*/ksm_stat"):
+        path.write_text("".join(line for line in path.read_text().splitlines(True) if "merge" not in line))
+    (tree / "proc/400/status").unlink()
+    owners, info = owners_of(openmetrics(build, "--root", tree).stdout)
+    assert owners is None and info["program bash"] == ["", ""] and info["vm 100"] == ["vm 100", ""]
 
 
 # Replaced files.

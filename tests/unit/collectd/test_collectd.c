@@ -555,11 +555,25 @@ TEST_ROWS(consumers_are_sent_at_their_interval, intervals) {
     ck_assert_int_eq((int)CDTIME_T_TO_TIME_T(got->interval), row->want);
     ck_assert_msg(fabs(got->value.gauge - 998.0 * (double)sysconf(_SC_PAGESIZE)) < 1e-9,
                   "unattributed: got %.15g", got->value.gauge);
+    got = find("owners");
+    ck_assert_msg(got && strcmp(got->plugin, "ksm") == 0 && strcmp(got->type, "gauge") == 0 &&
+                      (int)CDTIME_T_TO_TIME_T(got->interval) == row->want &&
+                      fabs(got->value.gauge - 7) < 1e-9,
+                  "owners is missing, or wrong");
     got = find_consumer("vm-web-01", "saved");
     ck_assert_msg(got && strcmp(got->type, "bytes") == 0 && find_consumer("vm-web-01", "real"),
                   "vm-web-01 is not sent");
     ck_assert_msg(!find_consumer("other-other", "saved") == (row->consumers > 1),
                   "other is sent, or missing");
+}
+
+TEST(owners_are_not_sent_while_they_are_not_known) {
+    tree_make("tests/fixtures/consumers.tree", dir);
+    tree_unlink(dir, "proc/400/status");
+    start_with_consumers();
+    ck_assert_int_eq(stub_await_tables(1), 1);
+    ck_assert_int_eq(stub.shutdown(), 0);
+    ck_assert(find_consumer("program-bash", "saved") && !find("owners"));
 }
 
 /* Values have the time at which the sample began, not that of the poll that found it complete. */

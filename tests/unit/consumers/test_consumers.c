@@ -146,18 +146,23 @@ static const struct {
     enum ksm_consumer_kind kind;
     const char *name;
     int64_t saved, real, merging, zero, rmap_items, processes;
+    const char *owner;
 } by_hand[] = {
-    {vm, "100", 600, 9400, 800, 0, 2000, 1},
-    {vm, "web-01", 900 + 300, 19100, 1200, 300, 5000, 1},
-    {container, "9687bac58d5c", 450 + 50, 3250, 600, 50, 1300, 2},
-    {container, "ct1", 75, 425, 100, 0, 100, 1},
-    {service, "getty@tty1", 0, 150, 0, 0, 10, 1},
-    {service, "nginx", 120, 380, 160, 0, 160, 2},
-    {program, "bash", 3, 897, 4, 0, 4, 1},
-    {program, "firefox", 4, -1, 6, 0, 6, 1}, /* 4.5; its statm is missing */
+    {vm, "100", 600, 9400, 800, 0, 2000, 1, "vm 100"},
+    {vm, "web-01", 900 + 300, 19100, 1200, 300, 5000, 1, "vm web-01"},
+    {container, "9687bac58d5c", 450 + 50, 3250, 600, 50, 1300, 2, "container 9687bac58d5c"},
+    {container, "ct1", 75, 425, 100, 0, 100, 1, "container ct1"},
+    {service, "getty@tty1", 0, 150, 0, 0, 10, 1, "user 0"},
+    {service, "nginx", 120, 380, 160, 0, 160, 2, "several"},
+    {program, "bash", 3, 897, 4, 0, 4, 1, "user 1000"},
+    {program, "firefox", 4, -1, 6, 0, 6, 1, "user 1000"}, /* 4.5; its statm is missing */
 };
 static const int64_t by_kind_by_hand[KSM_CONSUMER_KIND_COUNT] = {1800, 575, 120, 7};
-enum { SAVED_BY_HAND = 3500, UNATTRIBUTED_BY_HAND = 998 };
+enum {
+    SAVED_BY_HAND = 3500,
+    UNATTRIBUTED_BY_HAND = 998,
+    OWNERS_BY_HAND = 4 + 3, /* users 0 and 33, of nginx, and 1000 */
+};
 
 static void make_fixture(void) {
     tree_make("tests/fixtures/consumers.tree", dir);
@@ -173,6 +178,8 @@ static void expect_unattributed(int64_t pages) {
 }
 
 TEST(table_by_hand) {
+    char owner[KSM_TRUST_DOMAIN_SIZE];
+
     begin_fixture();
     sample("by hand");
     ck_assert_int_eq((int)c.table.count, ROWS(by_hand));
@@ -197,7 +204,10 @@ TEST(table_by_hand) {
                       ", zero %" PRId64 ", rmap items %" PRId64 ", processes %" PRId64,
                       got->name.text, got->saved / page, got->real / page, got->merging, got->zero,
                       got->rmap_items, got->processes);
+        ksm_consumer_format_owner(got, owner);
+        ck_assert_str_eq(owner, by_hand[i].owner);
     }
+    ck_assert_int_eq(c.table.owners, OWNERS_BY_HAND);
     for (size_t kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++)
         ck_assert_int_eq(c.table.by_kind[kind], by_kind_by_hand[kind] * page);
     ck_assert_int_eq(c.table.saved, SAVED_BY_HAND * page);
@@ -287,7 +297,24 @@ static const struct {
      2,
      0},
     {{{.pid = 5, .merging = 4, .cgroup = "0::/lxc.payload.a\n"}, {.pid = 6, .merging = 4}}, 2, 0},
-    {{{.pid = 5, .merging = 4, .user = -1}, {.pid = 6, .merging = 4}}, -1, KSM_USER_SEVERAL},
+    {{{.pid = 5, .merging = 4, .user = -1, .comm = "a"},
+      {.pid = 6, .merging = 4, .user = 7, .comm = "b"}},
+     -1,
+     KSM_USER_UNKNOWN},
+    {{{.pid = 5, .merging = 4, .user = -1, .cgroup = WEB},
+      {.pid = 6, .merging = 4, .user = 7, .cgroup = WEB}},
+     -1,
+     KSM_USER_UNKNOWN},
+    {{{.pid = 5, .merging = 4, .user = 7, .cgroup = WEB},
+      {.pid = 6, .merging = 4, .user = 8, .cgroup = WEB},
+      {.pid = 7, .merging = 4, .user = -1, .cgroup = WEB}},
+     -1,
+     KSM_USER_UNKNOWN},
+    {{{.pid = 5, .merging = 4, .user = 7, .comm = "a"},
+      {.pid = 6, .zero = 4, .user = -1, .comm = "b"}},
+     1,
+     7},
+    {{{.pid = 5, .merging = 4, .user = -1, .cgroup = "0::/lxc.payload.a\n"}}, 1, KSM_USER_UNKNOWN},
 };
 
 TEST_ROWS(owners, owner_rows) {
@@ -907,11 +934,13 @@ TEST(savings_of_denied_processes_are_unattributed) {
     for (int i = 0; i < 20; i++) {
         sample_and_expect_logged("denied", i == 0 ? "-cap_dac_read_search" : "");
         ck_assert_ptr_null(find(vm, "web-01"));
+        ck_assert_int_eq(c.table.owners, -1);
         expect_unattributed(UNATTRIBUTED_BY_HAND + 1800);
     }
     set_mode(100, 0444);
     set_mode(101, 0444);
     sample_and_expect_logged("readable again", "+can be read");
+    ck_assert_int_eq(c.table.owners, OWNERS_BY_HAND);
     expect_unattributed(UNATTRIBUTED_BY_HAND);
 }
 
@@ -943,6 +972,7 @@ TEST(hidden_processes_are_logged) {
     sample_and_expect_logged("all are listed", "");
     fake_procs_remove(dir, 1);
     sample_and_expect_logged("hidden", "-hidepid");
+    ck_assert_int_eq(c.table.owners, -1);
     sample_and_expect_logged("still hidden", "");
     fake_procs_init(dir);
     sample_and_expect_logged("listed again", "+no longer hides processes");

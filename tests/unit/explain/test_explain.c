@@ -87,6 +87,8 @@ static const struct {
     {"tracked", NULL, &table.sweep.tracked, NULL},
     {"denied", NULL, &table.sweep.denied, NULL},
     {"blocking", NULL, &table.sweep.skipped, NULL},
+    {"owners", NULL, &table.owners, NULL},
+    {"valid", NULL, NULL, &table.valid},
     {"hidden", NULL, NULL, &table.sweep.hidden},
     {"enabled", NULL, NULL, &table.enabled},
     {"swept", NULL, NULL, &table.sweep.done},
@@ -237,6 +239,10 @@ static const struct {
     /* Remarks. A transient error is no sign of a container. */
     {"mem_total!EXDEV mem_available!EXDEV swap_free!EXDEV", "ok lxcfs"},
     {DENIED, "ok denied"},
+    {"owners=-1", "ok"},
+    {"owners=1", "ok"},
+    {"owners=2", "ok owners"},
+    {"owners=2 valid=0", "ok"},
     {"blocking=2", "ok blocking"},
     {HIDDEN, "ok hidepid"},
     {OTHER_NAMESPACE, "ok ksmd_hidden"},
@@ -385,6 +391,7 @@ static const struct {
     {"", "{ksmd} {scan_rate}", "5.00 % 5,000 pages"},
     {"", "{opted_in} {tracked_processes} {denied}", "3 processes 3 processes 0 processes"},
     {"", "{blocking}", "0 processes"},
+    {"owners=2", "{owners}", "2"},
     {"", "{dir} {undo} {off}", "/sys/kernel/mm/ksm 2 2"},
     /* Not known: cow, as this host has none. */
     {"", "{cow}", "?"},
@@ -551,6 +558,7 @@ static void random_consumers(void) {
         random_name(&list[i].name);
         table.saved += list[i].saved;
     }
+    table.owners = (int64_t)(suite_random() % 4) - 1;
     table.unattributed = suite_random() % 2 ? (int64_t)(suite_random() >> 8) : 0;
     table.saved += table.unattributed;
 }

@@ -276,6 +276,7 @@ static void users(void) {
 static void long_names(void) {
     for (size_t i = 0; i < 3; i++)
         strcpy(consumers[i].name.text, LONG_NAME);
+    strcat(consumers[1].name.text, "1"); /* two machines */
     pair();
     add_mapping(7, 2, 0);
 }
@@ -336,7 +337,7 @@ static const struct {
      {"Partial", "give or take", "kernel counts"}},
     {users, {"merged between 4 owners: vm web, vm db, container c1 and user 1000."}, {"more"}},
     {long_names,
-     {"3 owners: vm " LONG_NAME ", vm " LONG_NAME " and container " LONG_NAME "."},
+     {"3 owners: vm " LONG_NAME "1, vm " LONG_NAME " and container " LONG_NAME "."},
      {0}},
     {one_owner, {"Owners No memory is merged between owners."}, {"Merged between"}},
     {agrees, {"Saved 4.0 KiB, by merging, as the kernel counts too."}, {0}},
