@@ -6,6 +6,7 @@ is Netdata's) agree.
 """
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -243,6 +244,77 @@ def test_mixin_takes_selector_thresholds_and_runbooks_from_its_config(tmp_path):
 
 def test_rules_pass_promtool_unit_tests():
     assert "SUCCESS" in promtool("test", "rules", RULES_TEST)
+
+
+# Regimes that switch KSM on when memory is short, and off when it is not: each returns (run, pages_to_scan) of the
+# next minute.
+
+def ksmtuned(_minute, free, _run, pages, off=0):
+    """Every minute, below 20 % (ksmtuned.in of ksmtuned: adjust)."""
+    return (1, min(pages + 300, 1250)) if free < 0.2 else (off, max(pages - 50, 64))
+
+
+def unmerger(minute, free, run, pages):
+    """The same, but merging is undone: run=2."""
+    return ksmtuned(minute, free, run, pages, off=2)
+
+
+def kubevirt(minute, free, run, pages):
+    """Every 10 minutes, below 20 %; it slows down before it stops (pkg/virt-handler/ksm/ksm.go)."""
+    if minute % 10:
+        return run, pages
+    if free < 0.2:
+        return (1, min(pages + 300, 1250)) if run else (1, 100)
+    return (1, pages - 50) if run and pages - 50 >= 64 else (0, pages)
+
+
+MINUTES, RAM_PAGES, SLEEP_MS = 120, 16 << 20, 10
+
+
+def two_hours(regime, period, exposure):
+    """Return {(metric, ksm): [value a minute]} of a host, whose free memory swings around 20 % with PERIOD in minutes."""
+    run, pages, sharing, full_scans, counts = 0, 100, 1_000_000, 10, dict.fromkeys(("scanned", "cow", "ksmd_cpu"), 0)
+    series = {}
+    for minute in range(MINUTES):
+        before, (run, pages) = run, regime(minute, 0.2 + 0.1 * math.sin(2 * math.pi * minute / period), run, pages)
+        if run == 1:
+            scanned = pages * 60_000 // SLEEP_MS
+            full_scans += scanned / 4_000_000
+            counts["scanned"] += scanned
+            counts["ksmd_cpu"] += scanned // 1000           # 1 µs a page
+            counts["cow"] += 2_000
+            sharing += (2_000_000 - sharing) // 5
+        elif run == 2 and before != 2:
+            counts["cow"] += sharing
+            sharing = full_scans = 0
+        net = 100 * (sharing - 4_500_000 / 64) / RAM_PAGES if sharing else 0
+        sample = {("gauge", "run"): run, ("gauge", "pages_to_scan"): pages, ("gauge", "sleep_millisecs"): SLEEP_MS,
+                  ("gauge", "net"): net, ("gauge", "ram"): 100 * sharing / RAM_PAGES, ("gauge", "exposure"): exposure,
+                  ("vmpage_number", "sharing"): sharing, ("vmpage_number", "unshared"): 2_000_000 if sharing else 0,
+                  ("vmpage_action_total", "scanned"): counts["scanned"], ("vmpage_action_total", "skipped"): 0,
+                  ("vmpage_action_total", "cow"): counts["cow"], ("total_operations_total", "full_scans"): int(full_scans),
+                  ("total_time_in_ms_total", "ksmd_cpu"): counts["ksmd_cpu"]}
+        for key, value in sample.items():
+            series.setdefault(key, []).append(value)
+    return series
+
+
+@pytest.mark.parametrize("regime", [ksmtuned, unmerger, kubevirt], ids=lambda regime: regime.__name__)
+def test_regime_that_switches_ksm_raises_no_false_alert(regime, tmp_path):
+    """Not with any period; and exposure, at b, fires through all changes without a gap: from the second minute on."""
+    hosts = {f"{name}{period}": two_hours(regime, period, exposure)
+             for name, exposure in (("a", 40), ("b", 90)) for period in (7, 30, 60, 110)}
+    assert all(len(set(host["gauge", "run"])) == 2 for host in hosts.values()), "the regime switches"
+    series = [{"series": f'collectd_ksm_{metric}{{ksm="{ksm}",instance="{host}"}}', "values": " ".join(map(str, values))}
+              for host, found in hosts.items() for (metric, ksm), values in found.items()]
+    (tmp_path / "test.yml").write_text(json.dumps({
+        "rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [{
+            "interval": "1m", "input_series": series, "promql_expr_test": [{
+                "expr": 'count_over_time(ALERTS{alertstate="firing"}[2h])', "eval_time": f"{MINUTES - 1}m",
+                "exp_samples": [{"labels": '{alertname="ksm_exposure",alertstate="firing",ksm="exposure",severity="warning",'
+                                           f'instance="{host}"}}', "value": MINUTES - 1}
+                                for host in hosts if host.startswith("b")]}]}]}))
+    assert "SUCCESS" in promtool("test", "rules", tmp_path / "test.yml")
 
 
 def test_rules_query_metrics_that_write_prometheus_exports(build, make_tree, tmp_path):
