@@ -61,10 +61,14 @@ struct explain_process {
 
 enum { EXPLAIN_PROCESSES = 5 };
 
+/* A program of root that switches KSM off and on, and so undoes what is written by hand. */
+enum explain_regime { EXPLAIN_BY_HAND, EXPLAIN_KSMTUNED, EXPLAIN_KUBEVIRT };
+
 /* The largest processes that merge little; the largest first. */
 struct explain_processes {
     struct explain_process list[EXPLAIN_PROCESSES];
     int count;
+    enum explain_regime regime;
 };
 
 /* EXPLAIN_CAUSE_blocking ...: in order of precedence. */

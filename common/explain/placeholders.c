@@ -242,14 +242,30 @@ static bool is_unreported(const struct explain_facts *f) {
            (f->consumers->sweep.done || !f->consumers->enabled);
 }
 
+static bool has_regime(const struct explain_facts *f, enum explain_regime regime) {
+    return (f->processes ? f->processes->regime : EXPLAIN_BY_HAND) == regime;
+}
+
+static bool is_by_hand(const struct explain_facts *f) {
+    return has_regime(f, EXPLAIN_BY_HAND);
+}
+
+static bool is_ksmtuned(const struct explain_facts *f) {
+    return has_regime(f, EXPLAIN_KSMTUNED);
+}
+
+static bool is_kubevirt(const struct explain_facts *f) {
+    return has_regime(f, EXPLAIN_KUBEVIRT);
+}
+
 static const struct {
     const char *name;
     bool (*holds)(const struct explain_facts *f);
 } conditions[] = {
-    {"uksm", is_uksm},
-    {"partial", is_partial},
-    {"numa", is_numa},
-    {"unreported", is_unreported},
+    {"uksm", is_uksm},         {"partial", is_partial},
+    {"numa", is_numa},         {"unreported", is_unreported},
+    {"by_hand", is_by_hand},   {"ksmtuned", is_ksmtuned},
+    {"kubevirt", is_kubevirt},
 };
 
 /* ---- texts ---- */

@@ -135,6 +135,22 @@ static void do_to_all(struct suspects *s,
 
 /* ---- candidates ---- */
 
+/* Any process can choose its comm, so this believes only those of root. */
+static void find_regime(struct suspects *s, int pid, const struct ksm_process_status *status) {
+    static const struct {
+        const char *comm;
+        enum explain_regime regime;
+    } regimes[] = {{"ksmtuned", EXPLAIN_KSMTUNED}, {"virt-handler", EXPLAIN_KUBEVIRT}};
+    char comm[KSM_CONSUMER_NAME_SIZE];
+
+    if (status->user != 0 || status->resident < 0)
+        return;
+    ksm_process_comm(&s->reader, pid, comm);
+    for (size_t i = 0; i < sizeof(regimes) / sizeof(regimes[0]); i++)
+        if (strcmp(comm, regimes[i].comm) == 0)
+            s->found.regime = regimes[i].regime;
+}
+
 /* Adds a process to the candidates, unless it is small or they are all larger. Returns 0 or
  * -ECANCELED. */
 static int add_candidate(struct suspects *s, int pid) {
@@ -146,6 +162,7 @@ static int add_candidate(struct suspects *s, int pid) {
 
     if (error != 0)
         return error == -ECANCELED ? error : 0;
+    find_regime(s, pid, &status);
     suspect_init(&suspect, pid, &status);
     while (pos > 0 && s->list[pos - 1].bound < suspect.bound)
         pos--;

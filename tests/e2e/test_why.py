@@ -66,6 +66,7 @@ CASES = {
     "device": Case("ring", "Its memory belongs to a device or a driver", "A smaller buffer"),
     "pinned": Case("pinned", "Its memory is pinned for a device", "virtio", settings=SCANNED),
     "off": Case("mergeable", "Its memory is mergeable, but KSM is switched off", "echo 1 | sudo tee"),
+    "off_by_ksmtuned": Case("mergeable", "Its memory is mergeable, but KSM is switched off", "/etc/ksmtuned.conf", "ksmtuned"),
     "unmerged": Case("mergeable", "Its memory is mergeable, but KSM is switched off", "echo 1 | sudo tee",
                      settings={"run": UNMERGED}),
     "no_scan": Case("mergeable", "Its memory is mergeable, but KSM is set to scan no pages", "echo 100 | sudo tee",

@@ -457,6 +457,32 @@ TEST(processes_are_grouped_by_cause) {
     }
 }
 
+/* The verdicts off, stopped and unmerged, and the cause off. */
+static const struct {
+    enum explain_regime regime;
+    const char *has, *lacks;
+} regimes[] = {
+    {EXPLAIN_BY_HAND, "echo 1 | sudo tee /sys/kernel/mm/ksm/run", "set by"},
+    {EXPLAIN_KSMTUNED, "sudoedit /etc/ksmtuned.conf", "echo 1 |"},
+    {EXPLAIN_KSMTUNED, "set by ksmtuned", "virt-handler"},
+    {EXPLAIN_KUBEVIRT, "kubevirt.io/ksm-free-percent-override", "echo 1 |"},
+    {EXPLAIN_KUBEVIRT, "set by KubeVirt", "ksmtuned"},
+};
+
+TEST_ROWS(advice_fits_the_regime, regimes) {
+    static const struct { int64_t run, sharing; } states[] = {{0, 0}, {0, 100}, {2, 0}};
+
+    processes.list[processes.count++] = process;
+    processes.regime = row->regime;
+    for (int i = 0; i < ROWS(states); i++) {
+        HOST(run).value = states[i].run;
+        HOST(sharing).value = states[i].sharing;
+        const char *text = unwrapped(report());
+        ck_assert_msg(strstr(text, row->has) && !strstr(text, row->lacks), "state %d: %s", i, text);
+    }
+    ck_assert_ptr_nonnull(strstr(unwrapped(report()), "KSM is switched off."));
+}
+
 TEST(section_is_left_out_without_large_processes) {
     ck_assert_str_eq(section(), "");
     facts.processes = NULL;

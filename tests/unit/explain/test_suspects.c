@@ -183,6 +183,25 @@ TEST_ROWS(program_is_recognized, programs) {
     ck_assert_int_eq(facts.processes->list[0].file, (int64_t)300 << 20);
 }
 
+static const struct {
+    const char *comm;
+    int user;
+    enum explain_regime want;
+} regimes[] = {
+    {"ksmtuned", 0, EXPLAIN_KSMTUNED}, {"virt-handler", 0, EXPLAIN_KUBEVIRT},
+    {"ksmtuned", 7, EXPLAIN_BY_HAND},  {"virt-launcher", 0, EXPLAIN_BY_HAND},
+    {"ksmtuned2", 0, EXPLAIN_BY_HAND},
+};
+
+TEST_ROWS(regime_is_a_program_of_root, regimes) {
+    tree_print(dir, "proc/3/status", "Name:\t%s\nUid:\t%d\t%d\t%d\t%d\nVmRSS:\t1 kB\n", row->comm,
+               row->user, row->user, row->user, row->user);
+    tree_print(dir, "proc/3/comm", "%s\n", row->comm);
+    open_suspects(NULL, 0);
+    suspects_read(&suspects, &facts);
+    ck_assert_int_eq(facts.processes->regime, row->want);
+}
+
 TEST(process_that_ended_is_not_listed) {
     static const struct row rows[] = {{1, "a", .shared = 100}, {2, "b", .anonymous = 90}};
 
