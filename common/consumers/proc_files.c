@@ -261,12 +261,10 @@ int ksm_process_check(const struct ksm_process_reader *r, const struct ksm_proce
 
 /* A pid or uid ends at a tab or the end. A size in kB is converted to bytes. */
 static void parse_status_value(const char *text, bool is_size, int64_t *value) {
-    int64_t kilobytes = 0;
-
-    if (!is_size)
+    if (is_size)
+        parse_bytes(text, strlen(text), value);
+    else
         parse_number(text, strcspn(text, "\t"), value);
-    else if (parse_kilobytes(text, strlen(text), &kilobytes) == 0 && kilobytes <= INT64_MAX >> 14)
-        *value = kilobytes << 10;
 }
 
 /* Uid: has the real, effective, saved and file system uid (fs/proc/array.c, task_state). */

@@ -18,11 +18,10 @@
 
 /* Returns the bytes of "  28008 kB", or -1. */
 static int64_t bytes_of(const char *text) {
-    int64_t kilobytes = 0;
+    int64_t bytes = -1;
 
-    if (parse_kilobytes(text, strlen(text), &kilobytes) != 0 || kilobytes > INT64_MAX >> 14)
-        return -1;
-    return kilobytes << 10;
+    parse_bytes(text, strlen(text), &bytes);
+    return bytes;
 }
 
 static bool has_flag(const char *flags, const char *flag) {

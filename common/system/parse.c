@@ -122,6 +122,18 @@ int parse_kilobytes(const char *text, size_t len, int64_t *value) {
     return finish(&c, status, n, value);
 }
 
+int parse_bytes(const char *text, size_t len, int64_t *value) {
+    const int64_t max = (INT64_C(1) << 59) / 1024;
+    int64_t kilobytes = 0;
+    int status = parse_kilobytes(text, len, &kilobytes);
+
+    if (status == 0 && kilobytes > max)
+        status = -ERANGE;
+    if (status == 0)
+        *value = kilobytes * 1024;
+    return status;
+}
+
 int parse_run(const char *text, size_t len, int64_t *value) {
     static const int64_t offline = 4, last_state = 2;
     int64_t n = 0;
@@ -201,9 +213,55 @@ int parse_field(const char *text, size_t len, const char *key, const char **fiel
     return -ENOENT;
 }
 
+/* Numbers of the fields in /proc/PID/stat (man 5 proc). */
+enum { STAT_PPID = 4, STAT_FLAGS = 9, STAT_UTIME = 14, STAT_STIME = 15, STAT_STARTED = 22 };
+
+static void set_stat_field(struct parse_stat *stat, int field, int64_t value) {
+    switch (field) {
+    case STAT_PPID:
+        stat->ppid = value;
+        break;
+    case STAT_FLAGS:
+        stat->flags = value;
+        break;
+    case STAT_UTIME:
+        stat->utime = value;
+        break;
+    case STAT_STIME:
+        stat->stime = value;
+        break;
+    case STAT_STARTED:
+        stat->started = value;
+        break;
+    default:
+        break;
+    }
+}
+
+/* Takes " -123". */
+static int take_stat_number(struct cursor *c, int64_t *value) {
+    if (!take(c, " "))
+        return -EINVAL;
+    const bool is_negative = take(c, "-");
+    return take_number(c, is_negative, value);
+}
+
+/* Takes the numbers after the state, up to the last one that is needed. */
+static int take_stat_numbers(struct cursor *c, struct parse_stat *stat) {
+    for (int field = STAT_PPID; field <= STAT_STARTED; field++) {
+        int64_t value = 0;
+        if (field > STAT_STIME && (at_end(c) || *c->at == '\n'))
+            break;
+        int status = take_stat_number(c, &value);
+        if (status != 0)
+            return status;
+        set_stat_field(stat, field, value);
+    }
+    return take(c, " ") || take(c, "\n") ? 0 : -EINVAL; /* the last one may have been cut off */
+}
+
 /* "37 (ksmd) S 2 0 …". comm may contain parentheses, so it ends at the last one. */
 int parse_stat(const char *text, size_t len, struct parse_stat *stat) {
-    enum { PPID = 4, FLAGS = 9, UTIME = 14, STIME = 15, STARTED = 22 };
     const char *open = memchr(text, '(', len);
     const char *close = memrchr(text, ')', len);
     struct parse_stat got = {.ppid = 0};
@@ -221,35 +279,8 @@ int parse_stat(const char *text, size_t len, struct parse_stat *stat) {
     if (!take(&c, " ") || at_end(&c))
         return -EINVAL;
     got.state = *c.at++;
-    for (int field = PPID; field <= STARTED; field++) {
-        int64_t n = 0;
-        if (field > STIME && (at_end(&c) || *c.at == '\n'))
-            break;
-        int status = take(&c, " ") ? take_number(&c, take(&c, "-"), &n) : -EINVAL;
-        if (status != 0)
-            return status;
-        switch (field) {
-        case PPID:
-            got.ppid = n;
-            break;
-        case FLAGS:
-            got.flags = n;
-            break;
-        case UTIME:
-            got.utime = n;
-            break;
-        case STIME:
-            got.stime = n;
-            break;
-        case STARTED:
-            got.started = n;
-            break;
-        default:
-            break;
-        }
-    }
-    if (!take(&c, " ") && !take(&c, "\n")) /* the last number may have been cut off */
-        return -EINVAL;
-    *stat = got;
-    return 0;
+    int status = take_stat_numbers(&c, &got);
+    if (status == 0)
+        *stat = got;
+    return status;
 }

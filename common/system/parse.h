@@ -35,6 +35,9 @@ int parse_scaled(const char *text, size_t len, int64_t *value);
 /* "24684096 kB", any number of spaces before it: the fields of /proc/meminfo. Gives kB. */
 int parse_kilobytes(const char *text, size_t len, int64_t *value);
 
+/* The same in bytes. -ERANGE above 2^59, so that the sum of a few does not overflow. */
+int parse_bytes(const char *text, size_t len, int64_t *value);
+
 /* The file run: 0, 1 or 2. The 4 that the kernel adds while memory goes offline is subtracted. */
 int parse_run(const char *text, size_t len, int64_t *value);
 

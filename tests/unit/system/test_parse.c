@@ -74,6 +74,13 @@ static const struct row scaled[] = {
     NOT("5 * 2^1x\n"), NOT("5 * 2^1\n\n"), NOT("5 * 2^1\0"), NOT("5 * 2^1.5\n")};
 
 /* A field of meminfo. */
+static const struct row bytes[] = {IS("  28008 kB", 28680192),
+                                   NOT("28008"),
+                                   NOT("28008 B"),
+                                   IS("562949953421312 kB", INT64_C(1) << 59),
+                                   LARGE("562949953421313 kB"),
+                                   LARGE("9223372036854775807 kB")};
+
 static const struct row kilobytes[] = {
     IS("24684096 kB", 24684096), IS("24684096 kB\n", 24684096), IS("       24684096 kB", 24684096),
     IS("0 kB", 0), IS("9223372036854775807 kB", INT64_MAX),
@@ -134,6 +141,7 @@ static const struct form {
     {"signed", parse_signed, negative, ROWS(negative)},
     {"scaled", parse_scaled, scaled, ROWS(scaled)},
     {"kilobytes", parse_kilobytes, kilobytes, ROWS(kilobytes)},
+    {"bytes", parse_bytes, bytes, ROWS(bytes)},
     {"run", parse_run, run, ROWS(run)},
     {"advisor", parse_advisor, advisor, ROWS(advisor)},
     {"schedstat", parse_schedstat, schedstat, ROWS(schedstat)},
