@@ -90,7 +90,8 @@ static void sort_by_digit(struct content_index_record *r, size_t count, enum ord
     }
     for (unsigned value = 0; value < DIGIT_VALUES; value++) {
         next[value] = sum;
-        end[value] = sum += end[value];
+        sum += end[value];
+        end[value] = sum;
     }
     for (unsigned value = 0; value < DIGIT_VALUES; value++)
         while (next[value] < end[value]) {
@@ -221,21 +222,29 @@ static void make_room(struct content_index *c) {
     c->count = kept;
 }
 
+/* Counts the page if its content is frequent, unless *is_counted. Returns false if it is to be
+ * recorded, but there is no room. */
+static bool try_add(struct content_index *c, const struct content_index_record *record,
+                    bool *is_counted) {
+    struct content_index_frequent *slot = slot_of(c, record->key);
+
+    if (slot->used && !*is_counted)
+        count_page(slot, record->place);
+    *is_counted = slot->used;
+    if (!is_sampled(c, slot, record))
+        return true;
+    if (c->count == c->size)
+        return false;
+    c->records[c->count++] = *record;
+    return true;
+}
+
 void content_index_add(struct content_index *c, uint64_t key, uint64_t place) {
     const struct content_index_record record = {key, place};
+    bool is_counted = false;
 
-    for (bool counted = false;; make_room(c)) { /* which may find this content to be frequent */
-        struct content_index_frequent *slot = slot_of(c, key);
-        if (slot->used && !counted)
-            count_page(slot, place);
-        counted = slot->used;
-        if (!is_sampled(c, slot, &record))
-            return;
-        if (c->count < c->size) {
-            c->records[c->count++] = record;
-            return;
-        }
-    }
+    while (!try_add(c, &record, &is_counted))
+        make_room(c); /* this may find the content to be frequent */
 }
 
 int content_index_init(struct content_index *c, size_t bytes, uint64_t zeros, size_t huge_pages) {
