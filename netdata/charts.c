@@ -16,7 +16,8 @@ static const struct chart {
 #include "charts.def"
 };
 
-enum { PAGE_SIZE = 0, MIB = 1024 * 1024 };
+/* HOST_PAGE_SIZE: charts_scale() replaces it. */
+enum { HOST_PAGE_SIZE = -1, MIB = 1024 * 1024 };
 
 static const struct charts_scale scales[KSM_KINDS][KSM_UNITS] = {
 #define SCALE(kind, unit, multiplier, divisor)                                                     \
@@ -42,7 +43,7 @@ static const char *const set_lines[KSM_METRICS] = {
 struct charts_scale charts_scale(const struct ksm_metric *metric, int64_t page_size) {
     struct charts_scale scale = scales[metric->kind][metric->unit];
 
-    if (scale.multiplier == PAGE_SIZE)
+    if (scale.multiplier == HOST_PAGE_SIZE)
         scale.multiplier = page_size;
     return scale;
 }
@@ -84,7 +85,7 @@ static bool counts_pages(enum ksm_group group) {
         const struct ksm_metric *metric = &ksm_metrics[id];
         if (metric->group == group &&
             (metric->unit == KSM_UNIT_PAGES || metric->unit == KSM_UNIT_PAGE_RATE) &&
-            scales[metric->kind][metric->unit].multiplier != PAGE_SIZE)
+            scales[metric->kind][metric->unit].multiplier != HOST_PAGE_SIZE)
             return true;
     }
     return false;

@@ -50,7 +50,8 @@ static int64_t merging(const struct ksm_consumer_table *table, const struct ksm_
 static int64_t growth(const struct ksm_consumer_table *table, const struct ksm_consumer *c) {
     int64_t bytes = 0;
 
-    if (__builtin_mul_overflow(c->growth, table->page_size, &bytes))
+    if (c->growth == KSM_GROWTH_UNKNOWN ||
+        __builtin_mul_overflow(c->growth, table->page_size, &bytes))
         return KSM_GROWTH_UNKNOWN;
     return bytes / ksm_unit_scale[KSM_UNIT_PAGE_RATE];
 }

@@ -414,25 +414,25 @@ static int rank(struct ksm_consumers *c, int64_t now) {
 
 /* ---- a sample ---- */
 
-/* Returns whether the processes on the list have all tracked and zero pages of the host, but for
- * 0.1 %. The host's are between those of two samples, as pages are added while processes are read.
- * More pages than the host has prove nothing: a forked child counts those of its parent (before
- * Linux 6.18). */
-static bool is_complete(struct ksm_consumers *c) {
-    const int64_t before = c->host_pages;
+/* Sets host_pages. Returns whether the processes on the list have all tracked and zero pages of the
+ * host, but for 0.1 %. The host's are between those of two samples, as pages are added while
+ * processes are read. More pages than the host has prove nothing: a forked child counts those of
+ * its parent (before Linux 6.18). */
+static bool update_complete(struct ksm_consumers *c) {
+    const int64_t host_before = c->host_pages;
     int64_t sum = 0;
-    int64_t now = 0;
+    int64_t host_now = 0;
 
-    if (!c->next.has_rmap_items || ksm_tracked_pages(&c->host, &now) != 0)
+    if (!c->next.has_rmap_items || ksm_tracked_pages(&c->host, &host_now) != 0)
         return false;
     if (c->next.has_zero_pages)
-        now = add(now, c->host.at[KSM_zero].value);
-    c->host_pages = now;
+        host_now = add(host_now, c->host.at[KSM_zero].value);
+    c->host_pages = host_now;
     for (size_t i = 0; i < c->processes.count; i++)
         sum = add(sum, add(c->processes.list[i].rmap_items, c->processes.list[i].zero));
-    const int64_t min = now < before ? now : before;
-    const int64_t max = now < before ? before : now;
-    return before >= 0 && sum >= min - min / 1024 && sum <= add(max, max / 1024);
+    const int64_t min = host_now < host_before ? host_now : host_before;
+    const int64_t max = host_now < host_before ? host_before : host_now;
+    return host_before >= 0 && sum >= min - min / 1024 && sum <= add(max, max / 1024);
 }
 
 /* The counts do not change while KSM is stopped. */
@@ -453,7 +453,7 @@ static int make_table(struct ksm_consumers *c, int64_t now) {
     if (status != 0)
         return status;
     c->growth_ms = c->counted_ms < 0 || is_stopped(c) ? 0 : now - c->counted_ms;
-    c->complete = is_complete(c);
+    c->complete = update_complete(c);
     attribute(c, &attribution);
     status = rank(c, now);
     if (status != 0)

@@ -117,8 +117,10 @@ static bool would_be_tracked(const struct explain_facts *f, const struct explain
 static int is_mergeable(const struct explain_facts *f, const struct explain_process *p) {
     if (p->mergeable >= 0)
         return is_most(p->mergeable, p->anonymous);
-    if (p->opted_in >= 0 || p->rmap_items < 0)
+    if (p->opted_in >= 0)
         return (int)p->opted_in;
+    if (p->rmap_items < 0)
+        return -1;
     if (p->rmap_items > 0)
         return 1;
     return would_be_tracked(f, p) ? 0 : -1;
