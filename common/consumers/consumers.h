@@ -25,7 +25,8 @@
 
 #define KSM_GROWTH_UNKNOWN INT64_MIN
 
-/* One consumer at one sample. Counts are pages, scaled down as its share is (attribution.h). */
+/* One consumer at one sample. Counts are pages. If the counts of all consumers exceed the host's,
+ * all are scaled down, as the shares are (attribution.h). */
 struct ksm_consumer {
     struct ksm_consumer_name name;
     int64_t saved;      /* bytes: its share of the host's savings */

@@ -27,15 +27,14 @@ enum ksm_read_speed {
 /* A process on the list (process_list.h). Counts are pages. */
 struct ksm_process {
     int pid;
-    int task;      /* the thread whose files are read: pid, unless the first thread has exited */
-    int status;    /* of the last read: 0, or -errno and the counts mean nothing */
-    int counts_fd; /* kept descriptor of ksm_stat (or ksm_merging_pages); -1: none */
-    int statm_fd;  /* kept descriptor of statm; -1: none */
-    int64_t
-        started; /* clock ticks since boot: identifies it together with pid; 0: counts_fd does */
-    int64_t merging;    /* ksm_merging_pages */
-    int64_t zero;       /* ksm_zero_pages */
-    int64_t previous;   /* merging + zero at the last table; -1: not known */
+    int task;         /* the thread whose files are read: pid, unless the first thread has exited */
+    int status;       /* of the last read: 0, or -errno and the counts mean nothing */
+    int counts_fd;    /* kept descriptor of ksm_stat (or ksm_merging_pages); -1: none */
+    int statm_fd;     /* kept descriptor of statm; -1: none */
+    int64_t started;  /* clock ticks since boot; 0: not read, as counts_fd identifies it */
+    int64_t merging;  /* ksm_merging_pages */
+    int64_t zero;     /* ksm_zero_pages */
+    int64_t previous; /* merging + zero at the last table; -1: not known */
     int64_t rmap_items; /* ksm_rmap_items: tracked pages */
     int64_t resident;   /* RSS, which includes merged pages but not zero pages; -1: not known */
     int64_t mapped;     /* pages of files and shmem in resident; -1: not known */
@@ -45,8 +44,7 @@ struct ksm_process {
     bool merging_only; /* the last read set merging only; zero, rmap_items and opted_in are older */
     enum ksm_read_speed speed;
     struct ksm_consumer_name name;
-    char comm[24]; /* with its newline, when name was read last; "": when it was found. The kernel
-                    * has 16 bytes at most (TASK_COMM_LEN) */
+    char comm[24]; /* at most 15 bytes and a newline; as it was when name was read, "" before */
 };
 
 /* What the kernel reports about a process. */

@@ -94,9 +94,9 @@ bool explain_merges_little(const struct explain_process *process, int64_t page_s
 enum explain_cause explain_cause_of(const struct explain_facts *facts,
                                     const struct explain_process *process);
 
-/* Returns how long a full scan takes at the present scan rate, in ms: of the pages that KSM tracks,
- * and those that it does not track yet in the processes of facts. Returns -1 if that is not known,
- * as during the first full scan, in which the number of tracked pages grows. */
+/* Returns the time of a full scan at the present scan rate, in ms. It includes the pages in the
+ * processes of facts that KSM does not track yet. Returns -1 if that is not known, as during the
+ * first full scan, in which the number of tracked pages grows. */
 int64_t explain_full_scan_ms(const struct explain_facts *facts);
 
 /* Returns how many pages a second ksmd could scan if scanning took no time but its sleeps; 0 if not

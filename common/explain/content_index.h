@@ -91,7 +91,7 @@ struct content_index {
     size_t huge_pages;       /* the pages of one huge page */
     struct content_index_frequent frequent[CONTENT_INDEX_SLOTS]; /* by key, open addressing */
     size_t frequents;
-    size_t max_frequents; /* set it to 0 after content_index_init() for keys that none is apart */
+    size_t max_frequents; /* 0 turns frequent contents off; set it after content_index_init() */
     uint64_t zeros;       /* the key of a page of zeros */
     bool settled;
 };

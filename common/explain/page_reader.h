@@ -8,9 +8,8 @@
  * pages that are known: page_reader_open() and page_reader_again().
  *
  *   /proc/PID/maps     the private mappings (maps.h)
- *   /proc/PID/pagemap  the pages of them that are in memory, at most 16,384 page table entries
- * under one hold of the process's mmap lock (pagemap.h) /proc/PID/mem      their contents; the
- * kernel takes the lock for each page
+ *   /proc/PID/pagemap  their pages in memory, at most 16,384 entries a call (pagemap.h)
+ *   /proc/PID/mem      the contents of these; the kernel takes the mmap lock for each page
  *
  * smaps is not read: it walks a whole mapping of any size under the lock.
  *

@@ -122,8 +122,8 @@ struct process_sweep {
     int64_t spent_ms;     /* CPU time before the sweep */
 };
 
-/* Gets ready; what options point to stays the caller's, who sets the fields of the user afterwards.
- * Opens nothing yet. Returns 0 or -ENOMEM. */
+/* Initializes a sweep, and opens nothing. What options point to remains the caller's and must
+ * outlive it. Set steps, step_count, block, contents and data afterwards. Returns 0 or -ENOMEM. */
 int process_sweep_init(struct process_sweep *s, const struct process_sweep_options *options);
 
 /* Runs all steps; calls progress (or NULL) some times a second. Returns 0; -ENOMEM or -EAGAIN for

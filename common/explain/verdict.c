@@ -41,8 +41,9 @@ static bool is_busy(const struct explain_facts *f) {
 }
 
 /* ksmd is busy but neither scanned a page nor ended a full scan: it walks an almost empty mapping.
- * Before Linux 6.10 pages are counted at the end of a batch, so a batch must fit into the second of
- * the measurement: 20 us a page is more than any needs, and ksmd had ksmd.value * 10 us. */
+ * Before Linux 6.10 pages are counted at the end of a batch, so this is only known if a batch of
+ * pages_to_scan ends within the second of the measurement. In it ksmd ran for ksmd.value * 10 us; a
+ * page takes less than 20 us. */
 static bool is_empty_scan(const struct explain_facts *f) {
     return is_running(f) && f->idle && is_busy(f) && explain_is_over(f, KSM_pages_to_scan, 0) &&
            explain_is_under(f, KSM_pages_to_scan, f->ksmd.value / 2 + 1);

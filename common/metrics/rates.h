@@ -20,16 +20,15 @@ struct ksm_rates_mark {
 };
 
 struct ksm_rates {
-    int status;                 /* 0, or the -errno why the scan rate is not known */
-    bool has_marks;             /* last and window are valid */
-    struct ksm_rates_mark last; /* previous sample */
-    struct ksm_rates_mark
-        window[2];               /* the scan rate is measured from [0]; [1] becomes the next [0] */
-    struct ksm_rates_mark begin; /* first sample after full_scans grew */
-    int64_t begin_error;         /* ms before begin in which that scan began; 0: no begin yet */
-    int64_t full_scan_ms;        /* duration of the last full scan; 0: not known */
-    struct ksm_value merged;     /* shared + sharing + zero of the previous sample, pages */
-    int64_t merged_time;         /* ms */
+    int status;                      /* 0, or the -errno why the scan rate is not known */
+    bool has_marks;                  /* last and window are valid */
+    struct ksm_rates_mark last;      /* previous sample */
+    struct ksm_rates_mark window[2]; /* the scan rate is measured from [0]; [1] is the next [0] */
+    struct ksm_rates_mark begin;     /* first sample after full_scans grew */
+    int64_t begin_error;             /* ms before begin in which that scan began; 0: no begin yet */
+    int64_t full_scan_ms;            /* duration of the last full scan; 0: not known */
+    struct ksm_value merged;         /* shared + sharing + zero of the previous sample, pages */
+    int64_t merged_time;             /* ms */
 };
 
 void ksm_rates_init(struct ksm_rates *rates);

@@ -46,7 +46,7 @@ struct blocking_call {
     atomic_int thread;     /* its id in the kernel; 0: it has not started */
     int64_t resumed;       /* when the first call to pid began since the last pause, in ms */
     int pid;               /* the process that the call may wait for */
-    int fd;                /* what the stuck thread closes; -1: nothing, it is its own */
+    int fd;                /* the descriptor of the call, which a stuck thread closes; -1: none */
 };
 
 /* Called by the thread before its first call. */
