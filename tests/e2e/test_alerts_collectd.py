@@ -246,6 +246,31 @@ def test_rules_pass_promtool_unit_tests():
     assert "SUCCESS" in promtool("test", "rules", RULES_TEST)
 
 
+OWNERS_TEST = """
+rule_files: [rules.yml]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - {series: 'collectd_ksm_gauge{ksm="owners",instance="a"}', values: '1x9 2x20'}
+      - {series: 'collectd_ksm_gauge{ksm="owners",instance="b"}', values: '1x30'}
+    promql_expr_test:
+      - {expr: 'count by (alertname, instance) (ALERTS{alertstate="firing"})', eval_time: 19m}
+      - expr: 'count by (alertname, instance) (ALERTS{alertstate="firing"})'
+        eval_time: 20m
+        exp_samples: [{labels: '{alertname="ksm_owners",instance="a"}', value: 1}]
+"""
+
+
+def test_example_alert_on_owners_fires_if_it_is_used(tmp_path):
+    text = RULES.read_text()
+    assert "ksm_owners" not in re.sub("(?m)^ *#.*$", "", text), "not by default"
+    (tmp_path / "rules.yml").write_text(text.replace("      #:", "      "))
+    (tmp_path / "test.yml").write_text(OWNERS_TEST)
+    assert "12 rules found" in promtool("check", "rules", tmp_path / "rules.yml")
+    assert "SUCCESS" in promtool("test", "rules", tmp_path / "test.yml")
+
+
 # Regimes that switch KSM on when memory is short, and off when it is not: each returns (run, pages_to_scan) of the
 # next minute.
 

@@ -496,7 +496,7 @@ def test_service_timeout_is_shorter_than_file_age_limit():
 
 def test_rules_cover_every_metric(build):
     metrics = subprocess.run([build / "tests/metrics", "json"], capture_output=True, text=True, check=True).stdout
-    assert re.findall(r"labels: \{ksm: (\w+)\}", RULES.read_text()) == [metric["name"] for metric in json.loads(metrics)]
+    assert re.findall(r"labels: \{ksm: (\w+)\}", RULES.read_text()) == [*(metric["name"] for metric in json.loads(metrics)), "owners"]
 
 
 SERVICES = ["ksm-openmetrics.service", "ksm-openmetrics-sharing.service"]
