@@ -69,6 +69,17 @@ static int by_name(const void *a, const void *b) {
     return ksm_consumer_name_compare(&left->name, &right->name);
 }
 
+static int compare_name(const void *name, const void *consumer) {
+    return ksm_consumer_name_compare(name, &((const struct ksm_consumer *)consumer)->name);
+}
+
+const struct ksm_consumer *ksm_consumer_find(const struct ksm_consumer_table *table,
+                                             const struct ksm_consumer_name *name) {
+    if (table->count == 0)
+        return NULL;
+    return bsearch(name, table->list, table->count, sizeof(*table->list), compare_name);
+}
+
 static int64_t add(int64_t a, int64_t b) {
     int64_t sum = 0;
 
@@ -379,10 +390,8 @@ static void sort_consumers(const struct ksm_consumers *c, struct ksm_consumer **
     const struct ksm_consumer_table *table = &c->next, *last = &c->table;
 
     for (size_t i = 0; i < table->count; i++) {
-        const struct ksm_consumer *before = NULL;
+        const struct ksm_consumer *before = ksm_consumer_find(last, &table->list[i].name);
         ranked[i] = &table->list[i];
-        if (last->count > 0)
-            before = bsearch(ranked[i], last->list, last->count, sizeof(*before), by_name);
         ranked[i]->shown = before && before->shown;
     }
     qsort(ranked, table->count, sizeof(*ranked), by_weight);

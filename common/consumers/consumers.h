@@ -145,6 +145,10 @@ void ksm_consumers_publish(struct ksm_consumers *c);
 /* Reads whether KSM has any pages, for a caller without a ksm_sample. */
 bool ksm_consumers_has_pages(struct ksm_consumers *c, int64_t now);
 
+/* Returns the consumer of that name in a valid table, or NULL. */
+const struct ksm_consumer *ksm_consumer_find(const struct ksm_consumer_table *table,
+                                             const struct ksm_consumer_name *name);
+
 /* Adds the values of one consumer to another. A sum with an unknown value is unknown. */
 void ksm_consumer_add(struct ksm_consumer *to, const struct ksm_consumer *from);
 

@@ -176,10 +176,8 @@ static int64_t merged_of(const struct ksm_consumer_table *table,
                          const struct ksm_consumer_name *name) {
     if (!table->enabled || !table->valid)
         return -1;
-    for (size_t i = 0; i < table->count; i++)
-        if (ksm_consumer_name_compare(&table->list[i].name, name) == 0)
-            return table->list[i].saved;
-    return 0;
+    const struct ksm_consumer *consumer = ksm_consumer_find(table, name);
+    return consumer ? consumer->saved : 0;
 }
 
 /* Sums up processes by their consumers, and drops those of which nothing was read. */

@@ -47,10 +47,10 @@ static void format_owner_of(const struct sharing *s, size_t consumer,
 static int64_t average_of(const struct sharing *s, const struct sharing_host *host, size_t i) {
     const struct ksm_consumer_table *table = host->table;
 
-    for (size_t j = 0; table->enabled && table->valid && j < table->count; j++)
-        if (ksm_consumer_name_compare(&table->list[j].name, &s->sweep.consumers[i].name) == 0)
-            return table->list[j].saved;
-    return -1;
+    if (!table->enabled || !table->valid)
+        return -1;
+    const struct ksm_consumer *consumer = ksm_consumer_find(table, &s->sweep.consumers[i].name);
+    return consumer ? consumer->saved : -1;
 }
 
 /* ---- which rows there are ---- */
@@ -375,11 +375,9 @@ void sharing_json(const struct sharing *s, const struct sharing_host *host, FILE
 
 /* Returns whether a consumer's name is shown, which the plugins limit (rate_limit.h). */
 static bool is_name_shown(const struct sharing_host *host, const struct ksm_consumer_name *name) {
-    for (size_t i = 0; i < host->table->count; i++)
-        if (host->table->list[i].shown &&
-            ksm_consumer_name_compare(&host->table->list[i].name, name) == 0)
-            return true;
-    return false;
+    const struct ksm_consumer *consumer = ksm_consumer_find(host->table, name);
+
+    return consumer && consumer->shown;
 }
 
 static bool is_owner_shown(const struct sharing *s, const struct sharing_host *host, size_t i) {
