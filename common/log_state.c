@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "system/clock.h"
+#include "system/pseudofs.h"
 
 /* Describes the fault of a file, where possible more clearly than errno's text. strerror() is safe
  * in threads here: it returns a constant for every errno that exists. */
@@ -159,10 +160,9 @@ static const struct {
 
 static void fill_root(const char *text, const char *root, char *message, size_t size) {
     static const char placeholder[] = "{root}";
-    size_t root_len = strlen(root), len = 0;
+    const size_t root_len = pseudofs_root_len(root);
+    size_t len = 0;
 
-    while (root_len > 0 && root[root_len - 1] == '/')
-        root_len--;
     for (const char *next = strstr(text, placeholder); next && len < size;
          text = next + strlen(placeholder), next = strstr(text, placeholder))
         len += (size_t)snprintf(message + len, size - len, "%.*s%.*s", (int)(next - text), text,

@@ -13,6 +13,7 @@
 #include "explain/estimate.h"
 #include "explain/sharing.h"
 #include "system/clock.h"
+#include "system/pseudofs.h"
 
 /* Exit statuses that no verdict has. */
 enum {
@@ -89,16 +90,12 @@ static int run(struct process_sweep *s, sweep_progress_fn *progress) {
 
 /* ---- why there is no result ---- */
 
-/* "" for /. */
-static const char *root_prefix(const struct process_sweep *s) {
-    return strcmp(s->options.root, "/") == 0 ? "" : s->options.root;
-}
-
 static int report_failure(const struct process_sweep *s, int status) {
     if (status == -ENOMEM)
         fprintf(stderr, "ksm-explain: %s\n", strerror(ENOMEM));
     else
-        fprintf(stderr, "ksm-explain: %s/proc: %s\n", root_prefix(s), strerror(-status));
+        fprintf(stderr, "ksm-explain: %.*s/proc: %s\n", (int)pseudofs_root_len(s->options.root),
+                s->options.root, strerror(-status));
     return EXIT_FAILURE;
 }
 
@@ -117,9 +114,9 @@ static bool is_proc_empty(const struct process_sweep *s, bool hidden) {
 
 static int report_empty_proc(const struct process_sweep *s) {
     fprintf(stderr,
-            "ksm-explain: no process was read: %s/proc shows none (is the host's /proc mounted "
+            "ksm-explain: no process was read: %.*s/proc shows none (is the host's /proc mounted "
             "there?)\n",
-            root_prefix(s));
+            (int)pseudofs_root_len(s->options.root), s->options.root);
     return STATUS_DENIED;
 }
 

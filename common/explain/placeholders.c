@@ -12,6 +12,7 @@
 #include "explain/explain.h"
 #include "explain/format.h"
 #include "metrics/derive.h"
+#include "system/pseudofs.h"
 
 /* ---- values: each function writes one and returns true, or returns false if it is not known ----
  */
@@ -180,12 +181,9 @@ static bool write_dir(const struct explain_facts *f, char *buf, size_t size) {
 /* The directory that was read, below the root. */
 static bool write_path(const struct explain_facts *f, char *buf, size_t size) {
     const char *root = f->root ? f->root : "";
-    size_t len = strlen(root);
 
-    while (len > 0 && root[len - 1] == '/')
-        len--;
-    snprintf(buf, size, "%.*s", (int)len, root);
-    len = strlen(buf);
+    snprintf(buf, size, "%.*s", (int)pseudofs_root_len(root), root);
+    const size_t len = strlen(buf);
     return write_dir(f, buf + len, size - len);
 }
 

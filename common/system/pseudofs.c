@@ -23,11 +23,17 @@ void pseudofs_close(struct pseudofs_file *file) {
     file->failed = 0;
 }
 
-int pseudofs_path(const struct pseudofs_file *file, char *path, size_t size) {
-    size_t root_len = strlen(file->root);
+size_t pseudofs_root_len(const char *root) {
+    size_t len = strlen(root);
 
-    while (root_len > 0 && file->root[root_len - 1] == '/')
-        root_len--;
+    while (len > 0 && root[len - 1] == '/')
+        len--;
+    return len;
+}
+
+int pseudofs_path(const struct pseudofs_file *file, char *path, size_t size) {
+    const size_t root_len = pseudofs_root_len(file->root);
+
     if (root_len > INT_MAX)
         return -ENAMETOOLONG;
     int len = snprintf(path, size, "%.*s/%s%s%s", (int)root_len, file->root, file->dir,

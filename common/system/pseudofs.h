@@ -49,6 +49,9 @@ bool pseudofs_is_transient(int status);
  * -ENOENT if it does not exist, else the error of open() or pread(). Allocates nothing. */
 ssize_t pseudofs_read(struct pseudofs_file *file, int64_t now, bool whole, char *buf, size_t size);
 
+/* Returns the length of root without slashes at its end: 0 for "/". */
+size_t pseudofs_root_len(const char *root);
+
 /* Writes root/dir/name without double slashes between the parts. name may be "". Returns 0, or
  * -ENAMETOOLONG if it does not fit. */
 int pseudofs_path(const struct pseudofs_file *file, char *path, size_t size);
