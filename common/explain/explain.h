@@ -78,6 +78,10 @@ bool explain_holds(const struct explain_facts *facts, enum explain_id id);
 /* Returns the first verdict that holds. */
 enum explain_id explain_verdict(const struct explain_facts *facts);
 
+/* Returns the next verdict or remark after that one that holds too, or EXPLAIN_IDS. A verdict with
+ * status 0 is never reported beside another. */
+enum explain_id explain_next(const struct explain_facts *facts, enum explain_id id);
+
 /* Writes a text of explain.def, with placeholders replaced by their values. A part in [brackets] is
  * left out if a value in it is not known. Returns the number of unknown values outside of brackets,
  * which are written as "?". Text that does not fit is cut off. */

@@ -34,10 +34,9 @@ static void print_verdict(const struct explain_facts *f, const struct wrap *wrap
         wrap_text(wrap, "Verdict", sentence);
     print_text(f, wrap, "Why", explain_texts[id].reason);
     print_text(f, wrap, "To do", explain_texts[id].advice);
-    for (enum explain_id other = id + 1; other < EXPLAIN_IDS; other++)
-        if (explain_texts[other].status != 0 && explain_holds(f, other))
-            print_text(f, wrap, explain_texts[other].status < 0 ? "Note" : "Also",
-                       explain_texts[other].sentence);
+    for (id = explain_next(f, id); id < EXPLAIN_IDS; id = explain_next(f, id))
+        print_text(f, wrap, explain_texts[id].status < 0 ? "Note" : "Also",
+                   explain_texts[id].sentence);
 }
 
 static const struct {

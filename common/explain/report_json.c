@@ -54,9 +54,8 @@ static void print_remarks(const struct explain_facts *f, enum explain_id verdict
     bool first = true;
 
     fputs("\"remarks\": [", file);
-    for (enum explain_id id = verdict + 1; id < EXPLAIN_IDS; id++) {
-        if (explain_texts[id].status == 0 || !explain_holds(f, id))
-            continue;
+    for (enum explain_id id = explain_next(f, verdict); id < EXPLAIN_IDS;
+         id = explain_next(f, id)) {
         fprintf(file, "%s\"%s\"", first ? "" : ", ", explain_texts[id].name);
         first = false;
     }

@@ -147,3 +147,10 @@ enum explain_id explain_verdict(const struct explain_facts *facts) {
             return id;
     return EXPLAIN_unknown;
 }
+
+enum explain_id explain_next(const struct explain_facts *facts, enum explain_id id) {
+    do
+        id++;
+    while (id < EXPLAIN_IDS && (explain_texts[id].status == 0 || !explain_holds(facts, id)));
+    return id;
+}
