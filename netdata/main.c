@@ -36,7 +36,7 @@ static struct ksm_consumers consumers;
 static struct ksm_sampler sampler;
 static struct consumer_charts consumer_charts;
 static struct out out;
-static struct ticker wait;
+static struct ticker ticker;
 
 /* stderr is the agent's log; this is its format. */
 static void log_line(const char *level, const char *message) {
@@ -92,7 +92,7 @@ static void update_consumers(bool after_tick) {
 }
 
 static void answer(void) {
-    function_answer(&consumers.table, &wait.requests.request, clock_ms(CLOCK_REALTIME) / 1000,
+    function_answer(&consumers.table, &ticker.requests.request, clock_ms(CLOCK_REALTIME) / 1000,
                     &out);
 }
 
@@ -107,7 +107,7 @@ static void run(void) {
         if (args.options.consumers > 0 && (result == TICKER_TICK || result == TICKER_POLL))
             update_consumers(result == TICKER_TICK);
         out_flush(&out);
-        result = ticker_wait(&wait, ksm_sampler_next(&sampler));
+        result = ticker_wait(&ticker, ksm_sampler_next(&sampler));
     }
 }
 
@@ -156,7 +156,7 @@ int main(int argc, char *argv[]) {
     init_consumers(descriptors);
     out_init(&out, STDOUT_FILENO);
     function_offer(&consumers.table, (enum ksm_function_access)args.options.function_access, &out);
-    ticker_init(&wait, args.update_every);
+    ticker_init(&ticker, args.update_every);
     run();
     ksm_sampler_close(&sampler);
     ksm_reader_close(&reader);

@@ -87,7 +87,7 @@ static void add_verdict(struct values *v, const struct estimate *e, const struct
     if (read > 0)
         format_percent((int64_t)((double)further / (double)read * 100000), values_add(v, "share"),
                        VALUE_SIZE);
-    values_add_if(v, "off", run->status == 0 && run->value != KSM_RUNNING);
+    values_add_if(v, "stopped", run->status == 0 && run->value != KSM_RUNNING);
     if (e->consumer_count > 0)
         values_add_if(v, opt_in[e->consumers[0].name.kind], true);
 }

@@ -225,7 +225,7 @@ int process_sweep_list(struct process_sweep *s, struct page_reader *reader) {
 static int has_parents_memory(struct process_sweep *s, const struct sweep_process *process) {
     struct blocking_call *call = s->files.call;
 
-    if (!s->sees_own || process->parent == s->blocking_parent)
+    if (!s->own_pids || process->parent == s->blocking_parent)
         return 0;
     s->comparing = true;
     if (!blocking_call_begin(call, process->pid, -1))
@@ -383,7 +383,7 @@ int process_sweep_init(struct process_sweep *s, const struct process_sweep_optio
     *s = (struct process_sweep){.options = *options,
                                 .page_size = (uint64_t)sysconf(_SC_PAGESIZE),
                                 .self = find_self(options->root),
-                                .sees_own = pseudofs_sees_own_pids(options->root)};
+                                .own_pids = pseudofs_sees_own_pids(options->root)};
     const int status = process_match_init(&s->match, options->names, options->name_count);
     /* Processes with merged pages are read whether they are named or not. */
     s->only_pids = !options->merged_only && process_match_is_by_pid(&s->match);

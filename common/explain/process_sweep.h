@@ -116,7 +116,7 @@ struct process_sweep {
     int blocking_parent;  /* a pid that no process is compared with any more */
     int status;           /* 0, or the -errno that ends the sweep */
     int self;             /* its own pid */
-    bool sees_own;        /* /proc is that of this program's PID namespace */
+    bool own_pids;        /* /proc is that of this program's PID namespace */
     bool only_pids;       /* all words are pids: no other process is listed */
     int64_t throttled_ms; /* the time that throttle() reckons from */
     int64_t spent_ms;     /* CPU time before the sweep */

@@ -47,14 +47,14 @@ static struct ksm_value merged_pages(const struct ksm_sample *s) {
     return merged;
 }
 
-static int rate_merge_rate(const struct ksm_rates *p, const struct ksm_sample *s, int64_t now,
+static int rate_merge_rate(const struct ksm_rates *rates, const struct ksm_sample *s, int64_t now,
                            int64_t *value) {
     const int64_t scale = (int64_t)1000 * ksm_unit_scale[KSM_UNIT_PAGE_RATE];
     const struct ksm_value merged = merged_pages(s);
 
-    if (merged.status != 0 || p->merged.status != 0)
+    if (merged.status != 0 || rates->merged.status != 0)
         return merged.status != 0 ? merged.status : -ENODATA;
-    return ksm_rate(p->merged.value, merged.value, scale, now - p->merged_time, value);
+    return ksm_rate(rates->merged.value, merged.value, scale, now - rates->merged_time, value);
 }
 
 /* ---- scanning ---- */
@@ -79,62 +79,62 @@ static int read_mark(const struct ksm_sample *s, int64_t now, struct ksm_rates_m
 }
 
 /* At least one full scan ended between the previous sample and this one. */
-static void end_scan(struct ksm_rates *p, const struct ksm_rates_mark *mark) {
-    const int64_t end_error = mark->time - p->last.time;
-    const int64_t ms = (mark->time - p->begin.time) / (mark->scans - p->last.scans);
+static void end_scan(struct ksm_rates *rates, const struct ksm_rates_mark *mark) {
+    const int64_t end_error = mark->time - rates->last.time;
+    const int64_t ms = (mark->time - rates->begin.time) / (mark->scans - rates->last.scans);
 
-    p->full_scan_ms = 0;
-    if (p->begin_error > 0 && p->begin_error <= ms / ACCURACY && end_error <= ms / ACCURACY)
-        p->full_scan_ms = ms;
-    p->begin = *mark;
-    p->begin_error = end_error;
+    rates->full_scan_ms = 0;
+    if (rates->begin_error > 0 && rates->begin_error <= ms / ACCURACY && end_error <= ms / ACCURACY)
+        rates->full_scan_ms = ms;
+    rates->begin = *mark;
+    rates->begin_error = end_error;
 }
 
-static int follow_scan(struct ksm_rates *p, const struct ksm_sample *s, int64_t now) {
+static int follow_scan(struct ksm_rates *rates, const struct ksm_sample *s, int64_t now) {
     struct ksm_rates_mark mark;
     int status = read_mark(s, now, &mark);
 
     if (status == -ENODATA)
-        p->has_marks = false;
+        rates->has_marks = false;
     if (status != 0)
         return status;
-    if (!p->has_marks || mark.scans < p->last.scans || mark.visited < p->last.visited) {
-        p->has_marks = true;
-        p->window[0] = p->window[1] = mark;
-        p->begin_error = p->full_scan_ms = 0;
-    } else if (mark.scans > p->last.scans) {
-        end_scan(p, &mark);
+    if (!rates->has_marks || mark.scans < rates->last.scans || mark.visited < rates->last.visited) {
+        rates->has_marks = true;
+        rates->window[0] = rates->window[1] = mark;
+        rates->begin_error = rates->full_scan_ms = 0;
+    } else if (mark.scans > rates->last.scans) {
+        end_scan(rates, &mark);
     }
-    if (now - p->window[1].time >= WINDOW_HALF_MS) {
-        p->window[0] = p->window[1];
-        p->window[1] = mark;
+    if (now - rates->window[1].time >= WINDOW_HALF_MS) {
+        rates->window[0] = rates->window[1];
+        rates->window[1] = mark;
     }
-    p->last = mark;
+    rates->last = mark;
     return 0;
 }
 
 /* Sets *ms to the time in which ksmd visits so many pages. */
-static int visit_ms(const struct ksm_rates *p, int64_t pages, int64_t *ms) {
-    const int64_t visited = p->last.visited - p->window[0].visited;
+static int visit_ms(const struct ksm_rates *rates, int64_t pages, int64_t *ms) {
+    const int64_t visited = rates->last.visited - rates->window[0].visited;
 
     if (visited == 0 || pages == 0)
         return -ENODATA;
-    if (__builtin_mul_overflow(pages, p->last.time - p->window[0].time, ms))
+    if (__builtin_mul_overflow(pages, rates->last.time - rates->window[0].time, ms))
         return -ERANGE;
     *ms /= visited;
     return 0;
 }
 
 /* During the first full scan the number of tracked pages is not known yet. */
-static int rate_scan_time(const struct ksm_rates *p, const struct ksm_sample *s, int64_t now,
+static int rate_scan_time(const struct ksm_rates *rates, const struct ksm_sample *s, int64_t now,
                           int64_t *value) {
-    const int64_t ms = now - p->window[0].time;
-    const int64_t scans = p->last.scans - p->window[0].scans;
+    const int64_t ms = now - rates->window[0].time;
+    const int64_t scans = rates->last.scans - rates->window[0].scans;
     int64_t pages = 0;
     int status = s->at[KSM_scanned].status;
 
-    if (p->status != 0)
-        return p->status;
+    if (rates->status != 0)
+        return rates->status;
     if (ms >= WINDOW_MIN_MS && scans >= ACCURACY) {
         *value = ms / scans;
         return 0;
@@ -142,15 +142,15 @@ static int rate_scan_time(const struct ksm_rates *p, const struct ksm_sample *s,
     if (status == 0)
         status = ksm_tracked_pages(s, &pages);
     if (status == -ENOENT) {
-        *value = p->full_scan_ms;
-        return p->full_scan_ms > 0 ? 0 : -ENODATA;
+        *value = rates->full_scan_ms;
+        return rates->full_scan_ms > 0 ? 0 : -ENODATA;
     }
-    if (status == 0 && (ms < WINDOW_MIN_MS || p->last.scans == 0))
+    if (status == 0 && (ms < WINDOW_MIN_MS || rates->last.scans == 0))
         status = -ENODATA;
-    return status == 0 ? visit_ms(p, pages, value) : status;
+    return status == 0 ? visit_ms(rates, pages, value) : status;
 }
 
-static int rate_scan_left(const struct ksm_rates *p, const struct ksm_sample *s, int64_t now,
+static int rate_scan_left(const struct ksm_rates *rates, const struct ksm_sample *s, int64_t now,
                           int64_t *value) {
     int64_t time = 0;
     int64_t pages = 0;
@@ -159,19 +159,20 @@ static int rate_scan_left(const struct ksm_rates *p, const struct ksm_sample *s,
     if (status == 0)
         status = ksm_tracked_pages(s, &pages);
     if (status == 0)
-        status = rate_scan_time(p, s, now, &time);
-    if (status == 0 && (pages == 0 || p->begin_error == 0 || p->begin_error > time / ACCURACY))
+        status = rate_scan_time(rates, s, now, &time);
+    if (status == 0 &&
+        (pages == 0 || rates->begin_error == 0 || rates->begin_error > time / ACCURACY))
         status = -ENODATA;
     if (status != 0)
         return status;
-    const int64_t left = pages - (p->last.visited - p->begin.visited);
+    const int64_t left = pages - (rates->last.visited - rates->begin.visited);
     if (__builtin_mul_overflow(time, left > 0 ? left : 0, value))
         return -ERANGE;
     *value /= pages;
     return 0;
 }
 
-typedef int rate_fn(const struct ksm_rates *p, const struct ksm_sample *s, int64_t now,
+typedef int rate_fn(const struct ksm_rates *rates, const struct ksm_sample *s, int64_t now,
                     int64_t *value);
 
 static rate_fn *const formulas[KSM_METRICS] = {
