@@ -430,6 +430,14 @@ def test_alert_condition_is_false_for_unknown_values_on_2_x(alert, holds, names)
     assert on_2_x(condition_of(alert), **names) is holds
 
 
+def test_example_alert_on_owners_is_one_if_its_marks_are_removed():
+    text = SHIPPED.read_text()
+    example = re.search(r"(?:^#:.*\n)+", text, re.MULTILINE)[0].replace("#:", "").replace("\\\n", " ")
+    fields = dict((part.strip() for part in line.split(":", 1)) for line in example.splitlines())
+    assert fields["template"] == "ksm_owners" and fields.keys() <= KEYS
+    assert [owners for owners in (0, 1, 2, float("nan")) if on_2_x(fields["warn"], this=owners)] == [2]
+
+
 def test_every_alert_has_advice():
     for block in SHIPPED.read_text().replace("\\\n", " ").split("\n\n"):
         if re.search("^ *warn:", block, re.MULTILINE):

@@ -259,6 +259,15 @@ def test_two_users_and_a_machine_are_three_owners(start, ksm, build):
     assert " 1.0 MiB are merged between 3 owners: " in report
     assert {"vm web", f"user {NOBODY}", f"user {DAEMON}"} == set(
         re.split(", | and ", re.search(r"3 owners: (.*?)\. ", report)[1]))
+    done = subprocess.run([build / "ksm-explain", "--json"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=RUN_S, check=False)
+    assert json.loads(done.stdout)["owners"] == 3
+    with subprocess.Popen([build / "ksm.plugin", "1", "--consumers-interval=1"], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as plugin:
+        sent = next(line for line in plugin.stdout if line.startswith("SET owners "))
+        plugin.stdin.close()
+        plugin.stdout.read()
+    assert sent == "SET owners = 3\n"
 
 
 def test_names_select_rows_of_all_that_is_read(start, ksm, build, page_size):
