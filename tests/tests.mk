@@ -165,12 +165,12 @@ check-units-sanitized: deps deps-check ### Run the unit tests with asan and ubsa
 
 check-tsan: deps deps-check ### Run the tests with ThreadSanitizer
 	$(call sanitized,tsan,-fsanitize=thread)
-	@PYTHON=$(PYTHON) tests/check.sh $(BUILD)/tsan $(NOT_SHIPPED) -k test_plugin
+	@PYTHON=$(PYTHON) tests/check.sh $(BUILD)/tsan $(NOT_SHIPPED) -k test_plugin.py
 
 check-valgrind: deps deps-check ### Run the unit tests with valgrind
 	@$(BUILD_ALL) BUILD=$(BUILD)/valgrind CFLAGS="$(NOT_CONFINED)" all tools units benches
 	@KSM_FAULTS=199 WRAPPER="valgrind --quiet --leak-check=full --error-exitcode=9 --child-silent-after-fork=no" \
-		PYTHON=$(PYTHON) tests/check.sh $(BUILD)/valgrind $(NOT_SHIPPED) -k test_plugin
+		PYTHON=$(PYTHON) tests/check.sh $(BUILD)/valgrind $(NOT_SHIPPED) -k test_plugin.py
 
 check-musl: deps deps-check ### Build with musl and run the unit tests
 	@tests/support/musl.sh $(BUILD)/musl/root
