@@ -126,7 +126,7 @@ static void abandon_if_stuck(struct ksm_sampler *s, int64_t now) {
 /* Polls soon at first, as most samples take some ms, then at doubled pauses until the read timeout
  * ends. After that the thread is merely runnable, or there is no slot for another process. */
 static void set_pause(struct ksm_sampler *s, int64_t now) {
-    const int64_t since = worker_calls_since(&s->worker);
+    const int64_t since = worker_call_began(&s->worker);
     const int64_t left = since > 0 ? since + read_timeout(s) - now : read_timeout(s);
 
     s->pause = s->pause * 2 < left ? s->pause * 2 : left;

@@ -112,9 +112,9 @@ static bool is_runnable(struct blocking_call *call) {
     return n > 0 && parse_stat(buf, (size_t)n, &stat) == 0 && stat.state == 'R';
 }
 
-bool blocking_call_abandon(struct blocking_call *call, int64_t since) {
+bool blocking_call_abandon(struct blocking_call *call, int64_t latest) {
     int64_t began = atomic_load(&call->since);
 
-    return began > 0 && began <= since && !is_runnable(call) &&
+    return began > 0 && began <= latest && !is_runnable(call) &&
            atomic_compare_exchange_strong(&call->since, &began, -1);
 }

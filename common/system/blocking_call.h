@@ -70,10 +70,10 @@ ssize_t blocking_pread(struct blocking_call *call, int pid, int fd, void *buf, s
 ssize_t blocking_read_fd(struct blocking_call *call, int pid, int fd, bool whole, char *buf,
                          size_t size);
 
-/* For the supervisor. Abandons a thread whose call began at that instant or before, ms of
+/* For the supervisor. Abandons a thread whose call began at the instant latest or before, ms of
  * CLOCK_MONOTONIC. Returns false if there is no such call. Returns false too if the thread runs or
  * waits for a processor, as on a busy or paused host: then nothing blocks the call. And so if that
  * cannot be determined for lack of resources (EMFILE). */
-bool blocking_call_abandon(struct blocking_call *call, int64_t since);
+bool blocking_call_abandon(struct blocking_call *call, int64_t latest);
 
 #endif

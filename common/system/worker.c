@@ -109,14 +109,14 @@ enum worker_state worker_poll(struct worker *w) {
     return WORKER_DONE;
 }
 
-int64_t worker_calls_since(const struct worker *w) {
+int64_t worker_call_began(const struct worker *w) {
     return w->running ? atomic_load(&w->running->call.since) : 0;
 }
 
-bool worker_abandon(struct worker *w, int64_t since, struct worker_call *abandoned) {
+bool worker_abandon(struct worker *w, int64_t latest, struct worker_call *abandoned) {
     struct worker_thread *thread = w->running;
 
-    if (!thread || !blocking_call_abandon(&thread->call, since))
+    if (!thread || !blocking_call_abandon(&thread->call, latest))
         return false;
     *abandoned = (struct worker_call){.pid = thread->call.pid, .fd = thread->call.fd};
     thread->next = w->stuck;

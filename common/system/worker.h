@@ -60,10 +60,10 @@ int worker_start(struct worker *w, worker_fn *function, void *data);
 enum worker_state worker_poll(struct worker *w);
 
 /* When the call began that the thread is in, ms of CLOCK_MONOTONIC; 0: it is in none. */
-int64_t worker_calls_since(const struct worker *w);
+int64_t worker_call_began(const struct worker *w);
 
 /* Abandons the running thread as blocking_call_abandon() does, and sets *abandoned. */
-bool worker_abandon(struct worker *w, int64_t since, struct worker_call *abandoned);
+bool worker_abandon(struct worker *w, int64_t latest, struct worker_call *abandoned);
 
 /* Whether a stuck thread waits for that process. */
 bool worker_is_stuck(const struct worker *w, int pid);
