@@ -195,80 +195,82 @@ enum { WRITING = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC };
 /* PAGEMAP_SCAN of linux/fs.h (Linux 6.7), with a struct pm_scan_arg of 96 bytes. */
 #define PAGEMAP_SCAN_CALL (unsigned)_IOC(_IOC_READ | _IOC_WRITE, 'f', 16, 96)
 
-static int restrict_calls(bool memory) {
-    static const struct sock_filter for_memory[] = {
-        CALL(kcmp),
-        CALL(sysinfo), /* qsort() of glibc */
-        REFUSE,
-    };
-    static const struct sock_filter for_sample[] = {
-        LOAD(arch),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0),
-        REFUSE,
-        LOAD(nr),
-        /* The most frequent call that depends on its arguments comes first. For calls that are
-         * allowed with any arguments the kernel skips the filter (Linux 5.11). */
-        CALL_WITHOUT(openat, 2, WRITING),
-        /* The tick. */
-        CALL(pread64),
-        CALL_WITHOUT(write, 0, ~3U), /* descriptors 0 to 3 */
-        CALL(read),
+static const struct sock_filter for_memory[] = {
+    CALL(kcmp),
+    CALL(sysinfo), /* qsort() of glibc */
+    REFUSE,
+};
+
+static const struct sock_filter for_sample[] = {
+    LOAD(arch),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0),
+    REFUSE,
+    LOAD(nr),
+    /* The most frequent call that depends on its arguments comes first. For calls that are
+     * allowed with any arguments the kernel skips the filter (Linux 5.11). */
+    CALL_WITHOUT(openat, 2, WRITING),
+    /* The tick. */
+    CALL(pread64),
+    CALL_WITHOUT(write, 0, ~3U), /* descriptors 0 to 3; 3 is a file of ksm-explain */
+    CALL(read),
 #ifdef SYS_poll
-        CALL(poll),
+    CALL(poll),
 #endif
-        CALL(ppoll),
-        CALL(clock_gettime),
-        /* Sweeps of /proc. */
-        CALL(close),
-        CALL(fstat),
-        CALL(newfstatat),
-        CALL(statx),
-        CALL(fstatfs),
+    CALL(ppoll),
+    CALL(clock_gettime),
+    /* Sweeps of /proc. */
+    CALL(close),
+    CALL(fstat),
+    CALL(newfstatat),
+    CALL(statx),
+    CALL(fstatfs),
 #ifdef SYS_fstatfs64 /* fstatfs() of glibc on ppc64 and s390x */
-        CALL(fstatfs64),
+    CALL(fstatfs64),
 #endif
-        CALL(getdents64),
-        CALL(lseek),
+    CALL(getdents64),
+    CALL(lseek),
 #ifdef SYS__llseek /* lseek() of glibc on ppc64 */
-        CALL(_llseek),
+    CALL(_llseek),
 #endif
-        /* fdopendir() */
-        CALL_EITHER(fcntl, 1, F_GETFL, F_SETFD),
-    /* The calls of musl for the above. */
+    /* fdopendir() */
+    CALL_EITHER(fcntl, 1, F_GETFL, F_SETFD),
+/* The calls of musl for the above. */
 #ifdef SYS_open
-        CALL_WITHOUT(open, 1, WRITING),
-        CALL(stat),
-        CALL(lstat),
+    CALL_WITHOUT(open, 1, WRITING),
+    CALL(stat),
+    CALL(lstat),
 #endif
-        CALL_WITHOUT(writev, 0, ~3U),
-        /* ksm-explain. */
-        CALL_OF(ioctl, 1, PAGEMAP_SCAN_CALL),
-        /* Memory. */
-        CALL(brk),
-        CALL_MMAP,
-        CALL(munmap),
-        CALL(mremap),
-        CALL(madvise),
-        CALL_WITHOUT(mprotect, 2, PROT_EXEC),
-        CALL(futex),
-        CALL(getrandom),
-        /* Threads, but no processes. A filter cannot see the flags of clone3(); if that is missing,
-         * glibc uses clone(). */
-        LACK(clone3),
-        CALL_WITH(clone, CLONE_FLAGS, CLONE_THREAD),
-        CALL(set_robust_list),
-        CALL(rseq),
-        CALL(gettid),
-        CALL(getpid),
-        CALL(capget),
-        CALL(restart_syscall),
-        CALL(rt_sigaction),
-        CALL(rt_sigprocmask),
-        CALL(rt_sigreturn),
-        CALL(exit),
-        CALL(exit_group),
-        REFUSE,
-    };
+    CALL_WITHOUT(writev, 0, ~3U),
+    /* ksm-explain. */
+    CALL_OF(ioctl, 1, PAGEMAP_SCAN_CALL),
+    /* Memory. */
+    CALL(brk),
+    CALL_MMAP,
+    CALL(munmap),
+    CALL(mremap),
+    CALL(madvise),
+    CALL_WITHOUT(mprotect, 2, PROT_EXEC),
+    CALL(futex),
+    CALL(getrandom),
+    /* Threads, but no processes. A filter cannot see the flags of clone3(); if that is missing,
+     * glibc uses clone(). */
+    LACK(clone3),
+    CALL_WITH(clone, CLONE_FLAGS, CLONE_THREAD),
+    CALL(set_robust_list),
+    CALL(rseq),
+    CALL(gettid),
+    CALL(getpid),
+    CALL(capget),
+    CALL(restart_syscall),
+    CALL(rt_sigaction),
+    CALL(rt_sigprocmask),
+    CALL(rt_sigreturn),
+    CALL(exit),
+    CALL(exit_group),
+    REFUSE,
+};
+
+static int restrict_calls(bool memory) {
     enum {
         SAMPLE = sizeof(for_sample) / sizeof(for_sample[0]),
         MEMORY = sizeof(for_memory) / sizeof(for_memory[0])
