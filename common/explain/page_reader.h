@@ -71,22 +71,23 @@ struct page_reader {
 };
 
 /* call: of the thread that reads, or NULL. Returns 0 or -ENOMEM. */
-int page_reader_init(struct page_reader *m, struct blocking_call *call);
-void page_reader_free(struct page_reader *m);
+int page_reader_init(struct page_reader *reader, struct blocking_call *call);
+void page_reader_free(struct page_reader *reader);
 
 /* Opens a process's files. hugetlb: whether it has pages of hugetlbfs, which are left out.
  * contents: whether those of pages are read; if not, bytes mean nothing, and pages bear no mark.
  * Returns 0; -ESRCH if it has ended, or has no memory; -EACCES or -EPERM if it may not be read. */
-int page_reader_open(struct page_reader *m, const char *root, int pid, bool hugetlb, bool contents);
-void page_reader_close(struct page_reader *m);
+int page_reader_open(struct page_reader *reader, const char *root, int pid, bool hugetlb,
+                     bool contents);
+void page_reader_close(struct page_reader *reader);
 
 /* Reads the next block: sets pages, count and bytes. Returns 1, 0 at the end, or -errno as above.
  * A count of 0 is not the end: a call searches 16,384 page table entries at most, so that
  * the caller can throttle and stop in a mapping of terabytes with few pages. */
-int page_reader_next(struct page_reader *m);
+int page_reader_next(struct page_reader *reader);
 
 /* Reads pages again: at most PAGE_READER_BLOCK numbers, ascending. Pages that are gone are missing
  * from the result. Returns 0 or -errno. */
-int page_reader_again(struct page_reader *m, const uint64_t *numbers, size_t count);
+int page_reader_again(struct page_reader *reader, const uint64_t *numbers, size_t count);
 
 #endif
