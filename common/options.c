@@ -13,7 +13,7 @@
 enum type { TYPE_TEXT, TYPE_FLAG, TYPE_NUMBER, TYPE_KINDS, TYPE_CHOICE, TYPES };
 
 static const struct row {
-    const char *keys[2]; /* by enum ksm_daemon; NULL: the daemon does not have it */
+    const char *keys[2]; /* by enum ksm_program; NULL: the program does not have it */
     const char *default_value;
     const char *help;
     size_t offset;
@@ -43,12 +43,12 @@ static bool is_text(const struct row *row) {
     return row->type == TYPE_TEXT || row->type == TYPE_KINDS;
 }
 
-static void describe_option(const struct row *row, enum ksm_daemon daemon, char *text,
+static void describe_option(const struct row *row, enum ksm_program program, char *text,
                             size_t size) {
     switch (row->type) {
     case TYPE_TEXT:
         snprintf(text, size, "%s",
-                 daemon == KSM_COLLECTD ? "a directory, for example \"/host\"" : "a directory");
+                 program == KSM_COLLECTD ? "a directory, for example \"/host\"" : "a directory");
         break;
     case TYPE_FLAG:
         snprintf(text, size, "yes or no");
@@ -58,7 +58,7 @@ static void describe_option(const struct row *row, enum ksm_daemon daemon, char 
         break;
     case TYPE_KINDS:
         snprintf(text, size, "%s",
-                 daemon == KSM_COLLECTD
+                 program == KSM_COLLECTD
                      ? "\"none\", or one or more of \"vm\" \"container\" \"service\" \"program\""
                      : "none, or a list of vm,container,service,program");
         break;
@@ -168,8 +168,8 @@ static bool has_default(const struct ksm_options *options, const struct row *row
 
 /* "; the default 20 is used". ksm-explain exits, so it uses no value. */
 static void describe_kept(const struct ksm_options *options, const struct row *row,
-                          enum ksm_daemon daemon, char *text, size_t size) {
-    if (daemon == KSM_EXPLAIN)
+                          enum ksm_program program, char *text, size_t size) {
+    if (program == KSM_EXPLAIN)
         *text = '\0';
     else if (has_default(options, row))
         snprintf(text, size, "; the default %s is used", row->default_value);
@@ -177,40 +177,40 @@ static void describe_kept(const struct ksm_options *options, const struct row *r
         snprintf(text, size, "; the previous value is kept");
 }
 
-static const char *key_of(const struct row *row, enum ksm_daemon daemon) {
-    return row->keys[daemon == KSM_COLLECTD ? KSM_COLLECTD : KSM_NETDATA];
+static const char *key_of(const struct row *row, enum ksm_program program) {
+    return row->keys[program == KSM_COLLECTD ? KSM_COLLECTD : KSM_NETDATA];
 }
 
-static void list_keys(enum ksm_daemon daemon, const char *dashes, char *text, size_t size) {
+static void list_keys(enum ksm_program program, const char *dashes, char *text, size_t size) {
     size_t len = 0;
 
     for (size_t i = 0; i < ROWS && len < size; i++)
-        if (key_of(&rows[i], daemon))
+        if (key_of(&rows[i], program))
             len += (size_t)snprintf(text + len, size - len, "%s%s%s", len > 0 ? ", " : "", dashes,
-                                    key_of(&rows[i], daemon));
+                                    key_of(&rows[i], program));
 }
 
-int ksm_options_set(struct ksm_options *options, enum ksm_daemon daemon, const char *key,
+int ksm_options_set(struct ksm_options *options, enum ksm_program program, const char *key,
                     const char *value, char *message, size_t size) {
-    const char *dashes = daemon == KSM_COLLECTD ? "" : "--";
+    const char *dashes = program == KSM_COLLECTD ? "" : "--";
     char keys[256];
     char allowed[KSM_OPTION_ALLOWED_SIZE], kept[KSM_OPTION_ALLOWED_SIZE];
 
     for (size_t i = 0; i < ROWS; i++) {
         const struct row *row = &rows[i];
-        const char *row_key = key_of(row, daemon);
+        const char *row_key = key_of(row, program);
         if (!row_key || strcasecmp(row_key, key) != 0)
             continue;
         int status = set_row(options, row, value);
         if (status != 0) {
-            describe_option(row, daemon, allowed, sizeof(allowed));
-            describe_kept(options, row, daemon, kept, sizeof(kept));
+            describe_option(row, program, allowed, sizeof(allowed));
+            describe_kept(options, row, program, kept, sizeof(kept));
             snprintf(message, size, "%s%s: invalid value \"%.200s\"; expected %s%s", dashes,
                      row_key, value, allowed, kept);
         }
         return status;
     }
-    list_keys(daemon, dashes, keys, sizeof(keys));
+    list_keys(program, dashes, keys, sizeof(keys));
     if (*value)
         snprintf(message, size, "unknown option %s%.200s (value \"%.200s\"); known options: %s",
                  dashes, key, value, keys);
@@ -240,21 +240,21 @@ int ksm_options_check_root(const struct ksm_options *options, char *message, siz
     return -ENOENT;
 }
 
-bool ksm_option_is_list(enum ksm_daemon daemon, const char *key) {
+bool ksm_option_is_list(enum ksm_program program, const char *key) {
     for (size_t i = 0; i < ROWS; i++) {
-        const char *row_key = key_of(&rows[i], daemon);
+        const char *row_key = key_of(&rows[i], program);
         if (row_key && strcasecmp(row_key, key) == 0)
             return rows[i].type == TYPE_KINDS;
     }
     return false;
 }
 
-int ksm_options_text(enum ksm_daemon daemon, size_t i, struct ksm_option_text *text) {
+int ksm_options_text(enum ksm_program program, size_t i, struct ksm_option_text *text) {
     if (i >= ROWS)
         return -ENOENT;
     *text = (struct ksm_option_text){rows[i].keys[KSM_COLLECTD], rows[i].keys[KSM_NETDATA],
                                      rows[i].default_value,      rows[i].help,
                                      is_text(&rows[i]),          ""};
-    describe_option(&rows[i], daemon, text->allowed, sizeof(text->allowed));
+    describe_option(&rows[i], program, text->allowed, sizeof(text->allowed));
     return 0;
 }

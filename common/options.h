@@ -28,12 +28,12 @@ void ksm_options_init(struct ksm_options *options);
 
 /* The program whose option is set. Keys differ: ksm-explain has those of ksm.plugin. Their case is
  * ignored, as in collectd. */
-enum ksm_daemon { KSM_COLLECTD, KSM_NETDATA, KSM_EXPLAIN };
+enum ksm_program { KSM_COLLECTD, KSM_NETDATA, KSM_EXPLAIN };
 
 /* Sets one option from text. Returns 0; or -ENOENT for an unknown key, -EINVAL for an invalid
  * value: then message is one line with the key, the value and what is expected. For a daemon, which
  * goes on, it also says which value is used: the default, or the previous one. */
-int ksm_options_set(struct ksm_options *options, enum ksm_daemon daemon, const char *key,
+int ksm_options_set(struct ksm_options *options, enum ksm_program program, const char *key,
                     const char *value, char *message, size_t size);
 
 /* Checks that root is a directory with a sys/kernel, with the rights of the user who started this
@@ -43,7 +43,7 @@ int ksm_options_set(struct ksm_options *options, enum ksm_daemon daemon, const c
 int ksm_options_check_root(const struct ksm_options *options, char *message, size_t size);
 
 /* Returns whether an option takes several values, which ksm_options_set() takes with commas. */
-bool ksm_option_is_list(enum ksm_daemon daemon, const char *key);
+bool ksm_option_is_list(enum ksm_program program, const char *key);
 
 enum { KSM_OPTION_ALLOWED_SIZE = 80 };
 
@@ -58,6 +58,6 @@ struct ksm_option_text {
 };
 
 /* Sets *text to option i, from 0, for the documentation of a daemon. -ENOENT: there is none. */
-int ksm_options_text(enum ksm_daemon daemon, size_t i, struct ksm_option_text *text);
+int ksm_options_text(enum ksm_program program, size_t i, struct ksm_option_text *text);
 
 #endif

@@ -105,7 +105,7 @@ static void print_netdata_metrics(void) {
     puts(".El");
 }
 
-static void print_options(enum ksm_daemon host) {
+static void print_options(enum ksm_program host) {
     struct ksm_option_text text;
 
     puts(".Bl -tag -width Ds");

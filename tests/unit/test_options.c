@@ -25,8 +25,8 @@ void before_each(void) {
     strcpy(message, "untouched");
 }
 
-static int set(enum ksm_daemon daemon, const char *key, const char *value) {
-    return ksm_options_set(&options, daemon, key, value, message, sizeof(message));
+static int set(enum ksm_program program, const char *key, const char *value) {
+    return ksm_options_set(&options, program, key, value, message, sizeof(message));
 }
 
 static void expect_message(const char *part) {
@@ -96,9 +96,9 @@ static const struct valid {
     {ACCESS, "any", "any"},
 };
 
-static void expect_valid(const struct valid *row, enum ksm_daemon daemon, const char *value) {
-    const char *key = daemon == KSM_COLLECTD ? row->key : row->word;
-    int status = set(daemon, key, value);
+static void expect_valid(const struct valid *row, enum ksm_program program, const char *value) {
+    const char *key = program == KSM_COLLECTD ? row->key : row->word;
+    int status = set(program, key, value);
 
     ck_assert_msg(status == 0 && strcmp(value_of(row->word), row->want) == 0,
                   "%s \"%s\": got %s, \"%s\", want \"%s\" (%s)", key, value, suite_status(status),
@@ -132,11 +132,11 @@ static const struct invalid {
     {ACCESS, "members or any", "|Any|an|anybody|or|members or any|0x13"},
 };
 
-static void expect_invalid(const struct invalid *row, enum ksm_daemon daemon, const char *value) {
-    const char *key = daemon == KSM_COLLECTD ? row->key : row->word;
+static void expect_invalid(const struct invalid *row, enum ksm_program program, const char *value) {
+    const char *key = program == KSM_COLLECTD ? row->key : row->word;
     struct ksm_options before = options;
     char quoted[64];
-    int status = set(daemon, key, value);
+    int status = set(program, key, value);
 
     ck_assert_msg(status == -EINVAL && memcmp(&options, &before, sizeof(options)) == 0,
                   "%s \"%s\": got %s, want -EINVAL and no change", key, value,
@@ -144,7 +144,7 @@ static void expect_invalid(const struct invalid *row, enum ksm_daemon daemon, co
     snprintf(quoted, sizeof(quoted), "%s: invalid value \"%s\"", key, value);
     expect_message(quoted);
     expect_message(row->allowed);
-    if (daemon == KSM_NETDATA)
+    if (program == KSM_NETDATA)
         expect_message("--");
 }
 
@@ -161,7 +161,7 @@ TEST_ROWS(invalid_values_are_refused, invalid_rows) {
 
 /* Keys of one daemon are unknown to the other, and its messages do not list them. */
 static const struct {
-    enum ksm_daemon daemon;
+    enum ksm_program program;
     const char *key;
 } unknown_rows[] = {
     {KSM_COLLECTD, "Roots"},
@@ -181,16 +181,16 @@ static const struct {
 TEST_ROWS(unknown_keys_are_refused, unknown_rows) {
     struct ksm_options before = options;
     struct ksm_option_text option;
-    int status = set(row->daemon, row->key, "7");
+    int status = set(row->program, row->key, "7");
 
     ck_assert_msg(status == -ENOENT && memcmp(&options, &before, sizeof(options)) == 0,
                   "\"%s\": got %s, want -ENOENT and no change", row->key, suite_status(status));
     expect_message(row->key);
     expect_message("\"7\"");
-    for (size_t i = 0; ksm_options_text(row->daemon, i, &option) == 0; i++)
-        if (row->daemon == KSM_NETDATA)
+    for (size_t i = 0; ksm_options_text(row->program, i, &option) == 0; i++)
+        if (row->program == KSM_NETDATA)
             expect_message(option.long_option);
-    if (row->daemon == KSM_COLLECTD)
+    if (row->program == KSM_COLLECTD)
         expect_message(
             "known options: Root, Consumers, ConsumersInterval, ConsumersExclude, Settings");
 }
