@@ -340,7 +340,7 @@ def test_real_is_resident_minus_share(equal, build, page_size):
 
 
 def test_compare_tool_shows_rss_minus_pss(equal, ksm, build, page_size):
-    printed = subprocess.run([build / "tests/who"], capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run([build / "tests/rss_pss"], capture_output=True, text=True, check=True).stdout
     words = [line.split() for line in printed.splitlines()]
     last = {line[0]: int(line[-2]) for line in words if line[-1:] == ["bytes"]}
     assert last["consumers'"] + last["unattributed"] == last["host's"] == host_saved(ksm, page_size)
