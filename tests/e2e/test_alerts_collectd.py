@@ -343,7 +343,8 @@ def test_regime_that_switches_ksm_raises_no_false_alert(regime, tmp_path):
 
 
 def test_rules_query_metrics_that_write_prometheus_exports(build, make_tree, tmp_path):
-    asked = {(metric, instance) for metric, instances in re.findall(r'(collectd_\w+)\{ksm=~?"([\w|]+)"', RULES.read_text())
+    rules = re.sub("^ *#.*\n", "", RULES.read_text(), flags=re.MULTILINE)
+    asked = {(metric, instance) for metric, instances in re.findall(r'(collectd_\w+)\{ksm=~?"([\w|]+)"', rules)
              for instance in instances.split("|")}
     port, lines = free_port(), ""
     extra = f'LoadPlugin write_prometheus\n<Plugin write_prometheus>\nHost "127.0.0.1"\nPort "{port}"\n</Plugin>'
