@@ -18,7 +18,7 @@ PAGE = {
     "overview": ["savings", "effectiveness", "state"],
     "savings by consumer": ["consumers", "consumer_container_9687bac58d5c", "consumer_container_ct1", "consumer_program_bash",
                   "consumer_program_firefox", "consumer_service_getty@tty1", "consumer_service_nginx",
-                  "consumer_vm_100", "consumer_vm_web-01"],
+                  "consumer_vm_100", "consumer_vm_web-01", "owners"],
     "risk": ["exposure"],
     "pages": ["memory", "zero_pages", "merge_rate", "sharing_ratio", "stable_nodes"],
     "huge pages": ["thp", "thp_split"],
