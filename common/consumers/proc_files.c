@@ -62,14 +62,13 @@ int ksm_process_open(const struct ksm_process_reader *r, const struct ksm_proces
     return pseudofs_openat(r->proc, path);
 }
 
-/* whole: as in pseudofs_read(). */
 static ssize_t read_file(const struct ksm_process_reader *r, const struct ksm_process *process,
-                         const char *name, bool whole, char *buf, size_t size) {
+                         const char *name, enum pseudofs_extent extent, char *buf, size_t size) {
     int fd = ksm_process_open(r, process, name);
 
     if (fd < 0)
         return fd;
-    ssize_t n = blocking_read_fd(r->call, process->pid, fd, whole, buf, size);
+    ssize_t n = blocking_read_fd(r->call, process->pid, fd, extent, buf, size);
     if (n != -ECANCELED)
         close(fd);
     return n;
@@ -85,7 +84,7 @@ static int parse_count_of(const char *text, size_t len, const char *key, int64_t
 
 int ksm_process_read_merging(const struct ksm_process_reader *r, struct ksm_process *process) {
     char buf[64];
-    ssize_t n = read_file(r, process, "ksm_merging_pages", false, buf, sizeof(buf));
+    ssize_t n = read_file(r, process, "ksm_merging_pages", PSEUDOFS_LINE, buf, sizeof(buf));
 
     return n < 0 ? (int)n : parse_number(buf, (size_t)n, &process->merging);
 }
@@ -221,9 +220,10 @@ int64_t ksm_process_merged_pages(const struct ksm_process *process) {
 int ksm_process_read_resident(const struct ksm_process_reader *r, struct ksm_process *process) {
     char buf[128];
     int64_t pages[3] = {0, 0, 0};
-    ssize_t n = process->statm_fd >= 0 ? blocking_read_fd(r->call, process->pid, process->statm_fd,
-                                                          false, buf, sizeof(buf))
-                                       : read_file(r, process, "statm", false, buf, sizeof(buf));
+    ssize_t n =
+        process->statm_fd >= 0
+            ? blocking_read_fd(r->call, process->pid, process->statm_fd, false, buf, sizeof(buf))
+            : read_file(r, process, "statm", PSEUDOFS_LINE, buf, sizeof(buf));
     struct span rest = {buf, n > 0 ? (size_t)n : 0};
 
     if (n == -ECANCELED)
@@ -244,7 +244,7 @@ int ksm_process_read_resident(const struct ksm_process_reader *r, struct ksm_pro
 int64_t ksm_process_started(const struct ksm_process_reader *r, const struct ksm_process *process) {
     char buf[1024];
     struct parse_stat stat;
-    ssize_t n = read_file(r, process, "stat", true, buf, sizeof(buf));
+    ssize_t n = read_file(r, process, "stat", PSEUDOFS_ALL, buf, sizeof(buf));
 
     if (n == -ECANCELED || pseudofs_is_transient((int)n))
         return n;
@@ -314,7 +314,7 @@ int ksm_process_read_status(const struct ksm_process_reader *r, const struct ksm
 /* Sets *len to the bytes read: 0 if the file is missing. A text that does not fit is cut. */
 static int read_text(const struct ksm_process_reader *r, const struct ksm_process *process,
                      const char *name, char *buf, size_t size, size_t *len) {
-    ssize_t n = read_file(r, process, name, true, buf, size);
+    ssize_t n = read_file(r, process, name, PSEUDOFS_ALL, buf, size);
 
     *len = n == -EFBIG ? size : n > 0 ? (size_t)n : 0;
     return n < 0 && n != -EFBIG && n != -ENOENT ? (int)n : 0;
@@ -352,7 +352,7 @@ int ksm_process_read_program(const struct ksm_process_reader *r, const struct ks
 
 ssize_t ksm_process_read_comm(const struct ksm_process_reader *r, const struct ksm_process *process,
                               char *comm, size_t size) {
-    return read_file(r, process, "comm", false, comm, size);
+    return read_file(r, process, "comm", PSEUDOFS_LINE, comm, size);
 }
 
 void ksm_process_comm(const struct ksm_process_reader *r, int pid,

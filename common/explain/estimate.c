@@ -128,7 +128,7 @@ static size_t huge_pages(const char *root, uint64_t page_size) {
     char text[32] = "";
 
     pseudofs_init(&file, root, "sys/kernel/mm/transparent_hugepage", "hpage_pmd_size");
-    pseudofs_read(&file, 0, false, text, sizeof(text) - 1);
+    pseudofs_read(&file, 0, PSEUDOFS_LINE, text, sizeof(text) - 1);
     pseudofs_close(&file);
     const long long bytes = strtoll(text, NULL, 10);
     return bytes > 0 ? (size_t)bytes / page_size : 1;

@@ -374,7 +374,7 @@ static int find_self(const char *root) {
     char text[32] = "";
 
     pseudofs_init(&file, root, "proc/self", "stat");
-    pseudofs_read(&file, 0, false, text, sizeof(text) - 1); /* -EFBIG: the start is there */
+    pseudofs_read(&file, 0, PSEUDOFS_LINE, text, sizeof(text) - 1); /* -EFBIG: the start is there */
     pseudofs_close(&file);
     return (int)strtol(text, NULL, 10);
 }

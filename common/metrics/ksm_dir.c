@@ -35,7 +35,7 @@ bool ksm_dir_is_uksm(const struct ksm_dir *d) {
 
 void ksm_dir_read(struct ksm_dir *d, size_t id, int64_t now, struct ksm_value *at) {
     char buf[SYSFS_SIZE];
-    ssize_t n = pseudofs_read(&d->files[id], now, false, buf, sizeof(buf));
+    ssize_t n = pseudofs_read(&d->files[id], now, PSEUDOFS_LINE, buf, sizeof(buf));
 
     at->status = n < 0 ? (int)n : ksm_metrics[id].parse(buf, (size_t)n, &at->value);
 }

@@ -44,7 +44,7 @@ static bool may_be_named(int proc, const char *pid, const char *comm) {
     char text[64 + 1];
     const size_t len = strlen(comm);
     int fd = open_file(proc, pid, "comm");
-    ssize_t n = fd < 0 ? fd : pseudofs_read_fd(fd, true, text, sizeof(text));
+    ssize_t n = fd < 0 ? fd : pseudofs_read_fd(fd, PSEUDOFS_ALL, text, sizeof(text));
 
     if (fd >= 0)
         close(fd);
@@ -120,7 +120,7 @@ static int search(struct ksmd *ksmd) {
 /* Reading schedstat takes no lock (fs/proc/base.c, proc_pid_schedstat). */
 static int read_account(struct ksmd *ksmd, int64_t now, int64_t *ns) {
     char buf[128];
-    ssize_t n = pseudofs_read(&ksmd->file, now, false, buf, sizeof(buf));
+    ssize_t n = pseudofs_read(&ksmd->file, now, PSEUDOFS_LINE, buf, sizeof(buf));
 
     return n < 0 ? (int)n : ksmd->metric->parse(buf, (size_t)n, ns);
 }
@@ -130,7 +130,7 @@ static int read_ticks(struct ksmd *ksmd, int64_t now, int64_t *ns) {
     char buf[STAT_SIZE];
     struct parse_stat stat;
     int64_t ticks = 0;
-    ssize_t n = pseudofs_read(&ksmd->file, now, false, buf, sizeof(buf));
+    ssize_t n = pseudofs_read(&ksmd->file, now, PSEUDOFS_LINE, buf, sizeof(buf));
     int status = n < 0 ? (int)n : parse_stat(buf, (size_t)n, &stat);
 
     if (status == 0 && (__builtin_add_overflow(stat.utime, stat.stime, &ticks) ||

@@ -15,7 +15,6 @@ int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings) 
     int status = ksm_dir_init(&reader->directory, root);
 
     reader->settings = settings;
-    reader->vmstat_whole = reader->meminfo_whole = false;
     reader->knobs_due = INT64_MIN;
     ksm_rates_init(&reader->rates);
     reader->sample.page_size = sysconf(_SC_PAGESIZE);
@@ -109,13 +108,9 @@ static int find_field(struct ksm_reader *reader, size_t id, size_t n, const char
     return status;
 }
 
-/* One read() returns at most about 4 kB, which is near the size of vmstat (fs/seq_file.c). If a
- * field is missing after one read, this and all later ticks read the file to its end; a field that
- * is still missing then is one that this kernel lacks. */
 static void read_fields(struct ksm_reader *reader, struct pseudofs_file *file,
-                        enum ksm_source source, bool *whole, int64_t now) {
-    ssize_t n = pseudofs_read(file, now, *whole, reader->buf, sizeof(reader->buf));
-    bool incomplete = false;
+                        enum ksm_source source, int64_t now) {
+    ssize_t n = pseudofs_read(file, now, PSEUDOFS_ALL, reader->buf, sizeof(reader->buf));
 
     for (size_t id = 0; id < KSM_METRICS; id++) {
         const char *field = NULL;
@@ -126,15 +121,9 @@ static void read_fields(struct ksm_reader *reader, struct pseudofs_file *file,
             continue;
         if (n == 0)
             status = -ENODATA;
-        if (n > 0) {
+        if (n > 0)
             status = find_field(reader, id, (size_t)n, &field, &len);
-            incomplete = incomplete || status == -ENOENT;
-        }
         set_field(reader, id, field, status != 0 ? status : (ssize_t)len);
-    }
-    if (incomplete && !*whole) {
-        *whole = true;
-        read_fields(reader, file, source, whole, now);
     }
 }
 
@@ -157,8 +146,8 @@ int ksm_reader_tick(struct ksm_reader *reader, int64_t now) {
     /* Do not relate a container's meminfo (lxcfs) to the host's savings. A kept descriptor means
      * that the directory is on sysfs and not in a tree of test files. */
     reader->meminfo.own = reader->directory.files[KSM_sharing].fd >= 0;
-    read_fields(reader, &reader->vmstat, KSM_SOURCE_VMSTAT, &reader->vmstat_whole, now);
-    read_fields(reader, &reader->meminfo, KSM_SOURCE_MEMINFO, &reader->meminfo_whole, now);
+    read_fields(reader, &reader->vmstat, KSM_SOURCE_VMSTAT, now);
+    read_fields(reader, &reader->meminfo, KSM_SOURCE_MEMINFO, now);
     s->at[KSM_ksmd_cpu].status = ksmd_cpu(&reader->ksmd, now, &s->at[KSM_ksmd_cpu].value);
     set_zero_of_uksm(reader);
     ksm_derive(s);

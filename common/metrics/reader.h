@@ -33,8 +33,6 @@ struct ksm_reader {
     struct pseudofs_file vmstat;
     struct pseudofs_file meminfo;
     size_t lines[KSM_METRICS]; /* for a field: offset of the newline before it at the last read */
-    bool vmstat_whole;         /* one read does not return all fields */
-    bool meminfo_whole;
     struct ksmd ksmd;
     struct ksm_rates rates;
     char buf[64 * 1024]; /* ten times the size of vmstat */

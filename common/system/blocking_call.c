@@ -86,11 +86,11 @@ ssize_t blocking_pread(struct blocking_call *call, int pid, int fd, void *buf, s
     return blocking_call_end(call, n < 0 ? -errno : n);
 }
 
-ssize_t blocking_read_fd(struct blocking_call *call, int pid, int fd, bool whole, char *buf,
-                         size_t size) {
+ssize_t blocking_read_fd(struct blocking_call *call, int pid, int fd, enum pseudofs_extent extent,
+                         char *buf, size_t size) {
     if (!blocking_call_begin(call, pid, fd))
         return -EINTR;
-    return blocking_call_end(call, pseudofs_read_fd(fd, whole, buf, size));
+    return blocking_call_end(call, pseudofs_read_fd(fd, extent, buf, size));
 }
 
 /* ---- its supervisor ---- */

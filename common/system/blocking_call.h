@@ -37,6 +37,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "system/pseudofs.h"
+
 enum { BLOCKING_CALL_STINT_MS = 4 };
 
 /* The calls of one thread, one at a time. All zero bytes: no call has begun. */
@@ -67,8 +69,8 @@ ssize_t blocking_pread(struct blocking_call *call, int pid, int fd, void *buf, s
                        int64_t offset);
 
 /* pseudofs_read_fd(). */
-ssize_t blocking_read_fd(struct blocking_call *call, int pid, int fd, bool whole, char *buf,
-                         size_t size);
+ssize_t blocking_read_fd(struct blocking_call *call, int pid, int fd, enum pseudofs_extent extent,
+                         char *buf, size_t size);
 
 /* For the supervisor. Abandons a thread whose call began at the instant latest or before, ms of
  * CLOCK_MONOTONIC. Returns false if there is no such call. Returns false too if the thread runs or

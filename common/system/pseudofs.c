@@ -230,7 +230,7 @@ int pseudofs_readdir(DIR *dir, const struct dirent **entry) {
     return *entry ? 0 : -errno;
 }
 
-ssize_t pseudofs_read_fd(int fd, bool whole, char *buf, size_t size) {
+ssize_t pseudofs_read_fd(int fd, enum pseudofs_extent extent, char *buf, size_t size) {
     size_t len = 0;
 
     while (len < size) {
@@ -240,13 +240,14 @@ ssize_t pseudofs_read_fd(int fd, bool whole, char *buf, size_t size) {
         if (n < 0)
             return -errno;
         len += (size_t)n;
-        if (n == 0 || (!whole && len < size && buf[len - 1] == '\n'))
+        if (n == 0 || (extent == PSEUDOFS_LINE && len < size && buf[len - 1] == '\n'))
             return (ssize_t)len;
     }
     return -EFBIG;
 }
 
-ssize_t pseudofs_read(struct pseudofs_file *file, int64_t now, bool whole, char *buf, size_t size) {
+ssize_t pseudofs_read(struct pseudofs_file *file, int64_t now, enum pseudofs_extent extent,
+                      char *buf, size_t size) {
     bool fresh = file->fd < 0;
 
     if (fresh) {
@@ -254,9 +255,9 @@ ssize_t pseudofs_read(struct pseudofs_file *file, int64_t now, bool whole, char 
         if (status != 0)
             return status;
     }
-    ssize_t n = pseudofs_read_fd(file->fd, whole, buf, size);
+    ssize_t n = pseudofs_read_fd(file->fd, extent, buf, size);
     bool dead = n == -ENODEV || n == -ESRCH;
     if (dead || (fresh && !pseudofs_may_keep(file->fd)))
         pseudofs_close(file);
-    return dead && !fresh ? pseudofs_read(file, now, whole, buf, size) : n;
+    return dead && !fresh ? pseudofs_read(file, now, extent, buf, size) : n;
 }

@@ -21,6 +21,12 @@
 
 enum { PSEUDOFS_RETRY_MS = 60 * 1000 };
 
+/* How much of a file is read. */
+enum pseudofs_extent {
+    PSEUDOFS_LINE, /* until a newline ends the text, usually one pread(): no number is cut off */
+    PSEUDOFS_ALL,  /* to the end: one pread() returns at most about 4 kB (fs/seq_file.c) */
+};
+
 /* The path is root/dir/name. The strings remain the caller's, and must outlive this. */
 struct pseudofs_file {
     const char *root;
@@ -41,13 +47,10 @@ void pseudofs_init(struct pseudofs_file *file, const char *root, const char *dir
 bool pseudofs_is_transient(int status);
 
 /* Reads the file into buf of size bytes, without adding a NUL. now: ms of any monotonic clock.
- * Reads until a newline ends the text, usually one pread(), so that no number is cut off. With
- * whole, reads to the end of the file: for files whose lines are needed together, and for those
- * that exceed the kernel's buffer (4 kB, /proc/vmstat) and come in pieces.
- *
  * Returns the number of bytes (0: the file is empty) or -errno: -EFBIG if the file does not fit,
  * -ENOENT if it does not exist, else the error of open() or pread(). Allocates nothing. */
-ssize_t pseudofs_read(struct pseudofs_file *file, int64_t now, bool whole, char *buf, size_t size);
+ssize_t pseudofs_read(struct pseudofs_file *file, int64_t now, enum pseudofs_extent extent,
+                      char *buf, size_t size);
 
 /* Returns the length of root without slashes at its end: 0 for "/". */
 size_t pseudofs_root_len(const char *root);
@@ -57,7 +60,7 @@ size_t pseudofs_root_len(const char *root);
 int pseudofs_path(const struct pseudofs_file *file, char *path, size_t size);
 
 /* pseudofs_read() for a file that the caller has opened. */
-ssize_t pseudofs_read_fd(int fd, bool whole, char *buf, size_t size);
+ssize_t pseudofs_read_fd(int fd, enum pseudofs_extent extent, char *buf, size_t size);
 
 /* Returns whether fd is on procfs or sysfs, where reading it again returns the current contents. */
 bool pseudofs_may_keep(int fd);

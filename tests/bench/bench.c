@@ -76,7 +76,7 @@ static int reads_of(int fd) {
 }
 
 /* Opens the same files as the reader, to be read equally often. */
-static void add_file(const struct pseudofs_file *file, bool knob, bool whole) {
+static void add_file(const struct pseudofs_file *file, bool knob, bool to_end) {
     char path[256];
 
     if (file->fd < 0)
@@ -86,7 +86,8 @@ static void add_file(const struct pseudofs_file *file, bool knob, bool whole) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         fail(path);
-    files[count++] = (struct floor_file){.fd = fd, .knob = knob, .reads = whole ? reads_of(fd) : 1};
+    files[count++] =
+        (struct floor_file){.fd = fd, .knob = knob, .reads = to_end ? reads_of(fd) : 1};
 }
 
 static void start(void) {
@@ -95,8 +96,8 @@ static void start(void) {
     ksm_reader_tick(&reader, now_ms);
     for (size_t id = 0; id < KSM_METRICS; id++)
         add_file(&reader.directory.files[id], ksm_metrics[id].kind == KSM_KIND_KNOB, false);
-    add_file(&reader.vmstat, false, reader.vmstat_whole);
-    add_file(&reader.meminfo, false, reader.meminfo_whole);
+    add_file(&reader.vmstat, false, true);
+    add_file(&reader.meminfo, false, true);
     add_file(&reader.ksmd.file, false, false);
 }
 

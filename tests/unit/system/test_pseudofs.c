@@ -44,7 +44,7 @@ static void expect(struct pseudofs_file *file, int64_t ms, const char *want, int
                    int want_opens) {
     char buf[256];
     int opens = faults_count(FAULTS_OPEN);
-    ssize_t n = pseudofs_read(file, start + ms, false, buf, sizeof(buf));
+    ssize_t n = pseudofs_read(file, start + ms, PSEUDOFS_LINE, buf, sizeof(buf));
     bool as_wanted = want ? n == (ssize_t)strlen(want) && memcmp(buf, want, strlen(want)) == 0
                           : n == want_status;
 
@@ -67,7 +67,7 @@ static void failed(struct pseudofs_file *file, int64_t ms, int err, int want_ope
 static int opens_of_reading(struct pseudofs_file *file, int64_t now) {
     char buf[8192];
     int opens = faults_count(FAULTS_OPEN);
-    ssize_t n = pseudofs_read(file, now, false, buf, sizeof(buf));
+    ssize_t n = pseudofs_read(file, now, PSEUDOFS_LINE, buf, sizeof(buf));
 
     ck_assert_msg(n > 0, "%s/%s/%s: got %s, want bytes", file->root, file->dir, file->name,
                   suite_status((int)n));
@@ -110,12 +110,12 @@ TEST(kept_descriptor_reads_new_contents_and_is_not_inherited) {
 
     pseudofs_init(&file, "/", "proc", "uptime");
     pseudofs_close(&file); /* never opened */
-    ssize_t n = pseudofs_read(&file, start, false, first, sizeof(first));
+    ssize_t n = pseudofs_read(&file, start, PSEUDOFS_LINE, first, sizeof(first));
     ck_assert_msg(n > 0, "/proc/uptime: got %s, want bytes", suite_status((int)n));
     ck_assert_int_eq(fcntl(file.fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
     ck_assert_int_eq(suite_open_files(), open_files + 1);
     usleep(50 * 1000); /* it counts hundredths of a second */
-    ssize_t m = pseudofs_read(&file, start + 1, false, second, sizeof(second));
+    ssize_t m = pseudofs_read(&file, start + 1, PSEUDOFS_LINE, second, sizeof(second));
     ck_assert_msg(m > 0 && (n != m || memcmp(first, second, (size_t)n) != 0),
                   "/proc/uptime: got %s twice, want another time", suite_quote(first, (size_t)n));
     pseudofs_close(&file);
@@ -287,20 +287,20 @@ TEST_ROWS(failed_read_keeps_the_descriptor, read_rows) {
 static const struct {
     size_t size;
     bool newline; /* at its end */
-    bool whole;
+    enum pseudofs_extent extent;
     size_t piece; /* that the kernel gives at a time; 0: as much as there is */
     ssize_t want;
     int preads;
 } size_rows[] = {
-    {1, true, false, 0, 1, 1},         {999, true, false, 0, 999, 1},
-    {1000, true, false, 0, -EFBIG, 1}, {100000, true, false, 0, -EFBIG, 1},
-    {999, true, false, 300, 999, 4},   {0, false, false, 0, 0, 1},
-    {1, false, false, 0, 1, 2},        {1000, false, false, 0, -EFBIG, 1},
-    {999, false, false, 300, 999, 5},  {0, false, true, 0, 0, 1},
-    {1, true, true, 0, 1, 2},          {1000, true, true, 0, -EFBIG, 1},
-    {300, true, true, 300, 300, 2},    {301, true, true, 300, 301, 3},
-    {999, true, true, 300, 999, 5},    {100000, true, true, 300, -EFBIG, 4},
-    {999, false, true, 300, 999, 5},
+    {1, true, PSEUDOFS_LINE, 0, 1, 1},         {999, true, PSEUDOFS_LINE, 0, 999, 1},
+    {1000, true, PSEUDOFS_LINE, 0, -EFBIG, 1}, {100000, true, PSEUDOFS_LINE, 0, -EFBIG, 1},
+    {999, true, PSEUDOFS_LINE, 300, 999, 4},   {0, false, PSEUDOFS_LINE, 0, 0, 1},
+    {1, false, PSEUDOFS_LINE, 0, 1, 2},        {1000, false, PSEUDOFS_LINE, 0, -EFBIG, 1},
+    {999, false, PSEUDOFS_LINE, 300, 999, 5},  {0, false, PSEUDOFS_ALL, 0, 0, 1},
+    {1, true, PSEUDOFS_ALL, 0, 1, 2},          {1000, true, PSEUDOFS_ALL, 0, -EFBIG, 1},
+    {300, true, PSEUDOFS_ALL, 300, 300, 2},    {301, true, PSEUDOFS_ALL, 300, 301, 3},
+    {999, true, PSEUDOFS_ALL, 300, 999, 5},    {100000, true, PSEUDOFS_ALL, 300, -EFBIG, 4},
+    {999, false, PSEUDOFS_ALL, 300, 999, 5},
 };
 
 TEST_ROWS(file_is_read_to_the_end_or_too_large, size_rows) {
@@ -313,7 +313,7 @@ TEST_ROWS(file_is_read_to_the_end_or_too_large, size_rows) {
         bytes[i] = i + 1 == size && row->newline ? '\n' : (char)('a' + i % 26);
     tree_write(dir, "d/f", bytes, size);
     faults_shorten(row->piece);
-    ssize_t n = pseudofs_read(&file, start, row->whole, buf, 1000);
+    ssize_t n = pseudofs_read(&file, start, row->extent, buf, 1000);
     ck_assert_msg(n == row->want && faults_count(FAULTS_PREAD) == row->preads,
                   "file of %zu bytes: got %zd with %d preads, want %zd with %d", size, n,
                   faults_count(FAULTS_PREAD), row->want, row->preads);
@@ -331,11 +331,11 @@ TEST(read_of_the_whole_continues_after_a_line) {
 
     write_file("f", "first 1\nsecond 2\n");
     faults_shorten(8);
-    ck_assert_int_eq(pseudofs_read(&file, start, false, buf, sizeof(buf)), 8);
+    ck_assert_int_eq(pseudofs_read(&file, start, PSEUDOFS_LINE, buf, sizeof(buf)), 8);
     ck_assert_int_eq(faults_count(FAULTS_PREAD), 1);
-    ck_assert_int_eq(pseudofs_read(&file, start, true, buf, sizeof(buf)), 17);
+    ck_assert_int_eq(pseudofs_read(&file, start, PSEUDOFS_ALL, buf, sizeof(buf)), 17);
     faults_fail(FAULTS_PREAD, "/f", 2, EIO);
-    ck_assert_int_eq(pseudofs_read(&file, start, true, buf, sizeof(buf)), -EIO);
+    ck_assert_int_eq(pseudofs_read(&file, start, PSEUDOFS_ALL, buf, sizeof(buf)), -EIO);
 }
 
 TEST(fifo_does_not_hang) {

@@ -255,7 +255,7 @@ static void do_read(struct blocking_call *call, void *data) {
     const int *whole = data;
     char buf[16];
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = *whole ? blocking_read_fd(call, PID, fd, true, buf, sizeof(buf))
+    ssize_t n = *whole ? blocking_read_fd(call, PID, fd, PSEUDOFS_ALL, buf, sizeof(buf))
                        : blocking_pread(call, PID, fd, buf, sizeof(buf), 0);
 
     atomic_fetch_add(&results, (int)n);
