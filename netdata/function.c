@@ -9,7 +9,7 @@
 
 static const char name[] = "ksm:consumers";
 static const char help[] = "Savings by consumer and their cost: virtual machines, containers, "
-                           "services and programs that have memory registered with KSM";
+                           "services and programs that have mergeable memory";
 
 static void begin_answer(const struct request *request, int status, int64_t expires,
                          struct out *out) {

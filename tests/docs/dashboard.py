@@ -131,7 +131,7 @@ def overview(metrics):
             "Share of RAM", "ram", "avg", "Memory saved as a share of the host's memory."),
         metrics.number(
             "Net", "net", "avg",
-            "The same, less the memory for the kernel's own records of the pages that it watches. Below 0, merging costs "
+            "The same, less the memory for the kernel's own records of the pages that it tracks. Below 0, merging costs "
             "more memory than it saves.", (None, "red"), (0, "green")),
         metrics.number(
             "CPU", "ksmd_cpu", "max", "CPU time for the search for equal pages, in percent of one core."),
@@ -176,15 +176,15 @@ def savings(metrics):
             "How fast equal pages are merged. Below 0, more pages are unmerged, or their programs exit."),
         metrics.lines(
             "Time for a full scan", ["scan_time", "scan_left"], THIRD, EACH,
-            "Time for a scan of all registered memory, and time left of the current scan. A page is merged at its second "
+            "Time for a scan of all mergeable memory, and time left of the current scan. A page is merged at its second "
             "visit at the earliest."),
         metrics.lines(
             "Full scans", ["full_scans"], THIRD, EACH,
-            "How often all registered memory is scanned. A new page is merged after two scans at the earliest, so this "
+            "How often all mergeable memory is scanned. A new page is merged after two scans at the earliest, so this "
             "also shows how soon it is merged."),
         metrics.lines(
             "Merged", ["merged"], THIRD, EACH,
-            "Share of the registered memory that is saved."),
+            "Share of the tracked memory that is saved."),
         metrics.lines(
             "CPU time for each GiB saved", ["ksmd_cpu_per_gib"], THIRD, EACH,
             "CPU time of ksmd since boot, compared with the memory that is saved now."),
@@ -206,7 +206,7 @@ def states(metrics):
     return [
         metrics.lines(
             "Page states", ["shared", "sharing", "zero", "unshared", "volatile"], HALF, "sum",
-            "All registered memory by state. sharing and zero are saved, shared is kept for sharing, and "
+            "All tracked memory by state. sharing and zero are saved, shared is kept for sharing, and "
             "unshared and volatile save nothing.", stacked=True),
         metrics.lines(
             "Sharing ratio", ["sharing_ratio"], QUARTER, EACH,
