@@ -1,17 +1,24 @@
 /* SPDX-License-Identifier: MIT
  *
- * Measures the cost of a sample in one process: the plugins' code, compared with a floor that only
- * reads the same files on kept descriptors. For bench.py; prints lines "NAME NUMBER".
+ * What bench.py measures within one process, and the programs that it compares with. Runs until it
+ * is killed, and prints a line for each pair: "NAME A B", in ns of CPU time a sample.
  *
- *   bench hot ROUNDS SAMPLES     CPU time per sample, ours and the floor in turn, SAMPLES each:
- *                                ours_ns and floor_ns for each round
- *   bench slow SECONDS           the same with one sample a second each, half a second apart
- *   bench samples NUMBER         NUMBER samples with all charts, in sample(), for callgrind
- *   bench sweep ROUNDS           CPU time of the cheapest sweep of /proc: sweep_ns for each round;
- *                                of reading merging processes again on kept descriptors: kept_ns,
- *                                and kept, their number
- *   bench descriptors ROUNDS     memory of the kernel for a kept descriptor: descriptor_bytes
- *   bench start ROUNDS PROGRAM   time from the start to the first metric sent: start_ns
+ *   bench host SAMPLES          in turn, SAMPLES each:
+ *                                 floor   the reader ÷ bare preads of the same files
+ *                                 ends    bare preads of vmstat and meminfo to their ends ÷ the
+ *                                         first pread of each
+ *                                 worker  a read in a worker thread ÷ the same bare pread
+ *   bench slow                  floor, a sample a second, half a second apart
+ *   bench samples NUMBER        NUMBER samples with all charts, in sample(), for callgrind; ends
+ *   bench start PROGRAM EMPTY   in ns of time: PROGRAM from its start to its first metric ÷ the
+ *                               program EMPTY from its start to its end
+ *
+ * These print no pairs, and work at each multiple of INTERVAL ms, 500 ms later:
+ *
+ *   bench timer INTERVAL        prints the line that ksm.plugin begins a tick with
+ *   bench loop INTERVAL         reads ksm_stat of all processes once in six intervals, and
+ *                               re-reads those with merged pages on kept descriptors
+ *   bench newcomers INTERVAL    reads ksm_stat of the processes that are new
  */
 #include <dirent.h>
 #include <errno.h>
@@ -27,7 +34,9 @@
 #include "charts.h"
 #include "metrics/reader.h"
 #include "out.h"
+#include "system/blocking_call.h"
 #include "system/pseudofs.h"
+#include "system/worker.h"
 
 enum { KNOBS_EVERY = 60 }; /* samples; the reader reads settings once a minute */
 enum { MAX_FILES = KSM_METRICS + 3, BUFFER = 64 * 1024 };
@@ -43,16 +52,27 @@ _Noreturn static void fail(const char *what) {
     exit(EXIT_FAILURE);
 }
 
-static int64_t cpu_ns(void) {
+static int64_t clock_ns(clockid_t clock) {
     struct timespec t;
 
-    if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) != 0)
-        fail("CLOCK_PROCESS_CPUTIME_ID");
+    if (clock_gettime(clock, &t) != 0)
+        fail("clock_gettime");
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static void print(const char *name, int64_t number) {
-    printf("%s %" PRId64 "\n", name, number);
+static void print(const char *name, int64_t a, int64_t b) {
+    printf("%s %" PRId64 " %" PRId64 "\n", name, a, b);
+    fflush(stdout);
+}
+
+/* Waits for the next multiple of so many ms of the wall clock, and 500 ms. */
+static void wait_for_interval(int64_t interval_ms) {
+    const int64_t half = 500000000, ns = interval_ms * 1000000;
+    int64_t next = ((clock_ns(CLOCK_REALTIME) - half) / ns + 1) * ns + half;
+    const struct timespec t = {next / 1000000000, next % 1000000000};
+
+    while (clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &t, NULL) != 0)
+        ;
 }
 
 /* ---- the host's sample ---- */
@@ -62,6 +82,7 @@ static struct floor_file {
     int fd;
     bool knob;
     int reads; /* number of reads to get all fields */
+    int ends;  /* until a read returns nothing, for vmstat and meminfo; else 0 */
 } files[MAX_FILES];
 static size_t count;
 
@@ -76,7 +97,7 @@ static int reads_of(int fd) {
 }
 
 /* Opens the same files as the reader, to be read equally often. */
-static void add_file(const struct pseudofs_file *file, bool knob, bool to_end) {
+static void add_file(const struct pseudofs_file *file, bool knob) {
     char path[256];
 
     if (file->fd < 0)
@@ -86,8 +107,18 @@ static void add_file(const struct pseudofs_file *file, bool knob, bool to_end) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         fail(path);
-    files[count++] =
-        (struct floor_file){.fd = fd, .knob = knob, .reads = to_end ? reads_of(fd) : 1};
+    files[count++] = (struct floor_file){.fd = fd, .knob = knob, .reads = 1};
+}
+
+/* The same for vmstat and meminfo, which are read to their ends. */
+static void add_fields(const struct pseudofs_file *file) {
+    size_t added = count;
+
+    add_file(file, false);
+    if (count == added)
+        return;
+    files[added].reads = reads_of(files[added].fd);
+    files[added].ends = files[added].reads + 1;
 }
 
 static void start(void) {
@@ -95,10 +126,10 @@ static void start(void) {
         fail("no KSM in this kernel");
     ksm_reader_tick(&reader, now_ms);
     for (size_t id = 0; id < KSM_METRICS; id++)
-        add_file(&reader.directory.files[id], ksm_metrics[id].kind == KSM_KIND_KNOB, false);
-    add_file(&reader.vmstat, false, true);
-    add_file(&reader.meminfo, false, true);
-    add_file(&reader.ksmd.file, false, false);
+        add_file(&reader.directory.files[id], ksm_metrics[id].kind == KSM_KIND_KNOB);
+    add_fields(&reader.vmstat);
+    add_fields(&reader.meminfo);
+    add_file(&reader.ksmd.file, false);
 }
 
 static void ours(void) {
@@ -106,54 +137,99 @@ static void ours(void) {
     ksm_reader_tick(&reader, now_ms);
 }
 
+/* Reads so often, to the end at most. */
+static void read_file(int fd, int reads) {
+    ssize_t n = 1;
+    off_t at = 0;
+
+    for (int read = 0; read < reads && n > 0; read++) {
+        n = pread(fd, buffer, sizeof(buffer), at);
+        at += n;
+    }
+}
+
 static void floor_sample(void) {
     static unsigned samples = 0;
     bool knobs = samples++ % KNOBS_EVERY == 0;
 
-    for (size_t i = 0; i < count; i++) {
-        ssize_t n = 1;
-        off_t at = 0;
-        for (int read = 0; (!files[i].knob || knobs) && read < files[i].reads && n > 0; read++) {
-            n = pread(files[i].fd, buffer, sizeof(buffer), at);
-            at += n;
-        }
-    }
+    for (size_t i = 0; i < count; i++)
+        if (!files[i].knob || knobs)
+            read_file(files[i].fd, files[i].reads);
+}
+
+static void to_the_ends(void) {
+    for (size_t i = 0; i < count; i++)
+        read_file(files[i].fd, files[i].ends);
+}
+
+static void first_parts(void) {
+    for (size_t i = 0; i < count; i++)
+        read_file(files[i].fd, files[i].ends > 0);
+}
+
+static int statm;
+
+static void bare_statm(void) {
+    read_file(statm, 1);
 }
 
 static int64_t timed(void (*sample)(void), int64_t samples) {
-    int64_t begin = cpu_ns();
+    int64_t begin = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 
     for (int64_t i = 0; i < samples; i++)
         sample();
-    return (cpu_ns() - begin) / samples;
+    return (clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin) / samples;
 }
 
-static void print_reads(void) {
-    int64_t reads = 0;
+struct worker_reads {
+    int64_t samples;
+    int64_t ns; /* CPU time a sample */
+};
 
-    for (size_t i = 0; i < count; i++)
-        reads += files[i].knob ? 0 : files[i].reads;
-    print("floor_reads", reads);
+static void read_in_worker(struct blocking_call *call, void *data) {
+    struct worker_reads *reads = data;
+    int64_t begin = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+
+    for (int64_t i = 0; i < reads->samples; i++)
+        if (blocking_pread(call, getpid(), statm, buffer, sizeof(buffer), 0) < 0)
+            fail("statm");
+    reads->ns = (clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin) / reads->samples;
 }
 
-static void hot(int64_t rounds, int64_t samples) {
+static int64_t timed_in_worker(int64_t samples) {
+    struct worker_reads reads = {.samples = samples};
+    struct worker worker;
+    struct worker_call abandoned;
+
+    worker_init(&worker, 1);
+    if (worker_start(&worker, read_in_worker, &reads) != 0)
+        fail("thread");
+    while (worker_poll(&worker) == WORKER_RUNNING)
+        usleep(1000);
+    worker_close(&worker, &abandoned);
+    return reads.ns;
+}
+
+_Noreturn static void host(int64_t samples) {
     start();
-    print_reads();
-    for (int64_t i = 0; i < rounds; i++) {
-        print("ours_ns", timed(ours, samples));
-        print("floor_ns", timed(floor_sample, samples));
+    statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    for (;;) {
+        int64_t a = timed(ours, samples);
+        print("floor", a, timed(floor_sample, samples));
+        a = timed(to_the_ends, samples);
+        print("ends", a, timed(first_parts, samples));
+        a = timed_in_worker(samples);
+        print("worker", a, timed(bare_statm, samples));
     }
 }
 
-static void slow(int64_t seconds) {
-    const struct timespec half = {0, 500000000};
-
+_Noreturn static void slow(void) {
     start();
-    for (int64_t i = 0; i < seconds; i++) {
-        nanosleep(&half, NULL);
-        print("ours_ns", timed(ours, 1));
-        nanosleep(&half, NULL);
-        print("floor_ns", timed(floor_sample, 1));
+    for (;;) {
+        wait_for_interval(500);
+        int64_t a = timed(ours, 1);
+        wait_for_interval(500);
+        print("floor", a, timed(floor_sample, 1));
     }
 }
 
@@ -195,13 +271,13 @@ static int open_counts(const char *pid) {
     return openat(dirfd(proc), path, O_RDONLY | O_CLOEXEC);
 }
 
-/* Calls visit for every process. Returns their number. */
-static int64_t each_process(void (*visit)(int fd)) {
+/* Calls visit for the next processes, max at most, up to the last one; then it begins again.
+ * Returns their number. */
+static int64_t each_process(void (*visit)(int fd), int64_t max) {
     const struct dirent *entry = NULL;
     int64_t processes = 0;
 
-    rewinddir(proc);
-    while ((entry = readdir(proc))) {
+    while (processes < max && (entry = readdir(proc))) {
         if (*entry->d_name < '1' || *entry->d_name > '9')
             continue;
         int fd = open_counts(entry->d_name);
@@ -210,6 +286,8 @@ static int64_t each_process(void (*visit)(int fd)) {
         visit(fd);
         processes++;
     }
+    if (!entry)
+        rewinddir(proc);
     return processes;
 }
 
@@ -219,7 +297,7 @@ static void look(int fd) {
     close(fd);
 }
 
-enum { MAX_KEPT = 1024 };
+enum { MAX_KEPT = 1024, SWEEP_INTERVALS = 6 };
 static int kept[MAX_KEPT];
 static size_t kept_count;
 
@@ -235,67 +313,39 @@ static void keep(int fd) {
         kept[kept_count++] = fd;
 }
 
-static void sweep(int64_t rounds) {
-    proc = opendir("/proc");
-    if (!proc)
-        fail("/proc");
-    each_process(keep);
-    print("kept", (int64_t)kept_count);
-    for (int64_t i = 0; i < rounds; i++) {
-        int64_t begin = cpu_ns();
-        int64_t processes = each_process(look);
-        print("sweep_ns", cpu_ns() - begin);
-        print("processes", processes);
-        begin = cpu_ns();
-        for (size_t k = 0; k < kept_count; k++)
-            if (pread(kept[k], buffer, sizeof(buffer), 0) < 0 && errno != ESRCH)
+_Noreturn static void loop(int64_t interval_ms) {
+    int64_t slice = each_process(keep, INT64_MAX) / SWEEP_INTERVALS + 1;
+
+    for (;;) {
+        wait_for_interval(interval_ms);
+        each_process(look, slice);
+        for (size_t i = 0; i < kept_count; i++)
+            if (pread(kept[i], buffer, sizeof(buffer), 0) < 0 && errno != ESRCH)
                 fail("ksm_stat");
-        print("kept_ns", cpu_ns() - begin);
     }
 }
 
-/* Returns the bytes of the kernel's slab and per-CPU memory. */
-static int64_t kernel_bytes(void) {
-    char line[256];
-    int64_t bytes = 0;
-    FILE *meminfo = fopen("/proc/meminfo", "re");
+enum { PID_LIMIT = 1 << 22 }; /* PID_MAX_LIMIT of include/linux/threads.h */
+static unsigned char seen[PID_LIMIT];
 
-    if (!meminfo)
-        fail("/proc/meminfo");
-    while (fgets(line, sizeof(line), meminfo)) {
-        int64_t kb = 0;
-        if (sscanf(line, "Slab: %" SCNd64, &kb) == 1 || sscanf(line, "Percpu: %" SCNd64, &kb) == 1)
-            bytes += kb * 1024;
-    }
-    fclose(meminfo);
-    return bytes;
-}
-
-static void descriptors(int64_t rounds) {
-    enum { NUMBER = 900 }; /* below the usual limit of 1024 */
-    int fds[NUMBER];
-
-    for (int64_t round = 0; round < rounds; round++) {
-        int64_t before = kernel_bytes();
-        for (int i = 0; i < NUMBER; i++) {
-            fds[i] = open("/proc/self/ksm_stat", O_RDONLY | O_CLOEXEC);
-            if (fds[i] < 0 || pread(fds[i], buffer, sizeof(buffer), 0) < 0)
-                fail("/proc/self/ksm_stat");
+_Noreturn static void newcomers(int64_t interval_ms) {
+    for (unsigned char sweep = 1;; sweep = sweep == 1 ? 2 : 1) {
+        const struct dirent *entry = NULL;
+        rewinddir(proc);
+        while ((entry = readdir(proc))) {
+            int pid = atoi(entry->d_name);
+            int fd = pid <= 0 || seen[pid] != 0 ? -1 : open_counts(entry->d_name);
+            if (fd >= 0)
+                look(fd);
+            seen[pid] = sweep;
         }
-        print("descriptor_bytes", (kernel_bytes() - before) / NUMBER);
-        for (int i = 0; i < NUMBER; i++)
-            close(fds[i]);
+        for (size_t pid = 1; pid < PID_LIMIT; pid++)
+            seen[pid] = seen[pid] == sweep ? sweep : 0;
+        wait_for_interval(interval_ms);
     }
 }
 
 /* ---- the start ---- */
-
-static int64_t wall_ns(void) {
-    struct timespec t = {0, 0};
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* Reads until the first line with a metric. */
 static void wait_for_metric(int fd) {
@@ -310,14 +360,20 @@ static void wait_for_metric(int fd) {
     } while (!memmem(buffer, len, "\nSET ", 5));
 }
 
-/* As with an agent, stdin is a pipe that is open until the program is to exit. */
-static int64_t start_once(const char *program) {
-    char *const words[] = {(char *)(uintptr_t)program, NULL};
+static void wait_for_end(int fd) {
+    while (read(fd, buffer, sizeof(buffer)) > 0)
+        ;
+}
+
+/* Returns the ns until wait has returned. As with an agent, stdin is a pipe that is open until the
+ * program is to exit. */
+static int64_t start_once(char *program, void (*wait)(int fd)) {
+    char *const words[] = {program, NULL};
     int input[2], output[2];
 
     if (pipe2(input, O_CLOEXEC) != 0 || pipe2(output, O_CLOEXEC) != 0)
         fail("pipe");
-    int64_t begin = wall_ns();
+    int64_t begin = clock_ns(CLOCK_MONOTONIC);
     pid_t pid = fork();
     if (pid == 0) {
         dup2(input[0], STDIN_FILENO);
@@ -328,44 +384,53 @@ static int64_t start_once(const char *program) {
     }
     close(input[0]);
     close(output[1]);
-    wait_for_metric(output[0]);
-    int64_t end = wall_ns();
+    wait(output[0]);
+    int64_t end = clock_ns(CLOCK_MONOTONIC);
     close(input[1]);
     close(output[0]);
     waitpid(pid, NULL, 0);
     return end - begin;
 }
 
-static int64_t argument(int argc, char *argv[], int i) {
-    char *end = NULL;
-    long long n = i < argc ? strtoll(argv[i], &end, 10) : 0;
-
-    if (n <= 0 || *end != '\0') {
-        fputs("usage: bench hot ROUNDS SAMPLES | slow SECONDS | samples NUMBER | sweep ROUNDS |"
-              " descriptors ROUNDS | start ROUNDS PROGRAM\n",
-              stderr);
-        exit(EXIT_FAILURE);
+_Noreturn static void starts(char *program, char *empty) {
+    for (;;) {
+        int64_t a = start_once(program, wait_for_metric);
+        print("start", a, start_once(empty, wait_for_end));
     }
-    return n;
 }
 
-int main(int argc, char *argv[]) {
-    const char *what = argc > 1 ? argv[1] : "";
+_Noreturn static void timer(int64_t interval_ms) {
+    for (;;) {
+        wait_for_interval(interval_ms);
+        puts("BEGIN ksm.memory");
+        fflush(stdout);
+    }
+}
 
-    if (strcmp(what, "hot") == 0)
-        hot(argument(argc, argv, 2), argument(argc, argv, 3));
-    else if (strcmp(what, "slow") == 0)
-        slow(argument(argc, argv, 2));
-    else if (strcmp(what, "samples") == 0)
-        samples(argument(argc, argv, 2));
-    else if (strcmp(what, "sweep") == 0)
-        sweep(argument(argc, argv, 2));
-    else if (strcmp(what, "descriptors") == 0)
-        descriptors(argument(argc, argv, 2));
-    else if (strcmp(what, "start") == 0 && argc == 4)
-        for (int64_t i = argument(argc, argv, 2); i > 0; i--)
-            print("start_ns", start_once(argv[3]));
-    else
-        argument(argc, argv, argc);
-    return EXIT_SUCCESS;
+static const struct {
+    const char *name;
+    void (*run)(int64_t number);
+} modes[] = {{"host", host},
+             {"samples", samples},
+             {"loop", loop},
+             {"timer", timer},
+             {"newcomers", newcomers}};
+
+int main(int argc, char *argv[]) {
+    proc = opendir("/proc");
+    if (!proc)
+        fail("/proc");
+    if (argc == 2 && strcmp(argv[1], "slow") == 0)
+        slow();
+    if (argc == 4 && strcmp(argv[1], "start") == 0)
+        starts(argv[2], argv[3]);
+    int64_t number = argc == 3 ? strtoll(argv[2], NULL, 10) : 0;
+    for (size_t i = 0; number > 0 && i < sizeof(modes) / sizeof(*modes); i++)
+        if (strcmp(argv[1], modes[i].name) == 0) {
+            modes[i].run(number);
+            return EXIT_SUCCESS;
+        }
+    fputs("usage: bench host|samples|loop|timer|newcomers NUMBER | slow | start PROGRAM EMPTY\n",
+          stderr);
+    return EXIT_FAILURE;
 }

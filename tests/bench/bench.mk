@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 # What a sample costs; included by ../../Makefile.
 
-BENCH_ROUNDS ?= 3
 BENCH = $(BUILD)/tests/bench/bench
 
 $(BENCH): $(BENCH).o $(PARTS)
@@ -17,12 +16,12 @@ $(BUILD)/tests/bench/constant.o: | $(BUILD)/collectd-headers
 
 benches: $(BENCH) $(BUILD)/tests/bench/constant.so
 
-bench: deps ### Measure the cost of a sample (as root); BENCH_ROUNDS=
+bench: deps ### Measure the cost in a quarter of an hour (as root); BENCH_OPTIONS=
 	@tests/deps.sh bench
 	@$(BUILD_ALL) all tools benches
-	@$(TOOL_PYTHON) tests/bench/bench.py --build $(BUILD) --rounds $(BENCH_ROUNDS) $(BENCH_OPTIONS)
+	@$(TOOL_PYTHON) tests/bench/bench.py --build $(BUILD) $(BENCH_OPTIONS)
 
-bench-readme: BENCH_OPTIONS = --readme tests/README.md
-bench-readme: bench ### Run bench, renew its table in tests/README.md
+bench-readme: BENCH_OPTIONS += --readme tests/README.md
+bench-readme: bench ### Run bench, renew its table and picture in tests/README.md
 
 .PHONY: benches bench bench-readme

@@ -8,7 +8,6 @@ sample a second.  What was spent is the kernel's own account in ns.
 import http.client
 import os
 import re
-import resource
 import subprocess
 import threading
 import time
@@ -19,7 +18,8 @@ from daemons import Collectd, Netdata, die_with_parent, free_port, session_membe
 EXPORTER = "/usr/bin/prometheus-node-exporter"
 START_S = 10
 PROGRAM = b"BEGIN ksm.consumer_program_"
-STOPPED_S = 300             # a subject may be stopped so long while others have their turns
+PMVAL = "/usr/bin/pmval"    # with -L it has PCP's agent for Linux within itself
+EXEC_KSM = "/usr/share/doc/collectd-core/examples/exec-ksm.sh"
 MODULES = """/proc/stat /proc/uptime /proc/loadavg /proc/sys/kernel/random/entropy_avail /proc/pressure /proc/interrupts
     /proc/softirqs /proc/vmstat /proc/meminfo /sys/block/zram /sys/devices/system/edac/mc /sys/devices/pci/aer
     /sys/devices/system/node /proc/net/dev /proc/net/wireless /proc/net/sockstat /proc/net/sockstat6 /proc/net/netstat
@@ -29,12 +29,12 @@ MODULES = """/proc/stat /proc/uptime /proc/loadavg /proc/sys/kernel/random/entro
 
 # In the manner of a collectd exec script: a shell that reads each file by a program and prints what it got.
 SHELL_LOOP = """\
-for _ in $(seq {count}); do
-    sleep 1
+while sleep 1; do
     for file in pages_shared pages_sharing pages_unshared pages_volatile full_scans; do
         echo "PUTVAL host/exec-ksm/$file interval=1 N:$(cat /sys/kernel/mm/ksm/$file)"
     done
 done"""
+SHELL_METRICS = 5           # of both scripts
 
 
 def process_ns(pid):
@@ -105,8 +105,9 @@ class Plugin(Subject):
     ticks: when each tick's first line came in, on the wall clock; consumers: the same of each program's first metric.
     """
 
-    def __init__(self, build, *options):
-        super().__init__([build / "ksm.plugin", "1", *options])
+    def __init__(self, build, *options, command=None):
+        """Or the COMMAND, which prints the first line of a tick."""
+        super().__init__(command or [build / "ksm.plugin", "1", *options])
         self.ticks = []
         self.consumers = {}
         self.lines = 0
@@ -143,7 +144,9 @@ class Plugin(Subject):
 class NodeExporter(Subject):
     """node_exporter with nothing but ksmd, scraped once a second on a connection that stays open."""
 
-    def __init__(self):
+    def __init__(self, phase):
+        """It is scraped PHASE (0 to 1) after the full second."""
+        self.phase = phase
         self.port = free_port()
         super().__init__([EXPORTER, "--collector.disable-defaults", "--collector.ksmd",
                           "--web.disable-exporter-metrics", f"--web.listen-address=127.0.0.1:{self.port}"])
@@ -153,7 +156,7 @@ class NodeExporter(Subject):
         deadline = time.monotonic() + START_S
         while True:
             try:
-                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=STOPPED_S)
+                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=START_S)
                 connection.connect()
                 break
             except OSError:
@@ -164,7 +167,7 @@ class NodeExporter(Subject):
 
     def scrape(self, connection):
         """Ask once a second until the end."""
-        while not self.ended.wait(1 - time.time() % 1):
+        while not self.ended.wait((self.phase - time.time()) % 1 or 1):
             connection.request("GET", "/metrics")     # not compressed: the least for it
             body = connection.getresponse().read()
             self.metrics = max(self.metrics, len(re.findall(rb"^node_ksmd_", body, re.MULTILINE)))
@@ -175,12 +178,21 @@ class NodeExporter(Subject):
         super().__exit__(*exception)
 
 
-def shell_loop(samples):
-    """Run a shell script that reads the files once a second; return the ns that it and all its children took."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(["/bin/bash", "-c", SHELL_LOOP.format(count=samples)], stdout=subprocess.DEVNULL, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return ((after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)) * 1e9
+class Script:
+    """A script that prints SHELL_METRICS lines a second, for so many seconds."""
+
+    def __init__(self, command, seconds):
+        self.process = subprocess.Popen(["timeout", str(seconds + 0.7), *command], stdout=subprocess.PIPE,
+                                        env={**os.environ, "COLLECTD_INTERVAL": "1", "COLLECTD_HOSTNAME": "host"},
+                                        preexec_fn=die_with_parent(os.getpid()))
+
+    def us_a_sample(self):
+        """Wait for its end; return the µs of CPU that it and all its children took for a sample, or None without one."""
+        lines = self.process.stdout.read().count(b"\n")
+        self.process.stdout.close()
+        _, status, used = os.wait4(self.process.pid, 0)
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        return (used.ru_utime + used.ru_stime) * 1e6 * SHELL_METRICS / lines if lines else None
 
 
 class Host:

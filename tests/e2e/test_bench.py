@@ -1,56 +1,155 @@
 # SPDX-License-Identifier: MIT
-"""The benchmark measures what it says it does, and its verdicts are right."""
+"""The benchmark measures what it says it does, and its decisions are right."""
 
 import os
-import signal
+import random
 import subprocess
 import time
-from pathlib import Path
+from itertools import islice
 
 import pytest
 
 import bench
 import meters
+import rows
 from daemons import SEEN_S, until
-from live import KSM, why_not
+from live import KSM
 
 needs_ksm = pytest.mark.skipif(not KSM.exists(), reason=f"this kernel has no KSM: {KSM} is missing")
 MS = 10 ** 6
 
 
+@pytest.mark.parametrize("low, high, limit, want", [
+    (0.9, 1.0, 1.1, "reached"),
+    (0.9, 1.1, 1.1, "reached"),         # at most the limit
+    (1.0, 1.2, 1.1, "undecided"),
+    (1.1, 1.2, 1.1, "undecided"),       # the low end may still reach it
+    (1.11, 1.2, 1.1, "missed"),
+    (0, 0, 0, "reached"),               # a count
+    (1, 1, 0, "missed"),
+    (-5, 5, 1.1, "undecided"),          # a difference of noise
+    (-float("inf"), float("inf"), 1.1, "undecided"),    # not measured, or too few rounds
+    (5, 6, None, ""),                   # without a target
+])
+def test_interval_decides(low, high, limit, want):
+    assert bench.verdict(low, high, limit) == want
+
+
+@pytest.mark.parametrize("rounds", [10, 40])
+def test_interval_has_the_median(rounds):
+    """Of many experiments with noise, about 95 % have the true median within their intervals."""
+    chance = random.Random(1)
+    within = 0
+    for _ in range(100):
+        ratios = [chance.gauss(2, 0.3) for _ in range(rounds)]
+        middle, low, high = bench.interval(ratios)
+        assert low <= middle <= high
+        within += low <= 2 <= high
+    assert within >= 88, f"{within} of 100 intervals have the median"
+
+
+def group(rounds, limit=1.1, exact=False, error=None):
+    """Return a group of one row that yields ROUNDS of (A, B), then raises ERROR."""
+    def function(_bench):
+        yield from ({"row": pair} for pair in rounds)
+        if error:
+            raise error
+    return bench.Group("title", function, 1, [bench.Row("row", "a ÷ b", "µs", limit, exact)])
+
+
+BUSY = [(1.0 + i % 2, 1.0) for i in range(40)]      # 1 and 2 in turn
+
+
+@pytest.mark.parametrize("of, want, text", [
+    (group([(1.0, 1.0)] * 6), "reached", "1 (1…1)"),
+    (group([(1.0, 1.0)] * 5), "undecided", "1 (-inf…inf)"),         # too few rounds
+    (group([(2.4, 2.0)] * 6), "missed", "1.2 (1.2…1.2)"),
+    (group(BUSY, 1.5), "undecided", "1.5 (1…2)"),
+    (group([(3.0, 1.0), (1.0, 1.0)], 2, exact=True), "missed", "3"),    # a peak
+    (group([(0, 1)], 0, exact=True), "reached", "0"),
+    (group(["no such program"]), "undecided", "not measured: no such program"),
+    (group([]), "undecided", "not measured: no round was completed"),
+    (group([], error=OSError("gone")), "undecided", "not measured: OSError: gone"),
+    (group([(1.0, 1.0)] * 6, error=OSError("gone")), "reached", "1 (1…1)"),
+    (group([(5.0, 1.0)] * 9, None), "", "5 (5…5)"),
+])
+def test_group_always_has_a_result(of, want, text):
+    """Whatever happens while a group is measured, its row is printed, and fails only if it is surely missed."""
+    result = bench.measure(of, None, time.monotonic() + 60)[0]
+    assert (result.verdict(), result.cells()[1]) == (want, text)
+    assert bench.conclude([result]) == (want == "missed")
+
+
+@pytest.mark.parametrize("pairs, rounds", [
+    ([(1.0, 1.0)] * 100, bench.LEAST),      # narrow at once
+    (BUSY, len(BUSY)),                      # never narrow
+])
+def test_rounds_until_interval_is_narrow(pairs, rounds):
+    assert len(bench.measure(group(pairs), None, time.monotonic() + 60)[0].pairs) == rounds
+
+
+@pytest.mark.parametrize("left_s, rounds", [(-1, 0), (0.3, 3)])
+def test_rounds_end_with_their_time(left_s, rounds):
+    def function(_bench):
+        for pair in BUSY:
+            time.sleep(0.2)
+            yield {"row": pair}
+    slow = bench.Group("title", function, 1, [bench.Row("row", "a ÷ b", "µs", 1.1)])
+    assert len(bench.measure(slow, None, time.monotonic() + left_s)[0].pairs) <= rounds
+
+
+def test_every_group_fits_in_the_time():
+    """All groups together take no longer than the whole run may, and names are unique."""
+    assert sum(of.seconds for of in bench.GROUPS) <= bench.MINUTES * 60 - bench.RESERVE_S
+    names = [row.name for of in bench.GROUPS for row in of.rows]
+    assert len(set(names)) == len(names)
+
+
 @needs_ksm
 @pytest.mark.parametrize("words, names", [
-    (("hot", 3, 2), {"ours_ns": 3, "floor_ns": 3, "floor_reads": 1}),
-    (("slow", 1), {"ours_ns": 1, "floor_ns": 1}),
-    (("samples", 2), {}),
-    (("sweep", 2), {"sweep_ns": 2, "processes": 2, "kept_ns": 2, "kept": 1}),
-    (("descriptors", 2), {"descriptor_bytes": 2}),
-    (("start", 2, "build/ksm.plugin"), {"start_ns": 2}),
+    (("host", 2), ["floor", "ends", "worker", "floor"]),
+    (("slow",), ["floor"]),
+    (("start", "build/ksm.plugin", "/bin/true"), ["start", "start"]),
 ])
-def test_measurements_within_one_process(build, words, names):
-    """Each part prints what it promises, as often as was asked for."""
-    if words[0] == "sweep" and why_not():
-        pytest.skip(why_not())
+def test_pairs_of_one_process(build, tmp_path, words, names):
+    """Each mode prints the pairs that it promises, until it is closed."""
     words = [build / "ksm.plugin" if word == "build/ksm.plugin" else word for word in words]
-    found = bench.numbers_of(build, *words)
-    assert {name: len(numbers) for name, numbers in found.items()} == names
+    pairs = bench.Bench(build, None, tmp_path).pairs(*words)
+    found = list(islice(pairs, len(names)))
+    pairs.close()
+    assert [name for name, _ in found] == names
+    assert all(ours > 0 and theirs > 0 for _, (ours, theirs) in found)
 
 
-@pytest.mark.parametrize("target, measured, verdict", [
-    ("floor", 1.15, ["TARGET floor 1.15 1.15 reached", "TARGET floor 1.15 1.05 missed"]),
-    ("floor", 1.151, ["TARGET floor 1.151 1.15 missed", "TARGET floor 1.151 1.05 missed"]),
-    ("idle", 0, ["TARGET idle 0 0 reached"]),
-    ("idle", 1, ["TARGET idle 1 0 missed"]),
-    ("memory_idle", 2.6, ["TARGET memory 2.6 2.5 missed"]),
-    ("memory", 2.6, ["TARGET memory 2.6 8 reached", "TARGET memory 2.6 4 reached"]),
+@pytest.mark.parametrize("mode", ["loop", "newcomers"])
+def test_loop_reads_processes_each_interval(build, tmp_path, mode):
+    """The loops that the consumers are compared with open files of processes, and stop with their reader."""
+    log = tmp_path / "log"
+    with subprocess.Popen(["timeout", "3.5", "strace", "-o", log, build / "tests/bench/bench", mode, "1000"]) as loop:
+        loop.wait()
+    waits = log.read_text().split("clock_nanosleep(")
+    assert len(waits) >= 3
+    assert waits[0].count("ksm_") >= 5, "all processes at first"
+    assert mode == "newcomers" or any("ksm_" in wait for wait in waits[1:])
+
+
+@pytest.mark.parametrize("line, counts", [
+    ('4711  openat(5</proc>, "815/ksm_stat", O_RDONLY|O_CLOEXEC) = 9', True),
+    ('4711  pread64(9</proc/815/ksm_stat>, "ksm_rmap_items 0", 4096, 0) = 16', True),
+    ('4711  openat(AT_FDCWD, "/proc/815/statm", O_RDONLY) = 9', True),
+    ('4711  pread64(9</proc/42/schedstat>, "1 2 3", 4096, 0) = 5', False),      # ksmd
+    ('4711  openat(5</proc>, "42/schedstat", O_RDONLY) = 9', False),
+    ('4711  pread64(9</proc/vmstat>, "nr_free_pages 815/42", 4096, 0) = 5', False),
 ])
-def test_verdict(capsys, target, measured, verdict):
-    """A target is reached up to each of its limits; what was missed is remembered."""
-    table = bench.Table()
-    table.add("a section", "a row", "some text", target, measured)
-    lines = capsys.readouterr().out.splitlines()[2:]
-    assert [line[line.index("TARGET"):] for line in lines] == verdict
-    assert len(table.missed) == sum(line.endswith("missed") for line in verdict)
+def test_calls_for_processes(line, counts):
+    """Only calls for files of processes count, whether opened before or now; those of ksmd are the host's."""
+    assert bool(rows.calls_for_processes(line, "42")) == counts
+
+
+def test_timer_ticks_half_a_second_late(build, tmp_path):
+    with meters.Plugin(None, command=bench.Bench(build, None, tmp_path).tool("timer", 1000)) as timer:
+        until(lambda: len(timer.ticks) >= 3, SEEN_S, "three ticks")
+        assert all(500 <= late < 1000 for late in timer.late_ms())
 
 
 WORK = "while time.process_time() < 0.3: pass"
@@ -71,6 +170,14 @@ def test_cpu_time_matches_time_spent(script):
     assert more < 50 * MS, f"asleep it spent {more} ns"
 
 
+def test_script_is_measured_with_its_children():
+    """The cost of a script is that of what it runs, for a sample of as many lines as it has metrics."""
+    work = "/usr/bin/python3 -c 'import time\nwhile time.process_time() < 0.1: pass'"
+    lines = "echo;" * meters.SHELL_METRICS
+    cost = meters.Script(["bash", "-c", f"while sleep 0.5; do {work}; {lines} done"], 3).us_a_sample()
+    assert 100_000 <= cost < 400_000, f"got {cost} µs a sample, want about 120,000"
+
+
 @needs_ksm
 def test_bench_reads_plugin_like_an_agent(build):
     """Its ticks and its metrics are counted."""
@@ -84,36 +191,10 @@ def test_bench_reads_plugin_like_an_agent(build):
         assert os.path.exists(f"/proc/{plugin.process.pid}")
 
 
-class Ticks:
-    """A plugin whose ticks came in at TIMES."""
-
-    def __init__(self, *times):
-        self.ticks = times
-
-
-@pytest.mark.parametrize("ours, beside, want", [
-    ([9.0, 10.008, 11.003], [9.0, 10.003, 11.003], [5, 0]),
-    ([9.0, 10.090, 11.002], [9.0, 10.088, 11.001], [2, 1]),         # the machine was late, we were not
-    ([9.0, 10.001, 11.021, 12.001], [9.0, 10.001, 12.001], [0, 0]),  # only what both have
-])
-def test_later_than_beside(ours, beside, want):
-    """A tick is late by what the one beside it, in the same second, is not; the first ones come at once."""
-    assert bench.later_ms(Ticks(*ours), Ticks(*beside)) == pytest.approx(want, abs=0.01)
-
-
-@pytest.mark.long
-def test_cost_of_a_median_second():
-    """A busy second does not affect the others, and each subject is stopped after its turn."""
-    script = ("import time\n"
-              "for second in range(60):\n"
-              "    time.sleep(1 - time.time() % 1)\n"
-              "    end = time.thread_time() + (0.3 if second == 5 else 0.02)\n"
-              "    while time.thread_time() < end: pass\n")
-
-    with meters.Subject(["/usr/bin/python3", "-c", script]) as subject:
-        cost = bench.take_turn(subject, "")
-        time.sleep(0.2)
-        state = Path(f"/proc/{subject.process.pid}/stat").read_text().split()[2]
-        bench.signal_all(subject, signal.SIGCONT)
-    assert 20_000 <= cost < 40_000, f"got {cost} µs a second, want about 20,000"
-    assert state == "T"
+def test_round_of_programs():
+    """A program is compared by what it adds to its daemon, and by its number of metrics where they differ."""
+    us = {"plugin": 200, "built-in": 150, "agent": 50, "ksm.so": 900, "constant": 800, "collectd": 100,
+          "exporter": 700, "shell": 9000}
+    found = rows.round_of_programs(us, {"plugin": 40, "built-in": 10}, 60)
+    assert found == {"netdata": (5, 10), "collectd": (800, 760), "node_exporter": (200, 700), "shell": (200, 9000),
+                     "pcp": f"no {meters.PMVAL} here", "exec_ksm": f"no {meters.EXEC_KSM} here"}
