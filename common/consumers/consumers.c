@@ -228,8 +228,10 @@ static bool is_excluded(const struct ksm_consumers *c, const struct ksm_process 
 
 /* Returns whether all processes with merged memory are on the list and could be read. */
 static bool has_all_processes(const struct ksm_process_list *processes) {
-    if (!processes->sweep.done || processes->sweep.last.hidden ||
-        processes->sweep.last.denied > 0 || ksm_process_list_has_skipped(processes))
+    const struct ksm_sweep_counts *last = &processes->sweep.last;
+
+    if (!processes->sweep.done || last->hidden || last->denied > 0 || last->failed > 0 ||
+        ksm_process_list_has_skipped(processes))
         return false;
     for (size_t i = 0; i < processes->count; i++)
         if (processes->list[i].status != 0)

@@ -64,13 +64,13 @@ int ksm_process_open(const struct ksm_process_reader *r, const struct ksm_proces
 
 static ssize_t read_file(const struct ksm_process_reader *r, const struct ksm_process *process,
                          const char *name, enum pseudofs_extent extent, char *buf, size_t size) {
+    struct blocking_call *call = r->call;
     int fd = ksm_process_open(r, process, name);
 
     if (fd < 0)
         return fd;
-    ssize_t n = blocking_read_fd(r->call, process->pid, fd, extent, buf, size);
-    if (n != -ECANCELED)
-        close(fd);
+    ssize_t n = blocking_read_fd(call, process->pid, fd, extent, buf, size);
+    blocking_call_close(call, fd, n);
     return n;
 }
 
@@ -107,7 +107,7 @@ static int parse_ksm_stat(const struct ksm_process_reader *r, const char *text, 
     int status = parse_count_of(text, len, "ksm_rmap_items", &got.rmap_items);
 
     if (status != 0)
-        return status;
+        return status == -ENOENT ? -EINVAL : status; /* the file exists */
     status = parse_count_of(text, len, "ksm_merging_pages", &got.merging);
     if (status == -ENOENT)
         status = ksm_process_read_merging(r, &got);
@@ -128,10 +128,10 @@ int ksm_process_read_counts(struct ksm_process_reader *r, int fd, struct ksm_pro
     static const char last[] = "ksm_process_profit "; /* since Linux 6.4, as ksm_merging_pages */
     const bool is_stat = r->source == KSM_PROCESS_STAT;
     char buf[512];
-    ssize_t n = blocking_read_fd(r->call, process->pid, fd, false, buf, sizeof(buf));
+    ssize_t n = blocking_read_fd(r->call, process->pid, fd, PSEUDOFS_LINE, buf, sizeof(buf));
 
     if (n > 0 && is_stat && !memmem(buf, (size_t)n, last, sizeof(last) - 1))
-        n = blocking_read_fd(r->call, process->pid, fd, true, buf, sizeof(buf));
+        n = blocking_read_fd(r->call, process->pid, fd, PSEUDOFS_ALL, buf, sizeof(buf));
     if (n <= 0)
         return n == 0 ? -ENODATA : (int)n;
     return is_stat ? parse_ksm_stat(r, buf, (size_t)n, process)
@@ -141,7 +141,7 @@ int ksm_process_read_counts(struct ksm_process_reader *r, int fd, struct ksm_pro
 int ksm_process_read_merge_any(const struct ksm_process_reader *r, int fd,
                                const struct ksm_process *process, int *merge_any) {
     char buf[512];
-    ssize_t n = blocking_read_fd(r->call, process->pid, fd, true, buf, sizeof(buf));
+    ssize_t n = blocking_read_fd(r->call, process->pid, fd, PSEUDOFS_ALL, buf, sizeof(buf));
 
     if (n < 0)
         return (int)n;
@@ -156,6 +156,7 @@ int ksm_process_open_counts(const struct ksm_process_reader *r, const struct ksm
 
 /* Reads the counts of a thread. If there are any, its file replaces *fd. */
 static int read_task(struct ksm_process_reader *r, int task, struct ksm_process *process, int *fd) {
+    const struct blocking_call *call = r->call;
     struct ksm_process got = *process;
 
     got.task = task;
@@ -164,8 +165,7 @@ static int read_task(struct ksm_process_reader *r, int task, struct ksm_process 
         return other;
     int status = ksm_process_read_counts(r, other, &got);
     if (status != 0) {
-        if (status != -ECANCELED)
-            close(other);
+        blocking_call_close(call, other, status);
         return status;
     }
     close(*fd);
@@ -193,16 +193,16 @@ static int read_other_thread(struct ksm_process_reader *r, struct ksm_process *p
 }
 
 int ksm_process_find_counts(struct ksm_process_reader *r, struct ksm_process *process, int *fd) {
+    const struct blocking_call *call = r->call;
+
     *fd = ksm_process_open_counts(r, process);
     if (*fd < 0)
         return *fd;
     int status = ksm_process_read_counts(r, *fd, process);
-    if (status == -ECANCELED)
-        return status;
     if (status == -ENODATA)
         status = read_other_thread(r, process, fd);
     if (status != 0)
-        close(*fd);
+        blocking_call_close(call, *fd, status);
     return status;
 }
 
@@ -220,10 +220,10 @@ int64_t ksm_process_merged_pages(const struct ksm_process *process) {
 int ksm_process_read_resident(const struct ksm_process_reader *r, struct ksm_process *process) {
     char buf[128];
     int64_t pages[3] = {0, 0, 0};
-    ssize_t n =
-        process->statm_fd >= 0
-            ? blocking_read_fd(r->call, process->pid, process->statm_fd, false, buf, sizeof(buf))
-            : read_file(r, process, "statm", PSEUDOFS_LINE, buf, sizeof(buf));
+    ssize_t n = process->statm_fd >= 0
+                    ? blocking_read_fd(r->call, process->pid, process->statm_fd, PSEUDOFS_LINE, buf,
+                                       sizeof(buf))
+                    : read_file(r, process, "statm", PSEUDOFS_LINE, buf, sizeof(buf));
     struct span rest = {buf, n > 0 ? (size_t)n : 0};
 
     if (n == -ECANCELED)

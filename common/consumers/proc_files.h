@@ -82,8 +82,9 @@ int ksm_process_open_counts(const struct ksm_process_reader *r, const struct ksm
  * zombies have none. Sets *fd to the file of the counts, the caller's; on errors it is closed. */
 int ksm_process_find_counts(struct ksm_process_reader *r, struct ksm_process *process, int *fd);
 
-/* Sets the counts and opted_in from that file. -ECANCELED: fd is closed. -ESRCH: the process has
- * exited. -ENODATA: the thread has exited, or is a kernel thread. */
+/* Sets the counts and opted_in from that file. From Linux 6.1 to 6.3 it lacks ksm_merging_pages, of
+ * which there is a second file: after -ECANCELED, blocking_call_close() knows whether fd is open.
+ * -ESRCH: the process has exited. -ENODATA: the thread has exited, or is a kernel thread. */
 int ksm_process_read_counts(struct ksm_process_reader *r, int fd, struct ksm_process *process);
 
 /* Sets merging from ksm_merging_pages, which does not walk the mappings of the process. */

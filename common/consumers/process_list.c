@@ -142,18 +142,25 @@ bool ksm_process_list_has_skipped(const struct ksm_process_list *p) {
 
 /* ---- processes that are not on the list ---- */
 
-/* Counts a process that the sweep may not read. Returns status. */
-static int count_denied(struct ksm_process_list *p, int status) {
+static bool has_exited(int status) {
+    return status == -ESRCH || status == -ENOENT || status == -ENODATA;
+}
+
+/* Counts a process that the sweep could not read because of an error that lasts. */
+static void count_failure(struct ksm_process_list *p, int status) {
     struct ksm_sweep_counts *counts = &p->sweep.running;
 
-    if ((status != -EACCES && status != -EPERM) || p->phase != KSM_UPDATE_SWEEP)
-        return status;
+    if (status == 0 || has_exited(status) || is_fatal(status) || p->phase != KSM_UPDATE_SWEEP)
+        return;
+    if (status != -EACCES && status != -EPERM) {
+        counts->failed++;
+        return;
+    }
     counts->denied++;
     if (status == -EPERM)
         counts->denial = KSM_DENIED_HIDEPID1;
     else
         counts->denial = p->capable ? KSM_DENIED_MODULE : KSM_DENIED_MODE;
-    return status;
 }
 
 static void count_opted_in(struct ksm_process_list *p, const struct ksm_process *process) {
@@ -213,13 +220,13 @@ static int read_unlisted(struct ksm_process_list *p, int pid) {
     int status = ksm_process_find_counts(&p->reader, &process, &process.counts_fd);
 
     if (status != 0)
-        return count_denied(p, status);
+        return status;
     count_opted_in(p, &process);
     if (is_candidate(&process))
         status = read_rest(p, &process);
     if (status != 0 || !is_candidate(&process)) {
         close(process.counts_fd);
-        return count_denied(p, status);
+        return status;
     }
     status = insert(p, &process);
     if (status != 0)
@@ -239,6 +246,7 @@ static int read_found(struct ksm_process_list *p, int pid) {
         return 0;
     }
     int status = read_unlisted(p, pid);
+    count_failure(p, status);
     return is_fatal(status) ? status : 0;
 }
 
@@ -442,6 +450,7 @@ static int read_all_counts(struct ksm_process_list *p, struct ksm_process *proce
 }
 
 static int reread_counts(struct ksm_process_list *p, struct ksm_process *process) {
+    const struct blocking_call *call = p->reader.call;
     const bool kept = process->counts_fd >= 0;
 
     if (is_postponed(p, process)) {
@@ -450,8 +459,8 @@ static int reread_counts(struct ksm_process_list *p, struct ksm_process *process
     }
     int fd = kept ? process->counts_fd : ksm_process_open_counts(&p->reader, process);
     int status = fd < 0 ? fd : read_all_counts(p, process, fd);
-    if (fd >= 0 && !kept && status != -ECANCELED)
-        close(fd);
+    if (fd >= 0 && !kept)
+        blocking_call_close(call, fd, status);
     return status;
 }
 
@@ -476,8 +485,7 @@ static int refresh(struct ksm_process_list *p, struct ksm_process *process) {
 }
 
 static bool has_left(const struct ksm_process *process) {
-    return process->status == -ESRCH || process->status == -ENOENT || process->status == -ENODATA ||
-           (process->status == 0 && !is_candidate(process));
+    return has_exited(process->status) || (process->status == 0 && !is_candidate(process));
 }
 
 static void remove_left(struct ksm_process_list *p) {

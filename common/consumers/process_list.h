@@ -40,6 +40,7 @@ struct ksm_sweep_counts {
     int64_t entries;  /* of the directory /proc */
     int64_t opted_in; /* processes with mergeable memory; -1: not reported (before 6.14) */
     int64_t denied;   /* processes that may not be read */
+    int64_t failed;   /* processes whose files cannot be read for another reason */
     enum ksm_process_denial denial;
     bool hidden; /* hidepid=2: processes of other users are not listed */
 };

@@ -39,7 +39,8 @@ static int64_t pause_for_writers(struct blocking_call *call, int pid) {
 bool blocking_call_begin(struct blocking_call *call, int pid, int fd) {
     if (!call)
         return true;
-    if (atomic_load_explicit(&call->cancelled, memory_order_relaxed))
+    if (atomic_load_explicit(&call->cancelled, memory_order_relaxed) ||
+        atomic_load_explicit(&call->since, memory_order_relaxed) < 0)
         return false;
     const int64_t now = pause_for_writers(call, pid);
     call->pid = pid;
@@ -62,6 +63,11 @@ ssize_t blocking_call_end(struct blocking_call *call, ssize_t result) {
     if (call->fd >= 0)
         close(call->fd);
     return -ECANCELED;
+}
+
+void blocking_call_close(const struct blocking_call *call, int fd, ssize_t status) {
+    if (status != -ECANCELED || fd != call->fd)
+        close(fd);
 }
 
 int blocking_openat(struct blocking_call *call, int pid, int dir, const char *path) {
@@ -105,7 +111,7 @@ static bool is_runnable(struct blocking_call *call) {
 
     snprintf(name, sizeof(name), "%d/stat", atomic_load(&call->thread));
     pseudofs_init(&file, "", "proc/self/task", name);
-    ssize_t n = pseudofs_read(&file, 0, true, buf, sizeof(buf));
+    ssize_t n = pseudofs_read(&file, 0, PSEUDOFS_ALL, buf, sizeof(buf));
     pseudofs_close(&file);
     if (pseudofs_is_transient((int)n))
         return true;

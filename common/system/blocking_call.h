@@ -54,12 +54,17 @@ struct blocking_call {
 /* Called by the thread before its first call. */
 void blocking_call_set_thread(struct blocking_call *call);
 
-/* Announces a call. Returns false if it must not be made, because the thread is to end: -EINTR in
- * the functions below. call may be NULL here and below: then the thread is never abandoned. */
+/* Announces a call. Returns false if it must not be made, because the thread is to end or was
+ * abandoned: -EINTR in the functions below. call may be NULL here and below: then the thread is
+ * never abandoned. */
 bool blocking_call_begin(struct blocking_call *call, int pid, int fd);
 
 /* Ends it. Returns result; or -ECANCELED, and has closed fd. */
 ssize_t blocking_call_end(struct blocking_call *call, ssize_t result);
+
+/* Closes fd after calls that ended with status, unless a call has closed it: -ECANCELED, and that
+ * call was of fd. The thread still owns call then, but not what the supervisor shares with it. */
+void blocking_call_close(const struct blocking_call *call, int fd, ssize_t status);
 
 /* pseudofs_openat(): a descriptor or -errno. */
 int blocking_openat(struct blocking_call *call, int pid, int dir, const char *path);

@@ -347,6 +347,10 @@ TEST(owners_are_not_known_without_all_processes) {
     for (int i = 0; i < KSM_SWEEP_SAMPLES; i++)
         sample("all again");
     ck_assert_int_eq(c.table.owners, 2);
+    fake_procs_write_file(dir, 7, "ksm_stat", TEXT("a format of a later kernel\n"));
+    for (int i = 0; i < KSM_SWEEP_SAMPLES; i++)
+        sample("one cannot be parsed");
+    ck_assert_int_eq(c.table.owners, -1);
 }
 
 /* It may set its user id at any time. */

@@ -219,6 +219,16 @@ TEST_ROWS(blocking_process_is_skipped_until_a_minute_after_recovery, one_rows) {
     expect_nothing_logged("included again");
 }
 
+/* Linux 6.1 to 6.3: ksm_merging_pages is read while ksm_stat is open. */
+TEST_TIMES(blocked_second_file_leaves_the_first_one_to_be_closed, 2) {
+    make_fixture();
+    fake_procs_write_file(dir, 100, "ksm_stat", TEXT("ksm_rmap_items 5000\n"));
+    if (_i == 1)
+        sample("it is on the list");
+    sample_with_blocked_read("/100/ksm_merging_pages");
+    ck_assert_int_eq((int)c.table.sweep.skipped, 1);
+}
+
 TEST(runnable_thread_is_not_abandoned) {
     make_fixture();
     faults_spin(true);

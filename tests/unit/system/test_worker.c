@@ -290,6 +290,13 @@ TEST_ROWS(call_reports_whether_it_was_abandoned, call_rows) {
     ck_assert_int_eq(atomic_load(&results), row->want);
 }
 
+TEST(abandoned_thread_makes_no_further_call) {
+    struct blocking_call call = {.since = -1, .fd = -1};
+
+    ck_assert(!blocking_call_begin(&call, PID, -1));
+    ck_assert_int_eq(blocking_call_end(&call, 0), -ECANCELED);
+}
+
 TEST(without_a_supervisor_calls_are_plain) {
     int whole = 1;
 
