@@ -162,8 +162,8 @@ static int ksm_read(void) {
 
     ksm_log_metrics(&log_state, &reader, log_message);
     for (size_t id = 0; id < KSM_METRICS; id++)
-        if (ksm_metrics[id].kind != KSM_KIND_INPUT && reader.sample.at[id].status == 0)
-            submit_metric(&ksm_metrics[id], reader.sample.at[id].value, now);
+        if (ksm_metrics[id].kind != KSM_KIND_INPUT && reader.sample.values[id].status == 0)
+            submit_metric(&ksm_metrics[id], reader.sample.values[id].value, now);
     return status;
 }
 
@@ -178,7 +178,7 @@ static int ksm_init(void) {
     int status = ksm_reader_init(&reader, options.root, options.settings);
 
     if (status != 0) {
-        ksm_reader_why_not(status, options.root, message, sizeof(message));
+        ksm_reader_describe_error(status, options.root, message, sizeof(message));
         ERROR("ksm plugin: %s", message);
         return 0;
     }

@@ -33,7 +33,7 @@ static const char *describe_fault(int status) {
 }
 
 /* The metrics that are missing if an INPUT row cannot be read. */
-static const char *const derived_from[KSM_METRICS] = {
+static const char *const dependents[KSM_METRICS] = {
     [KSM_general_profit] = "profit, overhead, net",
     [KSM_mem_total] = "ram, net",
     [KSM_mem_available] = "exposure",
@@ -52,15 +52,14 @@ static void log_metric(const struct ksm_reader *reader, size_t id, int status, k
         snprintf(message, sizeof(message), "%s: can be read again", source);
     else
         snprintf(message, sizeof(message), "%s: %s; not reported until this is fixed: %s", source,
-                 describe_fault(status),
-                 derived_from[id] ? derived_from[id] : ksm_metrics[id].name);
+                 describe_fault(status), dependents[id] ? dependents[id] : ksm_metrics[id].name);
     log(status != 0, message);
 }
 
 void ksm_log_metrics(struct ksm_log_state *state, const struct ksm_reader *reader,
                      ksm_log_fn *log) {
     for (size_t id = 0; id < KSM_METRICS; id++) {
-        int status = reader->sample.at[id].status;
+        int status = reader->sample.values[id].status;
 
         if (ksm_metrics[id].source == KSM_SOURCE_DERIVED)
             continue;
@@ -76,24 +75,24 @@ void ksm_log_metrics(struct ksm_log_state *state, const struct ksm_reader *reade
 
 /* ---- limits ---- */
 
-static const int64_t minute = 60 * 1000;
+static const int64_t minute_ms = 60 * 1000;
 
 bool ksm_log_admit(struct ksm_log_limit *limit, int64_t now) {
-    const int64_t minutes = (now - limit->since) / minute;
+    const int64_t minutes = (now - limit->since) / minute_ms;
 
     if (limit->used <= minutes) {
         limit->used = 0;
         limit->since = now;
     } else {
         limit->used -= (int)minutes;
-        limit->since += minutes * minute;
+        limit->since += minutes * minute_ms;
     }
     if (limit->used < KSM_LOG_BURST) {
         limit->used++;
         return true;
     }
     if (limit->withheld == 0)
-        limit->summary_due = now + minute;
+        limit->summary_due = now + minute_ms;
     limit->withheld++;
     return false;
 }
@@ -113,8 +112,8 @@ static const struct {
     const char *cleared;
     bool is_harmless; /* no action is needed */
 } faults[KSM_CONSUMERS_FAULTS] = {
-    [KSM_CONSUMERS_UNKNOWN] = {"savings by consumer are not reported: they require Linux 5.19",
-                               .is_harmless = true},
+    [KSM_CONSUMERS_UNSUPPORTED] = {"savings by consumer are not reported: they require Linux 5.19",
+                                   .is_harmless = true},
     [KSM_CONSUMERS_DENIED] =
         {"processes of other users cannot be read, so their savings are reported "
          "as unattributed; to include them, grant cap_dac_read_search "

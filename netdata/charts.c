@@ -138,24 +138,24 @@ static int64_t subtract_gaps(struct charts_counter *counter, int64_t value, int6
     return value - counter->offset;
 }
 
-static void set_metric(struct charts *charts, enum ksm_id id, const struct ksm_value *at,
+static void set_metric(struct charts *charts, enum ksm_id id, const struct ksm_value *value,
                        struct out *out) {
     const struct ksm_metric *metric = &ksm_metrics[id];
 
-    if (at->status != 0)
+    if (value->status != 0)
         return;
     if (metric->kind == KSM_KIND_COUNTER) {
         out_line(out, set_lines[id],
-                 subtract_gaps(&charts->counters[id], at->value, charts->ticks));
+                 subtract_gaps(&charts->counters[id], value->value, charts->ticks));
         return;
     }
     if (metric->kind != KSM_KIND_STATE) {
-        out_line(out, set_lines[id], at->value);
+        out_line(out, set_lines[id], value->value);
         return;
     }
     for (int64_t state = 0; state < KSM_STATES; state++) {
         OUT_TEXTS(out, "SET ", ksm_states[state]);
-        out_line(out, " = ", at->value == state);
+        out_line(out, " = ", value->value == state);
     }
 }
 
@@ -174,7 +174,7 @@ static void send_chart(struct charts *charts, enum ksm_group group, const struct
     for (size_t id = charts->first[group]; id < charts->end[group]; id++) {
         if (ksm_metrics[id].group != group)
             continue;
-        if (!charts->sent[id] && sample->at[id].status != -ENOENT)
+        if (!charts->sent[id] && sample->values[id].status != -ENOENT)
             charts->sent[id] = more = true;
         any = any || charts->sent[id];
     }
@@ -187,7 +187,7 @@ static void send_chart(struct charts *charts, enum ksm_group group, const struct
     out_text(out, begin_lines[group]);
     for (size_t id = charts->first[group]; id < charts->end[group]; id++)
         if (ksm_metrics[id].group == group)
-            set_metric(charts, (enum ksm_id)id, &sample->at[id], out);
+            set_metric(charts, (enum ksm_id)id, &sample->values[id], out);
     out_text(out, "END\n");
 }
 

@@ -143,12 +143,12 @@ int main(int argc, char *argv[]) {
         return disable(message);
     if (isatty(STDIN_FILENO))
         fputs("ksm.plugin: this is what Netdata receives; stop it with Ctrl-C\n", stderr);
-    const int descriptors = startup_limits(); /* which the sandbox forbids */
-    tzset();                                  /* reads /etc/localtime, for the log */
+    const int descriptors = startup_prepare(); /* which the sandbox forbids */
+    tzset();                                   /* reads /etc/localtime, for the log */
     sandbox_enter(args.options.root, confined, sizeof(confined));
     int status = ksm_reader_init(&reader, args.options.root, args.options.settings);
     if (status != 0) {
-        ksm_reader_why_not(status, args.options.root, message, sizeof(message));
+        ksm_reader_describe_error(status, args.options.root, message, sizeof(message));
         return disable(message);
     }
     log_line("INFO", confined);

@@ -45,7 +45,7 @@ static int raise_limit(void) {
     return (int)(limit.rlim_cur < wanted ? limit.rlim_cur : wanted) - SPARE_DESCRIPTORS;
 }
 
-int startup_limits(void) {
+int startup_prepare(void) {
     set_nonblocking(STDOUT_FILENO);
     signal(SIGPIPE, SIG_IGN); /* write() then returns EPIPE */
 #ifdef M_ARENA_MAX            /* glibc */

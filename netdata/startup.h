@@ -7,6 +7,6 @@
 
 /* Makes writes to stdout non-blocking, ignores SIGPIPE, and raises the limit of descriptors.
  * Returns the number of descriptors that may be kept open for processes. */
-int startup_limits(void);
+int startup_prepare(void);
 
 #endif

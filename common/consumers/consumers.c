@@ -30,10 +30,10 @@ void ksm_consumers_init(struct ksm_consumers *c, const struct ksm_options *optio
     ksm_dir_init(&c->directory, options->root); /* without KSM, reading fails */
     ksm_rate_limit_init(&c->rate_limit, c->top);
     for (size_t id = 0; id < KSM_METRICS; id++)
-        c->host.at[id].status = -ENOENT;
+        c->host.values[id].status = -ENOENT;
     c->host.page_size = sysconf(_SC_PAGESIZE);
     const bool unknown = c->processes.reader.source == KSM_PROCESS_NOTHING;
-    c->table = (struct ksm_consumer_table){.faults[KSM_CONSUMERS_UNKNOWN] = unknown,
+    c->table = (struct ksm_consumer_table){.faults[KSM_CONSUMERS_UNSUPPORTED] = unknown,
                                            .enabled = !unknown && c->top > 0,
                                            .sweep = {.opted_in = -1, .tracked = -1},
                                            .interval = interval,
@@ -282,7 +282,7 @@ static void read_host(struct ksm_consumers *c, int64_t now) {
                                       KSM_unshared, KSM_volatile, KSM_zero};
 
     for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
-        ksm_dir_read(&c->directory, ids[i], now, &c->host.at[ids[i]]);
+        ksm_dir_read(&c->directory, ids[i], now, &c->host.values[ids[i]]);
     ksm_derive(&c->host);
 }
 
@@ -293,18 +293,18 @@ bool ksm_consumers_has_pages(struct ksm_consumers *c, int64_t now) {
 
 /* Sets what a share is computed of. */
 static int begin_attribution(struct ksm_consumers *c, struct ksm_attribution *a) {
-    const struct ksm_value *at = c->host.at;
+    const struct ksm_value *host = c->host.values;
 
-    if (at[KSM_shared].status != 0)
-        return at[KSM_shared].status;
-    if (at[KSM_saved].status != 0) /* sharing or zero cannot be read */
-        return at[KSM_saved].status;
-    c->next.has_zero_pages = at[KSM_zero].status == 0;
+    if (host[KSM_shared].status != 0)
+        return host[KSM_shared].status;
+    if (host[KSM_saved].status != 0) /* sharing or zero cannot be read */
+        return host[KSM_saved].status;
+    c->next.has_zero_pages = host[KSM_zero].status == 0;
     c->next.has_rmap_items = c->processes.reader.source == KSM_PROCESS_STAT;
-    c->next.saved = at[KSM_saved].value;
-    *a = (struct ksm_attribution){.shared = at[KSM_shared].value,
-                                  .sharing = at[KSM_sharing].value,
-                                  .zero = c->next.has_zero_pages ? at[KSM_zero].value : 0,
+    c->next.saved = host[KSM_saved].value;
+    *a = (struct ksm_attribution){.shared = host[KSM_shared].value,
+                                  .sharing = host[KSM_sharing].value,
+                                  .zero = c->next.has_zero_pages ? host[KSM_zero].value : 0,
                                   .tracked = INT64_MAX};
     ksm_tracked_pages(&c->host, &a->tracked);
     return 0;
@@ -437,7 +437,7 @@ static bool update_complete(struct ksm_consumers *c) {
     if (!c->next.has_rmap_items || ksm_tracked_pages(&c->host, &host_now) != 0)
         return false;
     if (c->next.has_zero_pages)
-        host_now = add(host_now, c->host.at[KSM_zero].value);
+        host_now = add(host_now, c->host.values[KSM_zero].value);
     c->host_pages = host_now;
     for (size_t i = 0; i < c->processes.count; i++)
         sum = add(sum, add(c->processes.list[i].rmap_items, c->processes.list[i].zero));
@@ -448,7 +448,7 @@ static bool update_complete(struct ksm_consumers *c) {
 
 /* The counts do not change while KSM is stopped. */
 static bool is_stopped(const struct ksm_consumers *c) {
-    const struct ksm_value *run = &c->host.at[KSM_run];
+    const struct ksm_value *run = &c->host.values[KSM_run];
 
     return run->status != 0 || run->value == KSM_STOPPED;
 }

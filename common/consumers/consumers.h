@@ -55,7 +55,7 @@ struct ksm_consumer {
 
 /* Faults are logged once when they are raised and once when they are cleared (log_state.h). */
 enum ksm_consumers_fault {
-    KSM_CONSUMERS_UNKNOWN,      /* the kernel reports nothing about processes (before 5.19) */
+    KSM_CONSUMERS_UNSUPPORTED,  /* the kernel reports nothing about processes (before 5.19) */
     KSM_CONSUMERS_DENIED,       /* some processes cannot be read without cap_dac_read_search */
     KSM_CONSUMERS_MODULE,       /* some cannot be read: a security module denies it */
     KSM_CONSUMERS_HIDEPID1,     /* some cannot be read: /proc is mounted with hidepid=1 */

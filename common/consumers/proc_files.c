@@ -32,13 +32,13 @@ enum ksm_process_source ksm_process_find_source(const char *root) {
     return KSM_PROCESS_NOTHING;
 }
 
-int ksm_process_pid(const char *name) {
+int ksm_process_parse_pid(const char *name) {
     int64_t pid = 0;
 
     return parse_number(name, strlen(name), &pid) == 0 && pid <= INT_MAX ? (int)pid : 0;
 }
 
-struct ksm_process ksm_process_of(int pid) {
+struct ksm_process ksm_process_with_pid(int pid) {
     return (struct ksm_process){.pid = pid,
                                 .task = pid,
                                 .counts_fd = -1,
@@ -183,7 +183,7 @@ static int read_other_thread(struct ksm_process_reader *r, struct ksm_process *p
     if (!dir && tasks >= 0)
         close(tasks);
     while (dir && status == -ENODATA && pseudofs_readdir(dir, &entry) == 0 && entry) {
-        int task = ksm_process_pid(entry->d_name);
+        int task = ksm_process_parse_pid(entry->d_name);
         if (task > 0 && task != process->pid)
             status = read_task(r, task, process, fd);
     }
@@ -241,21 +241,26 @@ int ksm_process_read_resident(const struct ksm_process_reader *r, struct ksm_pro
     return 0;
 }
 
-int64_t ksm_process_started(const struct ksm_process_reader *r, const struct ksm_process *process) {
+int ksm_process_read_started(const struct ksm_process_reader *r, const struct ksm_process *process,
+                             int64_t *started) {
     char buf[1024];
     struct parse_stat stat;
     ssize_t n = read_file(r, process, "stat", PSEUDOFS_ALL, buf, sizeof(buf));
 
+    *started = 0;
     if (n == -ECANCELED || pseudofs_is_transient((int)n))
-        return n;
-    return n > 0 && parse_stat(buf, (size_t)n, &stat) == 0 ? stat.started : 0;
+        return (int)n;
+    if (n > 0 && parse_stat(buf, (size_t)n, &stat) == 0)
+        *started = stat.started;
+    return 0;
 }
 
 int ksm_process_check(const struct ksm_process_reader *r, const struct ksm_process *process) {
-    int64_t started = ksm_process_started(r, process);
+    int64_t started = 0;
+    const int status = ksm_process_read_started(r, process, &started);
 
-    if (started < 0)
-        return (int)started;
+    if (status != 0)
+        return status;
     return started == process->started ? 0 : -ESRCH;
 }
 
@@ -355,10 +360,10 @@ ssize_t ksm_process_read_comm(const struct ksm_process_reader *r, const struct k
     return read_file(r, process, "comm", PSEUDOFS_LINE, comm, size);
 }
 
-void ksm_process_comm(const struct ksm_process_reader *r, int pid,
-                      char text[static KSM_CONSUMER_NAME_SIZE]) {
+void ksm_process_format_comm(const struct ksm_process_reader *r, int pid,
+                             char text[static KSM_CONSUMER_NAME_SIZE]) {
     const struct ksm_process_reader own = {.proc = r->proc};
-    const struct ksm_process process = ksm_process_of(pid);
+    const struct ksm_process process = ksm_process_with_pid(pid);
     char comm[64 + 1];
     ssize_t n = ksm_process_read_comm(&own, &process, comm, sizeof(comm));
 

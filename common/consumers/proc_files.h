@@ -64,11 +64,11 @@ struct ksm_process_reader {
  * PID namespace. */
 enum ksm_process_source ksm_process_find_source(const char *root);
 
-/* Returns the pid that an entry of /proc is named after, or 0. */
-int ksm_process_pid(const char *name);
+/* Returns the pid that an entry of /proc is named after; 0: it is no process. */
+int ksm_process_parse_pid(const char *name);
 
 /* Returns a process of which only the pid is known. */
-struct ksm_process ksm_process_of(int pid);
+struct ksm_process ksm_process_with_pid(int pid);
 
 /* Opens a file of the thread process->task. Returns the descriptor, which is the caller's. */
 int ksm_process_open(const struct ksm_process_reader *r, const struct ksm_process *process,
@@ -117,9 +117,10 @@ struct ksm_process_status {
 int ksm_process_read_status(const struct ksm_process_reader *r, const struct ksm_process *process,
                             struct ksm_process_status *status);
 
-/* Returns its start in clock ticks since boot; 0 if that cannot be read; -errno after a transient
- * error. */
-int64_t ksm_process_started(const struct ksm_process_reader *r, const struct ksm_process *process);
+/* Sets *started to its start in clock ticks since boot; 0 if that cannot be read. Returns 0, or
+ * -errno after a transient error. */
+int ksm_process_read_started(const struct ksm_process_reader *r, const struct ksm_process *process,
+                             int64_t *started);
 
 /* Checks that the pid still belongs to the process that started at process->started: -ESRCH if not,
  * another -errno after a transient error. */
@@ -140,7 +141,7 @@ int ksm_process_read_program(const struct ksm_process_reader *r, const struct ks
 
 /* Sets text to its comm, cleaned for messages; "?" if there is none. May be called while a thread
  * is stuck: reading comm takes no lock of the process (fs/proc/base.c, comm_show). */
-void ksm_process_comm(const struct ksm_process_reader *r, int pid,
-                      char text[static KSM_CONSUMER_NAME_SIZE]);
+void ksm_process_format_comm(const struct ksm_process_reader *r, int pid,
+                             char text[static KSM_CONSUMER_NAME_SIZE]);
 
 #endif

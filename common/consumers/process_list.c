@@ -192,10 +192,12 @@ static int read_identity(const struct ksm_process_list *p, struct ksm_process *p
 /* Reads what the list holds of a process besides its counts. Its descriptors are kept if there is
  * room for both; else counts_fd is closed, and its start identifies the process from now on. */
 static int read_rest(struct ksm_process_list *p, struct ksm_process *process) {
-    const bool keep = p->kept + 2 <= p->max_kept && pseudofs_may_keep(process->counts_fd);
-    const int64_t started = keep ? 0 : ksm_process_started(&p->reader, process);
-    int status = started < 0 ? (int)started : ksm_process_read_resident(&p->reader, process);
+    const bool keep = p->kept + 2 <= p->max_kept && pseudofs_is_kernel_fs(process->counts_fd);
+    int64_t started = 0;
+    int status = keep ? 0 : ksm_process_read_started(&p->reader, process, &started);
 
+    if (status == 0)
+        status = ksm_process_read_resident(&p->reader, process);
     if (status == 0)
         status = read_identity(p, process);
     if (status != 0)
@@ -207,7 +209,7 @@ static int read_rest(struct ksm_process_list *p, struct ksm_process *process) {
         return 0;
     }
     process->statm_fd = ksm_process_open(&p->reader, process, "statm");
-    if (process->statm_fd >= 0 && !pseudofs_may_keep(process->statm_fd)) {
+    if (process->statm_fd >= 0 && !pseudofs_is_kernel_fs(process->statm_fd)) {
         close(process->statm_fd);
         process->statm_fd = -1;
     }
@@ -216,7 +218,7 @@ static int read_rest(struct ksm_process_list *p, struct ksm_process *process) {
 }
 
 static int read_unlisted(struct ksm_process_list *p, int pid) {
-    struct ksm_process process = ksm_process_of(pid);
+    struct ksm_process process = ksm_process_with_pid(pid);
     int status = ksm_process_find_counts(&p->reader, &process, &process.counts_fd);
 
     if (status != 0)
@@ -256,7 +258,7 @@ static int next_pid(DIR *dir, int *pid) {
     int status = pseudofs_readdir(dir, &entry);
 
     if (status == 0)
-        *pid = entry ? ksm_process_pid(entry->d_name) : -1;
+        *pid = entry ? ksm_process_parse_pid(entry->d_name) : -1;
     return status;
 }
 
@@ -313,7 +315,7 @@ static int read_new_pids(struct ksm_process_list *p) {
 
 static int64_t entries_of_update(const struct ksm_process_list *p, bool complete) {
     enum { MIN_ENTRIES = 256, COMPLETE_ENTRIES = 128 };
-    const int64_t part = p->sweep.last.entries / KSM_SWEEP_SAMPLES + 1;
+    const int64_t part = p->sweep.last.entries / KSM_UPDATES_PER_SWEEP + 1;
 
     if (!p->sweep.done)
         return INT64_MAX;
@@ -396,10 +398,11 @@ static int rename_if_due(const struct ksm_process_list *p, struct ksm_process *p
     const unsigned turn = (unsigned)process->pid + p->updates;
     char comm[sizeof(process->comm)] = "";
 
-    if (turn % KSM_SWEEP_SAMPLES != 0)
+    if (turn % KSM_UPDATES_PER_SWEEP != 0)
         return 0;
     ssize_t n = ksm_process_read_comm(&p->reader, process, comm, sizeof(comm));
-    if (n >= 0 && memcmp(comm, process->comm, sizeof(comm)) == 0 && turn % KSM_NAME_SAMPLES != 0)
+    if (n >= 0 && memcmp(comm, process->comm, sizeof(comm)) == 0 &&
+        turn % KSM_UPDATES_PER_NAMING != 0)
         return 0;
     int status = n < 0 ? (int)n : read_identity(p, process);
     if (status == 0)

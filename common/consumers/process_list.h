@@ -21,10 +21,11 @@
 #include "consumers/proc_files.h"
 
 enum {
-    KSM_SWEEP_SAMPLES = 6,                    /* updates of a sweep while the list is incomplete */
-    KSM_NAME_SAMPLES = 6 * KSM_SWEEP_SAMPLES, /* updates in which each process is named again */
-    KSM_SKIPPED_MAX = 8,                      /* processes */
-    KSM_KEPT_DESCRIPTORS_MAX = 2048,          /* each costs 3.9 kB of the kernel's memory */
+    KSM_UPDATES_PER_SWEEP = 6, /* updates of a sweep while the list is incomplete */
+    KSM_UPDATES_PER_NAMING =
+        6 * KSM_UPDATES_PER_SWEEP,   /* updates in which each process is named again */
+    KSM_SKIPPED_MAX = 8,             /* processes */
+    KSM_KEPT_DESCRIPTORS_MAX = 2048, /* each costs 3.9 kB of the kernel's memory */
 };
 
 /* Why some processes may not be read. */
@@ -110,18 +111,18 @@ void ksm_process_list_init(struct ksm_process_list *p, const char *root, int max
  * 1. It reads the processes that were started since the last update but one: some opt in a while
  *    after their start.
  * 2. It sweeps over a part of /proc. The first update sweeps over all of it. Later ones read so
- * many entries that a sweep ends within KSM_SWEEP_SAMPLES updates, and at least 256; but only 128
- * of 768 or more if the list is complete, as the caller knows from the host's tracked pages. They
- *    read fewer if slow processes use up slow_us.
+ * many entries that a sweep ends within KSM_UPDATES_PER_SWEEP updates, and at least 256; but only
+ * 128 of 768 or more if the list is complete, as the caller knows from the host's tracked pages.
+ * They read fewer if slow processes use up slow_us.
  * 3. It reads all processes on the list again, and removes those that have exited. ksm_stat walks
  *    the mappings of a process under its mmap lock up to the first mergeable one
  *    (ksm_process_mergeable() of mm/ksm.c, Linux 6.14): 3.9 ms if that is the last of 60,000. Such
  *    processes are read in turn, within slow_us. Of the others, ksm_merging_pages is read, which
  *    walks nothing: their zero, rmap_items and opted_in are older.
  *
- * A process is named again within KSM_SWEEP_SAMPLES updates after it was found or its comm changed
- * (it runs another program), and within KSM_NAME_SAMPLES in any case (it may have been moved to
- * another cgroup).
+ * A process is named again within KSM_UPDATES_PER_SWEEP updates after it was found or its comm
+ * changed (it runs another program), and within KSM_UPDATES_PER_NAMING in any case (it may have
+ * been moved to another cgroup).
  *
  * Returns 0; -ECANCELED, see above; or another -errno if /proc could not be read, or a process
  * could not for lack of resources: then the next update starts over. */

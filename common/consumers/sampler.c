@@ -52,11 +52,11 @@ static void note_recovered(struct ksm_sampler *s, int64_t now) {
 
 /* Call this and the functions below while no thread uses the consumers. */
 static void skip(struct ksm_sampler *s, struct ksm_sampler_skipped *entry,
-                 const struct worker_call *call) {
+                 const struct abandoned_call *call) {
     struct ksm_process_list *processes = &s->consumers->processes;
 
     *entry = (struct ksm_sampler_skipped){.pid = call->pid, .blocks = true};
-    ksm_process_comm(&processes->reader, call->pid, entry->comm);
+    ksm_process_format_comm(&processes->reader, call->pid, entry->comm);
     ksm_process_list_skip(processes, call->pid, call->fd);
 }
 
@@ -113,7 +113,7 @@ static void begin(struct ksm_sampler *s, int64_t now) {
 /* Abandons the running thread if its call takes too long and the process can be skipped. */
 static void abandon_if_stuck(struct ksm_sampler *s, int64_t now) {
     struct ksm_sampler_skipped *entry = find_slot(s);
-    struct worker_call call;
+    struct abandoned_call call;
 
     if (!entry || !worker_abandon(&s->worker, now - read_timeout(s), &call))
         return;
@@ -190,7 +190,7 @@ int64_t ksm_sampler_next(const struct ksm_sampler *s) {
 }
 
 void ksm_sampler_close(struct ksm_sampler *s) {
-    struct worker_call call;
+    struct abandoned_call call;
 
     if (worker_close(&s->worker, &call)) {
         if (call.pid != 0)

@@ -21,8 +21,8 @@ bool explain_merges_little(const struct explain_process *p, int64_t page_size) {
 /* ---- scan rate ---- */
 
 int64_t explain_max_scan_rate(const struct explain_facts *f) {
-    const int64_t sleep_ms = f->now.at[KSM_sleep_millisecs].value;
-    int64_t pages = f->now.at[KSM_pages_to_scan].value;
+    const int64_t sleep_ms = f->now.values[KSM_sleep_millisecs].value;
+    int64_t pages = f->now.values[KSM_pages_to_scan].value;
 
     if (!explain_is_known(f, KSM_pages_to_scan) || !explain_is_over(f, KSM_sleep_millisecs, 0) ||
         __builtin_mul_overflow(pages, 1000, &pages))
@@ -139,14 +139,14 @@ static bool is_mostly_not(const struct explain_facts *f, const struct explain_pr
     const int64_t unmerged = p->rmap_items - p->merging;
 
     return p->rmap_items >= 0 && explain_is_known(f, state) &&
-           is_most(unmerged - f->now.at[state].value, unmerged);
+           is_most(unmerged - f->now.values[state].value, unmerged);
 }
 
 /* With smart_scan, the volatile pages include those that it skips (should_skip_rmap_item), changed
  * or not. */
 static bool is_changing(const struct explain_facts *f, const struct explain_process *p) {
     const bool has_no_smart_scan =
-        f->now.at[KSM_smart_scan].status == -ENOENT || explain_equals(f, KSM_smart_scan, 0);
+        f->now.values[KSM_smart_scan].status == -ENOENT || explain_equals(f, KSM_smart_scan, 0);
 
     return p->changed > 50 || (has_no_smart_scan && is_mostly_not(f, p, KSM_unshared));
 }

@@ -204,7 +204,8 @@ static void sum_up(const struct process_sweep *s, const struct content_index_sha
 }
 
 static int64_t setting(const struct ksm_sample *host, enum ksm_id id, int64_t otherwise) {
-    return host->at[id].status == 0 && host->at[id].value > 0 ? host->at[id].value : otherwise;
+    return host->values[id].status == 0 && host->values[id].value > 0 ? host->values[id].value
+                                                                      : otherwise;
 }
 
 int estimate_finish(struct estimate_engine *e, const struct ksm_sample *host,

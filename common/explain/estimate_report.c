@@ -24,7 +24,7 @@ static int64_t overhead_of(const struct estimate_sum *sum) {
 
 /* Saved by now: of the whole host, or of those alone that were asked for. -1: not known. */
 static int64_t merged_of(const struct estimate *e, const struct ksm_sample *host) {
-    const struct ksm_value *saved = &host->at[KSM_saved];
+    const struct ksm_value *saved = &host->values[KSM_saved];
     int64_t sum = 0;
 
     if (!e->named)
@@ -71,7 +71,7 @@ static void add_verdict(struct values *v, const struct estimate *e, const struct
         [KSM_CONSUMER_service] = "service",
         [KSM_CONSUMER_program] = "program",
     };
-    const struct ksm_value *run = &host->at[KSM_run];
+    const struct ksm_value *run = &host->values[KSM_run];
     const int64_t read = (int64_t)(e->sum.pages * e->page_size);
     const int64_t further = bytes_of(e, e->total.all.further), merged = merged_of(e, host);
     const int64_t net = further + (merged > 0 ? merged : 0) - overhead_of(&e->sum);
@@ -93,7 +93,7 @@ static void add_verdict(struct values *v, const struct estimate *e, const struct
 }
 
 static void add_remarks(struct values *v, const struct estimate *e, const struct ksm_sample *host) {
-    const struct ksm_value *across = &host->at[KSM_merge_across_nodes];
+    const struct ksm_value *across = &host->values[KSM_merge_across_nodes];
 
     values_add_if(v, "nodes", across->status == 0 && across->value == 0);
     if (e->counts.swapped > 0)

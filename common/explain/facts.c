@@ -21,7 +21,7 @@ static struct ksm_value rate_of(const struct ksm_value *before, const struct ksm
 
 static bool is_unchanged(const struct ksm_sample *before, const struct ksm_sample *now,
                          enum ksm_id id) {
-    struct ksm_value growth = rate_of(&before->at[id], &now->at[id], 1, 1);
+    struct ksm_value growth = rate_of(&before->values[id], &now->values[id], 1, 1);
 
     return growth.status == 0 && growth.value == 0;
 }
@@ -30,7 +30,7 @@ static bool is_unchanged(const struct ksm_sample *before, const struct ksm_sampl
  * ends a full scan is not counted (mm/ksm.c, ksm_do_scan). */
 static bool is_idle(const struct ksm_sample *before, const struct ksm_sample *now) {
     return is_unchanged(before, now, KSM_scanned) && is_unchanged(before, now, KSM_full_scans) &&
-           (now->at[KSM_skipped].status == -ENOENT || is_unchanged(before, now, KSM_skipped));
+           (now->values[KSM_skipped].status == -ENOENT || is_unchanged(before, now, KSM_skipped));
 }
 
 void explain_host(struct explain_facts *facts, const struct ksm_sample *before,
@@ -39,25 +39,28 @@ void explain_host(struct explain_facts *facts, const struct ksm_sample *before,
     const int64_t ns_per_ms = 1000000;
 
     facts->now = *now;
-    facts->scan_rate = rate_of(&before->at[KSM_scanned], &now->at[KSM_scanned], 1000, sample_ms);
-    facts->skip_rate = rate_of(&before->at[KSM_skipped], &now->at[KSM_skipped], 1000, sample_ms);
-    facts->ksmd = rate_of(&before->at[KSM_ksmd_cpu], &now->at[KSM_ksmd_cpu], percents, sample_ms);
+    facts->scan_rate =
+        rate_of(&before->values[KSM_scanned], &now->values[KSM_scanned], 1000, sample_ms);
+    facts->skip_rate =
+        rate_of(&before->values[KSM_skipped], &now->values[KSM_skipped], 1000, sample_ms);
+    facts->ksmd =
+        rate_of(&before->values[KSM_ksmd_cpu], &now->values[KSM_ksmd_cpu], percents, sample_ms);
     facts->ksmd.value /= ns_per_ms;
     facts->idle = is_idle(before, now);
 }
 
 bool explain_is_known(const struct explain_facts *facts, enum ksm_id id) {
-    return facts->now.at[id].status == 0;
+    return facts->now.values[id].status == 0;
 }
 
 bool explain_equals(const struct explain_facts *facts, enum ksm_id id, int64_t value) {
-    return explain_is_known(facts, id) && facts->now.at[id].value == value;
+    return explain_is_known(facts, id) && facts->now.values[id].value == value;
 }
 
 bool explain_is_over(const struct explain_facts *facts, enum ksm_id id, int64_t value) {
-    return explain_is_known(facts, id) && facts->now.at[id].value > value;
+    return explain_is_known(facts, id) && facts->now.values[id].value > value;
 }
 
 bool explain_is_under(const struct explain_facts *facts, enum ksm_id id, int64_t value) {
-    return explain_is_known(facts, id) && facts->now.at[id].value < value;
+    return explain_is_known(facts, id) && facts->now.values[id].value < value;
 }

@@ -152,7 +152,7 @@ static int explain(print_fn *print) {
     facts.root = line.options.root;
     int status = ksm_reader_init(&reader, line.options.root, true);
     if (status != 0 && status != -ENOENT) {
-        ksm_reader_why_not(status, line.options.root, message, sizeof(message));
+        ksm_reader_describe_error(status, line.options.root, message, sizeof(message));
         return fail(message);
     }
     if (status == 0)
@@ -171,7 +171,7 @@ static void sample_host(struct explain_facts *facts) {
     int status = ksm_reader_init(&reader, line.options.root, true);
 
     for (size_t id = 0; id < KSM_METRICS; id++)
-        facts->now.at[id].status = -ENOENT;
+        facts->now.values[id].status = -ENOENT;
     if (status == 0) {
         ksm_reader_tick(&reader, clock_ms(CLOCK_MONOTONIC));
         facts->now = reader.sample;

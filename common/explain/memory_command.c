@@ -196,7 +196,7 @@ static int report_no_frames(int status) {
 }
 
 static int64_t value_of(const struct ksm_sample *host, enum ksm_id id) {
-    return host->at[id].status == 0 ? host->at[id].value : -1;
+    return host->values[id].status == 0 ? host->values[id].value : -1;
 }
 
 /* Prints what was found. Returns the exit status. */
@@ -230,7 +230,7 @@ int memory_command_sharing(const struct command_line *line, const struct explain
         return report_failure(sweep, status);
     if (status != 0)
         return report_no_frames(status);
-    if (facts->consumers->faults[KSM_CONSUMERS_UNKNOWN]) {
+    if (facts->consumers->faults[KSM_CONSUMERS_UNSUPPORTED]) {
         fputs(
             "ksm-explain: this kernel does not report which processes have merged pages (requires "
             "Linux 5.19)\n",

@@ -148,8 +148,8 @@ static void write_consumers(const struct ksm_consumer_table *table, FILE *file) 
 
 void openmetrics_write(const struct explain_facts *facts, FILE *file) {
     for (size_t id = 0; facts->in_kernel && id < KSM_METRICS; id++)
-        if (facts->now.at[id].status == 0)
-            write_metric(&ksm_metrics[id], facts->now.at[id].value, file);
+        if (facts->now.values[id].status == 0)
+            write_metric(&ksm_metrics[id], facts->now.values[id].value, file);
     if (facts->in_kernel && facts->consumers->valid)
         write_consumers(facts->consumers, file);
     fputs("# EOF\n", file);

@@ -55,10 +55,10 @@ static bool write_value(enum ksm_unit unit, const struct ksm_value *value, char 
 
 /* The savings; a lower bound if the count of zero pages is wrong. */
 static bool write_saved_known(const struct explain_facts *f, char *buf, size_t size) {
-    struct ksm_value saved = f->now.at[KSM_sharing];
+    struct ksm_value saved = f->now.values[KSM_sharing];
 
-    if (f->now.at[KSM_zero].status != -EDOM)
-        return write_value(KSM_UNIT_BYTES, &f->now.at[KSM_saved], buf, size);
+    if (f->now.values[KSM_zero].status != -EDOM)
+        return write_value(KSM_UNIT_BYTES, &f->now.values[KSM_saved], buf, size);
     if (saved.status != 0 || __builtin_mul_overflow(saved.value, f->now.page_size, &saved.value))
         return false;
     format_bytes(saved.value, buf, size);
@@ -111,12 +111,12 @@ static bool write_pages_to_scan(const struct explain_facts *f, int64_t pages, ch
 static bool write_more_pages(const struct explain_facts *f, char *buf, size_t size) {
     int64_t pages = 0;
 
-    return !__builtin_mul_overflow(f->now.at[KSM_pages_to_scan].value, 10, &pages) &&
+    return !__builtin_mul_overflow(f->now.values[KSM_pages_to_scan].value, 10, &pages) &&
            write_pages_to_scan(f, pages, buf, size);
 }
 
 static bool write_fewer_pages(const struct explain_facts *f, char *buf, size_t size) {
-    return write_pages_to_scan(f, f->now.at[KSM_pages_to_scan].value / 10, buf, size);
+    return write_pages_to_scan(f, f->now.values[KSM_pages_to_scan].value / 10, buf, size);
 }
 
 /* The kernel's default of sleep_millisecs: in place of a shorter sleep, or of a longer one. */
@@ -134,7 +134,7 @@ static bool write_shorter_sleep(const struct explain_facts *f, char *buf, size_t
 
 /* Half of the CPU time that the advisor may use. */
 static bool write_lower_max_cpu(const struct explain_facts *f, char *buf, size_t size) {
-    snprintf(buf, size, "%" PRId64, f->now.at[KSM_advisor_max_cpu].value / 2);
+    snprintf(buf, size, "%" PRId64, f->now.values[KSM_advisor_max_cpu].value / 2);
     return explain_is_over(f, KSM_advisor_mode, 0) && explain_is_over(f, KSM_advisor_max_cpu, 1) &&
            explain_is_under(f, KSM_advisor_max_cpu, 101);
 }
@@ -279,7 +279,7 @@ static bool write_placeholder(const void *data, const char *name, char *buf, siz
             return conditions[i].holds(f);
     for (size_t id = 0; id < KSM_METRICS; id++)
         if (strcmp(ksm_metrics[id].name, name) == 0)
-            return write_value(ksm_metrics[id].unit, &f->now.at[id], buf, size);
+            return write_value(ksm_metrics[id].unit, &f->now.values[id], buf, size);
     return false;
 }
 

@@ -40,7 +40,7 @@ void process_sweep_throttle(struct process_sweep *s) {
 
 /* Adds what words can name a process by. Returns 0, -ENOMEM or -ECANCELED. */
 static int add_names(struct process_sweep *s, const struct sweep_process *process) {
-    const struct ksm_process file = ksm_process_of(process->pid);
+    const struct ksm_process file = ksm_process_with_pid(process->pid);
     struct process_names names = {.pid = process->pid, .consumer = process->name};
 
     if (s->options.name_count == 0)
@@ -75,7 +75,7 @@ static int add_blocking(struct process_sweep *s, int pid) {
     struct process_names names = {.pid = pid};
     int status = 0;
 
-    ksm_process_comm(&s->files, pid, process.name.text);
+    ksm_process_format_comm(&s->files, pid, process.name.text);
     names.consumer = process.name;
     snprintf(names.comm, sizeof(names.comm), "%.*s", (int)sizeof(names.comm) - 1,
              process.name.text);
@@ -141,7 +141,7 @@ static int next_pid(struct process_sweep *s, int *pid) {
     if (!s->only_pids) {
         do {
             status = pseudofs_readdir(s->proc, &entry);
-            *pid = status == 0 && entry ? ksm_process_pid(entry->d_name) : 0;
+            *pid = status == 0 && entry ? ksm_process_parse_pid(entry->d_name) : 0;
         } while (*pid == 0 && status == 0 && entry);
         return status;
     }
@@ -176,7 +176,7 @@ static int set_merging(struct process_sweep *s, struct ksm_process *file,
 /* Sets what is known of a process. Returns 0; -ENOENT if it has no memory of its own, or is a
  * thread; or another -errno. */
 static int set_process(struct process_sweep *s, struct sweep_process *process) {
-    struct ksm_process file = ksm_process_of(process->pid);
+    struct ksm_process file = ksm_process_with_pid(process->pid);
     struct ksm_process_status shown;
     int status = ksm_process_read_status(&s->files, &file, &shown);
 
@@ -193,8 +193,8 @@ static int set_process(struct process_sweep *s, struct sweep_process *process) {
     process->anonymous = shown.anonymous;
     if (s->options.merged_only && set_merging(s, &file, process) != 0)
         return -ECANCELED;
-    process->started = ksm_process_started(&s->files, &file);
-    return process->started == -ECANCELED ? -ECANCELED : 0;
+    status = ksm_process_read_started(&s->files, &file, &process->started);
+    return status == -ECANCELED ? status : 0;
 }
 
 int process_sweep_list(struct process_sweep *s, struct page_reader *reader) {
@@ -239,7 +239,7 @@ static int has_parents_memory(struct process_sweep *s, const struct sweep_proces
 
 int process_sweep_open(struct process_sweep *s, struct page_reader *reader,
                        const struct sweep_process *process) {
-    struct ksm_process file = ksm_process_of(process->pid);
+    struct ksm_process file = ksm_process_with_pid(process->pid);
     const int status =
         page_reader_open(reader, s->options.root, process->pid, process->hugetlb, s->contents);
 
@@ -347,7 +347,7 @@ static int skip_process(struct process_sweep *s, int pid) {
 
 static int supervise(struct process_sweep *s, sweep_progress_fn *progress) {
     struct worker worker;
-    struct worker_call call;
+    struct abandoned_call call;
 
     worker_init(&worker, MAX_STUCK);
     const int status = worker_start(&worker, run_steps, s);

@@ -69,9 +69,9 @@ static void print_metrics(const struct explain_facts *f, FILE *file) {
     fputs("\"metrics\": {", file);
     for (size_t id = 0; id < KSM_METRICS; id++) {
         const struct ksm_metric *metric = &ksm_metrics[id];
-        if (!f->in_kernel || metric->kind == KSM_KIND_INPUT || f->now.at[id].status != 0)
+        if (!f->in_kernel || metric->kind == KSM_KIND_INPUT || f->now.values[id].status != 0)
             continue;
-        format_fixed(f->now.at[id].value, ksm_unit_scale[metric->unit], number, sizeof(number));
+        format_fixed(f->now.values[id].value, ksm_unit_scale[metric->unit], number, sizeof(number));
         /* "bytes, may be negative": the unit is the part before the comma */
         const char *unit = ksm_unit_words[metric->unit];
         fprintf(file, "%s\n  \"%s\": {\"value\": %s, \"unit\": \"%.*s\"}", first ? "" : ",",

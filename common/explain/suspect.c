@@ -108,13 +108,11 @@ void suspect_init(struct suspect *suspect, int pid, const struct ksm_process_sta
 
 int suspect_open(struct suspect *suspect, const struct ksm_process_reader *r) {
     static const char *const names[SUSPECT_FILES] = {"maps", "smaps", "pagemap", "mem"};
-    const struct ksm_process process = ksm_process_of(suspect->facts.pid);
-    const int64_t started = ksm_process_started(r, &process);
+    const struct ksm_process process = ksm_process_with_pid(suspect->facts.pid);
     char path[32];
 
-    if (started == -ECANCELED)
+    if (ksm_process_read_started(r, &process, &suspect->started) == -ECANCELED)
         return -ECANCELED;
-    suspect->started = started;
     for (enum suspect_file i = 0; i < SUSPECT_FILES; i++) {
         snprintf(path, sizeof(path), "%d/%s", process.pid, names[i]);
         int fd = blocking_openat(r->call, process.pid, r->proc, path);
@@ -216,7 +214,7 @@ static int end_reading(struct suspect *suspect, int status) {
 
 int suspect_counts(struct suspect *suspect, struct ksm_process_reader *r, int64_t page_size) {
     struct explain_process *facts = &suspect->facts;
-    struct ksm_process process = ksm_process_of(facts->pid);
+    struct ksm_process process = ksm_process_with_pid(facts->pid);
     int status;
 
     process.started = suspect->started;

@@ -112,7 +112,7 @@ static void skip_process(struct suspects *s) {
 static void work(struct suspects *s, worker_fn *function) {
     enum { TIMEOUT_MS = 2000, MS_PER_GIB = 25 };
     const int64_t timeout = TIMEOUT_MS + (s->count > 0 ? s->list[0].bound >> 30 : 0) * MS_PER_GIB;
-    struct worker_call call;
+    struct abandoned_call call;
     int status = worker_start(&s->worker, function, s);
 
     while (status == 0 && worker_poll(&s->worker) == WORKER_RUNNING) {
@@ -145,7 +145,7 @@ static void find_regime(struct suspects *s, int pid, const struct ksm_process_st
 
     if (status->user != 0 || status->resident < 0)
         return;
-    ksm_process_comm(&s->reader, pid, comm);
+    ksm_process_format_comm(&s->reader, pid, comm);
     for (size_t i = 0; i < sizeof(regimes) / sizeof(regimes[0]); i++)
         if (strcmp(comm, regimes[i].comm) == 0)
             s->found.regime = regimes[i].regime;
@@ -154,7 +154,7 @@ static void find_regime(struct suspects *s, int pid, const struct ksm_process_st
 /* Adds a process to the candidates, unless it is small or they are all larger. Returns 0 or
  * -ECANCELED. */
 static int add_candidate(struct suspects *s, int pid) {
-    const struct ksm_process process = ksm_process_of(pid);
+    const struct ksm_process process = ksm_process_with_pid(pid);
     struct ksm_process_status status;
     struct suspect suspect;
     int pos = s->count;
@@ -168,7 +168,7 @@ static int add_candidate(struct suspects *s, int pid) {
         pos--;
     if (suspect.bound < min_bytes || pos == SUSPECTS_CANDIDATES)
         return 0;
-    ksm_process_comm(&s->reader, pid, suspect.facts.comm);
+    ksm_process_format_comm(&s->reader, pid, suspect.facts.comm);
     strcpy(suspect.facts.name.text, suspect.facts.comm);
     make_room(s->list, sizeof(s->list[0]), &s->count, SUSPECTS_CANDIDATES, pos);
     s->list[pos] = suspect;
@@ -181,7 +181,7 @@ static void find_candidates(struct blocking_call *call, void *data) {
 
     s->reader.call = call;
     while (pseudofs_readdir(s->proc, &entry) == 0 && entry) {
-        const int pid = ksm_process_pid(entry->d_name);
+        const int pid = ksm_process_parse_pid(entry->d_name);
         if (pid > 0 && add_candidate(s, pid) != 0)
             return;
     }
@@ -234,7 +234,7 @@ static void read_pages_twice(struct suspects *s) {
 }
 
 void suspects_read(struct suspects *s, struct explain_facts *facts) {
-    struct worker_call call;
+    struct abandoned_call call;
 
     do_to_all(s, read_facts);
     facts->processes = &s->found;

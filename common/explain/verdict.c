@@ -15,7 +15,7 @@ const struct explain_texts explain_texts[EXPLAIN_IDS] = {
 /* A negative ksm_zero_pages: neither the number of zero pages nor the memory saved is known, and
  * profit excludes zero pages. */
 static bool is_miscounted(const struct explain_facts *f) {
-    return f->now.at[KSM_zero].status == -EDOM;
+    return f->now.values[KSM_zero].status == -EDOM;
 }
 
 static bool is_running(const struct explain_facts *f) {
@@ -128,13 +128,13 @@ bool explain_holds(const struct explain_facts *f, enum explain_id id) {
     case EXPLAIN_miscounted:
         return is_miscounted(f);
     case EXPLAIN_lxcfs:
-        return f->now.at[KSM_mem_total].status == -EXDEV;
+        return f->now.values[KSM_mem_total].status == -EXDEV;
     case EXPLAIN_blocking:
         return f->consumers->sweep.skipped > 0;
     case EXPLAIN_hidepid:
         return f->consumers->sweep.hidden;
     case EXPLAIN_ksmd_hidden: /* not in /proc: this is another PID namespace than the host's */
-        return !f->consumers->sweep.hidden && f->now.at[KSM_ksmd_cpu].status == -ENOENT;
+        return !f->consumers->sweep.hidden && f->now.values[KSM_ksmd_cpu].status == -ENOENT;
     case EXPLAIN_IDS:
         break;
     }

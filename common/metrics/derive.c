@@ -4,9 +4,9 @@
 #include <errno.h>
 
 static int operand(const struct ksm_sample *s, enum ksm_id id, int64_t *value) {
-    if (s->at[id].status == 0)
-        *value = s->at[id].value;
-    return s->at[id].status;
+    if (s->values[id].status == 0)
+        *value = s->values[id].value;
+    return s->values[id].status;
 }
 
 static int operands(const struct ksm_sample *s, enum ksm_id first, int64_t *a, enum ksm_id second,
@@ -49,8 +49,8 @@ enum { STATES = 5, TRACKED_STATES = 4 };
 
 bool ksm_has_pages(const struct ksm_sample *sample) {
     for (size_t i = 0; i < STATES; i++) {
-        const struct ksm_value *at = &sample->at[states[i]];
-        if (at->status == 0 ? at->value != 0 : at->status != -ENOENT)
+        const struct ksm_value *state = &sample->values[states[i]];
+        if (state->status == 0 ? state->value != 0 : state->status != -ENOENT)
             return true;
     }
     return false;
@@ -81,7 +81,7 @@ static int derive_saved(const struct ksm_sample *s, int64_t *value) {
 
     if (status == 0)
         status = operand(s, KSM_zero, &zero);
-    if (status == -ENOENT && s->at[KSM_sharing].status == 0)
+    if (status == -ENOENT && s->values[KSM_sharing].status == 0)
         status = 0;
     if (status == 0)
         status = sum(sharing, zero, &sharing);
@@ -94,7 +94,7 @@ static int derive_profit(const struct ksm_sample *s, int64_t *value) {
     int64_t overhead = 0;
     int status = operand(s, KSM_general_profit, value);
 
-    if (status != -ENOENT && s->at[KSM_zero].status != -EDOM)
+    if (status != -ENOENT && s->values[KSM_zero].status != -EDOM)
         return status;
     status = operand(s, KSM_sharing, &saved);
     if (status == 0)
@@ -141,8 +141,8 @@ static int derive_merged(const struct ksm_sample *s, int64_t *value) {
 }
 
 /* A metric in bytes as a percentage of fields of meminfo in kB. */
-static int of_memory(const struct ksm_sample *s, enum ksm_id id, int64_t kilobytes,
-                     int64_t *value) {
+static int percent_of_kilobytes(const struct ksm_sample *s, enum ksm_id id, int64_t kilobytes,
+                                int64_t *value) {
     int64_t part = 0;
     int64_t bytes = 0;
     int status = operand(s, id, &part);
@@ -152,19 +152,19 @@ static int of_memory(const struct ksm_sample *s, enum ksm_id id, int64_t kilobyt
     return status == 0 ? percent(part, bytes, value) : status;
 }
 
-static int of_ram(const struct ksm_sample *s, enum ksm_id id, int64_t *value) {
+static int percent_of_ram(const struct ksm_sample *s, enum ksm_id id, int64_t *value) {
     int64_t total = 0;
     int status = operand(s, KSM_mem_total, &total);
 
-    return status == 0 ? of_memory(s, id, total, value) : status;
+    return status == 0 ? percent_of_kilobytes(s, id, total, value) : status;
 }
 
 static int derive_ram(const struct ksm_sample *s, int64_t *value) {
-    return of_ram(s, KSM_saved, value);
+    return percent_of_ram(s, KSM_saved, value);
 }
 
 static int derive_net(const struct ksm_sample *s, int64_t *value) {
-    return of_ram(s, KSM_profit, value);
+    return percent_of_ram(s, KSM_profit, value);
 }
 
 /* With nothing left, divide by 1 kB, so that exposure saturates instead of vanishing. */
@@ -176,7 +176,7 @@ static int derive_exposure(const struct ksm_sample *s, int64_t *value) {
     if (status == 0)
         status = sum(available, swap, &available);
     if (status == 0)
-        status = of_memory(s, KSM_saved, available > 0 ? available : 1, value);
+        status = percent_of_kilobytes(s, KSM_saved, available > 0 ? available : 1, value);
     if (status == 0 && *value > KSM_EXPOSURE_MAX)
         *value = KSM_EXPOSURE_MAX;
     return status;
@@ -230,8 +230,8 @@ static derive_fn *const formulas[KSM_METRICS] = {
 
 void ksm_derive(struct ksm_sample *sample) {
     for (size_t id = 0; id < KSM_METRICS; id++) {
-        struct ksm_value *at = &sample->at[id];
+        struct ksm_value *metric = &sample->values[id];
         if (formulas[id])
-            at->status = formulas[id](sample, &at->value);
+            metric->status = formulas[id](sample, &metric->value);
     }
 }

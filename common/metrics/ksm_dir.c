@@ -25,7 +25,7 @@ int ksm_dir_init(struct ksm_dir *d, const char *root) {
     d->name = is_uksm ? uksm : ksm;
     for (size_t id = 0; id < KSM_METRICS; id++)
         pseudofs_init(&d->files[id], root, d->name, ksm_metrics[id].key);
-    /* After a transient error each reading tries again. */
+    /* After a transient error each read tries again. */
     return is_uksm || pseudofs_is_transient(status) ? 0 : status;
 }
 
@@ -33,11 +33,11 @@ bool ksm_dir_is_uksm(const struct ksm_dir *d) {
     return d->name == uksm;
 }
 
-void ksm_dir_read(struct ksm_dir *d, size_t id, int64_t now, struct ksm_value *at) {
+void ksm_dir_read(struct ksm_dir *d, size_t id, int64_t now, struct ksm_value *value) {
     char buf[SYSFS_SIZE];
     ssize_t n = pseudofs_read(&d->files[id], now, PSEUDOFS_LINE, buf, sizeof(buf));
 
-    at->status = n < 0 ? (int)n : ksm_metrics[id].parse(buf, (size_t)n, &at->value);
+    value->status = n < 0 ? (int)n : ksm_metrics[id].parse(buf, (size_t)n, &value->value);
 }
 
 void ksm_dir_close(struct ksm_dir *d) {

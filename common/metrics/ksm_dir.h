@@ -15,7 +15,8 @@
 
 struct ksm_dir {
     const char *name; /* below root */
-    struct pseudofs_file files[KSM_METRICS];
+    struct pseudofs_file
+        files[KSM_METRICS]; /* only those of metrics with KSM_SOURCE_KSM are read */
 };
 
 /* Determines which of the two root has, and opens no file yet. root remains the caller's and must
@@ -26,8 +27,8 @@ int ksm_dir_init(struct ksm_dir *d, const char *root);
 /* Returns whether the directory is UKSM's. */
 bool ksm_dir_is_uksm(const struct ksm_dir *d);
 
-/* Reads one metric into *at. now: as for pseudofs_read(). */
-void ksm_dir_read(struct ksm_dir *d, size_t id, int64_t now, struct ksm_value *at);
+/* Reads one metric into *value. now: as for pseudofs_read(). */
+void ksm_dir_read(struct ksm_dir *d, size_t id, int64_t now, struct ksm_value *value);
 
 /* Closes every file. */
 void ksm_dir_close(struct ksm_dir *d);

@@ -150,8 +150,8 @@ static int find_ksmd(struct ksmd *ksmd, int64_t now) {
     if (ksmd->status != 0)
         return ksmd->status;
     int status = read_account(ksmd, now, &ns);
-    ksmd->coarse = status == -ENOENT || status == -ENODATA;
-    if (ksmd->coarse) {
+    ksmd->uses_ticks = status == -ENOENT || status == -ENODATA;
+    if (ksmd->uses_ticks) {
         pseudofs_close(&ksmd->file);
         ksmd->file.name = "stat";
     }
@@ -161,5 +161,5 @@ static int find_ksmd(struct ksmd *ksmd, int64_t now) {
 int ksmd_cpu(struct ksmd *ksmd, int64_t now, int64_t *ns) {
     if (ksmd->status != 0 && find_ksmd(ksmd, now) != 0)
         return ksmd->status;
-    return ksmd->coarse ? read_ticks(ksmd, now, ns) : read_account(ksmd, now, ns);
+    return ksmd->uses_ticks ? read_ticks(ksmd, now, ns) : read_account(ksmd, now, ns);
 }

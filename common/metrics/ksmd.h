@@ -27,8 +27,8 @@ struct ksmd {
     struct pseudofs_file file;
     int64_t due; /* not looked for again before this instant, ms */
     int64_t ns_per_tick;
-    int status;  /* 0 once found, else -errno of the search */
-    bool coarse; /* no schedstat: utime + stime of stat, in clock ticks */
+    int status;      /* 0 once found, else -errno of the search */
+    bool uses_ticks; /* no schedstat: utime + stime of stat, in clock ticks */
 };
 
 /* root and comm belong to the caller and must live as long; metric is the row whose source is KSMD.

@@ -138,7 +138,7 @@ struct ksm_value {
 
 /* All metrics at one instant, indexed by enum ksm_id. page_size in bytes. */
 struct ksm_sample {
-    struct ksm_value at[KSM_METRICS];
+    struct ksm_value values[KSM_METRICS];
     int64_t page_size;
 };
 

@@ -11,7 +11,7 @@ enum { WINDOW_MIN_MS = 10 * 1000, WINDOW_HALF_MS = 30 * 1000 };
 
 /* 10 % accuracy is enough. With 10 or more full scans in the window, window / scans is that
  * accurate; it is preferred to counting pages, because before Linux 6.10 pages_scanned misses those
- * of the batch that ends a scan (mm/ksm.c, ksm_do_scan). The begin of a scan must be known to 10 %
+ * of the batch that ends a scan (mm/ksm.c, ksm_do_scan). The start of a scan must be known to 10 %
  * of its duration. */
 enum { ACCURACY = 10 };
 
@@ -19,10 +19,10 @@ void ksm_rates_init(struct ksm_rates *rates) {
     *rates = (struct ksm_rates){.status = -ENODATA, .merged.status = -ENODATA};
 }
 
-int ksm_rate(int64_t before, int64_t now, int64_t scale, int64_t ms, int64_t *rate) {
+int ksm_rate(int64_t before, int64_t after, int64_t scale, int64_t ms, int64_t *rate) {
     int64_t growth = 0;
 
-    if (ms <= 0 || __builtin_sub_overflow(now, before, &growth) ||
+    if (ms <= 0 || __builtin_sub_overflow(after, before, &growth) ||
         __builtin_mul_overflow(growth, scale, &growth))
         return -ERANGE;
     *rate = growth / ms;
@@ -33,9 +33,9 @@ int ksm_rate(int64_t before, int64_t now, int64_t scale, int64_t ms, int64_t *ra
 
 /* shared + sharing + zero: mappings of merged pages. The first pair of a page adds two. */
 static struct ksm_value merged_pages(const struct ksm_sample *s) {
-    const struct ksm_value *run = &s->at[KSM_run];
-    const struct ksm_value *saved = &s->at[KSM_saved];
-    struct ksm_value merged = s->at[KSM_shared];
+    const struct ksm_value *run = &s->values[KSM_run];
+    const struct ksm_value *saved = &s->values[KSM_saved];
+    struct ksm_value merged = s->values[KSM_shared];
 
     if (merged.status == 0)
         merged.status = saved->status != 0 ? saved->status : run->status;
@@ -61,14 +61,14 @@ static int rate_merge_rate(const struct ksm_rates *rates, const struct ksm_sampl
 
 static int read_mark(const struct ksm_sample *s, int64_t now, struct ksm_rates_mark *mark) {
     static const enum ksm_id visited[] = {KSM_scanned, KSM_skipped};
-    const struct ksm_value *run = &s->at[KSM_run];
-    const struct ksm_value *scans = &s->at[KSM_full_scans];
+    const struct ksm_value *run = &s->values[KSM_run];
+    const struct ksm_value *scans = &s->values[KSM_full_scans];
 
     if (run->status != 0 || scans->status != 0)
         return run->status != 0 ? run->status : scans->status;
     *mark = (struct ksm_rates_mark){.time = now, .scans = scans->value};
     for (int i = 0; i < 2; i++) {
-        const struct ksm_value *pages = &s->at[visited[i]];
+        const struct ksm_value *pages = &s->values[visited[i]];
         if (pages->status != 0 && pages->status != -ENOENT)
             return pages->status;
         if (pages->status == 0 &&
@@ -78,7 +78,8 @@ static int read_mark(const struct ksm_sample *s, int64_t now, struct ksm_rates_m
     return run->value == KSM_RUNNING ? 0 : -ENODATA;
 }
 
-/* At least one full scan ended between the previous sample and this one. */
+/* At least one full scan ended between the previous sample and this one. begin is the first sample
+ * with last.scans, so from begin to mark it was mark->scans - last.scans full scans. */
 static void end_scan(struct ksm_rates *rates, const struct ksm_rates_mark *mark) {
     const int64_t end_error = mark->time - rates->last.time;
     const int64_t ms = (mark->time - rates->begin.time) / (mark->scans - rates->last.scans);
@@ -100,8 +101,10 @@ static int follow_scan(struct ksm_rates *rates, const struct ksm_sample *s, int6
         return status;
     if (!rates->has_marks || mark.scans < rates->last.scans || mark.visited < rates->last.visited) {
         rates->has_marks = true;
-        rates->window[0] = rates->window[1] = mark;
-        rates->begin_error = rates->full_scan_ms = 0;
+        rates->window[0] = mark;
+        rates->window[1] = mark;
+        rates->begin_error = 0;
+        rates->full_scan_ms = 0;
     } else if (mark.scans > rates->last.scans) {
         end_scan(rates, &mark);
     }
@@ -131,7 +134,7 @@ static int rate_scan_time(const struct ksm_rates *rates, const struct ksm_sample
     const int64_t ms = now - rates->window[0].time;
     const int64_t scans = rates->last.scans - rates->window[0].scans;
     int64_t pages = 0;
-    int status = s->at[KSM_scanned].status;
+    int status = s->values[KSM_scanned].status;
 
     if (rates->status != 0)
         return rates->status;
@@ -154,7 +157,7 @@ static int rate_scan_left(const struct ksm_rates *rates, const struct ksm_sample
                           int64_t *value) {
     int64_t time = 0;
     int64_t pages = 0;
-    int status = s->at[KSM_scanned].status;
+    int status = s->values[KSM_scanned].status;
 
     if (status == 0)
         status = ksm_tracked_pages(s, &pages);
@@ -185,9 +188,9 @@ void ksm_rates_update(struct ksm_rates *rates, struct ksm_sample *sample, int64_
 
     rates->status = follow_scan(rates, sample, now);
     for (size_t id = 0; id < KSM_METRICS; id++) {
-        struct ksm_value *at = &sample->at[id];
+        struct ksm_value *metric = &sample->values[id];
         if (formulas[id])
-            at->status = formulas[id](rates, sample, now, &at->value);
+            metric->status = formulas[id](rates, sample, now, &metric->value);
     }
     if (merged.status == 0 || merged.status == -ENODATA) {
         rates->merged = merged;

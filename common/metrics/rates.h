@@ -25,10 +25,10 @@ struct ksm_rates {
     struct ksm_rates_mark last;      /* previous sample */
     struct ksm_rates_mark window[2]; /* the scan rate is measured from [0]; [1] is the next [0] */
     struct ksm_rates_mark begin;     /* first sample after full_scans grew */
-    int64_t begin_error;             /* ms before begin in which that scan began; 0: no begin yet */
-    int64_t full_scan_ms;            /* duration of the last full scan; 0: not known */
-    struct ksm_value merged;         /* shared + sharing + zero of the previous sample, pages */
-    int64_t merged_time;             /* ms */
+    int64_t begin_error;     /* that scan began at most so many ms before begin; 0: none was seen */
+    int64_t full_scan_ms;    /* duration of the last full scan; 0: not known */
+    struct ksm_value merged; /* shared + sharing + zero of the previous sample, pages */
+    int64_t merged_time;     /* ms */
 };
 
 void ksm_rates_init(struct ksm_rates *rates);
@@ -42,7 +42,7 @@ void ksm_rates_init(struct ksm_rates *rates);
  * leaves a gap of one sample. */
 void ksm_rates_update(struct ksm_rates *rates, struct ksm_sample *sample, int64_t now);
 
-/* Sets *rate to (now - before) * scale / ms. Returns 0, or -ERANGE on overflow or if ms <= 0. */
-int ksm_rate(int64_t before, int64_t now, int64_t scale, int64_t ms, int64_t *rate);
+/* Sets *rate to (after - before) * scale / ms. Returns 0, or -ERANGE on overflow or if ms <= 0. */
+int ksm_rate(int64_t before, int64_t after, int64_t scale, int64_t ms, int64_t *rate);
 
 #endif

@@ -11,15 +11,15 @@
 
 static const int64_t knobs_ms = 60 * 1000;
 
-int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings) {
+int ksm_reader_init(struct ksm_reader *reader, const char *root, bool reads_settings) {
     int status = ksm_dir_init(&reader->directory, root);
 
-    reader->settings = settings;
+    reader->reads_settings = reads_settings;
     reader->knobs_due = INT64_MIN;
     ksm_rates_init(&reader->rates);
     reader->sample.page_size = sysconf(_SC_PAGESIZE);
     for (size_t id = 0; id < KSM_METRICS; id++) {
-        reader->sample.at[id] = (struct ksm_value){.status = -ENOENT};
+        reader->sample.values[id] = (struct ksm_value){.status = -ENOENT};
         reader->lines[id] = 0;
     }
     pseudofs_init(&reader->vmstat, root, "proc", "vmstat");
@@ -29,7 +29,7 @@ int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings) 
     return status;
 }
 
-void ksm_reader_why_not(int status, const char *root, char *message, size_t size) {
+void ksm_reader_describe_error(int status, const char *root, char *message, size_t size) {
     if (status == -ENOENT && pseudofs_trusts_kernel_only())
         snprintf(message, size,
                  "no KSM below %s: sys/kernel/mm/ksm and sys/kernel/mm/uksm are missing or not the "
@@ -55,21 +55,14 @@ void ksm_reader_close(struct ksm_reader *reader) {
     ksmd_close(&reader->ksmd);
 }
 
-/* Sets a metric from the text of a field, or from a -errno in len. */
-static void set_field(struct ksm_reader *reader, size_t id, const char *text, ssize_t len) {
-    struct ksm_value *at = &reader->sample.at[id];
-
-    at->status = len < 0 ? (int)len : ksm_metrics[id].parse(text, (size_t)len, &at->value);
-}
-
 static bool is_due(const struct ksm_reader *reader, size_t id, int64_t now) {
-    const struct ksm_value *advisor = &reader->sample.at[KSM_advisor_mode];
+    const struct ksm_value *advisor = &reader->sample.values[KSM_advisor_mode];
 
     if (ksm_metrics[id].kind != KSM_KIND_KNOB)
         return true;
-    if (!reader->settings)
+    if (!reader->reads_settings)
         return false;
-    return now >= reader->knobs_due || pseudofs_is_transient(reader->sample.at[id].status) ||
+    return now >= reader->knobs_due || pseudofs_is_transient(reader->sample.values[id].status) ||
            (id == KSM_pages_to_scan && advisor->status == 0 && advisor->value != 0);
 }
 
@@ -77,7 +70,7 @@ static void read_directory(struct ksm_reader *reader, int64_t now) {
     for (size_t id = 0; id < KSM_METRICS; id++) {
         if (ksm_metrics[id].source != KSM_SOURCE_KSM || !is_due(reader, id, now))
             continue;
-        ksm_dir_read(&reader->directory, id, now, &reader->sample.at[id]);
+        ksm_dir_read(&reader->directory, id, now, &reader->sample.values[id]);
     }
     if (now >= reader->knobs_due)
         reader->knobs_due = now + knobs_ms;
@@ -113,29 +106,30 @@ static void read_fields(struct ksm_reader *reader, struct pseudofs_file *file,
     ssize_t n = pseudofs_read(file, now, PSEUDOFS_ALL, reader->buf, sizeof(reader->buf));
 
     for (size_t id = 0; id < KSM_METRICS; id++) {
+        struct ksm_value *value = &reader->sample.values[id];
         const char *field = NULL;
         size_t len = 0;
-        int status = (int)(n < 0 ? n : 0);
 
         if (!is_field_of(reader, id, source))
             continue;
-        if (n == 0)
-            status = -ENODATA;
         if (n > 0)
-            status = find_field(reader, id, (size_t)n, &field, &len);
-        set_field(reader, id, field, status != 0 ? status : (ssize_t)len);
+            value->status = find_field(reader, id, (size_t)n, &field, &len);
+        else
+            value->status = n == 0 ? -ENODATA : (int)n;
+        if (value->status == 0)
+            value->status = ksm_metrics[id].parse(field, len, &value->value);
     }
 }
 
 /* UKSM reports its zero pages in meminfo, in kB, and has no file ksm_zero_pages. */
 static void set_zero_of_uksm(struct ksm_reader *reader) {
     struct ksm_sample *s = &reader->sample;
-    const struct ksm_value *kilobytes = &s->at[KSM_uksm_zero];
+    const struct ksm_value *kilobytes = &s->values[KSM_uksm_zero];
 
-    if (s->at[KSM_zero].status != -ENOENT)
+    if (s->values[KSM_zero].status != -ENOENT)
         return;
-    s->at[KSM_zero].status = kilobytes->status;
-    s->at[KSM_zero].value = kilobytes->value / (s->page_size / 1024);
+    s->values[KSM_zero].status = kilobytes->status;
+    s->values[KSM_zero].value = kilobytes->value / (s->page_size / 1024);
 }
 
 int ksm_reader_tick(struct ksm_reader *reader, int64_t now) {
@@ -145,20 +139,20 @@ int ksm_reader_tick(struct ksm_reader *reader, int64_t now) {
     read_directory(reader, now);
     /* Do not relate a container's meminfo (lxcfs) to the host's savings. A kept descriptor means
      * that the directory is on sysfs and not in a tree of test files. */
-    reader->meminfo.own = reader->directory.files[KSM_sharing].fd >= 0;
+    reader->meminfo.require_same_fs = reader->directory.files[KSM_sharing].fd >= 0;
     read_fields(reader, &reader->vmstat, KSM_SOURCE_VMSTAT, now);
     read_fields(reader, &reader->meminfo, KSM_SOURCE_MEMINFO, now);
-    s->at[KSM_ksmd_cpu].status = ksmd_cpu(&reader->ksmd, now, &s->at[KSM_ksmd_cpu].value);
+    s->values[KSM_ksmd_cpu].status = ksmd_cpu(&reader->ksmd, now, &s->values[KSM_ksmd_cpu].value);
     set_zero_of_uksm(reader);
     ksm_derive(s);
     ksm_rates_update(&reader->rates, s, now);
     for (size_t id = 0; id < KSM_METRICS; id++) {
         if (ksm_metrics[id].kind == KSM_KIND_INPUT)
             continue;
-        if (s->at[id].status == 0)
+        if (s->values[id].status == 0)
             return 0;
         if (first == -ENOENT)
-            first = s->at[id].status;
+            first = s->values[id].status;
     }
     return first;
 }

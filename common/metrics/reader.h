@@ -27,7 +27,7 @@
 struct ksm_reader {
     struct ksm_sample sample; /* result of the last tick, with the derived metrics and rates */
 
-    bool settings;
+    bool reads_settings;
     int64_t knobs_due;
     struct ksm_dir directory;
     struct pseudofs_file vmstat;
@@ -39,13 +39,13 @@ struct ksm_reader {
 };
 
 /* Prepares reading below root ("/" for this host) and opens no file yet. root remains the caller's
- * and must outlive the reader. settings: whether settings are read at all.
+ * and must outlive the reader. reads_settings: whether settings are read at all.
  * Returns 0; -ENOENT if root has neither sys/kernel/mm/ksm nor sys/kernel/mm/uksm (the out-of-tree
  * UKSM), which means a kernel without KSM; or another -errno if that cannot be determined. */
-int ksm_reader_init(struct ksm_reader *reader, const char *root, bool settings);
+int ksm_reader_init(struct ksm_reader *reader, const char *root, bool reads_settings);
 
 /* Writes one line that explains a failure of ksm_reader_init(). */
-void ksm_reader_why_not(int status, const char *root, char *message, size_t size);
+void ksm_reader_describe_error(int status, const char *root, char *message, size_t size);
 
 /* Reads every metric that is due into reader->sample, then computes derived metrics and rates. now:
  * CLOCK_MONOTONIC, ms.

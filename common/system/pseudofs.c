@@ -75,7 +75,7 @@ static int check_kernel_fs(int fd, struct statfs *fs) {
     return fs->f_type == PROC_SUPER_MAGIC || fs->f_type == SYSFS_MAGIC ? 0 : -EPERM;
 }
 
-bool pseudofs_may_keep(int fd) {
+bool pseudofs_is_kernel_fs(int fd) {
     struct statfs fs;
 
     return check_kernel_fs(fd, &fs) == 0;
@@ -138,7 +138,7 @@ static int statx_at_once(int dir, const char *name, int flags, struct statx *st)
 
 /* Returns 0 if the file is on the procfs or sysfs of its directory, else -errno. Does not open the
  * file. */
-static int check_own(int above, const char *name) {
+static int check_same_fs(int above, const char *name) {
     struct statx dir, file;
     struct statfs fs;
     int status = statx_at_once(above, "", AT_EMPTY_PATH, &dir);
@@ -163,8 +163,8 @@ static int open_checked(const struct pseudofs_file *file) {
     int above = status == 0 ? open_path(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : status;
 
     if (above < 0)
-        return public_status(above, -EPERM); /* not absent: that would be a fact of the kernel */
-    status = file->own ? check_own(above, file->name) : 0;
+        return public_status(above, -EPERM); /* not -ENOENT: this kernel lacks the file */
+    status = file->require_same_fs ? check_same_fs(above, file->name) : 0;
     int fd = status == 0 ? pseudofs_openat(above, file->name) : status;
     close(above);
     return fd;
@@ -180,7 +180,7 @@ static int open_plain(const struct pseudofs_file *file) {
 static int open_file(struct pseudofs_file *file, int64_t now) {
     if (file->failed != 0 && now < file->retry_at)
         return file->failed;
-    file->fd = kernel_only || file->own ? open_checked(file) : open_plain(file);
+    file->fd = kernel_only || file->require_same_fs ? open_checked(file) : open_plain(file);
     file->failed = file->fd < 0 ? file->fd : 0;
     file->retry_at = pseudofs_is_transient(file->failed) ? now : now + PSEUDOFS_RETRY_MS;
     return file->failed;
@@ -257,7 +257,7 @@ ssize_t pseudofs_read(struct pseudofs_file *file, int64_t now, enum pseudofs_ext
     }
     ssize_t n = pseudofs_read_fd(file->fd, extent, buf, size);
     bool dead = n == -ENODEV || n == -ESRCH;
-    if (dead || (fresh && !pseudofs_may_keep(file->fd)))
+    if (dead || (fresh && !pseudofs_is_kernel_fs(file->fd)))
         pseudofs_close(file);
     return dead && !fresh ? pseudofs_read(file, now, extent, buf, size) : n;
 }

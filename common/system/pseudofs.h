@@ -34,11 +34,11 @@ struct pseudofs_file {
     const char *name;
     int fd;           /* kept descriptor, or -1 */
     int failed;       /* -errno of the last attempt to open it, or 0 */
-    int64_t retry_at; /* ms; when failed, the file is not opened before this time */
+    int64_t retry_at; /* ms; if failed, the file is not opened before this time */
     /* Set it after pseudofs_init(): open the file only if it is on the procfs or sysfs of its
      * directory, else fail with -EXDEV. Detects a file system that is mounted over the file
      * (lxcfs) without waiting for that file system's server (since Linux 4.11). */
-    bool own;
+    bool require_same_fs;
 };
 
 void pseudofs_init(struct pseudofs_file *file, const char *root, const char *dir, const char *name);
@@ -62,8 +62,8 @@ int pseudofs_path(const struct pseudofs_file *file, char *path, size_t size);
 /* pseudofs_read() for a file that the caller has opened. */
 ssize_t pseudofs_read_fd(int fd, enum pseudofs_extent extent, char *buf, size_t size);
 
-/* Returns whether fd is on procfs or sysfs, where reading it again returns the current contents. */
-bool pseudofs_may_keep(int fd);
+/* Returns whether fd is on procfs or sysfs: kept, it returns the current contents again. */
+bool pseudofs_is_kernel_fs(int fd);
 
 /* Flags for every file: opening a FIFO does not block, and the descriptor is not inherited. */
 #define PSEUDOFS_FLAGS (O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)

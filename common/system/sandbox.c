@@ -103,7 +103,7 @@ static void allow_reading(int ruleset, const char *root, const char *dir, bool k
     rule.parent_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (rule.parent_fd < 0)
         return;
-    if (!kernel_only || pseudofs_may_keep(rule.parent_fd))
+    if (!kernel_only || pseudofs_is_kernel_fs(rule.parent_fd))
         syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
     else
         close(rule.parent_fd);

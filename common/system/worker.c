@@ -113,12 +113,12 @@ int64_t worker_call_began(const struct worker *w) {
     return w->running ? atomic_load(&w->running->call.since) : 0;
 }
 
-bool worker_abandon(struct worker *w, int64_t latest, struct worker_call *abandoned) {
+bool worker_abandon(struct worker *w, int64_t latest, struct abandoned_call *abandoned) {
     struct worker_thread *thread = w->running;
 
     if (!thread || !blocking_call_abandon(&thread->call, latest))
         return false;
-    *abandoned = (struct worker_call){.pid = thread->call.pid, .fd = thread->call.fd};
+    *abandoned = (struct abandoned_call){.pid = thread->call.pid, .fd = thread->call.fd};
     thread->next = w->stuck;
     w->stuck = thread;
     w->stuck_count++;
@@ -134,7 +134,7 @@ bool worker_is_stuck(const struct worker *w, int pid) {
 }
 
 /* Returns whether it has returned or was abandoned in time. */
-static bool stop(struct worker *w, struct worker_call *abandoned) {
+static bool stop(struct worker *w, struct abandoned_call *abandoned) {
     enum { STOP_MS = 200 };
     const int64_t end = clock_ms(CLOCK_MONOTONIC) + STOP_MS;
 
@@ -147,8 +147,8 @@ static bool stop(struct worker *w, struct worker_call *abandoned) {
     return true;
 }
 
-bool worker_close(struct worker *w, struct worker_call *abandoned) {
-    *abandoned = (struct worker_call){.pid = 0, .fd = -1};
+bool worker_close(struct worker *w, struct abandoned_call *abandoned) {
+    *abandoned = (struct abandoned_call){.pid = 0, .fd = -1};
     bool stopped = !w->running || stop(w, abandoned);
 
     if (!stopped)

@@ -44,7 +44,7 @@ enum worker_state {
 };
 
 /* The call that was abandoned. fd: as in blocking_call.h; the stuck thread closes it. */
-struct worker_call {
+struct abandoned_call {
     int pid;
     int fd;
 };
@@ -63,7 +63,7 @@ enum worker_state worker_poll(struct worker *w);
 int64_t worker_call_began(const struct worker *w);
 
 /* Abandons the running thread as blocking_call_abandon() does, and sets *abandoned. */
-bool worker_abandon(struct worker *w, int64_t latest, struct worker_call *abandoned);
+bool worker_abandon(struct worker *w, int64_t latest, struct abandoned_call *abandoned);
 
 /* Whether a stuck thread waits for that process. */
 bool worker_is_stuck(const struct worker *w, int pid);
@@ -71,6 +71,6 @@ bool worker_is_stuck(const struct worker *w, int pid);
 /* Ends all. No further call begins, and a call that has begun is abandoned: then *abandoned is set,
  * else its pid is 0. Takes 200 ms at most, and does not wait for stuck threads. Returns whether the
  * data is the caller's: false if the thread is starved of a processor. Then it is leaked. */
-bool worker_close(struct worker *w, struct worker_call *abandoned);
+bool worker_close(struct worker *w, struct abandoned_call *abandoned);
 
 #endif

@@ -56,14 +56,14 @@ static void print_rules(void) {
     }
 }
 
-static void print_value(const struct ksm_metric *metric, const struct ksm_value *at,
+static void print_value(const struct ksm_metric *metric, const struct ksm_value *value,
                         int64_t page_size) {
     struct charts_scale scale = charts_scale(metric, page_size);
 
     printf("{\"name\": \"%s\", \"help\": \"%s\", \"status\": %d, ", metric->name, metric->help,
-           at->status);
-    if (at->status == 0)
-        printf("\"value\": %" PRId64 ", ", at->value);
+           value->status);
+    if (value->status == 0)
+        printf("\"value\": %" PRId64 ", ", value->value);
     printf("\"kind\": \"%s\", \"unit\": \"%s\", \"collectd\": \"ksm/%s-%s\", "
            "\"collectd_divisor\": %d, \"chart\": \"ksm.%s\", \"dimensions\": [",
            kinds[metric->kind], ksm_unit_words[metric->unit], type_of(metric), metric->name,
@@ -83,7 +83,7 @@ static int print_json(const char *root) {
 
     if (status != 0) {
         char message[1024];
-        ksm_reader_why_not(status, root, message, sizeof(message));
+        ksm_reader_describe_error(status, root, message, sizeof(message));
         fprintf(stderr, "metrics: %s\n", message);
         return EXIT_FAILURE;
     }
@@ -92,7 +92,7 @@ static int print_json(const char *root) {
         if (ksm_metrics[id].kind == KSM_KIND_INPUT)
             continue;
         fputs(separator, stdout);
-        print_value(&ksm_metrics[id], &reader.sample.at[id], reader.sample.page_size);
+        print_value(&ksm_metrics[id], &reader.sample.values[id], reader.sample.page_size);
         separator = ",\n";
     }
     puts("\n]");

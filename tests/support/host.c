@@ -50,7 +50,7 @@ void host_sample(struct ksm_sample *sample) {
 
     sample->page_size = sysconf(_SC_PAGESIZE);
     for (size_t id = 0; id < KSM_METRICS; id++)
-        sample->at[id] = (struct ksm_value){host_value(id), host_has(id) ? 0 : -ENOENT};
+        sample->values[id] = (struct ksm_value){host_value(id), host_has(id) ? 0 : -ENOENT};
     ksm_derive(sample);
     ksm_rates_init(&rates);
     ksm_rates_update(&rates, sample, 0);

@@ -184,8 +184,8 @@ TEST_TIMES(fault_of_an_input_names_the_metrics_that_are_missing, KSM_METRICS) {
     ksm_reader_tick(&reader, now + second);
     strcpy(missing, "fixed: ");
     for (size_t id = 0; id < KSM_METRICS; id++)
-        if (ksm_metrics[id].kind != KSM_KIND_INPUT && before.at[id].status == 0 &&
-            reader.sample.at[id].status != 0)
+        if (ksm_metrics[id].kind != KSM_KIND_INPUT && before.values[id].status == 0 &&
+            reader.sample.values[id].status != 0)
             sprintf(missing + strlen(missing), "%s%s", missing[7] ? ", " : "",
                     ksm_metrics[id].name);
     lines = 0;
@@ -261,7 +261,7 @@ TEST(changing_faults_are_limited) {
 
 /* The messages when each fault is raised and cleared. */
 static const char *const messages[KSM_CONSUMERS_FAULTS][2] = {
-    [KSM_CONSUMERS_UNKNOWN] = {"+savings by consumer are not reported|5.19"},
+    [KSM_CONSUMERS_UNSUPPORTED] = {"+savings by consumer are not reported|5.19"},
     [KSM_CONSUMERS_DENIED] = {"-grant cap_dac_read_search|unattributed",
                               "+all processes can be read"},
     [KSM_CONSUMERS_MODULE] = {"-security module|unattributed", "+all processes can be read"},

@@ -114,16 +114,16 @@ TEST(every_metric_is_dispatched_once_with_its_type) {
             ck_assert_msg(!got, "%s is dispatched", metric->name);
             continue;
         }
-        if (sample.at[id].status != 0) /* computed from several samples */
+        if (sample.values[id].status != 0) /* computed from several samples */
             continue;
         sent++;
         ck_assert_msg(got, "%s is not dispatched", metric->name);
         ck_assert_msg(strcmp(got->type, type->type) == 0, "%s: got type %s, want %s", metric->name,
                       got->type, type->type);
         if (metric->kind == KSM_KIND_COUNTER)
-            ck_assert_int_eq(got->value.derive, sample.at[id].value / type->divisor);
+            ck_assert_int_eq(got->value.derive, sample.values[id].value / type->divisor);
         else
-            ck_assert_msg(fabs(got->value.gauge * type->divisor - (double)sample.at[id].value) <
+            ck_assert_msg(fabs(got->value.gauge * type->divisor - (double)sample.values[id].value) <
                               1e-6,
                           "%s: got %.15g", metric->name, got->value.gauge);
         ck_assert_msg(strcmp(got->plugin, "ksm") == 0 && !*got->plugin_instance && !*got->host &&

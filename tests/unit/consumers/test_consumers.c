@@ -344,11 +344,11 @@ TEST(owners_are_not_known_without_all_processes) {
     sample("one is skipped");
     ck_assert_int_eq(c.table.owners, -1);
     ksm_process_list_resume(&c.processes, 6);
-    for (int i = 0; i < KSM_SWEEP_SAMPLES; i++)
+    for (int i = 0; i < KSM_UPDATES_PER_SWEEP; i++)
         sample("all again");
     ck_assert_int_eq(c.table.owners, 2);
     fake_procs_write_file(dir, 7, "ksm_stat", TEXT("a format of a later kernel\n"));
-    for (int i = 0; i < KSM_SWEEP_SAMPLES; i++)
+    for (int i = 0; i < KSM_UPDATES_PER_SWEEP; i++)
         sample("one cannot be parsed");
     ck_assert_int_eq(c.table.owners, -1);
 }
@@ -363,7 +363,7 @@ TEST(user_is_read_again_with_the_name) {
     sample("as user 7");
     process.user = 8;
     fake_procs_write(dir, &process);
-    for (int i = 0; i < KSM_NAME_SAMPLES; i++)
+    for (int i = 0; i < KSM_UPDATES_PER_NAMING; i++)
         sample("as user 8");
     ck_assert_int_eq((int)c.table.count, 1);
     ck_assert_int_eq(c.table.list[0].user, 8);
@@ -1073,7 +1073,7 @@ TEST(new_names_are_limited_after_a_burst) {
                   count);
 
     rename_all(0);
-    for (int i = 0; i < KSM_SWEEP_SAMPLES; i++)
+    for (int i = 0; i < KSM_UPDATES_PER_SWEEP; i++)
         sample("the first names again");
     ck_assert_msg(is_shown("r0-0"), "a name that was shown before is refused");
     for (int i = 0; c.table.faults[KSM_CONSUMERS_RATE_LIMITED]; i++, now += STEP_MS) {
@@ -1163,7 +1163,7 @@ TEST(live_sums_are_exact) {
     ksm_options_init(&options);
     options.consumers = 3;
     begin();
-    if (c.table.faults[KSM_CONSUMERS_UNKNOWN]) {
+    if (c.table.faults[KSM_CONSUMERS_UNSUPPORTED]) {
         suite_skip("live", "this kernel reports nothing about processes");
         return;
     }

@@ -35,7 +35,7 @@ void after_each(void) {
 }
 
 static int read_status(void) {
-    const struct ksm_process process = ksm_process_of(PID);
+    const struct ksm_process process = ksm_process_with_pid(PID);
 
     return ksm_process_read_status(&reader, &process, &status);
 }
@@ -133,7 +133,7 @@ static const struct {
 };
 
 TEST_ROWS(process_is_known_by_its_start, started_rows) {
-    struct ksm_process process = ksm_process_of(PID);
+    struct ksm_process process = ksm_process_with_pid(PID);
 
     process.started = 777;
     if (row->stat)

@@ -647,16 +647,16 @@ TEST(process_is_named_again_when_due) {
     expect_name("first", &p.list[0], KSM_CONSUMER_service, "web");
     process.cgroup = "0::/user.slice/user-1000.slice/session-3.scope\n";
     fake_procs_write(dir, &process);
-    update_times(KSM_SWEEP_SAMPLES);
+    update_times(KSM_UPDATES_PER_SWEEP);
     expect_name("moved soon after it was found", &p.list[0], KSM_CONSUMER_program, "web");
     process.comm = "fifteen-letters"; /* the kernel has no longer ones */
     fake_procs_write(dir, &process);
-    update_times(KSM_SWEEP_SAMPLES);
+    update_times(KSM_UPDATES_PER_SWEEP);
     expect_name("another program", &p.list[0], KSM_CONSUMER_program, "fifteen-letters");
     process.cmdline = "kvm\0-name\0vm1";
     process.cmdline_len = sizeof("kvm\0-name\0vm1");
     fake_procs_write(dir, &process);
-    update_times(KSM_NAME_SAMPLES);
+    update_times(KSM_UPDATES_PER_NAMING);
     expect_name("a machine", &p.list[0], KSM_CONSUMER_vm, "user-1000:vm1");
     expect_list("the same process", "42 ");
 }
@@ -799,7 +799,12 @@ static void add_processes(int first, int count) {
 /* The first update sweeps over all processes, then a sweep takes six updates. Counts are set when
  * it ends. */
 TEST(sweep_takes_six_updates) {
-    enum { FIRST = 2, COUNT = 3000, OTHERS = 4, PART = (COUNT + OTHERS) / KSM_SWEEP_SAMPLES + 1 };
+    enum {
+        FIRST = 2,
+        COUNT = 3000,
+        OTHERS = 4,
+        PART = (COUNT + OTHERS) / KSM_UPDATES_PER_SWEEP + 1
+    };
 
     add_processes(FIRST, COUNT);
     init(0);
@@ -815,10 +820,10 @@ TEST(sweep_takes_six_updates) {
         fake_procs_write_file(dir, FIRST + COUNT / 2, "comm", name, 1);
         if (denied)
             faults_fail(FAULTS_OPENAT, "3004/ksm_stat", 0, EACCES);
-        for (int i = 1; i <= KSM_SWEEP_SAMPLES; i++) {
+        for (int i = 1; i <= KSM_UPDATES_PER_SWEEP; i++) {
             ck_assert_int_eq((int)p.sweep.last.denied, 0);
             update();
-            const bool last = i == KSM_SWEEP_SAMPLES;
+            const bool last = i == KSM_UPDATES_PER_SWEEP;
             ck_assert_msg(p.sweep.in_progress == !last &&
                               p.sweep.running.entries == (last ? COUNT + OTHERS : i * PART),
                           "sweep %d, update %d: got %s, %" PRId64 " entries", sweep, i,
@@ -843,7 +848,7 @@ TEST(sweep_is_slower_if_the_list_is_complete) {
     }
     update();
     ck_assert_int_eq((int)p.sweep.running.entries,
-                     4 * PART + (COUNT + OTHERS) / KSM_SWEEP_SAMPLES + 1);
+                     4 * PART + (COUNT + OTHERS) / KSM_UPDATES_PER_SWEEP + 1);
 }
 
 /* A transient error in the first update, or when a listed process is read again. */

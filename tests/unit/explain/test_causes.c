@@ -20,7 +20,7 @@ static struct explain_processes processes;
 static struct ksm_consumer_table table;
 static struct explain_process process;
 
-#define HOST(id) facts.now.at[KSM_##id]
+#define HOST(id) facts.now.values[KSM_##id]
 
 /* A process with 100 MiB of mergeable memory that does not change. KSM has scanned it often, and
  * merged none. */
@@ -41,9 +41,9 @@ void before_each(void) {
 
     memset(&facts, 0, sizeof(facts));
     for (size_t id = 0; id < KSM_METRICS; id++)
-        facts.now.at[id].status = -ENOENT;
+        facts.now.values[id].status = -ENOENT;
     for (int i = 0; i < ROWS(metrics); i++)
-        facts.now.at[metrics[i].id] = (struct ksm_value){.value = metrics[i].value};
+        facts.now.values[metrics[i].id] = (struct ksm_value){.value = metrics[i].value};
     facts.now.page_size = PAGE;
     facts.in_kernel = true;
     facts.scan_rate.value = facts.skip_rate.value = 2000;

@@ -34,7 +34,7 @@ void before_each(void) {
     consumers[0] = (struct estimate_consumer){
         .name = {KSM_CONSUMER_vm, "web"}, .processes = 10, .sum = sum, .merged = 10 << 20};
     for (size_t id = 0; id < KSM_METRICS; id++)
-        host.at[id].status = -ENOENT;
+        host.values[id].status = -ENOENT;
 }
 
 static const char *report(size_t columns) {
@@ -59,7 +59,7 @@ static void as_it_is(void) {
 }
 
 static void saved(int64_t bytes) {
-    host.at[KSM_saved] = (struct ksm_value){.value = bytes};
+    host.values[KSM_saved] = (struct ksm_value){.value = bytes};
 }
 
 static void merged(void) {
@@ -103,7 +103,7 @@ static void service(void) {
 }
 
 static void switched_off(void) {
-    host.at[KSM_run] = (struct ksm_value){.value = 0};
+    host.values[KSM_run] = (struct ksm_value){.value = 0};
 }
 
 static void sampled(void) {
@@ -144,11 +144,11 @@ static void partial(void) {
 }
 
 static void nodes(void) {
-    host.at[KSM_merge_across_nodes] = (struct ksm_value){.value = 0};
+    host.values[KSM_merge_across_nodes] = (struct ksm_value){.value = 0};
 }
 
 static void all_nodes(void) {
-    host.at[KSM_merge_across_nodes] = (struct ksm_value){.value = 1};
+    host.values[KSM_merge_across_nodes] = (struct ksm_value){.value = 1};
 }
 
 static void many(void) {

@@ -24,7 +24,7 @@ static struct ksm_consumer_table table;
 static struct explain_facts facts;
 
 static void set(enum ksm_id id, int64_t value) {
-    facts.now.at[id] = (struct ksm_value){.value = value};
+    facts.now.values[id] = (struct ksm_value){.value = value};
 }
 
 /* A host of 1 GiB, half of it free, where KSM has saved 100 MiB with 5 % of a core. */
@@ -56,7 +56,7 @@ static void good_host(void) {
 
     memset(&facts, 0, sizeof(facts));
     for (size_t id = 0; id < KSM_METRICS; id++)
-        facts.now.at[id].status = -ENOENT;
+        facts.now.values[id].status = -ENOENT;
     for (int i = 0; i < ROWS(metrics); i++)
         set(metrics[i].id, metrics[i].value);
     facts.in_kernel = true;
@@ -118,7 +118,7 @@ static void change(const char *changes) {
     for (char *word = strtok(words, " "); word; word = strtok(NULL, " ")) {
         size_t id = host_word(word, &value);
         if (id < KSM_METRICS)
-            facts.now.at[id] = value;
+            facts.now.values[id] = value;
         else
             change_other(word, value);
     }
@@ -327,8 +327,9 @@ static const struct {
 TEST_ROWS(rates_come_from_two_samples, rates) {
     static struct ksm_sample before, now;
 
-    before.at[KSM_ksmd_cpu] = before.at[KSM_scanned] = (struct ksm_value){row->before, row->status};
-    now.at[KSM_ksmd_cpu] = now.at[KSM_scanned] = (struct ksm_value){row->now, 0};
+    before.values[KSM_ksmd_cpu] = before.values[KSM_scanned] =
+        (struct ksm_value){row->before, row->status};
+    now.values[KSM_ksmd_cpu] = now.values[KSM_scanned] = (struct ksm_value){row->now, 0};
     explain_host(&facts, &before, &now, row->ms);
     ck_assert_int_eq(facts.ksmd.status, row->want_status);
     ck_assert_int_eq(facts.scan_rate.status, row->want_status);
@@ -358,11 +359,11 @@ static const struct {
 TEST_ROWS(idle_only_if_no_counter_grew, idles) {
     static struct ksm_sample before, now;
 
-    before.at[KSM_scanned] = before.at[KSM_skipped] = before.at[KSM_full_scans] =
+    before.values[KSM_scanned] = before.values[KSM_skipped] = before.values[KSM_full_scans] =
         (struct ksm_value){7, 0};
-    now.at[KSM_scanned] = (struct ksm_value){7 + row->scanned, row->scanned_status};
-    now.at[KSM_skipped] = (struct ksm_value){7 + row->skipped, row->skipped_status};
-    now.at[KSM_full_scans] = (struct ksm_value){7 + row->full_scans, row->full_scans_status};
+    now.values[KSM_scanned] = (struct ksm_value){7 + row->scanned, row->scanned_status};
+    now.values[KSM_skipped] = (struct ksm_value){7 + row->skipped, row->skipped_status};
+    now.values[KSM_full_scans] = (struct ksm_value){7 + row->full_scans, row->full_scans_status};
     explain_host(&facts, &before, &now, 1000);
     ck_assert_msg(facts.idle == row->want, "%s: got %d", row->name, facts.idle);
 }
@@ -566,9 +567,9 @@ static void random_consumers(void) {
 static void random_facts(void) {
     good_host();
     for (size_t id = 0; id < KSM_METRICS; id++)
-        facts.now.at[id] = (struct ksm_value){random_number(), random_status()};
-    if (facts.now.at[KSM_run].value < 0 || facts.now.at[KSM_run].value > 2)
-        facts.now.at[KSM_run].value = 1;
+        facts.now.values[id] = (struct ksm_value){random_number(), random_status()};
+    if (facts.now.values[KSM_run].value < 0 || facts.now.values[KSM_run].value > 2)
+        facts.now.values[KSM_run].value = 1;
     ksm_derive(&facts.now);
     facts.in_kernel = suite_random() % 16 != 0;
     facts.uksm = suite_random() % 16 == 0;

@@ -86,7 +86,7 @@ static void open_suspects(const struct row *rows, int count) {
         write_process(&rows[i]);
     facts.now.page_size = sysconf(_SC_PAGESIZE);
     for (size_t id = 0; id < KSM_METRICS; id++)
-        facts.now.at[id].status = -ENOENT;
+        facts.now.values[id].status = -ENOENT;
     suspects_open(&suspects, dir);
 }
 

@@ -191,10 +191,10 @@ static const struct row rows[] = {
 static void start_sample(struct ksm_sample *sample, int64_t page_size) {
     sample->page_size = page_size;
     for (size_t id = 0; id < KSM_METRICS; id++) /* a derived metric of old must not show */
-        sample->at[id] = (struct ksm_value){0, 0};
-    sample->at[KSM_mem_total].value = 4 * GIB;
-    sample->at[KSM_mem_available].value = 3 * GIB;
-    sample->at[KSM_swap_free].value = 2 * GIB;
+        sample->values[id] = (struct ksm_value){0, 0};
+    sample->values[KSM_mem_total].value = 4 * GIB;
+    sample->values[KSM_mem_available].value = 3 * GIB;
+    sample->values[KSM_swap_free].value = 2 * GIB;
 }
 
 static void give(struct ksm_sample *sample, const char *words) {
@@ -205,7 +205,7 @@ static void give(struct ksm_sample *sample, const char *words) {
     for (char *word = strtok(own, " "); word; word = strtok(NULL, " ")) {
         size_t id = host_word(word, &value);
         ck_assert_msg(id < KSM_METRICS, "%s: no such metric", word);
-        sample->at[id] = value;
+        sample->values[id] = value;
     }
 }
 
@@ -218,7 +218,7 @@ static void expect(const char *what, const struct ksm_sample *sample, const char
     for (char *word = strtok(own, " "); word; word = strtok(NULL, " ")) {
         size_t id = host_word(word, &want);
         ck_assert_msg(id < KSM_METRICS, "%s: no such metric", word);
-        const struct ksm_value *got = &sample->at[id];
+        const struct ksm_value *got = &sample->values[id];
         ck_assert_msg(got->status == want.status && (want.status != 0 || got->value == want.value),
                       "%s: got status %s, value %" PRId64 ", want %s", what,
                       suite_status(got->status), got->value, word);
@@ -252,19 +252,19 @@ TEST(nothing_of_the_previous_sample_remains) {
     struct ksm_sample sample;
 
     start_sample(&sample, 4096);
-    sample.at[KSM_sharing] = sample.at[KSM_shared] = (struct ksm_value){7, 0};
+    sample.values[KSM_sharing] = sample.values[KSM_shared] = (struct ksm_value){7, 0};
     ksm_derive(&sample);
-    ck_assert_int_eq(sample.at[KSM_saved].value, 7 * 4096);
-    sample.at[KSM_general_profit].status = sample.at[KSM_sharing].status = -EIO;
-    ksm_derive(&sample);
-    for (int i = 0; i < ROWS(derived); i++)
-        ck_assert_msg(sample.at[derived[i]].status == -EIO, "%s: got status %s, want -EIO",
-                      ksm_metrics[derived[i]].name, suite_status(sample.at[derived[i]].status));
-    sample.at[KSM_general_profit].status = sample.at[KSM_sharing].status = 0;
+    ck_assert_int_eq(sample.values[KSM_saved].value, 7 * 4096);
+    sample.values[KSM_general_profit].status = sample.values[KSM_sharing].status = -EIO;
     ksm_derive(&sample);
     for (int i = 0; i < ROWS(derived); i++)
-        ck_assert_msg(sample.at[derived[i]].status == 0, "%s: got status %s, want 0",
-                      ksm_metrics[derived[i]].name, suite_status(sample.at[derived[i]].status));
+        ck_assert_msg(sample.values[derived[i]].status == -EIO, "%s: got status %s, want -EIO",
+                      ksm_metrics[derived[i]].name, suite_status(sample.values[derived[i]].status));
+    sample.values[KSM_general_profit].status = sample.values[KSM_sharing].status = 0;
+    ksm_derive(&sample);
+    for (int i = 0; i < ROWS(derived); i++)
+        ck_assert_msg(sample.values[derived[i]].status == 0, "%s: got status %s, want 0",
+                      ksm_metrics[derived[i]].name, suite_status(sample.values[derived[i]].status));
 }
 
 /* The same formulas in 128 bits, where none of them can pass the limit. */
@@ -276,7 +276,7 @@ struct exact {
 };
 
 static wide number(const struct ksm_sample *s, enum ksm_id id) {
-    return s->at[id].status == 0 ? s->at[id].value : 0;
+    return s->values[id].status == 0 ? s->values[id].value : 0;
 }
 
 static struct exact ratio(wide part, wide scale, wide whole) {
@@ -288,8 +288,9 @@ static struct exact exactly(const struct ksm_sample *s, enum ksm_id id) {
     wide sharing = number(s, KSM_sharing);
     wide registered = shared + sharing + number(s, KSM_unshared) + number(s, KSM_volatile);
     wide saved = (sharing + number(s, KSM_zero)) * s->page_size;
-    wide profit = s->at[KSM_general_profit].status == 0 ? number(s, KSM_general_profit)
-                                                        : sharing * s->page_size - 64 * registered;
+    wide profit = s->values[KSM_general_profit].status == 0
+                      ? number(s, KSM_general_profit)
+                      : sharing * s->page_size - 64 * registered;
     wide free_kb = number(s, KSM_mem_available) + number(s, KSM_swap_free);
 
     if (id == KSM_saved)
@@ -322,7 +323,7 @@ static struct exact exactly(const struct ksm_sample *s, enum ksm_id id) {
 /* bits: how large operands can get. Up to 2^28 pages (a TiB) and 2^40 kB no product passes. */
 static void check_against_exact(const struct ksm_sample *sample, unsigned bits) {
     for (int i = 0; i < ROWS(derived); i++) {
-        const struct ksm_value *got = &sample->at[derived[i]];
+        const struct ksm_value *got = &sample->values[derived[i]];
         struct exact want = exactly(sample, derived[i]);
         const char *name = ksm_metrics[derived[i]].name;
         if (!want.defined) {
@@ -350,12 +351,12 @@ TEST_ROWS(random_operands_give_exact_results_or_errors, most_bits) {
         struct ksm_sample sample;
         start_sample(&sample, page_sizes[suite_random() % 3]);
         for (size_t id = 0; id < KSM_METRICS; id++)
-            sample.at[id].value = random_below(*row);
-        sample.at[KSM_general_profit].value -= random_below(*row);
+            sample.values[id].value = random_below(*row);
+        sample.values[KSM_general_profit].value -= random_below(*row);
         if (suite_random() % 2)
-            sample.at[KSM_general_profit].status = -ENOENT;
+            sample.values[KSM_general_profit].status = -ENOENT;
         if (suite_random() % 2)
-            sample.at[KSM_zero].status = -ENOENT;
+            sample.values[KSM_zero].status = -ENOENT;
         ksm_derive(&sample);
         check_against_exact(&sample, *row);
     }

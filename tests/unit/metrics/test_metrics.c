@@ -302,12 +302,12 @@ TEST_TIMES(every_derived_metric_is_computed, KSM_METRICS) {
     if (metric->source != KSM_SOURCE_DERIVED)
         return;
     for (size_t id = 0; id < KSM_METRICS; id++)
-        sample.at[id] = (struct ksm_value){64, 0};
-    sample.at[_i].status = -ENOSYS;
+        sample.values[id] = (struct ksm_value){64, 0};
+    sample.values[_i].status = -ENOSYS;
     ksm_derive(&sample);
     ksm_rates_init(&rates);
     ksm_rates_update(&rates, &sample, 0);
-    ck_assert_msg(sample.at[_i].status != -ENOSYS, "%s: nothing works it out", metric->name);
+    ck_assert_msg(sample.values[_i].status != -ENOSYS, "%s: nothing works it out", metric->name);
 }
 
 /* On a host of 1 kB that saves two pages. collectd's type percent is limited to 100. */
@@ -316,9 +316,9 @@ TEST_TIMES(metric_that_can_exceed_100_percent_has_an_open_unit, KSM_METRICS) {
     struct ksm_sample sample = {.page_size = 4096};
 
     for (size_t id = 0; id < KSM_METRICS; id++)
-        sample.at[id] = (struct ksm_value){1, 0};
+        sample.values[id] = (struct ksm_value){1, 0};
     ksm_derive(&sample);
-    ck_assert_msg(metric->unit != KSM_UNIT_PERCENT || sample.at[_i].value <= 100000,
+    ck_assert_msg(metric->unit != KSM_UNIT_PERCENT || sample.values[_i].value <= 100000,
                   "%s: got %" PRId64 " thousandths of a percent", metric->name,
-                  sample.at[_i].value);
+                  sample.values[_i].value);
 }

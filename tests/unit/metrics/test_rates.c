@@ -164,22 +164,22 @@ static const struct sequence sequences[] = {
 };
 
 static void take(struct ksm_sample *sample, const struct sequence *s, const struct reading *r) {
-    memset(sample->at, 0, sizeof(sample->at));
+    memset(sample->values, 0, sizeof(sample->values));
     sample->page_size = 4096;
-    sample->at[KSM_zero] = value_of(s->zero);
-    sample->at[KSM_volatile] = value_of(s->volatile_pages);
-    sample->at[KSM_run] = value_of(r->run);
-    sample->at[KSM_full_scans] = value_of(r->scans);
-    sample->at[KSM_scanned] = value_of(r->scanned);
-    sample->at[KSM_skipped] = value_of(r->skipped);
-    sample->at[KSM_sharing] = value_of(r->sharing);
-    sample->at[KSM_unshared] = value_of(r->unshared);
+    sample->values[KSM_zero] = value_of(s->zero);
+    sample->values[KSM_volatile] = value_of(s->volatile_pages);
+    sample->values[KSM_run] = value_of(r->run);
+    sample->values[KSM_full_scans] = value_of(r->scans);
+    sample->values[KSM_scanned] = value_of(r->scanned);
+    sample->values[KSM_skipped] = value_of(r->skipped);
+    sample->values[KSM_sharing] = value_of(r->sharing);
+    sample->values[KSM_unshared] = value_of(r->unshared);
     ksm_derive(sample);
 }
 
 static void expect(const struct sequence *s, const struct reading *r, enum ksm_id id,
                    const struct ksm_sample *sample, int64_t number) {
-    const struct ksm_value *got = &sample->at[id];
+    const struct ksm_value *got = &sample->values[id];
     const struct ksm_value want = value_of(number);
 
     ck_assert_msg(got->status == want.status && (want.status != 0 || got->value == want.value),
@@ -217,7 +217,8 @@ TEST_ROWS(constant_scan_rate_gives_exact_times, lengths) {
             .run = 1, .scans = 1 + ms / *row, .scanned = pages * ms / *row, .unshared = pages};
         take(&sample, &(const struct sequence){.zero = LACKS}, &r);
         ksm_rates_update(&rates, &sample, ms);
-        const struct ksm_value *time = &sample.at[KSM_scan_time], *left = &sample.at[KSM_scan_left];
+        const struct ksm_value *time = &sample.values[KSM_scan_time],
+                               *left = &sample.values[KSM_scan_left];
         ck_assert_msg((time->status == 0) == (ms > 10 * tick), "after %" PRId64 " ms: status %s",
                       ms, suite_status(time->status));
         if (time->status != 0)

@@ -44,7 +44,7 @@ static void tick(int64_t now) {
 }
 
 static void expect(const char *when, size_t id, int want_status, int64_t want) {
-    const struct ksm_value *got = &reader.sample.at[id];
+    const struct ksm_value *got = &reader.sample.values[id];
 
     ck_assert_msg(got->status == want_status && (want_status != 0 || got->value == want),
                   "%s: %s: got status %s, value %" PRId64 "; want %s, %" PRId64, when,
@@ -103,26 +103,26 @@ static void expect_loss(const char *when, const struct loss *loss) {
     host_sample(&want);
     for (size_t id = 0; id < KSM_METRICS; id++)
         if (is_lost(loss, id) && loss->status != 0)
-            want.at[id].status = loss->status;
+            want.values[id].status = loss->status;
     for (int i = 0; i < ROWS(derived); i++) {
         for (int j = 0; j < derived[i].operands; j++) {
             enum ksm_id operand = derived[i].from[j];
             /* These two have a substitute where the kernel lacks them: tested below. */
             if (loss->status == -ENOENT && (operand == KSM_zero || operand == KSM_general_profit) &&
                 is_lost(loss, operand))
-                want.at[derived[i].id] = reader.sample.at[derived[i].id];
+                want.values[derived[i].id] = reader.sample.values[derived[i].id];
             else if (loss->status != 0 && is_lost(loss, operand))
-                want.at[derived[i].id].status = loss->status;
+                want.values[derived[i].id].status = loss->status;
         }
     }
     if (loss->status == -EDOM) { /* tested below, too */
-        want.at[KSM_profit] = reader.sample.at[KSM_profit];
-        want.at[KSM_net] = reader.sample.at[KSM_net];
+        want.values[KSM_profit] = reader.sample.values[KSM_profit];
+        want.values[KSM_net] = reader.sample.values[KSM_net];
     }
     for (int i = 0; i < ROWS(paced); i++)
-        want.at[paced[i]] = reader.sample.at[paced[i]];
+        want.values[paced[i]] = reader.sample.values[paced[i]];
     for (size_t id = 0; id < KSM_METRICS; id++)
-        expect(when, id, want.at[id].status, want.at[id].value);
+        expect(when, id, want.values[id].status, want.values[id].value);
 }
 
 static void expect_all_well(const char *when) {
@@ -442,7 +442,7 @@ TEST(meminfo_of_lxcfs_is_not_opened) {
     tick(start);
     for (int i = 0; i < ROWS(lost); i++)
         expect("meminfo of a container", lost[i], -EXDEV, 0);
-    expect("beside it", KSM_shared, 0, reader.sample.at[KSM_shared].value);
+    expect("beside it", KSM_shared, 0, reader.sample.values[KSM_shared].value);
     ck_assert_msg(read(opened, event, sizeof(event)) < 0, "meminfo was opened");
     tree_unlink(root, "proc/meminfo");
     expect_at(start + minute, "no meminfo", KSM_mem_total, -ENOENT, 0);
@@ -463,13 +463,13 @@ TEST(truncated_vmstat_has_only_its_complete_fields) {
         if (len >= cow_end)
             expect(when, KSM_cow, 0, 54321);
         else
-            ck_assert_msg(reader.sample.at[KSM_cow].status != 0, "%s: got cow %" PRId64, when,
-                          reader.sample.at[KSM_cow].value);
+            ck_assert_msg(reader.sample.values[KSM_cow].status != 0, "%s: got cow %" PRId64, when,
+                          reader.sample.values[KSM_cow].value);
         if (len == sizeof(text) - 1)
             expect(when, KSM_swpin_copy, 0, 678);
         else
-            ck_assert_msg(reader.sample.at[KSM_swpin_copy].status != 0, "%s: got %" PRId64, when,
-                          reader.sample.at[KSM_swpin_copy].value);
+            ck_assert_msg(reader.sample.values[KSM_swpin_copy].status != 0, "%s: got %" PRId64,
+                          when, reader.sample.values[KSM_swpin_copy].value);
     }
 }
 
@@ -874,7 +874,7 @@ static void expect_why_not(const char *root, int want, const char *words) {
     int status = ksm_reader_init(&reader, root, true);
 
     ck_assert_msg(status == want, "got %s, want %s", suite_status(status), suite_status(want));
-    ksm_reader_why_not(status, root, message, sizeof(message));
+    ksm_reader_describe_error(status, root, message, sizeof(message));
     ck_assert_msg(strstr(message, words) && strstr(message, root) && !strchr(message, '\n'),
                   "message \"%s\"", message);
     ksm_reader_close(&reader);
@@ -948,7 +948,7 @@ TEST(live_kernel_has_plausible_values) {
     ck_assert_int_gt(faults_count(FAULTS_OPEN), 10);
     for (size_t id = 0; id < KSM_METRICS; id++)
         if (ksm_metrics[id].parse) {
-            int status = reader.sample.at[id].status;
+            int status = reader.sample.values[id].status;
             ck_assert_msg(status == 0 || status == -ENOENT, "%s: got status %s, want 0 or -ENOENT",
                           ksm_metrics[id].name, suite_status(status));
         }
@@ -973,6 +973,6 @@ TEST(live_kernel_is_readable_without_rights) {
     }
     suite_become_nobody();
     tick(start);
-    expect("as nobody", KSM_shared, 0, reader.sample.at[KSM_shared].value);
-    expect("as nobody", KSM_saved, 0, reader.sample.at[KSM_saved].value);
+    expect("as nobody", KSM_shared, 0, reader.sample.values[KSM_shared].value);
+    expect("as nobody", KSM_saved, 0, reader.sample.values[KSM_saved].value);
 }

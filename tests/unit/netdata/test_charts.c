@@ -24,8 +24,8 @@ void before_each(void) {
     out_init(&out, -1);
     host_sample(&sample);
     for (size_t id = 0; id < KSM_METRICS; id++)
-        ck_assert_msg(!host_has(id) || sample.at[id].status == 0, "%s: %s", ksm_metrics[id].name,
-                      suite_status(sample.at[id].status));
+        ck_assert_msg(!host_has(id) || sample.values[id].status == 0, "%s: %s",
+                      ksm_metrics[id].name, suite_status(sample.values[id].status));
 }
 
 /* Sends the sample. Returns the number of bytes. */
@@ -62,7 +62,7 @@ static bool is_sent(size_t id) {
 static void expect_metric(const char *when, size_t id) {
     const struct ksm_metric *metric = &ksm_metrics[id];
     struct protocol_dimension *dimension = dimension_of(id);
-    bool want_set = sample.at[id].status == 0;
+    bool want_set = sample.values[id].status == 0;
 
     ck_assert_msg(dimension, "%s: %s is not drawn", when, metric->name);
     ck_assert_msg(dimension->set == want_set, "%s: %s is %s", when, metric->name,
@@ -73,14 +73,14 @@ static void expect_metric(const char *when, size_t id) {
         dimension = protocol_dimension(chart_of(id), ksm_states[state]);
         ck_assert_msg(dimension && dimension->set, "%s: state %s is not set", when,
                       ksm_states[state]);
-        ck_assert_msg(dimension->value == (sample.at[id].value == state),
-                      "%s: run is %" PRId64 ", and %s is %" PRId64, when, sample.at[id].value,
+        ck_assert_msg(dimension->value == (sample.values[id].value == state),
+                      "%s: run is %" PRId64 ", and %s is %" PRId64, when, sample.values[id].value,
                       ksm_states[state], dimension->value);
     }
     if (metric->kind != KSM_KIND_STATE)
-        ck_assert_msg(dimension->value == sample.at[id].value,
+        ck_assert_msg(dimension->value == sample.values[id].value,
                       "%s: %s: got %" PRId64 ", want %" PRId64, when, metric->name,
-                      dimension->value, sample.at[id].value);
+                      dimension->value, sample.values[id].value);
 }
 
 static void expect_all(const char *when) {
@@ -127,7 +127,7 @@ TEST_ROWS(charts_in_pages_carry_the_page_size, page_sizes) {
 static void set_group(int group, int status) {
     for (size_t id = 0; id < KSM_METRICS; id++)
         if ((int)ksm_metrics[id].group == group)
-            sample.at[id].status = status;
+            sample.values[id].status = status;
 }
 
 /* Alerts check these variables before they refer to a chart. */
@@ -181,7 +181,7 @@ TEST_ROWS(update_every_is_sent, seconds) {
 
 TEST(kernel_without_metrics_has_no_charts) {
     for (size_t id = 0; id < KSM_METRICS; id++)
-        sample.at[id].status = -ENOENT;
+        sample.values[id].status = -ENOENT;
     tick();
     ck_assert_int_eq(protocol.count, 0);
     ck_assert_int_eq(protocol.variables_count, KSM_GROUPS);
@@ -194,7 +194,7 @@ TEST_TIMES(missing_metric_has_no_dimension_until_it_appears, KSM_METRICS) {
 
     if (!is_sent(missing))
         return;
-    sample.at[missing].status = -ENOENT;
+    sample.values[missing].status = -ENOENT;
     tick();
     tick();
     ck_assert_msg(!dimension_of(missing), "%s is drawn", ksm_metrics[missing].name);
@@ -207,7 +207,7 @@ TEST_TIMES(missing_metric_has_no_dimension_until_it_appears, KSM_METRICS) {
                   ksm_metrics[missing].name);
 
     /* It appears: the chart is sent once more, with all its dimensions. */
-    sample.at[missing].status = 0;
+    sample.values[missing].status = 0;
     tick();
     expect_all("appeared");
     ck_assert_int_eq(chart_of(missing)->drawn, in_group > 1 ? 2 : 1);
@@ -215,7 +215,7 @@ TEST_TIMES(missing_metric_has_no_dimension_until_it_appears, KSM_METRICS) {
     ck_assert_int_eq(chart_of(missing)->drawn, in_group > 1 ? 2 : 1);
 
     /* It disappears: a gap. */
-    sample.at[missing].status = -ENOENT;
+    sample.values[missing].status = -ENOENT;
     tick();
     expect_all("gone");
     ck_assert_int_eq(chart_of(missing)->drawn, in_group > 1 ? 2 : 1);
@@ -228,10 +228,10 @@ TEST_TIMES(metric_without_a_value_is_a_gap, KSM_METRICS) {
     if (!is_sent(absent))
         return;
     for (int i = 0; i < ROWS(why); i++) {
-        sample.at[absent].status = why[i];
+        sample.values[absent].status = why[i];
         tick();
         expect_all(suite_status(why[i]));
-        sample.at[absent].status = 0;
+        sample.values[absent].status = 0;
         tick();
         expect_all("back");
     }
@@ -240,7 +240,7 @@ TEST_TIMES(metric_without_a_value_is_a_gap, KSM_METRICS) {
 }
 
 TEST_TIMES(run_has_a_dimension_for_each_state, KSM_STATES) {
-    sample.at[KSM_run].value = _i;
+    sample.values[KSM_run].value = _i;
     tick();
     expect_all("run");
     ck_assert_int_eq(chart_of(KSM_run)->count, KSM_STATES);
@@ -252,7 +252,7 @@ TEST(extreme_values_are_sent_unchanged) {
     for (int i = 0; i < ROWS(values); i++) {
         for (size_t id = 0; id < KSM_METRICS; id++)
             if (ksm_metrics[id].kind != KSM_KIND_STATE)
-                sample.at[id].value = values[i];
+                sample.values[id].value = values[i];
         tick();
         expect_all("extreme");
     }

@@ -482,7 +482,7 @@ TEST_TIMES(file_of_another_file_system_is_refused, 2) {
 
     pseudofs_init(&uptime, "/", "proc", "uptime");
     pseudofs_init(&away, dir, "d", "up");
-    uptime.own = away.own = file.own = true;
+    uptime.require_same_fs = away.require_same_fs = file.require_same_fs = true;
     faults_fail(FAULTS_OPENAT, "uptime", 1, EINTR);
     ck_assert_int_eq(opens_of_reading(&uptime, start), 1);
     pseudofs_close(&uptime);
@@ -492,6 +492,6 @@ TEST_TIMES(file_of_another_file_system_is_refused, 2) {
     ck_assert_int_eq(symlink("/proc/uptime", tree_path(dir, "d/up")), 0);
     failed(&away, 0, EXDEV, 1);
     pseudofs_init(&file, "/", "proc", "none");
-    file.own = true;
+    file.require_same_fs = true;
     failed(&file, 0, ENOENT, 1);
 }

@@ -20,7 +20,7 @@
 enum { PID = 4711, MAX_STUCK = 8, CLOSE_MS = 200, SLACK_MS = 1800 };
 
 static struct worker w;
-static struct worker_call call_of;
+static struct abandoned_call call_of;
 static int files, threads; /* before the test */
 static int ends[2];        /* of a pipe: threads block reading it */
 static atomic_bool go;     /* spinning and sleeping threads return */
