@@ -10,9 +10,10 @@ static const struct chart {
     const char *units;
     const char *type;
     enum charts_priority priority;
+    int interval; /* seconds */
 } group_charts[KSM_GROUPS] = {
-#define CHART(group, family, title, units, type)                                                   \
-    [KSM_GROUP_##group] = {family, title, units, type, CHARTS_PRIORITY_##group},
+#define CHART(group, family, title, units, type, interval)                                         \
+    [KSM_GROUP_##group] = {family, title, units, type, CHARTS_PRIORITY_##group, interval},
 #include "charts.def"
 };
 
@@ -50,6 +51,12 @@ struct charts_scale charts_scale(const struct ksm_metric *metric, int64_t page_s
 
 const char *charts_units(enum ksm_group group) {
     return group_charts[group].units;
+}
+
+int charts_interval(const struct charts *charts, enum ksm_group group) {
+    const int every = charts->update_every;
+
+    return (group_charts[group].interval + every - 1) / every * every;
 }
 
 void charts_init(struct charts *charts, int update_every) {
@@ -105,7 +112,7 @@ static void send_definition(struct charts *charts, enum ksm_group group,
         out_text(out, words[i]);
     out_number(out, (int)chart->priority);
     out_text(out, " ");
-    out_number(out, charts->update_every);
+    out_number(out, charts_interval(charts, group));
     out_text(out, " '' ksm.plugin ksm\n");
     if (counts_pages(group)) {
         out_text(out, "VARIABLE CHART page_size = ");
@@ -126,14 +133,15 @@ static void send_definition(struct charts *charts, enum ksm_group group,
 }
 
 /* Returns the counter less its growth in gaps. */
-static int64_t subtract_gaps(struct charts_counter *counter, int64_t value, int64_t tick) {
+static int64_t subtract_gaps(struct charts_counter *counter, int64_t value, int64_t update) {
     int64_t growth = 0;
 
-    if (counter->tick == 0 || __builtin_sub_overflow(value, counter->value, &growth) || growth < 0)
+    if (counter->update == 0 || __builtin_sub_overflow(value, counter->value, &growth) ||
+        growth < 0)
         counter->offset = 0; /* first value, or the counter was reset */
     else
-        counter->offset += growth - growth / (tick - counter->tick);
-    counter->tick = tick;
+        counter->offset += growth - growth / (update - counter->update);
+    counter->update = update;
     counter->value = value;
     return value - counter->offset;
 }
@@ -145,8 +153,9 @@ static void set_metric(struct charts *charts, enum ksm_id id, const struct ksm_v
     if (value->status != 0)
         return;
     if (metric->kind == KSM_KIND_COUNTER) {
-        out_line(out, set_lines[id],
-                 subtract_gaps(&charts->counters[id], value->value, charts->ticks));
+        out_line(
+            out, set_lines[id],
+            subtract_gaps(&charts->counters[id], value->value, charts->updates[metric->group]));
         return;
     }
     if (metric->kind != KSM_KIND_STATE) {
@@ -166,11 +175,43 @@ static void send_has_chart(enum ksm_group group, bool has_chart, struct out *out
     out_text(out, has_chart ? " = 1\n" : " = 0\n");
 }
 
+/* Whether a metric has a value, or has none because of an error: that makes a gap. */
+static bool needs_update(const struct charts *charts, enum ksm_group group,
+                         const struct ksm_sample *sample) {
+    for (size_t id = charts->first[group]; id < charts->end[group]; id++)
+        if (ksm_metrics[id].group == group && charts->sent[id] &&
+            (sample->values[id].status != -ENODATA || ksm_metrics[id].kind == KSM_KIND_COUNTER))
+            return true;
+    return false;
+}
+
+/* A query gets an error if a chart has no update in its time span, and the agent stores the second
+ * update, not the first. So the first ones are sent, and one in so many. */
+enum { FIRST_UPDATES = 2, PAUSE_UPDATES = 60 };
+
+/* The agent interpolates between the updates before and after a pause. So both have no values. */
+static void send_update(struct charts *charts, enum ksm_group group,
+                        const struct ksm_sample *sample, struct out *out) {
+    const int64_t updates = charts->updates[group];
+    const bool was_paused = charts->paused[group];
+
+    charts->paused[group] = !needs_update(charts, group, sample);
+    if (was_paused && charts->paused[group] && updates > FIRST_UPDATES &&
+        updates % PAUSE_UPDATES != 0)
+        return;
+    out_text(out, begin_lines[group]);
+    for (size_t id = charts->first[group]; id < charts->end[group]; id++)
+        if (ksm_metrics[id].group == group && !was_paused)
+            set_metric(charts, (enum ksm_id)id, &sample->values[id], out);
+    out_text(out, "END\n");
+}
+
 static void send_chart(struct charts *charts, enum ksm_group group, const struct ksm_sample *sample,
                        struct out *out) {
     bool any = false;
     bool more = false;
 
+    charts->updates[group]++;
     for (size_t id = charts->first[group]; id < charts->end[group]; id++) {
         if (ksm_metrics[id].group != group)
             continue;
@@ -178,21 +219,26 @@ static void send_chart(struct charts *charts, enum ksm_group group, const struct
             charts->sent[id] = more = true;
         any = any || charts->sent[id];
     }
-    if (more || charts->ticks == 1)
+    if (more || charts->updates[group] == 1)
         send_has_chart(group, any, out);
     if (more)
         send_definition(charts, group, sample, out);
-    if (!any)
-        return;
-    out_text(out, begin_lines[group]);
-    for (size_t id = charts->first[group]; id < charts->end[group]; id++)
-        if (ksm_metrics[id].group == group)
-            set_metric(charts, (enum ksm_id)id, &sample->values[id], out);
-    out_text(out, "END\n");
+    if (any)
+        send_update(charts, group, sample, out);
 }
 
-void charts_send(struct charts *charts, const struct ksm_sample *sample, struct out *out) {
-    charts->ticks++;
+static bool is_due(struct charts *charts, enum ksm_group group, int64_t now_s) {
+    const int interval = charts_interval(charts, group);
+    const int64_t before = charts->intervals[group];
+
+    charts->intervals[group] = now_s / interval;
+    return interval == charts->update_every || charts->updates[group] == 0 ||
+           charts->intervals[group] != before;
+}
+
+void charts_send(struct charts *charts, const struct ksm_sample *sample, int64_t now_s,
+                 struct out *out) {
     for (int group = 0; group < KSM_GROUPS; group++)
-        send_chart(charts, (enum ksm_group)group, sample, out);
+        if (is_due(charts, (enum ksm_group)group, now_s))
+            send_chart(charts, (enum ksm_group)group, sample, out);
 }

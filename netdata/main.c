@@ -74,7 +74,7 @@ static int print(enum args_action action) {
  * of consumers follows at once, so one write is enough. */
 static void tick(void) {
     ksm_reader_tick(&reader, clock_ms(CLOCK_MONOTONIC));
-    charts_send(&charts, &reader.sample, &out);
+    charts_send(&charts, &reader.sample, clock_ms(CLOCK_REALTIME) / 1000, &out);
     if (ksm_has_pages(&reader.sample))
         out_flush(&out);
     ksm_log_metrics(&log_state, &reader, log_message);

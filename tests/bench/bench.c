@@ -238,7 +238,7 @@ __attribute__((noinline, visibility("default"))) void sample(void);
 
 void sample(void) {
     ours();
-    charts_send(&charts, &reader.sample, &out);
+    charts_send(&charts, &reader.sample, now_ms / 1000, &out);
     out_flush(&out);
 }
 
@@ -250,7 +250,7 @@ static void samples(int64_t number) {
     start();
     charts_init(&charts, 1);
     out_init(&out, null);
-    charts_send(&charts, &reader.sample, &out); /* includes the work of the first tick only */
+    charts_send(&charts, &reader.sample, 0, &out); /* includes the work of the first tick only */
     out_flush(&out);
     for (int64_t i = 0; i < number; i++)
         sample();

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 import fixtures
-from daemons import SEEN_S, Collectd, session_members, until
+from daemons import SEEN_S, Collectd, Netdata, session_members, until
+from expected import INTERVALS
 from protocol import Agent
 from sampling import Plugin
 from test_plugin import END_S
@@ -161,6 +162,54 @@ def test_ticks_are_at_multiples_of_update_every(build, make_tree):
             assert len(late) <= 1 + len(ticks) // 10, "a busy machine delays one or another"
             signs = [when for when, _chunk in running.chunks] + [end]
             assert max(after - before for before, after in zip(signs, signs[1:])) < 62
+
+
+# Charts with an interval of their own, in an agent whose plugin ends and is started again.
+
+PLUGIN_S = 17           # life of a plugin; multiples of 10 s fall into its life, and between two lives
+STORED_S = 65
+# (Database, update_every, interval of the charts).
+STORES = [("alloc", 1, 10), ("dbengine", 1, 10), ("dbengine", 3, 12)]
+
+
+def short_lived(plugin, directory):
+    """Return a program in DIRECTORY that runs PLUGIN, but ends its input after PLUGIN_S."""
+    directory.mkdir()
+    program = directory / plugin.name
+    program.write_text(f'#!/bin/sh\nsleep {PLUGIN_S} | {plugin} "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
+def stored(agent, chart):
+    """Return [(time, numbers)] of CHART in the database of AGENT, from its first stored value on; None is a gap."""
+    answer = agent.api("data", chart=chart, after=-STORED_S, format="json", group="average",
+                       options="jsonwrap|seconds|flip")
+    rows = [(int(row[0]), row[1:]) for row in answer["result"]["data"]]
+    return next((rows[i:] for i, (_when, numbers) in enumerate(rows) if None not in numbers), [])
+
+
+@pytest.mark.long
+def test_agent_stores_every_value_of_charts_with_an_interval(build, make_tree, tmp_path):
+    with World(make_tree("6.18")) as world, ExitStack() as stack:
+        agents = [stack.enter_context(Netdata(
+            tmp_path / f"{mode}-{every}", short_lived(build / "ksm.plugin", tmp_path / f"plugins-{mode}-{every}"),
+            f"--root={world.root} --consumers=0", interval=every,
+            extra=f"[db]\n    mode = {mode}\n    update every = {every}")) for mode, every, _interval in STORES]
+        time.sleep(STORED_S)
+        for agent, (mode, every, interval) in zip(agents, STORES):
+            known = agent.charts()
+            assert agent.log().count("confined:") >= STORED_S // PLUGIN_S - 1, "lives of the plugin"
+            for name in INTERVALS:
+                chart = f"ksm.{name}"
+                rows = stored(agent, chart)
+                assert known[chart]["update_every"] == interval
+                if name == "scan_time":         # each plugin needs 10 s of readings
+                    continue
+                times = [when for when, _numbers in rows]
+                assert len(times) >= (STORED_S - 2 * interval) // interval, (mode, every, chart, rows)
+                assert times == list(range(times[0], times[-1] + 1, interval)) and times[0] % interval == 0
+                assert [when for when, numbers in rows if None in numbers] == [], (mode, every, chart, rows)
 
 
 # Many starts and stops.

@@ -549,6 +549,8 @@ class Netdata(Daemon):
 {extra}
 """
 
+    INTERVALS = 3       # of a chart: one that is incomplete, one that the agent has not stored yet, and one before
+
     LOADED = """\
     {plugin} = yes
 [plugin:{plugin}]
@@ -644,19 +646,22 @@ class Netdata(Daemon):
         return json.loads(self.fetch("api/v1/alarms?all"))["alarms"]
 
     def values(self):
-        """Return {(chart, dimension): (time, number)}, the latest of the last 5 s; counters as rates per second."""
+        """Return {(chart, dimension): (time, number)}, the latest of the last intervals; counters as rates per second."""
         return {name: samples[-1] for name, samples in self.history(5).items()}
 
     def history(self, seconds, charts=None):
         """Return {(chart, dimension): [(time, number), …]}, oldest first, of the last SECONDS; gaps are left out.
 
-        CHARTS default to all.  Times are whole seconds; the agent interpolates the value at each,
-        so it appears one to two seconds late; counters are rates per second.
+        CHARTS default to all.  A chart with a long interval has at least the values of INTERVALS intervals.  Times are
+        whole seconds; the agent interpolates the value at each, so it appears one to two intervals late; counters are
+        rates per second.
         """
-        found = {}
-        for chart in charts if charts is not None else self.charts():
+        found, known = {}, self.charts()
+        for chart in charts if charts is not None else known:
+            interval = known.get(chart, {}).get("update_every", 1)
+            period = max(int(seconds), self.INTERVALS * interval if interval > self.interval else 0)
             try:
-                answer = self.api("data", chart=chart, after=-int(seconds), points=int(seconds),
+                answer = self.api("data", chart=chart, after=-period, points=period // interval,
                                   group="average", format="json", options="jsonwrap|seconds|flip")
             except urllib.error.HTTPError:
                 continue                                        # the chart does not exist (any more)

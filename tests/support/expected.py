@@ -67,6 +67,9 @@ def places(page_size):
     return rows
 
 
+# Seconds between two values of a chart, where that is not the agent's interval.
+INTERVALS = dict.fromkeys("scan_time cpu_cost scan_cost stable_nodes thp settings_pages settings_ms settings_s "
+                          "settings_percent settings_flags".split(), 10)
 FLAGS = {"merge_across_nodes", "use_zero_pages", "smart_scan", "advisor_mode", "run"}
 
 # Metrics of /sys/kernel/mm/ksm whose name differs from that of their file.

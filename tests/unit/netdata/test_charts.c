@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "charts.h"
@@ -16,27 +17,37 @@ static struct charts charts;
 static struct out out;
 static struct protocol protocol;
 static struct ksm_sample sample;
+static int64_t now_s;
 
 /* A host on which every metric has a value. */
 void before_each(void) {
     memset(&charts, 0x5a, sizeof(charts));
     charts_init(&charts, 1);
+    now_s = 1700000000;
     out_init(&out, -1);
     host_sample(&sample);
-    for (size_t id = 0; id < KSM_METRICS; id++)
+    for (size_t id = 0; id < KSM_METRICS; id++) {
         ck_assert_msg(!host_has(id) || sample.values[id].status == 0, "%s: %s",
                       ksm_metrics[id].name, suite_status(sample.values[id].status));
+        sample.values[id].status = 0; /* rates, which need several samples */
+    }
 }
 
-/* Sends the sample. Returns the number of bytes. */
-static size_t tick(void) {
-    charts_send(&charts, &sample, &out);
+/* Sends the sample, taken at now_s. Returns the number of bytes. */
+static size_t tick_now(void) {
+    charts_send(&charts, &sample, now_s, &out);
     ck_assert_msg(out.error == 0, "more than a buffer: a tick must be one write");
     size_t len = out.len;
     out.len = 0;
     ck_assert_msg(protocol_read(&protocol, out.buf, len) == 0, "%s", protocol.error);
     ck_assert_msg(!protocol.setting, "BEGIN without END");
     return len;
+}
+
+/* The same, after so long that every chart is due. */
+static size_t tick(void) {
+    now_s += 10;
+    return tick_now();
 }
 
 static struct protocol_chart *chart_of(size_t id) {
@@ -170,13 +181,87 @@ TEST_ROWS(dimensions_have_their_scale_and_algorithm, page_sizes) {
     }
 }
 
-static const int seconds[] = {1, 2, 60, 86400};
+/* Charts that stand still, or whose values are computed over a minute. */
+static const char *const slow_charts[] = {
+    "ksm.settings_pages", "ksm.settings_ms", "ksm.settings_s", "ksm.settings_percent",
+    "ksm.settings_flags", "ksm.scan_time",   "ksm.cpu_cost",   "ksm.scan_cost",
+    "ksm.stable_nodes",   "ksm.thp"};
 
-TEST_ROWS(update_every_is_sent, seconds) {
-    charts_init(&charts, *row);
+static bool is_slow(const struct protocol_chart *chart) {
+    for (int i = 0; i < ROWS(slow_charts); i++)
+        if (strcmp(chart->id, slow_charts[i]) == 0)
+            return true;
+    return false;
+}
+
+static const struct {
+    int update_every, slow;
+} intervals[] = {{1, 10},  {2, 10},  {3, 12},  {4, 12},  {7, 14},       {9, 18},
+                 {10, 10}, {11, 11}, {30, 30}, {60, 60}, {86400, 86400}};
+
+TEST_ROWS(interval_is_sent_with_each_chart, intervals) {
+    charts_init(&charts, row->update_every);
     tick();
+    for (int i = 0; i < protocol.count; i++) {
+        const struct protocol_chart *chart = &protocol.charts[i];
+        ck_assert_msg(chart->update_every == (is_slow(chart) ? row->slow : row->update_every),
+                      "%s: every %" PRId64 " s", chart->id, chart->update_every);
+    }
+}
+
+/* Begins with the time of the first tick in seconds; "x" is a tick in which slow charts are sent,
+ * "." one in which they are not, and a number sets the clock before the next tick. */
+static const struct {
+    const char *name;
+    int update_every;
+    const char *ticks;
+} schedules[] = {
+    {"every second", 1, "100 x.........x.........x"},
+    {"first sample between two multiples", 1, "103 x......x.........x"},
+    {"first sample just before a multiple", 1, "109 xx.........x"},
+    {"every 3 s: every 12 s", 3, "99 x..x...x...x"},
+    {"every 5 s", 5, "100 x.x.x.x"},
+    {"every 5 s, first sample between", 5, "103 x 105 .x.x"},
+    {"every 7 s: every 14 s", 7, "98 x.x.x"},
+    {"every 10 s", 10, "100 xxxx"},
+    {"every 10 s, late", 10, "100 x 111 x 120 x 139 x 140 x"},
+    {"every 30 s", 30, "90 xxxx"},
+    {"missed tick at the multiple", 1, "100 x........ 111 x........x"},
+    {"missed ticks of two multiples", 1, "100 x... 125 x....x"},
+    {"missed tick elsewhere", 1, "100 x.. 105 .....x"},
+    {"clock set forward", 1, "100 x... 5003 x......x"},
+    {"clock set back", 1, "5000 x... 103 x......x"},
+    {"clock set back within the interval", 1, "100 x..... 102 ........x"},
+    {"clock set back over the multiple", 1, "100 x 99 xx.........x"},
+};
+
+static int begun(bool slow) {
+    int count = 0;
+
     for (int i = 0; i < protocol.count; i++)
-        ck_assert_int_eq(protocol.charts[i].update_every, *row);
+        if (is_slow(&protocol.charts[i]) == slow)
+            count += protocol.charts[i].begun;
+    return count;
+}
+
+TEST_ROWS(slow_charts_are_sent_once_in_an_interval, schedules) {
+    const char *at = row->ticks;
+    char *end = NULL;
+
+    charts_init(&charts, row->update_every);
+    for (; *at; at++) {
+        if (strchr(" 0123456789", *at)) {
+            now_s = strtoll(at, &end, 10);
+            at = end + 1;
+        }
+        int slow = begun(true), others = begun(false);
+        tick_now();
+        ck_assert_msg(begun(true) - slow == (*at == 'x' ? ROWS(slow_charts) : 0),
+                      "%s: at %" PRId64 " %d slow charts are sent", row->name, now_s,
+                      begun(true) - slow);
+        ck_assert_int_eq(begun(false) - others, KSM_GROUPS - ROWS(slow_charts));
+        now_s += row->update_every;
+    }
 }
 
 TEST(kernel_without_metrics_has_no_charts) {
@@ -222,7 +307,7 @@ TEST_TIMES(missing_metric_has_no_dimension_until_it_appears, KSM_METRICS) {
 }
 
 TEST_TIMES(metric_without_a_value_is_a_gap, KSM_METRICS) {
-    static const int why[] = {-EINVAL, -EIO, -EACCES, -ERANGE, -ENODATA, -EFBIG, -ENOENT};
+    static const int why[] = {-EINVAL, -EIO, -EACCES, -ERANGE, -EFBIG, -ENOENT};
     size_t absent = (size_t)_i;
 
     if (!is_sent(absent))
@@ -237,6 +322,74 @@ TEST_TIMES(metric_without_a_value_is_a_gap, KSM_METRICS) {
     }
     ck_assert_int_eq(chart_of(absent)->begun, 2 * ROWS(why));
     ck_assert_int_eq(chart_of(absent)->drawn, 1);
+}
+
+/* A chart of counters is sent: the agent would spread their growth over the pause. */
+static bool may_pause(int group) {
+    for (size_t id = 0; id < KSM_METRICS; id++)
+        if ((int)ksm_metrics[id].group == group && ksm_metrics[id].kind == KSM_KIND_COUNTER)
+            return false;
+    return true;
+}
+
+static void expect_values(int group, bool set) {
+    const struct protocol_chart *chart = chart_of_group(group);
+
+    for (int i = 0; i < chart->count; i++)
+        ck_assert_msg(chart->dimensions[i].set == set, "%s is %s", chart->dimensions[i].id,
+                      set ? "not set" : "set");
+}
+
+/* The agent interpolates between two updates, so the first and the last of a gap are sent. */
+TEST_TIMES(chart_pauses_while_it_has_no_value, KSM_GROUPS) {
+    const bool pauses = may_pause(_i);
+
+    tick();
+    set_group(_i, -ENODATA);
+    for (int gap = 1; gap < 5; gap++) {
+        tick();
+        ck_assert_int_eq(chart_of_group(_i)->begun, pauses ? 2 : 1 + gap);
+        expect_values(_i, false);
+    }
+    set_group(_i, 0);
+    tick();
+    ck_assert_int_eq(chart_of_group(_i)->begun, pauses ? 3 : 6);
+    expect_values(_i, !pauses);
+    tick();
+    ck_assert_int_eq(chart_of_group(_i)->begun, pauses ? 4 : 7);
+    expect_all("after a pause");
+}
+
+TEST_TIMES(chart_starts_with_two_updates, KSM_GROUPS) {
+    const bool pauses = may_pause(_i);
+
+    set_group(_i, -ENODATA);
+    for (int gap = 1; gap < 5; gap++) {
+        tick();
+        ck_assert_int_eq(chart_of_group(_i)->drawn, 1);
+        ck_assert_int_eq(chart_of_group(_i)->begun, pauses && gap > 2 ? 2 : gap);
+    }
+    set_group(_i, 0);
+    tick();
+    tick();
+    expect_all("first value");
+}
+
+TEST_TIMES(metric_without_a_value_now_is_a_gap, KSM_METRICS) {
+    int in_group = 0;
+
+    for (size_t id = 0; id < KSM_METRICS; id++)
+        in_group += ksm_metrics[id].group == ksm_metrics[_i].group;
+    if (!is_sent((size_t)_i) || in_group == 1)
+        return;
+    tick();
+    sample.values[_i].status = -ENODATA;
+    tick();
+    tick();
+    expect_all("gap");
+    sample.values[_i].status = 0;
+    tick();
+    expect_all("back");
 }
 
 TEST_TIMES(run_has_a_dimension_for_each_state, KSM_STATES) {
