@@ -199,7 +199,7 @@ static void read_in_worker(struct blocking_call *call, void *data) {
 static int64_t timed_in_worker(int64_t samples) {
     struct worker_reads reads = {.samples = samples};
     struct worker worker;
-    struct worker_call abandoned;
+    struct abandoned_call abandoned;
 
     worker_init(&worker, 1);
     if (worker_start(&worker, read_in_worker, &reads) != 0)
