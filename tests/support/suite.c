@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "suite.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <err.h>
 #include <errno.h>
@@ -126,6 +127,21 @@ const char *suite_quote(const char *text, size_t len) {
     else
         snprintf(buf + used, size - used, "\"");
     return buf;
+}
+
+const char *suite_unwrapped(const char *text) {
+    static char flat[65536];
+    size_t len = 0;
+
+    for (bool was_space = false; *text; text++) {
+        const bool is_space = isspace((unsigned char)*text) != 0;
+        ck_assert_uint_lt(len + 1, sizeof(flat));
+        if (!is_space || !was_space)
+            flat[len++] = is_space ? ' ' : *text;
+        was_space = is_space;
+    }
+    flat[len] = '\0';
+    return flat;
 }
 
 const char *suite_status(int status) {

@@ -64,6 +64,9 @@ const char *suite_dir(void);
 const char *suite_quote(const char *text, size_t len);
 const char *suite_status(int status);
 
+/* Returns text with a blank in place of each run of white space; valid until the next call. */
+const char *suite_unwrapped(const char *text);
+
 /* Prints that the running test is skipped here, and why. The test must then return. */
 void suite_skip(const char *test, const char *why);
 

@@ -2,7 +2,6 @@
  *
  * Why a large process merges little: facts to cause, smaps to facts, and the section of the report.
  */
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -386,19 +385,6 @@ static const char *section(void) {
     return found ? found : "";
 }
 
-/* Replaces each run of white space by a blank. */
-static char *unwrapped(char *text) {
-    char *to = text;
-
-    for (const char *from = text; *from; from++)
-        if (!isspace((unsigned char)*from))
-            *to++ = *from;
-        else if (to > text && to[-1] != ' ')
-            *to++ = ' ';
-    *to = '\0';
-    return text;
-}
-
 /* A process of which KSM tracks a part. The verdict and the settings give the time of a full
  * scan: the same, and none before the first full scan is complete. */
 static const struct {
@@ -421,7 +407,7 @@ TEST_ROWS(scan_time_is_the_same_in_the_whole_report, first_scans) {
     HOST(unshared).value = process.rmap_items = row->tracked;
     HOST(overhead) = HOST(saved) = (struct ksm_value){.value = 0};
     processes.list[processes.count++] = process;
-    const char *text = unwrapped(report());
+    const char *text = suite_unwrapped(report());
     for (const char *found = text; (found = strstr(found, phrase)); mentions++) {
         found += strlen(phrase);
         ck_assert_msg(row->time && strncmp(found, row->time, strlen(row->time)) == 0, "got %.30s",
@@ -477,10 +463,10 @@ TEST_ROWS(advice_fits_the_regime, regimes) {
     for (int i = 0; i < ROWS(states); i++) {
         HOST(run).value = states[i].run;
         HOST(sharing).value = states[i].sharing;
-        const char *text = unwrapped(report());
+        const char *text = suite_unwrapped(report());
         ck_assert_msg(strstr(text, row->has) && !strstr(text, row->lacks), "state %d: %s", i, text);
     }
-    ck_assert_ptr_nonnull(strstr(unwrapped(report()), "KSM is switched off."));
+    ck_assert_ptr_nonnull(strstr(suite_unwrapped(report()), "KSM is switched off."));
 }
 
 TEST(section_is_left_out_without_large_processes) {

@@ -204,23 +204,9 @@ static const struct {
     {many, {"vm web and 10 more"}, {0}},
 };
 
-/* All runs of blanks and line ends become one blank. */
-static void flatten(const char *text, char *flat) {
-    for (bool blank = false; *text; text++) {
-        const bool is_blank = *text == ' ' || *text == '\n';
-        if (!is_blank || !blank)
-            *flat++ = is_blank ? ' ' : *text;
-        blank = is_blank;
-    }
-    *flat = '\0';
-}
-
 TEST_ROWS(report_has, pages) {
-    char flat[16384];
-
     row->make();
-    const char *text = report(WRAP_COLUMNS);
-    flatten(text, flat);
+    const char *text = report(WRAP_COLUMNS), *flat = suite_unwrapped(text);
     for (int i = 0; i < ROWS(row->has) && row->has[i]; i++)
         ck_assert_msg(strstr(flat, row->has[i]), "no \"%s\" in\n%s", row->has[i], text);
     for (int i = 0; i < ROWS(row->lacks) && row->lacks[i]; i++)

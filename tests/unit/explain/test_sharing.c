@@ -367,17 +367,10 @@ static const struct {
 };
 
 TEST_ROWS(report_has, reports) {
-    char flat[65536];
-    char *to = flat;
-
     begin(1 << 20);
     row->make();
     finish();
-    const char *text = print(report);
-    for (const char *from = text; *from; from++)
-        if ((*from != ' ' && *from != '\n') || to == flat || to[-1] != ' ')
-            *to++ = *from == '\n' ? ' ' : *from;
-    *to = '\0';
+    const char *text = print(report), *flat = suite_unwrapped(text);
     for (int i = 0; i < ROWS(row->has) && row->has[i]; i++)
         ck_assert_msg(strstr(flat, row->has[i]), "no \"%s\" in\n%s", row->has[i], text);
     for (int i = 0; i < ROWS(row->lacks) && row->lacks[i]; i++)
