@@ -61,8 +61,8 @@ struct explain_process {
 
 enum { EXPLAIN_PROCESSES = 5 };
 
-/* A program of root that switches KSM off and on, and so undoes what is written by hand. */
-enum explain_regime { EXPLAIN_BY_HAND, EXPLAIN_KSMTUNED, EXPLAIN_KUBEVIRT };
+/* A program that switches KSM off and on, and so undoes what is written by hand. */
+enum explain_regime { EXPLAIN_BY_HAND, EXPLAIN_KSMTUNED, EXPLAIN_KUBEVIRT, EXPLAIN_OVIRT };
 
 /* The largest processes that merge little; the largest first. */
 struct explain_processes {

@@ -256,6 +256,10 @@ static bool is_kubevirt(const struct explain_facts *f) {
     return has_regime(f, EXPLAIN_KUBEVIRT);
 }
 
+static bool is_ovirt(const struct explain_facts *f) {
+    return has_regime(f, EXPLAIN_OVIRT);
+}
+
 static const struct {
     const char *name;
     bool (*holds)(const struct explain_facts *f);
@@ -263,7 +267,7 @@ static const struct {
     {"uksm", is_uksm},         {"partial", is_partial},
     {"numa", is_numa},         {"unreported", is_unreported},
     {"by_hand", is_by_hand},   {"ksmtuned", is_ksmtuned},
-    {"kubevirt", is_kubevirt},
+    {"kubevirt", is_kubevirt}, {"ovirt", is_ovirt},
 };
 
 /* ---- texts ---- */

@@ -135,19 +135,24 @@ static void do_to_all(struct suspects *s,
 
 /* ---- candidates ---- */
 
-/* Any process can choose its comm, so this believes only those of root. */
+/* Any process can choose its comm, so this believes only those of root, and MOM as the user of
+ * oVirt's vdsm, whose number is fixed (mom-vdsm.service and vdsm.spec of vdsm). */
 static void find_regime(struct suspects *s, int pid, const struct ksm_process_status *status) {
+    enum { VDSM = 36 };
     static const struct {
         const char *comm;
+        int64_t user;
         enum explain_regime regime;
-    } regimes[] = {{"ksmtuned", EXPLAIN_KSMTUNED}, {"virt-handler", EXPLAIN_KUBEVIRT}};
+    } regimes[] = {{"ksmtuned", 0, EXPLAIN_KSMTUNED},
+                   {"virt-handler", 0, EXPLAIN_KUBEVIRT},
+                   {"momd", VDSM, EXPLAIN_OVIRT}};
     char comm[KSM_CONSUMER_NAME_SIZE];
 
-    if (status->user != 0 || status->resident < 0)
+    if ((status->user != 0 && status->user != VDSM) || status->resident < 0)
         return;
     ksm_process_format_comm(&s->reader, pid, comm);
     for (size_t i = 0; i < sizeof(regimes) / sizeof(regimes[0]); i++)
-        if (strcmp(comm, regimes[i].comm) == 0)
+        if (strcmp(comm, regimes[i].comm) == 0 && status->user == regimes[i].user)
             s->found.regime = regimes[i].regime;
 }
 

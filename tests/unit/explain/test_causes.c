@@ -453,6 +453,8 @@ static const struct {
     {EXPLAIN_KSMTUNED, "set by ksmtuned", "virt-handler"},
     {EXPLAIN_KUBEVIRT, "kubevirt.io/ksm-free-percent-override", "echo 1 |"},
     {EXPLAIN_KUBEVIRT, "set by KubeVirt", "ksmtuned"},
+    {EXPLAIN_OVIRT, "sudoedit /etc/vdsm/mom.d/03-ksm.policy", "echo 1 |"},
+    {EXPLAIN_OVIRT, "set by oVirt's MOM", "ksmtuned"},
 };
 
 TEST_ROWS(advice_fits_the_regime, regimes) {

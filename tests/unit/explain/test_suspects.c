@@ -189,11 +189,12 @@ static const struct {
     enum explain_regime want;
 } regimes[] = {
     {"ksmtuned", 0, EXPLAIN_KSMTUNED}, {"virt-handler", 0, EXPLAIN_KUBEVIRT},
+    {"momd", 36, EXPLAIN_OVIRT},       {"momd", 1000, EXPLAIN_BY_HAND},
     {"ksmtuned", 7, EXPLAIN_BY_HAND},  {"virt-launcher", 0, EXPLAIN_BY_HAND},
     {"ksmtuned2", 0, EXPLAIN_BY_HAND},
 };
 
-TEST_ROWS(regime_is_a_program_of_root, regimes) {
+TEST_ROWS(regime_is_a_program_of_its_user, regimes) {
     tree_print(dir, "proc/3/status", "Name:\t%s\nUid:\t%d\t%d\t%d\t%d\nVmRSS:\t1 kB\n", row->comm,
                row->user, row->user, row->user, row->user);
     tree_print(dir, "proc/3/comm", "%s\n", row->comm);
