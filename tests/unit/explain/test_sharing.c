@@ -254,6 +254,63 @@ TEST(sampled_figures_are_within_three_standard_deviations) {
     ck_assert_msg(misses <= estimates * 3 / 1000, "%d of %d estimates are off", misses, estimates);
 }
 
+/* Returns a size in kB of this process: "VmRSS" or "VmHWM", its maximum so far. */
+static long memory_kb(const char *name) {
+    char line[256];
+    long kb = -1;
+    FILE *file = fopen("/proc/self/status", "r");
+
+    while (file && fgets(line, sizeof(line), file))
+        if (strncmp(line, name, strlen(name)) == 0)
+            kb = atol(line + strlen(name) + 1);
+    fclose(file);
+    return kb;
+}
+
+/* Whether this runs with a sanitizer or in valgrind, which use memory of their own. */
+static bool is_instrumented(void) {
+    const char *preloaded = getenv("LD_PRELOAD");
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return true;
+#endif
+    return preloaded && strstr(preloaded, "vgpreload");
+}
+
+/* Frames with 2 to 18 mappings each. */
+TEST(ten_million_mappings_stay_within_the_memory_limit) {
+    enum { LIMIT_MIB = 64, MERGED = 1000000, MAPPINGS = 10000000, OWN_KB = 1024 };
+    static uint64_t merged_flags[MERGED + 1], merged_counts[MERGED + 1];
+    double want_all = 0;
+    size_t mappings = 0;
+
+    if (is_instrumented()) {
+        suite_skip(__func__, "a sanitizer or valgrind uses memory, too");
+        return;
+    }
+    begin(LIMIT_MIB << 20);
+    for (uint64_t frame = 1; frame <= MERGED; frame++) {
+        merged_flags[frame] = FRAME_IS_KSM;
+        merged_counts[frame] = 2 + mix(frame) % 17;
+        want_all += (double)merged_counts[frame] - 1;
+    }
+    s.frames.flags = write_file(merged_flags, sizeof(merged_flags));
+    s.frames.counts = write_file(merged_counts, sizeof(merged_counts));
+    const long before = memory_kb("VmRSS");
+    for (uint64_t frame = 1; frame <= MERGED; frame++)
+        for (uint64_t i = 0; i < merged_counts[frame]; i++, mappings++)
+            content_index_add(&s.mappings, sharing_key(frame),
+                              content_index_own(process_of(mix(frame), (uint32_t)i), i, false));
+    ck_assert_int_eq(sharing_finish(&s), 0);
+    const long used = memory_kb("VmHWM") - before;
+    printf("%zu mappings: %ld kB, 1 of %d frames; saved %.0f +- %.0f pages, really %.0f\n",
+           mappings, used, 1 << s.mappings.sampling_shift, s.saved.pages, sharing_error(&s.saved),
+           want_all);
+    ck_assert_uint_ge(mappings, MAPPINGS / 100 * 99);
+    ck_assert_int_gt(s.mappings.sampling_shift, 0);
+    ck_assert(fabs(s.saved.pages - want_all) <= 1.5 * sharing_error(&s.saved));
+    ck_assert_int_le(used, (LIMIT_MIB << 10) + OWN_KB);
+}
+
 /* ---- the report ---- */
 
 static char *print(void (*write)(const struct sharing *, const struct sharing_host *, FILE *)) {
