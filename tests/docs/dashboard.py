@@ -249,6 +249,10 @@ def savings_by_consumer(_metrics):
               [("saved", at_hosts[0], "bytes", None), ("real", at_hosts[1], "bytes", None)], sort="saved"),
         bars("Saved and real", f"The {TOP} consumers with the largest savings, now. {real} Of several hosts: consumers of the same name together.",
              size, ("ksm_consumer", "consumer"), [("saved", together[0]), ("real", together[1])], "bytes"),
+        graph("Owners", "How many owners have merged memory: each virtual machine and each container is one, and so is each "
+              "user of services and programs. Owners whose memory is merged can find out by timing which pages they have in "
+              f"common. ksm-explain --sharing shows how much that is. {SEVERAL[EACH]}", (FULL, 6),
+              [target(f'{EACH} (collectd_ksm_gauge{{ksm="owners",{HOSTS}}})', "{{instance}}")], "short", "owners"),
     ]
 
 

@@ -38,7 +38,7 @@ WIDTH = 24
 LEFT_OUT = set()            # metrics of the host that no panel shows
 
 RATE_INTERVAL = "4s"        # Grafana's, at a scrape a second: four of them
-METRIC = re.compile(r'collectd_ksm_\w+\{ksm="(\w+)"')
+METRIC = re.compile(r'collectd_ksm_\w+\{ksm="(?!owners")(\w+)"')     # of the host; owners are those of consumers
 
 # Rates of growing counters as panels show them: full_scans per minute.
 GROWING = {**GROWTH, "ksmd_cpu": GROWTH["ksmd"], "full_scans": GROWTH["full_scans"] * 60, "scan_time": 1 / 40}
@@ -306,6 +306,10 @@ def test_consumers_add_up_to_host_savings(way):
         wait_shown(way, saved, title, hosts=[way.hosts[0]], what=lambda found: sum(found.values()))
     wait_shown(way, {(kind,) for kind in ("vm", "container", "service", "program", "unattributed")}, "Saved, by kind",
                what=set)
+
+
+def test_owners_are_shown(way):
+    wait_shown(way, {(way.hosts[0],): 7}, "Owners", hosts=[way.hosts[0]])
 
 
 def test_top_consumers_are_listed(way, page_size):
