@@ -10,6 +10,7 @@ import random
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 from collections import Counter
@@ -21,9 +22,9 @@ import jsonschema
 import pytest
 
 from conftest import AS_NOBODY, REPOSITORY
-from daemons import die_with_parent, session_members, until
+from daemons import Both, die_with_parent, session_members, until
 from live import RUNNING, STOPPED, UNMERGED, Workload
-from test_consumers_live import CONTAINER, CONTAINER_ID, MACHINE, SCOPE, SERVICE, Cgroups
+from test_consumers_live import CONTAINER, CONTAINER_ID, MACHINE, QEMU, SCOPE, SERVICE, Cgroups
 from test_lock_holders import Holders
 
 pytestmark = pytest.mark.shipped
@@ -102,24 +103,26 @@ def start(ksm, build, public_path):
         yield begin
 
 
-def saved_by_smaps(pid, page_size):
-    """Return Rss - Pss in bytes of the mappings of process PID that have merged pages, and their number."""
+def saved_by_smaps(pid, single_bytes):
+    """Return Rss - Pss in bytes of the mappings of process PID that have merged pages, and their number.
+
+    Besides those a mapping has at most SINGLE_BYTES, of single pages, which count in full in both.
+    """
     saved, mappings, sizes = 0, 0, {}
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         key, value, *_unit = line.split()
         if key in ("Rss:", "Pss:", "KSM:"):
             sizes[key] = int(value) * 1024
         if key == "VmFlags:" and sizes["KSM:"] > 0:
-            # The only pages that are not KSM's are single ones, which count in full in both.
-            assert sizes["Rss:"] - sizes["KSM:"] <= page_size
+            assert sizes["Rss:"] - sizes["KSM:"] <= single_bytes
             saved += sizes["Rss:"] - sizes["Pss:"]
             mappings += 1
     return saved, mappings
 
 
-def check_smaps(consumer, pids, page_size):
+def check_smaps(consumer, pids, single_bytes):
     """Check the saving of CONSUMER, which has the processes PIDS. The kernel cuts Pss off to a kB, for each mapping."""
-    saved, mappings = map(sum, zip(*(saved_by_smaps(pid, page_size) for pid in pids)))
+    saved, mappings = map(sum, zip(*(saved_by_smaps(pid, single_bytes) for pid in pids)))
     print(f"{consumer['kind']} {consumer['name']}: {consumer['saved_bytes']}, Rss - Pss {saved}")
     assert mappings > 0 and saved - 1024 * mappings <= consumer["saved_bytes"] <= saved + 16
     assert consumer["saved_within_bytes"] + consumer["saved_with_others_bytes"] == \
@@ -160,6 +163,71 @@ def test_containers_equal_smaps_and_counter(start, ksm, build, page_size):
     assert found["between_owners_bytes"] == PAGES * page_size
     assert [(pair["a"], pair["b"], pair["merged_bytes"]) for pair in found["owner_pairs"]] == [
         (f"container {CONTAINER_ID[:12]}", f"container {OTHER_CONTAINER[:12]}", PAGES * page_size)]
+
+
+# Real virtual machines, which boot one image.
+
+GUEST_MIB, GUEST_PAGES, GUEST_PAIRS = 64, 8192, 1024     # pages of 4 kB
+
+
+def image():
+    """Return a kernel by the Multiboot specification, in machine code of the 80386.
+
+    It writes a number into each of GUEST_PAGES pages from 2 MiB on, other numbers into GUEST_PAIRS pairs of pages,
+    and "ready" to the serial port; then it halts for good.
+    """
+    code = bytes.fromhex("bf00002000 b9") + struct.pack("<I", GUEST_PAGES) + bytes.fromhex(
+        "31c0"                                          # xor eax, eax
+        "40 8907 81c700100000 e2f5"                     # inc eax; mov [edi], eax; add edi, 4096; loop
+        "b9") + struct.pack("<I", GUEST_PAIRS) + bytes.fromhex(
+        "40 8907 898700100000 81c700200000 e2ef"        # the same, and mov [edi + 4096], eax; add edi, 8192
+        "e800000000 5e 83c614 66baf803"                 # call the next; pop esi; add esi, 20: the text; mov dx, 0x3f8
+        "ac 84c0 7403 ee ebf8"                          # lodsb, and out dx, al, until it is 0
+        "fa f4 ebfc") + b"ready\n\0"                  # cli; hlt; again
+    base, flags, magic = 1 << 20, 1 << 16, 0x1badb002
+    end = base + 32 + len(code)
+    return struct.pack("<8I", magic, flags, -(magic + flags) & 0xffffffff, base, base, end, end, base + 32) + code
+
+
+class Guest(Workload):
+    """A QEMU that boots an image; the guest itself reports that it is ready."""
+
+    def __init__(self, program, path, name):
+        super().__init__(program, "")
+        self.argv = [QEMU, "-accel", "tcg", "-display", "none", "-nodefaults", "-monitor", "none", "-serial", "stdio",
+                     "-machine", "pc,mem-merge=on", "-m", str(GUEST_MIB), "-kernel", path, "-name", f"guest={name}"]
+
+    def stop(self):
+        """Kill it: it does not exit at the end of its input."""
+        if self.process:
+            self.process.kill()
+        super().stop()
+
+
+@pytest.mark.long
+def test_three_virtual_machines_of_one_image_equal_smaps_and_counter(start, ksm, build, page_size, tmp_path):
+    """They are stopped while they are read, as they would be by the monitor's command "stop"."""
+    if not shutil.which(QEMU):
+        pytest.skip(f"{QEMU} is not installed")
+    (tmp_path / "image").write_bytes(image())
+    guests = {f"web-{i}": start(Guest, tmp_path / "image", f"web-{i}", cgroup=PLAIN) for i in (1, 2, 3)}
+    ksm.set("run", RUNNING)
+    ksm.wait(lambda: ksm.number("pages_sharing") > 2 * GUEST_PAGES, RUN_S, "merged pages")
+    for guest in guests.values():
+        os.kill(guest.pid, signal.SIGSTOP)
+    ksm.merge_all()
+    found = sharing(build)
+    check_total(found, ksm, page_size)
+    by_name = {row["name"]: row for row in found["consumers"]}
+    assert by_name.keys() == guests.keys()
+    for name, guest in guests.items():
+        check_smaps(by_name[name], [guest.pid], GUEST_MIB << 20)
+        assert by_name[name]["owner"] == f"vm {name}"
+        assert by_name[name]["saved_within_bytes"] >= GUEST_PAIRS << 12
+        assert by_name[name]["saved_with_others_bytes"] >= (GUEST_PAGES + GUEST_PAIRS) * 2 // 3 << 12
+    print(f"in all: {found['saved_bytes']}, pages_sharing {ksm.number('pages_sharing') * page_size}")
+    assert found["between_owners_bytes"] >= GUEST_PAGES + GUEST_PAIRS << 12
+    assert len(found["owner_pairs"]) == 3
 
 
 # An oracle of its own: processes of which the test knows all contents.
@@ -249,7 +317,7 @@ def test_known_contents_are_reported_exactly(seed, start, ksm, build, page_size)
         assert pairs_of(found[rows]) == {pair: pages * page_size for pair, pages in truth.pairs(side).items()}
 
 
-def test_two_users_and_a_machine_are_three_owners(start, ksm, build):
+def test_two_users_and_a_machine_are_three_owners(start, ksm, build, tmp_path):
     """The machine runs as one of these users."""
     for name, user, guest in (("a", "nobody", None), ("b", "nobody", None), ("c", "daemon", None),
                               ("qemu-system-x86_64", "daemon", "web")):
@@ -262,12 +330,12 @@ def test_two_users_and_a_machine_are_three_owners(start, ksm, build):
     done = subprocess.run([build / "ksm-explain", "--json"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=RUN_S, check=False)
     assert json.loads(done.stdout)["owners"] == 3
-    with subprocess.Popen([build / "ksm.plugin", "1", "--consumers-interval=1"], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as plugin:
-        sent = next(line for line in plugin.stdout if line.startswith("SET owners "))
-        plugin.stdin.close()
-        plugin.stdout.read()
-    assert sent == "SET owners = 3\n"
+    with ExitStack() as stack:
+        daemons = Both(stack, build, tmp_path, {"ConsumersInterval": 1})
+        daemons.wait_first("ksm/gauge-owners", ("ksm.owners", "owners"))
+        shown = [daemons.collectd.values()["ksm/gauge-owners"][1], daemons.netdata.values()["ksm.owners", "owners"][1]]
+    print(f"collectd, Netdata: {shown}")
+    assert shown == [3, 3]
 
 
 def test_names_select_rows_of_all_that_is_read(start, ksm, build, page_size):
