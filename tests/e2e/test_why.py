@@ -33,6 +33,7 @@ NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 TITLE = "\nWhy large processes merge little\n"
 HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
 SCANNED = {**FAST, "run": RUNNING}      # and wait for several full scans
+SHIM = "containerd-shim-kata-v2"        # with Dragonball in it
 CALM = {"pages_to_scan": 100, "sleep_millisecs": 20, "run": RUNNING}
 CRAWLING = {"pages_to_scan": 1, "sleep_millisecs": 1000, "run": RUNNING}
 
@@ -47,6 +48,7 @@ class Case(NamedTuple):
     settings: dict = {"run": STOPPED}
     cgroup: str = None
     shown: str = None           # its name in the report, if that differs from NAME
+    command: str = None         # the name that it is started by; a path in a directory of its own
 
 
 CASES = {
@@ -54,6 +56,8 @@ CASES = {
     "not_qemu": Case("ordinary", "QEMU does not make", "mem-merge=off", "qemu-system-x86"),
     "not_cloud": Case("ordinary", "cloud-hypervisor does not make", "mergeable=on,shared=off", "cloud-hyperviso"),
     "not_firecracker": Case("ordinary", "Firecracker does not make", "jailer", "firecracker"),
+    "not_dragonball": Case("ordinary", "Dragonball does not make", "mem_merge = true", SHIM[:15],
+                           command=SHIM),
     "not_service": Case("ordinary", "The service does not make", "systemctl edit", "large",
                         cgroup="system.slice/ksmtest.service", shown="large of service ksmtest"),
     "not_container": Case("ordinary", "The container's program does not", "containerd.service", "large",
@@ -61,6 +65,8 @@ CASES = {
     "shared_qemu": Case("memfd", "The guest's memory is shared (a memfd", "share=off", "qemu-system-x86"),
     "shared_cloud": Case("memfd", "The guest's memory is shared. KSM", "shared=off", "cloud-hyperviso"),
     "shared_crosvm": Case("memfd", "The guest's memory is shared: crosvm", "has no option", "crosvm"),
+    "shared_dragonball": Case("memfd", "The guest's memory is shared (Dragonball's", 'mem_type = "anon"', SHIM[:15],
+                              command=SHIM),
     "shared": Case("memfd", "Its memory is shared (memfd", "only once anyway"),
     "hugetlb": Case("hugetlb", "Its memory is in reserved huge pages", "UseLargePages"),
     "device": Case("ring", "Its memory belongs to a device or a driver", "A smaller buffer"),
@@ -73,6 +79,10 @@ CASES = {
                     settings={"pages_to_scan": 0, "run": RUNNING}),
     "young": Case("mergeable", "The process, most of its memory, or KSM is new", "Check again later", settings=CALM),
     "slow": Case("mergeable", "ksmd has not scanned it often enough", "echo 10 | sudo tee", settings=CRAWLING),
+    "restored": Case("restored", "Most of the guest's memory is a private mapping of the file of a snapshot", "Nothing.",
+                     "firecracker"),
+    "sparse": Case("sparse", "Some of its pages are merged, but far more are tracked", "Opting out would save",
+                   settings=SCANNED),
     "changing": Case("changing", "Its pages change too fast", "Start it without merging", settings=SCANNED),
     "changing_smart": Case("changing", "Its pages change too fast", "Start it without merging",
                            settings={**SCANNED, "smart_scan": 1}),
@@ -84,9 +94,18 @@ CASES = {
 }
 
 
+def command(stack, case):
+    """Return the path of Python, under the name that CASE is started by, until STACK is closed."""
+    if not case.command:
+        return sys.executable
+    path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ksm-test-")), case.command)
+    path.symlink_to(sys.executable)
+    return path
+
+
 def start(stack, case):
     """Start the process of CASE in a namespace, until STACK is closed; return its pid in the parent namespace."""
-    argv = [*NAMESPACE, sys.executable, large.__file__, case.name, case.kind]
+    argv = [*NAMESPACE, command(stack, case), large.__file__, case.name, case.kind]
     process = stack.enter_context(subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=die_with_parent(os.getpid())))
@@ -154,7 +173,7 @@ def huge_pages():
 
 
 # What others show as well.
-LONG = ("not_cloud", "shared_crosvm", "shared", "unmerged", "changing", "nothing")
+LONG = ("not_cloud", "not_dragonball", "shared_crosvm", "shared_dragonball", "shared", "unmerged", "changing", "nothing")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in CASES])

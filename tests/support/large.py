@@ -13,6 +13,8 @@ Exits with NOT_HERE and a message if such memory is not available.
     memfd       shmem
     ring        the ring of a packet socket, which belongs to a driver
     pinned      as merging, and registered with io_uring
+    restored    mergeable, a private mapping of a file, of which a third was written to since
+    sparse      mergeable, few pages are equal
 """
 
 import ctypes
@@ -22,13 +24,16 @@ import select
 import socket
 import struct
 import sys
+import tempfile
 from itertools import count
 
 SIZE = 80 << 20
 PAGE = mmap.PAGESIZE
+EQUAL = 100         # pages; so many save less than the overhead of all
 NOT_HERE = 77
 MAP_HUGETLB = 0x40000
 PR_SET_NAME = 15
+MADV_POPULATE_READ = 22
 IO_URING_SETUP, IO_URING_REGISTER = 425, 427
 SOL_PACKET, PACKET_RX_RING, BLOCK, FRAME = 263, 5, 1 << 20, 2048
 libc = ctypes.CDLL(None, use_errno=True)
@@ -84,6 +89,24 @@ def pinned():
     return memory
 
 
+def restored():
+    """Return mergeable memory that is mostly the page cache of a file."""
+    with tempfile.TemporaryFile(dir="/var/tmp") as file:
+        file.truncate(3 * SIZE)
+        memory = mmap.mmap(file.fileno(), 3 * SIZE, flags=mmap.MAP_PRIVATE)
+    memory.madvise(mmap.MADV_MERGEABLE)
+    memory.madvise(MADV_POPULATE_READ)
+    fill(memory)
+    return memory
+
+
+def sparse():
+    """Return memory of which some pages merge."""
+    memory = private(mmap.MADV_NOHUGEPAGE, mmap.MADV_MERGEABLE)
+    memory[:EQUAL * PAGE] = b"p" * (EQUAL * PAGE)
+    return memory
+
+
 KINDS = {
     "ordinary": lambda: private(mmap.MADV_NOHUGEPAGE),
     "mergeable": lambda: private(mmap.MADV_NOHUGEPAGE, mmap.MADV_MERGEABLE),
@@ -94,6 +117,8 @@ KINDS = {
     "ring": ring,
     "merging": merging,
     "pinned": pinned,
+    "restored": restored,
+    "sparse": sparse,
 }
 
 
