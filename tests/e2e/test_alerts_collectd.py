@@ -6,7 +6,6 @@ is Netdata's) agree.
 """
 
 import json
-import math
 import re
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import fixtures
+import regimes
 from daemons import Collectd, fetch, free_port
 from world import World
 
@@ -271,37 +271,16 @@ def test_example_alert_on_owners_fires_if_it_is_used(tmp_path):
     assert "SUCCESS" in promtool("test", "rules", tmp_path / "test.yml")
 
 
-# Regimes that switch KSM on when memory is short, and off when it is not: each returns (run, pages_to_scan) of the
-# next minute.
-
-def ksmtuned(_minute, free, _run, pages, off=0):
-    """Every minute, below 20 % (ksmtuned.in of ksmtuned: adjust)."""
-    return (1, min(pages + 300, 1250)) if free < 0.2 else (off, max(pages - 50, 64))
-
-
-def unmerger(minute, free, run, pages):
-    """The same, but merging is undone: run=2."""
-    return ksmtuned(minute, free, run, pages, off=2)
-
-
-def kubevirt(minute, free, run, pages):
-    """Every 10 minutes, below 20 %; it slows down before it stops (pkg/virt-handler/ksm/ksm.go)."""
-    if minute % 10:
-        return run, pages
-    if free < 0.2:
-        return (1, min(pages + 300, 1250)) if run else (1, 100)
-    return (1, pages - 50) if run and pages - 50 >= 64 else (0, pages)
-
+# Regimes that switch KSM off and on (regimes.py).
 
 MINUTES, RAM_PAGES, SLEEP_MS = 120, 16 << 20, 10
 
 
 def two_hours(regime, period, exposure):
     """Return {(metric, ksm): [value a minute]} of a host, whose free memory swings around 20 % with PERIOD in minutes."""
-    run, pages, sharing, full_scans, counts = 0, 100, 1_000_000, 10, dict.fromkeys(("scanned", "cow", "ksmd_cpu"), 0)
+    sharing, full_scans, counts = 1_000_000, 10, dict.fromkeys(("scanned", "cow", "ksmd_cpu"), 0)
     series = {}
-    for minute in range(MINUTES):
-        before, (run, pages) = run, regime(minute, 0.2 + 0.1 * math.sin(2 * math.pi * minute / period), run, pages)
+    for before, run, pages in regimes.played(regime, period, MINUTES):
         if run == 1:
             scanned = pages * 60_000 // SLEEP_MS
             full_scans += scanned / 4_000_000
@@ -324,7 +303,7 @@ def two_hours(regime, period, exposure):
     return series
 
 
-@pytest.mark.parametrize("regime", [ksmtuned, unmerger, kubevirt], ids=lambda regime: regime.__name__)
+@pytest.mark.parametrize("regime", regimes.REGIMES, ids=lambda regime: regime.__name__)
 def test_regime_that_switches_ksm_raises_no_false_alert(regime, tmp_path):
     """Not with any period; and exposure, at b, fires through all changes without a gap: from the second minute on."""
     hosts = {f"{name}{period}": two_hours(regime, period, exposure)

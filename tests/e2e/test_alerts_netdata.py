@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 import fixtures
+import regimes
 from daemons import Netdata
 from world import World
 
@@ -264,6 +265,55 @@ def just_started(monitored):
     return {name: when - first for name, _status, when in monitored.log() if (name, "WARNING") in monitored.raised()}
 
 
+# Regimes that switch KSM off and on (regimes.py). A second is a minute of theirs: half as fast as the file's copy.
+
+SWINGS = {7: 28, 30: 60, 110: 110}      # {period of free memory: seconds}
+SAVED_KB = 8_004_000                    # by default
+
+
+def switch(world, regime, period, seconds):
+    """Let REGIME switch KSM in WORLD for SECONDS, while free memory swings around 20 % with PERIOD."""
+    sharing = 2_000_000
+    for before, run, pages in regimes.played(regime, period, seconds, run=1):
+        scans = {"scanned": 100 * pages, "ksmd": pages / 250, "full_scans": 2}
+        if run == 2 and before != 2:
+            world.set(run=2, cow=sharing, shared=0, sharing=0, unshared=0, volatile=0, zero=0, profit=0)
+            sharing = 0
+        elif run == 1:
+            sharing += (2_000_000 - sharing) // 5 if before == 1 else 0
+            world.set(run=1, cow=50, shared=sharing // 4, sharing=sharing, unshared=300_000,
+                      profit=(sharing << 12) - (300_000 << 6))
+        else:
+            world.set(run=run, cow=50 if sharing else 0)
+        world.set(pages_to_scan=pages, **(scans if run == 1 else dict.fromkeys(scans, 0)))
+        if sharing == 0:
+            world.count("full_scans", 0)
+        time.sleep(1)
+
+
+def switched_by(regime):
+    """Return the scenario of a healthy host whose KSM REGIME switches; then memory is short, and at last ksmd stalls."""
+    def scenario(monitored):
+        wait_for_baseline(monitored)
+        for swing in SWINGS.items():
+            switch(monitored.world, regime, *swing)
+        healthy = monitored.log()
+        if regime is not regimes.unmerger:      # else nothing is saved when KSM is off
+            monitored.hold(run=1, sharing=2_000_000, zero=1000, available_kb=SAVED_KB * 10 // 9, swap_kb=0)
+            switch(monitored.world, regime, 7, 28)
+        exposed = monitored.log()[len(healthy):]
+        monitored.world.set(run=1, sharing=100_000, profit=-300 << 20, ksmd=0, scanned=0, skipped=0, full_scans=0,
+                            available_kb=40 << 20)
+        monitored.world.count("full_scans", 9)
+        monitored.wait_raised(("ksm_stalled", "WARNING"), ("ksm_net_loss", "WARNING"))
+        return SimpleNamespace(healthy={(name, status) for name, status, _when in healthy if status in RAISED},
+                               exposed=[(name, status) for name, status, _when in exposed])
+    scenario.__name__ = f"switched_by_{regime.__name__}"
+    return scenario
+
+
+SWITCHED = {switched_by(regime): regime for regime in regimes.REGIMES}
+
 NOTHING = {"shared": 0, "sharing": 0, "unshared": 0, "volatile": 0, "zero": 0, "profit": 0, "scanned": 0, "skipped": 0,
            "full_scans": 0, "cow": 0, "ksmd": 0}
 
@@ -289,9 +339,11 @@ SCENARIOS = {
     no_page_to_scan: ("6.1", {"pages_to_scan": 0, "sleep_millisecs": 10, "ksmd": 0.1, "full_scans": 0}),
     no_cow: ("5.15", {}),
     just_started: ("6.18", {"profit": -300 << 20, "scanned": 0, "skipped": 0, "full_scans": 0}),
+    **{scenario: ("6.18", {}) for scenario in SWITCHED},
 }
 QUIET = [gaps, idle, briefly_exposed, guest_ends_while_others_write, switched_off, no_cow]
 QUIET_LONG = [all_skipped, guest_ends, zero_pages_end, short_scans, dip, off_and_on, busy]
+LONG = [*QUIET_LONG, *SWITCHED]
 
 
 def play(scenario, build, work, health):
@@ -324,13 +376,13 @@ def play_all(scenarios, build, work):
 @pytest.fixture(scope="module")
 def played(build, tmp_path_factory):
     """{scenario: result of play()} of all scenarios except the long ones."""
-    return play_all([name for name in SCENARIOS if name not in QUIET_LONG], build, tmp_path_factory.mktemp("alerts"))
+    return play_all([name for name in SCENARIOS if name not in LONG], build, tmp_path_factory.mktemp("alerts"))
 
 
 @pytest.fixture(scope="module")
 def played_long(build, tmp_path_factory):
     """The same for the long ones."""
-    return play_all(QUIET_LONG, build, tmp_path_factory.mktemp("alerts-long"))
+    return play_all(LONG, build, tmp_path_factory.mktemp("alerts-long"))
 
 
 def test_alert_keys_are_known_to_1_37_and_2_x():
@@ -490,6 +542,17 @@ def test_scenario_raises_no_alert(scenario, played):
 @pytest.mark.parametrize("scenario", QUIET_LONG, ids=lambda scenario: scenario.__name__)
 def test_long_scenario_raises_no_alert(scenario, played_long):
     check_quiet(scenario, played_long[scenario])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scenario", SWITCHED, ids=lambda scenario: scenario.__name__)
+def test_regime_that_switches_ksm_raises_no_false_alert_and_hides_none(scenario, played_long):
+    """Exposure is raised once and stays so through all changes; the others are raised as soon as KSM stays on."""
+    seen = played_long[scenario]
+    print(f"{scenario.__name__}: {seen.changes}")
+    assert seen.result.healthy == set()
+    assert seen.result.exposed == [("ksm_exposure", "WARNING")] * (SWITCHED[scenario] is not regimes.unmerger)
+    assert {("ksm_stalled", "WARNING"), ("ksm_net_loss", "WARNING")} <= seen.raised
 
 
 def test_no_alert_before_third_full_scan(played):
