@@ -17,6 +17,9 @@ measure()   Asks for rounds until the intervals of all rows are narrower than NA
 verdict()   A target is reached if the whole interval is not above the limit, missed if all of it is above, else
         undecided, as is a row that could not be measured. That is no failure. All rows are always printed.
 
+Groups that compare with the build --base, of another commit, are measured only with it, in more time. If --only names
+them, they have amounts without limits.
+
 CPU time is the kernel's own account in ns. KSM has pages to merge meanwhile; its settings are restored at the end
 (root). The exit status is 1 only if a target was missed. The table and its picture are put into FILE between the
 markers "cost".
@@ -47,6 +50,7 @@ LEAST = 6                   # rounds; fewer have no narrow interval
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 PICTURE = "cost.svg"        # beside the document
+BASE = " ÷ those of --base"  # the end of a row that has a limit only beside another build
 
 
 class Row(NamedTuple):
@@ -106,7 +110,30 @@ GROUPS = [
         Row("memory", "  resident memory", "MB", 4, exact=True)]),
     Group("Savings by consumer, CPU an interval", rows.consumers_100k, 180, [
         Row("consumers_100k", "100,000 processes, 1,000 merging ÷ a loop of bare reads", "ms", 0.40)]),
+    Group("ksm.plugin and the agent's thread for it, CPU a second", rows.agent_rest, 80, [
+        Row("agent_rest", "while KSM is at rest" + BASE, "µs", 0.60)]),
+    Group("ksm.plugin and the agent's thread for it, CPU a second", rows.agent_works, 85, [
+        Row("agent_works", "while KSM works" + BASE, "µs", 0.60),
+        Row("values", "values that the agent stores a day" + BASE, "", exact=True)]),
 ]
+
+
+def compares_builds(group):
+    """Whether GROUP has rows that compare with another build."""
+    return any(BASE in row.what for row in group.rows)
+
+
+def without_base(group):
+    """Return GROUP with amounts for the rows that compare with another build."""
+    return group._replace(rows=[row._replace(what=row.what.removesuffix(BASE), limit=None) if BASE in row.what else row
+                                for row in group.rows])
+
+
+def chosen(only, base):
+    """Return the groups with the functions ONLY, or all. Those that compare with a build BASE come only with it."""
+    groups = [group for group in GROUPS
+              if (group.function.__name__ in only if only else base or not compares_builds(group))]
+    return groups if base else [without_base(group) for group in groups]
 
 
 def interval(ratios):
@@ -203,10 +230,11 @@ def measure(group, bench, until):
 
 
 class Bench:
-    """What all groups use: the programs' directory, KSM's settings, and a directory for files."""
+    """What all groups use: the programs' directory, that of another build or None, KSM's settings, one for files."""
 
-    def __init__(self, build, settings, directory):
+    def __init__(self, build, base, settings, directory):
         self.build = build
+        self.base = base
         self.settings = settings
         self.directory = directory
 
@@ -291,21 +319,24 @@ def main():
     """Measure everything; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", type=Path, required=True, help="where the plugins and the tools are")
+    parser.add_argument("--base", type=Path, help="where those of another commit are, for the rows that compare with it")
     parser.add_argument("--only", nargs="+", help="the groups with these functions")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="for all groups")
     parser.add_argument("--readme", type=Path, help="put the table into this file")
     options = parser.parse_args()
-    groups = [group for group in GROUPS if not options.only or group.function.__name__ in options.only]
+    groups = chosen(options.only, options.base)
     name, results, title = machine(), [], None
     print(name)
     with KsmSettings() as settings:
         begin = time.monotonic()
         end = begin + options.minutes * 60 - RESERVE_S
+        end += sum(group.seconds for group in groups if compares_builds(group))
         for group in groups:
             print("" if group.title == title else f"\n{group.title}\n", end="")
             title = group.title
             with tempfile.TemporaryDirectory() as directory:
-                bench = Bench(options.build.resolve(), settings, Path(directory))
+                base = options.base and options.base.resolve()
+                bench = Bench(options.build.resolve(), base, settings, Path(directory))
                 found = measure(group, bench, min(end, time.monotonic() + group.seconds))
             settings.restore()
             show(found)

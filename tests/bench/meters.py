@@ -241,3 +241,16 @@ def netdata(directory, with_ksm):
     return Host(Netdata(directory, plugins / "none.plugin", extra=extra),
                 lambda host: sum(len(chart["dimensions"]) for name, chart in host.charts().items()
                                  if name.startswith("mem.ksm")))
+
+
+def agent(directory, build):
+    """Return a Netdata agent with the ksm.plugin of BUILD, for the host's metrics only, and its database on disk."""
+    return Host(Netdata(directory, build / "ksm.plugin", "--consumers=0", extra="[db]\n    mode = dbengine"),
+                lambda host: sum(len(chart["dimensions"]) for name, chart in host.charts().items()
+                                 if name.startswith("ksm.")))
+
+
+def values_a_day(host):
+    """Return how many values the agent HOST stores a day."""
+    return sum(len(chart["dimensions"]) * 86400 // chart["update_every"]
+               for name, chart in host.daemon.charts().items() if name.startswith("ksm."))

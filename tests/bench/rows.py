@@ -14,9 +14,10 @@ from contextlib import ExitStack, closing
 from itertools import count, islice
 from pathlib import Path
 
+from daemons import plugins_of
 from live import FAST, RUNNING, STOPPED, UNMERGED, Workload
-from meters import (EXEC_KSM, EXPORTER, PMVAL, SHELL_LOOP, NodeExporter, Plugin, Script, Subject, collectd, netdata,
-                    resident_mb, spent)
+from meters import (EXEC_KSM, EXPORTER, PMVAL, SHELL_LOOP, NodeExporter, Plugin, Script, Subject, agent, collectd,
+                    netdata, resident_mb, spent, values_a_day)
 
 SAMPLES = 500               # of each side in a round of the hot loop
 CALLGRIND_SAMPLES = 60      # a minute: the knobs once
@@ -168,6 +169,45 @@ def round_of_programs(us, metrics, sampled):
                             ("exec_ksm", "exec_ksm", EXEC_KSM), ("shell", "shell", "")):
         found[row] = (us["plugin"], us[name]) if name in us else f"no {what} here"
     return found
+
+
+def in_agents(bench, name):
+    """Yield what ksm.plugin and the thread of an agent that takes its lines need for a second, in µs, as row NAME.
+
+    Those of bench.base, if it is given, have an agent at the same time. A round has one value of the slowest charts.
+    """
+    builds = [bench.build, *([bench.base] if bench.base else [])]
+    with ExitStack() as stack:
+        agents = [stack.enter_context(agent(bench.directory / f"agent{i}", build)) for i, build in enumerate(builds)]
+        time.sleep(WARM_S)
+        clocks = {}
+        for i, subject in enumerate(agents):
+            clocks[i, "plugin"] = plugins_of(subject.daemon), ""
+            clocks[i, "thread"] = subject.pids, "PLUGINSD["
+        values = [values_a_day(subject) for subject in agents]
+        for cost in seconds(clocks, 1000, SECONDS):
+            us = [(cost[i, "plugin"] + cost[i, "thread"]) / 1000 / SECONDS for i in range(len(agents))]
+            yield {name: (us[0], us[1] if bench.base else 1), "values": (values[0], values[1] if bench.base else 1)}
+
+
+def agent_rest(bench):
+    """The whole cost while KSM tracks no page."""
+    if any(bench.settings.states()):
+        yield {"agent_rest": "KSM tracks pages on this machine"}
+        return
+    bench.settings.set("run", STOPPED)
+    for found in in_agents(bench, "agent_rest"):
+        yield {"agent_rest": found["agent_rest"]}
+
+
+def agent_works(bench):
+    """The whole cost while ksmd scans merged pages, and the number of values."""
+    bench.settings.set_all(FAST)
+    with Workload(bench.build / "tests/workload", "pairs", 4096):
+        bench.settings.merge_all()
+        for name, value in (("sleep_millisecs", 20), ("pages_to_scan", 100), ("run", RUNNING)):
+            bench.settings.set(name, value)     # the kernel's defaults
+        yield from in_agents(bench, "agent_works")
 
 
 # Savings by consumer.

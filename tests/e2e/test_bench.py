@@ -100,9 +100,21 @@ def test_rounds_end_with_their_time(left_s, rounds):
 
 def test_every_group_fits_in_the_time():
     """All groups together take no longer than the whole run may, and names are unique."""
-    assert sum(of.seconds for of in bench.GROUPS) <= bench.MINUTES * 60 - bench.RESERVE_S
+    assert sum(of.seconds for of in bench.chosen(None, None)) <= bench.MINUTES * 60 - bench.RESERVE_S
     names = [row.name for of in bench.GROUPS for row in of.rows]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("only, base, limits", [
+    (None, None, {}),
+    (None, "build", {"agent_rest": 0.6, "agent_works": 0.6, "values": None}),
+    (["agent_works"], None, {"agent_works": None, "values": None}),
+    (["agent_works"], "build", {"agent_works": 0.6, "values": None}),
+])
+def test_rows_have_limits_beside_another_build_only(only, base, limits):
+    found = [row for of in bench.chosen(only, base) for row in of.rows if row.name.startswith(("agent", "values"))]
+    assert {row.name: row.limit for row in found} == limits
+    assert all((" ÷ " in row.what) == bool(base) for row in found)
 
 
 @needs_ksm
@@ -114,7 +126,7 @@ def test_every_group_fits_in_the_time():
 def test_pairs_of_one_process(build, tmp_path, words, names):
     """Each mode prints the pairs that it promises, until it is closed."""
     words = [build / "ksm.plugin" if word == "build/ksm.plugin" else word for word in words]
-    pairs = bench.Bench(build, None, tmp_path).pairs(*words)
+    pairs = bench.Bench(build, None, None, tmp_path).pairs(*words)
     found = list(islice(pairs, len(names)))
     pairs.close()
     assert [name for name, _ in found] == names
@@ -147,7 +159,7 @@ def test_calls_for_processes(line, counts):
 
 
 def test_timer_ticks_half_a_second_late(build, tmp_path):
-    with meters.Plugin(None, command=bench.Bench(build, None, tmp_path).tool("timer", 1000)) as timer:
+    with meters.Plugin(None, command=bench.Bench(build, None, None, tmp_path).tool("timer", 1000)) as timer:
         until(lambda: len(timer.ticks) >= 3, SEEN_S, "three ticks")
         assert all(500 <= late < 1000 for late in timer.late_ms())
 
