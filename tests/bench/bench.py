@@ -13,7 +13,8 @@ GROUPS  has a group for each set-up, with the time that it may take and its rows
         for an amount or a count. In place of (A, B) there may be a text: why the row is not measured here.
 interval()  The result of a row is the median of A ÷ B over all rounds, with its 95 % interval (bootstrap). A row
         that is `exact`, a count or a peak, has the maximum instead.
-measure()   Asks for rounds until the intervals of all rows are narrower than NARROW, or the time is over.
+measure()   Asks for rounds until the intervals of all rows are narrower than NARROW, or the group's time is over and
+            there are LEAST rounds, or the time of the whole run is over.
 verdict()   A target is reached if the whole interval is not above the limit, missed if all of it is above, else
         undecided, as is a row that could not be measured. That is no failure. All rows are always printed.
 
@@ -77,7 +78,7 @@ GROUPS = [
         Row("floor", "host sample ÷ bare preads of the same files, hot", "µs", 1.10),
         Row("ends", "bare preads of vmstat and meminfo to their ends ÷ the first pread of each", "µs"),
         Row("worker", "a read in a worker thread, which may be abandoned ÷ the same bare pread", "µs")]),
-    Group("The host's sample", rows.instructions, 30, [
+    Group("The host's sample", rows.instructions, 20, [
         Row("instructions", "in user space: read, derive, print all charts", "", 30000, exact=True)]),
     Group("ksm.plugin", rows.start, 20, [
         Row("start", "from its start to its first metric ÷ an empty program (true), from start to end", "ms")]),
@@ -87,7 +88,7 @@ GROUPS = [
     Group("ksm-explain --estimate", rows.estimate, 70, [
         Row("estimate", "CPU, a page read ÷ the kernel's copying alone (/proc/PID/mem)", "µs", 2.5),
         Row("estimate_memory", "peak resident memory beyond --memory", "MB", 4, exact=True)]),
-    Group("ksm-explain --sharing", rows.sharing, 90, [
+    Group("ksm-explain --sharing", rows.sharing, 70, [
         Row("sharing_entry", "CPU, an entry of a page table ÷ bare preads of pagemap", "µs", 2),
         Row("sharing_mapping", "CPU, a merged mapping ÷ bare reads of kpageflags and kpagecount", "µs", 3),
         Row("sharing_memory", "peak resident memory beyond --memory", "MB", 4, exact=True)]),
@@ -100,11 +101,11 @@ GROUPS = [
         Row("shell", "ksm.plugin ÷ shell loop with cat, a sample", "µs")]),
     Group("Processes that start and exit", rows.newcomers, 40, [
         Row("newcomer", "first merged page to first value, the latest of 100 programs", "intervals", 2, exact=True)]),
-    Group("Processes that start and exit", rows.churn, 50, [
+    Group("Processes that start and exit", rows.churn, 40, [
         Row("churn", "CPU for consumers, 500 forks a second ÷ a loop that reads only the new processes", "ms")]),
-    Group("Savings by consumer, CPU an interval", rows.consumers_1k, 60, [
+    Group("Savings by consumer, CPU an interval", rows.consumers_1k, 50, [
         Row("consumers_1k", "1,000 processes, 100 merging ÷ a loop of bare reads", "ms", 1.5)]),
-    Group("Savings by consumer, CPU an interval", rows.consumers_10k, 90, [
+    Group("Savings by consumer, CPU an interval", rows.consumers_10k, 80, [
         Row("consumers_10k", "10,000 processes, 1,000 merging ÷ a loop of bare reads", "ms", 0.80),
         Row("tick", "  lateness of a tick ÷ that of a bare timer", "ms"),
         Row("memory", "  resident memory", "MB", 4, exact=True)]),
@@ -205,18 +206,19 @@ def shown(number):
     return f"{number:,.0f}" if abs(number) >= 100 and abs(number) != float("inf") else f"{number:.3g}"
 
 
-def measure(group, bench, until):
-    """Measure GROUP up to the instant UNTIL (time.monotonic()); return the results of its rows."""
+def measure(group, bench, end):
+    """Measure GROUP, at most up to the instant END (time.monotonic()); return the results of its rows."""
     results = {row.name: Result(row, group.title) for row in group.rows}
     rounds, next_look = 0, LEAST
+    until = time.monotonic() + group.seconds
     try:
-        if time.monotonic() > until:
+        if end - time.monotonic() < group.seconds / 2:
             raise TimeoutError("no time was left")
         for found in group.function(bench):
             for name, pair in found.items():
                 results[name].add(pair)
             rounds += 1
-            if time.monotonic() > until:
+            if time.monotonic() > (until if rounds >= LEAST else end):
                 break
             if rounds >= next_look:
                 next_look = rounds + max(1, rounds // 4)
@@ -337,7 +339,7 @@ def main():
             with tempfile.TemporaryDirectory() as directory:
                 base = options.base and options.base.resolve()
                 bench = Bench(options.build.resolve(), base, settings, Path(directory))
-                found = measure(group, bench, min(end, time.monotonic() + group.seconds))
+                found = measure(group, bench, end)
             settings.restore()
             show(found)
             results += found

@@ -88,14 +88,18 @@ def test_rounds_until_interval_is_narrow(pairs, rounds):
     assert len(bench.measure(group(pairs), None, time.monotonic() + 60)[0].pairs) == rounds
 
 
-@pytest.mark.parametrize("left_s, rounds", [(-1, 0), (0.3, 3)])
-def test_rounds_end_with_their_time(left_s, rounds):
+@pytest.mark.parametrize("seconds, left_s, rounds", [
+    (0, 60, bench.LEAST),       # over at once: the fewest that decide
+    (1, 0.4, 0),                # less than half of its time is left
+    (0.1, 0.5, 4),              # the whole run ends
+])
+def test_rounds_end_with_their_time(seconds, left_s, rounds):
     def function(_bench):
         for pair in BUSY:
-            time.sleep(0.2)
+            time.sleep(0.15)
             yield {"row": pair}
-    slow = bench.Group("title", function, 1, [bench.Row("row", "a ÷ b", "µs", 1.1)])
-    assert len(bench.measure(slow, None, time.monotonic() + left_s)[0].pairs) <= rounds
+    slow = bench.Group("title", function, seconds, [bench.Row("row", "a ÷ b", "µs", 1.1)])
+    assert len(bench.measure(slow, None, time.monotonic() + left_s)[0].pairs) == rounds
 
 
 def test_every_group_fits_in_the_time():
