@@ -15,7 +15,7 @@ check='check pkg-config clang clang-format clang-tidy cppcheck shellcheck
     binutils iproute2 libcap2-bin libclang-rt-dev valgrind gcovr mandoc prometheus
     libmicrohttpd12 libprotobuf-c1 netdata-plugins-bash musl-tools jsonnet codespell
     prometheus-node-exporter python3-prometheus-client unicode-data'
-bench='prometheus-node-exporter valgrind strace gnuplot-nox'
+bench='prometheus-node-exporter valgrind strace gnuplot-nox fonts-dejavu-core'
 # Heavy, so that only the slow tests and the picture in the README ask for it.
 browser='chromium chromium-driver python3-selenium fonts-dejavu-core pngquant'
 # Other architectures: machines and compilers.

@@ -50,8 +50,9 @@ NARROW = 0.05               # of the median
 LEAST = 6                   # rounds; fewer have no narrow interval
 RESAMPLES = 1000
 CONFIDENCE = 0.95
-PICTURE = "cost.svg"        # beside the document
 BASE = " ÷ those of --base"  # the end of a row that has a limit only beside another build
+PICTURE = "cost.png"        # beside the document
+PEERS = {"node_exporter": "node_exporter", "pcp": "PCP mem.ksm", "exec_ksm": "exec-ksm.sh", "shell": "shell loop"}
 
 
 class Row(NamedTuple):
@@ -173,7 +174,11 @@ class Result:
         ratios = [ours / theirs for ours, theirs in self.pairs]
         if self.row.exact:
             return (max(ratios),) * 3
-        return interval(ratios) if len(ratios) >= LEAST else (statistics.median(ratios), -float("inf"), float("inf"))
+        return interval(ratios) if self.is_enough() else (statistics.median(ratios), -float("inf"), float("inf"))
+
+    def is_enough(self):
+        """Whether there are enough rounds for an interval."""
+        return len(self.pairs) >= (1 if self.row.exact else LEAST)
 
     def is_narrow(self):
         """Whether further rounds would say no more."""
@@ -275,28 +280,54 @@ def markdown(results, name):
 
 
 PLOT = """\
-set terminal svg size 800,{height} dynamic background rgb "white" font "sans,13"
+set terminal pngcairo size 900,{height} font "DejaVu Sans,10"
 set output "{output}"
-set title "measured ÷ limit, with 95 % intervals: left of 1 is reached"
-set xrange [0:*]
-set yrange [{rows}.5:0.5]
-set ytics ({tics})
+set multiplot
+set lmargin at screen 0.2
 set grid x
-set arrow from 1, graph 0 to 1, graph 1 nohead lw 2 lc rgb "red" front
-$data << END
+"""
+PANEL = """\
+set title "{title}"
+set origin 0,{bottom}
+set size 1,{share}
+set yrange [{rows}.6:0.4]
+set ytics ({tics})
+{more}
+$data{rows} << END
 {data}
 END
-plot $data using 1:4:2:3 with xerrorbars pt 7 ps 0.6 lw 2 lc rgb "#2060a0" notitle
+plot $data{rows} using 1:4:2:3 with xerrorbars pt 7 ps 0.8 lw 2 lc rgb "#2060a0" notitle
 """
+AGAINST_LIMIT = """\
+set xrange [0:*]
+set arrow from 1, graph 0 to 1, graph 1 nohead lw 2 lc rgb "red" front"""
+OF_PEERS = "set logscale x; set xrange [*:*]; unset arrow"
+
+
+def panel(title, named, bottom, share, more):
+    """Return gnuplot's commands to draw NAMED, {name: (middle, low, high)}, from BOTTOM up in a SHARE of the height."""
+    tics = ", ".join(f'"{name}" {i}' for i, name in enumerate(named, 1)).replace("_", "\\\\_")
+    data = "\n".join(" ".join(f"{number:.6g}" for number in [*found, i]) for i, found in enumerate(named.values(), 1))
+    return PANEL.format(title=title, bottom=bottom, share=share, rows=len(named), tics=tics, data=data, more=more)
 
 
 def picture(results, path):
-    """Draw all targets of RESULTS but those with the limit 0: measured ÷ limit."""
-    drawn = [result for result in results if result.row.limit and result.pairs]
-    data = "\n".join(" ".join(f"{number / result.row.limit:.6g}" for number in result.interval()) + f" {i}"
-                     for i, result in enumerate(drawn, 1))
-    tics = ", ".join(f'"{result.row.name}" {i}' for i, result in enumerate(drawn, 1)).replace("_", " ")
-    script = PLOT.format(output=path, height=60 + 24 * len(drawn), rows=len(drawn), tics=tics, data=data)
+    """Draw all targets of RESULTS but those with the limit 0, as measured ÷ limit, and the CPU time of the peers."""
+    targets = {result.row.name: [number / result.row.limit for number in result.interval()]
+               for result in results if result.row.limit and result.is_enough()}
+    peers = {}
+    for result in results:
+        if result.row.name in PEERS and result.is_enough():
+            ours, theirs = zip(*result.pairs)
+            peers |= {"ksm.plugin": interval(ours), PEERS[result.row.name]: interval(theirs)}
+    lines = len(targets) + len(peers) + 8
+    share = (len(peers) + 4) / lines
+    script = PLOT.format(output=path, height=22 * lines)
+    if targets:
+        script += panel("measured ÷ limit, with 95 % intervals: up to 1 is reached", targets, share, 1 - share,
+                        AGAINST_LIMIT)
+    if peers:
+        script += panel("µs of CPU a sample, one a second", peers, 0, share, OF_PEERS)
     subprocess.run(["gnuplot"], input=script, text=True, check=True)
 
 
