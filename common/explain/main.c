@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * ksm-explain: measures this host for a second, and explains what KSM does on it. Also the programs
- * behind --estimate and --openmetrics.
+ * ksm-explain: measures this host for a second, and explains what KSM does on it. Also runs the
+ * modes --estimate, --sharing and --openmetrics.
  */
 #include <errno.h>
 #include <limits.h>
@@ -270,7 +270,8 @@ int main(int argc, char *argv[]) {
         fprintf(stderr, "ksm-explain: %s; see ksm-explain --help\n", message);
         return EXIT_FAILURE;
     }
-    if (ksm_options_check_root(&line.options, message, sizeof(message)) != 0)
+    if (line.mode < COMMAND_LINE_MODES &&
+        ksm_options_check_root(&line.options, message, sizeof(message)) != 0)
         return fail(message);
     wrap_init(&out, stdout);
     return run();
