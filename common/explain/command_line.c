@@ -105,17 +105,18 @@ void command_line_print_help(void) {
     puts("\nThe exit status is the verdict, for scripts: see ksm-explain(1).");
 }
 
-/* Parses a whole number from 1 to max, which a % may follow. */
-static int parse_limit(const char *option, const char *text, int max, int *number, char *message,
+/* Parses a whole number from 1 to max; for --cpu, "%" may follow. */
+static int parse_limit(enum option_id id, const char *text, int max, int *number, char *message,
                        size_t size) {
-    const size_t len = strlen(text);
+    size_t len = strlen(text);
     int64_t value = 0;
 
-    if (parse_number(text, len - (len > 0 && text[len - 1] == '%'), &value) != 0 || value < 1 ||
-        value > max) {
+    if (id == OPTION_CPU && len > 0 && text[len - 1] == '%')
+        len--;
+    if (parse_number(text, len, &value) != 0 || value < 1 || value > max) {
         snprintf(message, size,
-                 "--%s: invalid value \"%.200s\"; expected a whole number from 1 to %d", option,
-                 text, max);
+                 "--%s: invalid value \"%.200s\"; expected a whole number from 1 to %d",
+                 rows[id].name, text, max);
         return -EINVAL;
     }
     *number = (int)value;
@@ -140,9 +141,9 @@ static int set_option(struct command_line *line, enum option_id id, const char *
     case OPTION_CONSUMERS_EXCLUDE:
         return ksm_options_set(&line->options, KSM_EXPLAIN, rows[id].name, value, message, size);
     case OPTION_CPU:
-        return parse_limit(rows[id].name, value, CPU_MAX, &line->cpu_percent, message, size);
+        return parse_limit(id, value, CPU_MAX, &line->cpu_percent, message, size);
     case OPTION_MEMORY:
-        return parse_limit(rows[id].name, value, MEMORY_MAX, &line->memory_mib, message, size);
+        return parse_limit(id, value, MEMORY_MAX, &line->memory_mib, message, size);
     case OPTION_JSON:
         line->json = true;
         return 0;

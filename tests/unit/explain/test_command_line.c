@@ -123,6 +123,8 @@ static const struct {
      "--memory: invalid value \"65537\"; expected a whole number from 1 to 65536"},
     {"--estimate|--memory=5k|",
      "--memory: invalid value \"5k\"; expected a whole number from 1 to 65536"},
+    {"--estimate|--memory=50%|",
+     "--memory: invalid value \"50%\"; expected a whole number from 1 to 65536"},
     {"--root=|", "--root: invalid value \"\"; expected a directory"},
     {"--root|", "--root requires a value"},
     {"--estimate|--cpu|", "--cpu requires a value"},
