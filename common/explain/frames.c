@@ -33,7 +33,7 @@ static int read_entries(int fd, uint64_t number, size_t count, uint64_t *entries
 
 /* The frame of a page of this program; -EPERM if frame numbers are not shown. */
 static int find_frame(const volatile char *page, size_t page_size, uint64_t *frame) {
-    uint64_t entry;
+    uint64_t entry = 0;
     const int fd = open_file("", "self/pagemap");
 
     if (fd < 0)
@@ -56,12 +56,14 @@ static int find_zeros(struct frames *f, const volatile char *page, size_t page_s
     const int status = find_frame(page, page_size, &f->zero);
 
     (void)byte;
+    if (status != 0)
+        return status;
     f->zero_end = f->zero;
     while (is_zero(f, f->zero_end))
         f->zero_end++;
     while (f->zero > 0 && is_zero(f, f->zero - 1))
         f->zero--;
-    return status;
+    return 0;
 }
 
 /* Sets knows_ksm by a private page, which is not merged. */
