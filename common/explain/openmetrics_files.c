@@ -130,6 +130,7 @@ static int move_descriptors(struct openmetrics_files *files) {
         if (dup2(files->output.fd, STDOUT_FILENO) < 0)
             return -errno;
         close(files->output.fd);
+        files->output.fd = -1;
     }
     if (files->state.fd >= 0 && files->state.fd != STATE_FD) {
         if (dup2(files->state.fd, STATE_FD) < 0)
