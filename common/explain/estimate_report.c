@@ -193,6 +193,7 @@ void estimate_json(const struct estimate *e, const struct ksm_sample *host, FILE
     print_member(file, "sampled_one_in", (int64_t)1 << e->sampling_shift);
     print_member(file, "processes", e->counts.processes);
     print_member(file, "denied", e->counts.denied);
+    print_member(file, "failed", e->counts.failed);
     print_member(file, "ended", e->counts.exited);
     print_member(file, "blocking", e->counts.blocking);
     print_member(file, "milliseconds", e->counts.ms);

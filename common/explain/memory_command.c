@@ -44,14 +44,14 @@ void memory_command_prepare(void) {
 static void format_time_left(const struct process_sweep *s, int64_t now, char *buf, size_t size) {
     enum { KNOWN_AFTER_MS = 5000 };
     const uint64_t done = s->done, expected = s->expected;
-    static int64_t first_page;
+    static int64_t first_page_ms;
 
-    if (first_page == 0 && done > 0)
-        first_page = now;
-    if (s->step != SWEEP_READ || done == 0 || now - first_page < KNOWN_AFTER_MS)
+    if (first_page_ms == 0 && done > 0)
+        first_page_ms = now;
+    if (s->step != SWEEP_READ || done == 0 || now - first_page_ms < KNOWN_AFTER_MS)
         return;
     const double rest = expected > done ? (double)(expected - done) / (double)done : 0;
-    const int64_t seconds = (int64_t)((double)(now - first_page) * rest / 1000);
+    const int64_t seconds = (int64_t)((double)(now - first_page_ms) * rest / 1000);
     snprintf(buf, size, "%" PRId64 ":%02d left", seconds / 60, (int)(seconds % 60));
 }
 
@@ -93,6 +93,10 @@ static int run(struct process_sweep *s, sweep_progress_fn *progress) {
 static int report_failure(const struct process_sweep *s, int status) {
     if (status == -ENOMEM)
         fprintf(stderr, "ksm-explain: %s\n", strerror(ENOMEM));
+    else if (status == -EAGAIN)
+        fputs("ksm-explain: no thread can be started\n", stderr);
+    else if (status == -ETIMEDOUT)
+        fputs("ksm-explain: the reading thread gets no processor: the host is too busy\n", stderr);
     else
         fprintf(stderr, "ksm-explain: %.*s/proc: %s\n", (int)pseudofs_root_len(s->options.root),
                 s->options.root, strerror(-status));
@@ -129,6 +133,8 @@ static const char *nothing_read(const struct sweep_counts *counts, bool hidden) 
     if (counts->denied > 0)
         return "none of these processes may be read: this requires the capabilities CAP_SYS_PTRACE "
                "and CAP_DAC_READ_SEARCH";
+    if (counts->failed > 0)
+        return strerror(-counts->error);
     if (hidden)
         return "no process can be read: /proc hides those of other users (hidepid); run it with "
                "sudo";
@@ -181,7 +187,7 @@ static void show_sharing_progress(const struct process_sweep *s) {
     show_progress(s, steps[s->step]);
 }
 
-/* Returns why frames cannot be read. */
+/* Prints why page frames cannot be read. Returns the exit status. */
 static int report_no_frames(int status) {
     if (status == -ENOENT)
         fputs("ksm-explain: this kernel has no /proc/kpageflags (CONFIG_PROC_PAGE_MONITOR), which "
@@ -246,7 +252,7 @@ int memory_command_sharing(const struct command_line *line, const struct explain
         return report_empty_proc(sweep);
     if (sweep->unknown)
         return report_unknown(sweep);
-    if (sweep->counts.processes == 0 && sweep->counts.denied > 0) {
+    if (sweep->counts.processes == 0 && (sweep->counts.denied > 0 || sweep->counts.failed > 0)) {
         fprintf(stderr, "ksm-explain: %s\n", nothing_read(&sweep->counts, false));
         return STATUS_DENIED;
     }

@@ -38,7 +38,7 @@ void process_sweep_throttle(struct process_sweep *s) {
 
 /* ---- the list ---- */
 
-/* Adds what words can name a process by. Returns 0, -ENOMEM or -ECANCELED. */
+/* Adds the names that a process can be given by. Returns 0, -ENOMEM or -ECANCELED. */
 static int add_names(struct process_sweep *s, const struct sweep_process *process) {
     const struct ksm_process file = ksm_process_with_pid(process->pid);
     struct process_names names = {.pid = process->pid, .consumer = process->name};
@@ -47,7 +47,9 @@ static int add_names(struct process_sweep *s, const struct sweep_process *proces
         return 0;
     if (!s->only_pids) {
         const ssize_t n = ksm_process_read_comm(&s->files, &file, names.comm, sizeof(names.comm));
-        names.comm[n > 0 ? n - 1 : 0] = '\0';
+        if (n == -ECANCELED)
+            return -ECANCELED;
+        names.comm[n > 0 ? n - 1 : 0] = '\0'; /* without the newline */
         if (ksm_process_read_program(&s->files, &file, names.program, sizeof(names.program)) ==
             -ECANCELED)
             return -ECANCELED;
@@ -247,11 +249,18 @@ int process_sweep_open(struct process_sweep *s, struct page_reader *reader,
     return status == 0 ? ksm_process_check(&s->files, &file) : status;
 }
 
-static void count_process(struct process_sweep *s, const struct page_reader *reader, int status) {
-    s->counts.denied += status == -EACCES || status == -EPERM;
-    s->counts.exited += status == -ESRCH;
-    s->counts.processes += status >= 0;
-    s->counts.unreadable += reader->unreadable;
+/* After -EINTR the sweep ends early, which counts.partial shows. */
+static void count_process(struct process_sweep *s, int status) {
+    if (status >= 0) {
+        s->counts.processes++;
+    } else if (status == -EACCES || status == -EPERM) {
+        s->counts.denied++;
+    } else if (status == -ESRCH) {
+        s->counts.exited++;
+    } else if (status != -EINTR) {
+        s->counts.failed++;
+        s->counts.error = status;
+    }
 }
 
 /* Returns 0, or the -errno that ends the sweep. */
@@ -271,7 +280,8 @@ static int read_process(struct process_sweep *s, struct page_reader *reader, siz
     }
     if (status == -ECANCELED)
         return status;
-    count_process(s, reader, status);
+    count_process(s, status);
+    s->counts.unreadable += reader->unreadable;
     s->list[i].stack = reader->stack;
     page_reader_close(reader);
     return 0;

@@ -64,6 +64,8 @@ struct sweep_counts {
     int64_t denied;      /* may not be read */
     int64_t exited;      /* or ran another program meanwhile */
     int64_t blocking;    /* skipped, as reading them blocks */
+    int64_t failed;      /* could not be read for another reason */
+    int error;           /* -errno of the last that failed */
     int64_t swapped;     /* bytes in swap, not read */
     uint64_t unreadable; /* pages in memory that cannot be read: of devices, or secret */
     int64_t ms;          /* that it took */

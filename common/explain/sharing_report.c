@@ -358,6 +358,7 @@ void sharing_json(const struct sharing *s, const struct sharing_host *host, FILE
     json_sum(s, "between_owners", &s->across, file);
     json_number("processes", counts->processes, file);
     json_number("denied", counts->denied, file);
+    json_number("failed", counts->failed, file);
     json_number("ended", counts->exited, file);
     json_number("blocking", counts->blocking, file);
     json_number("milliseconds", counts->ms, file);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "explain/values.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -8,6 +9,7 @@
 #include "explain/format.h"
 
 char *values_add(struct values *v, const char *name) {
+    assert(v->count < VALUES_MAX); /* the callers add a fixed number */
     v->list[v->count].name = name;
     v->list[v->count].text[0] = '\0';
     return v->list[v->count++].text;
@@ -32,6 +34,9 @@ void values_add_counts(struct values *v, const struct sweep_counts *counts, uint
     values_add_if(v, "partial", counts->partial);
     values_add_count(v, "denied", counts->denied, "process", "processes");
     values_add_count(v, "blocking", counts->blocking, "process", "processes");
+    values_add_count(v, "failed", counts->failed, "process", "processes");
+    if (counts->failed > 0)
+        snprintf(values_add(v, "failure"), VALUE_SIZE, "%s", strerror(-counts->error));
     values_add_count(v, "exited", counts->exited, "process", "processes");
     if (counts->unreadable > 0)
         values_add_bytes(v, "unreadable", (int64_t)(counts->unreadable * page_size));

@@ -397,6 +397,17 @@ def test_missing_capabilities_of_root_are_named(build):
     assert "this requires the capabilities CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH\n" in done.stderr
 
 
+def test_lack_of_threads_is_named(copy_of):
+    done = explain(copy_of("ksm-explain").parent, wrapper=[*AS_NOBODY, "prlimit", "--nproc=1"])
+    assert (done.returncode, done.stdout, done.stderr) == (FAILED, "", "ksm-explain: no thread can be started\n")
+
+
+def test_lack_of_descriptors_is_named(build):
+    """With few, reading fails before the first process, or at it."""
+    messages = {explain(build, os.getpid(), wrapper=["prlimit", f"--nofile={limit}"]).stderr for limit in (13, 14)}
+    assert "ksm-explain: Too many open files\n" in messages, messages
+
+
 @pytest.mark.parametrize("words", [[], ["web"]])
 def test_tree_without_processes_has_no_estimate(words, build, tmp_path):
     """The report has no number, not even the host's savings."""

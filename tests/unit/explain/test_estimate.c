@@ -133,6 +133,8 @@ static void huge_unknown(void) {
 
 static void left_out(void) {
     e.counts.denied = 1;
+    e.counts.failed = 3;
+    e.counts.error = -EMFILE;
     e.counts.blocking = 2;
     e.counts.exited = 1234;
     e.counts.unreadable = 3 * MIB_PAGES;
@@ -174,7 +176,9 @@ static const struct {
     {as_it_is, {" 1.0 GiB 512.0 MiB 16.0 MiB 10.0 MiB vm web"}, {"more vm", "Partial"}},
     {as_it_is, {"To do QEMU opts in"}, {"MemoryKSM", "switched off"}},
     {service, {"To do Opt in the services"}, {"QEMU"}},
-    {switched_off, {"KSM is switched off. Switch it on: echo 1", "To do QEMU"}, {0}},
+    {switched_off,
+     {"KSM is switched off. Switch it on: echo 1", "To do QEMU"},
+     {0}},
     {little, {"Verdict Little to gain: 51.0 MiB would be saved, of 1.0 GiB"}, {"To do", "Worth"}},
     {small, {"Verdict Little to gain: 15.0 MiB"}, {"Worth"}},
     {merged,
@@ -197,7 +201,9 @@ static const struct {
      {"Left out 1 process could not be read", "Left out 2 processes: reading",
       "Left out 1,234 processes ended", "Left out 3.0 MiB of memory cannot"},
      {"Partial"}},
-    {left_out, {"; 2.0 MiB is in swap"}, {0}},
+    {left_out,
+     {"; 2.0 MiB is in swap", "Left out 3 processes could not be read: Too many open files. Left"},
+     {0}},
     {partial, {"Partial This was stopped early"}, {0}},
     {nodes, {"Nodes merge_across_nodes is 0"}, {0}},
     {all_nodes, {"To gain"}, {"Nodes"}},
@@ -248,7 +254,7 @@ static const struct {
     {huge_unknown, {"\"huge_bytes\": null", "\"split_bytes\": null"}},
     {left_out,
      {"\"unreadable_bytes\": 3145728, \"swapped_bytes\": 2097152",
-      "\"denied\": 1, \"ended\": 1234, \"blocking\": 2"}},
+      "\"denied\": 1, \"failed\": 3, \"ended\": 1234, \"blocking\": 2"}},
     {partial, {"\"partial\": true"}},
 };
 
