@@ -84,7 +84,7 @@ enum explain_id explain_next(const struct explain_facts *facts, enum explain_id 
 
 /* Writes a text of explain.def, with placeholders replaced by their values. A part in [brackets] is
  * left out if a value in it is not known. Returns the number of unknown values outside of brackets,
- * which are written as "?". Text that does not fit is cut off. */
+ * which are written as "?". Removes a newline at the end. Text that does not fit is cut off. */
 int explain_expand(const struct explain_facts *facts, const char *text, char *buf, size_t size);
 
 /* Writes the value of a placeholder into buf, which is "", and returns true; or returns false if it

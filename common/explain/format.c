@@ -45,7 +45,7 @@ void format_bytes(int64_t bytes, char *buf, size_t size) {
 }
 
 void format_percent(int64_t thousandths, char *buf, size_t size) {
-    const int64_t magnitude = thousandths < 0 ? -(thousandths + 1) : thousandths;
+    const uint64_t magnitude = thousandths < 0 ? -(uint64_t)thousandths : (uint64_t)thousandths;
     int decimals = 1;
 
     if (thousandths == 0)

@@ -297,7 +297,7 @@ static void append(char *buf, size_t size, const char *bytes, size_t len) {
 /* Appends the value of the placeholder, or "?". Returns whether it is known. */
 static bool append_value(char *buf, size_t size, explain_value_fn *write, const void *data,
                          const char *name, size_t len) {
-    char copy[32], value[PATH_MAX] = "";
+    char copy[64], value[PATH_MAX] = "";
 
     snprintf(copy, sizeof(copy), "%.*s", (int)len, name);
     const bool is_known = write(data, copy, value, sizeof(value));
@@ -328,6 +328,9 @@ int explain_fill(explain_value_fn *write, const void *data, const char *text, ch
         }
         text += mark ? len + 1 : len;
     }
+    const size_t len = strlen(buf);
+    if (len > 0 && buf[len - 1] == '\n')
+        buf[len - 1] = '\0';
     return unknown;
 }
 

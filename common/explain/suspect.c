@@ -225,7 +225,7 @@ int suspect_counts(struct suspect *suspect, struct ksm_process_reader *r, int64_
         return status;
     if (status == 0) {
         status = read_merging(suspect, r, &process);
-    } else { /* it has ended */
+    } else { /* it has exited, or cannot be named: do not list it */
         facts->anonymous = 0;
         facts->shared = 0;
         facts->hugetlb = 0;

@@ -60,7 +60,7 @@ This is the only verdict to act on at once."""),
 What was merged stays merged, but the counters stand still, so trust no figure of this report. ksmtuned and KubeVirt
 write 0 on purpose, when there is enough memory."""),
     Example(10, "no-ksm", {}, "A kernel without KSM.", """\
-In a container this can also mean that the host's /sys is not mounted."""),
+Only another kernel helps. A container always uses that of its host."""),
 ]
 
 

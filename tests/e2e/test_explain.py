@@ -165,7 +165,7 @@ def test_root_without_ksm_is_named(build, tmp_path):
     done = fixtures.run_once(build / "ksm-explain", "--root", "root/", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (STATUSES["no-ksm"], "")
     assert texts_of(done.stdout, "Verdict") == ["This kernel has no KSM."]
-    assert "The directory root/sys/kernel/mm/ksm is missing." in texts_of(done.stdout, "Why")[0]
+    assert "The directory root/sys/kernel/mm/ksm is missing:" in texts_of(done.stdout, "Why")[0]
 
 
 PRINTED = [("ksm-explain", ["--root", "6.6"]), ("ksm-explain", ["--openmetrics", "--root", "6.6"]),

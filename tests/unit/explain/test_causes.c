@@ -471,6 +471,22 @@ TEST_ROWS(advice_fits_the_regime, regimes) {
     ck_assert_ptr_nonnull(strstr(suite_unwrapped(report()), "KSM is switched off."));
 }
 
+/* The verdict no_equal_pages, as all that advise to switch KSM off. */
+static const struct {
+    enum explain_regime regime;
+    const char *has, *lacks;
+} off_regimes[] = {
+    {EXPLAIN_BY_HAND, "echo 2 | sudo tee /sys/kernel/mm/ksm/run", "runs here"},
+    {EXPLAIN_KSMTUNED, "sudo systemctl disable --now ksmtuned", "virt-handler"},
+    {EXPLAIN_KUBEVIRT, "kubevirt.io/ksm-free-percent-override=0 ", "ksmtuned"},
+};
+
+TEST_ROWS(advice_to_switch_off_fits_the_regime, off_regimes) {
+    processes.regime = row->regime;
+    const char *text = unwrapped(report());
+    ck_assert_msg(strstr(text, row->has) && !strstr(text, row->lacks), "%s", text);
+}
+
 TEST(section_is_left_out_without_large_processes) {
     ck_assert_str_eq(section(), "");
     facts.processes = NULL;

@@ -177,7 +177,7 @@ static const struct {
     {as_it_is, {"To do QEMU opts in"}, {"MemoryKSM", "switched off"}},
     {service, {"To do Opt in the services"}, {"QEMU"}},
     {switched_off,
-     {"KSM is switched off. Switch it on: echo 1", "To do QEMU"},
+     {"KSM is switched off. How to switch it on here: sudo ksm-explain", "To do QEMU"},
      {0}},
     {little, {"Verdict Little to gain: 51.0 MiB would be saved, of 1.0 GiB"}, {"To do", "Worth"}},
     {small, {"Verdict Little to gain: 15.0 MiB"}, {"Worth"}},

@@ -304,6 +304,23 @@ TEST(exit_statuses_and_precedence_never_change) {
     ck_assert_str_eq(got, want);
 }
 
+/* Brackets are not printed: text that needs them would lose them. */
+TEST(brackets_are_syntax) {
+    static const char *const texts[] = {
+#define VERDICT(id, status, sentence, reason, advice) sentence, reason, advice,
+#define REMARK(id, sentence) sentence,
+#define LINE(label, text) text,
+#define CAUSE(id, sentence, advice) sentence, advice,
+#define ESTIMATE(label, text) text,
+#define SHARING(label, text) text,
+#include "explain/explain.def"
+    };
+
+    for (int i = 0; i < ROWS(texts); i++)
+        for (const char *part = strchr(texts[i], '['); part; part = strchr(part + 1, '['))
+            ck_assert_msg(memchr(part, '{', strcspn(part, "]")), "no placeholder in %s", part);
+}
+
 /* ---- facts from two samples ---- */
 
 static const struct {
@@ -406,11 +423,14 @@ static const struct {
     {"", "a[, {cow} and {saved}][; {run}] b", "a; running b"},
     {"", "[{cow}]", ""},
     {"", "[x {cow}]{cow}", "?"},
+    {"", "a\n[b {cow}]", "a"},
     /* Metrics, by their unit. */
     {"net=0", "{net}", "0 %"},
     {"net=1", "{net}", "0.001 %"},
     {"net=-47", "{net}", "-0.047 %"},
-    {"net=-100", "{net}", "-0.100 %"},
+    {"net=-99", "{net}", "-0.099 %"},
+    {"net=-100", "{net}", "-0.10 %"},
+    {"net=-10000", "{net}", "-10.0 %"},
     {"net=100", "{net}", "0.10 %"},
     {"ram=9999", "{ram}", "10.00 %"},
     {"ram=10000", "{ram}", "10.0 %"},
@@ -426,6 +446,7 @@ static const struct {
     {"run=2", "{run}", "unmerged"},
     {"use_zero_pages=1", "{use_zero_pages}", "on"},
     {"sleep_millisecs=0", "{sleep_millisecs}", "0 ms"},
+    {"stable_node_chains_prune_millisecs=5", "{stable_node_chains_prune_millisecs}", "5 ms"},
     {"sleep_millisecs=20", "a[{shorter_sleep}]", "a"},
     {"sleep_millisecs=21", "[{shorter_sleep}]", "20"},
     {"merge_across_nodes=0", "[apart{numa}]", "apart"},
