@@ -6,41 +6,45 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* ---- places, from the highest bit on:
- *      own     0, process 21 bits, page 40 bits, changed, huge
- *      shared  1, whether the frame is unknown, frame (else page) 40 bits, process 21 bits, 0 ----
+/* ---- places ---- */
+
+/* From the highest bit on:
+ *
+ *   mapped once  0, process 21 bits, page 40 bits, changed, huge
+ *   else         1, whether the frame is unknown, frame (else page) 40 bits, process 21 bits, 0
  */
-
 enum { PROCESS_BITS = 21, PAGE_BITS = 40 };
-static const uint64_t is_shared = UINT64_C(1) << 63, is_unknown = UINT64_C(1) << 62;
-static const uint64_t is_huge = 1, is_changed = 2; /* of own places alone */
-static const uint64_t process_mask = (UINT64_C(1) << PROCESS_BITS) - 1;
-static const uint64_t page_mask = (UINT64_C(1) << PAGE_BITS) - 1;
+#define PLACE_MANY (UINT64_C(1) << 63)
+#define PLACE_NO_FRAME (UINT64_C(1) << 62)
+#define PLACE_HUGE UINT64_C(1)    /* mapped once */
+#define PLACE_CHANGED UINT64_C(2) /* mapped once */
+#define PROCESS_MASK ((UINT64_C(1) << PROCESS_BITS) - 1)
+#define PAGE_MASK ((UINT64_C(1) << PAGE_BITS) - 1)
 
-uint64_t content_index_own(uint32_t process, uint64_t page, bool huge) {
-    return (process & process_mask) << (PAGE_BITS + 2) | (page & page_mask) << 2 |
-           (huge ? is_huge : 0);
+uint64_t content_index_place_once(uint32_t process, uint64_t page, bool huge) {
+    return (process & PROCESS_MASK) << (PAGE_BITS + 2) | (page & PAGE_MASK) << 2 |
+           (huge ? PLACE_HUGE : 0);
 }
 
-uint64_t content_index_shared(uint32_t process, uint64_t frame, uint64_t page) {
-    return is_shared | (frame == 0 ? is_unknown : 0) |
-           ((frame == 0 ? page : frame) & page_mask) << (PROCESS_BITS + 1) |
-           (process & process_mask) << 1;
+uint64_t content_index_place_many(uint32_t process, uint64_t frame, uint64_t page) {
+    return PLACE_MANY | (frame == 0 ? PLACE_NO_FRAME : 0) |
+           ((frame == 0 ? page : frame) & PAGE_MASK) << (PROCESS_BITS + 1) |
+           (process & PROCESS_MASK) << 1;
 }
 
 uint32_t content_index_process(uint64_t place) {
-    return (uint32_t)(place >> (place & is_shared ? 1 : PAGE_BITS + 2) & process_mask);
+    return (uint32_t)(place >> (place & PLACE_MANY ? 1 : PAGE_BITS + 2) & PROCESS_MASK);
 }
 
 uint64_t content_index_page(uint64_t place) {
-    return place >> 2 & page_mask;
+    return place >> 2 & PAGE_MASK;
 }
 
-/* What mappings of one page have in common: its frame, where that is known. */
+/* Returns what all mappings of one page have in common: its frame, if that is known. */
 static uint64_t page_id(uint64_t place) {
-    if (!(place & is_shared))
+    if (!(place & PLACE_MANY))
         return place >> 2;
-    return place & is_unknown ? place : place >> (PROCESS_BITS + 1);
+    return place & PLACE_NO_FRAME ? place : place >> (PROCESS_BITS + 1);
 }
 
 /* ---- order ---- */
@@ -50,10 +54,13 @@ enum order { BY_KEY, BY_PLACE };
 /* Digit 15 is the highest. */
 enum { DIGITS = 16, DIGIT_BITS = 8, DIGIT_VALUES = 1 << DIGIT_BITS };
 
+/* Returns a digit of the number that is key and place one behind the other, or place and key. */
 static unsigned digit_of(const struct content_index_record *r, enum order order, unsigned digit) {
-    const uint64_t key = (order == BY_KEY) == (digit >= DIGITS / 2) ? r->key : r->place;
+    const uint64_t high = order == BY_KEY ? r->key : r->place;
+    const uint64_t low = order == BY_KEY ? r->place : r->key;
+    const uint64_t word = digit >= DIGITS / 2 ? high : low;
 
-    return key >> digit % (DIGITS / 2) * DIGIT_BITS & (DIGIT_VALUES - 1);
+    return (word >> (digit % (DIGITS / 2) * DIGIT_BITS)) & (DIGIT_VALUES - 1);
 }
 
 static bool is_before(const struct content_index_record *a, const struct content_index_record *b,
@@ -75,35 +82,35 @@ static void insertion_sort(struct content_index_record *r, size_t count, enum or
 
 static void sort(struct content_index_record *r, size_t count, enum order order, unsigned digit);
 
-/* By one word, then by the other: digit by digit from the highest, each record swapped to where its
- * digit belongs. In place, as qsort() of glibc takes as much memory again. */
+/* American flag sort: counts the records of each value of the digit, swaps each record to where
+ * those of its value belong, and sorts each of these parts by the next lower digit. In place, as
+ * qsort() of glibc allocates as much memory again. */
 static void sort_by_digit(struct content_index_record *r, size_t count, enum order order,
                           unsigned digit) {
-    size_t end[DIGIT_VALUES] = {0}, next[DIGIT_VALUES], sum = 0;
+    size_t count_of[DIGIT_VALUES] = {0}, next[DIGIT_VALUES], end[DIGIT_VALUES], sum = 0;
 
     for (size_t i = 0; i < count; i++)
-        end[digit_of(&r[i], order, digit)]++;
-    if (end[digit_of(r, order, digit)] == count) {
+        count_of[digit_of(&r[i], order, digit)]++;
+    if (count_of[digit_of(&r[0], order, digit)] == count) { /* nothing to swap */
         if (digit > 0)
             sort(r, count, order, digit - 1);
         return;
     }
     for (unsigned value = 0; value < DIGIT_VALUES; value++) {
         next[value] = sum;
-        sum += end[value];
+        sum += count_of[value];
         end[value] = sum;
     }
     for (unsigned value = 0; value < DIGIT_VALUES; value++)
         while (next[value] < end[value]) {
             const struct content_index_record record = r[next[value]];
-            const unsigned belongs = digit_of(&record, order, digit);
-            r[next[value]] = r[next[belongs]];
-            r[next[belongs]++] = record;
+            size_t *to = &next[digit_of(&record, order, digit)];
+            r[next[value]] = r[*to];
+            r[*to] = record;
+            (*to)++;
         }
-    for (unsigned value = 0; digit > 0 && value < DIGIT_VALUES; value++) {
-        const size_t first = value > 0 ? end[value - 1] : 0;
-        sort(r + first, end[value] - first, order, digit - 1);
-    }
+    for (unsigned value = 0; digit > 0 && value < DIGIT_VALUES; value++)
+        sort(r + end[value] - count_of[value], count_of[value], order, digit - 1);
 }
 
 /* Few records are not worth the 4 kB of counters. */
@@ -124,7 +131,7 @@ void content_index_sort(struct content_index *c) {
     order_by(c, BY_KEY);
 }
 
-size_t content_index_run(const struct content_index *c, size_t i) {
+size_t content_index_count_equal(const struct content_index *c, size_t i) {
     size_t end = i + 1;
 
     while (end < c->count && c->records[end].key == c->records[i].key)
@@ -152,28 +159,29 @@ static struct content_index_frequent *add_frequent(struct content_index *c, uint
 }
 
 static void count_page(struct content_index_frequent *slot, uint64_t place) {
-    if (place & is_shared)
+    if (place & PLACE_MANY)
         slot->mapped++;
     else
-        slot->own++;
+        slot->once++;
 }
 
 /* Finds those that have become frequent; records are ordered by key. */
 static void find_frequent(struct content_index *c) {
     const size_t min = c->size / 1024;
+    size_t end = 0;
 
-    for (size_t i = 0, run; i < c->count; i += run) {
+    for (size_t i = 0; i < c->count; i = end) {
         const uint64_t key = c->records[i].key;
-        run = content_index_run(c, i);
-        if (run <= min || c->frequents >= c->max_frequents || slot_of(c, key)->used)
+        end = i + content_index_count_equal(c, i);
+        if (end - i <= min || c->frequents >= c->max_frequents || slot_of(c, key)->used)
             continue;
         struct content_index_frequent *slot = add_frequent(c, key);
-        for (size_t j = i; j < i + run; j++)
+        for (size_t j = i; j < end; j++)
             count_page(slot, c->records[j].place);
     }
 }
 
-/* ---- the sample ---- */
+/* ---- the subset ---- */
 
 /* The end of splitmix64: every bit of the result depends on every one of x. */
 static uint64_t mix(uint64_t x) {
@@ -182,41 +190,45 @@ static uint64_t mix(uint64_t x) {
     return x ^ x >> 31;
 }
 
-/* By key; of a frequent content by page, with all mappings or none. */
-static bool is_sampled(const struct content_index *c, const struct content_index_frequent *slot,
-                       const struct content_index_record *record) {
+/* By key; a page of a frequent content by its frame or address, with all mappings or none. */
+static bool is_in_subset(const struct content_index *c, const struct content_index_frequent *slot,
+                         const struct content_index_record *record) {
     const unsigned shift = slot->used ? slot->sampling_shift : c->sampling_shift;
     const uint64_t number = slot->used ? mix(page_id(record->place)) : record->key;
 
     return shift < 64 && (number & ((UINT64_C(1) << shift) - 1)) == 0;
 }
 
+/* Returns how many records are of contents that are not frequent. */
 static size_t count_common(struct content_index *c) {
-    size_t common = 0;
+    size_t common = 0, end = 0;
 
-    for (size_t i = 0, run; i < c->count; i += run) {
-        run = content_index_run(c, i);
-        common += slot_of(c, c->records[i].key)->used ? 0 : run;
+    for (size_t i = 0; i < c->count; i = end) {
+        end = i + content_index_count_equal(c, i);
+        if (!slot_of(c, c->records[i].key)->used)
+            common += end - i;
     }
     return common;
 }
 
 /* Halves the larger part of the records: that of common contents, or that of frequent ones. Those
- * of them with less than 1/4096 of the records together have at most a quarter, and stay. */
+ * of the latter with less than 1/4096 of the records are at most a quarter in all, and stay. */
 static void make_room(struct content_index *c) {
     const size_t min = c->size / 4096;
-    size_t kept = 0;
+    size_t kept = 0, end = 0;
 
     order_by(c, BY_KEY);
     find_frequent(c);
     const bool halves_common = count_common(c) >= c->size / 2;
-    c->sampling_shift += halves_common;
-    for (size_t i = 0, run; i < c->count; i += run) {
+    if (halves_common)
+        c->sampling_shift++;
+    for (size_t i = 0; i < c->count; i = end) {
         struct content_index_frequent *slot = slot_of(c, c->records[i].key);
-        run = content_index_run(c, i);
-        slot->sampling_shift += slot->used && !halves_common && run >= min;
-        for (size_t j = i; j < i + run; j++)
-            if (is_sampled(c, slot, &c->records[j]))
+        end = i + content_index_count_equal(c, i);
+        if (!halves_common && slot->used && end - i >= min)
+            slot->sampling_shift++;
+        for (size_t j = i; j < end; j++)
+            if (is_in_subset(c, slot, &c->records[j]))
                 c->records[kept++] = c->records[j];
     }
     c->count = kept;
@@ -231,7 +243,7 @@ static bool try_add(struct content_index *c, const struct content_index_record *
     if (slot->used && !*is_counted)
         count_page(slot, record->place);
     *is_counted = slot->used;
-    if (!is_sampled(c, slot, record))
+    if (!is_in_subset(c, slot, record))
         return true;
     if (c->count == c->size)
         return false;
@@ -243,11 +255,14 @@ void content_index_add(struct content_index *c, uint64_t key, uint64_t place) {
     const struct content_index_record record = {key, place};
     bool is_counted = false;
 
+    /* make_room() may find the content to be frequent: is_counted keeps a page from being counted
+     * at two tries. The loop ends, because make_room() halves the larger part of the records. */
     while (!try_add(c, &record, &is_counted))
-        make_room(c); /* this may find the content to be frequent */
+        make_room(c);
 }
 
-int content_index_init(struct content_index *c, size_t bytes, uint64_t zeros, size_t huge_pages) {
+int content_index_init(struct content_index *c, size_t bytes, uint64_t zeros,
+                       size_t pages_per_huge_page) {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     memset(c, 0, sizeof(*c));
@@ -255,7 +270,7 @@ int content_index_init(struct content_index *c, size_t bytes, uint64_t zeros, si
         return -ENOMEM;
     c->records = memory;
     c->size = bytes / sizeof(*c->records);
-    c->huge_pages = huge_pages;
+    c->pages_per_huge_page = pages_per_huge_page;
     c->zeros = zeros;
     c->max_frequents = CONTENT_INDEX_FREQUENT;
     add_frequent(c, zeros);
@@ -273,27 +288,27 @@ void content_index_free(struct content_index *c) {
 struct group {
     uint64_t key;
     const struct content_index_record *records;
-    size_t run;
-    double own;     /* pages that one process alone maps */
-    double changed; /* of own: pages that did not stay the same */
-    double huge;    /* of own: pages that stayed the same, in huge pages */
-    double frames;  /* other pages */
+    size_t count;
+    double once;    /* pages that are mapped once */
+    double changed; /* of once: pages that did not stay the same */
+    double huge;    /* of once: pages that stayed the same, in huge pages */
+    double frames;  /* pages that are mapped many times */
     double mapped;  /* mappings of frames */
     double squares; /* sum over frames of the square of its mappings */
-    bool unknown;   /* frames are not known */
+    bool no_frames; /* the frames are not known */
 };
 
 static bool has_changed(uint64_t place) {
-    return !(place & is_shared) && place & is_changed;
+    return !(place & PLACE_MANY) && place & PLACE_CHANGED;
 }
 
-/* How many records from i on map the same page as record i, which is shared. */
+/* Returns how many records from i on map the same page as record i, which is mapped many times. */
 static size_t mappings_at(const struct group *g, size_t i) {
     size_t end = i + 1;
 
-    if (g->unknown)
-        return g->run - i;
-    while (end < g->run && page_id(g->records[end].place) == page_id(g->records[i].place))
+    if (g->no_frames)
+        return g->count - i;
+    while (end < g->count && page_id(g->records[end].place) == page_id(g->records[i].place))
         end++;
     return end - i;
 }
@@ -302,78 +317,81 @@ static struct group group_at(const struct content_index *c, size_t first) {
     struct group g = {.key = c->records[first].key, .records = c->records + first};
     size_t i = 0;
 
-    g.run = content_index_run(c, first);
-    g.unknown = (g.records[g.run - 1].place & (is_shared | is_unknown)) == (is_shared | is_unknown);
-    for (; i < g.run && !(g.records[i].place & is_shared); i++) {
-        const bool changed = has_changed(g.records[i].place);
-        g.own++;
-        g.changed += changed;
-        g.huge += !changed && g.records[i].place & is_huge;
+    g.count = content_index_count_equal(c, first);
+    const uint64_t last = g.records[g.count - 1].place;
+    g.no_frames = (last & PLACE_MANY) && (last & PLACE_NO_FRAME);
+    for (; i < g.count && !(g.records[i].place & PLACE_MANY); i++) {
+        g.once++;
+        if (has_changed(g.records[i].place))
+            g.changed++;
+        else if (g.records[i].place & PLACE_HUGE)
+            g.huge++;
     }
-    for (size_t n; i < g.run; i += n) {
-        n = mappings_at(&g, i);
+    while (i < g.count) {
+        const size_t mappings = mappings_at(&g, i);
         g.frames++;
-        g.mapped += (double)n;
-        g.squares += (double)n * (double)n;
+        g.mapped += (double)mappings;
+        g.squares += (double)mappings * (double)mappings;
+        i += mappings;
     }
     return g;
 }
 
 /* ---- between the passes ---- */
 
-size_t content_index_settle(struct content_index *c) {
-    size_t kept = 0, own = 0;
+size_t content_index_end_first_pass(struct content_index *c) {
+    size_t kept = 0, once = 0;
 
     order_by(c, BY_KEY);
     for (size_t i = 0; i < c->count;) {
         const struct group g = group_at(c, i);
-        if (g.own + g.frames > 1 || slot_of(c, g.key)->used) {
-            memmove(c->records + kept, g.records, g.run * sizeof(*c->records));
-            kept += g.run;
+        if (g.once + g.frames > 1 || slot_of(c, g.key)->used) {
+            memmove(c->records + kept, g.records, g.count * sizeof(*c->records));
+            kept += g.count;
         }
-        i += g.run;
+        i += g.count;
     }
     c->count = kept;
     order_by(c, BY_PLACE);
-    while (own < c->count && !(c->records[own].place & is_shared))
-        own++;
-    c->settled = true;
-    return own;
+    while (once < c->count && !(c->records[once].place & PLACE_MANY))
+        once++;
+    c->first_pass_ended = true;
+    return once;
 }
 
-void content_index_change(struct content_index *c, size_t i) {
-    c->records[i].place |= is_changed;
+void content_index_mark_changed(struct content_index *c, size_t i) {
+    c->records[i].place |= PLACE_CHANGED;
 }
 
 /* ---- the estimator: see content_index.h ---- */
 
 /* All pages of a content. */
 struct whole {
-    double own;      /* that stayed the same */
-    double frames;   /* other pages */
+    double once;     /* pages that are mapped once and stayed the same */
+    double frames;   /* pages that are mapped many times */
     double mapped;   /* mappings of frames */
-    double changed;  /* own pages that did not stay the same */
-    double variance; /* of own + frames */
-    double weight;   /* contents that it stands for */
+    double changed;  /* pages that are mapped once and did not stay the same */
+    double variance; /* of once + frames */
+    double weight;   /* how many contents it stands for */
 };
 
-/* Sets changed and own of a frequent content, by its sample. */
-static void estimate_changed(struct whole *w, const struct group *g, double own) {
-    const double p = (g->changed + 1) / (g->own + 2);
+/* Sets changed and once of a frequent content, by its records. */
+static void estimate_changed(struct whole *w, const struct group *g, double once) {
+    const double p = (g->changed + 1) / (g->once + 2);
 
-    w->changed = g->own > 0 ? own * g->changed / g->own : 0;
-    w->own = own - w->changed;
-    if (g->own < own)
-        w->variance += own * own * p * (1 - p) / fmax(g->own, 1) * (1 - g->own / own);
+    w->changed = g->once > 0 ? once * g->changed / g->once : 0;
+    w->once = once - w->changed;
+    if (g->once < once)
+        w->variance += once * once * p * (1 - p) / fmax(g->once, 1) * (1 - g->once / once);
 }
 
-/* Sets frames, of which each has one mapping or more, and mapped. */
+/* Sets mapped, and frames: each has one mapping or more. */
 static void estimate_frames(struct whole *w, const struct group *g, double mapped) {
     w->mapped = mapped;
     w->frames = mapped > 0;
-    if (g->unknown || mapped == 0)
+    if (g->no_frames || mapped == 0)
         return;
-    if (g->frames < 2 && g->mapped < mapped) { /* nothing tells how much frames differ */
+    if (g->frames < 2 && g->mapped < mapped) { /* one frame does not show how much they differ */
         w->frames = g->frames > 0 ? mapped / g->mapped : 1;
         w->variance += mapped * mapped;
         return;
@@ -387,7 +405,7 @@ static void estimate_frames(struct whole *w, const struct group *g, double mappe
 
 static struct whole whole_of(const struct content_index *c, const struct group *g,
                              const struct content_index_frequent *slot) {
-    struct whole w = {.own = g->own - g->changed,
+    struct whole w = {.once = g->once - g->changed,
                       .frames = g->frames,
                       .mapped = g->mapped,
                       .changed = g->changed,
@@ -395,7 +413,7 @@ static struct whole whole_of(const struct content_index *c, const struct group *
 
     if (slot->used) {
         w.weight = ldexp(1, (int)slot->weight_shift);
-        estimate_changed(&w, g, (double)slot->own);
+        estimate_changed(&w, g, (double)slot->once);
         estimate_frames(&w, g, (double)slot->mapped);
     }
     return w;
@@ -415,27 +433,30 @@ struct result {
 
 /* Pages that merging frees of one content. */
 static double freed(const struct result *r, const struct whole *w) {
-    const double pages = w->own + w->frames;
+    const double pages = w->once + w->frames;
 
     if (r->is_zeros && r->free_zeros)
         return pages;
-    return fmax(0, pages - ceil((w->own + w->mapped) / r->max_mappings));
+    return fmax(0, pages - ceil((w->once + w->mapped) / r->max_mappings));
 }
 
-/* Each process's part is as large as its part of the pages; of a shared one all have the same. */
+/* Divides the savings of a content equally among its pages, and those of a page among its
+ * mappings. */
 static void share_out(const struct result *r, const struct group *g, double saved,
                       double changing) {
-    const double same = g->own - g->changed + g->frames;
+    const double same = g->once - g->changed + g->frames;
+    size_t end = 0;
 
-    for (size_t i = 0, n; i < g->run; i += n) {
+    for (size_t i = 0; i < g->count; i = end) {
         const uint64_t place = g->records[i].place;
-        n = place & is_shared ? mappings_at(g, i) : 1;
-        for (size_t j = i; j < i + n; j++) {
+        const size_t mappings = place & PLACE_MANY ? mappings_at(g, i) : 1;
+        const double share = has_changed(place) ? 0 : saved / same / (double)mappings;
+        end = i + mappings;
+        for (size_t j = i; j < end; j++) {
             struct content_index_share *to =
                 &r->processes[content_index_process(g->records[j].place)];
-            const double part = has_changed(place) ? 0 : saved / same / (double)n;
-            to->further += part;
-            to->zeros += r->is_zeros ? part : 0;
+            to->further += share;
+            to->zeros += r->is_zeros ? share : 0;
             to->changing += has_changed(place) ? changing / g->changed : 0;
         }
     }
@@ -444,7 +465,7 @@ static void share_out(const struct result *r, const struct group *g, double save
 static void add_content(const struct content_index *c, struct result *r, const struct group *g,
                         const struct content_index_frequent *slot) {
     const struct whole w = whole_of(c, g, slot);
-    const double same = g->own - g->changed + g->frames;
+    const double same = g->once - g->changed + g->frames;
 
     r->is_zeros = g->key == c->zeros;
     const double pages = freed(r, &w), saved = pages * w.weight, changing = w.changed * w.weight;
@@ -461,9 +482,9 @@ static double count_splits(const struct content_index *c) {
     uint64_t last = UINT64_MAX;
     double splits = 0;
 
-    for (size_t i = 0; i < c->count && !(c->records[i].place & is_shared); i++) {
-        const uint64_t place = c->records[i].place, huge = (place >> 2) / c->huge_pages;
-        if (!(place & is_huge) || place & is_changed || huge == last)
+    for (size_t i = 0; i < c->count && !(c->records[i].place & PLACE_MANY); i++) {
+        const uint64_t place = c->records[i].place, huge = page_id(place) / c->pages_per_huge_page;
+        if (!(place & PLACE_HUGE) || place & PLACE_CHANGED || huge == last)
             continue;
         last = huge;
         splits++;
@@ -479,8 +500,8 @@ void content_index_count(struct content_index *c, unsigned max_mappings, bool fr
                        .processes = processes};
 
     *total = (struct content_index_total){.sampled = c->sampling_shift > 0};
-    if (!c->settled)
-        content_index_settle(c);
+    if (!c->first_pass_ended)
+        content_index_end_first_pass(c);
     total->splits = count_splits(c);
     order_by(c, BY_KEY);
     for (size_t i = 0; i < c->count;) {
@@ -488,7 +509,7 @@ void content_index_count(struct content_index *c, unsigned max_mappings, bool fr
         struct content_index_frequent *slot = slot_of(c, g.key);
         slot->has_records = slot->used;
         add_content(c, &r, &g, slot);
-        i += g.run;
+        i += g.count;
     }
     for (size_t i = 0; i < CONTENT_INDEX_SLOTS; i++) {
         const struct group none = {.key = c->frequent[i].key};

@@ -2,12 +2,13 @@
  *
  * Counts equal pages in memory of a fixed size: how many would KSM save?
  *
- * content_index_init(); content_index_add() for each page that is read; content_index_settle() and
- * content_index_change() for a second pass; content_index_count(); content_index_free(). Pure: no
- * clock, no files. The index owns its memory alone. Processes are numbers of the caller's choice.
+ * content_index_init(); content_index_add() for each page that is read;
+ * content_index_end_first_pass() and content_index_mark_changed() for a second pass;
+ * content_index_count(); content_index_free(). Pure: no clock, no files. The index owns its memory
+ * alone. Processes are numbers of the caller's choice.
  *
- * Each page is a record of 16 bytes: a key, which is a hash of its content, and its place. Any
- * other key that is well mixed does as well. "Content" means all pages of one key.
+ * Each page is a record of 16 bytes: a key, which is a hash of its content, and its place. Any key
+ * whose low bits are well mixed will do. "Content" means all pages of one key.
  *
  * The estimator
  *
@@ -26,21 +27,21 @@
  * small.
  *
  * Why frequent contents are apart. A content with very many pages would make such a subset
- * worthless: it is in it with all its pages or with none, and y² dominates the variance. So a
- * content that has more than 1/1024 of the records is frequent from then on: all its pages are
+ * worthless: it is in the subset with all its pages or not at all, and y² dominates the variance.
+ * So a content that has more than 1/1024 of the records is frequent from then on: all its pages are
  * counted, whether they are recorded or not. It is found in the subset of that time, and stands for
  * the 2^k contents of that k for good. Pages of zeros are frequent from the beginning, with k = 0.
  *
  * What a frequent content's places are for. Two numbers are not counted: how many of its pages
- * change, and how many pages its shared mappings have. Its records tell, of which a sample by place
- * is kept, with a sampling_shift of its own. While frequent contents fill half of the records,
- * those with 1/4096 of them or more are halved; so each of them keeps some. With n of N own pages
- * sampled, of which c change,
+ * change, and how many pages its mappings of pages that are mapped many times have. Both are
+ * estimated from its records, of which a subset by place is kept, with a sampling_shift of its own.
+ * While frequent contents fill half of the records, those with 1/4096 of them or more are halved;
+ * so each of them keeps some. With n recorded of N pages that are mapped once, of which c change,
  *
  *     changed = N c / n,    variance N² p (1 - p) / n (1 - n / N) with p = (c + 1) / (n + 2).
  *
  * p is not c / n (Laplace's rule of succession), because 0 of 16 does not prove that none changes.
- * With f frames sampled, which have m of M shared mappings, m_j each,
+ * With f frames recorded, which have m of the M mappings, m_j each,
  *
  *     frames F = M f / m,   variance F² (1 - f / F) / f × Σ (1 - m_j f / m)² / (f - 1).
  *
@@ -60,23 +61,24 @@ struct content_index_record {
     uint64_t place;
 };
 
-/* Places. page: the virtual address in pages, below 2^40. A page that is mapped more than once is
- * known by its frame number instead, so that it counts once. frame 0: not known; then all shared
- * pages of one content count as one. huge: part of a huge page. */
+/* Make the place of a page that is mapped once, or many times. page: the virtual address in pages,
+ * below 2^40. frame: its frame number, by which a page counts once however often it is mapped; 0:
+ * not known, then all pages of one content that are mapped many times count as one. huge: part of a
+ * huge page. */
 enum { CONTENT_INDEX_PROCESSES = 1 << 21 };
-uint64_t content_index_own(uint32_t process, uint64_t page, bool huge);
-uint64_t content_index_shared(uint32_t process, uint64_t frame, uint64_t page);
+uint64_t content_index_place_once(uint32_t process, uint64_t page, bool huge);
+uint64_t content_index_place_many(uint32_t process, uint64_t frame, uint64_t page);
 
 uint32_t content_index_process(uint64_t place);
-uint64_t content_index_page(uint64_t place); /* of a place that is a process's own */
+uint64_t content_index_page(uint64_t place); /* if it is mapped once */
 
 enum { CONTENT_INDEX_FREQUENT = 1024, CONTENT_INDEX_SLOTS = 2 * CONTENT_INDEX_FREQUENT };
 
 /* A frequent content, and its pages so far. */
 struct content_index_frequent {
     uint64_t key;
-    uint64_t own;            /* pages that one process alone maps */
-    uint64_t mapped;         /* mappings of other pages */
+    uint64_t once;           /* pages that are mapped once */
+    uint64_t mapped;         /* mappings of pages that are mapped many times */
     unsigned weight_shift;   /* it stands for 2^weight_shift contents */
     unsigned sampling_shift; /* 1 of 2^sampling_shift places is recorded */
     bool used;
@@ -88,17 +90,17 @@ struct content_index {
     size_t count;
     size_t size;
     unsigned sampling_shift; /* 1 of 2^sampling_shift contents is recorded */
-    size_t huge_pages;       /* the pages of one huge page */
+    size_t pages_per_huge_page;
     struct content_index_frequent frequent[CONTENT_INDEX_SLOTS]; /* by key, open addressing */
     size_t frequents;
     size_t max_frequents; /* 0 turns frequent contents off; set it after content_index_init() */
     uint64_t zeros;       /* the key of a page of zeros */
-    bool settled;
+    bool first_pass_ended;
 };
 
 /* Pages; with a sampling_shift above 0 an estimate. */
 struct content_index_share {
-    double further;  /* would be freed */
+    double further;  /* would be freed, in addition to what merging frees now */
     double zeros;    /* of these, pages of zeros */
     double changing; /* had an equal one when first read, and another content later */
 };
@@ -112,31 +114,32 @@ struct content_index_total {
 };
 
 /* Takes memory of so many bytes (at least 64 kB) for records; it is used only as they come. zeros:
- * the key of a page of zeros. huge_pages: the pages of one huge page. Returns 0 or -ENOMEM. */
-int content_index_init(struct content_index *c, size_t bytes, uint64_t zeros, size_t huge_pages);
+ * the key of a page of zeros. Returns 0 or -ENOMEM. */
+int content_index_init(struct content_index *c, size_t bytes, uint64_t zeros,
+                       size_t pages_per_huge_page);
 
 /* Adds a page. */
 void content_index_add(struct content_index *c, uint64_t key, uint64_t place);
 
-/* Ends the first pass: drops what has no equal, and orders records by their place: first those of
- * processes' own pages, by process and page. Returns how many of those there are: they are worth a
- * second pass. content_index_change() marks one of them whose content is no longer the same, or
- * that is gone. */
-size_t content_index_settle(struct content_index *c);
-void content_index_change(struct content_index *c, size_t i);
+/* Ends the first pass: drops pages that have no equal one, and orders records by their place: first
+ * those of pages that are mapped once, by process and page. Returns how many of those there are:
+ * they are worth a second pass. content_index_mark_changed() marks one of them whose content is no
+ * longer the same, or that is gone. */
+size_t content_index_end_first_pass(struct content_index *c);
+void content_index_mark_changed(struct content_index *c, size_t i);
 
-/* What KSM would save. max_mappings: that one merged page may have (max_page_sharing). free_zeros:
- * whether pages of zeros need no merged page at all (use_zero_pages). Adds each process's part to
- * processes[], which must hold all numbers given; these add up to the total, but for a frequent
- * content of which no place is recorded. Call it once, at the end; before content_index_settle() if
- * the first pass was not finished. */
+/* Counts what KSM would save. max_mappings: how many one merged page may have (max_page_sharing).
+ * free_zeros: whether pages of zeros need no merged page at all (use_zero_pages). Adds each
+ * process's share to processes[], which must hold all numbers given; these add up to the total, but
+ * for a frequent content of which no place is recorded. Call it once, at the end; before
+ * content_index_end_first_pass() if the first pass was not finished. */
 void content_index_count(struct content_index *c, unsigned max_mappings, bool free_zeros,
                          struct content_index_total *total, struct content_index_share *processes);
 
-/* For users with a count of their own. Sorts the records by key, then by place. Returns how many
+/* For callers that count by themselves. Sorts the records by key, then by place. Returns how many
  * records from record i on have its key, once they are sorted. */
 void content_index_sort(struct content_index *c);
-size_t content_index_run(const struct content_index *c, size_t i);
+size_t content_index_count_equal(const struct content_index *c, size_t i);
 
 void content_index_free(struct content_index *c);
 

@@ -6,13 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define XXH_INLINE_ALL /* nothing to link: its header is all that is needed, to build */
+#define XXH_INLINE_ALL /* only its header is needed: the program does not link libxxhash */
 #include <xxhash.h>
 
 #include "system/clock.h"
 #include "system/pseudofs.h"
 
-enum { SETTLE_MS = 2000, POLL_MS = 20 };
+enum { SETTLE_DELAY_MS = 2000, POLL_MS = 20 };
 
 /* ---- the first pass ---- */
 
@@ -20,8 +20,8 @@ static uint64_t hash_page(const struct page_reader *reader, size_t i) {
     return XXH3_64bits(reader->bytes + i * reader->page_size, reader->page_size);
 }
 
-/* A page of zeros that is not exclusive may be the kernel's zero page, which takes no memory: where
- * the kernel does not tell it apart it is taken for that. */
+/* Without PAGEMAP_SCAN, the kernel's zero page looks like a page of zeros that is mapped many
+ * times. Leaves all of these out, as the zero page takes no memory. */
 static int add_block(struct process_sweep *s, const struct page_reader *reader, size_t i) {
     struct estimate_engine *e = s->data;
     const uint32_t process = (uint32_t)i;
@@ -30,27 +30,28 @@ static int add_block(struct process_sweep *s, const struct page_reader *reader, 
     for (size_t j = 0; j < reader->count; j++) {
         const struct page_reader_page *page = &reader->pages[j];
         const uint64_t hash = hash_page(reader, j);
-        if (page->shared && !reader->scans && hash == e->contents.zeros) {
+        if (page->mapped_many && !reader->scans && hash == e->contents.zeros) {
             s->list[i].pages--;
             continue;
         }
         content_index_add(&e->contents, hash,
-                          page->shared ? content_index_shared(process, page->frame, page->number)
-                                       : content_index_own(process, page->number, page->huge));
+                          page->mapped_many
+                              ? content_index_place_many(process, page->frame, page->number)
+                              : content_index_place_once(process, page->number, page->huge));
     }
     return 0;
 }
 
 /* ---- the second pass ---- */
 
-static int settle(struct process_sweep *s, struct page_reader *reader) {
+static int end_first_pass(struct process_sweep *s, struct page_reader *reader) {
     struct estimate_engine *e = s->data;
-    const int64_t end = clock_ms(CLOCK_MONOTONIC) + SETTLE_MS;
+    const int64_t end = clock_ms(CLOCK_MONOTONIC) + SETTLE_DELAY_MS;
 
     (void)reader;
     s->done = 0;
-    e->own_count = content_index_settle(&e->contents);
-    s->expected = e->own_count;
+    e->once_count = content_index_end_first_pass(&e->contents);
+    s->expected = e->once_count;
     while (!process_sweep_is_stopped(s) && clock_ms(CLOCK_MONOTONIC) < end)
         poll(NULL, 0, POLL_MS);
     return 1;
@@ -62,11 +63,11 @@ static uint64_t place_of(const struct estimate_engine *e, size_t record) {
 
 /* Whether a record is of the process that is being read. */
 static bool is_current(const struct estimate_engine *e, size_t record) {
-    return record < e->own_count && content_index_process(place_of(e, record)) == e->sweep.current;
+    return record < e->once_count && content_index_process(place_of(e, record)) == e->sweep.current;
 }
 
-/* Compares the next records with what was read of their pages now; those that are not there any
- * more have changed. */
+/* Compares the next count records with the pages in reader. A page that is not there has changed.
+ */
 static void compare(struct estimate_engine *e, const struct page_reader *reader, size_t count) {
     struct process_sweep *s = &e->sweep;
 
@@ -74,14 +75,17 @@ static void compare(struct estimate_engine *e, const struct page_reader *reader,
         const bool is_there =
             j < reader->count && reader->pages[j].number == content_index_page(place_of(e, i));
         if (!is_there || hash_page(reader, j) != e->contents.records[i].key)
-            content_index_change(&e->contents, i);
-        j += is_there;
+            content_index_mark_changed(&e->contents, i);
+        if (is_there)
+            j++;
     }
     s->pos += count;
     s->done += count;
 }
 
-/* Reads the next block of the current process again, unless it cannot be read (status). */
+/* Reads the next block of the current process again, and compares it. If status is not 0, nothing
+ * of the process can be read: then all of its pages count as changed. Returns the status for the
+ * next block. */
 static int read_block_again(struct estimate_engine *e, struct page_reader *reader, int status) {
     uint64_t numbers[PAGE_READER_BLOCK];
     size_t count = 0;
@@ -89,7 +93,7 @@ static int read_block_again(struct estimate_engine *e, struct page_reader *reade
     for (; count < PAGE_READER_BLOCK && is_current(e, e->sweep.pos + count); count++)
         numbers[count] = content_index_page(place_of(e, e->sweep.pos + count));
     if (status == 0)
-        status = page_reader_again(reader, numbers, count);
+        status = page_reader_read_again(reader, numbers, count);
     if (status == -ECANCELED)
         return status;
     if (status < 0)
@@ -99,10 +103,10 @@ static int read_block_again(struct estimate_engine *e, struct page_reader *reade
     return status;
 }
 
-static int read_again(struct process_sweep *s, struct page_reader *reader) {
+static int read_process_again(struct process_sweep *s, struct page_reader *reader) {
     struct estimate_engine *e = s->data;
 
-    if (s->pos == e->own_count)
+    if (s->pos == e->once_count)
         return 1;
     s->current = content_index_process(place_of(e, s->pos));
     const struct sweep_process *process = &s->list[s->current];
@@ -118,12 +122,12 @@ static int read_again(struct process_sweep *s, struct page_reader *reader) {
 static sweep_step_fn *const steps[ESTIMATE_STEPS] = {
     [SWEEP_LIST] = process_sweep_list,
     [SWEEP_READ] = process_sweep_read,
-    [ESTIMATE_SETTLE] = settle,
-    [ESTIMATE_AGAIN] = read_again,
+    [ESTIMATE_DELAY] = end_first_pass,
+    [ESTIMATE_SECOND_PASS] = read_process_again,
 };
 
-/* The pages of a huge page; 1 if there are none. */
-static size_t huge_pages(const char *root, uint64_t page_size) {
+/* Returns 1 if there are no huge pages. */
+static size_t read_pages_per_huge_page(const char *root, uint64_t page_size) {
     struct pseudofs_file file;
     char text[32] = "";
 
@@ -151,7 +155,8 @@ int estimate_init(struct estimate_engine *e, const struct process_sweep_options 
     e->sweep.block = add_block;
     e->sweep.contents = true;
     e->sweep.data = e;
-    return content_index_init(&e->contents, bytes, hash, huge_pages(options->root, page_size));
+    return content_index_init(&e->contents, bytes, hash,
+                              read_pages_per_huge_page(options->root, page_size));
 }
 
 /* ---- the result ---- */
@@ -164,16 +169,16 @@ static void add_sum(struct estimate_sum *to, uint64_t pages,
     to->share.changing += share->changing;
 }
 
-static int by_saving(const void *one, const void *other) {
-    const struct estimate_consumer *a = one, *b = other;
+static int compare_savings(const void *left, const void *right) {
+    const struct estimate_consumer *a = left, *b = right;
 
     if (a->sum.share.further != b->sum.share.further)
         return a->sum.share.further > b->sum.share.further ? -1 : 1;
     return ksm_consumer_name_compare(&a->name, &b->name);
 }
 
-static int64_t merged_of(const struct ksm_consumer_table *table,
-                         const struct ksm_consumer_name *name) {
+static int64_t saved_by(const struct ksm_consumer_table *table,
+                        const struct ksm_consumer_name *name) {
     if (!table->enabled || !table->valid)
         return -1;
     const struct ksm_consumer *consumer = ksm_consumer_find(table, name);
@@ -189,18 +194,19 @@ static void sum_up(const struct process_sweep *s, const struct content_index_sha
         consumers[i] =
             (struct estimate_consumer){.name = s->consumers[i].name,
                                        .merged = s->consumers[i].named && !s->only_pids
-                                                     ? merged_of(table, &s->consumers[i].name)
+                                                     ? saved_by(table, &s->consumers[i].name)
                                                      : -1};
     for (size_t i = 0; s->consumer_count > 0 && i < s->count; i++) {
         const struct sweep_process *process = &s->list[i];
         add_sum(&consumers[process->consumer].sum, process->pages, &shares[i]);
         add_sum(&result->sum, process->pages, &shares[i]);
-        consumers[process->consumer].processes += process->pages > 0;
+        if (process->pages > 0)
+            consumers[process->consumer].processes++;
     }
     for (size_t i = 0; i < s->consumer_count; i++)
         if (consumers[i].sum.pages > 0)
             consumers[result->consumer_count++] = consumers[i];
-    qsort(consumers, result->consumer_count, sizeof(*consumers), by_saving);
+    qsort(consumers, result->consumer_count, sizeof(*consumers), compare_savings);
 }
 
 static int64_t setting(const struct ksm_sample *host, enum ksm_id id, int64_t otherwise) {
@@ -220,7 +226,7 @@ int estimate_finish(struct estimate_engine *e, const struct ksm_sample *host,
         .named = s->options.name_count > 0,
         .knows_huge = e->knows_huge,
         .page_size = s->page_size,
-        .huge_pages = e->contents.huge_pages,
+        .pages_per_huge_page = e->contents.pages_per_huge_page,
     };
     if (!shares || !result->consumers) {
         free(shares);

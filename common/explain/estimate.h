@@ -24,10 +24,10 @@
 struct estimate_engine {
     struct process_sweep sweep;
     struct content_index contents;
-    size_t own_count; /* records to be read again */
+    size_t once_count; /* records to be read again */
     bool knows_huge;
 };
-enum { ESTIMATE_SETTLE = SWEEP_READ + 1, ESTIMATE_AGAIN, ESTIMATE_STEPS };
+enum { ESTIMATE_DELAY = SWEEP_READ + 1, ESTIMATE_SECOND_PASS, ESTIMATE_STEPS };
 
 /* Sums over processes: of a consumer, or of all. */
 struct estimate_sum {
@@ -39,7 +39,7 @@ struct estimate_consumer {
     struct ksm_consumer_name name;
     int64_t processes;
     struct estimate_sum sum;
-    int64_t merged; /* bytes saved by now, -1: not known, or not all of it was to be read */
+    int64_t merged; /* bytes saved now; -1: not known, or not all of its processes were named */
 };
 
 /* The result. */
@@ -49,20 +49,20 @@ struct estimate {
     struct estimate_consumer *consumers; /* the largest saving first */
     size_t consumer_count;
     struct sweep_counts counts;
-    bool named;              /* these processes alone, not all */
-    bool knows_huge;         /* this kernel reports which pages are huge */
-    uint64_t page_size;      /* bytes */
-    uint64_t huge_pages;     /* the pages of one huge page */
+    bool named;         /* only named processes were read */
+    bool knows_huge;    /* this kernel reports which pages are huge */
+    uint64_t page_size; /* bytes */
+    uint64_t pages_per_huge_page;
     unsigned sampling_shift; /* 1 of 2^sampling_shift contents was recorded */
 };
 
-/* Gets ready; what options point to stays the caller's. bytes: memory for records. Opens nothing
- * yet. Returns 0 or -ENOMEM. */
+/* Initializes the engine and opens nothing. What options point to remains the caller's. bytes:
+ * memory for records. Returns 0 or -ENOMEM. */
 int estimate_init(struct estimate_engine *e, const struct process_sweep_options *options,
                   size_t bytes);
 
-/* Works out the result, for a host with these settings. table: what its consumers save by now. The
- * result owns its consumers. Returns 0 or -ENOMEM. */
+/* Computes the result for a host with these settings. table: what its consumers save now.
+ * Allocates result->consumers. Returns 0 or -ENOMEM. */
 int estimate_finish(struct estimate_engine *e, const struct ksm_sample *host,
                     const struct ksm_consumer_table *table, struct estimate *result);
 

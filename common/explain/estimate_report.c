@@ -23,7 +23,7 @@ static int64_t overhead_of(const struct estimate_sum *sum) {
 }
 
 /* Saved by now: of the whole host, or of those alone that were asked for. -1: not known. */
-static int64_t merged_of(const struct estimate *e, const struct ksm_sample *host) {
+static int64_t saved_now(const struct estimate *e, const struct ksm_sample *host) {
     const struct ksm_value *saved = &host->values[KSM_saved];
     int64_t sum = 0;
 
@@ -40,7 +40,7 @@ static int64_t merged_of(const struct estimate *e, const struct ksm_sample *host
 /* ---- values of the placeholders ---- */
 
 static void add_saving(struct values *v, const struct estimate *e, const struct ksm_sample *host) {
-    const int64_t further = bytes_of(e, e->total.all.further), merged = merged_of(e, host);
+    const int64_t further = bytes_of(e, e->total.all.further), merged = saved_now(e, host);
     const int64_t total = further + (merged > 0 ? merged : 0), overhead = overhead_of(&e->sum);
 
     values_add_bytes(v, "further", further);
@@ -73,7 +73,7 @@ static void add_verdict(struct values *v, const struct estimate *e, const struct
     };
     const struct ksm_value *run = &host->values[KSM_run];
     const int64_t read = (int64_t)(e->sum.pages * e->page_size);
-    const int64_t further = bytes_of(e, e->total.all.further), merged = merged_of(e, host);
+    const int64_t further = bytes_of(e, e->total.all.further), merged = saved_now(e, host);
     const int64_t net = further + (merged > 0 ? merged : 0) - overhead_of(&e->sum);
     const bool worth_it =
         net > 0 && further >= WORTH_IT_BYTES && further / WORTH_IT_PERCENT >= read / 100;
@@ -102,7 +102,7 @@ static void add_remarks(struct values *v, const struct estimate *e, const struct
         values_add_bytes(v, "changing", bytes_of(e, e->total.all.changing));
     if (e->total.huge > 0)
         values_add_bytes(v, "huge", bytes_of(e, e->total.huge));
-    values_add_bytes(v, "splits", bytes_of(e, e->total.splits * (double)e->huge_pages));
+    values_add_bytes(v, "splits", bytes_of(e, e->total.splits * (double)e->pages_per_huge_page));
     values_add_if(v, "sampled", e->total.sampled);
     values_add_if(v, "huge_unknown", !e->knows_huge && e->counts.processes > 0);
 }
@@ -183,11 +183,12 @@ void estimate_json(const struct estimate *e, const struct ksm_sample *host, FILE
     struct estimate_sum all = {e->sum.pages, e->total.all};
 
     fputs("{", file);
-    json_sum(e, &all, merged_of(e, host), file);
+    json_sum(e, &all, saved_now(e, host), file);
     print_member(file, "error_bytes", bytes_of(e, e->total.error));
     print_member(file, "huge_bytes", e->knows_huge ? bytes_of(e, e->total.huge) : -1);
     print_member(file, "split_bytes",
-                 e->knows_huge ? bytes_of(e, e->total.splits * (double)e->huge_pages) : -1);
+                 e->knows_huge ? bytes_of(e, e->total.splits * (double)e->pages_per_huge_page)
+                               : -1);
     print_member(file, "unreadable_bytes", (int64_t)(e->counts.unreadable * e->page_size));
     print_member(file, "swapped_bytes", e->counts.swapped);
     print_member(file, "sampled_one_in", (int64_t)1 << e->sampling_shift);

@@ -132,7 +132,8 @@ static int search(struct page_reader *reader) {
     return 0;
 }
 
-/* Adds pages of a range that are still there, from its start on; moves that. */
+/* Adds the pages of a range that are still in memory. Moves range->start behind the last one that
+ * was looked up. */
 static int add_pages(struct page_reader *reader, struct pagemap_range *range) {
     uint64_t entries[PAGE_READER_MAX];
     uint64_t number = range->start / reader->page_size;
@@ -148,7 +149,7 @@ static int add_pages(struct page_reader *reader, struct pagemap_range *range) {
             reader->pages[reader->count++] =
                 (struct page_reader_page){.number = number,
                                           .frame = entries[i] & PAGEMAP_FRAME,
-                                          .shared = !(entries[i] & PAGEMAP_EXCLUSIVE),
+                                          .mapped_many = !(entries[i] & PAGEMAP_EXCLUSIVE),
                                           .huge = range->categories & PAGEMAP_HUGE};
     range->start = number * reader->page_size;
     reader->is_dense = reader->mem < 0 && reader->count - before >= PAGE_READER_MAX / 2;
@@ -199,14 +200,15 @@ int page_reader_next(struct page_reader *reader) {
     reader->count = 0;
     while (status == 0 && reader->count < reader->block && reader->range < reader->found) {
         status = add_pages(reader, &reader->ranges[reader->range]);
-        reader->range += reader->ranges[reader->range].start >= reader->ranges[reader->range].end;
+        if (reader->ranges[reader->range].start >= reader->ranges[reader->range].end)
+            reader->range++;
     }
     if (status == 0 && reader->mem >= 0)
         status = copy_all(reader);
     return status < 0 ? status : !reader->is_end;
 }
 
-int page_reader_again(struct page_reader *reader, const uint64_t *numbers, size_t count) {
+int page_reader_read_again(struct page_reader *reader, const uint64_t *numbers, size_t count) {
     reader->count = 0;
     for (size_t i = 0, n; i < count; i += n) {
         struct pagemap_range range = {numbers[i] * reader->page_size, 0, 0};

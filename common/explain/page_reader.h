@@ -5,7 +5,7 @@
  *
  * page_reader_init(); for each process page_reader_open(), then page_reader_next() until it returns
  * 0 or an error, and page_reader_close(); at the end page_reader_free(). For a second pass over
- * pages that are known: page_reader_open() and page_reader_again().
+ * pages that are known: page_reader_open() and page_reader_read_again().
  *
  *   /proc/PID/maps     the private mappings (maps.h)
  *   /proc/PID/pagemap  their pages in memory, at most 16,384 entries a call (pagemap.h)
@@ -40,10 +40,10 @@
 enum { PAGE_READER_BLOCK = 64, PAGE_READER_MAX = 512 };
 
 struct page_reader_page {
-    uint64_t number; /* the address in pages */
-    uint64_t frame;  /* its frame number, 0: not known (CAP_SYS_ADMIN) */
-    bool shared;     /* mapped more than once: by processes that forked, or merged by KSM */
-    bool huge;       /* part of a huge page; not known if contents are not read */
+    uint64_t number;  /* the address in pages */
+    uint64_t frame;   /* its frame number, 0: not known (CAP_SYS_ADMIN) */
+    bool mapped_many; /* mapped more than once: by processes that forked, or merged by KSM */
+    bool huge;        /* part of a huge page; not known if contents are not read */
 };
 
 struct page_reader {
@@ -55,7 +55,7 @@ struct page_reader {
     uint64_t stack;      /* the end address of its stack, 0: not reached yet */
     bool scans;          /* this kernel has PAGEMAP_SCAN; if not, huge is not known */
 
-    /* Inside. */
+    /* Private. */
     struct blocking_call *call;
     uint64_t page_size;
     size_t block; /* pages in a block */
@@ -75,7 +75,7 @@ int page_reader_init(struct page_reader *reader, struct blocking_call *call);
 void page_reader_free(struct page_reader *reader);
 
 /* Opens a process's files. hugetlb: whether it has pages of hugetlbfs, which are left out.
- * contents: whether those of pages are read; if not, bytes mean nothing, and pages bear no mark.
+ * contents: whether those of pages are read; if not, bytes is not set, and huge is not known.
  * Returns 0; -ESRCH if it has ended, or has no memory; -EACCES or -EPERM if it may not be read. */
 int page_reader_open(struct page_reader *reader, const char *root, int pid, bool hugetlb,
                      bool contents);
@@ -88,6 +88,6 @@ int page_reader_next(struct page_reader *reader);
 
 /* Reads pages again: at most PAGE_READER_BLOCK numbers, ascending. Pages that are gone are missing
  * from the result. Returns 0 or -errno. */
-int page_reader_again(struct page_reader *reader, const uint64_t *numbers, size_t count);
+int page_reader_read_again(struct page_reader *reader, const uint64_t *numbers, size_t count);
 
 #endif

@@ -34,9 +34,9 @@ static int add_block(struct process_sweep *sweep, const struct page_reader *read
 
     for (size_t j = 0; j < reader->count; j++) {
         const struct page_reader_page *page = &reader->pages[j];
-        if (page->shared && page->frame != 0 && !is_zero(s, page->frame))
+        if (page->mapped_many && page->frame != 0 && !is_zero(s, page->frame))
             content_index_add(&s->mappings, sharing_key(page->frame),
-                              content_index_own((uint32_t)i, page->number, false));
+                              content_index_place_once((uint32_t)i, page->number, false));
     }
     return 0;
 }
@@ -92,14 +92,17 @@ static void add_pairs(const struct sharing *s, struct sharing_pairs *pairs, cons
             add_pair(s, pairs, found[j], found[i]);
 }
 
-static int compare_pairs(const void *one, const void *other) {
-    const struct sharing_pair *a = one, *b = other;
+static int compare_indexes(uint32_t left, uint32_t right) {
+    return left < right ? -1 : left > right;
+}
 
-    if (a->sum.pages != b->sum.pages)
-        return a->sum.pages > b->sum.pages ? -1 : 1;
-    if (a->a != b->a)
-        return a->a < b->a ? -1 : 1;
-    return a->b < b->b ? -1 : a->b > b->b;
+static int compare_pairs(const void *left, const void *right) {
+    const struct sharing_pair *first = left, *second = right;
+
+    if (first->sum.pages != second->sum.pages)
+        return first->sum.pages > second->sum.pages ? -1 : 1;
+    const int order = compare_indexes(first->a, second->a);
+    return order != 0 ? order : compare_indexes(first->b, second->b);
 }
 
 static void sort_pairs(struct sharing_pairs *pairs) {
@@ -149,10 +152,12 @@ static void tally_frame(struct sharing *s, const struct content_index_record *re
         const uint32_t process = content_index_process(records[i].place);
         const uint32_t consumer = (uint32_t)s->sweep.list[process].consumer;
         const uint32_t owner = (uint32_t)s->owner_of[process];
-        if (s->tally[consumer]++ == 0)
+        if (s->tally[consumer] == 0)
             s->found[s->found_count++] = consumer;
-        if (s->owner_tally[owner]++ == 0)
+        if (s->owner_tally[owner] == 0)
             s->owners_found[s->owners_found_count++] = owner;
+        s->tally[consumer]++;
+        s->owner_tally[owner]++;
     }
 }
 
@@ -186,8 +191,9 @@ static void add_merged(struct sharing *s, const struct content_index_record *rec
         add_sum(s, &s->across, 1);
 }
 
-/* Where the kernel does not report which frames are KSM's: fork() shares a page only at one
- * address, and among processes that have inherited the place of their stack from one another. */
+/* If the kernel does not report which frames are KSM's, a frame with several mappings is either
+ * merged or inherited by fork(). fork() keeps the address of the page and of the stack, which
+ * exec() randomizes. So another address of either proves that the frame is merged. */
 static bool is_surely_merged(const struct sharing *s, const struct content_index_record *records,
                              size_t count) {
     const struct sweep_process *list = s->sweep.list;
@@ -273,7 +279,7 @@ static int count_call(struct sharing *s) {
         frames_read(&s->frames, first, records[end - 1].key - first + 1, flags, counts);
 
     while (status == 0 && *pos < end) {
-        const size_t run = content_index_run(&s->mappings, *pos);
+        const size_t run = content_index_count_equal(&s->mappings, *pos);
         const size_t i = records[*pos].key - first;
         add_frame(s, records + *pos, run, flags[i], counts[i]);
         *pos += run;
@@ -304,8 +310,8 @@ static int count_frames(struct process_sweep *sweep, struct page_reader *reader)
 int sharing_finish(struct sharing *s) {
     int status = 0;
 
-    if (!s->counted)
-        s->sweep.pos = s->sweep.step == SHARING_COUNT ? s->sweep.pos : 0;
+    if (s->sweep.step < SHARING_COUNT) /* it was stopped before it counted */
+        s->sweep.pos = 0;
     while (!s->counted && status == 0)
         status = count_frames(&s->sweep, NULL);
     return status < 0 ? status : 0;

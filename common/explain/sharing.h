@@ -9,7 +9,7 @@
  * consumer with k of the m mappings saves k (1 - 1/m):
  *
  *     within itself  k - 1      pages that would be saved if it had KSM alone
- *     with others    1 - k/m    its part of what is saved by merging with other consumers
+ *     with others    1 - k/m    its share of what is saved by merging with other consumers
  *
  * Over all consumers both add up to m - 1, as the k add up to m. A frame with one mapping saves
  * nothing, and pagemap shows it as mapped exclusively. m is the frame's number in /proc/kpagecount:
@@ -62,7 +62,7 @@ struct sharing_pairs {
 
 struct sharing_owner {
     struct ksm_trust_domain domain;
-    bool is_named; /* a process of it was named */
+    bool is_named; /* one of its processes was named */
     bool shares;   /* its memory is merged with that of another owner */
 };
 
@@ -91,7 +91,7 @@ struct sharing {
     double other_saved;               /* of saved: mappings that were not found */
     double unclear; /* mappings of frames that may be merged, or shared by fork(); 0 if the kernel
                      * reports which (frames.knows_ksm) */
-    bool counted;   /* all frames were: else saved is a part */
+    bool counted;   /* all frames have been counted; if not, saved is too low */
 
     /* While counting. */
     size_t *owner_of; /* by process */
@@ -102,7 +102,7 @@ struct sharing {
     bool sorted;
 };
 
-/* Gets ready; what options point to stays the caller's. bytes: memory for mappings and pairs.
+/* Initializes it. What options point to remains the caller's. bytes: memory for mappings and pairs.
  * Returns 0; -ENOMEM; or what frames_open() returns. */
 int sharing_init(struct sharing *s, const struct process_sweep_options *options, size_t bytes);
 

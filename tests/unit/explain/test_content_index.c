@@ -116,8 +116,8 @@ static void add_run(const struct run *run) {
     for (int i = 0; i < run->pages; i++, page++) {
         const uint64_t frame = run->frame > 0 ? (uint64_t)(run->frame + i) : 0;
         content_index_add(&c, hash_of((uint64_t)run->content),
-                          run->frame ? content_index_shared(run->process, frame, page)
-                                     : content_index_own(run->process, page, run->huge));
+                          run->frame ? content_index_place_many(run->process, frame, page)
+                                     : content_index_place_once(run->process, page, run->huge));
     }
 }
 
@@ -127,7 +127,7 @@ static void change(const struct run *run, size_t own) {
 
     for (size_t i = 0; i < own && left > 0; i++)
         if (content_index_process(c.records[i].place) == run->process) {
-            content_index_change(&c, i);
+            content_index_mark_changed(&c, i);
             left--;
         }
     ck_assert_int_eq(left, 0);
@@ -137,7 +137,7 @@ TEST_ROWS(few, cases) {
     begin(64 * 1024);
     for (int i = 0; i < ROWS(row->runs); i++)
         add_run(&row->runs[i]);
-    size_t own = content_index_settle(&c);
+    size_t own = content_index_end_first_pass(&c);
     for (int i = 0; i < ROWS(row->runs); i++)
         change(&row->runs[i], own);
     finish(row->free_zeros);
@@ -175,11 +175,11 @@ static void add_page(uint64_t content, int i, int mappings) {
 
     for (int j = 0; j < mappings; j++)
         content_index_add(&c, hash_of(content),
-                          content_index_shared((uint32_t)j % PROCESSES, frame, 0));
+                          content_index_place_many((uint32_t)j % PROCESSES, frame, 0));
     frame++;
     if (mappings == 0)
         content_index_add(&c, hash_of(content),
-                          content_index_own((uint32_t)i % PROCESSES, frame, false));
+                          content_index_place_once((uint32_t)i % PROCESSES, frame, false));
 }
 
 TEST_ROWS(many, samples) {
@@ -198,10 +198,10 @@ TEST_ROWS(many, samples) {
                  i, row->mappings);
     }
     ck_assert_int_le((int)c.count, (int)c.size);
-    size_t own = content_index_settle(&c);
+    size_t own = content_index_end_first_pass(&c);
     for (size_t i = 0; row->changing && i < own; i++)
         if (c.records[i].key != c.zeros)
-            content_index_change(&c, i);
+            content_index_mark_changed(&c, i);
     if (row->changing)
         want = row->zeros - ceil(row->zeros / (double)MOST);
     finish(false);
@@ -233,7 +233,8 @@ TEST_ROWS(frequent_contents_count_in_any_order, orders) {
                               : row->at < 0 ? i >= OTHERS
                                             : i % row->at == 0 && equal < CONTENTS * EQUAL;
         const int content = is_equal ? 1 + equal++ % CONTENTS : CONTENTS + 1 + others++;
-        content_index_add(&c, hash_of((uint64_t)content), content_index_own(0, (uint64_t)i, false));
+        content_index_add(&c, hash_of((uint64_t)content),
+                          content_index_place_once(0, (uint64_t)i, false));
     }
     ck_assert_int_ge((int)c.sampling_shift, 4);
     finish(false);
@@ -285,9 +286,9 @@ static void add_pages(uint64_t count) {
     for (uint64_t i = 0; i < count; i++) {
         const uint64_t key = hash_of(pages[i].content);
         for (uint32_t j = 0; j < pages[i].mappings; j++)
-            content_index_add(&c, key, content_index_shared(j % PROCESSES, i + 1, 0));
+            content_index_add(&c, key, content_index_place_many(j % PROCESSES, i + 1, 0));
         if (pages[i].mappings == 0)
-            content_index_add(&c, key, content_index_own((uint32_t)i % PROCESSES, i, false));
+            content_index_add(&c, key, content_index_place_once((uint32_t)i % PROCESSES, i, false));
     }
 }
 
@@ -302,10 +303,10 @@ TEST(estimate_is_unbiased_and_its_error_honest) {
         double want = 0;
         begin(256 * 1024);
         add_pages(make_pages(seed, &want));
-        const size_t own = content_index_settle(&c);
+        const size_t own = content_index_end_first_pass(&c);
         for (size_t i = 0; i < own; i++)
             if (pages[content_index_page(c.records[i].place)].changes)
-                content_index_change(&c, i);
+                content_index_mark_changed(&c, i);
         memset(shares, 0, sizeof(shares));
         content_index_count(&c, MOST, false, &total, shares);
         content_index_free(&c);
@@ -327,9 +328,10 @@ TEST(places) {
     const uint64_t page = (UINT64_C(1) << 40) - 1;
     const uint32_t process = CONTENT_INDEX_PROCESSES - 1;
 
-    ck_assert_uint_eq(content_index_page(content_index_own(process, page, true)), page);
-    ck_assert_uint_eq(content_index_process(content_index_own(process, page, true)), process);
-    ck_assert_uint_eq(content_index_process(content_index_shared(process, page, 0)), process);
-    ck_assert_uint_eq(content_index_process(content_index_shared(process, 0, page)), process);
-    ck_assert(content_index_own(process, page, true) < content_index_shared(0, 1, 0));
+    ck_assert_uint_eq(content_index_page(content_index_place_once(process, page, true)), page);
+    ck_assert_uint_eq(content_index_process(content_index_place_once(process, page, true)),
+                      process);
+    ck_assert_uint_eq(content_index_process(content_index_place_many(process, page, 0)), process);
+    ck_assert_uint_eq(content_index_process(content_index_place_many(process, 0, page)), process);
+    ck_assert(content_index_place_once(process, page, true) < content_index_place_many(0, 1, 0));
 }

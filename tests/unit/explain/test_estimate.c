@@ -28,7 +28,7 @@ void before_each(void) {
     e.counts.processes = 10;
     e.knows_huge = true;
     e.counts.ms = 5000;
-    e.huge_pages = 512;
+    e.pages_per_huge_page = 512;
     e.consumers = consumers;
     e.consumer_count = 1;
     consumers[0] = (struct estimate_consumer){

@@ -249,7 +249,7 @@ TEST(pages_are_read_again) {
     has_scan = true;
     ck_assert_int_eq(page_reader_open(&reader, dir, PID, false, true), 0);
     madvise(memory + page_size, page_size, MADV_DONTNEED);
-    ck_assert_int_eq(page_reader_again(&reader, numbers, ROWS(numbers)), 0);
+    ck_assert_int_eq(page_reader_read_again(&reader, numbers, ROWS(numbers)), 0);
     ck_assert_uint_eq(reader.count, 3);
     ck_assert_uint_eq(reader.pages[1].number, first + 2);
     ck_assert_uint_eq(check_block(memory, true), 3);

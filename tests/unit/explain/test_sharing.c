@@ -73,7 +73,8 @@ static void finish(void) {
 }
 
 static void add_mapping(uint64_t frame, uint32_t process, uint64_t page) {
-    content_index_add(&s.mappings, sharing_key(frame), content_index_own(process, page, false));
+    content_index_add(&s.mappings, sharing_key(frame),
+                      content_index_place_once(process, page, false));
     counts[frame]++;
 }
 
@@ -228,7 +229,7 @@ TEST(sampled_figures_are_within_three_standard_deviations) {
             for (uint32_t i = 0; i < count; i++) {
                 const uint32_t process = process_of(random, i);
                 content_index_add(&s.mappings, sharing_key(frame + seed * MANY),
-                                  content_index_own(process, i, false));
+                                  content_index_place_once(process, i, false));
                 want[processes[process].consumer] += 1 - 1.0 / count;
             }
             want_all += count - 1;
