@@ -79,6 +79,7 @@ int64_t explain_full_scan_ms(const struct explain_facts *f) {
 static bool is_sparse(const struct explain_facts *f, const struct explain_process *p) {
     const int64_t merged = p->merging + (p->zero > 0 ? p->zero : 0);
 
+    /* rmap_items * KSM_RMAP_ITEM_BYTES > merged * page_size, without overflow */
     return merged > 0 && (p->rmap_items - 1) / (f->now.page_size / KSM_RMAP_ITEM_BYTES) >= merged;
 }
 
@@ -90,6 +91,9 @@ static bool is_most(int64_t part, int64_t whole) {
  * when the process started. The kernel does not report when a process opted in: assume at its
  * start. */
 enum { SCANS_TO_MERGE = 3, LONG_SCAN_MS = 20 * 60 * 1000 };
+
+/* Of the pages that were read twice. */
+enum { CHANGING_MIN_PERCENT = 50, STABLE_MAX_PERCENT = 10 };
 
 /* Returns 1 if ksmd has scanned a process of that age often enough to merge it, 0 if not, -1 if not
  * known. */
@@ -148,7 +152,8 @@ static bool is_changing(const struct explain_facts *f, const struct explain_proc
     const bool has_no_smart_scan =
         f->now.values[KSM_smart_scan].status == -ENOENT || explain_equals(f, KSM_smart_scan, 0);
 
-    return p->changed > 50 || (has_no_smart_scan && is_mostly_not(f, p, KSM_unshared));
+    return p->changed > CHANGING_MIN_PERCENT ||
+           (has_no_smart_scan && is_mostly_not(f, p, KSM_unshared));
 }
 
 /* The program that a cause is about; EXPLAIN_OTHER: any. */
@@ -222,7 +227,8 @@ static bool holds(enum explain_cause cause, const struct explain_facts *f,
     case EXPLAIN_CAUSE_changing:
         return is_changing(f, p);
     case EXPLAIN_CAUSE_no_equal_pages:
-        return (p->changed >= 0 && p->changed < 10) || is_mostly_not(f, p, KSM_volatile);
+        return (p->changed >= 0 && p->changed < STABLE_MAX_PERCENT) ||
+               is_mostly_not(f, p, KSM_volatile);
     case EXPLAIN_CAUSE_unclear:
     case EXPLAIN_CAUSES:
         break;

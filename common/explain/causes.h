@@ -56,12 +56,12 @@ struct explain_process {
 
     int64_t opted_in; /* 1 or 0: ksm_mergeable of ksm_stat */
     int64_t age;      /* ms since its start */
-    int64_t changed;  /* percent of a sample of its pages that changed within a second */
+    int64_t changed;  /* percent of the pages that were read twice and changed within a second */
 };
 
 enum { EXPLAIN_PROCESSES = 5 };
 
-/* A program that switches KSM off and on, and so undoes what is written by hand. */
+/* A program that switches KSM off and on, and so undoes a change of run by hand. */
 enum explain_regime { EXPLAIN_BY_HAND, EXPLAIN_KSMTUNED, EXPLAIN_KUBEVIRT, EXPLAIN_OVIRT };
 
 /* The largest processes that merge little; the largest first. */

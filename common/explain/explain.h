@@ -24,7 +24,7 @@ struct explain_facts {
     const char *root; /* where the host's /proc and /sys are; the caller's; NULL: / */
     bool in_kernel;   /* this kernel has KSM or UKSM; if not, nothing else is known */
     bool uksm;
-    bool idle; /* known: no page was scanned or skipped, and no full scan ended */
+    bool idle; /* no page was scanned or skipped, and no full scan ended; false if not known */
     struct ksm_sample now;
     struct ksm_value ksmd;      /* CPU time of ksmd, thousandths of a percent of one core */
     struct ksm_value scan_rate; /* pages scanned a second */

@@ -61,11 +61,11 @@ static void log_message(bool bad, const char *message) {
 
 static void restore_rate_limit(void) {
     if (openmetrics_files_restore(&files, &consumers.rate_limit) != 0)
-        fprintf(
-            stderr,
-            "ksm-explain: %s is damaged: new consumers are part of other for some hours; remove "
-            "it to show them at once\n",
-            files.state.path);
+        fprintf(stderr,
+                "ksm-explain: %s is damaged: for some hours, most new consumers are part of other; "
+                "remove "
+                "it to show them at once\n",
+                files.state.path);
     restored = consumers.rate_limit;
 }
 

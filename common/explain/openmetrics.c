@@ -10,7 +10,7 @@
 static const struct form {
     const char *suffix; /* appended to the name */
     int64_t divisor;    /* a power of ten */
-    const char *drop;   /* removed from the end of the name before */
+    const char *drop;   /* removed from the end of the name before suffix is appended */
 } forms[KSM_KINDS][KSM_UNITS] = {
     [KSM_KIND_GAUGE] = {[KSM_UNIT_PAGES] = {"_pages", 1, ""},
                         [KSM_UNIT_BYTES] = {"_bytes", 1, ""},

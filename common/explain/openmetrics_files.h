@@ -43,7 +43,8 @@ int openmetrics_files_open(struct openmetrics_files *files, const char *output, 
 int openmetrics_files_fork(struct openmetrics_files *files, char *message, size_t size);
 
 /* Sets an initialized limit to the state of the last run. Returns 0, also if there is no state; or
- * -EINVAL if the state is damaged. Then no new name is admitted for some hours. */
+ * -EINVAL if the state is damaged. Then no token is left: new names are admitted only as tokens are
+ * added (rate_limit.h). */
 int openmetrics_files_restore(struct openmetrics_files *files, struct ksm_rate_limit *limit);
 
 /* Writes the new state. A sandbox may be in force. Returns 0 or -errno. */

@@ -59,12 +59,12 @@ static bool is_shown(const struct sharing *s, size_t consumer) {
     return s->sweep.consumers[consumer].shown && s->consumers[consumer].merged > 0;
 }
 
-static const struct sharing *sorted; /* for compare_consumers() */
+static const struct sharing *sharing_of_sort; /* for compare_consumers() */
 
-static int compare_consumers(const void *one, const void *other) {
-    const size_t a = *(const size_t *)one, b = *(const size_t *)other;
-    const double saved_a = sorted->consumers[a].saved.pages;
-    const double saved_b = sorted->consumers[b].saved.pages;
+static int compare_consumers(const void *left, const void *right) {
+    const size_t a = *(const size_t *)left, b = *(const size_t *)right;
+    const double saved_a = sharing_of_sort->consumers[a].saved.pages;
+    const double saved_b = sharing_of_sort->consumers[b].saved.pages;
 
     if (saved_a != saved_b)
         return saved_a > saved_b ? -1 : 1;
@@ -79,7 +79,7 @@ static size_t *sort_consumers(const struct sharing *s, size_t *count) {
     for (size_t i = 0; list && i < s->sweep.consumer_count; i++)
         if (is_shown(s, i))
             list[(*count)++] = i;
-    sorted = s;
+    sharing_of_sort = s;
     if (list)
         qsort(list, *count, sizeof(*list), compare_consumers);
     return list;
@@ -91,8 +91,9 @@ static size_t next_pair(const struct sharing *s, const struct sharing_pairs *pai
 
     for (; i < pairs->count; i++) {
         const struct sharing_pair *pair = &pairs->list[i];
-        if (are_owners ? s->owners[pair->a].is_named || s->owners[pair->b].is_named
-                       : is_shown(s, pair->a) || is_shown(s, pair->b))
+        if (are_owners && (s->owners[pair->a].is_named || s->owners[pair->b].is_named))
+            break;
+        if (!are_owners && (is_shown(s, pair->a) || is_shown(s, pair->b)))
             break;
     }
     return i;
@@ -392,7 +393,7 @@ void sharing_openmetrics(const struct sharing *s, const struct sharing_host *hos
     size_t rows = 0;
 
     openmetrics_header("ksm_consumer_saved_exact_bytes", true,
-                       "memory saved by a consumer: its part of each merged page", file);
+                       "memory saved by a consumer: its share of each merged page", file);
     for (size_t i = 0; i < s->sweep.consumer_count; i++)
         if (is_shown(s, i) && is_name_shown(host, &s->sweep.consumers[i].name))
             fprintf(file, "ksm_consumer_saved_exact_bytes{kind=\"%s\",name=\"%s\"} %" PRId64 "\n",

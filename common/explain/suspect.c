@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#define XXH_INLINE_ALL /* the program does not link libxxhash */
+#define XXH_INLINE_ALL /* only its header is needed: the program does not link libxxhash */
 #include <xxhash.h>
 
 #include "explain/maps.h"
@@ -280,14 +280,15 @@ static bool is_device(const struct mapping *mapping) {
             !has_prefix(name, "/dev/zero"));
 }
 
-/* A guest with a VFIO device maps its registers. What VFIO pins counts as locked. */
+/* A guest with a VFIO device maps its registers. The kernel counts the memory that VFIO pins in
+ * VmLck. */
 static bool is_vfio(const struct mapping *mapping) {
     return has_prefix(mapping->name, "anon_inode:[vfio-device]") ||
            has_prefix(mapping->name, "/dev/vfio/");
 }
 
-/* Adds up the pages of a kind in a mapping. Returns 0; -ETIME at the deadline, in ms of
- * CLOCK_MONOTONIC; or another -errno. */
+/* Adds up the pages of a kind in a mapping, and those in huge pages (huge may be NULL). Returns 0;
+ * -ETIME at the deadline, in ms of CLOCK_MONOTONIC; or another -errno. */
 static int count_pages(struct pagemap *pagemap, enum pagemap_kind kind,
                        const struct mapping *mapping, int64_t deadline, int64_t *bytes,
                        int64_t *huge) {
@@ -302,7 +303,7 @@ static int count_pages(struct pagemap *pagemap, enum pagemap_kind kind,
         for (int i = 0; i < found; i++) {
             const int64_t size = (int64_t)(ranges[i].end - ranges[i].start);
             *bytes += size;
-            if (ranges[i].categories & PAGEMAP_HUGE)
+            if (huge && (ranges[i].categories & PAGEMAP_HUGE))
                 *huge += size;
         }
     }
@@ -315,7 +316,7 @@ static int add_mapping(struct suspect_mappings *sum, struct pagemap *pagemap,
     struct suspect_mapping current = {.start = mapping->start, .end = mapping->end};
 
     if (is_device(mapping))
-        return count_pages(pagemap, PAGEMAP_FILE, mapping, deadline, &sum->device, &current.huge);
+        return count_pages(pagemap, PAGEMAP_FILE, mapping, deadline, &sum->device, NULL);
     if (!mapping->is_private)
         return 0;
     const int status =
@@ -405,7 +406,7 @@ static int read_page(const struct suspect *suspect, struct blocking_call *call, 
 
     if (n == sizeof(entry) && pagemap_is_anonymous(entry) && size <= sizeof(page))
         n = blocking_pread(call, pid, suspect->fd[SUSPECT_MEM], page, size, (int64_t)address);
-    *sum = n == (ssize_t)size ? XXH3_64bits(page, size) | 1 : 0;
+    *sum = n == (ssize_t)size ? XXH3_64bits(page, size) | 1 : 0; /* | 1: 0 means not read */
     return n == -ECANCELED ? -ECANCELED : 0;
 }
 
@@ -429,8 +430,11 @@ int suspect_pages_again(struct suspect *suspect, struct blocking_call *call, int
             continue;
         if (read_page(suspect, call, i, (size_t)page_size, &now) != 0)
             return -ECANCELED;
-        pages += now != 0;
-        changed += now != 0 && now != suspect->hashes[i];
+        if (now == 0)
+            continue;
+        pages++;
+        if (now != suspect->hashes[i])
+            changed++;
     }
     if (pages >= MIN_PAGES)
         suspect->facts.changed = changed * 100 / pages;

@@ -76,7 +76,7 @@ int suspect_counts(struct suspect *suspect, struct ksm_process_reader *r, int64_
 /* Reads its mappings, after suspect_counts(). */
 int suspect_mappings(struct suspect *suspect, struct blocking_call *call, int64_t page_size);
 
-/* Reads a sample of the pages of its largest mapping. */
+/* Reads SUSPECT_PAGES of the pages of its largest mapping. */
 int suspect_pages(struct suspect *suspect, struct blocking_call *call, int64_t page_size);
 
 /* Reads the same pages again. Sets facts.changed if there were enough of them. */

@@ -94,8 +94,8 @@ static void do_steps(struct blocking_call *call, void *data) {
         s->index++;
 }
 
-/* Skips the candidate that blocks. It is added for that: before its mappings are read, its status
- * alone shows that it is large. */
+/* Skips the candidate that blocks, and adds it to the result with that cause; its size is then
+ * known from its status alone. */
 static void skip_process(struct suspects *s) {
     struct suspect *suspect = &s->list[s->index];
 
@@ -135,8 +135,8 @@ static void do_to_all(struct suspects *s,
 
 /* ---- candidates ---- */
 
-/* Any process can choose its comm, so this believes only those of root, and MOM as the user of
- * oVirt's vdsm, whose number is fixed (mom-vdsm.service and vdsm.spec of vdsm). */
+/* Any process can choose its comm: consider only processes of root, and MOM as the user of oVirt's
+ * vdsm, whose number is fixed (mom-vdsm.service and vdsm.spec of vdsm). */
 static void find_regime(struct suspects *s, int pid, const struct ksm_process_status *status) {
     enum { VDSM = 36 };
     static const struct {

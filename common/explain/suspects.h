@@ -18,7 +18,7 @@
 
 enum {
     SUSPECTS_CANDIDATES = 64, /* many of the largest processes merge, or run the same program */
-    SUSPECTS_MIN_MIB = 64,    /* smaller processes are not large */
+    SUSPECTS_MIN_MIB = 64,    /* a process with less memory is not examined */
     SUSPECTS_STUCK_MAX = 8,   /* stuck threads */
 };
 

@@ -42,11 +42,13 @@ static bool is_busy(const struct explain_facts *f) {
 
 /* ksmd is busy but neither scanned a page nor ended a full scan: it walks an almost empty mapping.
  * Before Linux 6.10 pages are counted at the end of a batch, so this is only known if a batch of
- * pages_to_scan ends within the second of the measurement. In it ksmd ran for ksmd.value * 10 us; a
- * page takes less than 20 us. */
+ * pages_to_scan ends within the second of the measurement. */
 static bool is_empty_scan(const struct explain_facts *f) {
+    enum { MAX_US_PER_PAGE = 20, US_PER_UNIT = 10 /* ksmd.value: 1/100,000 of that second */ };
+    const int64_t min_scanned = f->ksmd.value / (MAX_US_PER_PAGE / US_PER_UNIT);
+
     return is_running(f) && f->idle && is_busy(f) && explain_is_over(f, KSM_pages_to_scan, 0) &&
-           explain_is_under(f, KSM_pages_to_scan, f->ksmd.value / 2 + 1);
+           explain_is_under(f, KSM_pages_to_scan, min_scanned + 1);
 }
 
 /* A running ksmd tracks pages of a process soon after it opts in, so no tracked page means that
