@@ -2,7 +2,7 @@
  *
  * ksm-explain's report on the state of KSM: facts, the verdict on them, and their presentation.
  *
- * Fill in struct explain_facts, explain_host() among the rest; then explain_report() or
+ * Fill in struct explain_facts, explain_set_host() among the rest; then explain_report() or
  * explain_json(). The facts come from the same metrics and the same table of consumers as the
  * charts. A verdict is a function of the facts. explain.def holds the texts. Nothing here fails:
  * what is not known is left out of the report.
@@ -22,7 +22,7 @@
 /* What is known of the host. A value that is not known has a status other than 0. */
 struct explain_facts {
     const char *root; /* where the host's /proc and /sys are; the caller's; NULL: / */
-    bool in_kernel;   /* this kernel has KSM or UKSM; if not, nothing else is known */
+    bool has_ksm;     /* this kernel has KSM or UKSM; if not, nothing else is known */
     bool uksm;
     bool idle; /* no page was scanned or skipped, and no full scan ended; false if not known */
     struct ksm_sample now;
@@ -63,8 +63,8 @@ enum {
 };
 
 /* Sets the facts of the host from two samples that are sample_ms (> 0) apart. */
-void explain_host(struct explain_facts *facts, const struct ksm_sample *before,
-                  const struct ksm_sample *now, int64_t sample_ms);
+void explain_set_host(struct explain_facts *facts, const struct ksm_sample *before,
+                      const struct ksm_sample *now, int64_t sample_ms);
 
 /* Compare a metric of facts->now. They return false if it is not known. */
 bool explain_is_known(const struct explain_facts *facts, enum ksm_id id);
@@ -80,7 +80,7 @@ enum explain_id explain_verdict(const struct explain_facts *facts);
 
 /* Returns the next verdict or remark after that one that holds too, or EXPLAIN_IDS. A verdict with
  * status 0 is never reported beside another. */
-enum explain_id explain_next(const struct explain_facts *facts, enum explain_id id);
+enum explain_id explain_next_holding(const struct explain_facts *facts, enum explain_id id);
 
 /* Writes a text of explain.def, with placeholders replaced by their values. A part in [brackets] is
  * left out if a value in it is not known. Returns the number of unknown values outside of brackets,
@@ -92,8 +92,8 @@ int explain_expand(const struct explain_facts *facts, const char *text, char *bu
 typedef bool explain_value_fn(const void *data, const char *name, char *buf, size_t size);
 
 /* As explain_expand(), with other placeholders. */
-int explain_fill(explain_value_fn *write, const void *data, const char *text, char *buf,
-                 size_t size);
+int explain_expand_with(explain_value_fn *write, const void *data, const char *text, char *buf,
+                        size_t size);
 
 /* Print the report: as plain text, or as a JSON object (ksm-explain.schema.json). Names of
  * consumers must be clean (consumer_name.h). */

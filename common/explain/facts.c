@@ -33,8 +33,8 @@ static bool is_idle(const struct ksm_sample *before, const struct ksm_sample *no
            (now->values[KSM_skipped].status == -ENOENT || is_unchanged(before, now, KSM_skipped));
 }
 
-void explain_host(struct explain_facts *facts, const struct ksm_sample *before,
-                  const struct ksm_sample *now, int64_t sample_ms) {
+void explain_set_host(struct explain_facts *facts, const struct ksm_sample *before,
+                      const struct ksm_sample *now, int64_t sample_ms) {
     const int64_t percents = (int64_t)100 * ksm_unit_scale[KSM_UNIT_PERCENT];
     const int64_t ns_per_ms = 1000000;
 

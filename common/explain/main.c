@@ -103,8 +103,8 @@ static void measure(struct explain_facts *facts) {
     before = reader.sample;
     poll(NULL, 0, SAMPLE_MS);
     ksm_reader_tick(&reader, clock_ms(CLOCK_MONOTONIC));
-    explain_host(facts, &before, &reader.sample, clock_ms(CLOCK_MONOTONIC) - start);
-    facts->in_kernel = true;
+    explain_set_host(facts, &before, &reader.sample, clock_ms(CLOCK_MONOTONIC) - start);
+    facts->has_ksm = true;
     facts->uksm = ksm_reader_is_uksm(&reader);
     sample_consumers(facts);
     if (!facts->uksm)
@@ -142,7 +142,7 @@ static int save_state(void) {
 
 static int print_openmetrics(const struct explain_facts *facts) {
     openmetrics_write(facts, stdout);
-    return facts->in_kernel ? save_state() : EXIT_SUCCESS;
+    return facts->has_ksm ? save_state() : EXIT_SUCCESS;
 }
 
 static int explain(print_fn *print) {
@@ -158,7 +158,7 @@ static int explain(print_fn *print) {
     if (status == 0)
         measure(&facts);
     status = print(&facts);
-    if (facts.in_kernel) {
+    if (facts.has_ksm) {
         ksm_sampler_close(&sampler);
         ksm_reader_close(&reader);
     }

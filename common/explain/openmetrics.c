@@ -147,10 +147,10 @@ static void write_consumers(const struct ksm_consumer_table *table, FILE *file) 
 }
 
 void openmetrics_write(const struct explain_facts *facts, FILE *file) {
-    for (size_t id = 0; facts->in_kernel && id < KSM_METRICS; id++)
+    for (size_t id = 0; facts->has_ksm && id < KSM_METRICS; id++)
         if (facts->now.values[id].status == 0)
             write_metric(&ksm_metrics[id], facts->now.values[id].value, file);
-    if (facts->in_kernel && facts->consumers->valid)
+    if (facts->has_ksm && facts->consumers->valid)
         write_consumers(facts->consumers, file);
     fputs("# EOF\n", file);
 }

@@ -305,8 +305,8 @@ static bool append_value(char *buf, size_t size, explain_value_fn *write, const 
     return is_known;
 }
 
-int explain_fill(explain_value_fn *write, const void *data, const char *text, char *buf,
-                 size_t size) {
+int explain_expand_with(explain_value_fn *write, const void *data, const char *text, char *buf,
+                        size_t size) {
     int unknown = 0;
     size_t len_before = 0;  /* of buf, before the part in brackets */
     int unknown_before = 0; /* likewise */
@@ -335,5 +335,5 @@ int explain_fill(explain_value_fn *write, const void *data, const char *text, ch
 }
 
 int explain_expand(const struct explain_facts *facts, const char *text, char *buf, size_t size) {
-    return explain_fill(write_placeholder, facts, text, buf, size);
+    return explain_expand_with(write_placeholder, facts, text, buf, size);
 }

@@ -34,7 +34,7 @@ static void print_verdict(const struct explain_facts *f, const struct wrap *wrap
         wrap_text(wrap, "Verdict", sentence);
     print_text(f, wrap, "Why", explain_texts[id].reason);
     print_text(f, wrap, "To do", explain_texts[id].advice);
-    for (id = explain_next(f, id); id < EXPLAIN_IDS; id = explain_next(f, id))
+    for (id = explain_next_holding(f, id); id < EXPLAIN_IDS; id = explain_next_holding(f, id))
         print_text(f, wrap, explain_texts[id].status < 0 ? "Note" : "Also",
                    explain_texts[id].sentence);
 }
@@ -243,7 +243,7 @@ static void print_causes(const struct explain_facts *f, const struct wrap *wrap)
 void explain_report(const struct explain_facts *facts, const struct wrap *wrap) {
     fputs("Kernel Samepage Merging (KSM) on this host\n\n", wrap->file);
     print_verdict(facts, wrap);
-    if (!facts->in_kernel)
+    if (!facts->has_ksm)
         return;
     print_metrics(facts, wrap);
     print_consumers(facts, wrap->file);

@@ -54,8 +54,8 @@ static void print_remarks(const struct explain_facts *f, enum explain_id verdict
     bool first = true;
 
     fputs("\"remarks\": [", file);
-    for (enum explain_id id = explain_next(f, verdict); id < EXPLAIN_IDS;
-         id = explain_next(f, id)) {
+    for (enum explain_id id = explain_next_holding(f, verdict); id < EXPLAIN_IDS;
+         id = explain_next_holding(f, id)) {
         fprintf(file, "%s\"%s\"", first ? "" : ", ", explain_texts[id].name);
         first = false;
     }
@@ -69,7 +69,7 @@ static void print_metrics(const struct explain_facts *f, FILE *file) {
     fputs("\"metrics\": {", file);
     for (size_t id = 0; id < KSM_METRICS; id++) {
         const struct ksm_metric *metric = &ksm_metrics[id];
-        if (!f->in_kernel || metric->kind == KSM_KIND_INPUT || f->now.values[id].status != 0)
+        if (!f->has_ksm || metric->kind == KSM_KIND_INPUT || f->now.values[id].status != 0)
             continue;
         format_fixed(f->now.values[id].value, ksm_unit_scale[metric->unit], number, sizeof(number));
         /* "bytes, may be negative": the unit is the part before the comma */

@@ -58,6 +58,6 @@ void values_print(const struct values *v, const struct values_line *lines, size_
     char text[2048];
 
     for (size_t i = 0; i < count; i++)
-        if (explain_fill(write_value, v, lines[i].text, text, sizeof(text)) == 0)
+        if (explain_expand_with(write_value, v, lines[i].text, text, sizeof(text)) == 0)
             wrap_text(wrap, lines[i].label, text);
 }

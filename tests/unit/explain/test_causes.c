@@ -44,7 +44,7 @@ void before_each(void) {
     for (int i = 0; i < ROWS(metrics); i++)
         facts.now.values[metrics[i].id] = (struct ksm_value){.value = metrics[i].value};
     facts.now.page_size = PAGE;
-    facts.in_kernel = true;
+    facts.has_ksm = true;
     facts.scan_rate.value = facts.skip_rate.value = 2000;
     facts.consumers = &table;
     facts.processes = &processes;

@@ -59,7 +59,7 @@ static void good_host(void) {
         facts.now.values[id].status = -ENOENT;
     for (int i = 0; i < ROWS(metrics); i++)
         set(metrics[i].id, metrics[i].value);
-    facts.in_kernel = true;
+    facts.has_ksm = true;
     facts.now.page_size = PAGE;
     facts.ksmd.value = 5000;
     facts.scan_rate.value = 5000;
@@ -347,7 +347,7 @@ TEST_ROWS(rates_come_from_two_samples, rates) {
     before.values[KSM_ksmd_cpu] = before.values[KSM_scanned] =
         (struct ksm_value){row->before, row->status};
     now.values[KSM_ksmd_cpu] = now.values[KSM_scanned] = (struct ksm_value){row->now, 0};
-    explain_host(&facts, &before, &now, row->ms);
+    explain_set_host(&facts, &before, &now, row->ms);
     ck_assert_int_eq(facts.ksmd.status, row->want_status);
     ck_assert_int_eq(facts.scan_rate.status, row->want_status);
     if (row->want_status == 0)
@@ -381,7 +381,7 @@ TEST_ROWS(idle_only_if_no_counter_grew, idles) {
     now.values[KSM_scanned] = (struct ksm_value){7 + row->scanned, row->scanned_status};
     now.values[KSM_skipped] = (struct ksm_value){7 + row->skipped, row->skipped_status};
     now.values[KSM_full_scans] = (struct ksm_value){7 + row->full_scans, row->full_scans_status};
-    explain_host(&facts, &before, &now, 1000);
+    explain_set_host(&facts, &before, &now, 1000);
     ck_assert_msg(facts.idle == row->want, "%s: got %d", row->name, facts.idle);
 }
 
@@ -592,7 +592,7 @@ static void random_facts(void) {
     if (facts.now.values[KSM_run].value < 0 || facts.now.values[KSM_run].value > 2)
         facts.now.values[KSM_run].value = 1;
     ksm_derive(&facts.now);
-    facts.in_kernel = suite_random() % 16 != 0;
+    facts.has_ksm = suite_random() % 16 != 0;
     facts.uksm = suite_random() % 16 == 0;
     facts.ksmd = (struct ksm_value){random_number(), random_status()};
     facts.scan_rate = (struct ksm_value){random_number(), random_status()};
