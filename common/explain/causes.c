@@ -83,6 +83,8 @@ static bool is_sparse(const struct explain_facts *f, const struct explain_proces
     return merged > 0 && (p->rmap_items - 1) / (f->now.page_size / KSM_RMAP_ITEM_BYTES) >= merged;
 }
 
+enum answer { NO, YES, NOT_KNOWN };
+
 static bool is_most(int64_t part, int64_t whole) {
     return part > 0 && part > whole / 2;
 }
@@ -95,16 +97,15 @@ enum { SCANS_TO_MERGE = 3, LONG_SCAN_MS = 20 * 60 * 1000 };
 /* Of the pages that were read twice. */
 enum { CHANGING_MIN_PERCENT = 50, STABLE_MAX_PERCENT = 10 };
 
-/* Returns 1 if ksmd has scanned a process of that age often enough to merge it, 0 if not, -1 if not
- * known. */
-static int is_scanned(const struct explain_facts *f, const struct explain_process *p) {
+/* Returns whether ksmd has scanned a process of that age often enough to merge it. */
+static enum answer find_scanned(const struct explain_facts *f, const struct explain_process *p) {
     const int64_t scan_ms = min_full_scan_ms(f);
 
     if (explain_is_under(f, KSM_full_scans, SCANS_TO_MERGE))
-        return 0;
+        return NO;
     if (p->age < 0 || scan_ms < 0)
-        return -1;
-    return p->age / SCANS_TO_MERGE >= scan_ms;
+        return NOT_KNOWN;
+    return p->age / SCANS_TO_MERGE >= scan_ms ? YES : NO;
 }
 
 /* Returns whether KSM would track some page of the process if it had opted in. */
@@ -113,27 +114,27 @@ static bool would_be_tracked(const struct explain_facts *f, const struct explain
 
     if (!explain_equals(f, KSM_run, KSM_RUNNING))
         return false;
-    return is_scanned(f, p) == 1 || (ksm_tracked_pages(&f->now, &tracked) == 0 && tracked == 0);
+    return find_scanned(f, p) == YES || (ksm_tracked_pages(&f->now, &tracked) == 0 && tracked == 0);
 }
 
-/* Returns 1 if most of its memory is mergeable, 0 if not, -1 if not known. Without smaps: if any
- * is. */
-static int is_mergeable(const struct explain_facts *f, const struct explain_process *p) {
+/* Returns whether most of its memory is mergeable; without smaps, whether any is. */
+static enum answer find_mergeable(const struct explain_facts *f, const struct explain_process *p) {
     if (p->mergeable >= 0)
-        return is_most(p->mergeable, p->anonymous);
+        return is_most(p->mergeable, p->anonymous) ? YES : NO;
     if (p->opted_in >= 0)
-        return (int)p->opted_in;
+        return p->opted_in > 0 ? YES : NO;
     if (p->rmap_items < 0)
-        return -1;
+        return NOT_KNOWN;
     if (p->rmap_items > 0)
-        return 1;
-    return would_be_tracked(f, p) ? 0 : -1;
+        return YES;
+    return would_be_tracked(f, p) ? NO : NOT_KNOWN;
 }
 
 static bool is_new(const struct explain_facts *f, const struct explain_process *p) {
     const int64_t untracked_bytes = untracked(p, f->now.page_size) * f->now.page_size;
 
-    return is_scanned(f, p) == 0 || (p->mergeable >= 0 && is_most(untracked_bytes, p->mergeable));
+    return find_scanned(f, p) == NO ||
+           (p->mergeable >= 0 && is_most(untracked_bytes, p->mergeable));
 }
 
 /* Returns whether most of its unmerged tracked pages are in another state, even if all of the
@@ -188,27 +189,27 @@ static bool holds(enum explain_cause cause, const struct explain_facts *f,
     case EXPLAIN_CAUSE_shared_crosvm:
     case EXPLAIN_CAUSE_shared_dragonball:
     case EXPLAIN_CAUSE_shared:
-        return is_most(p->shared, p->memory);
+        return is_most(p->shmem, p->memory);
     case EXPLAIN_CAUSE_device:
         return is_most(p->device, p->memory);
     case EXPLAIN_CAUSE_pinned:
         return is_most(p->pinned, p->anonymous);
     case EXPLAIN_CAUSE_not_container:
-        return p->name.kind == KSM_CONSUMER_container && is_mergeable(f, p) == 0;
+        return p->name.kind == KSM_CONSUMER_container && find_mergeable(f, p) == NO;
     case EXPLAIN_CAUSE_not_service:
-        return p->name.kind == KSM_CONSUMER_service && is_mergeable(f, p) == 0;
+        return p->name.kind == KSM_CONSUMER_service && find_mergeable(f, p) == NO;
     case EXPLAIN_CAUSE_not_qemu:
     case EXPLAIN_CAUSE_not_cloud:
     case EXPLAIN_CAUSE_not_firecracker:
     case EXPLAIN_CAUSE_not_dragonball:
     case EXPLAIN_CAUSE_not_opted_in:
-        return is_mergeable(f, p) == 0;
+        return find_mergeable(f, p) == NO;
     case EXPLAIN_CAUSE_restored:
         return is_most(p->file, p->file + p->anonymous);
     case EXPLAIN_CAUSE_denied:
-        return p->denied && is_mergeable(f, p) < 0;
+        return p->denied && find_mergeable(f, p) == NOT_KNOWN;
     case EXPLAIN_CAUSE_only_smaps:
-        return is_mergeable(f, p) < 0;
+        return find_mergeable(f, p) == NOT_KNOWN;
     case EXPLAIN_CAUSE_off:
         return explain_is_known(f, KSM_run) && !explain_equals(f, KSM_run, KSM_RUNNING);
     case EXPLAIN_CAUSE_no_scan:

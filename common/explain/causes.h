@@ -39,9 +39,9 @@ struct explain_process {
     bool denied; /* its mappings may not be read: all counts that come from them are -1 */
 
     /* Bytes. */
-    int64_t memory;    /* anonymous + shared + hugetlb + device + merged pages of zeros */
+    int64_t memory;    /* anonymous + shmem + hugetlb + device + merged pages of zeros */
     int64_t anonymous; /* includes merged pages */
-    int64_t shared;    /* shmem: memfd, /dev/shm, MAP_SHARED */
+    int64_t shmem;     /* memfd, /dev/shm, MAP_SHARED */
     int64_t file;      /* pages of files, which memory does not include */
     int64_t hugetlb;
     int64_t device;    /* RAM that a driver has mapped (smaps, or maps and pagemap) */
@@ -62,13 +62,13 @@ struct explain_process {
 enum { EXPLAIN_PROCESSES = 5 };
 
 /* A program that switches KSM off and on, and so undoes a change of run by hand. */
-enum explain_regime { EXPLAIN_BY_HAND, EXPLAIN_KSMTUNED, EXPLAIN_KUBEVIRT, EXPLAIN_OVIRT };
+enum explain_manager { EXPLAIN_NO_MANAGER, EXPLAIN_KSMTUNED, EXPLAIN_KUBEVIRT, EXPLAIN_OVIRT };
 
 /* The largest processes that merge little; the largest first. */
 struct explain_processes {
     struct explain_process list[EXPLAIN_PROCESSES];
     int count;
-    enum explain_regime regime;
+    enum explain_manager manager;
 };
 
 /* EXPLAIN_CAUSE_blocking ...: in order of precedence. */

@@ -240,24 +240,24 @@ static bool is_unreported(const struct explain_facts *f) {
            (f->consumers->sweep.done || !f->consumers->enabled);
 }
 
-static bool has_regime(const struct explain_facts *f, enum explain_regime regime) {
-    return (f->processes ? f->processes->regime : EXPLAIN_BY_HAND) == regime;
+static bool has_manager(const struct explain_facts *f, enum explain_manager manager) {
+    return (f->processes ? f->processes->manager : EXPLAIN_NO_MANAGER) == manager;
 }
 
 static bool is_by_hand(const struct explain_facts *f) {
-    return has_regime(f, EXPLAIN_BY_HAND);
+    return has_manager(f, EXPLAIN_NO_MANAGER);
 }
 
 static bool is_ksmtuned(const struct explain_facts *f) {
-    return has_regime(f, EXPLAIN_KSMTUNED);
+    return has_manager(f, EXPLAIN_KSMTUNED);
 }
 
 static bool is_kubevirt(const struct explain_facts *f) {
-    return has_regime(f, EXPLAIN_KUBEVIRT);
+    return has_manager(f, EXPLAIN_KUBEVIRT);
 }
 
 static bool is_ovirt(const struct explain_facts *f) {
-    return has_regime(f, EXPLAIN_OVIRT);
+    return has_manager(f, EXPLAIN_OVIRT);
 }
 
 static const struct {

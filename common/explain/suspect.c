@@ -87,7 +87,7 @@ void suspect_init(struct suspect *suspect, int pid, const struct ksm_process_sta
                                    .name.kind = KSM_CONSUMER_program,
                                    .memory = status->anonymous + status->shmem + status->hugetlb,
                                    .anonymous = status->anonymous,
-                                   .shared = status->shmem,
+                                   .shmem = status->shmem,
                                    .file = status->file,
                                    .hugetlb = status->hugetlb,
                                    .pinned = status->pinned,
@@ -149,7 +149,7 @@ static enum explain_program program_of(const char *comm, enum ksm_consumer_kind 
 }
 
 static void sum_memory(struct explain_process *facts, int64_t page_size) {
-    facts->memory = facts->anonymous + facts->shared + facts->hugetlb;
+    facts->memory = facts->anonymous + facts->shmem + facts->hugetlb;
     if (facts->device > 0)
         facts->memory += facts->device;
     if (facts->zero > 0)
@@ -227,7 +227,7 @@ int suspect_counts(struct suspect *suspect, struct ksm_process_reader *r, int64_
         status = read_merging(suspect, r, &process);
     } else { /* it has exited, or cannot be named: do not list it */
         facts->anonymous = 0;
-        facts->shared = 0;
+        facts->shmem = 0;
         facts->hugetlb = 0;
     }
     if (end_reading(suspect, status) != 0)

@@ -137,23 +137,23 @@ static void do_to_all(struct suspects *s,
 
 /* Any process can choose its comm: consider only processes of root, and MOM as the user of oVirt's
  * vdsm, whose number is fixed (mom-vdsm.service and vdsm.spec of vdsm). */
-static void find_regime(struct suspects *s, int pid, const struct ksm_process_status *status) {
+static void find_manager(struct suspects *s, int pid, const struct ksm_process_status *status) {
     enum { VDSM = 36 };
     static const struct {
         const char *comm;
         int64_t user;
-        enum explain_regime regime;
-    } regimes[] = {{"ksmtuned", 0, EXPLAIN_KSMTUNED},
-                   {"virt-handler", 0, EXPLAIN_KUBEVIRT},
-                   {"momd", VDSM, EXPLAIN_OVIRT}};
+        enum explain_manager manager;
+    } managers[] = {{"ksmtuned", 0, EXPLAIN_KSMTUNED},
+                    {"virt-handler", 0, EXPLAIN_KUBEVIRT},
+                    {"momd", VDSM, EXPLAIN_OVIRT}};
     char comm[KSM_CONSUMER_NAME_SIZE];
 
     if ((status->user != 0 && status->user != VDSM) || status->resident < 0)
         return;
     ksm_process_format_comm(&s->reader, pid, comm);
-    for (size_t i = 0; i < sizeof(regimes) / sizeof(regimes[0]); i++)
-        if (strcmp(comm, regimes[i].comm) == 0 && status->user == regimes[i].user)
-            s->found.regime = regimes[i].regime;
+    for (size_t i = 0; i < sizeof(managers) / sizeof(managers[0]); i++)
+        if (strcmp(comm, managers[i].comm) == 0 && status->user == managers[i].user)
+            s->found.manager = managers[i].manager;
 }
 
 /* Adds a process to the candidates, unless it is small or they are all larger. Returns 0 or
@@ -167,7 +167,7 @@ static int add_candidate(struct suspects *s, int pid) {
 
     if (error != 0)
         return error == -ECANCELED ? error : 0;
-    find_regime(s, pid, &status);
+    find_manager(s, pid, &status);
     suspect_init(&suspect, pid, &status);
     while (pos > 0 && s->list[pos - 1].bound < suspect.bound)
         pos--;

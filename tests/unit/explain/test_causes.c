@@ -79,12 +79,12 @@ static const struct {
     {"no_equal_pages", .with = {{&process.hugetlb, 50 * MIB}}},
     {"hugetlb", .with = {{&process.hugetlb, 60 * MIB}, {&process.mergeable, 0}},
      .program = EXPLAIN_QEMU},
-    {"shared", .with = {{&process.shared, 60 * MIB}}},
-    {"shared_qemu", .with = {{&process.shared, 60 * MIB}}, .program = EXPLAIN_QEMU},
-    {"shared_cloud", .with = {{&process.shared, 60 * MIB}}, .program = EXPLAIN_CLOUD_HYPERVISOR},
-    {"shared", .with = {{&process.shared, 60 * MIB}}, .program = EXPLAIN_FIRECRACKER},
-    {"shared_crosvm", .with = {{&process.shared, 60 * MIB}}, .program = EXPLAIN_CROSVM},
-    {"shared_dragonball", .with = {{&process.shared, 60 * MIB}}, .program = EXPLAIN_DRAGONBALL},
+    {"shared", .with = {{&process.shmem, 60 * MIB}}},
+    {"shared_qemu", .with = {{&process.shmem, 60 * MIB}}, .program = EXPLAIN_QEMU},
+    {"shared_cloud", .with = {{&process.shmem, 60 * MIB}}, .program = EXPLAIN_CLOUD_HYPERVISOR},
+    {"shared", .with = {{&process.shmem, 60 * MIB}}, .program = EXPLAIN_FIRECRACKER},
+    {"shared_crosvm", .with = {{&process.shmem, 60 * MIB}}, .program = EXPLAIN_CROSVM},
+    {"shared_dragonball", .with = {{&process.shmem, 60 * MIB}}, .program = EXPLAIN_DRAGONBALL},
     {"device", .with = {{&process.device, 60 * MIB}, {&process.mergeable, 0}}},
     {"no_equal_pages", .with = {{&process.device, -1}}},
     {"pinned", .with = {{&process.pinned, 60 * MIB}}},
@@ -445,10 +445,10 @@ TEST(processes_are_grouped_by_cause) {
 
 /* The verdicts off, stopped and unmerged, and the cause off. */
 static const struct {
-    enum explain_regime regime;
+    enum explain_manager manager;
     const char *has, *lacks;
-} regimes[] = {
-    {EXPLAIN_BY_HAND, "echo 1 | sudo tee /sys/kernel/mm/ksm/run", "set by"},
+} managers[] = {
+    {EXPLAIN_NO_MANAGER, "echo 1 | sudo tee /sys/kernel/mm/ksm/run", "set by"},
     {EXPLAIN_KSMTUNED, "sudoedit /etc/ksmtuned.conf", "echo 1 |"},
     {EXPLAIN_KSMTUNED, "set by ksmtuned", "virt-handler"},
     {EXPLAIN_KUBEVIRT, "kubevirt.io/ksm-free-percent-override", "echo 1 |"},
@@ -457,11 +457,11 @@ static const struct {
     {EXPLAIN_OVIRT, "set by oVirt's MOM", "ksmtuned"},
 };
 
-TEST_ROWS(advice_fits_the_regime, regimes) {
+TEST_ROWS(advice_fits_the_manager, managers) {
     static const struct { int64_t run, sharing; } states[] = {{0, 0}, {0, 100}, {2, 0}};
 
     processes.list[processes.count++] = process;
-    processes.regime = row->regime;
+    processes.manager = row->manager;
     for (int i = 0; i < ROWS(states); i++) {
         HOST(run).value = states[i].run;
         HOST(sharing).value = states[i].sharing;
@@ -473,16 +473,16 @@ TEST_ROWS(advice_fits_the_regime, regimes) {
 
 /* The verdict no_equal_pages, as all that advise to switch KSM off. */
 static const struct {
-    enum explain_regime regime;
+    enum explain_manager manager;
     const char *has, *lacks;
-} off_regimes[] = {
-    {EXPLAIN_BY_HAND, "echo 2 | sudo tee /sys/kernel/mm/ksm/run", "runs here"},
+} off_managers[] = {
+    {EXPLAIN_NO_MANAGER, "echo 2 | sudo tee /sys/kernel/mm/ksm/run", "runs here"},
     {EXPLAIN_KSMTUNED, "sudo systemctl disable --now ksmtuned", "virt-handler"},
     {EXPLAIN_KUBEVIRT, "kubevirt.io/ksm-free-percent-override=0 ", "ksmtuned"},
 };
 
-TEST_ROWS(advice_to_switch_off_fits_the_regime, off_regimes) {
-    processes.regime = row->regime;
+TEST_ROWS(advice_to_switch_off_fits_the_manager, off_managers) {
+    processes.manager = row->manager;
     const char *text = unwrapped(report());
     ck_assert_msg(strstr(text, row->has) && !strstr(text, row->lacks), "%s", text);
 }

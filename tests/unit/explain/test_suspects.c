@@ -186,21 +186,21 @@ TEST_ROWS(program_is_recognized, programs) {
 static const struct {
     const char *comm;
     int user;
-    enum explain_regime want;
-} regimes[] = {
-    {"ksmtuned", 0, EXPLAIN_KSMTUNED}, {"virt-handler", 0, EXPLAIN_KUBEVIRT},
-    {"momd", 36, EXPLAIN_OVIRT},       {"momd", 1000, EXPLAIN_BY_HAND},
-    {"ksmtuned", 7, EXPLAIN_BY_HAND},  {"virt-launcher", 0, EXPLAIN_BY_HAND},
-    {"ksmtuned2", 0, EXPLAIN_BY_HAND},
+    enum explain_manager want;
+} managers[] = {
+    {"ksmtuned", 0, EXPLAIN_KSMTUNED},    {"virt-handler", 0, EXPLAIN_KUBEVIRT},
+    {"momd", 36, EXPLAIN_OVIRT},          {"momd", 1000, EXPLAIN_NO_MANAGER},
+    {"ksmtuned", 7, EXPLAIN_NO_MANAGER},  {"virt-launcher", 0, EXPLAIN_NO_MANAGER},
+    {"ksmtuned2", 0, EXPLAIN_NO_MANAGER},
 };
 
-TEST_ROWS(regime_is_a_program_of_its_user, regimes) {
+TEST_ROWS(manager_is_a_program_of_its_user, managers) {
     tree_print(dir, "proc/3/status", "Name:\t%s\nUid:\t%d\t%d\t%d\t%d\nVmRSS:\t1 kB\n", row->comm,
                row->user, row->user, row->user, row->user);
     tree_print(dir, "proc/3/comm", "%s\n", row->comm);
     open_suspects(NULL, 0);
     suspects_read(&suspects, &facts);
-    ck_assert_int_eq(facts.processes->regime, row->want);
+    ck_assert_int_eq(facts.processes->manager, row->want);
 }
 
 TEST(process_that_ended_is_not_listed) {
