@@ -16,7 +16,7 @@ static bool parse(const char *line, struct mapping *mapping) {
                &mapping->end, rights, &inode, &name) != 4)
         return false;
     mapping->has_file = inode != 0;
-    mapping->is_private =
+    mapping->may_merge =
         rights[3] == 'p' && (mapping->has_file || strncmp(line + name, "[v", 2) != 0);
     snprintf(mapping->name, sizeof(mapping->name), "%s", line + name);
     return mapping->start < mapping->end;

@@ -18,7 +18,7 @@ enum { MAPS_NAME_SIZE = 64 };
 
 struct mapping {
     uint64_t start, end;       /* addresses */
-    bool is_private;           /* false for [vdso], [vvar] and [vsyscall], which the kernel maps */
+    bool may_merge;            /* private, and not the kernel's own ([vdso], [vvar], [vsyscall]) */
     bool has_file;             /* true for hugetlbfs, shmem and drivers, too */
     char name[MAPS_NAME_SIZE]; /* the start of the path, "[heap]", or "" */
 };

@@ -91,7 +91,7 @@ static int next_mapping(struct page_reader *reader) {
     while ((status = maps_next(&reader->maps, &mapping)) > 0) {
         if (strcmp(mapping.name, "[stack]") == 0)
             reader->stack = mapping.end;
-        if (!mapping.is_private || may_be_hugetlb(reader, &mapping) || mapping.start < reader->end)
+        if (!mapping.may_merge || may_be_hugetlb(reader, &mapping) || mapping.start < reader->end)
             continue;
         reader->address = mapping.start;
         reader->end = mapping.end;

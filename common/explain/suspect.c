@@ -212,7 +212,7 @@ static int end_reading(struct suspect *suspect, int status) {
     return 0;
 }
 
-int suspect_counts(struct suspect *suspect, struct ksm_process_reader *r, int64_t page_size) {
+int suspect_read_counts(struct suspect *suspect, struct ksm_process_reader *r, int64_t page_size) {
     struct explain_process *facts = &suspect->facts;
     struct ksm_process process = ksm_process_with_pid(facts->pid);
     int status;
@@ -317,7 +317,7 @@ static int add_mapping(struct suspect_mappings *sum, struct pagemap *pagemap,
 
     if (is_device(mapping))
         return count_pages(pagemap, PAGEMAP_FILE, mapping, deadline, &sum->device, NULL);
-    if (!mapping->is_private)
+    if (!mapping->may_merge)
         return 0;
     const int status =
         count_pages(pagemap, PAGEMAP_ANONYMOUS, mapping, deadline, &current.anonymous, &sum->huge);
@@ -366,7 +366,7 @@ static int count_mappings(struct suspect *suspect, struct line_reader *maps) {
 
 /* Returns 1 if a mapping is so large that walking it would stall the process, 0 if none is, or
  * -errno. A mapping may grow before smaps is read. */
-static int has_large_mapping(struct line_reader *maps, int64_t page_size) {
+static int find_large_mapping(struct line_reader *maps, int64_t page_size) {
     const uint64_t max = PAGEMAP_ENTRIES * (uint64_t)page_size;
     struct mapping mapping = {.start = 0};
     int next = 1;
@@ -376,10 +376,10 @@ static int has_large_mapping(struct line_reader *maps, int64_t page_size) {
     return next;
 }
 
-int suspect_mappings(struct suspect *suspect, struct blocking_call *call, int64_t page_size) {
+int suspect_read_mappings(struct suspect *suspect, struct blocking_call *call, int64_t page_size) {
     struct line_reader maps = {
         .call = call, .pid = suspect->facts.pid, .fd = suspect->fd[SUSPECT_MAPS]};
-    int status = maps.fd < 0 ? maps.fd : has_large_mapping(&maps, page_size);
+    int status = maps.fd < 0 ? maps.fd : find_large_mapping(&maps, page_size);
 
     if (status < 0)
         return end_reading(suspect, status);
@@ -410,7 +410,7 @@ static int read_page(const struct suspect *suspect, struct blocking_call *call, 
     return n == -ECANCELED ? -ECANCELED : 0;
 }
 
-int suspect_pages(struct suspect *suspect, struct blocking_call *call, int64_t page_size) {
+int suspect_hash_pages(struct suspect *suspect, struct blocking_call *call, int64_t page_size) {
     for (uint64_t i = 0; i < SUSPECT_PAGES; i++) {
         uint64_t sum = 0;
         if (read_page(suspect, call, i, (size_t)page_size, &sum) != 0)
@@ -420,7 +420,7 @@ int suspect_pages(struct suspect *suspect, struct blocking_call *call, int64_t p
     return 0;
 }
 
-int suspect_pages_again(struct suspect *suspect, struct blocking_call *call, int64_t page_size) {
+int suspect_compare_pages(struct suspect *suspect, struct blocking_call *call, int64_t page_size) {
     enum { MIN_PAGES = 16 };
     int changed = 0, pages = 0;
 

@@ -3,11 +3,11 @@
  * Reads what is known of one process (causes.h).
  *
  *   suspect_init()
- *   suspect_open()          before the sandbox is entered
- *   suspect_counts()
- *   suspect_mappings()
- *   suspect_pages()         only if the cause is unclear; some time later,
- *   suspect_pages_again()
+ *   suspect_open()            before the sandbox is entered
+ *   suspect_read_counts()
+ *   suspect_read_mappings()
+ *   suspect_hash_pages()      only if the cause is unclear; some time later,
+ *   suspect_compare_pages()
  *
  * Only processes that may ptrace a process may read its mappings and pages, and Landlock forbids
  * that to every process in a domain (hook_ptrace_access_check of security/landlock). So the files
@@ -71,15 +71,15 @@ void suspect_init(struct suspect *suspect, int pid, const struct ksm_process_sta
 int suspect_open(struct suspect *suspect, const struct ksm_process_reader *r);
 
 /* Reads its name, its age, and how much is merged. */
-int suspect_counts(struct suspect *suspect, struct ksm_process_reader *r, int64_t page_size);
+int suspect_read_counts(struct suspect *suspect, struct ksm_process_reader *r, int64_t page_size);
 
-/* Reads its mappings, after suspect_counts(). */
-int suspect_mappings(struct suspect *suspect, struct blocking_call *call, int64_t page_size);
+/* Reads its mappings, after suspect_read_counts(). */
+int suspect_read_mappings(struct suspect *suspect, struct blocking_call *call, int64_t page_size);
 
 /* Reads SUSPECT_PAGES of the pages of its largest mapping. */
-int suspect_pages(struct suspect *suspect, struct blocking_call *call, int64_t page_size);
+int suspect_hash_pages(struct suspect *suspect, struct blocking_call *call, int64_t page_size);
 
 /* Reads the same pages again. Sets facts.changed if there were enough of them. */
-int suspect_pages_again(struct suspect *suspect, struct blocking_call *call, int64_t page_size);
+int suspect_compare_pages(struct suspect *suspect, struct blocking_call *call, int64_t page_size);
 
 #endif

@@ -64,12 +64,12 @@ static int open_files(struct suspects *s, struct suspect *suspect) {
 static int read_facts(struct suspects *s, struct suspect *suspect) {
     if (suspect->skipped || !may_be_added(s, suspect))
         return 0;
-    if (suspect_counts(suspect, &s->reader, s->page_size) != 0)
+    if (suspect_read_counts(suspect, &s->reader, s->page_size) != 0)
         return -ECANCELED;
     if (!explain_merges_little(&suspect->facts, s->page_size) ||
         is_found(&s->found, &suspect->facts))
         return 0;
-    if (suspect_mappings(suspect, s->reader.call, s->page_size) != 0)
+    if (suspect_read_mappings(suspect, s->reader.call, s->page_size) != 0)
         return -ECANCELED;
     if (explain_merges_little(&suspect->facts, s->page_size))
         add(&s->found, &suspect->facts);
@@ -77,11 +77,11 @@ static int read_facts(struct suspects *s, struct suspect *suspect) {
 }
 
 static int read_pages(struct suspects *s, struct suspect *suspect) {
-    return suspect->unclear ? suspect_pages(suspect, s->reader.call, s->page_size) : 0;
+    return suspect->unclear ? suspect_hash_pages(suspect, s->reader.call, s->page_size) : 0;
 }
 
 static int read_pages_again(struct suspects *s, struct suspect *suspect) {
-    return suspect->unclear ? suspect_pages_again(suspect, s->reader.call, s->page_size) : 0;
+    return suspect->unclear ? suspect_compare_pages(suspect, s->reader.call, s->page_size) : 0;
 }
 
 /* ---- the worker ---- */
