@@ -23,7 +23,8 @@ bool process_sweep_is_stopped(const struct process_sweep *s) {
     return atomic_load(s->options.stop) != 0;
 }
 
-/* CPU time that was not used before is no credit. */
+/* Pauses until used CPU time * 100 / cpu has passed. If more has passed, throttled_ms moves on:
+ * time in which little was used does not allow using more later. */
 void process_sweep_throttle(struct process_sweep *s) {
     const int64_t due = (clock_ms(CLOCK_PROCESS_CPUTIME_ID) - s->spent_ms) * 100 / s->options.cpu;
     int64_t passed = clock_ms(CLOCK_MONOTONIC) - s->throttled_ms;
@@ -60,7 +61,7 @@ static int add_names(struct process_sweep *s, const struct sweep_process *proces
 static int add_process(struct process_sweep *s, const struct sweep_process *process) {
     if (s->count == s->size) {
         const size_t size = s->size ? 2 * s->size : 256;
-        void *list = realloc(s->list, size * sizeof(*s->list));
+        void *list = reallocarray(s->list, size, sizeof(*s->list));
         if (!list)
             return -ENOMEM;
         s->list = list;
@@ -117,7 +118,7 @@ static int set_consumers(struct process_sweep *s) {
     return 0;
 }
 
-/* When all are listed: chooses those that are to be read. Returns 0 or -ENOMEM. */
+/* Chooses which of the listed processes are read. Returns 0 or -ENOMEM. */
 static int choose_processes(struct process_sweep *s) {
     for (size_t i = 0; i < s->count; i++) {
         struct sweep_process *process = &s->list[i];
@@ -148,8 +149,8 @@ static int next_pid(struct process_sweep *s, int *pid) {
         return status;
     }
     for (; *pid == 0 && s->pos < s->options.name_count; s->pos++) {
-        const char *word = s->options.names[s->pos];
-        if (parse_number(word, strlen(word), &number) == 0 && number <= INT_MAX)
+        const char *name = s->options.names[s->pos];
+        if (parse_number(name, strlen(name), &number) == 0 && number <= INT_MAX)
             *pid = (int)number;
     }
     return 0;
@@ -162,7 +163,8 @@ static bool is_listed(const struct process_sweep *s, int pid) {
     return false;
 }
 
-/* Without the right to read it, it may have merged pages. Returns 0 or -ECANCELED. */
+/* A process whose count may not be read is denied: it may have merged pages. Returns 0 or
+ * -ECANCELED. */
 static int set_merging(struct process_sweep *s, struct ksm_process *file,
                        struct sweep_process *process) {
     const int status = ksm_process_read_merging(&s->files, file);
@@ -171,7 +173,8 @@ static int set_merging(struct process_sweep *s, struct ksm_process *file,
         return status;
     if (status == 0)
         process->merging = file->merging;
-    s->counts.denied += status == -EACCES || status == -EPERM;
+    if (status == -EACCES || status == -EPERM)
+        s->counts.denied++;
     return 0;
 }
 
@@ -222,9 +225,11 @@ int process_sweep_list(struct process_sweep *s, struct page_reader *reader) {
 
 /* ---- reading ---- */
 
-/* A child of vfork() has its parent's memory until it starts another program. Returns 1, 0 or
- * -errno. Waits for locks of both; it is the parent's that many processes may wait for. */
-static int has_parents_memory(struct process_sweep *s, const struct sweep_process *process) {
+/* A child of vfork() has its parent's memory until it starts another program. Returns 1 if it does,
+ * 0 if not, or -errno. kcmp() takes the exec_update_lock of both. If it blocks, skip_process()
+ * suspects the parent first, which may have many children: it becomes blocking_parent, and its
+ * children are read without a comparison from then on. */
+static int compare_with_parent(struct process_sweep *s, const struct sweep_process *process) {
     struct blocking_call *call = s->files.call;
 
     if (!s->own_pids || process->parent == s->blocking_parent)
@@ -300,7 +305,7 @@ int process_sweep_read(struct process_sweep *s, struct page_reader *reader) {
         s->counts.blocking++;
         return 0;
     }
-    const int status = has_parents_memory(s, &s->list[i]);
+    const int status = compare_with_parent(s, &s->list[i]);
     if (status != 0)
         return status == -ECANCELED ? status : 0;
     return read_process(s, reader, i);
@@ -332,15 +337,15 @@ static void run_steps(struct blocking_call *call, void *data) {
 /* The first processes that block may merely be slow. After several, the timeout is short, so that
  * the others are read soon. */
 static int64_t read_timeout_ms(const struct process_sweep *s, const struct worker *worker) {
-    enum { MAX_PATIENT = 8, TIMEOUT_MS = 2000, SHORT_TIMEOUT_MS = 200 };
+    enum { LONG_TIMEOUTS_MAX = 8, TIMEOUT_MS = 2000, SHORT_TIMEOUT_MS = 200 };
 
     if (process_sweep_is_stopped(s))
         return 0;
-    return worker->stuck_count < MAX_PATIENT ? TIMEOUT_MS : SHORT_TIMEOUT_MS;
+    return worker->stuck_count < LONG_TIMEOUTS_MAX ? TIMEOUT_MS : SHORT_TIMEOUT_MS;
 }
 
-/* Skips the process that blocks, unless its parent may do so: then it is read without a comparison.
- * Returns 0 or -ENOMEM. */
+/* Skips the process that blocks, unless its parent may be the one that does: then it is read
+ * without a comparison. Returns 0 or -ENOMEM. */
 static int skip_process(struct process_sweep *s, int pid) {
     if (s->step == SWEEP_LIST)
         return add_blocking(s, pid);
@@ -378,7 +383,7 @@ static int supervise(struct process_sweep *s, sweep_progress_fn *progress) {
     return status != 0 ? status : s->status;
 }
 
-/* The pid of this program in that procfs; 0 if it is not in there. */
+/* Returns the pid of this program in that procfs, 0 if it is not in there. */
 static int find_self(const char *root) {
     struct pseudofs_file file;
     char text[32] = "";

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * Reads the memory of all processes, or of those that words of the command line name.
+ * Reads the memory of all processes, or of those that match names of the command line.
  *
  * process_sweep_init(), then process_sweep_run() with the steps: the first one is
- * process_sweep_list(), the second one process_sweep_read(), and the user may add others. The lists
- * last until the program ends, as a stuck thread may use them.
+ * process_sweep_list(), the second one process_sweep_read(), and the caller may add others. Nothing
+ * is freed: a stuck thread may use it, and the program ends after one sweep.
  *
  * Reading may block for ever, so all steps run in a worker thread (worker.h). If that is blocked
  * too long it is abandoned, its process is skipped, and another thread continues. With 256 stuck
- * threads, the sweep ends early. The thread keeps to a share of one core. While it runs, all of the
- * sweep and of the user's data is the thread's, but for what is atomic.
+ * threads, the sweep ends early. The thread keeps to a share of one core. While it runs, it owns
+ * the whole sweep and the caller's data; other threads may only read what is atomic.
  */
 #ifndef KSM_PROCESS_SWEEP_H
 #define KSM_PROCESS_SWEEP_H
@@ -26,7 +26,7 @@
 
 struct process_sweep_options {
     const char *root;
-    char *const *names;     /* words of the command line, see process_match.h */
+    char *const *names;     /* of the command line, see process_match.h */
     size_t name_count;      /* 0: all processes are wanted */
     int cpu;                /* at most so many percent of one core */
     const atomic_int *stop; /* not 0: end early */
@@ -38,7 +38,7 @@ struct sweep_process {
     int parent;
     int64_t started;   /* as in proc_files.h */
     int64_t user;      /* effective uid, -1: not known */
-    bool named;        /* by the words, or there are none */
+    bool named;        /* a name matches it, or there are no names */
     bool wanted;       /* to be read */
     bool blocks;       /* skipped, as reading it blocks */
     bool hugetlb;      /* it has pages of hugetlbfs */
@@ -53,22 +53,21 @@ struct sweep_process {
 
 struct sweep_consumer {
     struct ksm_consumer_name name;
-    int64_t processes; /* read, with pages */
-    bool named;        /* all of its processes are */
-    bool shown;        /* one of its processes is named */
+    bool named; /* all of its processes are named */
+    bool shown; /* one of its processes is named */
 };
 
-/* What became of the processes. */
+/* How many processes were read, or why not. */
 struct sweep_counts {
     int64_t processes;   /* read */
     int64_t denied;      /* may not be read */
-    int64_t exited;      /* or ran another program meanwhile */
+    int64_t exited;      /* exited, or ran another program meanwhile */
     int64_t blocking;    /* skipped, as reading them blocks */
     int64_t failed;      /* could not be read for another reason */
     int error;           /* -errno of the last that failed */
     int64_t swapped;     /* bytes in swap, not read */
     uint64_t unreadable; /* pages in memory that cannot be read: of devices, or secret */
-    int64_t ms;          /* that it took */
+    int64_t ms;          /* duration of the sweep */
     bool partial;        /* it was stopped early */
 };
 
@@ -78,7 +77,7 @@ struct process_sweep;
  * as a call returns that; or another -errno, which ends the sweep. */
 typedef int sweep_step_fn(struct process_sweep *s, struct page_reader *reader);
 
-/* Takes the pages of a block, of process number i. Returns 0 or -errno, which ends the sweep. */
+/* Processes a block of pages of list[i]. Returns 0; or -errno, which ends the sweep. */
 typedef int sweep_block_fn(struct process_sweep *s, const struct page_reader *reader, size_t i);
 
 enum { SWEEP_LIST, SWEEP_READ };
@@ -90,62 +89,63 @@ struct process_sweep {
     struct sweep_consumer *consumers; /* by name */
     size_t consumer_count;
     struct sweep_counts counts;
-    const char *unknown; /* a word in the options that names no process, or NULL */
+    const char *unknown; /* the first name that matches no process, or NULL */
     uint64_t page_size;
 
-    /* For the progress: of what may be read in this step, in pages. */
+    /* The progress: the step, and in pages what it has read of what it is expected to read. */
     _Atomic size_t step;
     _Atomic uint64_t done, expected;
 
-    /* The user's. */
+    /* Set by the caller. */
     struct process_sweep_options options;
     sweep_step_fn *const *steps;
     size_t step_count;
     sweep_block_fn *block;
-    bool contents; /* of pages are read; if not, only where they are */
+    bool contents; /* whether the contents of pages are read, or only their places */
     void *data;
 
-    /* For steps of the user. */
-    size_t pos;     /* where the step is; 0 at its begin */
+    /* For the caller's steps. */
+    size_t pos;     /* position of the step, 0 at first */
     size_t current; /* the process that is read */
 
-    /* Inside. */
+    /* Private. */
     DIR *proc;
     struct ksm_process_reader files;
-    struct process_match match; /* of list, in its order */
+    struct process_match match; /* has the processes of list, in the same order */
     size_t size;
     bool comparing;       /* the current process is still compared with its parent */
     int blocking_parent;  /* a pid that no process is compared with any more */
     int status;           /* 0, or the -errno that ends the sweep */
     int self;             /* its own pid */
     bool own_pids;        /* /proc is that of this program's PID namespace */
-    bool only_pids;       /* all words are pids: no other process is listed */
-    int64_t throttled_ms; /* the time that throttle() reckons from */
+    bool only_pids;       /* all names are pids: no other process is listed */
+    int64_t throttled_ms; /* the time from which throttle() counts */
     int64_t spent_ms;     /* CPU time before the sweep */
 };
 
-/* Initializes a sweep, and opens nothing. What options point to remains the caller's and must
- * outlive it. Set steps, step_count, block, contents and data afterwards. Returns 0 or -ENOMEM. */
+/* Initializes a sweep and opens nothing. What options point to remains the caller's and must
+ * outlive the sweep. Set steps, step_count, block, contents and data afterwards. Returns 0 or
+ * -ENOMEM. */
 int process_sweep_init(struct process_sweep *s, const struct process_sweep_options *options);
 
-/* Runs all steps; calls progress (or NULL) some times a second. Returns 0; -ENOMEM or -EAGAIN for
- * lack of memory or threads; -ETIMEDOUT if the thread does not stop, as it gets no processor: then
- * all is still its own; or another -errno if root/proc cannot be read. */
+/* Runs all steps; calls progress (unless NULL) some times a second. Returns 0; -ENOMEM or -EAGAIN
+ * for lack of memory or threads; -ETIMEDOUT if the thread does not stop, as it gets no processor:
+ * then it still owns the sweep; or another -errno if root/proc cannot be read. */
 typedef void sweep_progress_fn(const struct process_sweep *s);
 int process_sweep_run(struct process_sweep *s, sweep_progress_fn *progress);
 
 /* The first two steps. */
 sweep_step_fn process_sweep_list, process_sweep_read;
 
-/* For steps of the user. Opens the files of a process, if it is still the one on the list. Returns
- * 0 or -errno; page_reader_close() either way, but after -ECANCELED. */
+/* For the caller's steps. Opens the files of a process, if it is still the one on the list. Returns
+ * 0 or -errno. Call page_reader_close() after any result but -ECANCELED: then return at once. */
 int process_sweep_open(struct process_sweep *s, struct page_reader *reader,
                        const struct sweep_process *process);
 
-/* Whether the sweep is to end early. */
+/* Returns whether the sweep is to end early. */
 bool process_sweep_is_stopped(const struct process_sweep *s);
 
-/* Rests until the thread has kept to its share of CPU time. */
+/* Pauses until the thread's CPU time is within its share. */
 void process_sweep_throttle(struct process_sweep *s);
 
 #endif
