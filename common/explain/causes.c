@@ -89,23 +89,21 @@ static bool is_most(int64_t part, int64_t whole) {
     return part > 0 && part > whole / 2;
 }
 
-/* A page is merged at its second visit at the earliest, and a full scan may have been under way
- * when the process started. The kernel does not report when a process opted in: assume at its
- * start. */
-enum { SCANS_TO_MERGE = 3, LONG_SCAN_MS = 20 * 60 * 1000 };
+enum { LONG_SCAN_MS = 20 * 60 * 1000 };
 
 /* Of the pages that were read twice. */
 enum { CHANGING_MIN_PERCENT = 50, STABLE_MAX_PERCENT = 10 };
 
-/* Returns whether ksmd has scanned a process of that age often enough to merge it. */
+/* Returns whether ksmd has scanned the process often enough to merge its pages. The kernel does not
+ * report when a process opted in: assume at its start. */
 static enum answer find_scanned(const struct explain_facts *f, const struct explain_process *p) {
     const int64_t scan_ms = min_full_scan_ms(f);
 
-    if (explain_is_under(f, KSM_full_scans, SCANS_TO_MERGE))
+    if (explain_is_under(f, KSM_full_scans, EXPLAIN_SCANS_TO_MERGE))
         return NO;
     if (p->age < 0 || scan_ms < 0)
         return NOT_KNOWN;
-    return p->age / SCANS_TO_MERGE >= scan_ms ? YES : NO;
+    return p->age / EXPLAIN_SCANS_TO_MERGE >= scan_ms ? YES : NO;
 }
 
 /* Returns whether KSM would track some page of the process if it had opted in. */

@@ -162,6 +162,8 @@ void estimate_report(const struct estimate *e, const struct ksm_sample *host,
 
 /* ---- JSON: clean names (consumer_name.h) need no escapes ---- */
 
+/* The keys records_bytes and ended are kept, although the report says overhead and exited. */
+
 static void print_member(FILE *file, const char *name, int64_t value) {
     if (value >= 0)
         fprintf(file, "\"%s\": %" PRId64 ", ", name, value);

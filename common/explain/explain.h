@@ -62,6 +62,10 @@ enum {
     EXPLAIN_RAM_LITTLE = 1000,
 };
 
+/* Full scans after which a page is merged if it has an equal one: that takes two visits, and a
+ * scan may have been under way when the process started. */
+enum { EXPLAIN_SCANS_TO_MERGE = 3 };
+
 /* Sets the facts of the host from two samples that are sample_ms (> 0) apart. */
 void explain_set_host(struct explain_facts *facts, const struct ksm_sample *before,
                       const struct ksm_sample *now, int64_t sample_ms);

@@ -195,7 +195,7 @@ int openmetrics_files_fork(struct openmetrics_files *files, char *message, size_
         sigprocmask(SIG_SETMASK, &mask, NULL);
         return status;
     }
-    signal(SIGCHLD, SIG_DFL); /* ignored, as some parents leave it, it would hide the status */
+    signal(SIGCHLD, SIG_DFL); /* if a parent left it ignored, waitpid() would get no status */
     const pid_t child = fork();
     if (child > 0)
         finish(files, child, &mask);

@@ -86,9 +86,9 @@ static bool may_be_hugetlb(const struct page_reader *reader, const struct mappin
 /* Sets address and end to the next mapping, or is_end. Returns 0 or -errno. */
 static int next_mapping(struct page_reader *reader) {
     struct mapping mapping;
-    int status;
+    int status = maps_next(&reader->maps, &mapping);
 
-    while ((status = maps_next(&reader->maps, &mapping)) > 0) {
+    for (; status > 0; status = maps_next(&reader->maps, &mapping)) {
         if (strcmp(mapping.name, "[stack]") == 0)
             reader->stack = mapping.end;
         if (!mapping.may_merge || may_be_hugetlb(reader, &mapping) || mapping.start < reader->end)
@@ -101,8 +101,8 @@ static int next_mapping(struct page_reader *reader) {
     return status;
 }
 
-/* Makes the next pages a range, whether they are there or not. A search takes as long as reading,
- * so it is worthwhile only to skip holes. */
+/* Makes the next pages a range, whether they are in memory or not. A search takes as long as
+ * reading, so it is worthwhile only to skip holes. */
 static void set_range(struct page_reader *reader) {
     const uint64_t left = reader->end - reader->address, size = reader->block * reader->page_size;
 
@@ -166,6 +166,7 @@ static ssize_t copy(struct page_reader *reader, size_t done) {
     while (done + n < reader->count &&
            reader->pages[done + n].number == reader->pages[done].number + n)
         n++;
+    /* Not blocking_pread(): after -ECANCELED, that has closed mem, which is still the reader's. */
     if (!blocking_call_begin(reader->call, reader->maps.pid, -1))
         return -EINTR;
     ssize_t got = pread(reader->mem, reader->bytes + done * reader->page_size,
@@ -209,12 +210,15 @@ int page_reader_next(struct page_reader *reader) {
 }
 
 int page_reader_read_again(struct page_reader *reader, const uint64_t *numbers, size_t count) {
+    size_t end = 0;
+
     reader->count = 0;
-    for (size_t i = 0, n; i < count; i += n) {
-        struct pagemap_range range = {numbers[i] * reader->page_size, 0, 0};
-        for (n = 1; i + n < count && numbers[i + n] == numbers[i] + n;)
-            n++;
-        range.end = range.start + n * reader->page_size;
+    for (size_t i = 0; i < count; i = end) {
+        end = i + 1;
+        while (end < count && numbers[end] == numbers[end - 1] + 1)
+            end++;
+        struct pagemap_range range = {.start = numbers[i] * reader->page_size,
+                                      .end = (numbers[end - 1] + 1) * reader->page_size};
         const int status = add_pages(reader, &range);
         if (status < 0)
             return status;

@@ -63,6 +63,7 @@ int pagemap_init(struct pagemap *p, struct blocking_call *call, int pid, int fd)
 /* ---- entries ---- */
 
 ssize_t pagemap_read(const struct pagemap *p, uint64_t number, uint64_t *entries, size_t count) {
+    /* Not blocking_pread(): after -ECANCELED, that has closed fd, which is still the caller's. */
     if (!blocking_call_begin(p->call, p->pid, -1))
         return -EINTR;
     ssize_t n = pread(p->fd, entries, count * sizeof(*entries), (off_t)(number * sizeof(*entries)));

@@ -14,8 +14,7 @@
 #include "metrics/derive.h"
 #include "system/pseudofs.h"
 
-/* ---- values: each function writes one and returns true, or returns false if it is not known ----
- */
+/* ---- values: each function writes one and returns true, or false if it is not known ---- */
 
 static bool write_value(enum ksm_unit unit, const struct ksm_value *value, char *buf, size_t size) {
     const int64_t number = value->value;
@@ -315,10 +314,10 @@ int explain_expand_with(explain_value_fn *write, const void *data, const char *t
     while (*text) {
         const size_t len = strcspn(text, "{}[]");
         const char mark = text[len];
-        if (mark == '}')
-            unknown += !append_value(buf, size, write, data, text, len);
-        else
+        if (mark != '}')
             append(buf, size, text, len);
+        else if (!append_value(buf, size, write, data, text, len))
+            unknown++;
         if (mark == '[') {
             len_before = strlen(buf);
             unknown_before = unknown;

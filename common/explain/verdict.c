@@ -27,10 +27,6 @@ static bool has_merged_pages(const struct explain_facts *f) {
            explain_is_over(f, KSM_zero, 0);
 }
 
-/* A page is merged at its second visit at the earliest, and a process may have started during the
- * first full scan. After the third, every page that was there at the start could be merged. */
-enum { FULL_SCANS_TO_JUDGE = 3 };
-
 static bool are_all_processes_known(const struct explain_facts *f) {
     return f->consumers->sweep.denied == 0 && f->consumers->sweep.skipped == 0 &&
            !f->consumers->sweep.hidden && explain_is_known(f, KSM_ksmd_cpu);
@@ -66,7 +62,7 @@ static bool scans_no_pages(const struct explain_facts *f) {
 }
 
 static bool is_early(const struct explain_facts *f) {
-    return is_running(f) && explain_is_under(f, KSM_full_scans, FULL_SCANS_TO_JUDGE) &&
+    return is_running(f) && explain_is_under(f, KSM_full_scans, EXPLAIN_SCANS_TO_MERGE) &&
            !none_opted_in(f) && !scans_no_pages(f) &&
            !explain_is_over(f, KSM_ram, EXPLAIN_RAM_LITTLE - 1);
 }

@@ -62,7 +62,9 @@ void wrap_text(const struct wrap *wrap, const char *label, const char *text) {
         } else {
             print_paragraph(wrap, &label, text, len);
         }
-        text += len + (text[len] == '\n');
+        text += len;
+        if (*text == '\n')
+            text++;
     }
 }
 
