@@ -479,11 +479,12 @@ static const struct {
     {EXPLAIN_NO_MANAGER, "echo 2 | sudo tee /sys/kernel/mm/ksm/run", "runs here"},
     {EXPLAIN_KSMTUNED, "sudo systemctl disable --now ksmtuned", "virt-handler"},
     {EXPLAIN_KUBEVIRT, "kubevirt.io/ksm-free-percent-override=0 ", "ksmtuned"},
+    {EXPLAIN_OVIRT, "clear the cluster's option \"Enable KSM\" first.", "ksmtuned"},
 };
 
 TEST_ROWS(advice_to_switch_off_fits_the_manager, off_managers) {
     processes.manager = row->manager;
-    const char *text = unwrapped(report());
+    const char *text = suite_unwrapped(report());
     ck_assert_msg(strstr(text, row->has) && !strstr(text, row->lacks), "%s", text);
 }
 
