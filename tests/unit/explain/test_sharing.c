@@ -299,8 +299,9 @@ TEST(ten_million_mappings_stay_within_the_memory_limit) {
     const long before = memory_kb("VmRSS");
     for (uint64_t frame = 1; frame <= MERGED; frame++)
         for (uint64_t i = 0; i < merged_counts[frame]; i++, mappings++)
-            content_index_add(&s.mappings, sharing_key(frame),
-                              content_index_own(process_of(mix(frame), (uint32_t)i), i, false));
+            content_index_add(
+                &s.mappings, sharing_key(frame),
+                content_index_place_once(process_of(mix(frame), (uint32_t)i), i, false));
     ck_assert_int_eq(sharing_finish(&s), 0);
     const long used = memory_kb("VmHWM") - before;
     printf("%zu mappings: %ld kB, 1 of %d frames; saved %.0f +- %.0f pages, really %.0f\n",
