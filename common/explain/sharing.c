@@ -318,7 +318,7 @@ int sharing_finish(struct sharing *s) {
     return status < 0 ? status : 0;
 }
 
-/* ---- the beginning ---- */
+/* ---- initialization ---- */
 
 static sweep_step_fn *const steps[SHARING_STEPS] = {
     [SWEEP_LIST] = process_sweep_list,
