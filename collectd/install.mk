@@ -10,6 +10,7 @@ COLLECTD_PLUGINDIR ?= $(call found,$(COLLECTD_DIRS))
 COLLECTD_EXAMPLES = $(wildcard collectd/*.conf collectd/*.yml collectd/*.json collectd/*.libsonnet)
 
 install-collectd: $(BUILD)/ksm.so ## Install only collectd's plugin (as root)
+	@$(give_back)
 	@$(call no_parent,COLLECTD_PLUGINDIR)
 	$(call writable,$(COLLECTD_PLUGINDIR) $(MANDIR)/man5 $(COLLECTD_DOCDIR)/examples)
 	$(call put,0644,$(BUILD)/ksm.so,$(COLLECTD_PLUGINDIR))

@@ -19,6 +19,7 @@ SETCAP ?= setcap
 CAPABILITY = cap_dac_read_search+ep
 
 install-netdata: $(BUILD)/ksm.plugin ## Install only Netdata's plugin (as root)
+	@$(give_back)
 	@$(call no_parent,NETDATA_PLUGINSDIR)
 	$(call writable,$(NETDATA_PLUGINSDIR) $(NETDATA_STOCKDIR)/health.d $(MANDIR)/man1)
 	$(call put,0755,$(BUILD)/ksm.plugin,$(NETDATA_PLUGINSDIR))
@@ -35,10 +36,12 @@ install-netdata: $(BUILD)/ksm.plugin ## Install only Netdata's plugin (as root)
 define permit
 plugin=$(DESTDIR)$(NETDATA_PLUGINSDIR)/ksm.plugin; \
 left() { echo "  Netdata: $$*: savings are shown only for the agent's own processes."; \
-	echo "           To change this: chown root:$(NETDATA_GROUP), chmod 0750, setcap $(CAPABILITY) $$plugin"; }; \
+	printf '           %s\n' "To change this:" "chown root:$(NETDATA_GROUP) $$plugin" "chmod 0750 $$plugin" \
+		"setcap $(CAPABILITY) $$plugin"; }; \
 if [ -n "$(DESTDIR)" ]; then left "no ownership and no capability set below DESTDIR"; \
 elif [ "$$(id -u)" != 0 ]; then left "ownership and capability require root"; \
 elif ! chown root:$(NETDATA_GROUP) "$$plugin"; then left "there is no group $(NETDATA_GROUP)"; \
+elif ! command -v $(SETCAP) >/dev/null; then left "there is no $(SETCAP) (Debian: in libcap2-bin)"; \
 elif ! chmod 0750 "$$plugin" || ! $(SETCAP) $(CAPABILITY) "$$plugin"; then left "the capability was refused"; \
 elif ! "$$plugin" --version >/dev/null; then $(SETCAP) -r "$$plugin"; left "this machine does not grant the capability"; \
 else echo "  Netdata: $$plugin: root:$(NETDATA_GROUP) 0750 $(CAPABILITY)"; fi

@@ -88,8 +88,9 @@ cleanup() {
     done >&2
     rm -f "$policy.ksm-new"
     if ours; then mv -f "$saved" "$policy" 2>/dev/null || rm -f "$policy"; fi
-    on='update-rc.d NAME enable'
-    if has systemctl; then on='systemctl enable --now NAME'; fi
+    on="systemctl enable --now$off"
+    # shellcheck disable=SC2086 # one command for each
+    has systemctl || on=$(printf 'update-rc.d %s enable; ' $off)
     [ -z "$off" ] || say "not started and not enabled at boot:$off (to enable: $on)"
 }
 

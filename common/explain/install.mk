@@ -12,6 +12,7 @@ not_a_unit_path = $(if $(filter $(addsuffix /systemd/system,/lib /usr/lib /usr/l
 	use them, run systemctl link $(UNITDIR)/ksm-openmetrics*)
 
 install-explain: $(BUILD)/ksm-explain ## Install only ksm-explain (as root)
+	@$(give_back)
 	$(call writable,$(BINDIR) $(MANDIR)/man1 $(EXPLAIN_DOCDIR)/examples $(UNITDIR))
 	$(call put,0755,$(BUILD)/ksm-explain,$(BINDIR))
 	$(call put,0644,common/explain/ksm-explain.1,$(MANDIR)/man1)

@@ -16,12 +16,12 @@ $(BUILD)/tests/bench/constant.o: | $(BUILD)/collectd-headers
 
 benches: $(BENCH) $(BUILD)/tests/bench/constant.so
 
-bench: deps ### Measure the cost in a quarter of an hour (as root); BENCH_OPTIONS=
+bench: deps ### Measure the cost, 15 minutes (as root); BENCH_OPTIONS=
 	@tests/deps.sh bench
 	@$(BUILD_ALL) all tools benches
 	@$(TOOL_PYTHON) tests/bench/bench.py --build $(BUILD) $(BENCH_OPTIONS)
 
 bench-readme: BENCH_OPTIONS += --readme tests/README.md
-bench-readme: bench ### Run bench, renew its table and picture in tests/README.md
+bench-readme: bench ### Run bench, renew table, picture in tests/README.md
 
 .PHONY: benches bench bench-readme
