@@ -12,7 +12,9 @@
 #include <unistd.h>
 
 #include "explain/sharing.h"
+#include "support/faults.h"
 #include "support/suite.h"
+#include "support/tree.h"
 
 enum { PAGE = 4096, PROCESSES = 6, FRAMES = 64 };
 
@@ -174,6 +176,19 @@ TEST_ROWS(only_frames_of_ksm_count, methods) {
     finish();
     ck_assert_double_eq(s.saved.pages, row->saved);
     ck_assert_double_eq(s.unclear, row->unclear);
+}
+
+TEST(zero_page_is_not_searched_without_its_frame) {
+    const char *dir = suite_dir();
+    struct frames opened;
+
+    tree_write(dir, "proc/kpageflags", "", 0);
+    tree_write(dir, "proc/kpagecount", "", 0);
+    faults_fail(FAULTS_PREAD, "/pagemap", 1, EIO);
+    faults_fail(FAULTS_PREAD, "/kpageflags", 1000, EIO); /* counts only */
+    ck_assert_int_eq(frames_open(&opened, dir), -EIO);
+    ck_assert_int_eq(faults_seen(FAULTS_PREAD, "/kpageflags"), 0);
+    frames_close(&opened);
 }
 
 TEST(key_of_a_frame_can_be_undone) {
