@@ -106,6 +106,10 @@ int ksm_log_withheld(struct ksm_log_limit *limit, int64_t now) {
 
 /* ---- faults of the consumers ---- */
 
+/* The texts below name these. */
+_Static_assert(KSM_RATE_LIMIT_HOST_PER_HOUR == 10 && KSM_RATE_LIMIT_USER_PER_HOUR == 1, "changed");
+_Static_assert(KSM_SKIPPED_MAX == 8, "changed");
+
 /* {root} is replaced by the directory where the host's /proc and /sys are mounted; "" for "/". */
 static const struct {
     const char *raised;
@@ -162,12 +166,16 @@ static void fill_root(const char *text, const char *root, char *message, size_t 
     const size_t root_len = pseudofs_root_len(root);
     size_t len = 0;
 
-    for (const char *next = strstr(text, placeholder); next && len < size;
-         text = next + strlen(placeholder), next = strstr(text, placeholder))
+    while (len < size) {
+        const char *next = strstr(text, placeholder);
+        if (!next) {
+            snprintf(message + len, size - len, "%s", text);
+            return;
+        }
         len += (size_t)snprintf(message + len, size - len, "%.*s%.*s", (int)(next - text), text,
                                 (int)root_len, root);
-    if (len < size)
-        snprintf(message + len, size - len, "%s", text);
+        text = next + strlen(placeholder);
+    }
 }
 
 void ksm_log_consumers(struct ksm_consumers_log_state *state,

@@ -9,11 +9,12 @@
 
 #include "consumers/consumer_name.h"
 #include "system/parse.h"
+#include "system/span.h"
 
 enum type { TYPE_TEXT, TYPE_FLAG, TYPE_NUMBER, TYPE_KINDS, TYPE_CHOICE, TYPES };
 
 static const struct row {
-    const char *keys[2]; /* by enum ksm_program; NULL: the program does not have it */
+    const char *keys[2]; /* of KSM_COLLECTD and KSM_NETDATA; NULL: the program does not have it */
     const char *default_value;
     const char *help;
     size_t offset;
@@ -102,6 +103,15 @@ static int set_number(const struct row *row, void *field, const char *value) {
     return 0;
 }
 
+/* Returns KSM_CONSUMER_KIND_COUNT if there is no such kind. */
+static size_t find_kind(struct span name) {
+    size_t kind = 0;
+
+    while (kind < KSM_CONSUMER_KIND_COUNT && !span_equals(name, ksm_consumer_kinds[kind]))
+        kind++;
+    return kind;
+}
+
 /* "vm,program"; "none" is the empty list. */
 static int set_kinds(const struct row *row, void *field, const char *value) {
     unsigned kinds = 0;
@@ -111,18 +121,15 @@ static int set_kinds(const struct row *row, void *field, const char *value) {
         *(unsigned *)field = 0;
         return 0;
     }
-    for (const char *at = value;; at++) {
-        size_t len = strcspn(at, ",");
-        size_t kind = 0;
-        while (kind < KSM_CONSUMER_KIND_COUNT && (strlen(ksm_consumer_kinds[kind]) != len ||
-                                                  memcmp(ksm_consumer_kinds[kind], at, len) != 0))
-            kind++;
+    for (const char *name = value;;) {
+        const size_t len = strcspn(name, ",");
+        const size_t kind = find_kind((struct span){name, len});
         if (kind == KSM_CONSUMER_KIND_COUNT)
             return -EINVAL;
         kinds |= 1U << kind;
-        at += len;
-        if (*at == '\0')
+        if (name[len] == '\0')
             break;
+        name += len + 1;
     }
     *(unsigned *)field = kinds;
     return 0;
@@ -177,6 +184,7 @@ static void describe_kept(const struct ksm_options *options, const struct row *r
         snprintf(text, size, "; the previous value is kept");
 }
 
+/* ksm-explain has the keys of ksm.plugin. */
 static const char *key_of(const struct row *row, enum ksm_program program) {
     return row->keys[program == KSM_COLLECTD ? KSM_COLLECTD : KSM_NETDATA];
 }

@@ -11,13 +11,13 @@ static ksm_wide mapped(const struct ksm_attribution *a) {
 }
 
 /* Returns total * count / whole, rounded down. count <= whole, so the result is at most total. */
-static int64_t part(ksm_wide total, int64_t count, ksm_wide whole) {
+static int64_t proportion(ksm_wide total, int64_t count, ksm_wide whole) {
     /* 64 bits of total and 63 of count fit in 128. */
     return (int64_t)(total * (uint64_t)count / larger(whole, 1));
 }
 
 static int64_t scale(int64_t count, ksm_wide sum, ksm_wide host) {
-    return sum <= host ? count : part(host, count, sum);
+    return sum <= host ? count : proportion(host, count, sum);
 }
 
 static int64_t overcount(ksm_wide sum, ksm_wide host) {
@@ -37,9 +37,10 @@ struct ksm_share ksm_attribution_share(const struct ksm_attribution *a,
                                        const struct ksm_counts *counts) {
     struct ksm_share share;
 
-    share.merged = part((ksm_wide)a->sharing, counts->merging, larger(mapped(a), a->merging_sum));
-    share.saved = share.merged +
-                  part((ksm_wide)a->zero, counts->zero, larger((ksm_wide)a->zero, a->zero_sum));
+    share.merged =
+        proportion((ksm_wide)a->sharing, counts->merging, larger(mapped(a), a->merging_sum));
+    share.saved = share.merged + proportion((ksm_wide)a->zero, counts->zero,
+                                            larger((ksm_wide)a->zero, a->zero_sum));
     share.counts.merging = scale(counts->merging, a->merging_sum, mapped(a));
     share.counts.zero = scale(counts->zero, a->zero_sum, (ksm_wide)a->zero);
     share.counts.rmap_items = scale(counts->rmap_items, a->rmap_items_sum, (ksm_wide)a->tracked);

@@ -16,6 +16,8 @@ const char *const ksm_consumer_kinds[KSM_CONSUMER_KIND_COUNT] = {
 
 enum { UID_DIGITS = 10, USER_PREFIX_SIZE = sizeof("user-:") + UID_DIGITS };
 
+static const struct span nothing = {NULL, 0};
+
 /* The user whose slice or session a process runs in. */
 struct user {
     bool known;
@@ -45,7 +47,7 @@ static struct span argument(struct span args, const char *option) {
         if (span_take_prefix(&arg, option) && span_take_prefix(&arg, "="))
             return arg;
     }
-    return (struct span){NULL, 0};
+    return nothing;
 }
 
 /* Returns the guest's name in QEMU's -name: "web", "web,debug-threads=on" or "guest=web,...". QEMU
@@ -82,7 +84,7 @@ static bool is_called(struct span program, const char *name, const char *release
  * name. Kata Containers use "/run/vc/vm/ID/clh-api.sock". */
 static struct span socket_name(struct span socket) {
     if (span_take_prefix(&socket, "fd="))
-        return (struct span){NULL, 0};
+        return nothing;
     span_take_prefix(&socket, "path=");
     struct span name = base_name(socket);
     if (span_equals(name, "clh-api.sock") || span_equals(name, "ch-api.sock")) {
@@ -104,27 +106,26 @@ static struct span crosvm_name(struct span args) {
 
 /* Returns the machine's name in a command line; *is_vm: whether the program runs a machine. */
 static struct span machine_name(struct span args, bool *is_vm, char *buf, size_t size) {
-    struct span all = args;
     struct span program = base_name(span_take_until(&args, '\0'));
     struct span qemu = program;
 
     *is_vm = true;
     if (span_take_prefix(&qemu, "qemu-system-") || span_equals(program, "qemu-kvm") ||
         span_equals(program, "kvm")) {
-        struct span value = argument(all, "-name");
-        return qemu_guest(value.len > 0 ? value : argument(all, "--name"), buf, size);
+        struct span value = argument(args, "-name");
+        return qemu_guest(value.len > 0 ? value : argument(args, "--name"), buf, size);
     }
     if (is_called(program, "firecracker", "-v"))
-        return argument(all, "--id");
+        return argument(args, "--id");
     if (is_called(program, "cloud-hypervisor", "-static"))
-        return socket_name(argument(all, "--api-socket"));
+        return socket_name(argument(args, "--api-socket"));
     if (span_equals(program, "crosvm"))
         return crosvm_name(args);
     /* Kata Containers: with Dragonball, the guest's memory is in this process (src/runtime-rs). */
     if (span_equals(program, "containerd-shim-kata-v2"))
-        return argument(all, "-id");
+        return argument(args, "-id");
     *is_vm = false;
-    return (struct span){NULL, 0};
+    return nothing;
 }
 
 /* ---- the path of a cgroup ---- */
@@ -152,24 +153,23 @@ static bool take_libvirt(struct span *name, const char *driver) {
 
 /* "docker-ID.scope", "cri-containerd-ID.scope", "libpod-ID", "pod:cri-containerd:ID", "ID": the id
  * is 64 hex digits. conmon monitors a container from outside and is not part of it. */
-static bool take_container_id(struct span part, struct span *name) {
+static struct span container_id(struct span part) {
     enum { ID = 64, SHORT_ID = 12 };
 
     span_take_suffix(&part, ".scope");
     if (part.len < ID)
-        return false;
+        return nothing;
     struct span id = {part.text + part.len - ID, ID};
     struct span prefix = {part.text, part.len - ID};
     if (!consists_of(id, "0123456789abcdef") || span_take_suffix(&prefix, "conmon-"))
-        return false;
+        return nothing;
     if (prefix.len > 0 && !span_take_suffix(&prefix, "-") && !span_take_suffix(&prefix, ":"))
-        return false;
-    *name = (struct span){id.text, SHORT_ID};
-    return true;
+        return nothing;
+    return (struct span){id.text, SHORT_ID};
 }
 
 /* A scope of systemd-machined: a machine or container of libvirt, else one of systemd-nspawn. */
-static bool machined(struct span part, enum ksm_consumer_kind *kind, struct span *name) {
+static bool identify_machined(struct span part, enum ksm_consumer_kind *kind, struct span *name) {
     if (!span_take_prefix(&part, "machine-") || !span_take_suffix(&part, ".scope") || part.len == 0)
         return false;
     *kind = take_libvirt(&part, "qemu") ? KSM_CONSUMER_vm : KSM_CONSUMER_container;
@@ -179,34 +179,50 @@ static bool machined(struct span part, enum ksm_consumer_kind *kind, struct span
     return true;
 }
 
+/* Returns the machine of Proxmox's "qemu.slice/100.scope" or libvirt's "qemu-3-web.libvirt-qemu".
+ */
+static struct span machine_of_directory(struct span above, struct span part) {
+    struct span name = part;
+
+    if (span_equals(above, "qemu.slice") && span_take_suffix(&name, ".scope"))
+        return name;
+    if (!span_take_suffix(&name, ".libvirt-qemu"))
+        return nothing;
+    take_libvirt(&name, "qemu");
+    return name;
+}
+
+/* Returns the name of a container of libvirt, LXC or systemd-nspawn, or a container's id. */
+static struct span container_of_directory(struct span above, struct span part) {
+    struct span name = part;
+    struct span unit = part;
+
+    if (span_take_suffix(&name, ".libvirt-lxc")) {
+        take_libvirt(&name, "lxc");
+        return name;
+    }
+    if (span_take_prefix(&name, "lxc.payload."))
+        return name;
+    if (span_take_prefix(&unit, "systemd-nspawn@") && span_take_suffix(&unit, ".service"))
+        return unit;
+    if (span_equals(above, "lxc") || span_equals(above, "lxc.payload"))
+        return part;
+    /* Podman's pods have ids like containers, which are below them as "libpod-ID". */
+    if (span_equals(above, "libpod_parent") && !span_take_prefix(&name, "libpod-"))
+        return nothing;
+    return container_id(part);
+}
+
 /* Identifies a machine or container by one directory of a path and its parent. */
 static bool identify_directory(struct span above, struct span part, enum ksm_consumer_kind *kind,
                                struct span *name) {
-    struct span s = part;
-
-    *name = part;
-    if (machined(part, kind, name))
+    if (identify_machined(part, kind, name))
         return true;
-    *kind = KSM_CONSUMER_vm;
-    if (span_equals(above, "qemu.slice") && span_take_suffix(name, ".scope")) /* Proxmox */
-        return name->len > 0;
-    if (span_take_suffix(name, ".libvirt-qemu")) {
-        take_libvirt(name, "qemu");
-        return name->len > 0;
-    }
-    *kind = KSM_CONSUMER_container;
-    const bool is_libvirt = span_take_suffix(&s, ".libvirt-lxc");
-    if (is_libvirt)
-        take_libvirt(&s, "lxc");
-    if (is_libvirt || span_take_prefix(&s, "lxc.payload.") ||
-        (span_take_prefix(&s, "systemd-nspawn@") && span_take_suffix(&s, ".service")) ||
-        span_equals(above, "lxc") || span_equals(above, "lxc.payload")) {
-        *name = s;
-        return s.len > 0;
-    }
-    /* Podman's pods have ids like containers, which are below them as "libpod-ID". */
-    bool pod = span_equals(above, "libpod_parent") && !span_take_prefix(&s, "libpod-");
-    return !pod && take_container_id(part, name);
+    *name = machine_of_directory(above, part);
+    *kind = name->len > 0 ? KSM_CONSUMER_vm : KSM_CONSUMER_container;
+    if (name->len == 0)
+        *name = container_of_directory(above, part);
+    return name->len > 0;
 }
 
 /* systemd writes characters that a unit's name cannot contain as "\x2d". */
@@ -235,7 +251,7 @@ static struct span undo_escapes(struct span s, char *buf, size_t size) {
  * containers and services choose the names of their cgroups below it. In a cgroup namespace the
  * path of an outside process begins with "..". */
 static bool begins_in_user(struct span path, struct span *uid) {
-    struct span part = {NULL, 0};
+    struct span part = nothing;
 
     while (path.len > 0 &&
            (part.len == 0 || span_equals(part, "..") || span_equals(part, "user.slice")))
@@ -252,8 +268,8 @@ static bool begins_in_user(struct span path, struct span *uid) {
  * unit, if that is a service and not a scope (a login session, a desktop program). */
 static bool identify_path(struct span path, enum ksm_consumer_kind *kind, struct span *name,
                           char *buf, size_t size) {
-    struct span above = {NULL, 0};
-    struct span service = {NULL, 0};
+    struct span above = nothing;
+    struct span service = nothing;
 
     while (path.len > 0) {
         char plain[256];
@@ -329,13 +345,13 @@ static void set_user_prefix(const struct user *user, enum ksm_consumer_kind kind
 }
 
 void ksm_consumer_identify(const struct ksm_identity *identity, struct ksm_consumer_name *name) {
-    char guest_buf[8192]; /* as large as a command line is read: two names must not become one */
+    char guest_buf[8192]; /* as much as proc_files.c reads of cmdline: no name is cut */
     char group_buf[256];
     char prefix[USER_PREFIX_SIZE];
     bool is_vm = false;
     struct user user = {false, {NULL, 0}};
     enum ksm_consumer_kind kind = KSM_CONSUMER_program;
-    struct span group = {NULL, 0};
+    struct span group = nothing;
     struct span comm = {identity->comm, identity->comm_len};
     struct span guest = machine_name((struct span){identity->cmdline, identity->cmdline_len},
                                      &is_vm, guest_buf, sizeof(guest_buf));

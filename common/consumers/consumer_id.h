@@ -33,7 +33,12 @@ struct ksm_identity {
  * In a user's slice or session the user chooses these names. There a machine, container or service
  * has the user prefix ("user-1000:redis", or "user-:redis" if the cgroup does not show the user),
  * so that it is never the same as one of the host or of another user; this includes root's
- * sessions. The unit user@UID.service has no prefix. */
+ * sessions. The unit user@UID.service has no prefix.
+ *
+ * Outside of users' slices, the name of a machine is what its command line claims: KubeVirt and
+ * Kata Containers run machines in containers; Incus, LXD and libvirt in services. So a process of
+ * any container or service can take the name of a machine of the host, and counts as a part of
+ * it. Names of containers and services are not the processes' choice. */
 void ksm_consumer_identify(const struct ksm_identity *identity, struct ksm_consumer_name *name);
 
 #endif

@@ -110,16 +110,16 @@ void ksm_consumer_name_clean(const char *raw, size_t len,
 
 void ksm_consumer_name_clean_with_prefix(const char *user, const char *raw, size_t len,
                                          char text[static KSM_CONSUMER_NAME_SIZE]) {
-    enum { SUFFIX = 1 + 8, ROOM = KSM_CONSUMER_NAME_SIZE - 1 };
+    enum { SUFFIX = 1 + 8, TEXT_MAX = KSM_CONSUMER_NAME_SIZE - 1 };
     size_t used = strlen(user);
     size_t kept = used; /* whole characters that stay before a suffix */
-    bool changed = len == 0 || len > ROOM - used || has_hash_suffix(raw, len) ||
+    bool changed = len == 0 || len > TEXT_MAX - used || has_hash_suffix(raw, len) ||
                    (used == 0 && has_user_prefix(raw, len));
 
     memcpy(text, user, used);
-    for (size_t i = 0; i < len && used < ROOM;) {
+    for (size_t i = 0; i < len && used < TEXT_MAX;) {
         size_t bytes = size_if_clean((const unsigned char *)raw + i, len - i, i == 0);
-        if (bytes > ROOM - used)
+        if (bytes > TEXT_MAX - used)
             break;
         if (bytes == 0)
             text[used++] = '_';
@@ -127,7 +127,7 @@ void ksm_consumer_name_clean_with_prefix(const char *user, const char *raw, size
         used += bytes;
         changed = changed || bytes == 0;
         i += bytes == 0 ? 1 : bytes;
-        if (used <= ROOM - SUFFIX)
+        if (used <= TEXT_MAX - SUFFIX)
             kept = used;
     }
     text[used] = '\0';

@@ -39,8 +39,9 @@ int ksm_consumer_name_compare(const struct ksm_consumer_name *a, const struct ks
 /* Makes a name of any bytes that both daemons carry unchanged: letters, digits, _ - . : @ + and
  * visible UTF-8 (characters.def) stay, everything else becomes _, and it is cut to fit. A combining
  * mark stays if a character precedes it in raw. A changed name gets a suffix of ~ and 8 hex digits
- * of a hash of raw, so that two names never become the same. So does a name that looks like a
- * changed one, or like one with a user prefix. text is never empty. */
+ * of a hash of raw, and so does a name that looks like a changed one, or like one with a user
+ * prefix. So two names become the same only if their hashes are equal: hardly ever by chance, but a
+ * user can find such names. text is never empty. */
 void ksm_consumer_name_clean(const char *raw, size_t len, char text[static KSM_CONSUMER_NAME_SIZE]);
 
 /* The same for a name that a user chose. The user prefix, at most 16 bytes, is never cut. */

@@ -11,9 +11,8 @@
 #include "metrics/derive.h"
 #include "metrics/rates.h"
 
-/* Slow processes may use this part of an interval of CPU time, and the sweep as much again: 1 % of
- * a core in all. */
-enum { SLOW_READS_PART = 200 };
+/* CPU time for slow processes at one update: 0.5 % of an interval, and again in the sweep. */
+enum { SLOW_READS_PER_MILLE = 5 };
 
 /* An overcount becomes a fault if it exceeds this in so many samples in a row. */
 enum { OVERCOUNT_THOUSANDTHS = 10, OVERCOUNT_SAMPLES = 6 };
@@ -25,8 +24,8 @@ void ksm_consumers_init(struct ksm_consumers *c, const struct ksm_options *optio
                                 .ranked_ms = -1,
                                 .excluded = options->consumers_exclude,
                                 .top = (size_t)options->consumers};
-    ksm_process_list_init(&c->processes, options->root, max_kept,
-                          interval * 1000 / SLOW_READS_PART);
+    const int64_t slow_us = interval * SLOW_READS_PER_MILLE; /* ms * 1000 us / 1000 */
+    ksm_process_list_init(&c->processes, options->root, max_kept, slow_us);
     ksm_dir_init(&c->directory, options->root); /* without KSM, reading fails */
     ksm_rate_limit_init(&c->rate_limit, c->top);
     for (size_t id = 0; id < KSM_METRICS; id++)
@@ -52,7 +51,8 @@ void ksm_consumers_close(struct ksm_consumers *c) {
     close_files(c);
     free(c->table.list);
     free(c->next.list);
-    c->table = c->next = (struct ksm_consumer_table){.list = NULL};
+    c->table = (struct ksm_consumer_table){.list = NULL};
+    c->next = c->table;
 }
 
 /* ---- the list of consumers ---- */
@@ -95,9 +95,9 @@ static int64_t add_known(int64_t a, int64_t b) {
 static void count_growth(struct ksm_consumer *to, const struct ksm_process *process) {
     if (process->previous < 0)
         return;
-    if (to->growth == KSM_GROWTH_UNKNOWN)
-        to->growth = 0;
-    to->growth = add(to->growth, ksm_process_merged_pages(process) - process->previous);
+    if (to->grown_pages == KSM_GROWTH_UNKNOWN)
+        to->grown_pages = 0;
+    to->grown_pages = add(to->grown_pages, ksm_process_merged_pages(process) - process->previous);
 }
 
 /* Returns the user of two processes: one of trust_domain.h if they differ. */
@@ -152,7 +152,7 @@ const char *ksm_consumer_opt_in(const struct ksm_consumer *consumer) {
 
 int64_t ksm_consumer_merge_density(const struct ksm_consumer_table *table,
                                    const struct ksm_consumer *consumer) {
-    enum { FULL = 100000 };
+    enum { DENSITY_MAX = 100 * 1000 };
     const int64_t zero = table->has_zero_pages ? consumer->zero : 0;
     int64_t merged = 0;
 
@@ -160,8 +160,9 @@ int64_t ksm_consumer_merge_density(const struct ksm_consumer_table *table,
         __builtin_add_overflow(consumer->merging, zero, &merged) || merged < 0)
         return -1;
     if (merged >= consumer->rmap_items)
-        return FULL;
-    return __builtin_mul_overflow(merged, FULL, &merged) ? -1 : merged / consumer->rmap_items;
+        return DENSITY_MAX;
+    return __builtin_mul_overflow(merged, DENSITY_MAX, &merged) ? -1
+                                                                : merged / consumer->rmap_items;
 }
 
 /* Sets sorted to the processes that have merged, zero or tracked pages, by name. Returns their
@@ -208,7 +209,8 @@ static int64_t count_owners(const struct ksm_process *const *processes, size_t c
         if (process->merging == 0)
             continue;
         if (ksm_trust_domain_is_own(process->name.kind)) {
-            owners += !last || by_name_of_process(&last, &process) != 0;
+            if (!last || by_name_of_process(&last, &process) != 0)
+                owners++;
             last = process;
             continue;
         }
@@ -218,7 +220,8 @@ static int64_t count_owners(const struct ksm_process *const *processes, size_t c
     }
     qsort(users, user_count, sizeof(*users), by_user);
     for (size_t i = 0; i < user_count; i++)
-        owners += i == 0 || users[i] != users[i - 1];
+        if (i == 0 || users[i] != users[i - 1])
+            owners++;
     return owners;
 }
 
@@ -268,7 +271,7 @@ static int list_consumers(struct ksm_consumers *c) {
             continue;
         if (i == 0 || by_name_of_process(&sorted[i], &sorted[i - 1]) != 0)
             table->list[table->count++] =
-                (struct ksm_consumer){.name = sorted[i]->name, .growth = KSM_GROWTH_UNKNOWN};
+                (struct ksm_consumer){.name = sorted[i]->name, .grown_pages = KSM_GROWTH_UNKNOWN};
         count_process(&table->list[table->count - 1], sorted[i]);
     }
     free(sorted);
@@ -291,7 +294,7 @@ bool ksm_consumers_has_pages(struct ksm_consumers *c, int64_t now) {
     return ksm_has_pages(&c->host);
 }
 
-/* Sets what a share is computed of. */
+/* Sets the host's pages, of which each consumer gets a share. */
 static int begin_attribution(struct ksm_consumers *c, struct ksm_attribution *a) {
     const struct ksm_value *host = c->host.values;
 
@@ -342,7 +345,7 @@ static void set_share(const struct ksm_consumers *c, const struct ksm_attributio
 
     consumer->saved = share.saved * c->next.page_size;
     consumer->real = real_memory(c, consumer, &share);
-    consumer->growth = growth_rate(c, consumer->growth);
+    consumer->growth = growth_rate(c, consumer->grown_pages);
     consumer->merging = share.counts.merging;
     consumer->zero = share.counts.zero;
     consumer->rmap_items = share.counts.rmap_items;
@@ -425,25 +428,27 @@ static int rank(struct ksm_consumers *c, int64_t now) {
 
 /* ---- a sample ---- */
 
-/* Sets host_pages. Returns whether the processes on the list have all tracked and zero pages of the
- * host, but for 0.1 %. The host's are between those of two samples, as pages are added while
- * processes are read. More pages than the host has prove nothing: a forked child counts those of
- * its parent (before Linux 6.18). */
-static bool update_complete(struct ksm_consumers *c) {
-    const int64_t host_before = c->host_pages;
-    int64_t sum = 0;
-    int64_t host_now = 0;
+/* Returns the host's tracked and zero pages; -1: not known. */
+static int64_t count_host_pages(const struct ksm_consumers *c) {
+    int64_t pages = 0;
 
-    if (!c->next.has_rmap_items || ksm_tracked_pages(&c->host, &host_now) != 0)
-        return false;
-    if (c->next.has_zero_pages)
-        host_now = add(host_now, c->host.values[KSM_zero].value);
-    c->host_pages = host_now;
+    if (!c->next.has_rmap_items || ksm_tracked_pages(&c->host, &pages) != 0)
+        return -1;
+    return c->next.has_zero_pages ? add(pages, c->host.values[KSM_zero].value) : pages;
+}
+
+/* Returns whether the processes on the list have all pages of the host: before at the last sample,
+ * now at this one, -1 if not known. Pages are added while processes are read, so their sum must be
+ * between the two, give or take 0.1 %. More pages than the host has prove nothing: a forked child
+ * counts those of its parent (before Linux 6.18). */
+static bool list_has_all_pages(const struct ksm_consumers *c, int64_t before, int64_t now) {
+    const int64_t min = now < before ? now : before;
+    const int64_t max = now < before ? before : now;
+    int64_t sum = 0;
+
     for (size_t i = 0; i < c->processes.count; i++)
         sum = add(sum, add(c->processes.list[i].rmap_items, c->processes.list[i].zero));
-    const int64_t min = host_now < host_before ? host_now : host_before;
-    const int64_t max = host_now < host_before ? host_before : host_now;
-    return host_before >= 0 && sum >= min - min / 1024 && sum <= add(max, max / 1024);
+    return min >= 0 && sum >= min - min / 1024 && sum <= add(max, max / 1024);
 }
 
 /* The counts do not change while KSM is stopped. */
@@ -464,7 +469,9 @@ static int make_table(struct ksm_consumers *c, int64_t now) {
     if (status != 0)
         return status;
     c->growth_ms = c->counted_ms < 0 || is_stopped(c) ? 0 : now - c->counted_ms;
-    c->complete = update_complete(c);
+    const int64_t host_pages = count_host_pages(c);
+    c->complete = list_has_all_pages(c, c->host_pages, host_pages);
+    c->host_pages = host_pages;
     attribute(c, &attribution);
     status = rank(c, now);
     if (status != 0)
@@ -477,7 +484,9 @@ static int make_table(struct ksm_consumers *c, int64_t now) {
 static void make_empty_table(struct ksm_consumers *c) {
     close_files(c);
     c->next.count = 0;
-    c->next.saved = c->next.unattributed = c->next.owners = 0;
+    c->next.saved = 0;
+    c->next.unattributed = 0;
+    c->next.owners = 0;
     memset(c->next.by_kind, 0, sizeof(c->next.by_kind));
     c->next.other = (struct ksm_consumer){.processes = 0};
     c->status = 0;
@@ -510,7 +519,8 @@ static int64_t count_tracked(const struct ksm_consumers *c) {
     if (c->status != 0 || c->processes.reader.source != KSM_PROCESS_STAT)
         return -1;
     for (size_t i = 0; i < c->processes.count; i++)
-        tracked += c->processes.list[i].rmap_items > 0;
+        if (c->processes.list[i].rmap_items > 0)
+            tracked++;
     return tracked;
 }
 

@@ -29,17 +29,18 @@
  * all are scaled down, as the shares are (attribution.h). */
 struct ksm_consumer {
     struct ksm_consumer_name name;
-    int64_t saved;      /* bytes: its share of the host's savings */
-    int64_t real;       /* bytes that it uses, see below; -1 if RSS is not known */
-    int64_t resident;   /* pages: RSS of all its processes; -1 if not known */
-    int64_t mapped;     /* pages of files and shmem: the largest of any of its processes */
-    int64_t anonymous;  /* pages: the rest of RSS of all its processes */
-    int64_t merging;    /* ksm_merging_pages */
-    int64_t zero;       /* ksm_zero_pages */
-    int64_t growth;     /* of merging + zero since the last sample, thousandths of a page a second;
-                         * counts only processes that were in that sample. KSM_GROWTH_UNKNOWN if
-                         * there are none, or if KSM is stopped (rates.h) */
-    int64_t rmap_items; /* ksm_rmap_items: tracked pages */
+    int64_t saved;       /* bytes: its share of the host's savings */
+    int64_t real;        /* bytes that it uses, see below; -1 if RSS is not known */
+    int64_t resident;    /* pages: RSS of all its processes; -1 if not known */
+    int64_t mapped;      /* pages of files and shmem: the largest of any of its processes */
+    int64_t anonymous;   /* pages: the rest of RSS of all its processes */
+    int64_t merging;     /* ksm_merging_pages */
+    int64_t zero;        /* ksm_zero_pages */
+    int64_t growth;      /* of merging + zero since the last sample, thousandths of a page a second;
+                          * KSM_GROWTH_UNKNOWN also if KSM is stopped (rates.h) */
+    int64_t grown_pages; /* the same in pages, of the processes that were in the last sample;
+                          * KSM_GROWTH_UNKNOWN if there are none */
+    int64_t rmap_items;  /* ksm_rmap_items: tracked pages */
     int64_t processes;
     int64_t user;    /* effective uid of its processes, or a value of trust_domain.h */
     bool by_prctl;   /* a process opted in by prctl(): all of its memory (Linux 6.14) */
@@ -152,7 +153,7 @@ const struct ksm_consumer *ksm_consumer_find(const struct ksm_consumer_table *ta
 /* Adds the values of one consumer to another. A sum with an unknown value is unknown. */
 void ksm_consumer_add(struct ksm_consumer *to, const struct ksm_consumer *from);
 
-/* Writes its owner, "" if it is not known, as of the sum of others. */
+/* Writes its owner; "" if that is not known, which is always so for the sum of the others. */
 void ksm_consumer_format_owner(const struct ksm_consumer *consumer,
                                char text[static KSM_TRUST_DOMAIN_SIZE]);
 

@@ -32,12 +32,6 @@ enum ksm_process_source ksm_process_find_source(const char *root) {
     return KSM_PROCESS_NOTHING;
 }
 
-int ksm_process_parse_pid(const char *name) {
-    int64_t pid = 0;
-
-    return parse_number(name, strlen(name), &pid) == 0 && pid <= INT_MAX ? (int)pid : 0;
-}
-
 struct ksm_process ksm_process_with_pid(int pid) {
     return (struct ksm_process){.pid = pid,
                                 .task = pid,
@@ -183,7 +177,7 @@ static int read_other_thread(struct ksm_process_reader *r, struct ksm_process *p
     if (!dir && tasks >= 0)
         close(tasks);
     while (dir && status == -ENODATA && pseudofs_readdir(dir, &entry) == 0 && entry) {
-        int task = ksm_process_parse_pid(entry->d_name);
+        int task = parse_pid(entry->d_name);
         if (task > 0 && task != process->pid)
             status = read_task(r, task, process, fd);
     }
@@ -302,13 +296,17 @@ int ksm_process_read_status(const struct ksm_process_reader *r, const struct ksm
     struct line_reader reader = {.call = r->call, .pid = process->pid};
     struct ksm_process_status got = {.user = -1, .resident = -1};
     char line[128];
-    int result;
+    int result = 0;
 
     reader.fd = ksm_process_open(r, process, "status");
     if (reader.fd < 0)
         return reader.fd;
-    while ((result = line_reader_next(&reader, line, sizeof(line))) > 0)
+    for (;;) {
+        result = line_reader_next(&reader, line, sizeof(line));
+        if (result <= 0)
+            break;
         take_status_line(line, &got);
+    }
     if (reader.fd >= 0)
         close(reader.fd);
     if (result == 0)
@@ -321,8 +319,14 @@ static int read_text(const struct ksm_process_reader *r, const struct ksm_proces
                      const char *name, char *buf, size_t size, size_t *len) {
     ssize_t n = read_file(r, process, name, PSEUDOFS_ALL, buf, size);
 
-    *len = n == -EFBIG ? size : n > 0 ? (size_t)n : 0;
-    return n < 0 && n != -EFBIG && n != -ENOENT ? (int)n : 0;
+    *len = 0;
+    if (n == -EFBIG)
+        *len = size;
+    else if (n >= 0)
+        *len = (size_t)n;
+    else if (n != -ENOENT)
+        return (int)n;
+    return 0;
 }
 
 int ksm_process_read_name(const struct ksm_process_reader *r, const struct ksm_process *process,

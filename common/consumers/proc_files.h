@@ -64,9 +64,6 @@ struct ksm_process_reader {
  * PID namespace. */
 enum ksm_process_source ksm_process_find_source(const char *root);
 
-/* Returns the pid that an entry of /proc is named after; 0: it is no process. */
-int ksm_process_parse_pid(const char *name);
-
 /* Returns a process of which only the pid is known. */
 struct ksm_process ksm_process_with_pid(int pid);
 

@@ -110,10 +110,10 @@ void ksm_process_list_init(struct ksm_process_list *p, const char *root, int max
  *
  * 1. It reads the processes that were started since the last update but one: some opt in a while
  *    after their start.
- * 2. It sweeps over a part of /proc. The first update sweeps over all of it. Later ones read so
- * many entries that a sweep ends within KSM_UPDATES_PER_SWEEP updates, and at least 256; but only
- * 128 of 768 or more if the list is complete, as the caller knows from the host's tracked pages.
- * They read fewer if slow processes use up slow_us.
+ * 2. It sweeps over a part of /proc. The first update sweeps over all of it. Later ones read 256
+ *    entries, or more if a sweep would not end within KSM_UPDATES_PER_SWEEP updates. They read 128
+ *    if the list is complete, which the caller knows from the host's tracked pages, and fewer if
+ *    slow processes use up slow_us.
  * 3. It reads all processes on the list again, and removes those that have exited. ksm_stat walks
  *    the mappings of a process under its mmap lock up to the first mergeable one
  *    (ksm_process_mergeable() of mm/ksm.c, Linux 6.14): 3.9 ms if that is the last of 60,000. Such

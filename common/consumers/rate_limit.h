@@ -6,7 +6,8 @@
  *
  * A new name takes a token. Tokens are added at a fixed rate, up to a burst. Names that any user
  * can make (programs, and names with a user prefix) have a separate bucket, so that no user can
- * take the tokens of the host's machines, containers and services.
+ * take the tokens of the host's machines, containers and services. A container or service can,
+ * because it can claim names of machines (consumer_id.h).
  *
  *   ksm_rate_limit_init();
  *   ksm_rate_limit_elapse();    once for each sample

@@ -50,7 +50,9 @@ static int64_t take_number(struct span *rest, char separator, int64_t max, bool 
 
 static void take_bucket(struct span *rest, const char *name, struct ksm_rate_limit_bucket *bucket,
                         bool *ok) {
-    *ok = span_equals(take(rest, ' ', ok), name) && *ok;
+    const struct span word = take(rest, ' ', ok);
+
+    *ok = *ok && span_equals(word, name);
     const int64_t earned_ms = take_number(rest, ' ', INT64_MAX, ok);
     /* The run before may have had more places. */
     bucket->earned_ms = earned_ms < bucket->burst_ms ? earned_ms : bucket->burst_ms;
@@ -118,9 +120,10 @@ int ksm_rate_limit_restore(struct ksm_rate_limit *limit, const char *text, size_
     enum { MAX_S = INT32_MAX }; /* in ms it fits in an int64 */
     struct span rest = {text, len};
     bool ok = true;
+    const struct span first = take(&rest, '\n', &ok);
+    const struct span key = take(&rest, ' ', &ok);
 
-    ok = span_equals(take(&rest, '\n', &ok), header) && ok;
-    ok = span_equals(take(&rest, ' ', &ok), "time") && ok;
+    ok = ok && span_equals(first, header) && span_equals(key, "time");
     const int64_t then_s = take_number(&rest, '\n', INT64_MAX, &ok);
     for (size_t i = 0; i < KSM_RATE_LIMIT_CLASSES; i++)
         take_bucket(&rest, class_names[i], &limit->buckets[i], &ok);

@@ -10,8 +10,8 @@
  *   program postgres
  *   end
  *
- * The text is untrusted input: a text that ksm_rate_limit_save() cannot write is refused as a
- * whole.
+ * The text is untrusted input: it is refused as a whole if it is not in this format, or if a name
+ * has a space, a control character or more than 103 bytes.
  */
 #ifndef KSM_RATE_LIMIT_STATE_H
 #define KSM_RATE_LIMIT_STATE_H

@@ -77,7 +77,8 @@ static int64_t count_skipped(const struct ksm_sampler *s) {
     int64_t count = 0;
 
     for (size_t i = 0; i < KSM_SKIPPED_MAX; i++)
-        count += s->skipped[i].pid != 0;
+        if (s->skipped[i].pid != 0)
+            count++;
     return count;
 }
 

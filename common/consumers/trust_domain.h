@@ -4,6 +4,9 @@
  * services and programs belong to the user that they run as (effective uid).
  *
  * Programs of two domains whose memory is merged can learn of each other's pages by timing.
+ *
+ * A domain is only as reliable as the name of its consumer: a container or service that claims the
+ * name of a machine (consumer_id.h) is in that machine's domain.
  */
 #ifndef KSM_TRUST_DOMAIN_H
 #define KSM_TRUST_DOMAIN_H
@@ -18,7 +21,7 @@ enum { KSM_USER_UNKNOWN = -1, KSM_USER_SEVERAL = -2 };
 
 struct ksm_trust_domain {
     struct ksm_consumer_name name; /* of a VM or container; text "": a user */
-    int64_t user;                  /* uid or KSM_USER_UNKNOWN; 0 if it is none */
+    int64_t user;                  /* uid or KSM_USER_UNKNOWN; of a VM or container always 0 */
 };
 
 /* Returns whether each consumer of a kind is a domain by itself. */

@@ -33,9 +33,8 @@
  * the 2^k contents of that k for good. Pages of zeros are frequent from the beginning, with k = 0.
  *
  * What a frequent content's places are for. Two numbers are not counted: how many of its pages
- * change; and how many frames there are of pages that are mapped many times, as only their mappings
- * are counted. Both are estimated from its records, of which a subset by place is kept, with a
- * sampling_shift of its own.
+ * change, and how many pages its mappings of pages that are mapped many times have. Both are
+ * estimated from its records, of which a subset by place is kept, with a sampling_shift of its own.
  * While frequent contents fill half of the records, those with 1/4096 of them or more are halved;
  * so each of them keeps some. With n recorded of N pages that are mapped once, of which c change,
  *

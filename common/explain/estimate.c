@@ -61,7 +61,7 @@ static uint64_t place_of(const struct estimate_engine *e, size_t record) {
     return e->contents.records[record].place;
 }
 
-/* Returns whether a record is of the process that is being read. */
+/* Whether a record is of the process that is being read. */
 static bool is_current(const struct estimate_engine *e, size_t record) {
     return record < e->once_count && content_index_process(place_of(e, record)) == e->sweep.current;
 }

@@ -31,8 +31,7 @@ enum { ESTIMATE_DELAY = SWEEP_READ + 1, ESTIMATE_SECOND_PASS, ESTIMATE_STEPS };
 
 /* Sums over processes: of a consumer, or of all. */
 struct estimate_sum {
-    uint64_t pages; /* read; one that is mapped many times counts for each mapping, as KSM would
-                       track it */
+    uint64_t pages; /* read, each mapping of a shared page; KSM would track so many */
     struct content_index_share share;
 };
 

@@ -22,8 +22,7 @@ static int64_t overhead_of(const struct estimate_sum *sum) {
     return (int64_t)sum->pages * KSM_RMAP_ITEM_BYTES;
 }
 
-/* Returns the bytes that are saved now: on the whole host, or by the named consumers; -1 if not
- * known. */
+/* Saved by now: of the whole host, or of those alone that were asked for. -1: not known. */
 static int64_t saved_now(const struct estimate *e, const struct ksm_sample *host) {
     const struct ksm_value *saved = &host->values[KSM_saved];
     int64_t sum = 0;
@@ -165,14 +164,21 @@ void estimate_report(const struct estimate *e, const struct ksm_sample *host,
 
 /* The keys records_bytes and ended are kept, although the report says overhead and exited. */
 
+static void print_member(FILE *file, const char *name, int64_t value) {
+    if (value >= 0)
+        fprintf(file, "\"%s\": %" PRId64 ", ", name, value);
+    else
+        fprintf(file, "\"%s\": null, ", name);
+}
+
 static void json_sum(const struct estimate *e, const struct estimate_sum *sum, int64_t merged,
                      FILE *file) {
-    values_json("read_bytes", (int64_t)(sum->pages * e->page_size), file);
-    values_json("further_bytes", bytes_of(e, sum->share.further), file);
-    values_json("zero_bytes", bytes_of(e, sum->share.zeros), file);
-    values_json("changing_bytes", bytes_of(e, sum->share.changing), file);
-    values_json("records_bytes", overhead_of(sum), file);
-    values_json("merged_bytes", merged, file);
+    print_member(file, "read_bytes", (int64_t)(sum->pages * e->page_size));
+    print_member(file, "further_bytes", bytes_of(e, sum->share.further));
+    print_member(file, "zero_bytes", bytes_of(e, sum->share.zeros));
+    print_member(file, "changing_bytes", bytes_of(e, sum->share.changing));
+    print_member(file, "records_bytes", overhead_of(sum));
+    print_member(file, "merged_bytes", merged);
 }
 
 void estimate_json(const struct estimate *e, const struct ksm_sample *host, FILE *file) {
@@ -180,20 +186,20 @@ void estimate_json(const struct estimate *e, const struct ksm_sample *host, FILE
 
     fputs("{", file);
     json_sum(e, &all, saved_now(e, host), file);
-    values_json("error_bytes", bytes_of(e, e->total.error), file);
-    values_json("huge_bytes", e->knows_huge ? bytes_of(e, e->total.huge) : -1, file);
-    values_json("split_bytes",
-                e->knows_huge ? bytes_of(e, e->total.splits * (double)e->pages_per_huge_page) : -1,
-                file);
-    values_json("unreadable_bytes", (int64_t)(e->counts.unreadable * e->page_size), file);
-    values_json("swapped_bytes", e->counts.swapped, file);
-    values_json("sampled_one_in", (int64_t)1 << e->sampling_shift, file);
-    values_json("processes", e->counts.processes, file);
-    values_json("denied", e->counts.denied, file);
-    values_json("failed", e->counts.failed, file);
-    values_json("ended", e->counts.exited, file);
-    values_json("blocking", e->counts.blocking, file);
-    values_json("milliseconds", e->counts.ms, file);
+    print_member(file, "error_bytes", bytes_of(e, e->total.error));
+    print_member(file, "huge_bytes", e->knows_huge ? bytes_of(e, e->total.huge) : -1);
+    print_member(file, "split_bytes",
+                 e->knows_huge ? bytes_of(e, e->total.splits * (double)e->pages_per_huge_page)
+                               : -1);
+    print_member(file, "unreadable_bytes", (int64_t)(e->counts.unreadable * e->page_size));
+    print_member(file, "swapped_bytes", e->counts.swapped);
+    print_member(file, "sampled_one_in", (int64_t)1 << e->sampling_shift);
+    print_member(file, "processes", e->counts.processes);
+    print_member(file, "denied", e->counts.denied);
+    print_member(file, "failed", e->counts.failed);
+    print_member(file, "ended", e->counts.exited);
+    print_member(file, "blocking", e->counts.blocking);
+    print_member(file, "milliseconds", e->counts.ms);
     fprintf(file, "\"partial\": %s, \"consumers\": [", e->counts.partial ? "true" : "false");
     for (size_t i = 0; i < e->consumer_count; i++) {
         const struct estimate_consumer *c = &e->consumers[i];

@@ -2,10 +2,10 @@
  *
  * ksm-explain's report on the state of KSM: facts, the verdict on them, and their presentation.
  *
- * Fill in struct explain_facts, of which explain_set_host() sets the host's part; then
- * explain_report() or explain_json(). The facts come from the same metrics and the same table of
- * consumers as the charts. A verdict is a function of the facts. explain.def holds the texts.
- * Nothing here fails: what is not known is left out of the report.
+ * Fill in struct explain_facts, explain_set_host() among the rest; then explain_report() or
+ * explain_json(). The facts come from the same metrics and the same table of consumers as the
+ * charts. A verdict is a function of the facts. explain.def holds the texts. Nothing here fails:
+ * what is not known is left out of the report.
  */
 #ifndef KSM_EXPLAIN_H
 #define KSM_EXPLAIN_H

@@ -78,7 +78,7 @@ static int test_flags(struct frames *f, volatile char *page, size_t page_size) {
     return status;
 }
 
-/* Sets zero, zero_end and knows_ksm by the frame of a page of this program. */
+/* Finds out what a page of this program shows. */
 static int try_page(struct frames *f) {
     const size_t page_size = (size_t)sysconf(_SC_PAGESIZE);
     void *page = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -144,7 +144,7 @@ static int next_pid(struct process_sweep *s, int *pid) {
     if (!s->only_pids) {
         do {
             status = pseudofs_readdir(s->proc, &entry);
-            *pid = status == 0 && entry ? ksm_process_parse_pid(entry->d_name) : 0;
+            *pid = status == 0 && entry ? parse_pid(entry->d_name) : 0;
         } while (*pid == 0 && status == 0 && entry);
         return status;
     }

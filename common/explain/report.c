@@ -94,7 +94,7 @@ static void print_bar(FILE *file, int64_t part, int64_t whole) {
     fputs(cells, file);
 }
 
-/* Prints a row without the name. rmap_items: -1 if not known. */
+/* Prints a row but for the name. rmap_items: -1 if not known. */
 static void print_row(const struct explain_facts *f, FILE *file, int64_t saved,
                       int64_t rmap_items) {
     int64_t overhead = 0;

@@ -161,11 +161,10 @@ static void tally_frame(struct sharing *s, const struct content_index_record *re
     }
 }
 
-/* Counts a merged frame, of which so many mappings were found. count: how many the kernel reports.
- */
+/* Counts a merged frame with these mappings, of which the kernel counts as many as count. */
 static void add_merged(struct sharing *s, const struct content_index_record *records, size_t found,
                        uint64_t count) {
-    /* count may be less, if mappings were removed since they were found. */
+    /* Mappings may have come or gone since they were read: what was found is the least. */
     const double mappings = count > found ? (double)count : (double)found;
 
     if (mappings < 2)
@@ -217,8 +216,8 @@ static void add_frame(struct sharing *s, const struct content_index_record *reco
         s->unclear += weight_of(s) * (double)found;
 }
 
-/* Returns the end of the records that one call of frames_read() covers, from record i on. A call
- * takes as long as reading some twenty frames, so shorter gaps are read as well. */
+/* Where the next call of frames_read() ends that begins at record i: a call takes as long as some
+ * twenty frames, so shorter gaps are read as well. */
 static size_t end_of_call(const struct sharing *s, size_t i) {
     enum { GAP = 16 };
     const struct content_index_record *records = s->mappings.records;
@@ -269,7 +268,7 @@ static int begin_count(struct sharing *s) {
     return 0;
 }
 
-/* Counts the frames of one call of frames_read(). Returns 0 or -errno. */
+/* Counts the frames of one call of frames_read(). Returns what that does. */
 static int count_call(struct sharing *s) {
     const struct content_index_record *records = s->mappings.records;
     uint64_t flags[FRAMES_MAX], counts[FRAMES_MAX];
@@ -288,7 +287,7 @@ static int count_call(struct sharing *s) {
     return status;
 }
 
-/* The last step: counts the frames of some calls of frames_read(). An error ends it. */
+/* Counts the frames of some calls. The last step: a call that fails ends it. */
 static int count_frames(struct process_sweep *sweep, struct page_reader *reader) {
     enum { CALLS = 32 };
     struct sharing *s = sweep->data;
@@ -318,7 +317,7 @@ int sharing_finish(struct sharing *s) {
     return status < 0 ? status : 0;
 }
 
-/* ---- initialization ---- */
+/* ---- the beginning ---- */
 
 static sweep_step_fn *const steps[SHARING_STEPS] = {
     [SWEEP_LIST] = process_sweep_list,

@@ -295,6 +295,13 @@ static void json_sum(const struct sharing *s, const char *name, const struct sha
             bytes_of(s, sum->pages), name, bytes_of(s, sharing_error(sum)));
 }
 
+static void json_number(const char *name, int64_t value, FILE *file) {
+    if (value >= 0)
+        fprintf(file, "\"%s\": %" PRId64 ", ", name, value);
+    else
+        fprintf(file, "\"%s\": null, ", name);
+}
+
 static void json_consumers(const struct sharing *s, const struct sharing_host *host, FILE *file) {
     char owner[KSM_TRUST_DOMAIN_SIZE];
     size_t count;
@@ -304,11 +311,11 @@ static void json_consumers(const struct sharing *s, const struct sharing_host *h
     for (size_t i = 0; list && i < count; i++) {
         const struct sharing_consumer *consumer = &s->consumers[list[i]];
         fprintf(file, "%s{", i > 0 ? ",\n  " : "\n  ");
-        values_json("merged_bytes", bytes_of(s, (double)consumer->merged), file);
+        json_number("merged_bytes", bytes_of(s, (double)consumer->merged), file);
         json_sum(s, "saved", &consumer->saved, file);
-        values_json("saved_within_bytes", bytes_of(s, consumer->within), file);
-        values_json("saved_with_others_bytes", bytes_of(s, consumer->others), file);
-        values_json("average_bytes", average_of(s, host, list[i]), file);
+        json_number("saved_within_bytes", bytes_of(s, consumer->within), file);
+        json_number("saved_with_others_bytes", bytes_of(s, consumer->others), file);
+        json_number("average_bytes", average_of(s, host, list[i]), file);
         format_owner_of(s, list[i], owner);
         fprintf(file, "\"owner\": \"%s\", \"kind\": \"%s\", \"name\": \"%s\"}", owner,
                 kind_of(s, list[i]), s->sweep.consumers[list[i]].name.text);
@@ -343,19 +350,19 @@ void sharing_json(const struct sharing *s, const struct sharing_host *host, FILE
 
     fputs("{", file);
     json_sum(s, "saved", &s->saved, file);
-    values_json("counter_bytes", host->sharing >= 0 ? host->sharing * page_size : -1, file);
-    values_json("zero_bytes", host->zero >= 0 ? host->zero * page_size : -1, file);
-    values_json("others_bytes", bytes_of(s, s->other_saved), file);
-    values_json("unclear_bytes", s->frames.knows_ksm ? 0 : bytes_of(s, s->unclear), file);
+    json_number("counter_bytes", host->sharing >= 0 ? host->sharing * page_size : -1, file);
+    json_number("zero_bytes", host->zero >= 0 ? host->zero * page_size : -1, file);
+    json_number("others_bytes", bytes_of(s, s->other_saved), file);
+    json_number("unclear_bytes", s->frames.knows_ksm ? 0 : bytes_of(s, s->unclear), file);
     fprintf(file, "\"method\": \"%s\", ", s->frames.knows_ksm ? "flags" : "addresses");
-    values_json("sampled_one_in", (int64_t)1 << s->mappings.sampling_shift, file);
+    json_number("sampled_one_in", (int64_t)1 << s->mappings.sampling_shift, file);
     json_sum(s, "between_owners", &s->across, file);
-    values_json("processes", counts->processes, file);
-    values_json("denied", counts->denied, file);
-    values_json("failed", counts->failed, file);
-    values_json("ended", counts->exited, file);
-    values_json("blocking", counts->blocking, file);
-    values_json("milliseconds", counts->ms, file);
+    json_number("processes", counts->processes, file);
+    json_number("denied", counts->denied, file);
+    json_number("failed", counts->failed, file);
+    json_number("ended", counts->exited, file);
+    json_number("blocking", counts->blocking, file);
+    json_number("milliseconds", counts->ms, file);
     fprintf(file, "\"partial\": %s, \"complete_pairs\": %s, ", counts->partial ? "true" : "false",
             s->pairs.overflow || s->owner_pairs.overflow ? "false" : "true");
     json_consumers(s, host, file);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "system/clock.h"
+#include "system/parse.h"
 #include "system/pseudofs.h"
 
 static const int64_t min_bytes = (int64_t)SUSPECTS_MIN_MIB << 20;
@@ -186,7 +187,7 @@ static void find_candidates(struct blocking_call *call, void *data) {
 
     s->reader.call = call;
     while (pseudofs_readdir(s->proc, &entry) == 0 && entry) {
-        const int pid = ksm_process_parse_pid(entry->d_name);
+        const int pid = parse_pid(entry->d_name);
         if (pid > 0 && add_candidate(s, pid) != 0)
             return;
     }

@@ -5,9 +5,8 @@
  *   suspects_open()   before the sandbox is entered
  *   suspects_read()   once; also closes everything but the files of the candidates
  *
- * Reading may block for ever, so a worker thread reads (worker.h). A process that blocks is listed
- * with that as its cause. With SUSPECTS_STUCK_MAX stuck threads, the remaining processes are not
- * read.
+ * Reading may block for ever, so a worker thread reads (worker.h). A process that blocks is on the
+ * list for that. With SUSPECTS_STUCK_MAX stuck threads, the remaining processes are not read.
  */
 #ifndef KSM_SUSPECTS_H
 #define KSM_SUSPECTS_H

@@ -2,7 +2,6 @@
 #include "explain/values.h"
 
 #include <assert.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -61,11 +60,4 @@ void values_print(const struct values *v, const struct values_line *lines, size_
     for (size_t i = 0; i < count; i++)
         if (explain_expand_with(write_value, v, lines[i].text, text, sizeof(text)) == 0)
             wrap_text(wrap, lines[i].label, text);
-}
-
-void values_json(const char *name, int64_t value, FILE *file) {
-    if (value >= 0)
-        fprintf(file, "\"%s\": %" PRId64 ", ", name, value);
-    else
-        fprintf(file, "\"%s\": null, ", name);
 }

@@ -2,7 +2,7 @@
  *
  * Values of the placeholders in a report's texts, as text: those of --estimate and --sharing.
  *
- * Start with count 0, add values, then values_print(). Names remain the caller's.
+ * Start with count 0, add values, then values_print(). Names stay the caller's.
  */
 #ifndef KSM_VALUES_H
 #define KSM_VALUES_H
@@ -37,8 +37,7 @@ void values_add_count(struct values *v, const char *name, int64_t number, const 
 /* Adds a condition, whose text is empty, if it holds. */
 void values_add_if(struct values *v, const char *name, bool holds);
 
-/* Adds what the counts have: partial, denied, failed, blocking, exited, unreadable, processes and
- * time. */
+/* Adds partial, denied, blocking, exited, unreadable, processes and time. */
 void values_add_counts(struct values *v, const struct sweep_counts *counts, uint64_t page_size);
 
 struct values_line {
@@ -49,8 +48,5 @@ struct values_line {
 /* Prints those lines of which all values are known. */
 void values_print(const struct values *v, const struct values_line *lines, size_t count,
                   const struct wrap *wrap);
-
-/* Prints a member of a JSON object, and a comma. A negative value is not known: null. */
-void values_json(const char *name, int64_t value, FILE *file);
 
 #endif

@@ -67,7 +67,10 @@ static bool is_kernel_thread(int proc, const char *pid, const char *comm, const 
     reader.fd = open_file(proc, pid, "status");
     if (reader.fd < 0)
         return false;
-    while ((result = line_reader_next(&reader, line, sizeof(line))) > 0) {
+    for (;;) {
+        result = line_reader_next(&reader, line, sizeof(line));
+        if (result <= 0)
+            break;
         const char *name = line_value(line, "Name:\t");
         const char *ppid = line_value(line, "PPid:\t");
         is_named = is_named || (name && strcmp(name, comm) == 0);
@@ -78,8 +81,8 @@ static bool is_kernel_thread(int proc, const char *pid, const char *comm, const 
     return result == 0 && is_named && is_child && !has_memory;
 }
 
-/* No kernel thread is in any PID namespace but the initial one. In the /proc of another one than
- * this program's, that is not known. */
+/* Kernel threads are in the initial PID namespace only. If root/proc is of another namespace than
+ * this program's, it is not known which one that is: assume that it has kernel threads. */
 static bool may_have_kernel_threads(const char *root) {
     struct pseudofs_file self;
     char path[PATH_MAX];
@@ -88,12 +91,6 @@ static bool may_have_kernel_threads(const char *root) {
     pseudofs_init(&self, root, "proc/self/ns", "pid");
     return !pseudofs_sees_own_pids(root) || pseudofs_path(&self, path, sizeof(path)) != 0 ||
            stat(path, &st) != 0 || st.st_ino == initial_pid_namespace;
-}
-
-static bool is_pid(const char *name) {
-    size_t len = strlen(name);
-
-    return len <= 10 && strspn(name, "0123456789") == len;
 }
 
 static int search(struct ksmd *ksmd) {
@@ -109,7 +106,8 @@ static int search(struct ksmd *ksmd) {
     const bool has_kernel_threads = is_kernel_thread(dirfd(dir), "2", "kthreadd", "0");
     /* In the order of procfs, pids ascending, it comes early: it was started at boot. */
     while (has_kernel_threads && status != 0 && pseudofs_readdir(dir, &entry) == 0 && entry)
-        if (is_pid(entry->d_name) && is_kernel_thread(dirfd(dir), entry->d_name, ksmd->comm, "2")) {
+        if (parse_pid(entry->d_name) > 0 &&
+            is_kernel_thread(dirfd(dir), entry->d_name, ksmd->comm, "2")) {
             snprintf(ksmd->dir, sizeof(ksmd->dir), "proc/%.10s", entry->d_name);
             status = 0;
         }

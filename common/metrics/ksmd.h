@@ -6,9 +6,9 @@
  * kthreadd and of those called ksmd; neither takes a lock that a process can hold. One race
  * remains. If a process of that name exits while its status is read, the reader may have to release
  * its memory, and then waits for the asynchronous I/O of that process (mmput() and exit_aio()). In
- * the initial PID namespace that cannot happen, because ksmd was started at boot and comes first.
- * In the own /proc of another namespace nothing is read. So it requires a root whose proc is that
- * of another, not initial namespace, and a process there that is pid 2 and is called kthreadd.
+ * the initial PID namespace that cannot happen, because ksmd was started at boot and is found
+ * before any such process. In another PID namespace with its own /proc nothing is read. It requires
+ * the option root with the /proc of a third namespace, in which process 2 is called kthreadd.
  */
 #ifndef KSM_KSMD_H
 #define KSM_KSMD_H

@@ -5,8 +5,7 @@
 #ifndef KSM_METRICS_H
 #define KSM_METRICS_H
 
-/* Attribution needs __int128, and the size of an rmap_item in derive.h is that of 64-bit kernels.
- */
+/* Attribution needs __int128, and derive.h has the size of an rmap_item of 64-bit kernels. */
 #ifndef __SIZEOF_INT128__
 #error "The KSM plugins need a 64-bit architecture: this one has no __int128"
 #endif

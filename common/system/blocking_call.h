@@ -7,15 +7,16 @@
  * blocking_call_begin(), the call, blocking_call_end(). The functions below that do it all are
  * preferred. A supervisor abandons a thread whose call takes too long.
  *
- *   lock              who takes it (fs/proc of Linux 6.18)
+ *   lock              taken by (fs/proc of Linux 6.18)
  *   mmap_lock         reading cmdline, maps, smaps, pagemap, mem and ksm_stat (since 6.14);
  *                     PAGEMAP_SCAN
  *   exec_update_lock  opening maps, smaps, pagemap and mem; reading stat; kcmp()
  *   none              reading statm, status and ksm_merging_pages. These use the memory of the
- *                     process, as all of the above do, and if it exits meanwhile they do the last
- *                     mmput(). That waits for its asynchronous I/O (exit_aio), and no signal ends
- *                     this wait, nor the thread.
- *   none              reading comm and cgroup, and opening all other files: no need to announce
+ *                     process, as all of the above do. If the process exits meanwhile, they release
+ *                     that (mmput()), and wait for its asynchronous I/O (exit_aio). No signal ends
+ *                     this wait.
+ *
+ * Reading comm and cgroup and opening all other files cannot block, and need not be announced.
  *
  * A call returns -ECANCELED if the thread was abandoned meanwhile. All that the thread shares with
  * others is the supervisor's then. The thread still owns its stack, and what it opened or allocated

@@ -2,45 +2,46 @@
 #include "system/parse.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <string.h>
 
 /* The rest of a text. */
 struct cursor {
-    const char *at;
+    const char *pos;
     const char *end;
 };
 
 static bool at_end(const struct cursor *c) {
-    return c->at == c->end;
+    return c->pos == c->end;
 }
 
-static bool take(struct cursor *c, const char *word) {
-    size_t len = strlen(word);
-    if ((size_t)(c->end - c->at) < len || memcmp(c->at, word, len) != 0)
+static bool take(struct cursor *c, const char *text) {
+    size_t len = strlen(text);
+    if ((size_t)(c->end - c->pos) < len || memcmp(c->pos, text, len) != 0)
         return false;
-    c->at += len;
+    c->pos += len;
     return true;
 }
 
 static bool is_digit(const struct cursor *c) {
-    return !at_end(c) && *c->at >= '0' && *c->at <= '9';
+    return !at_end(c) && *c->pos >= '0' && *c->pos <= '9';
 }
 
 /* Takes all digits, also of a number that is too large, so that the caller can check what follows:
  * "999…9abc" is invalid, not out of range. */
 static int take_number(struct cursor *c, bool negative, int64_t *value) {
-    const char *start = c->at;
+    const char *start = c->pos;
     int64_t n = 0;
     bool overflow = false;
 
-    for (; is_digit(c); c->at++) {
-        int digit = *c->at - '0';
+    for (; is_digit(c); c->pos++) {
+        int digit = *c->pos - '0';
         if (__builtin_mul_overflow(n, 10, &n) ||
             __builtin_add_overflow(n, negative ? -digit : digit, &n))
             overflow = true;
     }
-    if (c->at == start || (c->at - start > 1 && *start == '0'))
+    if (c->pos == start || (c->pos - start > 1 && *start == '0'))
         return -EINVAL;
     if (overflow)
         return -ERANGE;
@@ -67,6 +68,12 @@ int parse_number(const char *text, size_t len, int64_t *value) {
     int status = at_end(&c) ? -ENODATA : take_number(&c, false, &n);
 
     return finish(&c, status, n, value);
+}
+
+int parse_pid(const char *name) {
+    int64_t pid = 0;
+
+    return parse_number(name, strlen(name), &pid) == 0 && pid <= INT_MAX ? (int)pid : 0;
 }
 
 int parse_signed(const char *text, size_t len, int64_t *value) {
@@ -149,11 +156,11 @@ int parse_run(const char *text, size_t len, int64_t *value) {
 
 /* Takes a word of lower-case letters and hyphens, as in advisor_mode. Returns its length. */
 static size_t take_word(struct cursor *c) {
-    const char *start = c->at;
+    const char *start = c->pos;
 
-    while (!at_end(c) && ((*c->at >= 'a' && *c->at <= 'z') || *c->at == '-'))
-        c->at++;
-    return (size_t)(c->at - start);
+    while (!at_end(c) && ((*c->pos >= 'a' && *c->pos <= 'z') || *c->pos == '-'))
+        c->pos++;
+    return (size_t)(c->pos - start);
 }
 
 int parse_advisor(const char *text, size_t len, int64_t *value) {
@@ -166,7 +173,7 @@ int parse_advisor(const char *text, size_t len, int64_t *value) {
         return -ENODATA;
     do {
         bool bracketed = take(&c, "[");
-        const char *word = c.at;
+        const char *word = c.pos;
         size_t word_len = take_word(&c);
         if (word_len == 0 || (bracketed && (any || !take(&c, "]"))))
             return -EINVAL;
@@ -198,9 +205,12 @@ int parse_field(const char *text, size_t len, const char *key, const char **fiel
     size_t key_len = strlen(key);
     const char *end = text + len;
 
-    for (const char *at = text; (at = memmem(at, (size_t)(end - at), key, key_len)); at++) {
-        const char *value = at + key_len;
-        if ((at > text && at[-1] != '\n') || value == end || *value != ' ')
+    for (const char *next = text;; next++) {
+        next = memmem(next, (size_t)(end - next), key, key_len);
+        if (!next)
+            return -ENOENT;
+        const char *value = next + key_len;
+        if ((next > text && next[-1] != '\n') || value == end || *value != ' ')
             continue;
         value++;
         const char *newline = memchr(value, '\n', (size_t)(end - value));
@@ -210,7 +220,6 @@ int parse_field(const char *text, size_t len, const char *key, const char **fiel
         *field_len = (size_t)(newline - value);
         return 0;
     }
-    return -ENOENT;
 }
 
 /* Numbers of the fields in /proc/PID/stat (man 5 proc). */
@@ -250,7 +259,7 @@ static int take_stat_number(struct cursor *c, int64_t *value) {
 static int take_stat_numbers(struct cursor *c, struct parse_stat *stat) {
     for (int field = STAT_PPID; field <= STAT_STARTED; field++) {
         int64_t value = 0;
-        if (field > STAT_STIME && (at_end(c) || *c->at == '\n'))
+        if (field > STAT_STIME && (at_end(c) || *c->pos == '\n'))
             break;
         int status = take_stat_number(c, &value);
         if (status != 0)
@@ -278,7 +287,7 @@ int parse_stat(const char *text, size_t len, struct parse_stat *stat) {
     struct cursor c = {close + 1, text + len};
     if (!take(&c, " ") || at_end(&c))
         return -EINVAL;
-    got.state = *c.at++;
+    got.state = *c.pos++;
     int status = take_stat_numbers(&c, &got);
     if (status == 0)
         *stat = got;

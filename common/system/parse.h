@@ -21,6 +21,9 @@
 /* 0 … 2^63−1, decimal, no sign, no leading zeros. */
 int parse_number(const char *text, size_t len, int64_t *value);
 
+/* Returns the pid that an entry of /proc is named after; 0: it is no process. */
+int parse_pid(const char *name);
+
 /* As parse_number(), with an optional minus. */
 int parse_signed(const char *text, size_t len, int64_t *value);
 

@@ -56,10 +56,12 @@ static bool drop_capabilities(uint32_t kept) {
     struct __user_cap_data_struct data[2] = {{0, 0, 0}, {0, 0, 0}};
 
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    /* Stops after the last capability that this kernel knows, or at once without CAP_SETPCAP. */
-    for (unsigned long cap = 0;
-         (cap < 32 && kept >> cap & 1) || prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
-        continue;
+    for (unsigned long cap = 0;; cap++) {
+        const bool is_kept = cap < 32 && (kept >> cap & 1);
+        /* Fails behind the last capability of this kernel, or at once without CAP_SETPCAP. */
+        if (!is_kept && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) != 0)
+            break;
+    }
     if (syscall(SYS_capget, &header, data) != 0)
         return false;
     data[0].permitted &= kept;

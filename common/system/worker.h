@@ -65,12 +65,13 @@ int64_t worker_call_began(const struct worker *w);
 /* Abandons the running thread as blocking_call_abandon() does, and sets *abandoned. */
 bool worker_abandon(struct worker *w, int64_t latest, struct abandoned_call *abandoned);
 
-/* Whether a stuck thread waits for that process. */
+/* Returns whether a stuck thread waits for that process. */
 bool worker_is_stuck(const struct worker *w, int pid);
 
 /* Ends all. No further call begins, and a call that has begun is abandoned: then *abandoned is set,
- * else its pid is 0. Takes 200 ms at most, and does not wait for stuck threads. Returns whether the
- * data is the caller's: false if the thread is starved of a processor. Then it is leaked. */
+ * else its pid is 0. Takes 200 ms at most, and does not wait for stuck threads. Returns true if the
+ * data is the caller's again; false if the thread, starved of a processor, did not stop: then the
+ * caller must not free what the thread may still use. */
 bool worker_close(struct worker *w, struct abandoned_call *abandoned);
 
 #endif
