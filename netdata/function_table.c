@@ -110,7 +110,7 @@ static const struct column {
     {"RSS", "RSS", SIZE, resident},
     {"Merging", "Merging", SIZE, merging},
     {"Zero", "Zero", SIZE, zeros},
-    {"Metadata", "Metadata", SIZE, rmap_item_bytes},
+    {"Overhead", "Overhead", SIZE, rmap_item_bytes},
     {"MergeRate", "Merge rate", RATE, growth},
     {"Owner", "Owner", OWNER, NULL},
     {"OptedIn", "Opted in by", OPT_IN, NULL},

@@ -131,7 +131,7 @@ def overview(metrics):
             "Share of RAM", "ram", "avg", "Memory saved as a share of the host's memory."),
         metrics.number(
             "Net", "net", "avg",
-            "The same, less the memory for the kernel's own records of the pages that it tracks. Below 0, merging costs "
+            "The same, less the memory that the kernel uses for the pages it tracks (overhead). Below 0, merging costs "
             "more memory than it saves.", (None, "red"), (0, "green")),
         metrics.number(
             "CPU", "ksmd_cpu", "max", "CPU time for the search for equal pages, in percent of one core."),
@@ -154,10 +154,10 @@ def savings(metrics):
     return [
         metrics.lines(
             "Savings", ["saved", "profit", "overhead", "gain"], HALF, "sum",
-            "Memory that merging saves, the memory for the kernel's records (overhead), and the difference (profit)."),
+            "Memory that merging saves, the memory that the kernel uses for tracked pages (overhead), and the difference (profit)."),
         metrics.lines(
             "Share of RAM", ["ram", "net"], HALF, EACH,
-            "Memory saved as a share of the host's memory, before and after the kernel's records."),
+            "Memory saved as a share of the host's memory, before and after the overhead."),
         metrics.lines(
             "CPU", ["ksmd_cpu"], THIRD, EACH,
             "CPU time of the kernel thread that scans for equal pages. 100 % is one core."),

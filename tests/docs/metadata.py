@@ -118,7 +118,7 @@ def metadata(build, host, consumers):
         "overview": {
             "data_collection": {
                 "metrics_description": "Memory saved by merging equal pages, its share of the host's memory, the cost in "
-                                       "CPU time and in the kernel's own records, the memory needed to undo all merging, "
+                                       "CPU time and in memory for tracked pages, the memory needed to undo all merging, "
                                        "and the savings by consumer.",
                 "method_description": "It reads `/sys/kernel/mm/ksm`, `/proc/vmstat`, `/proc/meminfo` and the CPU time of "
                                       "`ksmd` every second, and `/proc/PID/ksm_stat` every ten seconds."},

@@ -28,7 +28,7 @@ LATE_S = 0.15           # limit for a punctual tick
 SILENCE_TICKS = 4       # within so many ticks, one of which may be overdue, more than a second passes
 SCHEMA = json.loads(Path(__file__).with_name("function.schema.json").read_text())
 TABLE = "ksm:consumers"
-COLUMNS = ["Id", "Kind", "Name", "Processes", "Saved", "Real", "RSS", "Merging", "Zero", "Metadata",
+COLUMNS = ["Id", "Kind", "Name", "Processes", "Saved", "Real", "RSS", "Merging", "Zero", "Overhead",
            "MergeRate", "Owner", "OptedIn", "MergeDensity"]
 ONE_S = "--consumers-interval=1"
 
