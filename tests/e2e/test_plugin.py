@@ -194,25 +194,17 @@ def knobs():
     return {str(path) for path in LIVE_KSM.iterdir() if path.stat().st_mode & 0o200 and path.name != "run"}
 
 
-def one_read_gives_all():
-    """Whether the kernel returns all required fields of vmstat at the first read."""
-    with open("/proc/vmstat", "rb", buffering=0) as file:
-        text = b"\n" + file.read(65536)
-    return all(b"\n" + field + b" " in text for field in (b"cow_ksm", b"ksm_swpin_copy"))
-
-
 def check_steady_tick(calls, reads_knobs):
     """Check the CALLS of a tick when all files are open: reads, one write, one wait, nothing else."""
     names = Counter(name for name, _arguments, _result in calls)
     assert set(names) <= {"pread64", "write", "poll"}, "more than reading, writing and waiting"
     assert names["write"] == 1 and names["poll"] <= 1
     preads = Counter(path_of(arguments) for name, arguments, _result in calls if name == "pread64")
-    vmstat = [int(result) for name, arguments, result in calls if name == "pread64" and "/vmstat>" in arguments]
-    if one_read_gives_all():
-        assert len(vmstat) == 1, "vmstat is read on although nothing was lacking"
-    else:
-        assert vmstat[-1] == 0 and 0 not in vmstat[:-1], "vmstat is read until its end, no further"
-    del preads["/proc/vmstat"]
+    for path in ("/proc/vmstat", "/proc/meminfo"):
+        sizes = [int(result) for name, arguments, result in calls
+                 if name == "pread64" and path_of(arguments) == path]
+        assert sizes[-1] == 0 and 0 not in sizes[:-1], f"{path} is read until its end, no further"
+        del preads[path]
     assert set(preads.values()) == {1}, "a file is read more than once"
     advised = "[none]" not in mode() and "/sys/kernel/mm/ksm/pages_to_scan" in preads
     allowed = {"/sys/kernel/mm/ksm/pages_to_scan"} if advised else set()
