@@ -7,8 +7,8 @@
  * as ksm_consumer-KIND-NAME/bytes-{saved,real} and gauge-merge_rate.
  *
  * Values are dispatched in read callbacks alone. collectd 6.0 unregisters its writers before it
- * calls shutdown callbacks (plugin_shutdown_all() in plugin.c): another thread that dispatches a
- * value then can wait for ever. It also logs an error for each value from such a thread.
+ * calls shutdown callbacks (plugin_shutdown_all() in plugin.c): a thread that dispatches a value
+ * after that may wait for ever. It also logs an error for each value from such a thread.
  */
 #include "collectd.h"
 
@@ -27,7 +27,7 @@
 
 static struct ksm_options options;
 static struct ksm_reader reader;
-static bool is_reading; /* the reader was initialized */
+static bool is_reader_open;
 static struct ksm_log_state log_state;
 static struct ksm_consumers consumers;
 static struct ksm_sampler sampler;
@@ -182,7 +182,7 @@ static int ksm_init(void) {
         ERROR("ksm plugin: %s", message);
         return 0;
     }
-    is_reading = true;
+    is_reader_open = true;
     register_consumers();
     return plugin_register_read("ksm", ksm_read);
 }
@@ -191,9 +191,9 @@ static int ksm_init(void) {
 static int ksm_shutdown(void) {
     if (consumers.table.enabled)
         ksm_sampler_close(&sampler);
-    if (is_reading)
+    if (is_reader_open)
         ksm_reader_close(&reader);
-    is_reading = false;
+    is_reader_open = false;
     return 0;
 }
 

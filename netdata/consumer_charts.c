@@ -30,7 +30,7 @@ static void end_chart(const struct consumer_charts *charts, enum charts_priority
 }
 
 /* Values are sent in bytes, and drawn in MiB. */
-static void dimension(const char *id, struct out *out) {
+static void send_dimension(const char *id, struct out *out) {
     OUT_TEXTS(out, "DIMENSION ", id, " '' absolute 1 1048576\n");
 }
 
@@ -40,13 +40,14 @@ static void send_bytes(const char *id, int64_t bytes, struct out *out) {
 }
 
 /* type.id of a consumer's chart. Names are clean: they need no quotes. */
-static void id(const struct consumer_chart *chart, struct out *out) {
+static void send_id(const struct consumer_chart *chart, struct out *out) {
     OUT_TEXTS(out, "ksm.consumer_", kind_of(chart), "_", chart->name.text);
 }
 
-/* The chart's name, by which agents export it. They replace what is not a letter, a digit or one of
- * _ - . by _, and number names that are equal then in the order of appearance. So such a name gets
- * a hash suffix here; the ~ of one that has a suffix becomes _. Empty: the agent takes the id. */
+/* The chart's name, by which agents export it. Agents replace every character but letters, digits
+ * and _ - . by _, and number names that are then equal, in their order of appearance, which differs
+ * from run to run. So a name with such a character gets a hash suffix. If that is only the ~ of a
+ * hash suffix, it becomes _. If nothing is replaced, the name is empty: the agent takes the id. */
 static void send_name(const struct consumer_chart *chart, struct out *out) {
     const char *text = chart->name.text;
     char name[KSM_CONSUMER_NAME_SIZE], suffix[1 + 8 + 1] = "";
@@ -71,10 +72,11 @@ static void send_name(const struct consumer_chart *chart, struct out *out) {
 
 /* All charts have the same title, because the agent uses one of them for the whole context, and so
  * does its export to Prometheus. The labels show which consumer a chart belongs to. */
-static void draw_line(const struct consumer_charts *charts, const struct consumer_chart *chart,
-                      const char *options, struct out *out) {
+static void send_chart_line(const struct consumer_charts *charts,
+                            const struct consumer_chart *chart, const char *options,
+                            struct out *out) {
     out_text(out, "CHART ");
-    id(chart, out);
+    send_id(chart, out);
     out_text(out, " ");
     send_name(chart, out);
     out_text(out, " 'Memory of a consumer: used (real) and saved (saved)' "
@@ -83,13 +85,13 @@ static void draw_line(const struct consumer_charts *charts, const struct consume
               out);
 }
 
-static void draw_consumer(const struct consumer_charts *charts, const struct consumer_chart *chart,
-                          struct out *out) {
-    draw_line(charts, chart, " ''", out);
+static void send_definition(const struct consumer_charts *charts,
+                            const struct consumer_chart *chart, struct out *out) {
+    send_chart_line(charts, chart, " ''", out);
     OUT_TEXTS(out, "CLABEL kind ", kind_of(chart), " 1\nCLABEL name '", chart->name.text,
               "' 1\nCLABEL_COMMIT\n");
-    dimension("real", out);
-    dimension("saved", out);
+    send_dimension("real", out);
+    send_dimension("saved", out);
 }
 
 static struct consumer_chart *find_chart(struct consumer_charts *charts,
@@ -111,11 +113,11 @@ static void send_consumer(struct consumer_charts *charts, const struct ksm_consu
             return;
         chart = &charts->list[charts->count++];
         *chart = (struct consumer_chart){.name = consumer->name, .is_other = is_other};
-        draw_consumer(charts, chart, out);
+        send_definition(charts, chart, out);
     }
-    chart->alive = true;
+    chart->is_shown = true;
     out_text(out, "BEGIN ");
-    id(chart, out);
+    send_id(chart, out);
     out_text(out, "\n");
     if (consumer->real >= 0)
         send_bytes("real", consumer->real, out);
@@ -123,7 +125,7 @@ static void send_consumer(struct consumer_charts *charts, const struct ksm_consu
     out_text(out, "END\n");
 }
 
-static bool is_drawn(const struct consumer_charts *charts, size_t kind) {
+static bool has_dimension(const struct consumer_charts *charts, size_t kind) {
     return !(charts->excluded & 1U << kind);
 }
 
@@ -134,14 +136,14 @@ static void send_sum(struct consumer_charts *charts, const struct ksm_consumer_t
                       " ksm.consumers stacked ");
         end_chart(charts, CHARTS_PRIORITY_consumers, " ''", out);
         for (size_t kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++)
-            if (is_drawn(charts, kind))
-                dimension(ksm_consumer_kinds[kind], out);
-        dimension("unattributed", out);
+            if (has_dimension(charts, kind))
+                send_dimension(ksm_consumer_kinds[kind], out);
+        send_dimension("unattributed", out);
         charts->sent = true;
     }
     out_text(out, "BEGIN ksm.consumers\n");
     for (size_t kind = 0; kind < KSM_CONSUMER_KIND_COUNT; kind++)
-        if (is_drawn(charts, kind))
+        if (has_dimension(charts, kind))
             send_bytes(ksm_consumer_kinds[kind], table->by_kind[kind], out);
     send_bytes("unattributed", table->unattributed, out);
     out_text(out, "END\n");
@@ -164,22 +166,22 @@ static void send_owners(struct consumer_charts *charts, const struct ksm_consume
 }
 
 /* Removes charts of consumers that are not in this sample, before new ones are added. */
-static void drop_gone(struct consumer_charts *charts, const struct ksm_consumer_table *table,
-                      struct out *out) {
+static void send_obsolete(struct consumer_charts *charts, const struct ksm_consumer_table *table,
+                          struct out *out) {
     size_t kept = 0;
 
     for (size_t i = 0; i < charts->count; i++)
-        charts->list[i].alive = charts->list[i].is_other && table->other.processes > 0;
+        charts->list[i].is_shown = charts->list[i].is_other && table->other.processes > 0;
     for (size_t i = 0; i < table->count; i++) {
         struct consumer_chart *chart = find_chart(charts, &table->list[i].name, false);
         if (chart && table->list[i].shown)
-            chart->alive = true;
+            chart->is_shown = true;
     }
     for (size_t i = 0; i < charts->count; i++) {
-        if (charts->list[i].alive)
+        if (charts->list[i].is_shown)
             charts->list[kept++] = charts->list[i];
         else
-            draw_line(charts, &charts->list[i], " obsolete", out);
+            send_chart_line(charts, &charts->list[i], " obsolete", out);
     }
     charts->count = kept;
 }
@@ -190,7 +192,7 @@ void consumer_charts_send(struct consumer_charts *charts, const struct ksm_consu
         return;
     send_sum(charts, table, out);
     send_owners(charts, table, out);
-    drop_gone(charts, table, out);
+    send_obsolete(charts, table, out);
     for (size_t i = 0; i < table->count; i++)
         if (table->list[i].shown)
             send_consumer(charts, &table->list[i], false, out);

@@ -23,7 +23,7 @@ struct consumer_charts {
     struct consumer_chart {
         struct ksm_consumer_name name;
         bool is_other;
-        bool alive; /* shown in this sample */
+        bool is_shown; /* in this sample */
     } list[CONSUMER_CHARTS];
 };
 

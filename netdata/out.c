@@ -84,7 +84,7 @@ void out_texts(struct out *out, const char *const *texts) {
 
 enum { DIGITS = 24 };
 
-/* Writes the digits before end, and returns their begin. */
+/* Writes the digits before end. Returns the first one. */
 static char *write_digits(char *end, int64_t number) {
     char *at = end;
     /* -INT64_MIN is not an int64. */

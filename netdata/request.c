@@ -4,7 +4,7 @@
 #include <ctype.h>
 #include <string.h>
 
-struct word {
+struct token {
     const char *text;
     size_t len;
     bool open; /* its closing quotation mark is missing */
@@ -14,55 +14,54 @@ static bool is_blank(char c) {
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-static bool is_word(const struct word *word, const char *text) {
-    return word->len == strlen(text) && memcmp(word->text, text, word->len) == 0;
+static bool token_equals(const struct token *token, const char *text) {
+    return token->len == strlen(text) && memcmp(token->text, text, token->len) == 0;
 }
 
-/* Returns the next word and moves *at behind it. Words are separated by blanks or quoted by " or ';
- * there are no escapes. At the end of the line the word is empty. */
-static struct word next_word(const char **at, const char *end) {
-    struct word word = {NULL, 0, false};
+/* Returns the next token and moves *at behind it. Tokens are separated by blanks or quoted by " or
+ * '; there are no escapes. At the end of the line the token is empty. */
+static struct token next_token(const char **at, const char *end) {
+    struct token token = {NULL, 0, false};
 
     while (*at < end && is_blank(**at))
         ++*at;
     if (*at < end && (**at == '"' || **at == '\'')) {
         const char *open = (*at)++;
         const char *close = memchr(*at, *open, (size_t)(end - *at));
-        word.text = *at;
-        word.len = (size_t)((close ? close : end) - *at);
-        word.open = !close;
+        token.text = *at;
+        token.len = (size_t)((close ? close : end) - *at);
+        token.open = !close;
         *at = close ? close + 1 : end;
-        return word;
+        return token;
     }
-    word.text = *at;
+    token.text = *at;
     while (*at < end && !is_blank(**at))
         ++*at;
-    word.len = (size_t)(*at - word.text);
-    return word;
+    token.len = (size_t)(*at - token.text);
+    return token;
 }
 
-static bool is_id(const struct word *word) {
-    for (size_t i = 0; i < word->len; i++) {
-        char c = word->text[i];
+static bool is_id(const struct token *token) {
+    for (size_t i = 0; i < token->len; i++) {
+        char c = token->text[i];
         if (!isalnum((unsigned char)c) && c != '-' && c != '_' && c != '.')
             return false;
     }
-    return word->len > 0 && word->len <= REQUEST_ID && !word->open;
+    return token->len > 0 && token->len <= REQUEST_ID && !token->open;
 }
 
-static void copy(char *to, const struct word *word) {
-    memcpy(to, word->text, word->len);
-    to[word->len] = '\0';
+static void copy(char *to, const struct token *token) {
+    memcpy(to, token->text, token->len);
+    to[token->len] = '\0';
 }
 
-/* Parses what follows the keyword: id, timeout, function. An invalid id leaves request->id empty.
- */
+/* Parses what follows the keyword: id, timeout, function. Of an invalid id, request->id is "". */
 static void parse_call(struct request_parser *p, const char *at, const char *end) {
     struct request *request = &p->request;
-    struct word id = next_word(&at, end);
+    struct token id = next_token(&at, end);
 
-    next_word(&at, end); /* the timeout: every answer is immediate */
-    struct word function = next_word(&at, end);
+    next_token(&at, end); /* the timeout: every answer is immediate */
+    struct token function = next_token(&at, end);
     request->id[0] = request->function[0] = '\0';
     request->error = NULL;
     if (!is_id(&id))
@@ -95,9 +94,9 @@ static bool end_line(struct request_parser *p) {
         p->in_payload = !ends_payload(p);
         return !p->in_payload && p->request.id[0];
     }
-    struct word keyword = next_word(&at, end);
-    p->in_payload = is_word(&keyword, "FUNCTION_PAYLOAD");
-    if (!p->in_payload && !is_word(&keyword, "FUNCTION"))
+    struct token keyword = next_token(&at, end);
+    p->in_payload = token_equals(&keyword, "FUNCTION_PAYLOAD");
+    if (!p->in_payload && !token_equals(&keyword, "FUNCTION"))
         return false;
     parse_call(p, at, end);
     return !p->in_payload && p->request.id[0];

@@ -41,12 +41,12 @@ enum { TICKER_RESERVED_MS = 50 };
 /* After so much silence an incomplete request is discarded. */
 enum { TICKER_SILENCE_MS = 200 };
 
-void ticker_init(struct ticker *wait, int update_every);
+void ticker_init(struct ticker *ticker, int update_every);
 
 /* Waits for the next multiple of update_every seconds of the wall clock, for poll_at
  * (CLOCK_MONOTONIC, ms), for a request, or for TICKER_KEEPALIVE_SECONDS, whatever comes first.
  * Setting the wall clock never makes it wait longer than update_every. It returns one request at a
  * time, and drops those of an agent that has closed stdin. */
-enum ticker_result ticker_wait(struct ticker *wait, int64_t poll_at);
+enum ticker_result ticker_wait(struct ticker *ticker, int64_t poll_at);
 
 #endif
