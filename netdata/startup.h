@@ -6,8 +6,7 @@
 #define KSM_STARTUP_H
 
 /* Makes writes to stdout non-blocking, ignores SIGPIPE, limits malloc() to one arena, and raises
- * the limit of descriptors. Returns the number of descriptors that may be kept open for processes.
- */
+ * the limit of descriptors. Returns how many descriptors may be kept open for processes. */
 int startup_prepare(void);
 
 #endif

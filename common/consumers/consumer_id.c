@@ -179,8 +179,7 @@ static bool identify_machined(struct span part, enum ksm_consumer_kind *kind, st
     return true;
 }
 
-/* Returns the machine of Proxmox's "qemu.slice/100.scope" or libvirt's "qemu-3-web.libvirt-qemu".
- */
+/* Returns the name in Proxmox's "qemu.slice/100.scope" or libvirt's "qemu-3-web.libvirt-qemu". */
 static struct span machine_of_directory(struct span above, struct span part) {
     struct span name = part;
 

@@ -72,9 +72,8 @@ enum ksm_sampler_result ksm_sampler_poll(struct ksm_sampler *s, int64_t now);
 /* Returns the time of the next poll; INT64_MAX while no sample is in progress. */
 int64_t ksm_sampler_next(const struct ksm_sampler *s);
 
-/* Logs each process that blocks and its recovery, and the faults of the consumers. If more than
- * KSM_LOG_BURST processes block in a short time, one line a minute says how many were not logged.
- */
+/* Logs each process that blocks and its recovery, and the faults of the consumers. After a burst of
+ * KSM_LOG_BURST lines, one line a minute says how many processes were not logged. */
 void ksm_sampler_log(struct ksm_sampler *s, ksm_log_fn *log);
 
 /* Stops the sample within 200 ms, and closes the consumers. */
