@@ -45,6 +45,8 @@ metrics() {
     emit "$1.labels" labels
     emit "$1.collectd" collectd_values
     emit "$1.prom" cat /var/lib/prometheus/node-exporter/ksm.prom
+    emit "$1.sharing_service" systemctl start ksm-openmetrics-sharing.service
+    emit "$1.sharing" cat /var/lib/prometheus/node-exporter/ksm_sharing.prom
     emit "$1.exported" sh -c 'curl -s localhost:9100/metrics | grep ^ksm_'
     emit "$1.after" host
 }
@@ -125,7 +127,7 @@ start_containers() {
 
 # As in collectd/README.md.
 start_openmetrics() {
-    systemctl enable --now ksm-openmetrics.timer
+    systemctl enable --now ksm-openmetrics.timer ksm-openmetrics-sharing.timer
 }
 
 # collectd without any capability, as some releases of it come; until the machine is booted again.
@@ -143,12 +145,12 @@ edit_configurations() {
 
 # Removes what the admin added apart from the packages.
 undo() {
-    systemctl disable --now ksm-openmetrics.timer shop.service
-    systemctl stop ksm-openmetrics.service
+    systemctl disable --now ksm-openmetrics.timer ksm-openmetrics-sharing.timer shop.service
+    systemctl stop ksm-openmetrics.service ksm-openmetrics-sharing.service
     as_tess systemctl --user disable --now notes.service
     loginctl disable-linger tess
     rm -r /etc/systemd/system/shop.service /etc/tmpfiles.d/ksm.conf \
-        /var/lib/prometheus/node-exporter/ksm.prom /usr/local/bin/workload /srv/box /srv/tent /home/tess/.config
+        /var/lib/prometheus/node-exporter/ksm.prom /var/lib/prometheus/node-exporter/ksm_sharing.prom /usr/local/bin/workload /srv/box /srv/tent /home/tess/.config
 }
 
 first_boot() {
@@ -176,7 +178,10 @@ first_boot() {
     emit explain ksm-explain
     emit shop systemctl show shop.service -p MemoryKSM
     rights first
-    emit security systemd-analyze security --no-pager ksm-openmetrics.service
+    for name in ksm-openmetrics ksm-openmetrics-sharing; do
+        emit "security.$name" systemd-analyze security --no-pager $name.service
+        emit "timer.$name" systemctl is-active $name.timer
+    done
     journal first
     podman rm -f till
     machinectl terminate tent

@@ -15,7 +15,9 @@ LATE = {"merge_rate", "scan_time", "scan_left"}     # not while KSM stands still
 PLUGIN = "/usr/lib/netdata/plugins.d/ksm.plugin"
 RECENT_S = 15           # collectd's interval, and half of one for an emulated machine; what has gone is older
 STOPPED_AND_SAVING = 13 # the exit status of ksm-explain
-EXPOSURE = 2.0          # of ksm-openmetrics.service, as systemd-analyze security has it: below 4.2 is "OK"
+EXPOSURE = 2.0          # of the services, as systemd-analyze security has it: below 4.2 is "OK"
+# What ksm-explain --openmetrics --sharing prints.
+SHARING = {"ksm_consumer_saved_exact_bytes", "ksm_shared_between_owners_bytes", "ksm_shared_across_owners_bytes"}
 
 # Another plugin's line may have no end yet.
 STAMP = r"^(\w+ \d+ [\d:]+ debian|.*\d+-\d+-\d+ [\d:]+:) "
@@ -28,8 +30,8 @@ UNREADABLE = "processes of other users cannot be read"
 # starts and stops something.
 EXPECTED = [
     r'collectd\[\d+\]: plugin_load: plugin "ksm" successfully loaded\.',
-    r"systemd\[1\]: (Started|Stopped) ksm-openmetrics\.timer - .*",
-    r"systemd\[1\]: ksm-openmetrics\.timer: Deactivated successfully\.",
+    r"systemd\[1\]: (Started|Stopped) ksm-openmetrics(-sharing)?\.timer - .*",
+    r"systemd\[1\]: ksm-openmetrics(-sharing)?\.timer: Deactivated successfully\.",
     r"netdata INFO +: PLUGINSD\[ksm\] : (thread created|set name of|connected to|data collection thread exiting|"
     r"killing child|waiting for child|thread with task id \d+ finished).*",
     # Netdata 1.37's message about any chart that became obsolete.
@@ -56,8 +58,10 @@ class Life:
             "a service merges by": "MemoryKSM=yes" if merges else "its own madvise"})
         by_systemd = int(record.facts["systemd"].split(".")[0]) >= 256
         self.check("MemoryKSM=yes", merges, by_systemd)
-        exposure = float(output.text("security").partition("service: ")[2].split()[0])
-        self.check("exposure", max(exposure, EXPOSURE), EXPOSURE)
+        for service in ("ksm-openmetrics", "ksm-openmetrics-sharing"):
+            exposure = float(output.text(f"security.{service}").partition("service: ")[2].split()[0])
+            self.check(f"{service}: exposure", max(exposure, EXPOSURE), EXPOSURE)
+            self.check(f"{service}: timer", output.text(f"timer.{service}").strip(), "active")
 
     def done(self, *parts):
         """What an admin did succeeded."""
@@ -92,6 +96,7 @@ class Life:
         self.collectd(name, before, after, consumers)
         for part in ("prom", "exported"):
             self.exposition(name, part, before["saved"], consumers)
+        self.sharing(name, before["saved"], consumers)
 
     def netdata(self, name, before, after, consumers):
         """The agent has the metrics."""
@@ -137,6 +142,18 @@ class Life:
         self.check(f"{name}, {part}: ksm_saved_bytes", found and float(found[1]), saved)
         found = set(re.findall(r'^ksm_consumer_saved_bytes\{kind="([^"]*)",name="([^"]*)"', text, re.MULTILINE))
         self.check(f"{name}, {part}: consumers", sorted(found), sorted(consumers))
+
+    def sharing(self, name, saved, consumers):
+        """The service has written the exact savings of all CONSUMERS, which add up, and node_exporter reads them."""
+        self.done(f"{name}.sharing_service")
+        text = self.output.text(f"{name}.sharing")
+        self.check(f"{name}: families of sharing", sorted(re.findall(r"(?m)^# TYPE (\w+)", text)), sorted(SHARING))
+        exact = {(kind, consumer): int(number) for kind, consumer, number in re.findall(
+            r'(?m)^ksm_consumer_saved_exact_bytes\{kind="([^"]*)",name="([^"]*)"\} (\d+)$', text)}
+        self.check(f"{name}: consumers of sharing", sorted(exact), sorted(consumers))
+        self.check(f"{name}: sum of sharing", abs(sum(exact.values()) - saved) <= len(exact), True)
+        exported = re.findall(r"^ksm_shared_across_owners_bytes (.*)$", self.output.text(f"{name}.exported"), re.MULTILINE)
+        self.check(f"{name}: sharing, exported", len(exported), 1)
 
     # How they run.
 
