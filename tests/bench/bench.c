@@ -12,6 +12,8 @@
  *   bench samples NUMBER        NUMBER samples with all charts, in sample(), for callgrind; ends
  *   bench start PROGRAM EMPTY   in ns of time: PROGRAM from its start to its first metric ÷ the
  *                               program EMPTY from its start to its end
+ *   bench frames PID FIRST END  of one mapping, from page FIRST to END: bare preads of kpageflags
+ * and kpagecount for its frames, in their order ÷ 1, a page; ends
  *
  * These print no pairs, and work at each multiple of INTERVAL ms, 500 ms later:
  *
@@ -345,6 +347,59 @@ _Noreturn static void newcomers(int64_t interval_ms) {
     }
 }
 
+/* ---- frames ---- */
+
+enum { FRAMES_AT_ONCE = 512, GAP = 16 }; /* as common/explain/sharing.c reads them */
+
+static int by_number(const void *a, const void *b) {
+    uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+
+    return left < right ? -1 : left > right;
+}
+
+static int open_entries(const char *path) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        fail(path);
+    return fd;
+}
+
+/* Returns the numbers of the frames, ascending. */
+static uint64_t *frames_of(const char *pid, size_t first, size_t pages) {
+    uint64_t *frames = calloc(pages, sizeof(*frames));
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%.20s/pagemap", pid);
+    int fd = open_entries(path);
+    ssize_t size = (ssize_t)(pages * sizeof(*frames));
+    if (!frames || pread(fd, frames, (size_t)size, (off_t)(first * sizeof(*frames))) != size)
+        fail(path);
+    close(fd);
+    for (size_t i = 0; i < pages; i++)
+        frames[i] &= (UINT64_C(1) << 55) - 1;
+    qsort(frames, pages, sizeof(*frames), by_number);
+    return frames;
+}
+
+static void frames(const char *pid, size_t first, size_t pages) {
+    uint64_t *list = frames_of(pid, first, pages);
+    int flags = open_entries("/proc/kpageflags"), counts = open_entries("/proc/kpagecount");
+    int64_t begin = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+
+    for (size_t i = 0, end = 0; i < pages; i = end) {
+        for (end = i + 1; end < pages && list[end] - list[end - 1] <= GAP &&
+                          list[end] - list[i] < FRAMES_AT_ONCE;)
+            end++;
+        size_t size = (list[end - 1] - list[i] + 1) * sizeof(*list);
+        off_t at = (off_t)(list[i] * sizeof(*list));
+        if (pread(flags, buffer, size, at) < 0 || pread(counts, buffer, size, at) < 0)
+            fail("frames");
+    }
+    print("frames", (clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin) * 1000 / (int64_t)pages, 1000);
+    free(list);
+}
+
 /* ---- the start ---- */
 
 /* Reads until the first line with a metric. */
@@ -424,13 +479,19 @@ int main(int argc, char *argv[]) {
         slow();
     if (argc == 4 && strcmp(argv[1], "start") == 0)
         starts(argv[2], argv[3]);
+    if (argc == 5 && strcmp(argv[1], "frames") == 0) {
+        size_t first = strtoull(argv[3], NULL, 10);
+        frames(argv[2], first, strtoull(argv[4], NULL, 10) - first);
+        return EXIT_SUCCESS;
+    }
     int64_t number = argc == 3 ? strtoll(argv[2], NULL, 10) : 0;
     for (size_t i = 0; number > 0 && i < sizeof(modes) / sizeof(*modes); i++)
         if (strcmp(argv[1], modes[i].name) == 0) {
             modes[i].run(number);
             return EXIT_SUCCESS;
         }
-    fputs("usage: bench host|samples|loop|timer|newcomers NUMBER | slow | start PROGRAM EMPTY\n",
+    fputs("usage: bench host|samples|loop|timer|newcomers NUMBER | slow | start PROGRAM EMPTY |"
+          " frames PID FIRST END\n",
           stderr);
     return EXIT_FAILURE;
 }

@@ -91,7 +91,7 @@ GROUPS = [
         Row("estimate_memory", "peak resident memory beyond --memory", "MB", 4, exact=True)]),
     Group("ksm-explain --sharing", rows.sharing, 70, [
         Row("sharing_entry", "CPU, an entry of a page table ÷ bare preads of pagemap", "µs", 2),
-        Row("sharing_mapping", "CPU, a merged mapping ÷ bare reads of kpageflags and kpagecount", "µs", 3),
+        Row("sharing_mapping", "CPU, a merged mapping ÷ bare preads of kpageflags and kpagecount for the same frames", "µs", 3),
         Row("sharing_memory", "peak resident memory beyond --memory", "MB", 4, exact=True)]),
     Group("Whole programs at one sample a second, CPU", rows.programs, 170, [
         Row("netdata", "ksm.plugin ÷ Netdata's built-in, a dimension", "µs", 0.65),

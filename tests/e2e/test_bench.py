@@ -13,7 +13,7 @@ import bench
 import meters
 import rows
 from daemons import SEEN_S, until
-from live import KSM
+from live import KSM, Workload
 
 needs_ksm = pytest.mark.skipif(not KSM.exists(), reason=f"this kernel has no KSM: {KSM} is missing")
 MS = 10 ** 6
@@ -135,6 +135,20 @@ def test_pairs_of_one_process(build, tmp_path, words, names):
     pairs.close()
     assert [name for name, _ in found] == names
     assert all(ours > 0 and theirs > 0 for _, (ours, theirs) in found)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="run it as root")
+def test_frames_of_a_mapping_are_read(build, tmp_path):
+    """In some calls of pread() for each of the two files: contiguous frames are read together."""
+    log = tmp_path / "log"
+    with Workload(build / "tests/workload", "pairs", 1024) as target:
+        pages = [address // os.sysconf("SC_PAGESIZE") for address in rows.largest_mapping(target.pid)]
+        of_bench = bench.Bench(build, None, None, tmp_path)
+        assert rows.read_frames(of_bench, target.pid) > 0
+        subprocess.run(["strace", "-y", "-o", log, *of_bench.tool("frames", target.pid, *pages)], check=True,
+                       stdout=subprocess.DEVNULL)
+    calls = [log.read_text().count(f"/proc/{name}>,") for name in ("kpageflags", "kpagecount")]
+    assert 2 <= calls[0] == calls[1] <= 1024
 
 
 @pytest.mark.parametrize("mode", ["loop", "newcomers"])
