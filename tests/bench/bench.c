@@ -15,7 +15,7 @@
  *   bench frames PID FIRST END  of one mapping, from page FIRST to END: bare preads of kpageflags
  * and kpagecount for its frames, in their order ÷ 1, a page; ends
  *
- * These print no pairs, and work at each multiple of INTERVAL ms, 500 ms later:
+ * These print no pairs, and work at each multiple of INTERVAL ms, the loops 500 ms later:
  *
  *   bench timer INTERVAL        prints the line that ksm.plugin begins a tick with
  *   bench loop INTERVAL         reads ksm_stat of all processes once in six intervals, and
@@ -67,10 +67,10 @@ static void print(const char *name, int64_t a, int64_t b) {
     fflush(stdout);
 }
 
-/* Waits for the next multiple of so many ms of the wall clock, and 500 ms. */
-static void wait_for_interval(int64_t interval_ms) {
-    const int64_t half = 500000000, ns = interval_ms * 1000000;
-    int64_t next = ((clock_ns(CLOCK_REALTIME) - half) / ns + 1) * ns + half;
+/* Waits until the wall clock is late_ms after a multiple of interval_ms. */
+static void wait_for_interval(int64_t interval_ms, int64_t late_ms) {
+    const int64_t ns = interval_ms * 1000000, late = late_ms * 1000000;
+    int64_t next = ((clock_ns(CLOCK_REALTIME) - late) / ns + 1) * ns + late;
     const struct timespec t = {next / 1000000000, next % 1000000000};
 
     while (clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &t, NULL) != 0)
@@ -228,9 +228,9 @@ _Noreturn static void host(int64_t samples) {
 _Noreturn static void slow(void) {
     start();
     for (;;) {
-        wait_for_interval(500);
+        wait_for_interval(500, 0);
         int64_t a = timed(ours, 1);
-        wait_for_interval(500);
+        wait_for_interval(500, 0);
         print("floor", a, timed(floor_sample, 1));
     }
 }
@@ -299,7 +299,7 @@ static void look(int fd) {
     close(fd);
 }
 
-enum { MAX_KEPT = 1024, SWEEP_INTERVALS = 6 };
+enum { MAX_KEPT = 1024, SWEEP_INTERVALS = 6, LATE_MS = 500 };
 static int kept[MAX_KEPT];
 static size_t kept_count;
 
@@ -319,7 +319,7 @@ _Noreturn static void loop(int64_t interval_ms) {
     int64_t slice = each_process(keep, INT64_MAX) / SWEEP_INTERVALS + 1;
 
     for (;;) {
-        wait_for_interval(interval_ms);
+        wait_for_interval(interval_ms, LATE_MS);
         each_process(look, slice);
         for (size_t i = 0; i < kept_count; i++)
             if (pread(kept[i], buffer, sizeof(buffer), 0) < 0 && errno != ESRCH)
@@ -343,7 +343,7 @@ _Noreturn static void newcomers(int64_t interval_ms) {
         }
         for (size_t pid = 1; pid < PID_LIMIT; pid++)
             seen[pid] = seen[pid] == sweep ? sweep : 0;
-        wait_for_interval(interval_ms);
+        wait_for_interval(interval_ms, LATE_MS);
     }
 }
 
@@ -456,7 +456,7 @@ _Noreturn static void starts(char *program, char *empty) {
 
 _Noreturn static void timer(int64_t interval_ms) {
     for (;;) {
-        wait_for_interval(interval_ms);
+        wait_for_interval(interval_ms, 0);
         puts("BEGIN ksm.memory");
         fflush(stdout);
     }
