@@ -155,7 +155,7 @@ int memory_command_estimate(const struct command_line *line, const struct explai
                             const struct wrap *out) {
     static struct estimate_engine engine;
     const struct process_sweep_options options = sweep_options(line);
-    struct estimate estimate;
+    static struct estimate estimate; /* like the engine, it lasts until the program ends */
     int status = estimate_init(&engine, &options, (size_t)line->memory_mib << 20);
 
     if (status == 0)
@@ -211,6 +211,8 @@ static int print_sharing(const struct sharing *s, const struct command_line *lin
                          bool openmetrics) {
     const struct sharing_host host = {.sharing = value_of(&facts->now, KSM_sharing),
                                       .zero = value_of(&facts->now, KSM_zero),
+                                      .hidden = explain_holds(facts, EXPLAIN_hidepid) ||
+                                                explain_holds(facts, EXPLAIN_ksmd_hidden),
                                       .table = facts->consumers};
     const struct sweep_counts *counts = &s->sweep.counts;
 
@@ -219,7 +221,9 @@ static int print_sharing(const struct sharing *s, const struct command_line *lin
     else if (line->json)
         sharing_json(s, &host, out->file);
     else if (counts->processes == 0 && !counts->partial)
-        fputs("No memory is merged: no process has merged pages.\n", out->file);
+        fputs(host.hidden ? "No process that is visible here has merged pages.\n"
+                          : "No memory is merged: no process has merged pages.\n",
+              out->file);
     else
         sharing_report(s, &host, out);
     return counts->partial ? STATUS_PARTIAL : EXIT_SUCCESS;

@@ -112,8 +112,9 @@ int sharing_finish(struct sharing *s);
 
 /* The numbers that a report needs besides. */
 struct sharing_host {
-    int64_t sharing;                        /* pages_sharing, -1: not known */
-    int64_t zero;                           /* ksm_zero_pages, -1: not known */
+    int64_t sharing; /* pages_sharing, -1: not known */
+    int64_t zero;    /* ksm_zero_pages, -1: not known */
+    bool hidden; /* processes are not in /proc: hidepid, or another PID namespace than the host's */
     const struct ksm_consumer_table *table; /* what the plugins show */
 };
 

@@ -142,10 +142,15 @@ static void add_saving(struct values *v, const struct sharing *s, const struct s
         values_add_bytes(v, "zeros", host->zero * (int64_t)s->sweep.page_size);
 }
 
-static void add_owners(struct values *v, const struct sharing *s) {
+static void add_owners(struct values *v, const struct sharing *s, bool hidden) {
+    const struct sweep_counts *counts = &s->sweep.counts;
+    const bool all_read = !hidden && !counts->partial && counts->denied == 0 &&
+                          counts->failed == 0 && counts->blocking == 0;
     const int64_t across = bytes_of(s, s->across.pages);
 
-    values_add_if(v, "no_owners", across == 0);
+    values_add_if(v, "no_owners", across == 0 && all_read);
+    values_add_if(v, "none_read", across == 0 && !all_read);
+    values_add_if(v, "hidden", hidden);
     if (across == 0)
         return;
     values_add_bytes(v, "across", across);
@@ -275,7 +280,7 @@ void sharing_report(const struct sharing *s, const struct sharing_host *host,
                     const struct wrap *wrap) {
     struct values v = {.count = 0};
 
-    add_owners(&v, s);
+    add_owners(&v, s, host->hidden);
     add_saving(&v, s, host);
     add_remarks(&v, s);
     fputs("Whose memory is merged with whose\n\n", wrap->file);

@@ -398,6 +398,16 @@ static void all_clear(void) {
     pair();
 }
 
+static void one_owner_read(void) {
+    one_owner();
+    s.sweep.counts.denied = 1;
+}
+
+static void hidden(void) {
+    one_owner();
+    host.hidden = true;
+}
+
 static void partial(void) {
     pair();
     s.sweep.counts.partial = true;
@@ -424,7 +434,11 @@ static const struct {
     {long_names,
      {"3 owners: vm " LONG_NAME "1, vm " LONG_NAME " and container " LONG_NAME "."},
      {0}},
-    {one_owner, {"Owners No memory is merged between owners."}, {"Merged between"}},
+    {one_owner, {"Owners No memory is merged between owners."}, {"Merged between", "Hidden"}},
+    {one_owner_read, {"Owners No memory is merged between the owners that were read."}, {"Hidden"}},
+    {hidden,
+     {"Owners No memory is merged between the owners that were read.", "Hidden Other processes"},
+     {"between owners"}},
     {agrees, {"Saved 4.0 KiB, by merging, as the kernel counts too."}, {0}},
     {differs,
      {"The kernel counts 12.0 KiB: 8.0 KiB is of pages that were forked",
