@@ -241,6 +241,10 @@ TEST_ROWS(private_mappings_are_read, lines) {
     ck_assert_uint_eq(count, row->is_read ? 32 : 0);
 }
 
+TEST(contents_are_copied_to_the_start_of_a_page) {
+    ck_assert_uint_eq((uintptr_t)reader.bytes % page_size, 0);
+}
+
 TEST(pages_are_read_again) {
     char *memory = map(8, WRITTEN);
     const uint64_t first = (uintptr_t)memory / page_size;
