@@ -216,7 +216,8 @@ static void send_chart(struct charts *charts, enum ksm_group group, const struct
         if (ksm_metrics[id].group != group)
             continue;
         if (!charts->sent[id] && sample->values[id].status != -ENOENT)
-            charts->sent[id] = more = true;
+            more = true;
+        charts->sent[id] = charts->sent[id] || sample->values[id].status != -ENOENT;
         any = any || charts->sent[id];
     }
     if (more || charts->updates[group] == 1)

@@ -78,10 +78,14 @@ static void add_verdict(struct values *v, const struct estimate *e, const struct
     const bool worth_it =
         net > 0 && further >= WORTH_IT_BYTES && further / WORTH_IT_PERCENT >= read / 100;
 
+    const bool unknown = !worth_it && e->counts.denied > e->counts.processes;
+    const bool known_little = !worth_it && !unknown;
+
     values_add_if(v, "worth_it", worth_it);
-    values_add_if(v, "merged_already", !worth_it && net > 0 && merged > further);
-    values_add_if(v, "little", !worth_it && net > 0 && merged <= further);
-    values_add_if(v, "nothing", net <= 0);
+    values_add_if(v, "unknown", unknown);
+    values_add_if(v, "merged_already", known_little && net > 0 && merged > further);
+    values_add_if(v, "little", known_little && net > 0 && merged <= further);
+    values_add_if(v, "nothing", known_little && net <= 0);
     if (!worth_it)
         return;
     if (read > 0)

@@ -194,10 +194,12 @@ static void print_cell(FILE *file, int64_t bytes) {
 
 /* part of whole; "-" if they are not known. */
 static void print_percent(FILE *file, const char *sign, bool is_known, double part, double whole) {
+    /* + 0: no -0 */
+    const double percent = is_known && whole > 0 ? nearbyint(100 * part / whole) + 0 : 0;
     char text[32] = "-";
 
     if (is_known && whole > 0)
-        snprintf(text, sizeof(text), "%s%.0f %%", sign, 100 * part / whole);
+        snprintf(text, sizeof(text), "%s%.0f %%", percent > 0 ? sign : "", percent);
     fprintf(file, "%*s", PERCENT, text);
 }
 

@@ -452,7 +452,7 @@ class Watch:
                      "Netdata": {consumer: {metric: sorted(samples.items()) for metric, samples in metrics.items()}
                                  for consumer, metrics in self.past.items()}}
         if not self.actors and not self.listed["collectd"].keys() - {consumers.UNATTRIBUTED}:
-            print("Nothing on this machine is registered with KSM: no consumers to judge.")
+            print("No process that is visible here has mergeable memory: no consumers to judge.")
             return 0
         kinds = {name: {"saved": consumers.in_bytes(samples)}
                  for name, samples in other.items() if name[0] == consumers.SUM_CHART}

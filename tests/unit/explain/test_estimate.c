@@ -141,6 +141,11 @@ static void left_out(void) {
     e.counts.swapped = 2 << 20;
 }
 
+static void mostly_denied(void) {
+    e.total.all.further = 15 * MIB_PAGES;
+    e.counts.denied = 11;
+}
+
 static void partial(void) {
     e.counts.partial = true;
 }
@@ -204,6 +209,9 @@ static const struct {
     {left_out,
      {"; 2.0 MiB is in swap", "Left out 3 processes could not be read: Too many open files. Left"},
      {0}},
+    {mostly_denied,
+     {"Verdict Not known: most processes could not be read. In 1.0 GiB of the others, 15.0 MiB"},
+     {"Little", "To do"}},
     {partial, {"Partial This was stopped early"}, {0}},
     {nodes, {"Nodes merge_across_nodes is 0"}, {0}},
     {all_nodes, {"To gain"}, {"Nodes"}},
