@@ -276,7 +276,8 @@ static long memory_kb(const char *name) {
     long kb = -1;
     FILE *file = fopen("/proc/self/status", "r");
 
-    while (file && fgets(line, sizeof(line), file))
+    ck_assert_ptr_nonnull(file);
+    while (fgets(line, sizeof(line), file))
         if (strncmp(line, name, strlen(name)) == 0)
             kb = atol(line + strlen(name) + 1);
     fclose(file);
