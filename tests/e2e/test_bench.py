@@ -139,6 +139,7 @@ def test_pairs_of_one_process(build, tmp_path, words, names):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="run it as root")
+@pytest.mark.shipped            # an array for all frames, of which few are used
 def test_frames_of_a_mapping_are_read(build, tmp_path):
     """In some calls of pread() for each of the two files: contiguous frames are read together."""
     log = tmp_path / "log"

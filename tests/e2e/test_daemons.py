@@ -400,7 +400,8 @@ def test_appearing_and_disappearing_files_need_no_restart(changing):
     assert values["ksm/vmpage_number-zero"] == 4242
     assert values["ksm/vmpage_number-volatile"] == 5555
     assert values["ksm/gauge-sleep_millisecs"] == 111
-    assert daemons.netdata.values()["ksm.settings_ms", "sleep_millisecs"][1] == 111
+    setting = "ksm.settings_ms", "sleep_millisecs"
+    daemons.netdata.wait(lambda: daemons.netdata.values().get(setting, (0, 0))[1] == 111, SEEN_S, "the new setting")
     for daemon in daemons.both:
         assert len(gap_lines(daemon)) == 2, "the loss and the return of pages_volatile; new files are no news"
 

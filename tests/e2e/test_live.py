@@ -171,21 +171,21 @@ def ends_of_scans(ksm, count):
 
 @pytest.mark.long
 def test_scan_rate_matches_kernel(ksm, start, build, tmp_path):
-    """Pairs are merged in the second of three scans."""
+    """Pairs are merged in the second of four scans.  Times are sent once in ten seconds."""
     ksm.set_all(SLOW)
     sent = tmp_path / "sent"
     with start("pairs"), sent.open("w") as file, subprocess.Popen([build / "ksm.plugin", *fixtures.ARGUMENTS, "1"],
                                                                   stdin=subprocess.PIPE, stdout=file) as running:
         ksm.set("run", RUNNING)
-        first, _second, third = ends_of_scans(ksm, 3)
+        first, *_others, fourth = ends_of_scans(ksm, 4)
         running.communicate()
     metrics = [{name: value for (_chart, name), value in tick.items()} for tick in Agent(sent.read_text()).ticks]
-    took = (third - first) / 2
+    took = (fourth - first) / 3
     times = [tick["scan_time"] / 1000 for tick in metrics if "scan_time" in tick]
-    assert len(times) >= 2 * took - 3 and times == [pytest.approx(took, rel=0.1)] * len(times)
+    assert times and times == [pytest.approx(took, rel=0.1)] * len(times)
     ends = [i for i in range(1, len(metrics)) if metrics[i]["full_scans"] > metrics[i - 1]["full_scans"]]
     left = {i: tick["scan_left"] / 1000 for i, tick in enumerate(metrics) if "scan_left" in tick and i < ends[-1]}
-    assert left.keys() == set(range(ends[0], ends[-1]))
+    assert len(left) >= 2 and left.keys() <= set(range(ends[0], ends[-1]))
     for i, seconds in left.items():
         assert seconds == pytest.approx(min(end for end in ends if end > i) - i, abs=1 + took / 10)
     merged = [tick["shared"] + tick["sharing"] for tick in metrics]

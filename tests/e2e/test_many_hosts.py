@@ -102,8 +102,10 @@ def test_central_netdata_has_same_charts(pair):
 
 
 def test_central_netdata_has_same_values_at_same_seconds(pair):
-    sent, arrived = pair.sender.netdata.history(5), pair.netdata.history(5)
-    assert arrived.keys() == sent.keys()
+    def histories():
+        both = pair.sender.netdata.history(5), pair.netdata.history(5)
+        return both if both[0].keys() == both[1].keys() else None
+    sent, arrived = pair.netdata.wait(histories, SEEN_S, "a value of each metric")
     for name, samples in arrived.items():
         same = dict(sent[name])
         compared = [(number, same[when]) for when, number in samples if when in same]
