@@ -21,7 +21,7 @@ bench: deps ### Measure the cost, 15 minutes (as root); BENCH_OPTIONS=
 	@$(BUILD_ALL) all tools benches
 	@$(TOOL_PYTHON) tests/bench/bench.py --build $(BUILD) $(BENCH_OPTIONS)
 
-bench-readme: BENCH_OPTIONS += --readme tests/README.md
+bench-readme: override BENCH_OPTIONS += --readme tests/README.md
 bench-readme: bench ### Run bench, renew table, picture in tests/README.md
 
 .PHONY: benches bench bench-readme
