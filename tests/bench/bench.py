@@ -284,6 +284,7 @@ set terminal pngcairo size 900,{height} font "DejaVu Sans,10"
 set output "{output}"
 set multiplot
 set lmargin at screen 0.2
+set rmargin at screen 0.95
 set grid x
 """
 PANEL = """\
