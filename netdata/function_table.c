@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "json.h"
 #include "metrics/derive.h"
@@ -196,34 +197,55 @@ static void write_owner(const struct ksm_consumer *consumer, struct out *out) {
     write_text(ksm_trust_domain_is_own(consumer->name.kind) ? "itself" : owner, out);
 }
 
-static void write_value(const struct ksm_consumer_table *table, const struct column *column,
-                        const struct row *row, struct out *out) {
-    int64_t value = column->metric ? column->metric(table, row->consumer) : 0;
+/* The merge density of the others together would mean nothing for any of them. */
+static int64_t metric(const struct ksm_consumer_table *table, const struct column *column,
+                      const struct row *row) {
+    if (column->type == PERCENT && strcmp(row->kind, "other") == 0)
+        return -1;
+    return column->metric(table, row->consumer);
+}
 
-    if (column->type == KEY) {
-        /* No kind contains a slash, so the key is unique. */
-        OUT_TEXTS(out, "\"", row->kind, "/");
-        json_characters(row->consumer->name.text, out);
-        out_text(out, "\"");
-    } else if (column->type == KIND) {
-        json_string(row->kind, out);
-    } else if (column->type == NAME) {
-        json_string(row->consumer->name.text, out);
-    } else if (column->type == OWNER) {
-        write_owner(row->consumer, out);
-    } else if (column->type == OPT_IN) {
-        write_text(ksm_consumer_opt_in(row->consumer), out);
-    } else if (column->type == RATE && value < 0 && value != KSM_GROWTH_UNKNOWN) {
+static void write_number(enum type type, int64_t value, struct out *out) {
+    if (type == RATE && value < 0 && value != KSM_GROWTH_UNKNOWN) {
         out_text(out, "-");
         json_mib(-value, out);
     } else if (value < 0) {
         out_text(out, "null");
-    } else if (column->type == SIZE || column->type == RATE) {
+    } else if (type == SIZE || type == RATE) {
         json_mib(value, out);
-    } else if (column->type == PERCENT) {
+    } else if (type == PERCENT) {
         json_thousandths(value, out);
     } else {
         out_number(out, value);
+    }
+}
+
+static void write_value(const struct ksm_consumer_table *table, const struct column *column,
+                        const struct row *row, struct out *out) {
+    switch (column->type) {
+    case KEY: /* No kind contains a slash, so the key is unique. */
+        OUT_TEXTS(out, "\"", row->kind, "/");
+        json_characters(row->consumer->name.text, out);
+        out_text(out, "\"");
+        break;
+    case KIND:
+        json_string(row->kind, out);
+        break;
+    case NAME:
+        json_string(row->consumer->name.text, out);
+        break;
+    case OWNER:
+        write_owner(row->consumer, out);
+        break;
+    case OPT_IN:
+        write_text(ksm_consumer_opt_in(row->consumer), out);
+        break;
+    case COUNT:
+    case SIZE:
+    case RATE:
+    case PERCENT:
+        write_number(column->type, metric(table, column, row), out);
+        break;
     }
 }
 

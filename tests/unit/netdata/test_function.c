@@ -262,12 +262,13 @@ TEST_TIMES(consumers_without_room_are_in_other, 4) {
     static const size_t counts[] = {FUNCTION_TABLE_ROWS - 1, FUNCTION_TABLE_ROWS,
                                     FUNCTION_TABLE_ROWS + 1, MOST};
     size_t count = counts[_i];
-    char name[32], want[128];
+    char name[32], want[192];
 
     for (size_t i = 0; i < count; i++) {
         snprintf(name, sizeof(name), "n%05zu", i);
         struct ksm_consumer *one = add(KSM_CONSUMER_program, name);
         one->saved = one->real = MIB;
+        one->merging = one->rmap_items = MIB / PAGE;
         one->shown = i + 20 >= count;
     }
     answer();
@@ -277,8 +278,10 @@ TEST_TIMES(consumers_without_room_are_in_other, 4) {
         snprintf(want, sizeof(want), "\n[\"program/n%05zu\",", i);
         expect(want);
     }
-    snprintf(want, sizeof(want), "\n[\"other/other\",\"other\",\"other\",%zu,%zu,%zu,", beyond,
-             beyond, beyond);
+    expect(",1,0,0.015625,0,\"user 0\",null,100.000]");
+    snprintf(want, sizeof(want),
+             "\n[\"other/other\",\"other\",\"other\",%zu,%zu,%zu,0,%zu,0,%g,0,null,null,null]",
+             beyond, beyond, beyond, beyond, (double)beyond / 64);
     if (beyond > 0)
         expect(want), expect("too many to list");
     else
