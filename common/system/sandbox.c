@@ -50,8 +50,9 @@ enum {
     KEPT_FOR_MEMORY = KEPT | 1U << CAP_SYS_PTRACE | 1U << CAP_SYS_ADMIN,
 };
 
-/* kept: a set of capabilities below 32. Returns whether the program has any of them. */
-static bool drop_capabilities(uint32_t kept) {
+/* kept: a set of capabilities below 32. Sets *has_any to whether the program has any of them.
+ * Returns 0 or -errno. */
+static int drop_capabilities(uint32_t kept, bool *has_any) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2] = {{0, 0, 0}, {0, 0, 0}};
 
@@ -63,13 +64,13 @@ static bool drop_capabilities(uint32_t kept) {
             break;
     }
     if (syscall(SYS_capget, &header, data) != 0)
-        return false;
+        return -errno;
     data[0].permitted &= kept;
     data[0].effective = data[0].permitted;
     data[0].inheritable &= kept;
     data[1] = (struct __user_cap_data_struct){0, 0, 0};
-    syscall(SYS_capset, &header, data);
-    return data[0].permitted != 0;
+    *has_any = data[0].permitted != 0;
+    return syscall(SYS_capset, &header, data) == 0 ? 0 : -errno;
 }
 
 /* ---- files ---- */
@@ -98,9 +99,10 @@ static void allow_reading(int ruleset, const char *root, const char *dir, bool k
     struct landlock_path_beneath_attr rule = {
         .allowed_access = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR,
     };
+    const struct pseudofs_file file = {.root = root, .dir = dir, .name = ""};
     char path[PATH_MAX];
 
-    if (snprintf(path, sizeof(path), "%s/%s", root, dir) >= (int)sizeof(path))
+    if (pseudofs_path(&file, path, sizeof(path)) != 0)
         return;
     rule.parent_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (rule.parent_fd < 0)
@@ -315,12 +317,13 @@ static const char *describe(int status, const char *done, char *buf, size_t size
 }
 
 void sandbox_enter(const char *root, char *report, size_t size) {
-    char buf[3][160];
+    char buf[4][160];
+    bool has_any = false;
 
     bool secure = getauxval(AT_SECURE) != 0;
     if (secure)
         pseudofs_trust_kernel_only();
-    bool capable = drop_capabilities(KEPT);
+    int capabilities = drop_capabilities(KEPT, &has_any);
     int sealed = prctl_status(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     int files = sealed == 0 ? restrict_files(root, secure) : sealed;
     int calls = sealed == 0 ? restrict_calls(false) : sealed;
@@ -328,26 +331,30 @@ void sandbox_enter(const char *root, char *report, size_t size) {
     snprintf(report, size,
              "confined: capabilities %s, no new privileges %s, files (Landlock) %s, "
              "system calls (seccomp) %s",
-             capable ? "cap_dac_read_search only" : "none",
-             describe(sealed, "yes", buf[0], sizeof(buf[0])),
-             describe(files, "only reading /proc and /sys/kernel/mm", buf[1], sizeof(buf[1])),
-             describe(calls, "only those that a sample needs", buf[2], sizeof(buf[2])));
+             describe(capabilities, has_any ? "cap_dac_read_search only" : "none", buf[0],
+                      sizeof(buf[0])),
+             describe(sealed, "yes", buf[1], sizeof(buf[1])),
+             describe(files, "only reading /proc and /sys/kernel/mm", buf[2], sizeof(buf[2])),
+             describe(calls, "only those that a sample needs", buf[3], sizeof(buf[3])));
 }
 
 void sandbox_enter_for_memory(const char *root, char *report, size_t size) {
-    char buf[160];
+    char buf[2][160];
+    bool has_any = false;
 
     (void)root;
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* it will have read the memory of others */
     bool secure = getauxval(AT_SECURE) != 0;
     if (secure)
         pseudofs_trust_kernel_only();
-    drop_capabilities(secure ? KEPT : KEPT_FOR_MEMORY);
+    int capabilities = drop_capabilities(secure ? KEPT : KEPT_FOR_MEMORY, &has_any);
     int status = prctl_status(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     if (status == 0)
         status = restrict_calls(true);
-    snprintf(report, size, "confined: system calls (seccomp) %s",
-             describe(status, "only those that reading memory needs", buf, sizeof(buf)));
+    snprintf(report, size, "confined: capabilities %s, system calls (seccomp) %s",
+             describe(capabilities, has_any ? "only those that reading memory needs" : "none",
+                      buf[0], sizeof(buf[0])),
+             describe(status, "only those that reading memory needs", buf[1], sizeof(buf[1])));
 }
 
 #endif

@@ -23,9 +23,9 @@ void sandbox_enter(const char *root, char *report, size_t size);
 
 /* The same for a program that reads the memory of all processes. It also keeps cap_sys_ptrace and
  * cap_sys_admin (which the kernel requires to show page frame numbers), unless they come from a
- * file capability, and kcmp(). Files are not restricted, but none can be opened for writing:
- * Landlock would forbid reading processes outside of it (security/landlock:
- * hook_ptrace_access_check). The program is no longer dumpable: no core dump has what it reads, and
+ * file capability, and kcmp(). Files are not restricted, because Landlock would forbid reading
+ * processes outside of it (security/landlock: hook_ptrace_access_check). But none can be opened for
+ * writing. The program is no longer dumpable: no core dump has what it reads, and
  * its own files in /proc belong to root. */
 void sandbox_enter_for_memory(const char *root, char *report, size_t size);
 

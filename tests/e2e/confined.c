@@ -347,6 +347,8 @@ static int lacking(const char *what, char *argv[]) {
         int first;
         unsigned int error;
     } ways[] = {
+        {"capget", SYS_capget, -1, EPERM},
+        {"capset", SYS_capset, -1, EPERM},
         {"landlock", SYS_landlock_create_ruleset, -1, ENOSYS},
         {"landlock-off", SYS_landlock_create_ruleset, -1, EOPNOTSUPP},
         {"landlock-refused", SYS_landlock_create_ruleset, -1, EPERM},

@@ -150,6 +150,8 @@ def test_confinement_is_logged_at_start(build):
 # Kernels that lack or refuse some confinement.
 
 LACKING = {
+    "capget": ["capabilities failed: Operation not permitted,", "no new privileges yes"],
+    "capset": ["capabilities failed: Operation not permitted,", "no new privileges yes"],
     "landlock": ["no new privileges yes", "files (Landlock) not supported by this kernel,", "system calls (seccomp) only those"],
     "landlock-off": ["files (Landlock) not supported by this kernel,", "system calls (seccomp) only those"],
     "landlock-refused": ["files (Landlock) failed: Operation not permitted,", "system calls (seccomp) only those"],
