@@ -20,13 +20,17 @@ static int find_directory(const char *root, const char *name) {
 
 int ksm_dir_init(struct ksm_dir *d, const char *root) {
     int status = find_directory(root, ksm);
-    bool is_uksm = status == -ENOENT && find_directory(root, uksm) == 0;
 
-    d->name = is_uksm ? uksm : ksm;
+    d->name = ksm;
+    if (status == -ENOENT) {
+        status = find_directory(root, uksm);
+        if (status != -ENOENT)
+            d->name = uksm;
+    }
     for (size_t id = 0; id < KSM_METRICS; id++)
         pseudofs_init(&d->files[id], root, d->name, ksm_metrics[id].key);
     /* After a transient error each read tries again. */
-    return is_uksm || pseudofs_is_transient(status) ? 0 : status;
+    return pseudofs_is_transient(status) ? 0 : status;
 }
 
 bool ksm_dir_is_uksm(const struct ksm_dir *d) {

@@ -138,8 +138,9 @@ int ksm_reader_tick(struct ksm_reader *reader, int64_t now) {
 
     read_directory(reader, now);
     /* Do not relate a container's meminfo (lxcfs) to the host's savings. A kept descriptor means
-     * that the directory is on sysfs and not in a tree of test files. */
-    reader->meminfo.require_same_fs = reader->directory.files[KSM_sharing].fd >= 0;
+     * that the directory is on sysfs and not in a tree of test files. It can be lost (EMFILE). */
+    if (reader->directory.files[KSM_sharing].fd >= 0)
+        reader->meminfo.require_same_fs = true;
     read_fields(reader, &reader->vmstat, KSM_SOURCE_VMSTAT, now);
     read_fields(reader, &reader->meminfo, KSM_SOURCE_MEMINFO, now);
     s->values[KSM_ksmd_cpu].status = ksmd_cpu(&reader->ksmd, now, &s->values[KSM_ksmd_cpu].value);

@@ -443,9 +443,14 @@ TEST(meminfo_of_lxcfs_is_not_opened) {
     for (int i = 0; i < ROWS(lost); i++)
         expect("meminfo of a container", lost[i], -EXDEV, 0);
     expect("beside it", KSM_shared, 0, reader.sample.values[KSM_shared].value);
+    /* KSM's directory is the kernel's, also if a file there cannot be opened any more. */
+    faults_fail(FAULTS_PREAD, "/pages_sharing", 1, ENODEV);
+    faults_fail(FAULTS_OPEN, "/pages_sharing", 0, EMFILE);
+    expect_at(start + minute, "without pages_sharing", KSM_sharing, -EMFILE, 0);
+    expect("without pages_sharing", KSM_mem_total, -EXDEV, 0);
     ck_assert_msg(read(opened, event, sizeof(event)) < 0, "meminfo was opened");
     tree_unlink(root, "proc/meminfo");
-    expect_at(start + minute, "no meminfo", KSM_mem_total, -ENOENT, 0);
+    expect_at(start + 2 * minute, "no meminfo", KSM_mem_total, -ENOENT, 0);
     close(opened);
     ksm_reader_close(&reader);
 }
@@ -698,6 +703,15 @@ TEST(unreadable_zero_pages_of_uksm_are_absent) {
     expect_at(start + second, "uksm without the line", KSM_zero, -ENOENT, 0);
     expect("uksm without the line", KSM_saved, 0,
            host_value(KSM_sharing) * reader.sample.page_size);
+}
+
+TEST(lack_of_descriptors_at_the_start_does_not_hide_uksm) {
+    make_uksm();
+    faults_fail(FAULTS_OPENDIR, "mm/uksm", 0, EMFILE);
+    begin(true);
+    faults_clear();
+    expect_at(start, "uksm", KSM_shared, 0, host_value(KSM_shared));
+    expect("uksm", KSM_ksmd_cpu, 0, host_value(KSM_ksmd_cpu));
 }
 
 TEST(ksm_precedes_uksm) {
