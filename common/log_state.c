@@ -117,6 +117,7 @@ static const struct {
     bool is_harmless; /* no action is needed */
 } faults[KSM_CONSUMERS_FAULTS] = {
     [KSM_CONSUMERS_UNSUPPORTED] = {"savings by consumer are not reported: they require Linux 5.19",
+                                   .cleared = "savings by consumer are reported again",
                                    .is_harmless = true},
     [KSM_CONSUMERS_DENIED] =
         {"processes of other users cannot be read, so their savings are reported "

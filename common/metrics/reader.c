@@ -161,6 +161,8 @@ int ksm_reader_tick(struct ksm_reader *reader, int64_t now) {
 static const struct pseudofs_file *file_of(const struct ksm_reader *reader, size_t id) {
     switch (ksm_metrics[id].source) {
     case KSM_SOURCE_KSM:
+        if (id == KSM_zero && ksm_reader_is_uksm(reader))
+            break; /* computed from the field KSM_uksm_zero */
         return &reader->directory.files[id];
     case KSM_SOURCE_VMSTAT:
         return &reader->vmstat;

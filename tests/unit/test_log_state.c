@@ -164,6 +164,19 @@ TEST(every_metric_of_meminfo_on_this_kernel_is_logged) {
     tick_and_expect_logged(second, "+proc/meminfo, MemTotal|again");
 }
 
+/* UKSM's zero pages are a field of meminfo: no file is logged. */
+TEST(unreadable_zero_pages_of_uksm_are_logged_once) {
+    ck_assert_int_eq(
+        rename(tree_path(dir, "sys/kernel/mm/ksm"), tree_path(dir, "sys/kernel/mm/uksm")), 0);
+    tree_unlink(dir, "sys/kernel/mm/uksm/ksm_zero_pages");
+    tree_print(dir, "proc/meminfo", "MemTotal: 4194304 kB\nKsmZeroPages: 12abc kB\n");
+    ck_assert_int_eq(ksm_reader_init(&reader, dir, true), 0);
+    tick_and_expect_logged(
+        second, "-proc/meminfo, KsmZeroPages: is not in the format that the kernel|fixed: zero");
+    tree_print(dir, "proc/meminfo", "MemTotal: 4194304 kB\nKsmZeroPages: 400 kB\n");
+    tick_and_expect_logged(second, "+proc/meminfo, KsmZeroPages: can be read again");
+}
+
 static char missing[256]; /* "fixed: " and the metrics that are */
 
 static void expect_missing(bool bad, const char *message) {
@@ -261,7 +274,8 @@ TEST(changing_faults_are_limited) {
 
 /* The messages when each fault is raised and cleared. */
 static const char *const messages[KSM_CONSUMERS_FAULTS][2] = {
-    [KSM_CONSUMERS_UNSUPPORTED] = {"+savings by consumer are not reported|5.19"},
+    [KSM_CONSUMERS_UNSUPPORTED] = {"+savings by consumer are not reported|5.19",
+                                   "+savings by consumer are reported again"},
     [KSM_CONSUMERS_DENIED] = {"-grant cap_dac_read_search|unattributed",
                               "+all processes can be read"},
     [KSM_CONSUMERS_MODULE] = {"-security module|unattributed", "+all processes can be read"},
@@ -281,7 +295,7 @@ TEST_TIMES(fault_of_consumers_is_logged_once_alone_or_with_all_others, KSM_CONSU
     static struct ksm_consumers_log_state one_state, all_state;
     struct ksm_consumer_table table = {.valid = true};
 
-    for (int clear = 0; clear < (messages[_i][1] ? 2 : 1); clear++) {
+    for (int clear = 0; clear < 2; clear++) {
         table.faults[_i] = !clear;
         ksm_log_consumers(&one_state, &table, "/", log_capture);
         expect_logged("one", messages[_i][clear]);
