@@ -59,7 +59,7 @@ static bool end(struct blocking_call *call) {
 
 ssize_t blocking_call_end(struct blocking_call *call, ssize_t result) {
     if (end(call))
-        return result;
+        return result == -ECANCELED ? -EIO : result;
     if (call->fd >= 0)
         close(call->fd);
     return -ECANCELED;

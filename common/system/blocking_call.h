@@ -60,11 +60,12 @@ void blocking_call_set_thread(struct blocking_call *call);
  * never abandoned. */
 bool blocking_call_begin(struct blocking_call *call, int pid, int fd);
 
-/* Ends it. Returns result; or -ECANCELED, and has closed fd. */
+/* Ends it. Returns result; or -ECANCELED if the thread was abandoned, and has closed fd. If result
+ * is -ECANCELED, an error of the file's own, it returns -EIO. */
 ssize_t blocking_call_end(struct blocking_call *call, ssize_t result);
 
-/* Closes fd after calls that ended with status, unless a call has closed it: -ECANCELED, and that
- * call was of fd. The thread still owns call then, but not what the supervisor shares with it. */
+/* Closes fd, unless status, which the last call returned, is -ECANCELED and that call was made on
+ * fd: then it is closed already. The thread still owns call then. */
 void blocking_call_close(const struct blocking_call *call, int fd, ssize_t status);
 
 /* pseudofs_openat(): a descriptor or -errno. */

@@ -62,6 +62,11 @@ bool pseudofs_is_transient(int status) {
            status == -EAGAIN;
 }
 
+/* Returns -errno, but never -ECANCELED. */
+static int error_status(void) {
+    return errno == ECANCELED ? -EIO : -errno;
+}
+
 /* Sets *fs. Returns 0 for a file of procfs or sysfs, -EPERM for any other, or the -errno of
  * fstatfs(). */
 static int check_kernel_fs(int fd, struct statfs *fs) {
@@ -101,7 +106,7 @@ static int check_opened(int fd) {
     struct statfs fs;
 
     if (fd < 0)
-        return -errno;
+        return error_status();
     int status = kernel_only ? check_kernel_fs(fd, &fs) : 0;
     if (status != 0)
         close(fd);
@@ -213,7 +218,7 @@ int pseudofs_opendir(const char *root, const char *dir, DIR **result) {
         opened = opendir(path);
     while (!opened && errno == EINTR);
     if (!opened)
-        return public_status(-errno, -ENOENT);
+        return public_status(error_status(), -ENOENT);
     status = kernel_only ? check_directory(dirfd(opened)) : 0;
     if (status == 0)
         *result = opened;
@@ -227,7 +232,7 @@ int pseudofs_readdir(DIR *dir, const struct dirent **entry) {
         errno = 0;
         *entry = readdir(dir);
     } while (!*entry && errno == EINTR);
-    return *entry ? 0 : -errno;
+    return *entry ? 0 : error_status();
 }
 
 ssize_t pseudofs_read_fd(int fd, enum pseudofs_extent extent, char *buf, size_t size) {
@@ -238,7 +243,7 @@ ssize_t pseudofs_read_fd(int fd, enum pseudofs_extent extent, char *buf, size_t 
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return -errno;
+            return error_status();
         len += (size_t)n;
         if (n == 0 || (extent == PSEUDOFS_LINE && len < size && buf[len - 1] == '\n'))
             return (ssize_t)len;

@@ -9,6 +9,9 @@
  * A file that is missing or cannot be opened is tried again after PSEUDOFS_RETRY_MS; at once if the
  * kernel reports that a kept descriptor is dead (ENODEV, ESRCH), or after a transient error
  * (EMFILE, ENFILE, ENOMEM, EINTR, EAGAIN).
+ *
+ * No function returns -ECANCELED, which blocking_call.h needs: that error, which a file system in
+ * user space below root may return, becomes -EIO.
  */
 #ifndef KSM_PSEUDOFS_H
 #define KSM_PSEUDOFS_H

@@ -266,10 +266,19 @@ static void do_read(struct blocking_call *call, void *data) {
 static const struct {
     int whole;
     bool abandoned, cancelled;
+    int err; /* of the file */
     int want;
 } call_rows[] = {
-    {0, false, false, 4},         {1, false, false, 4},     {0, true, false, -ECANCELED},
-    {1, true, false, -ECANCELED}, {0, false, true, -EINTR}, {1, false, true, -EINTR},
+    {0, false, false, 0, 4},
+    {1, false, false, 0, 4},
+    {0, true, false, 0, -ECANCELED},
+    {1, true, false, 0, -ECANCELED},
+    {0, false, true, 0, -EINTR},
+    {1, false, true, 0, -EINTR},
+    {0, false, false, EACCES, -EACCES},
+    {1, false, false, EACCES, -EACCES},
+    {0, false, false, ECANCELED, -EIO},
+    {1, false, false, ECANCELED, -EIO},
 };
 
 TEST_ROWS(call_reports_whether_it_was_abandoned, call_rows) {
@@ -281,6 +290,8 @@ TEST_ROWS(call_reports_whether_it_was_abandoned, call_rows) {
         do_read(&call, &whole);
     } else {
         faults_block("/file");
+        if (row->err != 0)
+            faults_fail(FAULTS_PREAD, "/file", 0, row->err);
         ck_assert_int_eq(worker_start(&w, do_read, &whole), 0);
         ck_assert_int_eq(faults_await_blocked(1), 1);
         ck_assert(!row->abandoned || abandon());
@@ -304,6 +315,17 @@ TEST(without_a_supervisor_calls_are_plain) {
     do_read(NULL, &whole);
     ck_assert_int_eq(atomic_load(&results), 4);
     ck_assert_int_eq(blocking_openat(NULL, PID, AT_FDCWD, "/nonexistent"), -ENOENT);
+}
+
+/* It means that a thread was abandoned. */
+TEST(no_file_can_return_ecanceled) {
+    DIR *opened = NULL;
+
+    make_file();
+    faults_fail(FAULTS_OPENAT, "/file", 0, ECANCELED);
+    ck_assert_int_eq(blocking_openat(NULL, PID, AT_FDCWD, path), -EIO);
+    faults_fail(FAULTS_OPENDIR, "/proc", 0, ECANCELED);
+    ck_assert_int_eq(pseudofs_opendir("/", "proc", &opened), -EIO);
 }
 
 /* ---- pauses ---- */
