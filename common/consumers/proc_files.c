@@ -241,11 +241,9 @@ int ksm_process_read_started(const struct ksm_process_reader *r, const struct ks
     struct parse_stat stat;
     ssize_t n = read_file(r, process, "stat", PSEUDOFS_ALL, buf, sizeof(buf));
 
-    *started = 0;
     if (n == -ECANCELED || pseudofs_is_transient((int)n))
         return (int)n;
-    if (n > 0 && parse_stat(buf, (size_t)n, &stat) == 0)
-        *started = stat.started;
+    *started = n > 0 && parse_stat(buf, (size_t)n, &stat) == 0 ? stat.started : 0;
     return 0;
 }
 

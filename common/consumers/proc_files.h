@@ -114,8 +114,8 @@ struct ksm_process_status {
 int ksm_process_read_status(const struct ksm_process_reader *r, const struct ksm_process *process,
                             struct ksm_process_status *status);
 
-/* Sets *started to its start in clock ticks since boot; 0 if that cannot be read. Returns 0, or
- * -errno after a transient error. */
+/* Sets *started to its start in clock ticks since boot; 0 if that cannot be read. Returns 0; or
+ * -ECANCELED, or another -errno after a transient error: then *started is unchanged. */
 int ksm_process_read_started(const struct ksm_process_reader *r, const struct ksm_process *process,
                              int64_t *started);
 

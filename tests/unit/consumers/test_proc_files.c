@@ -144,3 +144,15 @@ TEST_ROWS(process_is_known_by_its_start, started_rows) {
     faults_fail(FAULTS_OPENAT, "42/stat", 1, EMFILE);
     ck_assert_int_eq(ksm_process_check(&reader, &process), -EMFILE);
 }
+
+/* It may be the supervisor's: the thread may have been abandoned. */
+TEST(start_is_unchanged_if_the_call_is_cancelled) {
+    struct blocking_call call = {.cancelled = true};
+    const struct ksm_process process = ksm_process_with_pid(PID);
+    int64_t started = 777;
+
+    tree_write(dir, "proc/42/stat", started_rows[0].stat, strlen(started_rows[0].stat));
+    reader.call = &call;
+    ck_assert_int_eq(ksm_process_read_started(&reader, &process, &started), -EINTR);
+    ck_assert_int_eq(started, 777);
+}
