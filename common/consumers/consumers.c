@@ -374,6 +374,9 @@ static void attribute(struct ksm_consumers *c, struct ksm_attribution *a) {
 
 /* ---- the top ---- */
 
+static const struct ksm_consumer no_others = {.name = {KSM_CONSUMER_program, "other"},
+                                              .user = KSM_USER_UNKNOWN};
+
 /* Hysteresis: a consumer in the top is displaced only by one that saves 10 % more. */
 static int64_t weight(const struct ksm_consumer *consumer) {
     return consumer->shown ? add(consumer->saved, consumer->saved / 10) : consumer->saved;
@@ -414,7 +417,7 @@ static int rank(struct ksm_consumers *c, int64_t now) {
     if (c->ranked_ms >= 0)
         ksm_rate_limit_elapse(&c->rate_limit, now - c->ranked_ms);
     c->ranked_ms = now;
-    table->other = (struct ksm_consumer){.name = {.text = "other"}};
+    table->other = no_others;
     for (size_t i = 0; i < table->count; i++) {
         ranked[i]->shown = places > 0 && ksm_rate_limit_admit(&c->rate_limit, &ranked[i]->name);
         if (ranked[i]->shown)
@@ -488,7 +491,7 @@ static void make_empty_table(struct ksm_consumers *c) {
     c->next.unattributed = 0;
     c->next.owners = 0;
     memset(c->next.by_kind, 0, sizeof(c->next.by_kind));
-    c->next.other = (struct ksm_consumer){.processes = 0};
+    c->next.other = no_others;
     c->status = 0;
 }
 

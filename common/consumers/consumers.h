@@ -89,8 +89,8 @@ struct ksm_consumer_table {
     int64_t saved;                            /* bytes: the host's savings */
     int64_t unattributed;                     /* bytes */
     int64_t by_kind[KSM_CONSUMER_KIND_COUNT]; /* bytes: saved of all consumers of a kind */
-    struct ksm_consumer other; /* the sum of all that are not shown, named "other", of no kind; if
-                                * there are none, processes is 0 */
+    struct ksm_consumer other; /* the sum of all that are not shown, named "other"; its kind means
+                                * nothing; if there are none, processes is 0 */
     int64_t owners; /* domains of trust with merged memory; -1: not known, as processes could not be
                      * read */
     bool has_zero_pages; /* the kernel reports zero pages (6.6) */

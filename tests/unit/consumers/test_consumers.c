@@ -657,6 +657,8 @@ static const struct {
 };
 
 TEST_ROWS(consumers_beyond_the_top_are_in_other, tops) {
+    char owner[KSM_TRUST_DOMAIN_SIZE];
+
     set_savings((const int64_t[]){50, 900, 70, 0, 800, 60}, 6);
     options.consumers = row->consumers;
     begin();
@@ -666,6 +668,8 @@ TEST_ROWS(consumers_beyond_the_top_are_in_other, tops) {
     ck_assert_int_eq(c.table.other.saved, row->other_saved * page);
     ck_assert_int_eq(c.table.other.real, 5 * row->others * page);
     ck_assert_str_eq(c.table.other.name.text, "other");
+    ksm_consumer_format_owner(&c.table.other, owner);
+    ck_assert_str_eq(owner, "");
 }
 
 TEST(top_of_equals_is_by_name) {
