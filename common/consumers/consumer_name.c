@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "consumers/consumer_name.h"
+#include "system/utf8.h"
 
 uint32_t ksm_consumer_name_hash(const char *bytes, size_t len) {
     uint64_t h = 0xcbf29ce484222325;
@@ -38,39 +39,16 @@ static bool is_in(const struct range *ranges, size_t count, uint32_t character) 
     return false;
 }
 
-/* Decodes the character at s, which is not ASCII. Returns its bytes; 0: it is not UTF-8. */
-static size_t decode(const unsigned char *s, size_t len, uint32_t *character) {
-    static const struct {
-        unsigned char lead_mask, lead;
-        size_t bytes;
-        uint32_t min;
-    } forms[] = {{0xe0, 0xc0, 2, 0x80}, {0xf0, 0xe0, 3, 0x800}, {0xf8, 0xf0, 4, 0x10000}};
-    size_t form = 0;
-
-    while (form < sizeof(forms) / sizeof(forms[0]) &&
-           (s[0] & forms[form].lead_mask) != forms[form].lead)
-        form++;
-    if (form == sizeof(forms) / sizeof(forms[0]) || len < forms[form].bytes)
-        return 0;
-    *character = s[0] & (unsigned char)~forms[form].lead_mask;
-    for (size_t i = 1; i < forms[form].bytes; i++) {
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-        *character = *character << 6 | (s[i] & 0x3f);
-    }
-    return *character >= forms[form].min && *character <= 0x10ffff ? forms[form].bytes : 0;
-}
-
 /* Returns the bytes of the character at s if both daemons carry it unchanged and it is visible,
  * else 0. Netdata replaces all other ASCII characters in labels. A combining mark at the start
  * would combine with the text before the name. */
-static size_t size_if_clean(const unsigned char *s, size_t len, bool at_start) {
+static size_t size_if_clean(const char *s, size_t len, bool at_start) {
     static const char punctuation[] = "_-.:@+";
     uint32_t character = 0;
+    const size_t bytes = utf8_decode(s, len, &character);
 
-    if (s[0] < 0x80)
-        return isalnum(s[0]) || memchr(punctuation, s[0], sizeof(punctuation) - 1) ? 1 : 0;
-    size_t bytes = decode(s, len, &character);
+    if (bytes == 1)
+        return isalnum(*s) || memchr(punctuation, *s, sizeof(punctuation) - 1) ? 1 : 0;
     return IS_IN(invisible, character) || (at_start && IS_IN(marks, character)) ? 0 : bytes;
 }
 
@@ -118,7 +96,7 @@ void ksm_consumer_name_clean_with_prefix(const char *user, const char *raw, size
 
     memcpy(text, user, used);
     for (size_t i = 0; i < len && used < TEXT_MAX;) {
-        size_t bytes = size_if_clean((const unsigned char *)raw + i, len - i, i == 0);
+        size_t bytes = size_if_clean(raw + i, len - i, i == 0);
         if (bytes > TEXT_MAX - used)
             break;
         if (bytes == 0)
