@@ -237,7 +237,7 @@ int ksm_process_read_resident(const struct ksm_process_reader *r, struct ksm_pro
 
 int ksm_process_read_started(const struct ksm_process_reader *r, const struct ksm_process *process,
                              int64_t *started) {
-    char buf[1024];
+    char buf[PARSE_STAT_SIZE];
     struct parse_stat stat;
     ssize_t n = read_file(r, process, "stat", PSEUDOFS_ALL, buf, sizeof(buf));
 

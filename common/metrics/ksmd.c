@@ -12,8 +12,6 @@
 #include "system/line_reader.h"
 #include "system/parse.h"
 
-enum { STAT_SIZE = 2048 }; /* /proc/PID/stat has 52 numbers: some 300 bytes, 1,100 at the worst */
-
 /* PID_NS_INIT_INO of linux/nsfs.h (PROC_PID_INIT_INO before 6.18) */
 static const ino_t initial_pid_namespace = 0xeffffffc;
 static const int64_t ns_per_second = 1000 * 1000 * 1000;
@@ -125,7 +123,7 @@ static int read_account(struct ksmd *ksmd, int64_t now, int64_t *ns) {
 
 /* stat of a kernel thread: none ever holds its exec_update_lock, as none calls exec(). */
 static int read_ticks(struct ksmd *ksmd, int64_t now, int64_t *ns) {
-    char buf[STAT_SIZE];
+    char buf[PARSE_STAT_SIZE];
     struct parse_stat stat;
     int64_t ticks = 0;
     ssize_t n = pseudofs_read(&ksmd->file, now, PSEUDOFS_LINE, buf, sizeof(buf));

@@ -107,7 +107,7 @@ static bool is_runnable(struct blocking_call *call) {
     struct pseudofs_file file;
     struct parse_stat stat;
     char name[32];
-    char buf[1024];
+    char buf[PARSE_STAT_SIZE];
 
     snprintf(name, sizeof(name), "%d/stat", atomic_load(&call->thread));
     pseudofs_init(&file, "", "proc/self/task", name);

@@ -57,6 +57,9 @@ int parse_schedstat(const char *text, size_t len, int64_t *value);
 int parse_field(const char *text, size_t len, const char *key, const char **field,
                 size_t *field_len);
 
+/* Room for /proc/PID/stat: it has 52 numbers, some 300 bytes, 1,100 at the worst. */
+enum { PARSE_STAT_SIZE = 2048 };
+
 /* Fields of /proc/PID/stat. */
 struct parse_stat {
     /* NUL-terminated. A process chooses its comm: it may contain any other byte. The kernel
