@@ -25,6 +25,7 @@ struct scan {
     uint64_t size, flags, start, end, walk_end, ranges, ranges_len, max_pages;
     uint64_t inverted, mask, anyof, wanted;
 };
+_Static_assert(sizeof(struct scan) == 96, "the size that sandbox.c allows");
 enum { SCAN_FILE = 1 << 2, SCAN_PRESENT = 1 << 3, SCAN_ZERO = 1 << 5 };
 #define SCAN _IOWR('f', 16, struct scan)
 
