@@ -17,9 +17,10 @@
 enum charts_priority {
     CHARTS_FIRST_PRIORITY = 1389,
 #define CHART(group, family, title, units, type, interval) CHARTS_PRIORITY_##group,
-#define CONSUMERS CHARTS_PRIORITY_consumers, CHARTS_PRIORITY_consumer, CHARTS_PRIORITY_other,
+#define CONSUMERS                                                                                  \
+    CHARTS_PRIORITY_consumers, CHARTS_PRIORITY_consumer, CHARTS_PRIORITY_other,                    \
+        CHARTS_PRIORITY_owners,
 #include "charts.def"
-    CHARTS_PRIORITY_owners
 };
 
 /* A counter as it was sent last. */

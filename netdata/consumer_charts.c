@@ -154,7 +154,7 @@ static void send_owners(struct consumer_charts *charts, const struct ksm_consume
     if (table->owners < 0)
         return;
     if (!charts->sent_owners) {
-        out_text(out, "CHART ksm.owners '' 'Owners in the merge pool' 'owners' " FAMILY
+        out_text(out, "CHART ksm.owners '' 'Owners whose memory KSM merges' 'owners' " FAMILY
                       " ksm.owners line ");
         end_chart(charts, CHARTS_PRIORITY_owners, " ''", out);
         out_text(out, "DIMENSION owners '' absolute 1 1\n");
