@@ -9,6 +9,7 @@
 
 #include "consumers/consumer_name.h"
 #include "system/parse.h"
+#include "system/pseudofs.h"
 #include "system/span.h"
 
 enum type { TYPE_TEXT, TYPE_FLAG, TYPE_NUMBER, TYPE_KINDS, TYPE_CHOICE, TYPES };
@@ -137,16 +138,16 @@ static int set_kinds(const struct row *row, void *field, const char *value) {
 
 static int set_choice(const struct row *row, void *field, const char *value) {
     static const char separator[] = " or ";
-    const char *at = row->choices;
+    const char *choice = row->choices;
 
-    for (int i = 0; at; i++) {
-        const char *end = strstr(at, separator);
-        size_t len = end ? (size_t)(end - at) : strlen(at);
-        if (strlen(value) == len && memcmp(value, at, len) == 0) {
+    for (int i = 0; choice; i++) {
+        const char *end = strstr(choice, separator);
+        size_t len = end ? (size_t)(end - choice) : strlen(choice);
+        if (strlen(value) == len && memcmp(value, choice, len) == 0) {
             *(int *)field = i;
             return 0;
         }
-        at = end ? end + strlen(separator) : NULL;
+        choice = end ? end + strlen(separator) : NULL;
     }
     return -EINVAL;
 }
@@ -229,9 +230,11 @@ int ksm_options_set(struct ksm_options *options, enum ksm_program program, const
 
 /* Other errors than these are left to the reader of the first file. */
 static bool is_missing(const char *root, const char *name) {
+    const struct pseudofs_file file = {.root = root, .dir = name, .name = ""};
     char path[PATH_MAX + 16];
 
-    snprintf(path, sizeof(path), "%s/%s", root, name);
+    if (pseudofs_path(&file, path, sizeof(path)) != 0)
+        return false;
     return access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR);
 }
 

@@ -86,6 +86,20 @@ static void take_seconds(int *seconds, const char *text, log_fn *log_error) {
     log_error(message);
 }
 
+/* Returns the number of arguments used. */
+static int take_argument(struct args *args, int *seconds, const char *arg, const char *next,
+                         log_fn *log_error) {
+    if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0)
+        args->action = ARGS_HELP;
+    else if (strcmp(arg, "--version") == 0 || strcmp(arg, "-v") == 0)
+        args->action = ARGS_VERSION;
+    else if (strncmp(arg, "--", 2) == 0)
+        return take_option(args, arg + 2, next, log_error);
+    else
+        take_seconds(seconds, arg, log_error);
+    return 1;
+}
+
 void args_parse(struct args *args, int argc, char *const argv[], log_fn *log_error) {
     const char *prefix = getenv("NETDATA_HOST_PREFIX");
     const char *min = getenv("NETDATA_UPDATE_EVERY");
@@ -95,19 +109,8 @@ void args_parse(struct args *args, int argc, char *const argv[], log_fn *log_err
     ksm_options_init(&args->options);
     if (prefix && *prefix)
         set_option(args, "root", prefix, log_error);
-    for (int i = 1; i < argc;) {
-        const char *arg = argv[i];
-        if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0)
-            args->action = ARGS_HELP;
-        else if (strcmp(arg, "--version") == 0 || strcmp(arg, "-v") == 0)
-            args->action = ARGS_VERSION;
-        else if (strncmp(arg, "--", 2) == 0) {
-            i += take_option(args, arg + 2, i + 1 < argc ? argv[i + 1] : NULL, log_error);
-            continue;
-        } else
-            take_seconds(&seconds, arg, log_error);
-        i++;
-    }
+    for (int i = 1; i < argc;)
+        i += take_argument(args, &seconds, argv[i], i + 1 < argc ? argv[i + 1] : NULL, log_error);
     args->update_every = seconds > 0 ? seconds : 1;
     if (min && parse_seconds(min) > args->update_every)
         args->update_every = parse_seconds(min);

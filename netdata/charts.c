@@ -186,10 +186,11 @@ static bool needs_update(const struct charts *charts, enum ksm_group group,
 }
 
 /* A query gets an error if a chart has no update in its time span, and the agent stores the second
- * update, not the first. So the first ones are sent, and one in so many. */
+ * update, not the first. So FIRST_UPDATES are sent, and then one in PAUSE_UPDATES. */
 enum { FIRST_UPDATES = 2, PAUSE_UPDATES = 60 };
 
-/* The agent interpolates between the updates before and after a pause. So both have no values. */
+/* The agent interpolates between the updates before and after a pause. So neither the last update
+ * of a pause nor the first one after it has values. */
 static void send_update(struct charts *charts, enum ksm_group group,
                         const struct ksm_sample *sample, struct out *out) {
     const int64_t updates = charts->updates[group];
@@ -228,7 +229,8 @@ static void send_chart(struct charts *charts, enum ksm_group group, const struct
         send_update(charts, group, sample, out);
 }
 
-static bool is_due(struct charts *charts, enum ksm_group group, int64_t now_s) {
+/* Returns whether a chart is due, and notes its interval. */
+static bool take_due(struct charts *charts, enum ksm_group group, int64_t now_s) {
     const int interval = charts_interval(charts, group);
     const int64_t before = charts->intervals[group];
 
@@ -240,6 +242,6 @@ static bool is_due(struct charts *charts, enum ksm_group group, int64_t now_s) {
 void charts_send(struct charts *charts, const struct ksm_sample *sample, int64_t now_s,
                  struct out *out) {
     for (int group = 0; group < KSM_GROUPS; group++)
-        if (is_due(charts, (enum ksm_group)group, now_s))
+        if (take_due(charts, (enum ksm_group)group, now_s))
             send_chart(charts, (enum ksm_group)group, sample, out);
 }

@@ -75,9 +75,9 @@ static bool is_known_function(const char *function) {
 }
 
 static bool has_argument(const char *function, const char *argument) {
-    for (const char *at = function + strcspn(function, " "); *at; at += strcspn(at, " ")) {
-        at += strspn(at, " ");
-        if (strcspn(at, " ") == strlen(argument) && strncmp(at, argument, strlen(argument)) == 0)
+    for (const char *pos = function + strcspn(function, " "); *pos; pos += strcspn(pos, " ")) {
+        pos += strspn(pos, " ");
+        if (strcspn(pos, " ") == strlen(argument) && strncmp(pos, argument, strlen(argument)) == 0)
             return true;
     }
     return false;

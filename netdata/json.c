@@ -30,8 +30,8 @@ void json_mib(int64_t bytes, struct out *out) {
     size_t len = 1;
 
     out_number(out, bytes >> SHIFT);
-    for (int64_t rest = bytes & MASK; rest > 0; rest = rest * 10 & MASK)
-        digits[len++] = (char)('0' + (rest * 10 >> SHIFT));
+    for (int64_t rest = bytes & MASK; rest > 0; rest = (rest * 10) & MASK)
+        digits[len++] = (char)('0' + ((rest * 10) >> SHIFT));
     if (len > 1)
         out_bytes(out, digits, len);
 }

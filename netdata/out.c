@@ -86,31 +86,31 @@ enum { DIGITS = 24 };
 
 /* Writes the digits before end. Returns the first one. */
 static char *write_digits(char *end, int64_t number) {
-    char *at = end;
+    char *pos = end;
     /* -INT64_MIN is not an int64. */
     uint64_t rest = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
 
     do {
-        *--at = (char)('0' + rest % 10);
+        *--pos = (char)('0' + rest % 10);
         rest /= 10;
     } while (rest > 0);
     if (number < 0)
-        *--at = '-';
-    return at;
+        *--pos = '-';
+    return pos;
 }
 
 void out_number(struct out *out, int64_t number) {
     char digits[DIGITS];
-    const char *at = write_digits(digits + DIGITS, number);
+    const char *pos = write_digits(digits + DIGITS, number);
 
-    out_bytes(out, at, (size_t)(digits + DIGITS - at));
+    out_bytes(out, pos, (size_t)(digits + DIGITS - pos));
 }
 
 void out_line(struct out *out, const char *text, int64_t number) {
     char digits[DIGITS + 1];
-    const char *at = write_digits(digits + DIGITS, number);
+    const char *pos = write_digits(digits + DIGITS, number);
 
     digits[DIGITS] = '\n';
     out_text(out, text);
-    out_bytes(out, at, (size_t)(digits + sizeof(digits) - at));
+    out_bytes(out, pos, (size_t)(digits + sizeof(digits) - pos));
 }

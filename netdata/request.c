@@ -18,26 +18,26 @@ static bool token_equals(const struct token *token, const char *text) {
     return token->len == strlen(text) && memcmp(token->text, text, token->len) == 0;
 }
 
-/* Returns the next token and moves *at behind it. Tokens are separated by blanks or quoted by " or
+/* Returns the next token and moves *pos behind it. Tokens are separated by blanks or quoted by " or
  * '; there are no escapes. At the end of the line the token is empty. */
-static struct token next_token(const char **at, const char *end) {
+static struct token next_token(const char **pos, const char *end) {
     struct token token = {NULL, 0, false};
 
-    while (*at < end && is_blank(**at))
-        ++*at;
-    if (*at < end && (**at == '"' || **at == '\'')) {
-        const char *open = (*at)++;
-        const char *close = memchr(*at, *open, (size_t)(end - *at));
-        token.text = *at;
-        token.len = (size_t)((close ? close : end) - *at);
+    while (*pos < end && is_blank(**pos))
+        ++*pos;
+    if (*pos < end && (**pos == '"' || **pos == '\'')) {
+        const char *open = (*pos)++;
+        const char *close = memchr(*pos, *open, (size_t)(end - *pos));
+        token.text = *pos;
+        token.len = (size_t)((close ? close : end) - *pos);
         token.open = !close;
-        *at = close ? close + 1 : end;
+        *pos = close ? close + 1 : end;
         return token;
     }
-    token.text = *at;
-    while (*at < end && !is_blank(**at))
-        ++*at;
-    token.len = (size_t)(*at - token.text);
+    token.text = *pos;
+    while (*pos < end && !is_blank(**pos))
+        ++*pos;
+    token.len = (size_t)(*pos - token.text);
     return token;
 }
 
@@ -56,12 +56,12 @@ static void copy(char *to, const struct token *token) {
 }
 
 /* Parses what follows the keyword: id, timeout, function. Of an invalid id, request->id is "". */
-static void parse_call(struct request_parser *p, const char *at, const char *end) {
+static void parse_call(struct request_parser *p, const char *pos, const char *end) {
     struct request *request = &p->request;
-    struct token id = next_token(&at, end);
+    struct token id = next_token(&pos, end);
 
-    next_token(&at, end); /* the timeout: every answer is immediate */
-    struct token function = next_token(&at, end);
+    next_token(&pos, end); /* the timeout: every answer is immediate */
+    struct token function = next_token(&pos, end);
     request->id[0] = request->function[0] = '\0';
     request->error = NULL;
     if (!is_id(&id))
@@ -87,18 +87,18 @@ static bool ends_payload(const struct request_parser *p) {
 
 /* Returns whether the line completes a request. */
 static bool end_line(struct request_parser *p) {
-    const char *at = p->line;
+    const char *pos = p->line;
     const char *end = p->line + p->len;
 
     if (p->in_payload) {
         p->in_payload = !ends_payload(p);
         return !p->in_payload && p->request.id[0];
     }
-    struct token keyword = next_token(&at, end);
+    struct token keyword = next_token(&pos, end);
     p->in_payload = token_equals(&keyword, "FUNCTION_PAYLOAD");
     if (!p->in_payload && !token_equals(&keyword, "FUNCTION"))
         return false;
-    parse_call(p, at, end);
+    parse_call(p, pos, end);
     return !p->in_payload && p->request.id[0];
 }
 

@@ -4,8 +4,8 @@
  * allocated here.
  *
  *   FUNCTION id timeout "name arguments" …          requests an answer
- *   FUNCTION_PAYLOAD id timeout "name arguments" …  the same, with lines of data after it up to
- *   FUNCTION_PAYLOAD_END                            this one; no function here uses them
+ *   FUNCTION_PAYLOAD id timeout "name arguments" …  the same; lines of data follow, and are ignored
+ *   FUNCTION_PAYLOAD_END                            ends the data
  *
  * Every other line is ignored: FUNCTION_CANCEL and FUNCTION_PROGRESS because every answer is
  * immediate, QUIT because the end of stdin follows it (src/libnetdata/spawn_server). Further words

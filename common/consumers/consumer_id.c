@@ -16,7 +16,7 @@ const char *const ksm_consumer_kinds[KSM_CONSUMER_KIND_COUNT] = {
 
 enum { UID_DIGITS = 10, USER_PREFIX_SIZE = sizeof("user-:") + UID_DIGITS };
 
-static const struct span nothing = {NULL, 0};
+static const struct span empty_span = {NULL, 0};
 
 /* The user whose slice or session a process runs in. */
 struct user {
@@ -47,7 +47,7 @@ static struct span argument(struct span args, const char *option) {
         if (span_take_prefix(&arg, option) && span_take_prefix(&arg, "="))
             return arg;
     }
-    return nothing;
+    return empty_span;
 }
 
 /* Returns the guest's name in QEMU's -name: "web", "web,debug-threads=on" or "guest=web,...". QEMU
@@ -84,7 +84,7 @@ static bool is_called(struct span program, const char *name, const char *release
  * name. Kata Containers use "/run/vc/vm/ID/clh-api.sock". */
 static struct span socket_name(struct span socket) {
     if (span_take_prefix(&socket, "fd="))
-        return nothing;
+        return empty_span;
     span_take_prefix(&socket, "path=");
     struct span name = base_name(socket);
     if (span_equals(name, "clh-api.sock") || span_equals(name, "ch-api.sock")) {
@@ -125,7 +125,7 @@ static struct span machine_name(struct span args, bool *is_vm, char *buf, size_t
     if (span_equals(program, "containerd-shim-kata-v2"))
         return argument(args, "-id");
     *is_vm = false;
-    return nothing;
+    return empty_span;
 }
 
 /* ---- the path of a cgroup ---- */
@@ -158,13 +158,13 @@ static struct span container_id(struct span part) {
 
     span_take_suffix(&part, ".scope");
     if (part.len < ID)
-        return nothing;
+        return empty_span;
     struct span id = {part.text + part.len - ID, ID};
     struct span prefix = {part.text, part.len - ID};
     if (!consists_of(id, "0123456789abcdef") || span_take_suffix(&prefix, "conmon-"))
-        return nothing;
+        return empty_span;
     if (prefix.len > 0 && !span_take_suffix(&prefix, "-") && !span_take_suffix(&prefix, ":"))
-        return nothing;
+        return empty_span;
     return (struct span){id.text, SHORT_ID};
 }
 
@@ -180,19 +180,19 @@ static bool identify_machined(struct span part, enum ksm_consumer_kind *kind, st
 }
 
 /* Returns the name in Proxmox's "qemu.slice/100.scope" or libvirt's "qemu-3-web.libvirt-qemu". */
-static struct span machine_of_directory(struct span above, struct span part) {
+static struct span machine_of_directory(struct span parent, struct span part) {
     struct span name = part;
 
-    if (span_equals(above, "qemu.slice") && span_take_suffix(&name, ".scope"))
+    if (span_equals(parent, "qemu.slice") && span_take_suffix(&name, ".scope"))
         return name;
     if (!span_take_suffix(&name, ".libvirt-qemu"))
-        return nothing;
+        return empty_span;
     take_libvirt(&name, "qemu");
     return name;
 }
 
 /* Returns the name of a container of libvirt, LXC or systemd-nspawn, or a container's id. */
-static struct span container_of_directory(struct span above, struct span part) {
+static struct span container_of_directory(struct span parent, struct span part) {
     struct span name = part;
     struct span unit = part;
 
@@ -204,43 +204,50 @@ static struct span container_of_directory(struct span above, struct span part) {
         return name;
     if (span_take_prefix(&unit, "systemd-nspawn@") && span_take_suffix(&unit, ".service"))
         return unit;
-    if (span_equals(above, "lxc") || span_equals(above, "lxc.payload"))
+    if (span_equals(parent, "lxc") || span_equals(parent, "lxc.payload"))
         return part;
     /* Podman's pods have ids like containers, which are below them as "libpod-ID". */
-    if (span_equals(above, "libpod_parent") && !span_take_prefix(&name, "libpod-"))
-        return nothing;
+    if (span_equals(parent, "libpod_parent") && !span_take_prefix(&name, "libpod-"))
+        return empty_span;
     return container_id(part);
 }
 
 /* Identifies a machine or container by one directory of a path and its parent. */
-static bool identify_directory(struct span above, struct span part, enum ksm_consumer_kind *kind,
+static bool identify_directory(struct span parent, struct span part, enum ksm_consumer_kind *kind,
                                struct span *name) {
     if (identify_machined(part, kind, name))
         return true;
-    *name = machine_of_directory(above, part);
+    *name = machine_of_directory(parent, part);
     *kind = name->len > 0 ? KSM_CONSUMER_vm : KSM_CONSUMER_container;
     if (name->len == 0)
-        *name = container_of_directory(above, part);
+        *name = container_of_directory(parent, part);
     return name->len > 0;
 }
 
 /* systemd writes characters that a unit's name cannot contain as "\x2d". */
-static struct span undo_escapes(struct span s, char *buf, size_t size) {
+static bool take_escape(struct span *s, char *byte) {
     static const char digits[] = "0123456789abcdef";
+    struct span rest = *s;
+
+    if (!span_take_prefix(&rest, "\\x") || rest.len < 2)
+        return false;
+    const char *high = memchr(digits, rest.text[0], 16);
+    const char *low = memchr(digits, rest.text[1], 16);
+    if (!high || !low)
+        return false;
+    *byte = (char)((high - digits) * 16 + (low - digits));
+    *s = (struct span){rest.text + 2, rest.len - 2};
+    return true;
+}
+
+static struct span undo_escapes(struct span s, char *buf, size_t size) {
     struct span out = {buf, 0};
 
-    while (s.len > 0 && out.len < size) {
-        const char *high = s.len >= 4 && s.text[1] == 'x' ? memchr(digits, s.text[2], 16) : NULL;
-        const char *low = high ? memchr(digits, s.text[3], 16) : NULL;
-        size_t used = 1;
-        buf[out.len] = *s.text;
-        if (*s.text == '\\' && low) {
-            buf[out.len] = (char)((high - digits) * 16 + (low - digits));
-            used = 4;
-        }
-        out.len++;
-        s.text += used;
-        s.len -= used;
+    for (; s.len > 0 && out.len < size; out.len++) {
+        if (take_escape(&s, &buf[out.len]))
+            continue;
+        buf[out.len] = *s.text++;
+        s.len--;
     }
     return out;
 }
@@ -250,7 +257,7 @@ static struct span undo_escapes(struct span s, char *buf, size_t size) {
  * containers and services choose the names of their cgroups below it. In a cgroup namespace the
  * path of an outside process begins with "..". */
 static bool begins_in_user(struct span path, struct span *uid) {
-    struct span part = nothing;
+    struct span part = empty_span;
 
     while (path.len > 0 &&
            (part.len == 0 || span_equals(part, "..") || span_equals(part, "user.slice")))
@@ -267,14 +274,14 @@ static bool begins_in_user(struct span path, struct span *uid) {
  * unit, if that is a service and not a scope (a login session, a desktop program). */
 static bool identify_path(struct span path, enum ksm_consumer_kind *kind, struct span *name,
                           char *buf, size_t size) {
-    struct span above = nothing;
-    struct span service = nothing;
+    struct span parent = empty_span;
+    struct span service = empty_span;
 
     while (path.len > 0) {
         char plain[256];
         struct span part = span_take_until(&path, '/');
         struct span unit = part;
-        if (identify_directory(above, undo_escapes(part, plain, sizeof(plain)), kind, name)) {
+        if (identify_directory(parent, undo_escapes(part, plain, sizeof(plain)), kind, name)) {
             const size_t len = name->len < size ? name->len : size;
             memcpy(buf, name->text, len);
             *name = (struct span){buf, len};
@@ -284,7 +291,7 @@ static bool identify_path(struct span path, enum ksm_consumer_kind *kind, struct
             service = unit;
         else if (span_take_suffix(&unit, ".scope") && !span_equals(unit, "init"))
             service.len = 0;
-        above = part;
+        parent = part;
     }
     *kind = KSM_CONSUMER_service;
     *name = undo_escapes(service, buf, size);
@@ -350,7 +357,7 @@ void ksm_consumer_identify(const struct ksm_identity *identity, struct ksm_consu
     bool is_vm = false;
     struct user user = {false, {NULL, 0}};
     enum ksm_consumer_kind kind = KSM_CONSUMER_program;
-    struct span group = nothing;
+    struct span group = empty_span;
     struct span comm = {identity->comm, identity->comm_len};
     struct span guest = machine_name((struct span){identity->cmdline, identity->cmdline_len},
                                      &is_vm, guest_buf, sizeof(guest_buf));

@@ -91,8 +91,21 @@ static bool may_have_kernel_threads(const char *root) {
            stat(path, &st) != 0 || st.st_ino == initial_pid_namespace;
 }
 
-static int search(struct ksmd *ksmd) {
+/* In the order of procfs, pids ascending, it comes early: it was started at boot. */
+static int search_directory(struct ksmd *ksmd, DIR *dir) {
     const struct dirent *entry = NULL;
+
+    while (pseudofs_readdir(dir, &entry) == 0 && entry) {
+        if (parse_pid(entry->d_name) > 0 &&
+            is_kernel_thread(dirfd(dir), entry->d_name, ksmd->comm, "2")) {
+            snprintf(ksmd->dir, sizeof(ksmd->dir), "proc/%.10s", entry->d_name);
+            return 0;
+        }
+    }
+    return -ENOENT;
+}
+
+static int search(struct ksmd *ksmd) {
     DIR *dir = NULL;
     int status = -ENOENT;
 
@@ -101,20 +114,14 @@ static int search(struct ksmd *ksmd) {
     int opened = pseudofs_opendir(ksmd->root, "proc", &dir);
     if (opened != 0)
         return opened;
-    const bool has_kernel_threads = is_kernel_thread(dirfd(dir), "2", "kthreadd", "0");
-    /* In the order of procfs, pids ascending, it comes early: it was started at boot. */
-    while (has_kernel_threads && status != 0 && pseudofs_readdir(dir, &entry) == 0 && entry)
-        if (parse_pid(entry->d_name) > 0 &&
-            is_kernel_thread(dirfd(dir), entry->d_name, ksmd->comm, "2")) {
-            snprintf(ksmd->dir, sizeof(ksmd->dir), "proc/%.10s", entry->d_name);
-            status = 0;
-        }
+    if (is_kernel_thread(dirfd(dir), "2", "kthreadd", "0"))
+        status = search_directory(ksmd, dir);
     closedir(dir);
     return status;
 }
 
 /* Reading schedstat takes no lock (fs/proc/base.c, proc_pid_schedstat). */
-static int read_account(struct ksmd *ksmd, int64_t now, int64_t *ns) {
+static int read_schedstat(struct ksmd *ksmd, int64_t now, int64_t *ns) {
     char buf[128];
     ssize_t n = pseudofs_read(&ksmd->file, now, PSEUDOFS_LINE, buf, sizeof(buf));
 
@@ -135,7 +142,7 @@ static int read_ticks(struct ksmd *ksmd, int64_t now, int64_t *ns) {
     return status;
 }
 
-/* Chooses the account once, as the two differ by up to a tick and a counter must not go back. */
+/* Chooses the file once, as the two differ by up to a tick and a counter must not go back. */
 static int find_ksmd(struct ksmd *ksmd, int64_t now) {
     int64_t ns = 0;
 
@@ -145,7 +152,7 @@ static int find_ksmd(struct ksmd *ksmd, int64_t now) {
     ksmd->status = search(ksmd);
     if (ksmd->status != 0)
         return ksmd->status;
-    int status = read_account(ksmd, now, &ns);
+    int status = read_schedstat(ksmd, now, &ns);
     ksmd->uses_ticks = status == -ENOENT || status == -ENODATA;
     if (ksmd->uses_ticks) {
         pseudofs_close(&ksmd->file);
@@ -157,5 +164,5 @@ static int find_ksmd(struct ksmd *ksmd, int64_t now) {
 int ksmd_cpu(struct ksmd *ksmd, int64_t now, int64_t *ns) {
     if (ksmd->status != 0 && find_ksmd(ksmd, now) != 0)
         return ksmd->status;
-    return ksmd->uses_ticks ? read_ticks(ksmd, now, ns) : read_account(ksmd, now, ns);
+    return ksmd->uses_ticks ? read_ticks(ksmd, now, ns) : read_schedstat(ksmd, now, ns);
 }

@@ -153,8 +153,9 @@ bool worker_close(struct worker *w, struct abandoned_call *abandoned) {
 
     if (!stopped)
         detach(w->running);
-    for (struct worker_thread *thread = w->stuck, *next; thread; thread = next) {
-        next = thread->next;
+    while (w->stuck) {
+        struct worker_thread *thread = w->stuck;
+        w->stuck = thread->next;
         detach(thread);
     }
     worker_init(w, w->max_stuck);
