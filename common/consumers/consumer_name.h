@@ -18,9 +18,8 @@
 
 enum ksm_consumer_kind {
 #define X(kind) KSM_CONSUMER_##kind,
-    KSM_CONSUMER_KINDS(X)
+    KSM_CONSUMER_KINDS(X) KSM_CONSUMER_KIND_COUNT
 #undef X
-        KSM_CONSUMER_KIND_COUNT
 };
 extern const char *const ksm_consumer_kinds[KSM_CONSUMER_KIND_COUNT];
 

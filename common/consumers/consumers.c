@@ -100,7 +100,7 @@ static void count_growth(struct ksm_consumer *to, const struct ksm_process *proc
     to->grown_pages = add(to->grown_pages, ksm_process_merged_pages(process) - process->previous);
 }
 
-/* Returns the user of two processes: one of trust_domain.h if they differ. */
+/* Returns the user that both have, else KSM_USER_SEVERAL; KSM_USER_UNKNOWN if one is not known. */
 static int64_t common_user(int64_t a, int64_t b) {
     if (a == b)
         return a;

@@ -102,8 +102,8 @@ int64_t ksm_process_merged_pages(const struct ksm_process *process);
 /* Sets resident and mapped from statm. Returns 0 or -ECANCELED. */
 int ksm_process_read_resident(const struct ksm_process_reader *r, struct ksm_process *process);
 
-/* From status. Sizes are bytes; 0 if the process has none, or the kernel does not report them
- * (before 4.5 those of each kind). */
+/* From status. Sizes are bytes; 0 if the process has none, or the kernel does not report them:
+ * before Linux 4.5 anonymous, file and shmem. */
 struct ksm_process_status {
     int64_t tgid, parent; /* pids */
     int64_t user;         /* effective uid; -1: not known */

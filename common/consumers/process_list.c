@@ -177,17 +177,17 @@ static void count_opted_in(struct ksm_process_list *p, const struct ksm_process 
 
 /* Sets the name and the user of a process. Without status the user is not known. */
 static int read_identity(const struct ksm_process_list *p, struct ksm_process *process) {
-    struct ksm_process_status shown;
+    struct ksm_process_status status_file;
     struct ksm_consumer_name name;
     int status = ksm_process_read_name(&p->reader, process, &name);
 
     if (status != 0)
         return status;
-    status = ksm_process_read_status(&p->reader, process, &shown);
+    status = ksm_process_read_status(&p->reader, process, &status_file);
     if (status != 0 && status != -ENOENT)
         return status;
     process->name = name;
-    process->user = status == 0 ? shown.user : KSM_USER_UNKNOWN;
+    process->user = status == 0 ? status_file.user : KSM_USER_UNKNOWN;
     return 0;
 }
 
@@ -392,8 +392,8 @@ static int sweep_part(struct ksm_process_list *p) {
 
 /* ---- processes on the list ---- */
 
-/* Names a process again if that is due. If not all names are due, only one whose comm has changed
- * is worth reading. */
+/* Names a process again: every KSM_UPDATES_PER_NAMING updates in any case, and every
+ * KSM_UPDATES_PER_SWEEP if its comm has changed. */
 static int rename_if_due(const struct ksm_process_list *p, struct ksm_process *process) {
     const unsigned turn = (unsigned)process->pid + p->updates;
     char comm[sizeof(process->comm)] = "";

@@ -23,7 +23,8 @@ void ksm_sampler_init(struct ksm_sampler *s, struct ksm_consumers *consumers) {
     memset(s, 0, sizeof(*s));
     s->consumers = consumers;
     s->due = INT64_MIN;
-    /* One more than can be skipped: the thread that finds this out. */
+    /* worker_start() refuses with max_stuck stuck threads. With all KSM_SKIPPED_MAX slots in use
+     * there are as many, and one more thread must still run. */
     worker_init(&s->worker, KSM_SKIPPED_MAX + 1);
 }
 
@@ -219,12 +220,15 @@ static void log_entry(struct ksm_sampler *s, struct ksm_sampler_skipped *entry, 
     entry->logged = entry->blocks;
     if (!admit_entry(s, entry, now))
         return;
-    snprintf(message, sizeof(message),
-             entry->blocks
-                 ? "process %d (%s): reading its /proc files blocks (a lock is held); skipped, its "
-                   "savings count as unattributed"
-                 : "process %d (%s): its /proc files can be read again; included after 60 s",
-             entry->pid, entry->comm);
+    if (entry->blocks)
+        snprintf(message, sizeof(message),
+                 "process %d (%s): reading its /proc files blocks (a lock is held); skipped, its "
+                 "savings count as unattributed",
+                 entry->pid, entry->comm);
+    else
+        snprintf(message, sizeof(message),
+                 "process %d (%s): its /proc files can be read again; included after %d s",
+                 entry->pid, entry->comm, (int)(skip_ms / 1000));
     log(entry->blocks, message);
 }
 

@@ -21,7 +21,7 @@ enum { KSM_USER_UNKNOWN = -1, KSM_USER_SEVERAL = -2 };
 
 struct ksm_trust_domain {
     struct ksm_consumer_name name; /* of a VM or container; text "": a user */
-    int64_t user;                  /* uid or KSM_USER_UNKNOWN; of a VM or container always 0 */
+    int64_t user;                  /* uid or one of the above; of a VM or container always 0 */
 };
 
 /* Returns whether each consumer of a kind is a domain by itself. */

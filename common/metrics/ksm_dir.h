@@ -14,9 +14,8 @@
 #include "system/pseudofs.h"
 
 struct ksm_dir {
-    const char *name; /* below root */
-    struct pseudofs_file
-        files[KSM_METRICS]; /* only those of metrics with KSM_SOURCE_KSM are read */
+    const char *name;                        /* below root */
+    struct pseudofs_file files[KSM_METRICS]; /* read only for KSM_SOURCE_KSM */
 };
 
 /* Determines which of the two root has, and opens no file yet. root remains the caller's and must

@@ -7,8 +7,9 @@
  * remains. If a process of that name exits while its status is read, the reader may have to release
  * its memory, and then waits for the asynchronous I/O of that process (mmput() and exit_aio()). In
  * the initial PID namespace that cannot happen, because ksmd was started at boot and is found
- * before any such process. In another PID namespace with its own /proc nothing is read. It requires
- * the option root with the /proc of a third namespace, in which process 2 is called kthreadd.
+ * before any such process. In another PID namespace with its own /proc nothing is read. So the race
+ * requires that root leads to the /proc of a third namespace, in which process 2 is called
+ * kthreadd.
  */
 #ifndef KSM_KSMD_H
 #define KSM_KSMD_H
@@ -37,10 +38,10 @@ void ksmd_init(struct ksmd *ksmd, const char *root, const char *comm,
                const struct ksm_metric *metric);
 
 /* CPU time since boot in ns, from the file that the row names (schedstat, exact), else from utime +
- * stime of /proc/PID/stat (kernels without that account). now is a clock in ms that does not go
- * back. The thread is looked for once, and once a minute while it is not found.
- * Returns 0; -ENOENT where it cannot be seen (a container, hidepid); or -errno or what parse.h says
- * of the file. */
+ * stime of /proc/PID/stat (kernels without CONFIG_SCHED_INFO). now is a clock in ms that does not
+ * go back. The thread is looked for once, and once a minute while it is not found. Returns 0;
+ * -ENOENT where it cannot be seen (a container, hidepid); or -errno or what parse.h says of the
+ * file. */
 int ksmd_cpu(struct ksmd *ksmd, int64_t now, int64_t *ns);
 
 void ksmd_close(struct ksmd *ksmd);

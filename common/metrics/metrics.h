@@ -58,9 +58,8 @@ enum ksm_kind {
 
 enum ksm_unit {
 #define X(id, scale, words) KSM_UNIT_##id,
-    KSM_UNIT_LIST(X)
+    KSM_UNIT_LIST(X) KSM_UNITS
 #undef X
-        KSM_UNITS
 };
 
 /* Metrics that share a chart, in display order. KSM_GROUP_none: not shown. */
@@ -91,10 +90,9 @@ enum ksm_unit {
 
 enum ksm_group {
 #define X(id) KSM_GROUP_##id,
-    KSM_GROUP_LIST(X)
-#undef X
-        KSM_GROUPS,
+    KSM_GROUP_LIST(X) KSM_GROUPS,
     KSM_GROUP_none = KSM_GROUPS
+#undef X
 };
 
 /* KSM_shared, KSM_sharing …: index of a metric's descriptor and value. */

@@ -9,11 +9,11 @@
  * at most a minute, because settings change. */
 enum { WINDOW_MIN_MS = 10 * 1000, WINDOW_HALF_MS = 30 * 1000 };
 
-/* 10 % accuracy is enough. With 10 or more full scans in the window, window / scans is that
+/* 10 % accuracy is enough. With MIN_SCANS or more full scans in the window, window / scans is that
  * accurate; it is preferred to counting pages, because before Linux 6.10 pages_scanned misses those
- * of the batch that ends a scan (mm/ksm.c, ksm_do_scan). The start of a scan must be known to 10 %
- * of its duration. */
-enum { ACCURACY = 10 };
+ * of the batch that ends a scan (mm/ksm.c, ksm_do_scan). The start of a scan must be known to
+ * within its duration / MAX_ERROR_DIVISOR. */
+enum { MIN_SCANS = 10, MAX_ERROR_DIVISOR = 10 };
 
 void ksm_rates_init(struct ksm_rates *rates) {
     *rates = (struct ksm_rates){.status = -ENODATA, .merged.status = -ENODATA};
@@ -85,7 +85,8 @@ static void end_scan(struct ksm_rates *rates, const struct ksm_rates_mark *mark)
     const int64_t ms = (mark->time - rates->begin.time) / (mark->scans - rates->last.scans);
 
     rates->full_scan_ms = 0;
-    if (rates->begin_error > 0 && rates->begin_error <= ms / ACCURACY && end_error <= ms / ACCURACY)
+    if (rates->begin_error > 0 && rates->begin_error <= ms / MAX_ERROR_DIVISOR &&
+        end_error <= ms / MAX_ERROR_DIVISOR)
         rates->full_scan_ms = ms;
     rates->begin = *mark;
     rates->begin_error = end_error;
@@ -138,7 +139,7 @@ static int rate_scan_time(const struct ksm_rates *rates, const struct ksm_sample
 
     if (rates->status != 0)
         return rates->status;
-    if (ms >= WINDOW_MIN_MS && scans >= ACCURACY) {
+    if (ms >= WINDOW_MIN_MS && scans >= MIN_SCANS) {
         *value = ms / scans;
         return 0;
     }
@@ -164,7 +165,7 @@ static int rate_scan_left(const struct ksm_rates *rates, const struct ksm_sample
     if (status == 0)
         status = rate_scan_time(rates, s, now, &time);
     if (status == 0 &&
-        (pages == 0 || rates->begin_error == 0 || rates->begin_error > time / ACCURACY))
+        (pages == 0 || rates->begin_error == 0 || rates->begin_error > time / MAX_ERROR_DIVISOR))
         status = -ENODATA;
     if (status != 0)
         return status;

@@ -26,7 +26,7 @@
  * Calls that follow each other starve the process that they read: a reader that comes back at once
  * takes the mmap_lock before a waiting writer has woken up (rwsem_down_read_slowpath() of
  * kernel/locking/rwsem.c), so an mmap() waits not for one call but for 16 ms of them (measured on
- * Linux 6.18, reading 6 GiB of page tables). So a thread pauses for 1 ms after
+ * Linux 6.18, reading 6 GiB of page tables). So a thread pauses for 1 ms after a stint, which is
  * BLOCKING_CALL_STINT_MS of calls to one process.
  */
 #ifndef KSM_BLOCKING_CALL_H
@@ -47,7 +47,7 @@ struct blocking_call {
     _Atomic int64_t since; /* when the call began, ms of CLOCK_MONOTONIC; 0: none; -1: abandoned */
     atomic_bool cancelled; /* no further call may begin */
     atomic_int thread;     /* its id in the kernel; 0: it has not started */
-    int64_t resumed;       /* when the first call to pid began since the last pause, in ms */
+    int64_t resumed;       /* when the first call to pid after the last pause began, ms */
     int pid;               /* the process that the call may wait for */
     int fd;                /* the descriptor of the call, which a stuck thread closes; -1: none */
 };

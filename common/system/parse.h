@@ -9,8 +9,8 @@
  *   -ERANGE   the number does not fit in an int64
  *   -EDOM     a count is negative
  *
- * They are the forms of metrics.def. text is a whole file, or a field found by parse_field(); a
- * newline at its end is optional.
+ * parse_number() to parse_schedstat() are the forms of metrics.def. text is a whole file, or a
+ * field found by parse_field(); a newline at its end is optional.
  */
 #ifndef KSM_PARSE_H
 #define KSM_PARSE_H
@@ -20,9 +20,6 @@
 
 /* 0 … 2^63−1, decimal, no sign, no leading zeros. */
 int parse_number(const char *text, size_t len, int64_t *value);
-
-/* Returns the pid that an entry of /proc is named after; 0: it is no process. */
-int parse_pid(const char *name);
 
 /* As parse_number(), with an optional minus. */
 int parse_signed(const char *text, size_t len, int64_t *value);
@@ -50,6 +47,9 @@ int parse_advisor(const char *text, size_t len, int64_t *value);
 /* /proc/PID/schedstat, "RUN_NS WAIT_NS SLICES": RUN_NS, in ns. -ENODATA for "0 0 0", which a kernel
  * without these statistics prints; a thread that exists has run. */
 int parse_schedstat(const char *text, size_t len, int64_t *value);
+
+/* Returns the pid that an entry of /proc is named after; 0: it is no process. */
+int parse_pid(const char *name);
 
 /* Finds the line "KEY value" in a file of such lines. Sets *field (a part of text) and *field_len
  * to what is between the first space and the newline. Returns 0; -ENOENT if no line begins with KEY

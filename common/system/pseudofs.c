@@ -143,18 +143,18 @@ static int statx_at_once(int dir, const char *name, int flags, struct statx *st)
 
 /* Returns 0 if the file is on the procfs or sysfs of its directory, else -errno. Does not open the
  * file. */
-static int check_same_fs(int above, const char *name) {
+static int check_same_fs(int parent, const char *name) {
     struct statx dir, file;
     struct statfs fs;
-    int status = statx_at_once(above, "", AT_EMPTY_PATH, &dir);
+    int status = statx_at_once(parent, "", AT_EMPTY_PATH, &dir);
 
     if (status == 0)
-        status = statx_at_once(above, name, 0, &file);
+        status = statx_at_once(parent, name, 0, &file);
     if (status != 0)
         return status;
     if (dir.stx_dev_major != file.stx_dev_major || dir.stx_dev_minor != file.stx_dev_minor)
         return -EXDEV;
-    status = check_kernel_fs(above, &fs);
+    status = check_kernel_fs(parent, &fs);
     return status == -EPERM ? -EXDEV : status;
 }
 
@@ -165,13 +165,13 @@ static int open_checked(const struct pseudofs_file *file) {
     const struct pseudofs_file dir = {.root = file->root, .dir = file->dir, .name = ""};
     char path[PATH_MAX];
     int status = pseudofs_path(&dir, path, sizeof(path));
-    int above = status == 0 ? open_path(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : status;
+    int parent = status == 0 ? open_path(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : status;
 
-    if (above < 0)
-        return public_status(above, -EPERM); /* not -ENOENT: this kernel lacks the file */
-    status = file->require_same_fs ? check_same_fs(above, file->name) : 0;
-    int fd = status == 0 ? pseudofs_openat(above, file->name) : status;
-    close(above);
+    if (parent < 0)
+        return public_status(parent, -EPERM); /* not -ENOENT: this kernel lacks the file */
+    status = file->require_same_fs ? check_same_fs(parent, file->name) : 0;
+    int fd = status == 0 ? pseudofs_openat(parent, file->name) : status;
+    close(parent);
     return fd;
 }
 

@@ -16,7 +16,7 @@ COLUMNS = 100
 HEADER = """\
 /* SPDX-License-Identifier: MIT
  *
- * Characters that do not show in a name. Made by tests/docs/unicode.py from the data of Unicode {version}
+ * Characters that a name may not contain, or not begin with. Made by tests/docs/unicode.py from the data of Unicode {version}
  * (make unicode).
  *
  *   INVISIBLE(first, last)  shows as nothing or as a space: Default_Ignorable_Code_Point, the general
