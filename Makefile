@@ -17,7 +17,7 @@ MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/ksm-plugins
 COLLECTD_INCLUDEDIR ?= /usr/include/collectd
 
-# make run, make demo: seconds until they stop (empty: at Ctrl-C), dashboard's port.
+# make run, make demo: seconds until they stop, 10 or more (empty: at Ctrl-C), dashboard's port.
 DURATION ?=
 PORT ?= 19998
 
@@ -142,11 +142,16 @@ writable = $(Q)for dir in $(addprefix $(DESTDIR),$(1)); do \
 	while [ ! -e $$dir ]; do dir=$$(dirname $$dir); done; \
 	[ -w $$dir ] || { echo "make $@: cannot write to $$dir. Run it as root (sudo make $@), or choose other" \
 		"directories (see Install variables in common/README.md)." >&2; exit 1; }; done
-# place VARIABLE,DAEMON: words about a directory of plugins that is not below PREFIX, or not there. If it was set by
-# hand, and the directory above it is not there either, it is taken for a typing error.
-place = $(if $(DESTDIR)$(wildcard $($(1))),$(if $(filter $(PREFIX)/%,$($(1))),,\
-	(not below PREFIX, but where it looks for plugins)),: a new directory. Does it look for\
-	plugins there? Else set $(1))
+# unpackaged FILE: fails if it belongs to a package, which would not notice that the file is replaced or removed.
+unpackaged = $(if $(DESTDIR),,$(Q)package=$$(if command -v dpkg >/dev/null; then dpkg -S $(1); \
+	else rpm -qf $(1); fi 2>/dev/null) || exit 0; package=$${package%%:*}; \
+	echo "make $@: $(1) belongs to the package $$package. Remove the package:" \
+		"sudo apt-get purge $$package, or sudo rpm -e $$package" >&2; exit 1)
+# place VARIABLE,DAEMON: words about a directory of plugins that is not below the PREFIX that was set, or not there. If
+# it was set by hand, and the directory above it is not there either, it is taken for a typing error.
+place = $(if $(DESTDIR)$(wildcard $($(1))),$(if $(or $(filter file,$(origin PREFIX)),$(filter $(PREFIX)/%,$($(1)))),,\
+	(not below PREFIX, but where it looks for plugins)),$(comma) a new directory; if $(2) looks for plugins\
+	elsewhere$(comma) set $(1))
 no_parent = $(if $(or $(DESTDIR),$(wildcard $(dir $($(1)))),$(filter file,$(origin $(1)))),,\
 	echo "make $@: $(1)=$($(1)): there is no directory $(patsubst %/,%,$(dir $($(1))))" >&2; exit 1)
 

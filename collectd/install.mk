@@ -12,17 +12,20 @@ COLLECTD_EXAMPLES = $(wildcard collectd/*.conf collectd/*.yml collectd/*.json co
 install-collectd: $(BUILD)/ksm.so ## Install only collectd's plugin (as root)
 	@$(give_back)
 	@$(call no_parent,COLLECTD_PLUGINDIR)
+	$(call unpackaged,$(COLLECTD_PLUGINDIR)/ksm.so)
 	$(call writable,$(COLLECTD_PLUGINDIR) $(MANDIR)/man5 $(COLLECTD_DOCDIR)/examples)
 	$(call put,0644,$(BUILD)/ksm.so,$(COLLECTD_PLUGINDIR))
 	$(call put,0644,collectd/collectd-ksm.5,$(MANDIR)/man5)
 	$(call put,0644,$(COLLECTD_EXAMPLES),$(COLLECTD_DOCDIR)/examples)
-	@echo '  collectd: the plugin is in $(COLLECTD_PLUGINDIR)$(call place,COLLECTD_PLUGINDIR)'
+	@echo '  collectd: the plugin is in $(COLLECTD_PLUGINDIR)$(call place,COLLECTD_PLUGINDIR,collectd)'
 	@echo '  collectd: add "LoadPlugin ksm" to its configuration, or copy $(COLLECTD_DOCDIR)/examples/ksm.conf'
 	@echo '            there, and restart it; see man 5 collectd-ksm'
 
 uninstall-collectd:
+	$(call unpackaged,$(COLLECTD_PLUGINDIR)/ksm.so)
 	$(call remove,$(COLLECTD_PLUGINDIR)/ksm.so $(MANDIR)/man5/collectd-ksm.5)
 	$(call remove,$(addprefix $(COLLECTD_DOCDIR)/examples/,$(notdir $(COLLECTD_EXAMPLES))))
 	$(call drop,$(COLLECTD_PLUGINDIR) $(MANDIR)/man5 $(COLLECTD_DOCDIR)/examples $(COLLECTD_DOCDIR))
+	@echo '  collectd: remove "LoadPlugin ksm" from its configuration, because it does not start without the plugin'
 
 .PHONY: install-collectd uninstall-collectd

@@ -50,7 +50,7 @@ tools: $(TOOLS)
 
 # What is missing is installed before anything is built, also with -j: hence the second make, which builds on all
 # processors unless told how many.
-BUILD_ALL = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
+BUILD_ALL = $(MAKE) $(if $(V),,-s) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 RUN = $(TOOL_PYTHON) tests/demo/run.py --build $(BUILD) --metrics $(BUILD)/tests/metrics --port $(PORT) \
 	$(if $(DURATION),--duration $(DURATION))
 
@@ -58,7 +58,7 @@ RUN = $(TOOL_PYTHON) tests/demo/run.py --build $(BUILD) --metrics $(BUILD)/tests
 give_back = if [ -n "$$SUDO_UID" ] && [ -d $(BUILD) ]; then chown -hR "$$SUDO_UID:$$SUDO_GID" $(BUILD); fi
 run_and_give_back = trap : INT TERM; $(1); status=$$?; $(give_back); exit $$status
 
-run: deps ## Try it: private collectd and Netdata; DURATION= PORT=
+run: deps ## Try it in private daemons; DURATION= (from 10 s) PORT=
 	@$(call run_and_give_back,$(BUILD_ALL) all tools && $(RUN))
 
 demo: deps ## Try it with test programs and KSM on (as root)

@@ -13,6 +13,7 @@ not_a_unit_path = $(if $(filter $(addsuffix /systemd/system,/lib /usr/lib /usr/l
 
 install-explain: $(BUILD)/ksm-explain ## Install only ksm-explain (as root)
 	@$(give_back)
+	$(call unpackaged,$(BINDIR)/ksm-explain)
 	$(call writable,$(BINDIR) $(MANDIR)/man1 $(EXPLAIN_DOCDIR)/examples $(UNITDIR))
 	$(call put,0755,$(BUILD)/ksm-explain,$(BINDIR))
 	$(call put,0644,common/explain/ksm-explain.1,$(MANDIR)/man1)
@@ -23,6 +24,7 @@ install-explain: $(BUILD)/ksm-explain ## Install only ksm-explain (as root)
 	@echo '  ksm-explain: the units of ksm-openmetrics are in $(UNITDIR)$(not_a_unit_path)'
 
 uninstall-explain:
+	$(call unpackaged,$(BINDIR)/ksm-explain)
 	$(call remove,$(BINDIR)/ksm-explain $(MANDIR)/man1/ksm-explain.1)
 	$(call remove,$(addprefix $(EXPLAIN_DOCDIR)/examples/,$(notdir $(EXPLAIN_EXAMPLES))))
 	$(call remove,$(addprefix $(UNITDIR)/,$(notdir $(EXPLAIN_UNITS))))

@@ -570,7 +570,7 @@ def parse_arguments():
     parser.add_argument("--demo", action="store_true", help="switch KSM on, with memory to merge")
     arguments = parser.parse_args()
     if arguments.duration is not None and arguments.duration < SHORTEST_S:
-        parser.error(f"--duration: at least {SHORTEST_S} seconds, there is nothing to judge before")
+        sys.exit(f"{arguments.duration:g} s is too short to judge the metrics: the duration must be {SHORTEST_S} s or more")
     if not 0 <= arguments.port <= 65535:
         parser.error("--port: 0 … 65535")
     return arguments

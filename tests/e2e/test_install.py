@@ -108,7 +108,7 @@ def test_install_finds_daemons_and_uninstall_restores_tree(layout, build, tmp_pa
 def test_uninstall_empties_tree(build, tmp_path):
     make(build, "install", f"DESTDIR={tmp_path}")
     assert files(tmp_path)
-    make(build, "uninstall", f"DESTDIR={tmp_path}")
+    assert 'collectd: remove "LoadPlugin ksm"' in make(build, "uninstall", f"DESTDIR={tmp_path}")
     assert everything(tmp_path) == set()
 
 
@@ -211,9 +211,34 @@ def test_install_and_uninstall_print_files_and_with_V_commands(build, tmp_path):
         assert f"  {word}" not in said and [words for words in commands if words not in said] == []
 
 
-@pytest.mark.parametrize("target, variable", [("install-collectd", "COLLECTD_PLUGINDIR"),
-                                              ("install-netdata", "NETDATA_PLUGINSDIR")])
-def test_install_into_a_directory_that_is_new(target, variable, build, tmp_path):
+def test_prefix_that_was_not_set_is_not_mentioned(build, tmp_path):
+    said = make(build, "install-collectd", f"COLLECTD_PLUGINDIR={tmp_path}", f"MANDIR={tmp_path}", f"DOCDIR={tmp_path}")
+    assert f"collectd: the plugin is in {tmp_path}\n" in said
+
+
+@pytest.mark.parametrize("tool, answer", [("dpkg", "ksm-explain: {}"), ("rpm", "ksm-explain")])
+def test_file_of_a_package_is_neither_replaced_nor_removed(tool, answer, build, tmp_path):
+    """Of these two, only one TOOL is installed."""
+    program, tools = tmp_path / "bin/ksm-explain", tmp_path / "tools"
+    for path in (program, tools / tool):
+        path.parent.mkdir()
+    program.write_text("the package's")
+    for other in Path("/usr/bin").iterdir():
+        if other.name not in ("dpkg", "rpm"):
+            (tools / other.name).symlink_to(other)
+    (tools / tool).write_text(f"#!/bin/sh\n[ $2 = {program} ] && echo '{answer.format(program)}'\n")
+    (tools / tool).chmod(0o755)
+    for target in ("install-explain", "uninstall-explain"):
+        done = subprocess.run(["make", "-C", REPOSITORY, f"BUILD={build}", f"PREFIX={tmp_path}", target],
+                              env={**os.environ, "PATH": str(tools)}, capture_output=True, text=True, check=False)
+        assert done.returncode != 0 and program.read_text() == "the package's"
+        assert (f"make {target}: {program} belongs to the package ksm-explain. Remove the package: "
+                "sudo apt-get purge ksm-explain, or sudo rpm -e ksm-explain\n") in done.stderr
+
+
+@pytest.mark.parametrize("target, variable, daemon", [("install-collectd", "COLLECTD_PLUGINDIR", "collectd"),
+                                                      ("install-netdata", "NETDATA_PLUGINSDIR", "Netdata")])
+def test_install_into_a_directory_that_is_new(target, variable, daemon, build, tmp_path):
     """It is created where the daemon's own directory exists, with a remark; elsewhere it is a typing error."""
     words = [f"PREFIX={tmp_path}", f"NETDATA_STOCKDIR={tmp_path}/conf.d", "SETCAP=true", "NETDATA_GROUP=root", target]
     done = subprocess.run(["make", "-C", REPOSITORY, f"BUILD={build}", f"{variable}={tmp_path}/none/plugins", *words],
@@ -221,7 +246,8 @@ def test_install_into_a_directory_that_is_new(target, variable, build, tmp_path)
     assert done.returncode != 0 and everything(tmp_path) == set()
     assert f"make {target}: {variable}={tmp_path}/none/plugins: there is no directory {tmp_path}/none\n" in done.stderr
     said = make(build, f"{variable}={tmp_path}/plugins", *words)
-    assert f"is in {tmp_path}/plugins: a new directory. Does it look for plugins there? Else set {variable}\n" in said
+    assert (f"{daemon}: the plugin is in {tmp_path}/plugins, a new directory; "
+            f"if {daemon} looks for plugins elsewhere, set {variable}\n") in said
     assert "a new directory" not in make(build, f"{variable}={tmp_path}/plugins", *words)
 
 
@@ -278,14 +304,16 @@ def test_only_agent_group_may_execute_plugin(install_as_root):
     assert "root:nogroup 0750 cap_dac_read_search+ep" in said
 
 
-@pytest.mark.parametrize("words, why", [
-    pytest.param(["NETDATA_GROUP=no-such-group"], "there is no group no-such-group", id="no group"),
-    pytest.param(["NETDATA_GROUP=root", "SETCAP=false"], "the capability was refused", id="refused"),
-    pytest.param(["NETDATA_GROUP=root", "SETCAP=no-such-program"], "there is no no-such-program", id="no setcap"),
+@pytest.mark.parametrize("words, why, advice", [
+    pytest.param(["NETDATA_GROUP=no-such-group"], "there is no group no-such-group",
+                 ": install Netdata, or set NETDATA_GROUP, and run make install-netdata again\n", id="no group"),
+    pytest.param(["NETDATA_GROUP=root", "SETCAP=false"], "the capability was refused", "To change this", id="refused"),
+    pytest.param(["NETDATA_GROUP=root", "SETCAP=no-such-program"], "there is no no-such-program", "To change this",
+                 id="no setcap"),
 ])
-def test_install_without_capability_gives_reason_and_continues(words, why, install_as_root):
+def test_install_without_capability_gives_reason_and_continues(words, why, advice, install_as_root):
     plugin, said = install_as_root(*words)
-    assert why in said and "To change this" in said, said
+    assert why in said and advice in said and "chown:" not in said, said
     assert os.access(plugin, os.X_OK) and capability(plugin) == ""
 
 
@@ -331,6 +359,12 @@ def test_help_fits_80_columns_and_lists_users_targets_first(build):
 def test_building_packages_installs_only_what_that_takes(target, build):
     """Not what `make run` and the tests require, which is nearly 1 GB."""
     assert re.findall(r"tests/deps\.sh (.*)", make(build, "-n", target)) == [target]
+
+
+def test_run_in_a_built_tree_does_not_mention_make(build):
+    """Running is replaced."""
+    said = make(build, "run", "RUN=echo runs")
+    assert said.splitlines()[-1] == "runs" and "make" not in said
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="sudo runs make as root")

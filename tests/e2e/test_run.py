@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""make run's table of metrics: a reason stands only beside a row without a value."""
+"""make run: its table of metrics, in which a reason stands only beside a row without a value, and its duration."""
 
 import errno
+import sys
 
 import pytest
 
@@ -27,3 +28,10 @@ def test_rows_without_value_show_reason(name, status, values, reason):
     there = {("ksm.x", "x"): (0, values[1])} if values else {}
     row = run.table([{**GAUGE, "name": name, "status": status}], here, there)[1]
     assert row.split("MiB")[1].strip() == reason, row
+
+
+def test_duration_that_is_too_short_gets_a_sentence(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["run.py", "--build", "build", "--metrics", "metrics", "--duration", "3"])
+    with pytest.raises(SystemExit) as end:
+        run.parse_arguments()
+    assert end.value.code == "3 s is too short to judge the metrics: the duration must be 10 s or more"
