@@ -96,16 +96,18 @@ int replacement_find(struct replacement *file, const char *path, char *message, 
     return status;
 }
 
-/* Writes why the new file could not be created. A missing directory is named itself. */
+/* Writes why the new file could not be created. A missing directory is named itself; in some, such
+ * as /proc, creating a file fails with ENOENT too. */
 static void explain_begin(const char *path, int error, char *message, size_t size) {
     const char *slash = strrchr(path, '/');
+    char dir[PATH_MAX];
 
-    if (error != ENOENT)
-        snprintf(message, size, "%s: %s%s", path, strerror(error),
-                 error == EACCES ? "; run it with sudo" : "");
+    snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    if (error == ENOENT && access(dir, F_OK) != 0)
+        snprintf(message, size, "%s: no such directory", dir);
     else
-        snprintf(message, size, "%.*s: no such directory", slash ? (int)(slash - path) : 1,
-                 slash ? path : ".");
+        snprintf(message, size, "%s: cannot be created: %s%s", path, strerror(error),
+                 error == EACCES && geteuid() != 0 ? "; run it with sudo" : "");
 }
 
 int replacement_begin(struct replacement *file, char *message, size_t size) {

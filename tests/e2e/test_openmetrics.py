@@ -180,6 +180,7 @@ def test_stop_leaves_no_temporary_file(end, build, make_tree, tmp_path):
 @pytest.mark.parametrize("words, said", [
     (["--output", "/proc/none/ksm.prom"], "ksm-explain: /proc/none: no such directory\n"),
     (["--output", "none/ksm.prom"], "ksm-explain: none: no such directory\n"),
+    (["--output", "/proc/ksm.prom"], "ksm-explain: /proc/ksm.prom: cannot be created: No such file or directory\n"),
     (["--output", f"/{'x' * 5000}"], "File name too long"),
     (["--output", ""], "--output: invalid value \"\"; expected a file"),
     (["--state", "/proc/none/state"], "ksm-explain: /proc/none: no such directory\n"),
@@ -196,7 +197,7 @@ def test_directory_of_root_requires_sudo(copy_of, public_path):
     done = subprocess.run([*AS_NOBODY, copy_of("ksm-explain"), "--openmetrics", "--output", public_path / "ksm.prom"],
                           capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"ksm-explain: {public_path}/ksm.prom: Permission denied; run it with sudo\n"
+    assert done.stderr == f"ksm-explain: {public_path}/ksm.prom: cannot be created: Permission denied; run it with sudo\n"
 
 
 def owners_of(text):
