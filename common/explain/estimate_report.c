@@ -59,6 +59,11 @@ static void add_saving(struct values *v, const struct estimate *e, const struct 
         values_add_bytes(v, "loss", overhead - total);
 }
 
+static void add_percent(struct values *v, const char *name, int64_t part, double whole) {
+    if (whole > 0)
+        format_percent((int64_t)((double)part / whole * 100000), values_add(v, name), VALUE_SIZE);
+}
+
 /* Less than 5 % of the memory that was read is little (ksmd would scan 20 pages to free one), and
  * so is less than 16 MiB. */
 enum { WORTH_IT_PERCENT = 5, WORTH_IT_BYTES = 16 << 20 };
@@ -72,6 +77,7 @@ static void add_verdict(struct values *v, const struct estimate *e, const struct
         [KSM_CONSUMER_program] = "program",
     };
     const struct ksm_value *run = &host->values[KSM_run];
+    const struct ksm_value *ram = &host->values[KSM_mem_total]; /* kB */
     const int64_t read = (int64_t)(e->sum.pages * e->page_size);
     const int64_t further = bytes_of(e, e->total.all.further), merged = saved_now(e, host);
     const int64_t net = further + (merged > 0 ? merged : 0) - overhead_of(&e->sum);
@@ -88,9 +94,9 @@ static void add_verdict(struct values *v, const struct estimate *e, const struct
     values_add_if(v, "nothing", known_little && net <= 0);
     if (!worth_it)
         return;
-    if (read > 0)
-        format_percent((int64_t)((double)further / (double)read * 100000), values_add(v, "share"),
-                       VALUE_SIZE);
+    add_percent(v, "share", further, (double)read);
+    if (ram->status == 0)
+        add_percent(v, "of_ram", further, (double)ram->value * 1024);
     values_add_if(v, "stopped", run->status == 0 && run->value != KSM_RUNNING);
     if (e->consumer_count > 0)
         values_add_if(v, opt_in[e->consumers[0].name.kind], true);

@@ -158,6 +158,7 @@ int memory_command_estimate(const struct command_line *line, const struct explai
     static struct estimate estimate; /* like the engine, it lasts until the program ends */
     int status = estimate_init(&engine, &options, (size_t)line->memory_mib << 20);
 
+    engine.sweep.counts.as_root = is_root;
     if (status == 0)
         status = run(&engine.sweep, show_estimate_progress);
     if (status == 0)
@@ -247,6 +248,7 @@ int memory_command_sharing(const struct command_line *line, const struct explain
             stderr);
         return STATUS_DENIED;
     }
+    sweep->counts.as_root = is_root;
     status = run(sweep, show_sharing_progress);
     if (status == 0)
         status = sharing_finish(&sharing);

@@ -69,6 +69,7 @@ struct sweep_counts {
     uint64_t unreadable; /* pages in memory that cannot be read: of devices, or secret */
     int64_t ms;          /* duration of the sweep */
     bool partial;        /* it was stopped early */
+    bool as_root;        /* set by the caller: this program runs as root */
 };
 
 struct process_sweep;

@@ -33,6 +33,7 @@ void values_add_if(struct values *v, const char *name, bool holds) {
 void values_add_counts(struct values *v, const struct sweep_counts *counts, uint64_t page_size) {
     values_add_if(v, "partial", counts->partial);
     values_add_count(v, "denied", counts->denied, "process", "processes");
+    values_add_if(v, counts->as_root ? "as_root" : "as_user", true);
     values_add_count(v, "blocking", counts->blocking, "process", "processes");
     values_add_count(v, "failed", counts->failed, "process", "processes");
     if (counts->failed > 0)

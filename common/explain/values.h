@@ -37,7 +37,8 @@ void values_add_count(struct values *v, const char *name, int64_t number, const 
 /* Adds a condition, whose text is empty, if it holds. */
 void values_add_if(struct values *v, const char *name, bool holds);
 
-/* Adds partial, denied, blocking, exited, unreadable, processes and time. */
+/* Adds partial, denied, as_root or as_user, blocking, failed, failure, exited, unreadable,
+ * processes and time. */
 void values_add_counts(struct values *v, const struct sweep_counts *counts, uint64_t page_size);
 
 struct values_line {

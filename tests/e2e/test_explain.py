@@ -190,6 +190,9 @@ def test_help(words, build):
     """It needs no host, as in a chroot without /sys."""
     done = fixtures.run_once(build / "ksm-explain", *words, "--help")
     assert done.returncode == 0 and "--root" in done.stdout and "exit status" in done.stdout
+    usage = done.stdout.partition("\nExplains ")[0]
+    assert usage.count("[--root DIRECTORY]") == usage.count("ksm-explain") == 4, "it works in every mode"
+    assert [line for line in done.stdout.splitlines() if len(line) > 80] == []
 
 
 def test_hostile_names_are_escaped(build, tmp_path):

@@ -141,6 +141,15 @@ static void left_out(void) {
     e.counts.swapped = 2 << 20;
 }
 
+static void left_out_by_root(void) {
+    left_out();
+    e.counts.as_root = true;
+}
+
+static void ram(void) {
+    host.values[KSM_mem_total] = (struct ksm_value){.value = 10 << 20}; /* kB */
+}
+
 static void mostly_denied(void) {
     e.total.all.further = 15 * MIB_PAGES;
     e.counts.denied = 11;
@@ -178,6 +187,7 @@ static const struct {
       "were read; that leaves 496.0 MiB of the saving",
       "Read 1.0 GiB of 10 processes in about 5 seconds By consumer"},
      {"in all", "saved already,", "Left out", "Huge"}},
+    {ram, {"saved, 50.0 % of the memory that was read, 5.00 % of RAM. To gain"}, {0}},
     {as_it_is, {" 1.0 GiB 512.0 MiB 16.0 MiB 10.0 MiB vm web"}, {"more vm", "Partial"}},
     {as_it_is, {"To do QEMU opts in"}, {"MemoryKSM", "switched off"}},
     {service, {"To do Opt in the services"}, {"QEMU"}},
@@ -209,6 +219,10 @@ static const struct {
     {left_out,
      {"; 2.0 MiB is in swap", "Left out 3 processes could not be read: Too many open files. Left"},
      {0}},
+    {left_out, {"Left out 1 process could not be read. To read all, run it with sudo."}, {"CAP_"}},
+    {left_out_by_root,
+     {"Left out 1 process could not be read: ksm-explain lacks CAP_SYS_PTRACE"},
+     {"sudo."}},
     {mostly_denied,
      {"Verdict Not known: most processes could not be read. In 1.0 GiB of the others, 15.0 MiB"},
      {"Little", "To do"}},

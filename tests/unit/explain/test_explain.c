@@ -671,6 +671,22 @@ TEST_ROWS(bad_verdict_is_red_on_a_terminal, alarms) {
     ck_assert_msg(strstr(print(false), "\033") == NULL, "%s", row->changes);
 }
 
+/* The numbers of processes that opted in and that are tracked differ for a while. */
+static const struct {
+    const char *changes, *want;
+} processes_of[] = {
+    {"tracked=2", "  opted in  3 processes\n  tracked   26,122 pages\n"},
+    {"tracked=2 opted_in=-1", "  opted in  not reported by this kernel (requires Linux 6.14)\n"
+                              "  tracked   26,122 pages, of 2 processes\n"},
+};
+
+TEST_ROWS(report_has_one_number_of_processes, processes_of) {
+    good_host();
+    change(row->changes);
+    ksm_derive(&facts.now);
+    ck_assert_msg(strstr(report(), row->want), "%s: got\n%s", row->changes, report());
+}
+
 /* ---- savings by consumer ---- */
 
 static const struct {

@@ -422,6 +422,11 @@ static void left_out(void) {
     processes[0].hugetlb = true;
 }
 
+static void left_out_by_root(void) {
+    left_out();
+    s.sweep.counts.as_root = true;
+}
+
 static const struct {
     void (*make)(void);
     const char *has[4];
@@ -453,6 +458,10 @@ static const struct {
      {"Left out 1 process could not be read", "Left out 3 processes: reading",
       "Left out 2 processes ended", "Left out Pages of hugetlbfs"},
      {0}},
+    {left_out, {"Left out 1 process could not be read. To read all, run it with sudo."}, {"CAP_"}},
+    {left_out_by_root,
+     {"Left out 1 process could not be read: ksm-explain lacks CAP_SYS_PTRACE"},
+     {"sudo."}},
 };
 
 TEST_ROWS(report_has, reports) {
