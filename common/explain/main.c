@@ -63,8 +63,7 @@ static void restore_rate_limit(void) {
     if (openmetrics_files_restore(&files, &consumers.rate_limit) != 0)
         fprintf(stderr,
                 "ksm-explain: %s is damaged: for some hours, most new consumers are part of other; "
-                "remove "
-                "it to show them at once\n",
+                "remove it to show them at once\n",
                 files.state.path);
     restored = consumers.rate_limit;
 }
@@ -95,6 +94,11 @@ static void sample_consumers(struct explain_facts *facts) {
     facts->consumers = &consumers.table;
 }
 
+static void set_kernel(struct explain_facts *facts) {
+    facts->has_ksm = true;
+    facts->uksm = ksm_reader_is_uksm(&reader);
+}
+
 static void measure(struct explain_facts *facts) {
     static struct ksm_sample before;
     int64_t start = clock_ms(CLOCK_MONOTONIC);
@@ -104,8 +108,7 @@ static void measure(struct explain_facts *facts) {
     poll(NULL, 0, SAMPLE_MS);
     ksm_reader_tick(&reader, clock_ms(CLOCK_MONOTONIC));
     explain_set_host(facts, &before, &reader.sample, clock_ms(CLOCK_MONOTONIC) - start);
-    facts->has_ksm = true;
-    facts->uksm = ksm_reader_is_uksm(&reader);
+    set_kernel(facts);
     sample_consumers(facts);
     if (!facts->uksm)
         suspects_read(&suspects, facts);
@@ -175,6 +178,7 @@ static void sample_host(struct explain_facts *facts) {
     if (status == 0) {
         ksm_reader_tick(&reader, clock_ms(CLOCK_MONOTONIC));
         facts->now = reader.sample;
+        set_kernel(facts);
         ksm_reader_close(&reader);
     }
     sample_consumers(facts);

@@ -641,6 +641,30 @@ def test_nothing_merged_is_said_in_one_sentence(ksm, build):
     assert (found["saved_bytes"], found["consumers"], found["pairs"], found["owner_pairs"]) == (0, [], [], [])
 
 
+class Contained(Known):
+    """A process with known contents in a PID namespace of its own."""
+
+    NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+
+    def __init__(self, *words):
+        super().__init__(*words)
+        self.argv = [*self.NAMESPACE, *self.argv]
+
+
+def test_hidden_processes_are_reported(start, ksm, build):
+    """In a PID namespace, as in a container: other processes, including ksmd, are not visible."""
+    if subprocess.run([*Contained.NAMESPACE, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no PID namespace can be made here")
+    contained = start(Contained, [(1, 64, 2)])
+    [inside] = set(session_members(contained.pid)) - {contained.pid}
+    enter = ["nsenter", f"--target={inside}", "--pid", "--mount"]
+    assert explain(build, wrapper=enter).stdout == "No process that is visible here has merged pages.\n"
+    ksm.merge_all()
+    report = " ".join(explain(build, wrapper=enter).stdout.split())
+    assert "Owners No memory is merged between the owners that were read. Not all could be read. " in report
+    assert "Hidden Other processes are not visible here and were not read. " in report
+
+
 def test_ordinary_user_is_told_to_use_sudo(copy_of):
     done = explain(copy_of("ksm-explain").parent, wrapper=AS_NOBODY)
     assert (done.returncode, done.stdout) == (DENIED, "")
