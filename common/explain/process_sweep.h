@@ -45,7 +45,7 @@ struct sweep_process {
     int64_t swapped;   /* bytes */
     int64_t anonymous; /* bytes */
     int64_t merging;   /* its ksm_merging_pages, 0 if not known; with merged_only */
-    uint64_t stack;    /* the end address of its stack, 0: not known */
+    uint64_t stack;    /* the end address of its stack; 0: not known, as if not all was read */
     uint64_t pages;    /* read */
     size_t consumer;   /* index into consumers, set at the end of the list */
     struct ksm_consumer_name name;

@@ -193,16 +193,21 @@ static void add_merged(struct sharing *s, const struct content_index_record *rec
 
 /* If the kernel does not report which frames are KSM's, a frame with several mappings is either
  * merged or inherited by fork(). fork() keeps the address of the page and of the stack, which
- * exec() randomizes. So another address of either proves that the frame is merged. */
+ * exec() randomizes. So another address of either proves that the frame is merged. A stack that is
+ * not known proves nothing. */
 static bool is_surely_merged(const struct sharing *s, const struct content_index_record *records,
                              size_t count) {
-    const struct sweep_process *list = s->sweep.list;
-    const struct sweep_process *first = &list[content_index_process(records[0].place)];
+    uint64_t known_stack = 0;
 
-    for (size_t i = 1; i < count; i++)
-        if (content_index_page(records[i].place) != content_index_page(records[0].place) ||
-            list[content_index_process(records[i].place)].stack != first->stack)
+    for (size_t i = 0; i < count; i++) {
+        const uint64_t stack = s->sweep.list[content_index_process(records[i].place)].stack;
+        if (content_index_page(records[i].place) != content_index_page(records[0].place))
             return true;
+        if (stack != 0 && known_stack != 0 && stack != known_stack)
+            return true;
+        if (stack != 0)
+            known_stack = stack;
+    }
     return false;
 }
 

@@ -154,25 +154,32 @@ TEST(consumer_of_two_users_has_several_owners_and_each_counts) {
 static const struct {
     uint64_t flags;
     bool knows_ksm;
-    bool other_address, other_stack;
+    bool other_address;
+    uint64_t stacks[3]; /* of the processes that map it; 0: not known */
     int saved, unclear;
 } methods[] = {
-    {FRAME_IS_KSM, true, false, false, 1, 0},
-    {0, true, true, true, 0, 0},
-    {FRAME_IS_KSM | FRAME_IS_ZERO, true, true, true, 0, 0},
-    {FRAME_IS_KSM, false, false, false, 0, 2},
-    {FRAME_IS_KSM, false, true, false, 1, 0},
-    {FRAME_IS_KSM, false, false, true, 1, 0},
-    {FRAME_IS_ZERO, false, true, true, 0, 0},
+    {FRAME_IS_KSM, true, false, {1, 1, 1}, 2, 0},
+    {0, true, true, {1, 2, 2}, 0, 0},
+    {FRAME_IS_KSM | FRAME_IS_ZERO, true, true, {1, 2, 2}, 0, 0},
+    {FRAME_IS_KSM, false, false, {1, 1, 1}, 0, 3},
+    {FRAME_IS_KSM, false, true, {1, 1, 1}, 2, 0},
+    {FRAME_IS_KSM, false, false, {1, 2, 1}, 2, 0},
+    {FRAME_IS_KSM, false, false, {0, 1, 1}, 0, 3},
+    {FRAME_IS_KSM, false, false, {1, 0, 1}, 0, 3},
+    {FRAME_IS_KSM, false, false, {0, 1, 2}, 2, 0},
+    {FRAME_IS_KSM, false, false, {0, 0, 0}, 0, 3},
+    {FRAME_IS_ZERO, false, true, {1, 2, 2}, 0, 0},
 };
 
 TEST_ROWS(only_frames_of_ksm_count, methods) {
     begin(1 << 20);
     s.frames.knows_ksm = row->knows_ksm;
-    processes[1].stack = processes[0].stack + row->other_stack;
     flags[3] = row->flags;
-    add_mapping(3, 0, 0x100);
-    add_mapping(3, 1, 0x100 + row->other_address);
+    for (uint32_t i = 0; i < ROWS(row->stacks); i++) {
+        const bool other_address = i == 1 && row->other_address;
+        processes[i].stack = row->stacks[i];
+        add_mapping(3, i, other_address ? 0x200 : 0x100);
+    }
     finish();
     ck_assert_double_eq(s.saved.pages, row->saved);
     ck_assert_double_eq(s.unclear, row->unclear);
