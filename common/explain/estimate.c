@@ -10,6 +10,7 @@
 #include <xxhash.h>
 
 #include "system/clock.h"
+#include "system/parse.h"
 #include "system/pseudofs.h"
 
 enum { SETTLE_DELAY_MS = 2000, POLL_MS = 20 };
@@ -129,13 +130,15 @@ static sweep_step_fn *const steps[ESTIMATE_STEPS] = {
 /* Returns 1 if there are no huge pages. */
 static size_t read_pages_per_huge_page(const char *root, uint64_t page_size) {
     struct pseudofs_file file;
-    char text[32] = "";
+    char text[32];
+    int64_t bytes = 0;
 
     pseudofs_init(&file, root, "sys/kernel/mm/transparent_hugepage", "hpage_pmd_size");
-    pseudofs_read(&file, 0, PSEUDOFS_LINE, text, sizeof(text) - 1);
+    const ssize_t len = pseudofs_read(&file, 0, PSEUDOFS_LINE, text, sizeof(text));
     pseudofs_close(&file);
-    const long long bytes = strtoll(text, NULL, 10);
-    return bytes > 0 ? (size_t)bytes / page_size : 1;
+    if (len > 0)
+        parse_number(text, (size_t)len, &bytes);
+    return (uint64_t)bytes > page_size ? (uint64_t)bytes / page_size : 1;
 }
 
 int estimate_init(struct estimate_engine *e, const struct process_sweep_options *options,

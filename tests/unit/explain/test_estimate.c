@@ -6,9 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "explain/estimate.h"
 #include "support/suite.h"
+#include "support/tree.h"
 
 enum { PAGE = 4096, MIB_PAGES = 256 };
 
@@ -285,4 +287,24 @@ TEST_ROWS(json_members, objects) {
     const char *text = json();
     for (int i = 0; i < ROWS(row->has) && row->has[i]; i++)
         ck_assert_msg(strstr(text, row->has[i]), "no %s in\n%s", row->has[i], text);
+}
+
+/* ---- the beginning ---- */
+
+/* A size below that of a page is of another machine, whose tree this is. */
+static const struct {
+    const char *text;
+    size_t bytes; /* of a huge page; 0: a page */
+} huge_sizes[] = {{"2097152\n", 2 << 20}, {"64\n", 0}, {"0\n", 0}, {"-4096\n", 0}, {"", 0}};
+
+TEST_ROWS(huge_page_has_one_page_or_more, huge_sizes) {
+    const struct process_sweep_options options = {.root = suite_dir(), .cpu = 100};
+    const size_t page_size = (size_t)sysconf(_SC_PAGESIZE);
+    static struct estimate_engine engine;
+
+    tree_print(options.root, "sys/kernel/mm/transparent_hugepage/hpage_pmd_size", "%s", row->text);
+    ck_assert_int_eq(estimate_init(&engine, &options, 1 << 20), 0);
+    ck_assert_uint_eq(engine.contents.pages_per_huge_page,
+                      row->bytes > 0 ? row->bytes / page_size : 1);
+    content_index_free(&engine.contents);
 }
