@@ -11,6 +11,7 @@
 #include "explain/causes.h"
 #include "explain/explain.h"
 #include "explain/format.h"
+#include "explain/pagemap.h"
 #include "metrics/derive.h"
 #include "system/pseudofs.h"
 
@@ -160,6 +161,12 @@ static bool write_tracked_processes(const struct explain_facts *f, char *buf, si
     return !is_partial(f) && write_processes(f->consumers->sweep.tracked, buf, size);
 }
 
+/* More is not walked under one hold of a process's lock. */
+static bool write_large_mapping(const struct explain_facts *f, char *buf, size_t size) {
+    format_bytes(PAGEMAP_ENTRIES * f->now.page_size, buf, size);
+    return true;
+}
+
 static bool write_denied(const struct explain_facts *f, char *buf, size_t size) {
     return write_processes(f->consumers->sweep.denied, buf, size);
 }
@@ -214,6 +221,7 @@ static const struct {
     {"lower_max_cpu", write_lower_max_cpu},
     {"opted_in", write_opted_in},
     {"tracked_processes", write_tracked_processes},
+    {"large_mapping", write_large_mapping},
     {"denied", write_denied},
     {"owners", write_owners},
     {"blocking", write_blocking},

@@ -499,6 +499,20 @@ TEST_ROWS(placeholders_are_replaced, expansions) {
                   unknown, row->want);
 }
 
+static const struct {
+    int64_t page_size;
+    const char *want;
+} large_mappings[] = {{4096, "64.0 MiB"}, {16384, "256.0 MiB"}, {65536, "1.0 GiB"}};
+
+TEST_ROWS(size_of_a_large_mapping_depends_on_the_page_size, large_mappings) {
+    char buf[64];
+
+    good_host();
+    facts.now.page_size = row->page_size;
+    ck_assert_int_eq(explain_expand(&facts, "{large_mapping}", buf, sizeof(buf)), 0);
+    ck_assert_str_eq(buf, row->want);
+}
+
 TEST(text_that_does_not_fit_is_cut_off) {
     static const char text[] = "what is {saved} is saved";
     char buf[64];
