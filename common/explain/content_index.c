@@ -19,7 +19,7 @@ enum { PROCESS_BITS = 21, PAGE_BITS = 40 };
 #define PLACE_HUGE UINT64_C(1)    /* mapped once */
 #define PLACE_CHANGED UINT64_C(2) /* mapped once */
 #define PROCESS_MASK ((UINT64_C(1) << PROCESS_BITS) - 1)
-#define PAGE_MASK ((UINT64_C(1) << PAGE_BITS) - 1)
+#define PAGE_MASK (CONTENT_INDEX_PAGES - 1)
 
 uint64_t content_index_place_once(uint32_t process, uint64_t page, bool huge) {
     return (process & PROCESS_MASK) << (PAGE_BITS + 2) | (page & PAGE_MASK) << 2 |

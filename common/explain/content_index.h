@@ -62,10 +62,11 @@ struct content_index_record {
 };
 
 /* Make the place of a page that is mapped once, or many times. page: the virtual address in pages,
- * below 2^40. frame: its frame number, by which a page counts once however often it is mapped; 0:
- * not known, then all pages of one content that are mapped many times count as one. huge: part of a
- * huge page. */
+ * below CONTENT_INDEX_PAGES. frame: its frame number, by which a page counts once however often it
+ * is mapped; 0: not known, then all pages of one content that are mapped many times count as one.
+ * huge: part of a huge page. */
 enum { CONTENT_INDEX_PROCESSES = 1 << 21 };
+#define CONTENT_INDEX_PAGES (UINT64_C(1) << 40)
 uint64_t content_index_place_once(uint32_t process, uint64_t page, bool huge);
 uint64_t content_index_place_many(uint32_t process, uint64_t frame, uint64_t page);
 

@@ -8,7 +8,7 @@
 /* Parses "7f0c8a000000-7f0c8a021000 rw-p 00000000 00:00 0   [heap]". A path may contain blanks. */
 static bool parse(const char *line, struct mapping *mapping) {
     uint64_t inode = 0;
-    char rights[5];
+    char rights[5] = "";
     int name = 0;
 
     *mapping = (struct mapping){.start = 0};

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "explain/content_index.h"
+
 int page_reader_init(struct page_reader *reader, struct blocking_call *call) {
     memset(reader, 0, sizeof(*reader));
     reader->call = call;
@@ -85,7 +87,9 @@ static bool may_be_hugetlb(const struct page_reader *reader, const struct mappin
            (mapping->start | mapping->end) % (16 * reader->page_size) == 0;
 }
 
-/* Sets address and end to the next mapping, or is_end. Returns 0 or -errno. */
+/* Sets address and end to the next mapping, or is_end. Returns 0 or -errno. A mapping beyond the
+ * pages that the index can hold is left out: it exists only with page tables of five levels, where
+ * a program asked for such an address. */
 static int next_mapping(struct page_reader *reader) {
     struct mapping mapping;
     int status = maps_next(&reader->maps, &mapping);
@@ -93,7 +97,8 @@ static int next_mapping(struct page_reader *reader) {
     for (; status > 0; status = maps_next(&reader->maps, &mapping)) {
         if (strcmp(mapping.name, "[stack]") == 0)
             reader->stack = mapping.end;
-        if (!mapping.may_merge || may_be_hugetlb(reader, &mapping) || mapping.start < reader->end)
+        if (!mapping.may_merge || may_be_hugetlb(reader, &mapping) || mapping.start < reader->end ||
+            mapping.end > CONTENT_INDEX_PAGES * reader->page_size)
             continue;
         reader->address = mapping.start;
         reader->end = mapping.end;

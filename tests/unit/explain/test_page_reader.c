@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "explain/content_index.h"
 #include "explain/page_reader.h"
 #include "support/suite.h"
 #include "support/tree.h"
@@ -218,6 +219,7 @@ static const struct {
     {"r-xp 00000000 00:00 0 [vdso]", false, false, 0},
     {"r--p 00000000 08:01 5 [vdso]", false, true, 0},
     {"rw-p 00000000 08:01 5 /a [vvar]", false, true, 0},
+    {"rw 00000000 00:00 0 ", false, false, 0}, /* no kernel's */
     {"rw-p 00000000 00:00 0 ", true, true, 0},
     {"rw-p 00000000 00:0f 9 /anon_hugepage (deleted)", true, false, 0},
     {"rw-p 00000000 00:0f 9 /anon_hugepage (deleted)", true, true, 1},
@@ -233,12 +235,31 @@ TEST_ROWS(private_mappings_are_read, lines) {
 
     has_scan = true;
     /* A long path before it, and a line without an end after it. */
-    tree_print(dir, "proc/7/maps", "1000-2000 r--s 0 0:0 1 /%0*d\n%" PRIxPTR "-%" PRIxPTR " %s\n1-",
+    tree_print(dir, "proc/7/maps", "1000-2000 r--p 0 0:0 1 /%0*d\n%" PRIxPTR "-%" PRIxPTR " %s\n1-",
                5000, 0, start, start + 32 * page_size, row->line);
     ck_assert_int_eq(page_reader_open(&reader, dir, PID, row->hugetlb, true), 0);
     while (page_reader_next(&reader) > 0)
         count += reader.count;
     ck_assert_uint_eq(count, row->is_read ? 32 : 0);
+}
+
+/* With page tables of five levels, if it was asked for. */
+TEST(mapping_beyond_the_range_of_places_is_skipped) {
+    const uint64_t pages = 8, limit = CONTENT_INDEX_PAGES * page_size;
+    char *memory = map(pages, WRITTEN);
+    uint64_t count = 0;
+    int status;
+
+    has_scan = true;
+    tree_print(dir, "proc/7/maps",
+               "%" PRIxPTR "-%" PRIxPTR " rw-p 0 0:0 0\n%" PRIx64 "-%" PRIx64 " rw-p 0 0:0 0\n",
+               (uintptr_t)memory, (uintptr_t)memory + pages * page_size, limit - page_size,
+               limit + page_size);
+    ck_assert_int_eq(page_reader_open(&reader, dir, PID, false, true), 0);
+    while ((status = page_reader_next(&reader)) > 0)
+        count += reader.count;
+    ck_assert_int_eq(status, 0);
+    ck_assert_uint_eq(count, pages);
 }
 
 TEST(contents_are_copied_to_the_start_of_a_page) {
