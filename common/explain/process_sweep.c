@@ -247,10 +247,10 @@ static int compare_with_parent(struct process_sweep *s, const struct sweep_proce
 int process_sweep_open(struct process_sweep *s, struct page_reader *reader,
                        const struct sweep_process *process) {
     struct ksm_process file = ksm_process_with_pid(process->pid);
+
+    file.started = process->started; /* before a call after which the process may not be touched */
     const int status =
         page_reader_open(reader, s->options.root, process->pid, process->hugetlb, s->contents);
-
-    file.started = process->started;
     return status == 0 ? ksm_process_check(&s->files, &file) : status;
 }
 
