@@ -10,12 +10,16 @@ const struct explain_cause_texts explain_cause_texts[EXPLAIN_CAUSES] = {
 #include "explain/explain.def"
 };
 
+int64_t explain_merged_pages(const struct explain_process *p) {
+    return p->merging + (p->zero > 0 ? p->zero : 0);
+}
+
 bool explain_merges_little(const struct explain_process *p, int64_t page_size) {
     const int64_t tenth = p->memory / page_size / 10;
 
     if (p->merging < 0)
         return p->blocks;
-    return p->merging + (p->zero > 0 ? p->zero : 0) < tenth;
+    return explain_merged_pages(p) < tenth;
 }
 
 /* ---- scan rate ---- */
@@ -77,7 +81,7 @@ int64_t explain_full_scan_ms(const struct explain_facts *f) {
 
 /* Returns whether something is merged, but the overhead of the tracked pages is more. */
 static bool is_sparse(const struct explain_facts *f, const struct explain_process *p) {
-    const int64_t merged = p->merging + (p->zero > 0 ? p->zero : 0);
+    const int64_t merged = explain_merged_pages(p);
 
     /* rmap_items * KSM_RMAP_ITEM_BYTES > merged * page_size, without overflow */
     return merged > 0 && (p->rmap_items - 1) / (f->now.page_size / KSM_RMAP_ITEM_BYTES) >= merged;

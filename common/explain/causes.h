@@ -42,7 +42,7 @@ struct explain_process {
     int64_t memory;    /* anonymous + shmem + hugetlb + device + merged pages of zeros */
     int64_t anonymous; /* includes merged pages */
     int64_t shmem;     /* memfd, /dev/shm, MAP_SHARED */
-    int64_t file;      /* pages of files, which memory does not include */
+    int64_t file;      /* mapped files; not part of memory */
     int64_t hugetlb;
     int64_t device;    /* RAM that a driver has mapped (smaps, or maps and pagemap) */
     int64_t mergeable; /* anonymous memory that is mergeable (smaps; see suspect.h) */
@@ -86,6 +86,9 @@ struct explain_cause_texts {
 };
 extern const struct explain_cause_texts explain_cause_texts[EXPLAIN_CAUSES];
 
+/* Returns its merged pages, those of zeros included as far as they are known; merging must be. */
+int64_t explain_merged_pages(const struct explain_process *process);
+
 /* Returns whether less than a tenth of its memory is merged. If that is not known, returns whether
  * reading the process blocks. */
 bool explain_merges_little(const struct explain_process *process, int64_t page_size);
@@ -99,8 +102,8 @@ enum explain_cause explain_cause_of(const struct explain_facts *facts,
  * first full scan, in which the number of tracked pages grows. */
 int64_t explain_full_scan_ms(const struct explain_facts *facts);
 
-/* Returns how many pages a second ksmd could scan if scanning took no time but its sleeps; 0 if not
- * known. */
+/* Returns the scan rate, in pages per second, that ksmd would have if only its sleeps took time; 0
+ * if not known. */
 int64_t explain_max_scan_rate(const struct explain_facts *facts);
 
 #endif

@@ -169,7 +169,7 @@ static void list_modes(int modes, char *text, size_t size) {
 
     *text = '\0';
     for (size_t mode = 0; mode < COMMAND_LINE_MODES && len < size; mode++)
-        if (modes & 1 << mode && mode_names[mode])
+        if (modes & (1 << mode) && mode_names[mode])
             len += (size_t)snprintf(text + len, size - len, "%s%s", len > 0 ? ", " : "",
                                     mode_names[mode]);
 }
@@ -192,7 +192,7 @@ static int choose_mode(struct command_line *line, const bool given[static OPTION
     else if (given[OPTION_OPENMETRICS])
         line->mode = COMMAND_LINE_OPENMETRICS;
     for (size_t id = 0; id < OPTIONS; id++) {
-        if (!given[id] || rows[id].modes & 1 << line->mode)
+        if (!given[id] || rows[id].modes & (1 << line->mode))
             continue;
         list_modes(rows[id].modes, modes, sizeof(modes));
         snprintf(message, size, "--%s belongs to %s", rows[id].name, modes);

@@ -23,7 +23,7 @@ static uint64_t hash_page(const struct page_reader *reader, size_t i) {
 
 /* Without PAGEMAP_SCAN, the kernel's zero page looks like a page of zeros that is mapped many
  * times. Leaves all of these out, as the zero page takes no memory. */
-static int add_block(struct process_sweep *s, const struct page_reader *reader, size_t i) {
+static int add_batch(struct process_sweep *s, const struct page_reader *reader, size_t i) {
     struct estimate_engine *e = s->data;
     const uint32_t process = (uint32_t)i;
 
@@ -71,8 +71,9 @@ static bool is_current(const struct estimate_engine *e, size_t record) {
  */
 static void compare(struct estimate_engine *e, const struct page_reader *reader, size_t count) {
     struct process_sweep *s = &e->sweep;
+    size_t j = 0;
 
-    for (size_t i = s->pos, j = 0; i < s->pos + count; i++) {
+    for (size_t i = s->pos; i < s->pos + count; i++) {
         const bool is_there =
             j < reader->count && reader->pages[j].number == content_index_page(place_of(e, i));
         if (!is_there || hash_page(reader, j) != e->contents.records[i].key)
@@ -84,14 +85,14 @@ static void compare(struct estimate_engine *e, const struct page_reader *reader,
     s->done += count;
 }
 
-/* Reads the next block of the current process again, and compares it. If status is not 0, nothing
+/* Reads the next batch of the current process again, and compares it. If status is not 0, nothing
  * of the process can be read: then all of its pages count as changed. Returns the status for the
- * next block. */
-static int read_block_again(struct estimate_engine *e, struct page_reader *reader, int status) {
-    uint64_t numbers[PAGE_READER_BLOCK];
+ * next batch. */
+static int read_batch_again(struct estimate_engine *e, struct page_reader *reader, int status) {
+    uint64_t numbers[PAGE_READER_BATCH];
     size_t count = 0;
 
-    for (; count < PAGE_READER_BLOCK && is_current(e, e->sweep.pos + count); count++)
+    for (; count < PAGE_READER_BATCH && is_current(e, e->sweep.pos + count); count++)
         numbers[count] = content_index_page(place_of(e, e->sweep.pos + count));
     if (status == 0)
         status = page_reader_read_again(reader, numbers, count);
@@ -113,7 +114,7 @@ static int read_process_again(struct process_sweep *s, struct page_reader *reade
     const struct sweep_process *process = &s->list[s->current];
     int status = process->blocks ? -ETIMEDOUT : process_sweep_open(s, reader, process);
     while (status != -ECANCELED && !process_sweep_is_stopped(s) && is_current(e, s->pos))
-        status = read_block_again(e, reader, status);
+        status = read_batch_again(e, reader, status);
     if (status == -ECANCELED)
         return status;
     page_reader_close(reader);
@@ -155,7 +156,7 @@ int estimate_init(struct estimate_engine *e, const struct process_sweep_options 
     free(zeros);
     e->sweep.steps = steps;
     e->sweep.step_count = ESTIMATE_STEPS;
-    e->sweep.block = add_block;
+    e->sweep.on_batch = add_batch;
     e->sweep.contents = true;
     e->sweep.data = e;
     return content_index_init(&e->contents, bytes, hash,
@@ -196,7 +197,7 @@ static void sum_up(const struct process_sweep *s, const struct content_index_sha
     for (size_t i = 0; i < s->consumer_count; i++)
         consumers[i] =
             (struct estimate_consumer){.name = s->consumers[i].name,
-                                       .merged = s->consumers[i].named && !s->only_pids
+                                       .merged = s->consumers[i].all_named && !s->only_pids
                                                      ? saved_by(table, &s->consumers[i].name)
                                                      : -1};
     for (size_t i = 0; s->consumer_count > 0 && i < s->count; i++) {

@@ -2,8 +2,8 @@
  *
  * Reads /proc/kpageflags and /proc/kpagecount: what page frames are, and how often they are mapped.
  *
- * frames_open(), then frames_read(); frames_close() either way. These files take no lock of a
- * process. Documentation/admin-guide/mm/pagemap.rst describes them.
+ * frames_open(), then frames_read(). These files take no lock of a process.
+ * Documentation/admin-guide/mm/pagemap.rst describes them.
  */
 #ifndef KSM_FRAMES_H
 #define KSM_FRAMES_H

@@ -18,7 +18,7 @@ int page_reader_init(struct page_reader *reader, struct blocking_call *call) {
     reader->page_size = (uint64_t)sysconf(_SC_PAGESIZE);
     /* Processors of AMD copy half as fast to a buffer that begins 8 to 31 bytes after the start of
      * a page, as those of malloc() do (measured: 4.4 µs a page, else 1.9). */
-    reader->bytes = aligned_alloc(reader->page_size, PAGE_READER_BLOCK * reader->page_size);
+    reader->bytes = aligned_alloc(reader->page_size, PAGE_READER_BATCH * reader->page_size);
     return reader->bytes ? 0 : -ENOMEM;
 }
 
@@ -47,7 +47,7 @@ int page_reader_open(struct page_reader *reader, const char *root, int pid, bool
     reader->unreadable = reader->stack = 0;
     reader->hugetlb = hugetlb;
     reader->is_end = reader->is_dense = false;
-    reader->block = contents ? PAGE_READER_BLOCK : PAGE_READER_MAX;
+    reader->batch_size = contents ? PAGE_READER_BATCH : PAGE_READER_MAX;
     if (contents) {
         reader->mem = open_file(reader->call, root, pid, "mem");
         if (reader->mem < 0)
@@ -111,7 +111,8 @@ static int next_mapping(struct page_reader *reader) {
 /* Makes the next pages a range, whether they are in memory or not. A search takes as long as
  * reading, so it is worthwhile only to skip holes. */
 static void set_range(struct page_reader *reader) {
-    const uint64_t left = reader->end - reader->address, size = reader->block * reader->page_size;
+    const uint64_t left = reader->end - reader->address,
+                   size = reader->batch_size * reader->page_size;
 
     reader->ranges[0] = (struct pagemap_range){
         .start = reader->address, .end = reader->address + (left < size ? left : size)};
@@ -143,22 +144,22 @@ static int search(struct page_reader *reader) {
  * was looked up. */
 static int add_pages(struct page_reader *reader, struct pagemap_range *range) {
     uint64_t entries[PAGE_READER_MAX];
-    uint64_t number = range->start / reader->page_size;
-    const uint64_t left = range->end / reader->page_size - number,
-                   room = reader->block - reader->count;
+    const uint64_t first = range->start / reader->page_size;
+    const uint64_t left = range->end / reader->page_size - first,
+                   room = reader->batch_size - reader->count;
     const size_t before = reader->count;
-    const ssize_t n = pagemap_read(&reader->pagemap, number, entries, left < room ? left : room);
+    const ssize_t n = pagemap_read(&reader->pagemap, first, entries, left < room ? left : room);
 
     if (n < 0)
         return (int)n;
-    for (ssize_t i = 0; i < n; i++, number++)
+    for (ssize_t i = 0; i < n; i++)
         if (pagemap_is_anonymous(entries[i]))
             reader->pages[reader->count++] =
-                (struct page_reader_page){.number = number,
+                (struct page_reader_page){.number = first + (uint64_t)i,
                                           .frame = entries[i] & PAGEMAP_FRAME,
                                           .mapped_many = !(entries[i] & PAGEMAP_EXCLUSIVE),
                                           .huge = range->categories & PAGEMAP_HUGE};
-    range->start = number * reader->page_size;
+    range->start += (uint64_t)n * reader->page_size;
     reader->is_dense = reader->mem < 0 && reader->count - before >= PAGE_READER_MAX / 2;
     return 0;
 }
@@ -206,7 +207,7 @@ int page_reader_next(struct page_reader *reader) {
     int status = reader->range == reader->found ? search(reader) : 0;
 
     reader->count = 0;
-    while (status == 0 && reader->count < reader->block && reader->range < reader->found) {
+    while (status == 0 && reader->count < reader->batch_size && reader->range < reader->found) {
         status = add_pages(reader, &reader->ranges[reader->range]);
         if (reader->ranges[reader->range].start >= reader->ranges[reader->range].end)
             reader->range++;

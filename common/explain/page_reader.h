@@ -35,9 +35,9 @@
 #include "explain/pagemap.h"
 #include "system/blocking_call.h"
 
-/* Pages in a block: so few that their contents are still in the processor's cache when used. If
+/* Pages in a batch: so few that their contents are still in the processor's cache when used. If
  * contents are not read, as many as the kernel reads under one hold of the lock (2 MiB). */
-enum { PAGE_READER_BLOCK = 64, PAGE_READER_MAX = 512 };
+enum { PAGE_READER_BATCH = 64, PAGE_READER_MAX = 512 };
 
 struct page_reader_page {
     uint64_t number;  /* the address in pages */
@@ -58,8 +58,8 @@ struct page_reader {
     /* Private. */
     struct blocking_call *call;
     uint64_t page_size;
-    size_t block; /* pages in a block */
-    int mem;      /* -1: contents are not read */
+    size_t batch_size; /* pages */
+    int mem;           /* -1: contents are not read */
     bool hugetlb;
     struct line_reader maps;
     struct pagemap pagemap;
@@ -67,7 +67,7 @@ struct page_reader {
     bool is_end;           /* there is no further mapping */
     struct pagemap_range ranges[PAGEMAP_RANGES];
     size_t range, found; /* the range that is being read, and how many there are */
-    bool is_dense;       /* the next pages are read without a search for ranges */
+    bool is_dense;       /* without contents: the last batch was at least half full */
 };
 
 /* call: of the thread that reads, or NULL. Returns 0 or -ENOMEM. */
@@ -81,12 +81,12 @@ int page_reader_open(struct page_reader *reader, const char *root, int pid, bool
                      bool contents);
 void page_reader_close(struct page_reader *reader);
 
-/* Reads the next block: sets pages, count and bytes. Returns 1, 0 at the end, or -errno as above.
+/* Reads the next batch: sets pages, count and bytes. Returns 1, 0 at the end, or -errno as above.
  * A count of 0 is not the end: a call searches 16,384 page table entries at most, so that
  * the caller can throttle and stop in a mapping of terabytes with few pages. */
 int page_reader_next(struct page_reader *reader);
 
-/* Reads pages again: at most PAGE_READER_BLOCK numbers, ascending. Pages that are gone are missing
+/* Reads pages again: at most PAGE_READER_BATCH numbers, ascending. Pages that are gone are missing
  * from the result. Returns 0 or -errno. */
 int page_reader_read_again(struct page_reader *reader, const uint64_t *numbers, size_t count);
 

@@ -87,7 +87,9 @@ static int find_in_entries(const struct pagemap *p, enum pagemap_kind kind, uint
 
     if (n < 0)
         return (int)n;
-    for (ssize_t i = 0; i < n; i++, *address += p->page_size) {
+    const uint64_t start = *address;
+    for (ssize_t i = 0; i < n; i++) {
+        *address = start + (uint64_t)i * p->page_size;
         if (!is_of_kind(entries[i], kind))
             continue;
         if (found == 0 || ranges[found - 1].end != *address) {
@@ -97,6 +99,7 @@ static int find_in_entries(const struct pagemap *p, enum pagemap_kind kind, uint
         }
         ranges[found - 1].end += p->page_size;
     }
+    *address = start + (uint64_t)n * p->page_size;
     return found;
 }
 

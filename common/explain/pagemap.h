@@ -59,13 +59,14 @@ int pagemap_init(struct pagemap *pagemap, struct blocking_call *call, int pid, i
 /* Finds pages of a kind from *address on, below end (both multiples of the page size). Moves
  * *address to where it stopped: at most PAGEMAP_ENTRIES pages further, or to end. Returns how many
  * ranges it has set, often 0, or -errno: -ESRCH if the process has ended, -ECANCELED if the calling
- * thread was abandoned (blocking_call.h). Then ranges may still be written to. */
+ * thread was abandoned (blocking_call.h). ranges must be that thread's own: after the supervisor
+ * has abandoned it, a call that is stuck may still write to them. */
 int pagemap_find(struct pagemap *pagemap, enum pagemap_kind kind, uint64_t *address, uint64_t end,
                  struct pagemap_range ranges[static PAGEMAP_RANGES]);
 
 /* Reads the entries of count pages, the first of which is page number (address / page size).
- * Returns how many were read, at least 1, or -errno as above. After -ECANCELED, entries may still
- * be written to. */
+ * Returns how many were read, at least 1, or -errno as above. entries must be the calling thread's
+ * own, too. */
 ssize_t pagemap_read(const struct pagemap *pagemap, uint64_t number, uint64_t *entries,
                      size_t count);
 

@@ -301,7 +301,7 @@ static void append(char *buf, size_t size, const char *bytes, size_t len) {
     snprintf(buf + used, size - used, "%.*s", (int)len, bytes);
 }
 
-/* Appends the value of the placeholder, or "?". Returns whether it is known. */
+/* Appends the value of the placeholder with that name, or "?". Returns whether it is known. */
 static bool append_value(char *buf, size_t size, explain_value_fn *write, const void *data,
                          const char *name, size_t len) {
     char copy[64], value[PATH_MAX] = "";
@@ -319,6 +319,7 @@ int explain_expand_with(explain_value_fn *write, const void *data, const char *t
     int unknown_before = 0; /* likewise */
 
     *buf = '\0';
+    /* Each piece of the text ends at one of {}[]. A piece that ends at } is a name. */
     while (*text) {
         const size_t len = strcspn(text, "{}[]");
         const char mark = text[len];

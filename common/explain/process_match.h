@@ -31,7 +31,7 @@ struct process_match {
     size_t count, size;
 };
 
-/* names remain the caller's. Returns 0 or -ENOMEM; process_match_close() either way. */
+/* names remain the caller's. Returns 0 or -ENOMEM. */
 int process_match_init(struct process_match *m, char *const *names, size_t name_count);
 void process_match_close(struct process_match *m);
 

@@ -108,11 +108,11 @@ static int set_consumers(struct process_sweep *s) {
     for (size_t i = 0; i < s->count; i++) {
         if (!consumer || ksm_consumer_name_compare(&consumer->name, &sorted[i]->name) != 0) {
             consumer = &s->consumers[s->consumer_count++];
-            *consumer = (struct sweep_consumer){.name = sorted[i]->name, .named = true};
+            *consumer = (struct sweep_consumer){.name = sorted[i]->name, .all_named = true};
         }
         sorted[i]->consumer = (size_t)(consumer - s->consumers);
-        consumer->named = consumer->named && sorted[i]->named;
-        consumer->shown = consumer->shown || sorted[i]->named;
+        consumer->all_named = consumer->all_named && sorted[i]->named;
+        consumer->any_named = consumer->any_named || sorted[i]->named;
     }
     free(sorted);
     return 0;
@@ -238,16 +238,14 @@ static int compare_with_parent(struct process_sweep *s, const struct sweep_proce
     if (!blocking_call_begin(call, process->pid, -1))
         return -EINTR;
     const long result = syscall(SYS_kcmp, process->pid, process->parent, KCMP_VM, 0, 0);
-    const int status = (int)blocking_call_end(call, result == 0);
-    if (status >= 0)
-        s->comparing = false;
-    return status;
+    return (int)blocking_call_end(call, result == 0);
 }
 
 int process_sweep_open(struct process_sweep *s, struct page_reader *reader,
                        const struct sweep_process *process) {
     struct ksm_process file = ksm_process_with_pid(process->pid);
 
+    s->comparing = false;
     file.started = process->started; /* before a call after which the process may not be touched */
     const int status =
         page_reader_open(reader, s->options.root, process->pid, process->hugetlb, s->contents);
@@ -278,7 +276,7 @@ static int read_process(struct process_sweep *s, struct page_reader *reader, siz
             break;
         s->list[i].pages += reader->count;
         s->done += reader->count;
-        const int result = s->block(s, reader, i);
+        const int result = s->on_batch(s, reader, i);
         if (result != 0)
             return result;
         process_sweep_throttle(s);
@@ -350,7 +348,6 @@ static int skip_process(struct process_sweep *s, int pid) {
     if (s->step == SWEEP_LIST)
         return add_blocking(s, pid);
     if (s->comparing) {
-        s->comparing = false;
         s->blocking_parent = s->list[s->current].parent;
         s->pos = s->current;
         return 0;

@@ -53,8 +53,8 @@ struct sweep_process {
 
 struct sweep_consumer {
     struct ksm_consumer_name name;
-    bool named; /* all of its processes are named */
-    bool shown; /* one of its processes is named */
+    bool all_named; /* all of its processes are named */
+    bool any_named; /* one of its processes is named */
 };
 
 /* How many processes were read, or why not. */
@@ -78,8 +78,8 @@ struct process_sweep;
  * as a call returns that; or another -errno, which ends the sweep. */
 typedef int sweep_step_fn(struct process_sweep *s, struct page_reader *reader);
 
-/* Processes a block of pages of list[i]. Returns 0; or -errno, which ends the sweep. */
-typedef int sweep_block_fn(struct process_sweep *s, const struct page_reader *reader, size_t i);
+/* Processes a batch of pages of list[i]. Returns 0; or -errno, which ends the sweep. */
+typedef int sweep_batch_fn(struct process_sweep *s, const struct page_reader *reader, size_t i);
 
 enum { SWEEP_LIST, SWEEP_READ };
 
@@ -101,7 +101,7 @@ struct process_sweep {
     struct process_sweep_options options;
     sweep_step_fn *const *steps;
     size_t step_count;
-    sweep_block_fn *block;
+    sweep_batch_fn *on_batch;
     bool contents; /* whether the contents of pages are read, or only their places */
     void *data;
 
@@ -114,7 +114,7 @@ struct process_sweep {
     struct ksm_process_reader files;
     struct process_match match; /* has the processes of list, in the same order */
     size_t size;
-    bool comparing;       /* the current process is still compared with its parent */
+    bool comparing;       /* the current process is compared with its parent, and not read yet */
     int blocking_parent;  /* a pid that no process is compared with any more */
     int status;           /* 0, or the -errno that ends the sweep */
     int self;             /* its own pid */
@@ -125,7 +125,7 @@ struct process_sweep {
 };
 
 /* Initializes a sweep and opens nothing. What options point to remains the caller's and must
- * outlive the sweep. Set steps, step_count, block, contents and data afterwards. Returns 0 or
+ * outlive the sweep. Set steps, step_count, on_batch, contents and data afterwards. Returns 0 or
  * -ENOMEM. */
 int process_sweep_init(struct process_sweep *s, const struct process_sweep_options *options);
 
@@ -146,7 +146,7 @@ int process_sweep_open(struct process_sweep *s, struct page_reader *reader,
 /* Returns whether the sweep is to end early. */
 bool process_sweep_is_stopped(const struct process_sweep *s);
 
-/* Pauses until the thread's CPU time is within its share. */
+/* Pauses until the program's CPU time since the start of the sweep is within options.cpu. */
 void process_sweep_throttle(struct process_sweep *s);
 
 #endif

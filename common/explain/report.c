@@ -187,7 +187,6 @@ static void append_bytes(char *text, int64_t bytes, const char *label) {
 
 static void print_process(const struct explain_facts *f, const struct wrap *wrap,
                           const struct explain_process *p) {
-    const int64_t merged = p->merging + (p->zero > 0 ? p->zero : 0);
     char text[TEXT_SIZE];
     char memory[32];
 
@@ -198,7 +197,7 @@ static void print_process(const struct explain_facts *f, const struct wrap *wrap
         snprintf(text, sizeof(text), "%d %s of %s %s: %s", p->pid, p->comm,
                  ksm_consumer_kinds[p->name.kind], p->name.text, memory);
     append_bytes(text, p->mergeable, "mergeable");
-    append_bytes(text, p->merging < 0 ? -1 : merged * f->now.page_size, "merged");
+    append_bytes(text, p->merging < 0 ? -1 : explain_merged_pages(p) * f->now.page_size, "merged");
     append_bytes(text, p->huge > 0 ? p->huge : -1, "in huge pages");
     wrap_text(wrap, "Process", text);
 }

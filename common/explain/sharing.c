@@ -29,7 +29,7 @@ static bool is_zero(const struct sharing *s, uint64_t frame) {
 
 /* Only frames that are mapped more than once save anything. Pages of zeros may be so many that they
  * would fill the index. */
-static int add_block(struct process_sweep *sweep, const struct page_reader *reader, size_t i) {
+static int add_batch(struct process_sweep *sweep, const struct page_reader *reader, size_t i) {
     struct sharing *s = sweep->data;
 
     for (size_t j = 0; j < reader->count; j++) {
@@ -135,7 +135,7 @@ static void set_owner(struct sharing *s, size_t i) {
     const size_t owner = find_owner(s, &domain);
 
     s->owner_of[i] = owner;
-    s->owners[owner].is_named = s->owners[owner].is_named || process->named;
+    s->owners[owner].any_named = s->owners[owner].any_named || process->named;
     if (consumer->merged > 0 && consumer->owner != owner)
         consumer->several = true;
     consumer->owner = owner;
@@ -255,10 +255,9 @@ static int allocate(struct sharing *s) {
     s->found = calloc(consumers, sizeof(*s->found));
     s->owner_tally = calloc(processes, sizeof(*s->owner_tally));
     s->owners_found = calloc(processes, sizeof(*s->owners_found));
-    return s->consumers && s->owners && s->owner_of && s->tally && s->found && s->owner_tally &&
-                   s->owners_found
-               ? 0
-               : -ENOMEM;
+    const bool has_lists = s->consumers && s->owners && s->owner_of;
+    const bool has_tallies = s->tally && s->found && s->owner_tally && s->owners_found;
+    return has_lists && has_tallies ? 0 : -ENOMEM;
 }
 
 static int begin_count(struct sharing *s) {
@@ -346,7 +345,7 @@ int sharing_init(struct sharing *s, const struct process_sweep_options *options,
     int status = process_sweep_init(&s->sweep, &merged);
     s->sweep.steps = steps;
     s->sweep.step_count = SHARING_STEPS;
-    s->sweep.block = add_block;
+    s->sweep.on_batch = add_batch;
     s->sweep.data = s;
     if (status == 0)
         status = content_index_init(&s->mappings, bytes / 8 * 6, 0, 1);

@@ -62,8 +62,8 @@ struct sharing_pairs {
 
 struct sharing_owner {
     struct ksm_trust_domain domain;
-    bool is_named; /* one of its processes was named */
-    bool shares;   /* its memory is merged with that of another owner */
+    bool any_named; /* one of its processes was named */
+    bool shares;    /* its memory is merged with that of another owner */
 };
 
 struct sharing_consumer {

@@ -56,7 +56,7 @@ static int64_t average_of(const struct sharing *s, const struct sharing_host *ho
 /* ---- which rows there are ---- */
 
 static bool is_shown(const struct sharing *s, size_t consumer) {
-    return s->sweep.consumers[consumer].shown && s->consumers[consumer].merged > 0;
+    return s->sweep.consumers[consumer].any_named && s->consumers[consumer].merged > 0;
 }
 
 static const struct sharing *sharing_of_sort; /* for compare_consumers() */
@@ -91,7 +91,7 @@ static size_t next_pair(const struct sharing *s, const struct sharing_pairs *pai
 
     for (; i < pairs->count; i++) {
         const struct sharing_pair *pair = &pairs->list[i];
-        if (are_owners && (s->owners[pair->a].is_named || s->owners[pair->b].is_named))
+        if (are_owners && (s->owners[pair->a].any_named || s->owners[pair->b].any_named))
             break;
         if (!are_owners && (is_shown(s, pair->a) || is_shown(s, pair->b)))
             break;
@@ -114,8 +114,8 @@ static void format_owners(const struct sharing *s, char *text, size_t size) {
         if (!s->owners[i].shares)
             continue;
         format_owner(s, i, name);
-        const char *separator = done == 0 ? "" : done + 1 == count ? " and " : ", ";
-        len += (size_t)snprintf(text + len, size - len, "%s%.*s", separator,
+        const char *separator = done + 1 == count ? " and " : ", ";
+        len += (size_t)snprintf(text + len, size - len, "%s%.*s", done > 0 ? separator : "",
                                 (int)wrap_fit(name, COLUMNS), name);
         done++;
     }
@@ -260,11 +260,11 @@ static void print_pairs(const struct sharing *s, const struct sharing_pairs *pai
                         const char *title, FILE *file) {
     enum { NAME = (WRAP_COLUMNS - WRAP_INDENT - CELL - 2 - sizeof(" and ")) / 2 };
     const bool are_owners = pairs == &s->owner_pairs;
-    size_t rows = 0, i = next_pair(s, pairs, 0);
+    size_t i = next_pair(s, pairs, 0);
 
     if (i < pairs->count)
         fprintf(file, "\n%s\n", title);
-    for (; i < pairs->count && rows < ROWS_MAX; i = next_pair(s, pairs, i + 1), rows++) {
+    for (size_t rows = 0; i < pairs->count && rows < ROWS_MAX; rows++) {
         const struct sharing_pair *pair = &pairs->list[i];
         fprintf(file, "%*s", WRAP_INDENT, "");
         print_cell(file, bytes_of(s, pair->sum.pages));
@@ -273,6 +273,7 @@ static void print_pairs(const struct sharing *s, const struct sharing_pairs *pai
         fputs(" and ", file);
         print_side(s, are_owners, pair->b, NAME, file);
         fputc('\n', file);
+        i = next_pair(s, pairs, i + 1);
     }
     if (i < pairs->count || pairs->overflow)
         fprintf(file, "%*sand more: --json has them\n", WRAP_INDENT, "");

@@ -49,7 +49,6 @@ enum suspect_file { SUSPECT_MAPS, SUSPECT_SMAPS, SUSPECT_PAGEMAP, SUSPECT_MEM, S
 
 struct suspect {
     struct explain_process facts;
-    bool skipped;          /* reading its files blocks */
     int64_t started;       /* clock ticks since boot, as in proc_files.h */
     int64_t bound;         /* bytes: upper limit of facts.memory */
     int64_t locked;        /* bytes: VmLck */

@@ -13,8 +13,9 @@
 
 static const int64_t min_bytes = (int64_t)SUSPECTS_MIN_MIB << 20;
 
-/* Moves the items of a list from pos on back by one. If the list is full, drops the last one. */
-static void make_room(void *list, size_t item_size, int *count, int max, int pos) {
+/* Moves the items of a list from pos on one place towards the end. If the list is full, drops the
+ * last one. */
+static void insert_gap(void *list, size_t item_size, int *count, int max, int pos) {
     char *item = (char *)list + item_size * (size_t)pos;
 
     if (*count < max)
@@ -44,7 +45,7 @@ static void add(struct explain_processes *found, const struct explain_process *p
         pos--;
     if (process->memory < min_bytes || pos == EXPLAIN_PROCESSES)
         return;
-    make_room(found->list, sizeof(found->list[0]), &found->count, EXPLAIN_PROCESSES, pos);
+    insert_gap(found->list, sizeof(found->list[0]), &found->count, EXPLAIN_PROCESSES, pos);
     found->list[pos] = *process;
 }
 
@@ -63,7 +64,7 @@ static int open_files(struct suspects *s, struct suspect *suspect) {
 }
 
 static int read_facts(struct suspects *s, struct suspect *suspect) {
-    if (suspect->skipped || !may_be_added(s, suspect))
+    if (suspect->facts.blocks || !may_be_added(s, suspect))
         return 0;
     if (suspect_read_counts(suspect, &s->reader, s->page_size) != 0)
         return -ECANCELED;
@@ -101,7 +102,6 @@ static void skip_process(struct suspects *s) {
     struct suspect *suspect = &s->list[s->index];
 
     s->index++;
-    suspect->skipped = true;
     suspect->facts.blocks = true;
     suspect->unclear = false;
     if (s->step == open_files || s->step == read_facts)
@@ -176,7 +176,7 @@ static int add_candidate(struct suspects *s, int pid) {
         return 0;
     ksm_process_format_comm(&s->reader, pid, suspect.facts.comm);
     strcpy(suspect.facts.name.text, suspect.facts.comm);
-    make_room(s->list, sizeof(s->list[0]), &s->count, SUSPECTS_CANDIDATES, pos);
+    insert_gap(s->list, sizeof(s->list[0]), &s->count, SUSPECTS_CANDIDATES, pos);
     s->list[pos] = suspect;
     return 0;
 }
@@ -206,7 +206,7 @@ void suspects_open(struct suspects *s, const char *root) {
 
 /* ---- unclear causes ---- */
 
-/* Returns the process in the result that a candidate is, or NULL. */
+/* Returns the entry of the result with a candidate's pid, or NULL. */
 static struct explain_process *find(struct suspects *s, const struct suspect *suspect) {
     for (int i = 0; i < s->found.count; i++)
         if (s->found.list[i].pid == suspect->facts.pid)

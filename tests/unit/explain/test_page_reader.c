@@ -104,9 +104,9 @@ void after_each(void) {
 
 /* ---- reading ---- */
 
-/* Checks the pages of a block, and returns how many are written ones. Where contents are not read,
+/* Checks the pages of a batch, and returns how many are written ones. Where contents are not read,
  * those in memory count. */
-static uint64_t check_block(const char *memory, bool contents) {
+static uint64_t check_batch(const char *memory, bool contents) {
     uint64_t written = 0, word;
 
     for (size_t i = 0; i < reader.count; i++) {
@@ -153,7 +153,7 @@ static void read_mapping(const char *name, enum kind kind, uint64_t pages, uint6
     ck_assert_int_eq(page_reader_open(&reader, dir, PID, false, contents), 0);
     for (scans = 0; (status = page_reader_next(&reader)) > 0; scans = 0) {
         ck_assert_msg(scans <= 1, "%s: %d calls without a return", name, scans);
-        written += check_block(memory, contents);
+        written += check_batch(memory, contents);
     }
     ck_assert_int_eq(status, 0);
     ck_assert_msg(longest_scan <= PAGEMAP_ENTRIES * page_size, "%s: scans %" PRIu64 " MiB at once",
@@ -277,7 +277,7 @@ TEST(pages_are_read_again) {
     ck_assert_int_eq(page_reader_read_again(&reader, numbers, ROWS(numbers)), 0);
     ck_assert_uint_eq(reader.count, 3);
     ck_assert_uint_eq(reader.pages[1].number, first + 2);
-    ck_assert_uint_eq(check_block(memory, true), 3);
+    ck_assert_uint_eq(check_batch(memory, true), 3);
 }
 
 static const struct {

@@ -29,11 +29,11 @@ static struct sweep_process processes[PROCESSES] = {
     {.pid = 6, .consumer = 0, .user = 0, .name = {KSM_CONSUMER_vm, "db"}},
 };
 static struct sweep_consumer consumers[] = {
-    {.name = {KSM_CONSUMER_vm, "db"}, .named = true, .shown = true},
-    {.name = {KSM_CONSUMER_vm, "web"}, .named = true, .shown = true},
-    {.name = {KSM_CONSUMER_container, "c1"}, .named = true, .shown = true},
-    {.name = {KSM_CONSUMER_program, "init"}, .named = true, .shown = true},
-    {.name = {KSM_CONSUMER_program, "sh"}, .named = true, .shown = true},
+    {.name = {KSM_CONSUMER_vm, "db"}, .all_named = true, .any_named = true},
+    {.name = {KSM_CONSUMER_vm, "web"}, .all_named = true, .any_named = true},
+    {.name = {KSM_CONSUMER_container, "c1"}, .all_named = true, .any_named = true},
+    {.name = {KSM_CONSUMER_program, "init"}, .all_named = true, .any_named = true},
+    {.name = {KSM_CONSUMER_program, "sh"}, .all_named = true, .any_named = true},
 };
 static struct sharing s;
 static uint64_t flags[FRAMES], counts[FRAMES];
