@@ -197,9 +197,9 @@ static void sum_up(const struct process_sweep *s, const struct content_index_sha
     for (size_t i = 0; i < s->consumer_count; i++)
         consumers[i] =
             (struct estimate_consumer){.name = s->consumers[i].name,
-                                       .merged = s->consumers[i].all_named && !s->only_pids
-                                                     ? saved_by(table, &s->consumers[i].name)
-                                                     : -1};
+                                       .saved_now = s->consumers[i].all_named && !s->only_pids
+                                                        ? saved_by(table, &s->consumers[i].name)
+                                                        : -1};
     for (size_t i = 0; s->consumer_count > 0 && i < s->count; i++) {
         const struct sweep_process *process = &s->list[i];
         add_sum(&consumers[process->consumer].sum, process->pages, &shares[i]);

@@ -39,7 +39,7 @@ struct estimate_consumer {
     struct ksm_consumer_name name;
     int64_t processes;
     struct estimate_sum sum;
-    int64_t merged; /* bytes saved now; -1: not known, or not all of its processes were named */
+    int64_t saved_now; /* bytes; -1: not known, or not all of its processes were named */
 };
 
 /* The result. */

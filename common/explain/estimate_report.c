@@ -30,9 +30,9 @@ static int64_t saved_now(const struct estimate *e, const struct ksm_sample *host
     if (!e->named)
         return saved->status == 0 ? saved->value : -1;
     for (size_t i = 0; i < e->consumer_count; i++) {
-        if (e->consumers[i].merged < 0)
+        if (e->consumers[i].saved_now < 0)
             return -1;
-        sum += e->consumers[i].merged;
+        sum += e->consumers[i].saved_now;
     }
     return sum;
 }
@@ -70,12 +70,6 @@ enum { WORTH_IT_PERCENT = 5, WORTH_IT_BYTES = 16 << 20 };
 
 /* Adds the verdict, and how the consumer with the largest saving opts in. */
 static void add_verdict(struct values *v, const struct estimate *e, const struct ksm_sample *host) {
-    static const char *const opt_in[KSM_CONSUMER_KIND_COUNT] = {
-        [KSM_CONSUMER_vm] = "vm",
-        [KSM_CONSUMER_container] = "container",
-        [KSM_CONSUMER_service] = "service",
-        [KSM_CONSUMER_program] = "program",
-    };
     const struct ksm_value *run = &host->values[KSM_run];
     const struct ksm_value *ram = &host->values[KSM_mem_total]; /* kB */
     const int64_t read = (int64_t)(e->sum.pages * e->page_size);
@@ -99,7 +93,7 @@ static void add_verdict(struct values *v, const struct estimate *e, const struct
         add_percent(v, "of_ram", further, (double)ram->value * 1024);
     values_add_if(v, "stopped", run->status == 0 && run->value != KSM_RUNNING);
     if (e->consumer_count > 0)
-        values_add_if(v, opt_in[e->consumers[0].name.kind], true);
+        values_add_if(v, ksm_consumer_kinds[e->consumers[0].name.kind], true);
 }
 
 static void add_remarks(struct values *v, const struct estimate *e, const struct ksm_sample *host) {
@@ -126,14 +120,6 @@ static const struct values_line lines[] = {
 
 enum { ROWS = 20, CELLS = 4, CELL = 13 };
 
-static void print_cell(FILE *file, int64_t bytes) {
-    char text[32] = "-";
-
-    if (bytes >= 0)
-        format_bytes(bytes, text, sizeof(text));
-    fprintf(file, "%*s", CELL, text);
-}
-
 static void print_consumers(const struct estimate *e, FILE *file) {
     enum { NAME = WRAP_COLUMNS - WRAP_INDENT - CELLS * CELL - 2 };
 
@@ -144,10 +130,10 @@ static void print_consumers(const struct estimate *e, FILE *file) {
     for (size_t i = 0; i < e->consumer_count && i < ROWS; i++) {
         const struct estimate_consumer *c = &e->consumers[i];
         fprintf(file, "%*s", WRAP_INDENT, "");
-        print_cell(file, (int64_t)(c->sum.pages * e->page_size));
-        print_cell(file, bytes_of(e, c->sum.share.further));
-        print_cell(file, overhead_of(&c->sum));
-        print_cell(file, c->merged);
+        values_print_cell(file, CELL, (int64_t)(c->sum.pages * e->page_size));
+        values_print_cell(file, CELL, bytes_of(e, c->sum.share.further));
+        values_print_cell(file, CELL, overhead_of(&c->sum));
+        values_print_cell(file, CELL, c->saved_now);
         fputs("    ", file);
         wrap_name(file, NAME - 2, ksm_consumer_kinds[c->name.kind], c->name.text);
     }
@@ -174,21 +160,14 @@ void estimate_report(const struct estimate *e, const struct ksm_sample *host,
 
 /* The keys records_bytes and ended are kept, although the report says overhead and exited. */
 
-static void print_member(FILE *file, const char *name, int64_t value) {
-    if (value >= 0)
-        fprintf(file, "\"%s\": %" PRId64 ", ", name, value);
-    else
-        fprintf(file, "\"%s\": null, ", name);
-}
-
 static void json_sum(const struct estimate *e, const struct estimate_sum *sum, int64_t merged,
                      FILE *file) {
-    print_member(file, "read_bytes", (int64_t)(sum->pages * e->page_size));
-    print_member(file, "further_bytes", bytes_of(e, sum->share.further));
-    print_member(file, "zero_bytes", bytes_of(e, sum->share.zeros));
-    print_member(file, "changing_bytes", bytes_of(e, sum->share.changing));
-    print_member(file, "records_bytes", overhead_of(sum));
-    print_member(file, "merged_bytes", merged);
+    values_json_number(file, "read_bytes", (int64_t)(sum->pages * e->page_size));
+    values_json_number(file, "further_bytes", bytes_of(e, sum->share.further));
+    values_json_number(file, "zero_bytes", bytes_of(e, sum->share.zeros));
+    values_json_number(file, "changing_bytes", bytes_of(e, sum->share.changing));
+    values_json_number(file, "records_bytes", overhead_of(sum));
+    values_json_number(file, "merged_bytes", merged);
 }
 
 void estimate_json(const struct estimate *e, const struct ksm_sample *host, FILE *file) {
@@ -196,25 +175,25 @@ void estimate_json(const struct estimate *e, const struct ksm_sample *host, FILE
 
     fputs("{", file);
     json_sum(e, &all, saved_now(e, host), file);
-    print_member(file, "error_bytes", bytes_of(e, e->total.error));
-    print_member(file, "huge_bytes", e->knows_huge ? bytes_of(e, e->total.huge) : -1);
-    print_member(file, "split_bytes",
-                 e->knows_huge ? bytes_of(e, e->total.splits * (double)e->pages_per_huge_page)
-                               : -1);
-    print_member(file, "unreadable_bytes", (int64_t)(e->counts.unreadable * e->page_size));
-    print_member(file, "swapped_bytes", e->counts.swapped);
-    print_member(file, "sampled_one_in", (int64_t)1 << e->sampling_shift);
-    print_member(file, "processes", e->counts.processes);
-    print_member(file, "denied", e->counts.denied);
-    print_member(file, "failed", e->counts.failed);
-    print_member(file, "ended", e->counts.exited);
-    print_member(file, "blocking", e->counts.blocking);
-    print_member(file, "milliseconds", e->counts.ms);
+    values_json_number(file, "error_bytes", bytes_of(e, e->total.error));
+    values_json_number(file, "huge_bytes", e->knows_huge ? bytes_of(e, e->total.huge) : -1);
+    values_json_number(file, "split_bytes",
+                       e->knows_huge ? bytes_of(e, e->total.splits * (double)e->pages_per_huge_page)
+                                     : -1);
+    values_json_number(file, "unreadable_bytes", (int64_t)(e->counts.unreadable * e->page_size));
+    values_json_number(file, "swapped_bytes", e->counts.swapped);
+    values_json_number(file, "sampled_one_in", (int64_t)1 << e->sampling_shift);
+    values_json_number(file, "processes", e->counts.processes);
+    values_json_number(file, "denied", e->counts.denied);
+    values_json_number(file, "failed", e->counts.failed);
+    values_json_number(file, "ended", e->counts.exited);
+    values_json_number(file, "blocking", e->counts.blocking);
+    values_json_number(file, "milliseconds", e->counts.ms);
     fprintf(file, "\"partial\": %s, \"consumers\": [", e->counts.partial ? "true" : "false");
     for (size_t i = 0; i < e->consumer_count; i++) {
         const struct estimate_consumer *c = &e->consumers[i];
         fprintf(file, "%s{", i > 0 ? ",\n  " : "\n  ");
-        json_sum(e, &c->sum, c->merged, file);
+        json_sum(e, &c->sum, c->saved_now, file);
         fprintf(file, "\"processes\": %" PRId64 ", \"kind\": \"%s\", \"name\": \"%s\"}",
                 c->processes, ksm_consumer_kinds[c->name.kind], c->name.text);
     }

@@ -182,15 +182,8 @@ static const struct values_line lines[] = {
 #include "explain/explain.def"
 };
 
-/* A cell begins with a space; few amounts are wider. */
+/* Few amounts are wider than a cell. */
 enum { CELL = 10, PERCENT = 7 };
-
-static void print_cell(FILE *file, int64_t bytes) {
-    char text[32];
-
-    format_bytes(bytes, text, sizeof(text));
-    fprintf(file, " %*s", CELL - 1, text);
-}
 
 /* part of whole; "-" if they are not known. */
 static void print_percent(FILE *file, const char *sign, bool is_known, double part, double whole) {
@@ -213,14 +206,11 @@ static void print_consumer(const struct sharing *s, const struct sharing_host *h
     const double off_by = (double)average - saved;
 
     fprintf(file, "%*s", WRAP_INDENT, "");
-    print_cell(file, bytes_of(s, (double)consumer->merged));
-    print_cell(file, bytes_of(s, consumer->saved.pages));
-    print_cell(file, bytes_of(s, consumer->within));
-    print_cell(file, bytes_of(s, consumer->others));
-    if (average >= 0)
-        print_cell(file, average);
-    else
-        fprintf(file, "%*s", CELL, "-");
+    values_print_cell(file, CELL, bytes_of(s, (double)consumer->merged));
+    values_print_cell(file, CELL, bytes_of(s, consumer->saved.pages));
+    values_print_cell(file, CELL, bytes_of(s, consumer->within));
+    values_print_cell(file, CELL, bytes_of(s, consumer->others));
+    values_print_cell(file, CELL, average);
     if (s->mappings.sampling_shift > 0)
         print_percent(file, "", true, error, saved);
     else
@@ -267,7 +257,7 @@ static void print_pairs(const struct sharing *s, const struct sharing_pairs *pai
     for (size_t rows = 0; i < pairs->count && rows < ROWS_MAX; rows++) {
         const struct sharing_pair *pair = &pairs->list[i];
         fprintf(file, "%*s", WRAP_INDENT, "");
-        print_cell(file, bytes_of(s, pair->sum.pages));
+        values_print_cell(file, CELL, bytes_of(s, pair->sum.pages));
         fputs("  ", file);
         print_side(s, are_owners, pair->a, NAME, file);
         fputs(" and ", file);
@@ -303,13 +293,6 @@ static void json_sum(const struct sharing *s, const char *name, const struct sha
             bytes_of(s, sum->pages), name, bytes_of(s, sharing_error(sum)));
 }
 
-static void json_number(const char *name, int64_t value, FILE *file) {
-    if (value >= 0)
-        fprintf(file, "\"%s\": %" PRId64 ", ", name, value);
-    else
-        fprintf(file, "\"%s\": null, ", name);
-}
-
 static void json_consumers(const struct sharing *s, const struct sharing_host *host, FILE *file) {
     char owner[KSM_TRUST_DOMAIN_SIZE];
     size_t count;
@@ -319,11 +302,11 @@ static void json_consumers(const struct sharing *s, const struct sharing_host *h
     for (size_t i = 0; list && i < count; i++) {
         const struct sharing_consumer *consumer = &s->consumers[list[i]];
         fprintf(file, "%s{", i > 0 ? ",\n  " : "\n  ");
-        json_number("merged_bytes", bytes_of(s, (double)consumer->merged), file);
+        values_json_number(file, "merged_bytes", bytes_of(s, (double)consumer->merged));
         json_sum(s, "saved", &consumer->saved, file);
-        json_number("saved_within_bytes", bytes_of(s, consumer->within), file);
-        json_number("saved_with_others_bytes", bytes_of(s, consumer->others), file);
-        json_number("average_bytes", average_of(s, host, list[i]), file);
+        values_json_number(file, "saved_within_bytes", bytes_of(s, consumer->within));
+        values_json_number(file, "saved_with_others_bytes", bytes_of(s, consumer->others));
+        values_json_number(file, "average_bytes", average_of(s, host, list[i]));
         format_owner_of(s, list[i], owner);
         fprintf(file, "\"owner\": \"%s\", \"kind\": \"%s\", \"name\": \"%s\"}", owner,
                 kind_of(s, list[i]), s->sweep.consumers[list[i]].name.text);
@@ -358,19 +341,19 @@ void sharing_json(const struct sharing *s, const struct sharing_host *host, FILE
 
     fputs("{", file);
     json_sum(s, "saved", &s->saved, file);
-    json_number("counter_bytes", host->sharing >= 0 ? host->sharing * page_size : -1, file);
-    json_number("zero_bytes", host->zero >= 0 ? host->zero * page_size : -1, file);
-    json_number("others_bytes", bytes_of(s, s->other_saved), file);
-    json_number("unclear_bytes", s->frames.knows_ksm ? 0 : bytes_of(s, s->unclear), file);
+    values_json_number(file, "counter_bytes", host->sharing >= 0 ? host->sharing * page_size : -1);
+    values_json_number(file, "zero_bytes", host->zero >= 0 ? host->zero * page_size : -1);
+    values_json_number(file, "others_bytes", bytes_of(s, s->other_saved));
+    values_json_number(file, "unclear_bytes", s->frames.knows_ksm ? 0 : bytes_of(s, s->unclear));
     fprintf(file, "\"method\": \"%s\", ", s->frames.knows_ksm ? "flags" : "addresses");
-    json_number("sampled_one_in", (int64_t)1 << s->mappings.sampling_shift, file);
+    values_json_number(file, "sampled_one_in", (int64_t)1 << s->mappings.sampling_shift);
     json_sum(s, "between_owners", &s->across, file);
-    json_number("processes", counts->processes, file);
-    json_number("denied", counts->denied, file);
-    json_number("failed", counts->failed, file);
-    json_number("ended", counts->exited, file);
-    json_number("blocking", counts->blocking, file);
-    json_number("milliseconds", counts->ms, file);
+    values_json_number(file, "processes", counts->processes);
+    values_json_number(file, "denied", counts->denied);
+    values_json_number(file, "failed", counts->failed);
+    values_json_number(file, "ended", counts->exited);
+    values_json_number(file, "blocking", counts->blocking);
+    values_json_number(file, "milliseconds", counts->ms);
     fprintf(file, "\"partial\": %s, \"complete_pairs\": %s, ", counts->partial ? "true" : "false",
             s->pairs.overflow || s->owner_pairs.overflow ? "false" : "true");
     json_consumers(s, host, file);

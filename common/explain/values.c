@@ -2,6 +2,7 @@
 #include "explain/values.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -61,4 +62,19 @@ void values_print(const struct values *v, const struct values_line *lines, size_
     for (size_t i = 0; i < count; i++)
         if (explain_expand_with(write_value, v, lines[i].text, text, sizeof(text)) == 0)
             wrap_text(wrap, lines[i].label, text);
+}
+
+void values_print_cell(FILE *file, int columns, int64_t bytes) {
+    char text[32] = "-";
+
+    if (bytes >= 0)
+        format_bytes(bytes, text, sizeof(text));
+    fprintf(file, " %*s", columns - 1, text);
+}
+
+void values_json_number(FILE *file, const char *name, int64_t number) {
+    if (number >= 0)
+        fprintf(file, "\"%s\": %" PRId64 ", ", name, number);
+    else
+        fprintf(file, "\"%s\": null, ", name);
 }

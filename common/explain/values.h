@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Values of the placeholders in a report's texts, as text: those of --estimate and --sharing.
+ * Values of the reports of --estimate and --sharing: of the placeholders in their texts, in tables
+ * and in JSON.
  *
  * Start with count 0, add values, then values_print(). Names stay the caller's.
  */
@@ -49,5 +50,12 @@ struct values_line {
 /* Prints those lines of which all values are known. */
 void values_print(const struct values *v, const struct values_line *lines, size_t count,
                   const struct wrap *wrap);
+
+/* Prints an amount in bytes at the right of a table's cell, which begins with a space; "-" if it is
+ * negative: not known. */
+void values_print_cell(FILE *file, int columns, int64_t bytes);
+
+/* Prints a member of a JSON object, and a comma; null if the number is negative. */
+void values_json_number(FILE *file, const char *name, int64_t number);
 
 #endif

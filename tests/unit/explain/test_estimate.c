@@ -34,7 +34,7 @@ void before_each(void) {
     e.consumers = consumers;
     e.consumer_count = 1;
     consumers[0] = (struct estimate_consumer){
-        .name = {KSM_CONSUMER_vm, "web"}, .processes = 10, .sum = sum, .merged = 10 << 20};
+        .name = {KSM_CONSUMER_vm, "web"}, .processes = 10, .sum = sum, .saved_now = 10 << 20};
     for (size_t id = 0; id < KSM_METRICS; id++)
         host.values[id].status = -ENOENT;
 }
@@ -79,7 +79,7 @@ static void named(void) {
 
 static void named_in_part(void) {
     named();
-    consumers[0].merged = -1;
+    consumers[0].saved_now = -1;
 }
 
 static void loss(void) {
