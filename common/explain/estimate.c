@@ -23,7 +23,7 @@ static uint64_t hash_page(const struct page_reader *reader, size_t i) {
 
 /* Without PAGEMAP_SCAN, the kernel's zero page looks like a page of zeros that is mapped many
  * times. Leaves all of these out, as the zero page takes no memory. */
-static int add_batch(struct process_sweep *s, const struct page_reader *reader, size_t i) {
+static int add_batch(struct memory_scan *s, const struct page_reader *reader, size_t i) {
     struct estimate_engine *e = s->data;
     const uint32_t process = (uint32_t)i;
 
@@ -45,7 +45,7 @@ static int add_batch(struct process_sweep *s, const struct page_reader *reader, 
 
 /* ---- the second pass ---- */
 
-static int end_first_pass(struct process_sweep *s, struct page_reader *reader) {
+static int end_first_pass(struct memory_scan *s, struct page_reader *reader) {
     struct estimate_engine *e = s->data;
     const int64_t end = clock_ms(CLOCK_MONOTONIC) + SETTLE_DELAY_MS;
 
@@ -53,7 +53,7 @@ static int end_first_pass(struct process_sweep *s, struct page_reader *reader) {
     s->done = 0;
     e->once_count = content_index_end_first_pass(&e->contents);
     s->expected = e->once_count;
-    while (!process_sweep_is_stopped(s) && clock_ms(CLOCK_MONOTONIC) < end)
+    while (!memory_scan_is_stopped(s) && clock_ms(CLOCK_MONOTONIC) < end)
         poll(NULL, 0, POLL_MS);
     return 1;
 }
@@ -64,13 +64,13 @@ static uint64_t place_of(const struct estimate_engine *e, size_t record) {
 
 /* Whether a record is of the process that is being read. */
 static bool is_current(const struct estimate_engine *e, size_t record) {
-    return record < e->once_count && content_index_process(place_of(e, record)) == e->sweep.current;
+    return record < e->once_count && content_index_process(place_of(e, record)) == e->scan.current;
 }
 
 /* Compares the next count records with the pages in reader. A page that is not there has changed.
  */
 static void compare(struct estimate_engine *e, const struct page_reader *reader, size_t count) {
-    struct process_sweep *s = &e->sweep;
+    struct memory_scan *s = &e->scan;
     size_t j = 0;
 
     for (size_t i = s->pos; i < s->pos + count; i++) {
@@ -92,8 +92,8 @@ static int read_batch_again(struct estimate_engine *e, struct page_reader *reade
     uint64_t numbers[PAGE_READER_BATCH];
     size_t count = 0;
 
-    for (; count < PAGE_READER_BATCH && is_current(e, e->sweep.pos + count); count++)
-        numbers[count] = content_index_page(place_of(e, e->sweep.pos + count));
+    for (; count < PAGE_READER_BATCH && is_current(e, e->scan.pos + count); count++)
+        numbers[count] = content_index_page(place_of(e, e->scan.pos + count));
     if (status == 0)
         status = page_reader_read_again(reader, numbers, count);
     if (status == -ECANCELED)
@@ -101,19 +101,19 @@ static int read_batch_again(struct estimate_engine *e, struct page_reader *reade
     if (status < 0)
         reader->count = 0;
     compare(e, reader, count);
-    process_sweep_throttle(&e->sweep);
+    memory_scan_throttle(&e->scan);
     return status;
 }
 
-static int read_process_again(struct process_sweep *s, struct page_reader *reader) {
+static int read_process_again(struct memory_scan *s, struct page_reader *reader) {
     struct estimate_engine *e = s->data;
 
     if (s->pos == e->once_count)
         return 1;
     s->current = content_index_process(place_of(e, s->pos));
-    const struct sweep_process *process = &s->list[s->current];
-    int status = process->blocks ? -ETIMEDOUT : process_sweep_open(s, reader, process);
-    while (status != -ECANCELED && !process_sweep_is_stopped(s) && is_current(e, s->pos))
+    const struct memory_scan_process *process = &s->list[s->current];
+    int status = process->blocks ? -ETIMEDOUT : memory_scan_open(s, reader, process);
+    while (status != -ECANCELED && !memory_scan_is_stopped(s) && is_current(e, s->pos))
         status = read_batch_again(e, reader, status);
     if (status == -ECANCELED)
         return status;
@@ -121,9 +121,9 @@ static int read_process_again(struct process_sweep *s, struct page_reader *reade
     return 0;
 }
 
-static sweep_step_fn *const steps[ESTIMATE_STEPS] = {
-    [SWEEP_LIST] = process_sweep_list,
-    [SWEEP_READ] = process_sweep_read,
+static memory_scan_step_fn *const steps[ESTIMATE_STEPS] = {
+    [MEMORY_SCAN_LIST] = memory_scan_list,
+    [MEMORY_SCAN_READ] = memory_scan_read,
     [ESTIMATE_DELAY] = end_first_pass,
     [ESTIMATE_SECOND_PASS] = read_process_again,
 };
@@ -142,11 +142,11 @@ static size_t read_pages_per_huge_page(const char *root, uint64_t page_size) {
     return (uint64_t)bytes > page_size ? (uint64_t)bytes / page_size : 1;
 }
 
-int estimate_init(struct estimate_engine *e, const struct process_sweep_options *options,
+int estimate_init(struct estimate_engine *e, const struct memory_scan_options *options,
                   size_t bytes) {
     memset(e, 0, sizeof(*e));
-    const int status = process_sweep_init(&e->sweep, options);
-    const uint64_t page_size = e->sweep.page_size;
+    const int status = memory_scan_init(&e->scan, options);
+    const uint64_t page_size = e->scan.page_size;
     void *zeros = calloc(1, page_size);
     if (!zeros || status != 0) {
         free(zeros);
@@ -154,11 +154,11 @@ int estimate_init(struct estimate_engine *e, const struct process_sweep_options 
     }
     const uint64_t hash = XXH3_64bits(zeros, page_size);
     free(zeros);
-    e->sweep.steps = steps;
-    e->sweep.step_count = ESTIMATE_STEPS;
-    e->sweep.on_batch = add_batch;
-    e->sweep.contents = true;
-    e->sweep.data = e;
+    e->scan.steps = steps;
+    e->scan.step_count = ESTIMATE_STEPS;
+    e->scan.on_batch = add_batch;
+    e->scan.contents = true;
+    e->scan.data = e;
     return content_index_init(&e->contents, bytes, hash,
                               read_pages_per_huge_page(options->root, page_size));
 }
@@ -190,7 +190,7 @@ static int64_t saved_by(const struct ksm_consumer_table *table,
 }
 
 /* Sums up processes by their consumers, and drops those of which nothing was read. */
-static void sum_up(const struct process_sweep *s, const struct content_index_share *shares,
+static void sum_up(const struct memory_scan *s, const struct content_index_share *shares,
                    const struct ksm_consumer_table *table, struct estimate *result) {
     struct estimate_consumer *consumers = result->consumers;
 
@@ -201,7 +201,7 @@ static void sum_up(const struct process_sweep *s, const struct content_index_sha
                                                         ? saved_by(table, &s->consumers[i].name)
                                                         : -1};
     for (size_t i = 0; s->consumer_count > 0 && i < s->count; i++) {
-        const struct sweep_process *process = &s->list[i];
+        const struct memory_scan_process *process = &s->list[i];
         add_sum(&consumers[process->consumer].sum, process->pages, &shares[i]);
         add_sum(&result->sum, process->pages, &shares[i]);
         if (process->pages > 0)
@@ -221,7 +221,7 @@ static int64_t setting(const struct ksm_sample *host, enum ksm_id id, int64_t ot
 int estimate_finish(struct estimate_engine *e, const struct ksm_sample *host,
                     const struct ksm_consumer_table *table, struct estimate *result) {
     enum { MAX_MAPPINGS = 256 }; /* the kernel's default */
-    const struct process_sweep *s = &e->sweep;
+    const struct memory_scan *s = &e->scan;
     struct content_index_share *shares = calloc(s->count + 1, sizeof(*shares));
 
     *result = (struct estimate){

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * What KSM would save if all programs opted in, or some of them: reads their memory once
- * (process_sweep.h) and counts equal pages (content_index.h); then reads again those that have an
+ * (memory_scan.h) and counts equal pages (content_index.h); then reads again those that have an
  * equal one, as KSM merges only what does not change.
  *
- * estimate_init(), process_sweep_run() of its sweep, estimate_finish(), then estimate_report() or
+ * estimate_init(), memory_scan_run() of its scan, estimate_finish(), then estimate_report() or
  * estimate_json().
  */
 #ifndef KSM_ESTIMATE_H
@@ -17,17 +17,17 @@
 
 #include "consumers/consumers.h"
 #include "explain/content_index.h"
-#include "explain/process_sweep.h"
+#include "explain/memory_scan.h"
 #include "explain/wrap.h"
 
 /* Reads and counts. */
 struct estimate_engine {
-    struct process_sweep sweep;
+    struct memory_scan scan;
     struct content_index contents;
     size_t once_count; /* records to be read again */
     bool knows_huge;
 };
-enum { ESTIMATE_DELAY = SWEEP_READ + 1, ESTIMATE_SECOND_PASS, ESTIMATE_STEPS };
+enum { ESTIMATE_DELAY = MEMORY_SCAN_READ + 1, ESTIMATE_SECOND_PASS, ESTIMATE_STEPS };
 
 /* Sums over processes: of a consumer, or of all. */
 struct estimate_sum {
@@ -48,7 +48,7 @@ struct estimate {
     struct estimate_sum sum;
     struct estimate_consumer *consumers; /* the largest saving first */
     size_t consumer_count;
-    struct sweep_counts counts;
+    struct memory_scan_counts counts;
     bool named;         /* only named processes were read */
     bool knows_huge;    /* this kernel reports which pages are huge */
     uint64_t page_size; /* bytes */
@@ -58,7 +58,7 @@ struct estimate {
 
 /* Initializes the engine and opens nothing. What options point to remains the caller's. bytes:
  * memory for records. Returns 0 or -ENOMEM. */
-int estimate_init(struct estimate_engine *e, const struct process_sweep_options *options,
+int estimate_init(struct estimate_engine *e, const struct memory_scan_options *options,
                   size_t bytes);
 
 /* Computes the result for a host with these settings. table: what its consumers save now.

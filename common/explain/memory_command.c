@@ -41,21 +41,21 @@ void memory_command_prepare(void) {
 /* ---- the progress ---- */
 
 /* Writes the time left, which is accurate enough after some seconds of reading. */
-static void format_time_left(const struct process_sweep *s, int64_t now, char *buf, size_t size) {
+static void format_time_left(const struct memory_scan *s, int64_t now, char *buf, size_t size) {
     enum { KNOWN_AFTER_MS = 5000 };
     const uint64_t done = s->done, expected = s->expected;
     static int64_t first_page_ms;
 
     if (first_page_ms == 0 && done > 0)
         first_page_ms = now;
-    if (s->step != SWEEP_READ || done == 0 || now - first_page_ms < KNOWN_AFTER_MS)
+    if (s->step != MEMORY_SCAN_READ || done == 0 || now - first_page_ms < KNOWN_AFTER_MS)
         return;
     const double rest = expected > done ? (double)(expected - done) / (double)done : 0;
     const int64_t seconds = (int64_t)((double)(now - first_page_ms) * rest / 1000);
     snprintf(buf, size, "%" PRId64 ":%02d left", seconds / 60, (int)(seconds % 60));
 }
 
-static void show_progress(const struct process_sweep *s, const char *step) {
+static void show_progress(const struct memory_scan *s, const char *step) {
     enum { BAR = 30, EVERY_MS = 200 };
     static int64_t next;
     const int64_t now = clock_ms(CLOCK_MONOTONIC);
@@ -72,16 +72,16 @@ static void show_progress(const struct process_sweep *s, const char *step) {
     fprintf(stderr, "] %-14s", left);
 }
 
-static void show_estimate_progress(const struct process_sweep *s) {
+static void show_estimate_progress(const struct memory_scan *s) {
     static const char *const steps[ESTIMATE_STEPS + 1] = {"finding processes", "reading", "waiting",
                                                           "reading again", ""};
 
     show_progress(s, steps[s->step]);
 }
 
-/* Runs a sweep; on a terminal with its progress, which is erased at the end. */
-static int run(struct process_sweep *s, sweep_progress_fn *progress) {
-    const int status = process_sweep_run(s, on_terminal ? progress : NULL);
+/* Runs a scan; on a terminal with its progress, which is erased at the end. */
+static int run(struct memory_scan *s, memory_scan_progress_fn *progress) {
+    const int status = memory_scan_run(s, on_terminal ? progress : NULL);
 
     if (on_terminal)
         fprintf(stderr, "\r%*s\r", 79, "");
@@ -90,7 +90,7 @@ static int run(struct process_sweep *s, sweep_progress_fn *progress) {
 
 /* ---- why there is no result ---- */
 
-static int report_failure(const struct process_sweep *s, int status) {
+static int report_failure(const struct memory_scan *s, int status) {
     if (status == -ENOMEM)
         fprintf(stderr, "ksm-explain: %s\n", strerror(ENOMEM));
     else if (status == -EAGAIN)
@@ -103,7 +103,7 @@ static int report_failure(const struct process_sweep *s, int status) {
     return EXIT_FAILURE;
 }
 
-static int report_unknown(const struct process_sweep *s) {
+static int report_unknown(const struct memory_scan *s) {
     char message[1024];
 
     process_match_why_unknown(&s->match, s->unknown, message, sizeof(message));
@@ -112,11 +112,11 @@ static int report_unknown(const struct process_sweep *s) {
 }
 
 /* Returns whether /proc shows no process at all, as if no procfs is mounted there. */
-static bool is_proc_empty(const struct process_sweep *s, bool hidden) {
+static bool is_proc_empty(const struct memory_scan *s, bool hidden) {
     return s->count == 0 && !s->only_pids && !interrupted && !hidden;
 }
 
-static int report_empty_proc(const struct process_sweep *s) {
+static int report_empty_proc(const struct memory_scan *s) {
     fprintf(stderr,
             "ksm-explain: no process was read: %.*s/proc shows none (is the host's /proc mounted "
             "there?)\n",
@@ -125,7 +125,7 @@ static int report_empty_proc(const struct process_sweep *s) {
 }
 
 /* Returns why no process could be read. */
-static const char *nothing_read(const struct sweep_counts *counts, bool hidden) {
+static const char *nothing_read(const struct memory_scan_counts *counts, bool hidden) {
     if (counts->partial)
         return "stopped before any process was read";
     if (counts->denied > 0 && !is_root)
@@ -143,32 +143,32 @@ static const char *nothing_read(const struct sweep_counts *counts, bool hidden) 
 
 /* ---- the commands ---- */
 
-static struct process_sweep_options sweep_options(const struct command_line *line) {
-    return (struct process_sweep_options){.root = line->options.root,
-                                          .names = line->names,
-                                          .name_count = line->name_count,
-                                          .cpu = line->cpu_percent,
-                                          .stop = &interrupted};
+static struct memory_scan_options scan_options(const struct command_line *line) {
+    return (struct memory_scan_options){.root = line->options.root,
+                                        .names = line->names,
+                                        .name_count = line->name_count,
+                                        .cpu = line->cpu_percent,
+                                        .stop = &interrupted};
 }
 
 int memory_command_estimate(const struct command_line *line, const struct explain_facts *facts,
                             const struct wrap *out) {
     static struct estimate_engine engine;
-    const struct process_sweep_options options = sweep_options(line);
+    const struct memory_scan_options options = scan_options(line);
     static struct estimate estimate; /* like the engine, it lasts until the program ends */
     int status = estimate_init(&engine, &options, (size_t)line->memory_mib << 20);
 
-    engine.sweep.counts.as_root = is_root;
+    engine.scan.counts.as_root = is_root;
     if (status == 0)
-        status = run(&engine.sweep, show_estimate_progress);
+        status = run(&engine.scan, show_estimate_progress);
     if (status == 0)
         status = estimate_finish(&engine, &facts->now, facts->consumers, &estimate);
     if (status != 0)
-        return report_failure(&engine.sweep, status);
-    if (is_proc_empty(&engine.sweep, facts->consumers->sweep.hidden))
-        return report_empty_proc(&engine.sweep);
-    if (engine.sweep.unknown)
-        return report_unknown(&engine.sweep);
+        return report_failure(&engine.scan, status);
+    if (is_proc_empty(&engine.scan, facts->consumers->sweep.hidden))
+        return report_empty_proc(&engine.scan);
+    if (engine.scan.unknown)
+        return report_unknown(&engine.scan);
     if (estimate.counts.processes == 0 && estimate.sum.pages == 0) {
         fprintf(stderr, "ksm-explain: %s\n",
                 nothing_read(&estimate.counts, facts->consumers->sweep.hidden));
@@ -181,7 +181,7 @@ int memory_command_estimate(const struct command_line *line, const struct explai
     return estimate.counts.partial ? STATUS_PARTIAL : EXIT_SUCCESS;
 }
 
-static void show_sharing_progress(const struct process_sweep *s) {
+static void show_sharing_progress(const struct memory_scan *s) {
     static const char *const steps[SHARING_STEPS + 1] = {"finding processes", "reading", "counting",
                                                          ""};
 
@@ -215,7 +215,7 @@ static int print_sharing(const struct sharing *s, const struct command_line *lin
                                       .hidden = explain_holds(facts, EXPLAIN_hidepid) ||
                                                 explain_holds(facts, EXPLAIN_ksmd_hidden),
                                       .table = facts->consumers};
-    const struct sweep_counts *counts = &s->sweep.counts;
+    const struct memory_scan_counts *counts = &s->scan.counts;
 
     if (openmetrics)
         sharing_openmetrics(s, &host, out->file);
@@ -233,12 +233,12 @@ static int print_sharing(const struct sharing *s, const struct command_line *lin
 int memory_command_sharing(const struct command_line *line, const struct explain_facts *facts,
                            const struct wrap *out, bool openmetrics) {
     static struct sharing sharing;
-    const struct process_sweep_options options = sweep_options(line);
-    struct process_sweep *sweep = &sharing.sweep;
+    const struct memory_scan_options options = scan_options(line);
+    struct memory_scan *scan = &sharing.scan;
     int status = sharing_init(&sharing, &options, (size_t)line->memory_mib << 20);
 
     if (status == -ENOMEM)
-        return report_failure(sweep, status);
+        return report_failure(scan, status);
     if (status != 0)
         return report_no_frames(status);
     if (facts->consumers->faults[KSM_CONSUMERS_UNSUPPORTED]) {
@@ -248,18 +248,18 @@ int memory_command_sharing(const struct command_line *line, const struct explain
             stderr);
         return STATUS_DENIED;
     }
-    sweep->counts.as_root = is_root;
-    status = run(sweep, show_sharing_progress);
+    scan->counts.as_root = is_root;
+    status = run(scan, show_sharing_progress);
     if (status == 0)
         status = sharing_finish(&sharing);
     if (status != 0)
-        return report_failure(sweep, status);
-    if (is_proc_empty(sweep, facts->consumers->sweep.hidden))
-        return report_empty_proc(sweep);
-    if (sweep->unknown)
-        return report_unknown(sweep);
-    if (sweep->counts.processes == 0 && (sweep->counts.denied > 0 || sweep->counts.failed > 0)) {
-        fprintf(stderr, "ksm-explain: %s\n", nothing_read(&sweep->counts, false));
+        return report_failure(scan, status);
+    if (is_proc_empty(scan, facts->consumers->sweep.hidden))
+        return report_empty_proc(scan);
+    if (scan->unknown)
+        return report_unknown(scan);
+    if (scan->counts.processes == 0 && (scan->counts.denied > 0 || scan->counts.failed > 0)) {
+        fprintf(stderr, "ksm-explain: %s\n", nothing_read(&scan->counts, false));
         return STATUS_DENIED;
     }
     return print_sharing(&sharing, line, facts, out, openmetrics);

@@ -29,8 +29,8 @@ static bool is_zero(const struct sharing *s, uint64_t frame) {
 
 /* Only frames that are mapped more than once save anything. Pages of zeros may be so many that they
  * would fill the index. */
-static int add_batch(struct process_sweep *sweep, const struct page_reader *reader, size_t i) {
-    struct sharing *s = sweep->data;
+static int add_batch(struct memory_scan *scan, const struct page_reader *reader, size_t i) {
+    struct sharing *s = scan->data;
 
     for (size_t j = 0; j < reader->count; j++) {
         const struct page_reader_page *page = &reader->pages[j];
@@ -128,8 +128,8 @@ static size_t find_owner(struct sharing *s, const struct ksm_trust_domain *domai
 }
 
 static void set_owner(struct sharing *s, size_t i) {
-    const struct sweep_process *process = &s->sweep.list[i];
-    const struct ksm_consumer_name *name = &s->sweep.consumers[process->consumer].name;
+    const struct memory_scan_process *process = &s->scan.list[i];
+    const struct ksm_consumer_name *name = &s->scan.consumers[process->consumer].name;
     const struct ksm_trust_domain domain = ksm_trust_domain_of(name, process->user);
     struct sharing_consumer *consumer = &s->consumers[process->consumer];
     const size_t owner = find_owner(s, &domain);
@@ -150,7 +150,7 @@ static void tally_frame(struct sharing *s, const struct content_index_record *re
     s->found_count = s->owners_found_count = 0;
     for (size_t i = 0; i < count; i++) {
         const uint32_t process = content_index_process(records[i].place);
-        const uint32_t consumer = (uint32_t)s->sweep.list[process].consumer;
+        const uint32_t consumer = (uint32_t)s->scan.list[process].consumer;
         const uint32_t owner = (uint32_t)s->owner_of[process];
         if (s->tally[consumer] == 0)
             s->found[s->found_count++] = consumer;
@@ -200,7 +200,7 @@ static bool is_surely_merged(const struct sharing *s, const struct content_index
     uint64_t known_stack = 0;
 
     for (size_t i = 0; i < count; i++) {
-        const uint64_t stack = s->sweep.list[content_index_process(records[i].place)].stack;
+        const uint64_t stack = s->scan.list[content_index_process(records[i].place)].stack;
         if (content_index_page(records[i].place) != content_index_page(records[0].place))
             return true;
         if (stack != 0 && known_stack != 0 && stack != known_stack)
@@ -240,13 +240,13 @@ static void sort_frames(struct sharing *s) {
     for (size_t i = 0; i < s->mappings.count; i++)
         s->mappings.records[i].key = sharing_frame(s->mappings.records[i].key);
     content_index_sort(&s->mappings);
-    s->sweep.done = 0;
-    s->sweep.expected = s->mappings.count;
+    s->scan.done = 0;
+    s->scan.expected = s->mappings.count;
     s->sorted = true;
 }
 
 static int allocate(struct sharing *s) {
-    const size_t processes = s->sweep.count + 1, consumers = s->sweep.consumer_count + 1;
+    const size_t processes = s->scan.count + 1, consumers = s->scan.consumer_count + 1;
 
     s->consumers = calloc(consumers, sizeof(*s->consumers));
     s->owners = calloc(processes, sizeof(*s->owners));
@@ -265,8 +265,8 @@ static int begin_count(struct sharing *s) {
 
     if (status != 0)
         return status;
-    for (size_t i = 0; i < s->sweep.count; i++)
-        if (s->sweep.list[i].wanted && s->sweep.list[i].merging > 0)
+    for (size_t i = 0; i < s->scan.count; i++)
+        if (s->scan.list[i].wanted && s->scan.list[i].merging > 0)
             set_owner(s, i);
     sort_frames(s);
     return 0;
@@ -276,7 +276,7 @@ static int begin_count(struct sharing *s) {
 static int count_call(struct sharing *s) {
     const struct content_index_record *records = s->mappings.records;
     uint64_t flags[FRAMES_MAX], counts[FRAMES_MAX];
-    size_t *pos = &s->sweep.pos;
+    size_t *pos = &s->scan.pos;
     const size_t end = end_of_call(s, *pos);
     const uint64_t first = records[*pos].key;
     const int status =
@@ -292,18 +292,18 @@ static int count_call(struct sharing *s) {
 }
 
 /* Counts the frames of some calls. The last step: a call that fails ends it. */
-static int count_frames(struct process_sweep *sweep, struct page_reader *reader) {
+static int count_frames(struct memory_scan *scan, struct page_reader *reader) {
     enum { CALLS = 32 };
-    struct sharing *s = sweep->data;
+    struct sharing *s = scan->data;
     int status = 0;
 
     (void)reader;
     if (!s->sorted)
         return begin_count(s);
-    for (int i = 0; i < CALLS && status == 0 && sweep->pos < s->mappings.count; i++)
+    for (int i = 0; i < CALLS && status == 0 && scan->pos < s->mappings.count; i++)
         status = count_call(s);
-    sweep->done = sweep->pos;
-    if (status != 0 || sweep->pos < s->mappings.count)
+    scan->done = scan->pos;
+    if (status != 0 || scan->pos < s->mappings.count)
         return status;
     sort_pairs(&s->pairs);
     sort_pairs(&s->owner_pairs);
@@ -314,18 +314,18 @@ static int count_frames(struct process_sweep *sweep, struct page_reader *reader)
 int sharing_finish(struct sharing *s) {
     int status = 0;
 
-    if (s->sweep.step < SHARING_COUNT) /* it was stopped before it counted */
-        s->sweep.pos = 0;
+    if (s->scan.step < SHARING_COUNT) /* it was stopped before it counted */
+        s->scan.pos = 0;
     while (!s->counted && status == 0)
-        status = count_frames(&s->sweep, NULL);
+        status = count_frames(&s->scan, NULL);
     return status < 0 ? status : 0;
 }
 
 /* ---- the beginning ---- */
 
-static sweep_step_fn *const steps[SHARING_STEPS] = {
-    [SWEEP_LIST] = process_sweep_list,
-    [SWEEP_READ] = process_sweep_read,
+static memory_scan_step_fn *const steps[SHARING_STEPS] = {
+    [MEMORY_SCAN_LIST] = memory_scan_list,
+    [MEMORY_SCAN_READ] = memory_scan_read,
     [SHARING_COUNT] = count_frames,
 };
 
@@ -337,16 +337,16 @@ static int allocate_pairs(struct sharing_pairs *pairs, size_t bytes) {
     return pairs->list ? 0 : -ENOMEM;
 }
 
-int sharing_init(struct sharing *s, const struct process_sweep_options *options, size_t bytes) {
-    struct process_sweep_options merged = *options;
+int sharing_init(struct sharing *s, const struct memory_scan_options *options, size_t bytes) {
+    struct memory_scan_options merged = *options;
 
     memset(s, 0, sizeof(*s));
     merged.merged_only = true;
-    int status = process_sweep_init(&s->sweep, &merged);
-    s->sweep.steps = steps;
-    s->sweep.step_count = SHARING_STEPS;
-    s->sweep.on_batch = add_batch;
-    s->sweep.data = s;
+    int status = memory_scan_init(&s->scan, &merged);
+    s->scan.steps = steps;
+    s->scan.step_count = SHARING_STEPS;
+    s->scan.on_batch = add_batch;
+    s->scan.data = s;
     if (status == 0)
         status = content_index_init(&s->mappings, bytes / 8 * 6, 0, 1);
     s->mappings.max_frequents = 0;

@@ -2,7 +2,7 @@
  *
  * Whose memory is merged with whose: which processes map the same merged pages, exactly.
  *
- * sharing_init(), process_sweep_run() of its sweep, sharing_finish(), then sharing_report(),
+ * sharing_init(), memory_scan_run() of its scan, sharing_finish(), then sharing_report(),
  * sharing_json() or sharing_openmetrics().
  *
  * A page frame of KSM with m mappings saves m - 1 pages, so each mapping is credited 1 - 1/m. A
@@ -34,10 +34,10 @@
 #include "consumers/trust_domain.h"
 #include "explain/content_index.h"
 #include "explain/frames.h"
-#include "explain/process_sweep.h"
+#include "explain/memory_scan.h"
 #include "explain/wrap.h"
 
-enum { SHARING_COUNT = SWEEP_READ + 1, SHARING_STEPS };
+enum { SHARING_COUNT = MEMORY_SCAN_READ + 1, SHARING_STEPS };
 
 /* An estimated sum. */
 struct sharing_sum {
@@ -76,11 +76,11 @@ struct sharing_consumer {
 };
 
 struct sharing {
-    struct process_sweep sweep;
+    struct memory_scan scan;
     struct content_index mappings;
     struct frames frames;
 
-    /* The result. consumers are in the order of sweep.consumers. */
+    /* The result. consumers are in the order of scan.consumers. */
     struct sharing_consumer *consumers;
     struct sharing_owner *owners;
     size_t owner_count;
@@ -104,9 +104,9 @@ struct sharing {
 
 /* Initializes it. What options point to remains the caller's. bytes: memory for mappings and pairs.
  * Returns 0; -ENOMEM; or what frames_open() returns. */
-int sharing_init(struct sharing *s, const struct process_sweep_options *options, size_t bytes);
+int sharing_init(struct sharing *s, const struct memory_scan_options *options, size_t bytes);
 
-/* Counts what the sweep did not, if it was stopped early. Returns 0, -ENOMEM, or -errno of reading
+/* Counts what the scan did not, if it was stopped early. Returns 0, -ENOMEM, or -errno of reading
  * /proc/kpageflags. */
 int sharing_finish(struct sharing *s);
 

@@ -17,17 +17,17 @@ enum { ROWS_MAX = 20 };
 /* ---- numbers and names ---- */
 
 static int64_t bytes_of(const struct sharing *s, double pages) {
-    return llround(pages * (double)s->sweep.page_size);
+    return llround(pages * (double)s->scan.page_size);
 }
 
 static const char *kind_of(const struct sharing *s, size_t consumer) {
-    return ksm_consumer_kinds[s->sweep.consumers[consumer].name.kind];
+    return ksm_consumer_kinds[s->scan.consumers[consumer].name.kind];
 }
 
 /* "vm web" */
 static void format_consumer(const struct sharing *s, size_t i,
                             char text[static KSM_TRUST_DOMAIN_SIZE]) {
-    snprintf(text, KSM_TRUST_DOMAIN_SIZE, "%s %s", kind_of(s, i), s->sweep.consumers[i].name.text);
+    snprintf(text, KSM_TRUST_DOMAIN_SIZE, "%s %s", kind_of(s, i), s->scan.consumers[i].name.text);
 }
 
 static void format_owner(const struct sharing *s, size_t i,
@@ -49,14 +49,14 @@ static int64_t average_of(const struct sharing *s, const struct sharing_host *ho
 
     if (!table->enabled || !table->valid)
         return -1;
-    const struct ksm_consumer *consumer = ksm_consumer_find(table, &s->sweep.consumers[i].name);
+    const struct ksm_consumer *consumer = ksm_consumer_find(table, &s->scan.consumers[i].name);
     return consumer ? consumer->saved : -1;
 }
 
 /* ---- which rows there are ---- */
 
 static bool is_shown(const struct sharing *s, size_t consumer) {
-    return s->sweep.consumers[consumer].any_named && s->consumers[consumer].merged > 0;
+    return s->scan.consumers[consumer].any_named && s->consumers[consumer].merged > 0;
 }
 
 static const struct sharing *sharing_of_sort; /* for compare_consumers() */
@@ -73,10 +73,10 @@ static int compare_consumers(const void *left, const void *right) {
 
 /* Returns the shown consumers, the largest saving first; NULL without memory. */
 static size_t *sort_consumers(const struct sharing *s, size_t *count) {
-    size_t *list = calloc(s->sweep.consumer_count + 1, sizeof(*list));
+    size_t *list = calloc(s->scan.consumer_count + 1, sizeof(*list));
 
     *count = 0;
-    for (size_t i = 0; list && i < s->sweep.consumer_count; i++)
+    for (size_t i = 0; list && i < s->scan.consumer_count; i++)
         if (is_shown(s, i))
             list[(*count)++] = i;
     sharing_of_sort = s;
@@ -126,7 +126,7 @@ static void format_owners(const struct sharing *s, char *text, size_t size) {
 static void add_saving(struct values *v, const struct sharing *s, const struct sharing_host *host) {
     const int64_t saved = bytes_of(s, s->saved.pages);
     const int64_t error = bytes_of(s, sharing_error(&s->saved));
-    const int64_t counter = host->sharing >= 0 ? host->sharing * (int64_t)s->sweep.page_size : -1;
+    const int64_t counter = host->sharing >= 0 ? host->sharing * (int64_t)s->scan.page_size : -1;
     const int64_t difference = llabs(counter - saved);
 
     values_add_bytes(v, "saved", saved);
@@ -139,11 +139,11 @@ static void add_saving(struct values *v, const struct sharing *s, const struct s
         values_add_bytes(v, "difference", difference);
     }
     if (host->zero > 0)
-        values_add_bytes(v, "zeros", host->zero * (int64_t)s->sweep.page_size);
+        values_add_bytes(v, "zeros", host->zero * (int64_t)s->scan.page_size);
 }
 
 static void add_owners(struct values *v, const struct sharing *s, bool hidden) {
-    const struct sweep_counts *counts = &s->sweep.counts;
+    const struct memory_scan_counts *counts = &s->scan.counts;
     const bool all_read = !hidden && !counts->partial && counts->denied == 0 &&
                           counts->failed == 0 && counts->blocking == 0;
     const int64_t across = bytes_of(s, s->across.pages);
@@ -160,8 +160,8 @@ static void add_owners(struct values *v, const struct sharing *s, bool hidden) {
 }
 
 static bool has_hugetlb(const struct sharing *s) {
-    for (size_t i = 0; i < s->sweep.count; i++)
-        if (s->sweep.list[i].wanted && s->sweep.list[i].hugetlb)
+    for (size_t i = 0; i < s->scan.count; i++)
+        if (s->scan.list[i].wanted && s->scan.list[i].hugetlb)
             return true;
     return false;
 }
@@ -174,7 +174,7 @@ static void add_remarks(struct values *v, const struct sharing *s) {
     values_add_if(v, "all_clear", !s->frames.knows_ksm && s->unclear == 0);
     values_add_if(v, "sampled", s->mappings.sampling_shift > 0);
     values_add_if(v, "hugetlb", has_hugetlb(s));
-    values_add_counts(v, &s->sweep.counts, s->sweep.page_size);
+    values_add_counts(v, &s->scan.counts, s->scan.page_size);
 }
 
 static const struct values_line lines[] = {
@@ -216,7 +216,7 @@ static void print_consumer(const struct sharing *s, const struct sharing_host *h
     else
         print_percent(file, off_by > 0 ? "+" : "", average >= 0, off_by, saved);
     fputs("  ", file);
-    wrap_name(file, NAME, kind_of(s, i), s->sweep.consumers[i].name.text);
+    wrap_name(file, NAME, kind_of(s, i), s->scan.consumers[i].name.text);
 }
 
 static void print_consumers(const struct sharing *s, const struct sharing_host *host, FILE *file) {
@@ -309,7 +309,7 @@ static void json_consumers(const struct sharing *s, const struct sharing_host *h
         values_json_number(file, "average_bytes", average_of(s, host, list[i]));
         format_owner_of(s, list[i], owner);
         fprintf(file, "\"owner\": \"%s\", \"kind\": \"%s\", \"name\": \"%s\"}", owner,
-                kind_of(s, list[i]), s->sweep.consumers[list[i]].name.text);
+                kind_of(s, list[i]), s->scan.consumers[list[i]].name.text);
     }
     fputs("], ", file);
     free(list);
@@ -336,8 +336,8 @@ static void json_pairs(const struct sharing *s, const struct sharing_pairs *pair
 }
 
 void sharing_json(const struct sharing *s, const struct sharing_host *host, FILE *file) {
-    const struct sweep_counts *counts = &s->sweep.counts;
-    const int64_t page_size = (int64_t)s->sweep.page_size;
+    const struct memory_scan_counts *counts = &s->scan.counts;
+    const int64_t page_size = (int64_t)s->scan.page_size;
 
     fputs("{", file);
     json_sum(s, "saved", &s->saved, file);
@@ -385,10 +385,10 @@ void sharing_openmetrics(const struct sharing *s, const struct sharing_host *hos
 
     openmetrics_header("ksm_consumer_saved_exact_bytes", true,
                        "memory saved by a consumer: its share of each merged page", file);
-    for (size_t i = 0; i < s->sweep.consumer_count; i++)
-        if (is_shown(s, i) && is_name_shown(host, &s->sweep.consumers[i].name))
+    for (size_t i = 0; i < s->scan.consumer_count; i++)
+        if (is_shown(s, i) && is_name_shown(host, &s->scan.consumers[i].name))
             fprintf(file, "ksm_consumer_saved_exact_bytes{kind=\"%s\",name=\"%s\"} %" PRId64 "\n",
-                    kind_of(s, i), s->sweep.consumers[i].name.text,
+                    kind_of(s, i), s->scan.consumers[i].name.text,
                     bytes_of(s, s->consumers[i].saved.pages));
     openmetrics_header("ksm_shared_between_owners_bytes", true,
                        "memory merged between two owners: a page counts for each pair", file);

@@ -31,7 +31,8 @@ void values_add_if(struct values *v, const char *name, bool holds) {
         values_add(v, name);
 }
 
-void values_add_counts(struct values *v, const struct sweep_counts *counts, uint64_t page_size) {
+void values_add_counts(struct values *v, const struct memory_scan_counts *counts,
+                       uint64_t page_size) {
     values_add_if(v, "partial", counts->partial);
     values_add_count(v, "denied", counts->denied, "process", "processes");
     values_add_if(v, counts->as_root ? "as_root" : "as_user", true);

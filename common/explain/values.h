@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "explain/process_sweep.h"
+#include "explain/memory_scan.h"
 #include "explain/wrap.h"
 
 /* VALUE_SIZE: the longest are the names of four owners, each of 30 characters of 4 bytes. */
@@ -40,7 +40,8 @@ void values_add_if(struct values *v, const char *name, bool holds);
 
 /* Adds partial, denied, as_root or as_user, blocking, failed, failure, exited, unreadable,
  * processes and time. */
-void values_add_counts(struct values *v, const struct sweep_counts *counts, uint64_t page_size);
+void values_add_counts(struct values *v, const struct memory_scan_counts *counts,
+                       uint64_t page_size);
 
 struct values_line {
     const char *label;

@@ -298,7 +298,7 @@ static const struct {
 } huge_sizes[] = {{"2097152\n", 2 << 20}, {"64\n", 0}, {"0\n", 0}, {"-4096\n", 0}, {"", 0}};
 
 TEST_ROWS(huge_page_has_one_page_or_more, huge_sizes) {
-    const struct process_sweep_options options = {.root = suite_dir(), .cpu = 100};
+    const struct memory_scan_options options = {.root = suite_dir(), .cpu = 100};
     const size_t page_size = (size_t)sysconf(_SC_PAGESIZE);
     static struct estimate_engine engine;
 

@@ -20,7 +20,7 @@ enum { PAGE = 4096, PROCESSES = 6, FRAMES = 64 };
 
 /* Two machines, a container with two processes, and two programs of users 0 and 1000; the last
  * process is of the second machine, too. */
-static struct sweep_process processes[PROCESSES] = {
+static struct memory_scan_process processes[PROCESSES] = {
     {.pid = 1, .consumer = 1, .user = 0, .name = {KSM_CONSUMER_vm, "web"}},
     {.pid = 2, .consumer = 0, .user = 0, .name = {KSM_CONSUMER_vm, "db"}},
     {.pid = 3, .consumer = 2, .user = 0, .name = {KSM_CONSUMER_container, "c1"}},
@@ -28,7 +28,7 @@ static struct sweep_process processes[PROCESSES] = {
     {.pid = 5, .consumer = 4, .user = 1000, .name = {KSM_CONSUMER_program, "sh"}},
     {.pid = 6, .consumer = 0, .user = 0, .name = {KSM_CONSUMER_vm, "db"}},
 };
-static struct sweep_consumer consumers[] = {
+static struct memory_scan_consumer consumers[] = {
     {.name = {KSM_CONSUMER_vm, "db"}, .all_named = true, .any_named = true},
     {.name = {KSM_CONSUMER_vm, "web"}, .all_named = true, .any_named = true},
     {.name = {KSM_CONSUMER_container, "c1"}, .all_named = true, .any_named = true},
@@ -42,16 +42,15 @@ static struct sharing_host host = {.sharing = -1, .zero = -1, .table = &table};
 static atomic_int stop;
 
 static void begin(size_t bytes) {
-    const struct process_sweep_options options = {
-        .root = "/nonexistent", .cpu = 100, .stop = &stop};
+    const struct memory_scan_options options = {.root = "/nonexistent", .cpu = 100, .stop = &stop};
 
     ck_assert_int_eq(sharing_init(&s, &options, bytes), -ENOENT); /* no frames yet */
     s.frames.knows_ksm = true;
-    s.sweep.page_size = PAGE;
-    s.sweep.list = processes;
-    s.sweep.count = PROCESSES;
-    s.sweep.consumers = consumers;
-    s.sweep.consumer_count = ROWS(consumers);
+    s.scan.page_size = PAGE;
+    s.scan.list = processes;
+    s.scan.count = PROCESSES;
+    s.scan.consumers = consumers;
+    s.scan.consumer_count = ROWS(consumers);
     for (size_t i = 0; i < PROCESSES; i++) {
         processes[i].wanted = processes[i].named = true;
         processes[i].merging = 10;
@@ -227,7 +226,7 @@ static void release(void) {
 
     for (int i = 0; i < ROWS(lists); i++)
         free(lists[i]);
-    process_match_close(&s.sweep.match);
+    process_match_close(&s.scan.match);
     content_index_free(&s.mappings);
     frames_close(&s.frames);
 }
@@ -408,7 +407,7 @@ static void all_clear(void) {
 
 static void one_owner_read(void) {
     one_owner();
-    s.sweep.counts.denied = 1;
+    s.scan.counts.denied = 1;
 }
 
 static void hidden(void) {
@@ -418,20 +417,20 @@ static void hidden(void) {
 
 static void partial(void) {
     pair();
-    s.sweep.counts.partial = true;
+    s.scan.counts.partial = true;
 }
 
 static void left_out(void) {
     pair();
-    s.sweep.counts.denied = 1;
-    s.sweep.counts.exited = 2;
-    s.sweep.counts.blocking = 3;
+    s.scan.counts.denied = 1;
+    s.scan.counts.exited = 2;
+    s.scan.counts.blocking = 3;
     processes[0].hugetlb = true;
 }
 
 static void left_out_by_root(void) {
     left_out();
-    s.sweep.counts.as_root = true;
+    s.scan.counts.as_root = true;
 }
 
 static const struct {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "explain/process_sweep.h"
+#include "explain/memory_scan.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -19,19 +19,19 @@
 
 enum { PROCESSES_MAX = CONTENT_INDEX_PROCESSES, MAX_STUCK = 256, POLL_MS = 20 };
 
-bool process_sweep_is_stopped(const struct process_sweep *s) {
+bool memory_scan_is_stopped(const struct memory_scan *s) {
     return atomic_load(s->options.stop) != 0;
 }
 
 /* Pauses until used CPU time * 100 / cpu has passed. If more has passed, throttled_ms moves on:
  * time in which little was used does not allow using more later. */
-void process_sweep_throttle(struct process_sweep *s) {
+void memory_scan_throttle(struct memory_scan *s) {
     const int64_t due = (clock_ms(CLOCK_PROCESS_CPUTIME_ID) - s->spent_ms) * 100 / s->options.cpu;
     int64_t passed = clock_ms(CLOCK_MONOTONIC) - s->throttled_ms;
 
     if (passed > due)
         s->throttled_ms += passed - due;
-    while (passed + 1 < due && !process_sweep_is_stopped(s)) {
+    while (passed + 1 < due && !memory_scan_is_stopped(s)) {
         poll(NULL, 0, (int)(due - passed < POLL_MS ? due - passed : POLL_MS));
         passed = clock_ms(CLOCK_MONOTONIC) - s->throttled_ms;
     }
@@ -40,7 +40,7 @@ void process_sweep_throttle(struct process_sweep *s) {
 /* ---- the list ---- */
 
 /* Adds the names that a process can be given by. Returns 0, -ENOMEM or -ECANCELED. */
-static int add_names(struct process_sweep *s, const struct sweep_process *process) {
+static int add_names(struct memory_scan *s, const struct memory_scan_process *process) {
     const struct ksm_process file = ksm_process_with_pid(process->pid);
     struct process_names names = {.pid = process->pid, .consumer = process->name};
 
@@ -58,7 +58,7 @@ static int add_names(struct process_sweep *s, const struct sweep_process *proces
     return process_match_add(&s->match, &names);
 }
 
-static int add_process(struct process_sweep *s, const struct sweep_process *process) {
+static int add_process(struct memory_scan *s, const struct memory_scan_process *process) {
     if (s->count == s->size) {
         const size_t size = s->size ? 2 * s->size : 256;
         void *list = reallocarray(s->list, size, sizeof(*s->list));
@@ -72,8 +72,8 @@ static int add_process(struct process_sweep *s, const struct sweep_process *proc
 }
 
 /* A process that blocks still counts, by its pid and its comm. */
-static int add_blocking(struct process_sweep *s, int pid) {
-    struct sweep_process process = {
+static int add_blocking(struct memory_scan *s, int pid) {
+    struct memory_scan_process process = {
         .pid = pid, .user = -1, .blocks = true, .name.kind = KSM_CONSUMER_program};
     struct process_names names = {.pid = pid};
     int status = 0;
@@ -88,14 +88,15 @@ static int add_blocking(struct process_sweep *s, int pid) {
 }
 
 static int compare_by_name(const void *a, const void *b) {
-    return ksm_consumer_name_compare(&(*(struct sweep_process *const *)a)->name,
-                                     &(*(struct sweep_process *const *)b)->name);
+    return ksm_consumer_name_compare(&(*(struct memory_scan_process *const *)a)->name,
+                                     &(*(struct memory_scan_process *const *)b)->name);
 }
 
 /* Sets the consumers, and that of each process. */
-static int set_consumers(struct process_sweep *s) {
-    struct sweep_process **sorted = calloc(s->count + 1, sizeof(struct sweep_process *));
-    struct sweep_consumer *consumer = NULL;
+static int set_consumers(struct memory_scan *s) {
+    struct memory_scan_process **sorted =
+        calloc(s->count + 1, sizeof(struct memory_scan_process *));
+    struct memory_scan_consumer *consumer = NULL;
 
     s->consumers = calloc(s->count + 1, sizeof(*s->consumers));
     if (!sorted || !s->consumers) {
@@ -104,11 +105,11 @@ static int set_consumers(struct process_sweep *s) {
     }
     for (size_t i = 0; i < s->count; i++)
         sorted[i] = &s->list[i];
-    qsort(sorted, s->count, sizeof(struct sweep_process *), compare_by_name);
+    qsort(sorted, s->count, sizeof(struct memory_scan_process *), compare_by_name);
     for (size_t i = 0; i < s->count; i++) {
         if (!consumer || ksm_consumer_name_compare(&consumer->name, &sorted[i]->name) != 0) {
             consumer = &s->consumers[s->consumer_count++];
-            *consumer = (struct sweep_consumer){.name = sorted[i]->name, .all_named = true};
+            *consumer = (struct memory_scan_consumer){.name = sorted[i]->name, .all_named = true};
         }
         sorted[i]->consumer = (size_t)(consumer - s->consumers);
         consumer->all_named = consumer->all_named && sorted[i]->named;
@@ -119,9 +120,9 @@ static int set_consumers(struct process_sweep *s) {
 }
 
 /* Chooses which of the listed processes are read. Returns 0 or -ENOMEM. */
-static int choose_processes(struct process_sweep *s) {
+static int choose_processes(struct memory_scan *s) {
     for (size_t i = 0; i < s->count; i++) {
-        struct sweep_process *process = &s->list[i];
+        struct memory_scan_process *process = &s->list[i];
         process->named = process_match_is_wanted(&s->match, i);
         process->wanted =
             s->options.merged_only ? process->merging > 0 || process->blocks : process->named;
@@ -135,7 +136,7 @@ static int choose_processes(struct process_sweep *s) {
 }
 
 /* Sets *pid to the next one, or 0 at the end. Returns 0 or -errno. */
-static int next_pid(struct process_sweep *s, int *pid) {
+static int next_pid(struct memory_scan *s, int *pid) {
     const struct dirent *entry = NULL;
     int64_t number = 0;
     int status = 0;
@@ -156,7 +157,7 @@ static int next_pid(struct process_sweep *s, int *pid) {
     return 0;
 }
 
-static bool is_listed(const struct process_sweep *s, int pid) {
+static bool is_listed(const struct memory_scan *s, int pid) {
     for (size_t i = 0; i < s->count; i++)
         if (s->list[i].pid == pid)
             return true;
@@ -165,8 +166,8 @@ static bool is_listed(const struct process_sweep *s, int pid) {
 
 /* A process whose count may not be read is denied: it may have merged pages. Returns 0 or
  * -ECANCELED. */
-static int set_merging(struct process_sweep *s, struct ksm_process *file,
-                       struct sweep_process *process) {
+static int set_merging(struct memory_scan *s, struct ksm_process *file,
+                       struct memory_scan_process *process) {
     const int status = ksm_process_read_merging(&s->files, file);
 
     if (status == -ECANCELED)
@@ -180,7 +181,7 @@ static int set_merging(struct process_sweep *s, struct ksm_process *file,
 
 /* Sets what is known of a process. Returns 0; -ENOENT if it has no memory of its own, or is a
  * thread; or another -errno. */
-static int set_process(struct process_sweep *s, struct sweep_process *process) {
+static int set_process(struct memory_scan *s, struct memory_scan_process *process) {
     struct ksm_process file = ksm_process_with_pid(process->pid);
     struct ksm_process_status shown;
     int status = ksm_process_read_status(&s->files, &file, &shown);
@@ -202,8 +203,8 @@ static int set_process(struct process_sweep *s, struct sweep_process *process) {
     return status == -ECANCELED ? status : 0;
 }
 
-int process_sweep_list(struct process_sweep *s, struct page_reader *reader) {
-    struct sweep_process process = {.user = -1};
+int memory_scan_list(struct memory_scan *s, struct page_reader *reader) {
+    struct memory_scan_process process = {.user = -1};
     int status = next_pid(s, &process.pid);
 
     (void)reader;
@@ -229,7 +230,7 @@ int process_sweep_list(struct process_sweep *s, struct page_reader *reader) {
  * 0 if not, or -errno. kcmp() takes the exec_update_lock of both. If it blocks, skip_process()
  * suspects the parent first, which may have many children: it becomes blocking_parent, and its
  * children are read without a comparison from then on. */
-static int compare_with_parent(struct process_sweep *s, const struct sweep_process *process) {
+static int compare_with_parent(struct memory_scan *s, const struct memory_scan_process *process) {
     struct blocking_call *call = s->files.call;
 
     if (!s->own_pids || process->parent == s->blocking_parent)
@@ -241,8 +242,8 @@ static int compare_with_parent(struct process_sweep *s, const struct sweep_proce
     return (int)blocking_call_end(call, result == 0);
 }
 
-int process_sweep_open(struct process_sweep *s, struct page_reader *reader,
-                       const struct sweep_process *process) {
+int memory_scan_open(struct memory_scan *s, struct page_reader *reader,
+                     const struct memory_scan_process *process) {
     struct ksm_process file = ksm_process_with_pid(process->pid);
 
     s->comparing = false;
@@ -252,8 +253,8 @@ int process_sweep_open(struct process_sweep *s, struct page_reader *reader,
     return status == 0 ? ksm_process_check(&s->files, &file) : status;
 }
 
-/* After -EINTR the sweep ends early, which counts.partial shows. */
-static void count_process(struct process_sweep *s, int status) {
+/* After -EINTR the scan ends early, which counts.partial shows. */
+static void count_process(struct memory_scan *s, int status) {
     if (status >= 0) {
         s->counts.processes++;
     } else if (status == -EACCES || status == -EPERM) {
@@ -266,11 +267,11 @@ static void count_process(struct process_sweep *s, int status) {
     }
 }
 
-/* Returns 0, or the -errno that ends the sweep. */
-static int read_process(struct process_sweep *s, struct page_reader *reader, size_t i) {
-    int status = process_sweep_open(s, reader, &s->list[i]);
+/* Returns 0, or the -errno that ends the scan. */
+static int read_process(struct memory_scan *s, struct page_reader *reader, size_t i) {
+    int status = memory_scan_open(s, reader, &s->list[i]);
 
-    while (status >= 0 && !process_sweep_is_stopped(s)) {
+    while (status >= 0 && !memory_scan_is_stopped(s)) {
         status = page_reader_next(reader);
         if (status <= 0)
             break;
@@ -279,7 +280,7 @@ static int read_process(struct process_sweep *s, struct page_reader *reader, siz
         const int result = s->on_batch(s, reader, i);
         if (result != 0)
             return result;
-        process_sweep_throttle(s);
+        memory_scan_throttle(s);
     }
     if (status == -ECANCELED)
         return status;
@@ -290,7 +291,7 @@ static int read_process(struct process_sweep *s, struct page_reader *reader, siz
     return 0;
 }
 
-int process_sweep_read(struct process_sweep *s, struct page_reader *reader) {
+int memory_scan_read(struct memory_scan *s, struct page_reader *reader) {
     const size_t i = s->pos;
 
     if (i == s->count)
@@ -312,18 +313,18 @@ int process_sweep_read(struct process_sweep *s, struct page_reader *reader) {
 /* ---- threads ---- */
 
 static void run_steps(struct blocking_call *call, void *data) {
-    struct process_sweep *s = data;
+    struct memory_scan *s = data;
     struct page_reader reader;
     int status = page_reader_init(&reader, call);
 
     s->files.call = call;
     s->status = status;
-    while (status >= 0 && s->step < s->step_count && !s->unknown && !process_sweep_is_stopped(s)) {
+    while (status >= 0 && s->step < s->step_count && !s->unknown && !memory_scan_is_stopped(s)) {
         status = s->steps[s->step](s, &reader);
         if (status == -ECANCELED)
             break;
         s->status = status < 0 ? status : 0;
-        process_sweep_throttle(s);
+        memory_scan_throttle(s);
         if (status > 0) {
             s->step++;
             s->pos = 0;
@@ -334,18 +335,18 @@ static void run_steps(struct blocking_call *call, void *data) {
 
 /* The first processes that block may merely be slow. After several, the timeout is short, so that
  * the others are read soon. */
-static int64_t read_timeout_ms(const struct process_sweep *s, const struct worker *worker) {
+static int64_t read_timeout_ms(const struct memory_scan *s, const struct worker *worker) {
     enum { LONG_TIMEOUTS_MAX = 8, TIMEOUT_MS = 2000, SHORT_TIMEOUT_MS = 200 };
 
-    if (process_sweep_is_stopped(s))
+    if (memory_scan_is_stopped(s))
         return 0;
     return worker->stuck_count < LONG_TIMEOUTS_MAX ? TIMEOUT_MS : SHORT_TIMEOUT_MS;
 }
 
 /* Skips the process that blocks, unless its parent may be the one that does: then it is read
  * without a comparison. Returns 0 or -ENOMEM. */
-static int skip_process(struct process_sweep *s, int pid) {
-    if (s->step == SWEEP_LIST)
+static int skip_process(struct memory_scan *s, int pid) {
+    if (s->step == MEMORY_SCAN_LIST)
         return add_blocking(s, pid);
     if (s->comparing) {
         s->blocking_parent = s->list[s->current].parent;
@@ -357,7 +358,7 @@ static int skip_process(struct process_sweep *s, int pid) {
     return 0;
 }
 
-static int supervise(struct process_sweep *s, sweep_progress_fn *progress) {
+static int supervise(struct memory_scan *s, memory_scan_progress_fn *progress) {
     struct worker worker;
     struct abandoned_call call;
 
@@ -369,7 +370,7 @@ static int supervise(struct process_sweep *s, sweep_progress_fn *progress) {
         if (worker_abandon(&worker, clock_ms(CLOCK_MONOTONIC) - read_timeout_ms(s, &worker),
                            &call)) {
             s->status = skip_process(s, call.pid);
-            if (s->status == 0 && !process_sweep_is_stopped(s))
+            if (s->status == 0 && !memory_scan_is_stopped(s))
                 started = worker_start(&worker, run_steps, s);
         }
         if (progress)
@@ -391,18 +392,18 @@ static int find_self(const char *root) {
     return (int)strtol(text, NULL, 10);
 }
 
-int process_sweep_init(struct process_sweep *s, const struct process_sweep_options *options) {
-    *s = (struct process_sweep){.options = *options,
-                                .page_size = (uint64_t)sysconf(_SC_PAGESIZE),
-                                .self = find_self(options->root),
-                                .own_pids = pseudofs_sees_own_pids(options->root)};
+int memory_scan_init(struct memory_scan *s, const struct memory_scan_options *options) {
+    *s = (struct memory_scan){.options = *options,
+                              .page_size = (uint64_t)sysconf(_SC_PAGESIZE),
+                              .self = find_self(options->root),
+                              .own_pids = pseudofs_sees_own_pids(options->root)};
     const int status = process_match_init(&s->match, options->names, options->name_count);
     /* Processes with merged pages are read whether they are named or not. */
     s->only_pids = !options->merged_only && process_match_is_by_pid(&s->match);
     return status;
 }
 
-int process_sweep_run(struct process_sweep *s, sweep_progress_fn *progress) {
+int memory_scan_run(struct memory_scan *s, memory_scan_progress_fn *progress) {
     const int64_t start = clock_ms(CLOCK_MONOTONIC);
     int status = pseudofs_opendir(s->options.root, "proc", &s->proc);
 
