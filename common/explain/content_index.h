@@ -13,7 +13,7 @@
  * When the records are full, half of all contents are dropped, and again: each recorded one then
  * stands for 2^sampling_shift contents. Contents with more than 1/1024 of the records are frequent:
  * all their pages are counted, and only some of their places recorded. So the result is an
- * estimate, with an error of two standard deviations. content_index.c describes the estimator.
+ * estimate, with an error of two standard deviations. The end of this file describes the estimator.
  */
 #ifndef KSM_CONTENT_INDEX_H
 #define KSM_CONTENT_INDEX_H
@@ -109,5 +109,48 @@ void content_index_sort(struct content_index *c);
 size_t content_index_count_equal(const struct content_index *c, size_t i);
 
 void content_index_free(struct content_index *c);
+
+/* The estimator
+ *
+ * Sampling by content. With a sampling_shift of k, those contents are recorded whose keys have k
+ * low bits that are 0. Such a content is recorded with all its pages, so its saving y is known
+ * exactly; a sample of places would tear pairs apart. Each content is in the subset with a
+ * probability of 2^-k, so each one that is stands for 2^k (its weight w), and
+ *
+ *     total = Σ w y,    its variance is estimated as Σ w (w - 1) y²,
+ *
+ * sums over the subset. This is the estimator of Horvitz and Thompson (Journal of the American
+ * Statistical Association 47, 1952) for a sample that is taken as in Flajolet, On adaptive sampling
+ * (Computing 43, 1990). It is unbiased, whatever the contents are. The variance is known from the
+ * subset alone: if few contents have many pages, and none of those is in it, the error is too
+ * small.
+ *
+ * Why frequent contents are apart. A content with very many pages would make such a subset
+ * worthless: it is in the subset with all its pages or not at all, and y² dominates the variance.
+ * So a content that has more than 1/1024 of the records is frequent from then on: all its pages are
+ * counted, whether they are recorded or not. It is found in the subset of that time, and stands for
+ * the 2^k contents of that k for good. Pages of zeros are frequent from the beginning, with k = 0.
+ *
+ * What a frequent content's places are for. Two numbers are not counted: how many of its pages
+ * change, and how many pages its mappings of pages that are mapped many times have. Both are
+ * estimated from its records, of which a subset by place is kept, with a sampling_shift of its own.
+ * While frequent contents fill half of the records, those with 1/4096 of them or more are halved;
+ * so each of them keeps some. Of the content's pages and records,
+ *
+ *     N    pages that are mapped once
+ *     n    of N: recorded
+ *     c    of n: changed
+ *     M    mappings of pages that are mapped many times
+ *     m    of M: recorded
+ *     f    frames that these m map
+ *     m_j  of m: mappings of frame j
+ *
+ *     changed = N c / n,    variance N² p (1 - p) / n (1 - n / N) with p = (c + 1) / (n + 2)
+ *     frames F = M f / m,   variance F² (1 - f / F) / f × Σ (1 - m_j f / m)² / (f - 1)
+ *
+ * p is not c / n (Laplace's rule of succession), because 0 of 16 does not prove that none changes.
+ * These are a proportion and a ratio estimate (Cochran, Sampling Techniques, 1977, chapters 3 and
+ * 6). With v as the sum of both variances the content adds w (w - 1) y² + w v to that of the total,
+ * as in any sample of two stages (chapter 11). */
 
 #endif
