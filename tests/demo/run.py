@@ -35,7 +35,7 @@ SHORTEST_S = 10         # a shorter run has too little to judge
 FIRST_S = 20            # limit for the first metrics of both daemons
 TOOL_S = 10             # one run of the tool that lists the metrics
 WINDOW_S = 3            # gauges are compared over so much time
-FRESH_S = 5             # a metric is delivered if it has a value as new as this
+FRESH_S = 5             # a metric is delivered if it has a value as new as this; see lag()
 JUDGED_S = 3000         # of a long run only the end is judged: Netdata keeps an hour
 ROUNDING = 1e-5         # Netdata keeps about 7 digits
 GROWTH_TOLERANCE = 0.1  # of a counter's growth
@@ -232,22 +232,30 @@ def judge_growth(metric, here, there):
             f"in the same {end - start:.0f} s")
 
 
-def judge_values(here, there, resolution, unit, names=("collectd", "Netdata")):
+def judge_values(here, there, resolution, unit, names=("collectd", "Netdata"), window=WINDOW_S):
     """Return how two histories of one gauge, of the two NAMES, differ at their common end, or None.
 
     They sample at different moments, and Netdata computes its values at whole seconds from those around:
-    so their ranges over the last seconds must meet, but for rounding.
+    so their ranges over the last WINDOW seconds must meet, but for rounding.
     """
     end = min(here[-1][0], there[-1][0])
-    mine = between(here, end - WINDOW_S - 1, end + 1)
-    other = between(there, end - WINDOW_S, end)
+    mine = between(here, end - window - 1, end + 1)
+    other = between(there, end - window, end)
     if not mine or not other:
         return "no values of the same time"
     slack = ROUNDING * max(map(abs, mine + other)) + resolution
     if min(mine) <= max(other) + slack and min(other) <= max(mine) + slack:
         return None
     return (f"{names[0]} {min(mine):.7g} … {max(mine):.7g}, {names[1]} {min(other):.7g} … {max(other):.7g} {unit} "
-            f"in the last {WINDOW_S} s")
+            f"in the last {window} s")
+
+
+def lag(metric):
+    """Return by how much later than of other charts Netdata has the values of METRIC, in seconds.
+
+    METRIC's chart has a value every `interval` seconds; the agent interpolates between two, and drops the first.
+    """
+    return 3 * (metric["interval"] - 1)
 
 
 def fresh(samples, end):
@@ -260,22 +268,22 @@ def judge_metric(metric, collectd, netdata, end):
     here = collectd.get(metric["collectd"], [])
     missing = [] if fresh(here, end) else [f"not delivered by collectd as {metric['collectd']}"]
     for name in netdata_names(metric):
-        if not fresh(netdata.get(name, []), end):
+        if not fresh(netdata.get(name, []), end - lag(metric)):
             missing.append(f"not delivered by Netdata as {' · '.join(name)}")
     if missing:
         return missing
     here = [(when, collectd_raw(metric, number)) for when, number in here]
-    resolution = netdata_raw(metric, PRINTED)
+    resolution, window = netdata_raw(metric, PRINTED), WINDOW_S + lag(metric)
     wrong = []
     for index, name in enumerate(netdata_names(metric)):
         there = [(when, netdata_raw(metric, number)) for when, number in netdata[name]]
         if metric["kind"] == "state":
             mine = [(when, float(round(number) == index)) for when, number in here]
-            wrong.append(judge_values(mine, there, resolution, name[1]))
+            wrong.append(judge_values(mine, there, resolution, name[1], window=window))
         elif metric["kind"] == "counter":
             wrong.append(judge_growth(metric, here, there))
         else:
-            wrong.append(judge_values(here, there, resolution, metric["unit"]))
+            wrong.append(judge_values(here, there, resolution, metric["unit"], window=window))
     return [text for text in wrong if text]
 
 
@@ -432,8 +440,11 @@ class Watch:
 
     def judge(self):
         """Judge the metrics that have been valid for some time, and the consumers; return how much is wrong."""
-        settled = time.monotonic() - FRESH_S - 1
-        metrics = [metric for metric in self.metrics if self.steady.get(metric["name"], math.inf) <= settled]
+        settled, charts = time.monotonic() - FRESH_S - 1, self.netdata.charts()
+        for metric in self.metrics:
+            metric["interval"] = charts.get(metric["chart"], {}).get("update_every", 1)
+        metrics = [metric for metric in self.metrics
+                   if self.steady.get(metric["name"], math.inf) <= settled - lag(metric)]
         if not metrics:
             print("No metric is valid on this machine.")
             return 1
@@ -442,6 +453,10 @@ class Watch:
         several = sorted(names & SEVERAL_READINGS)
         if several:
             print(f"Not compared, as each plugin measures them between readings of its own: {', '.join(several)}.")
+        slow = sorted(metric["name"] for metric in self.metrics
+                      if metric["name"] in names & self.steady.keys() and lag(metric))
+        if slow:
+            print(f"Not compared in so short a time, as Netdata draws them less often: {', '.join(slow)}.")
         return judge(metrics, self.collectd, self.netdata, seconds) + self.judge_consumers(seconds)
 
     def judge_consumers(self, seconds):
@@ -570,7 +585,8 @@ def parse_arguments():
     parser.add_argument("--demo", action="store_true", help="switch KSM on, with memory to merge")
     arguments = parser.parse_args()
     if arguments.duration is not None and arguments.duration < SHORTEST_S:
-        sys.exit(f"{arguments.duration:g} s is too short to judge the metrics: the duration must be {SHORTEST_S} s or more")
+        sys.exit(f"{arguments.duration:g} s is too short to judge the metrics: "
+                 f"the duration must be {SHORTEST_S} s or more")
     if not 0 <= arguments.port <= 65535:
         parser.error("--port: 0 … 65535")
     return arguments

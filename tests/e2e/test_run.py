@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""make run: its table of metrics, in which a reason stands only beside a row without a value, and its duration."""
+"""make run: its table of metrics, in which a reason stands only beside a row without a value, its judgement and its
+duration."""
 
 import errno
 import sys
@@ -35,3 +36,18 @@ def test_duration_that_is_too_short_gets_a_sentence(monkeypatch):
     with pytest.raises(SystemExit) as end:
         run.parse_arguments()
     assert end.value.code == "3 s is too short to judge the metrics: the duration must be 10 s or more"
+
+
+@pytest.mark.parametrize("interval, last, value, problem", [
+    (1, 98, 1, ""),
+    (1, 90, 1, "not delivered by Netdata as ksm.x · x"),
+    (10, 70, 1, ""),
+    (10, 60, 1, "not delivered by Netdata as ksm.x · x"),
+    (10, 80, 2, "collectd 1 … 1, Netdata 2 … 2 bytes in the last 30 s"),
+])
+def test_chart_with_long_interval_may_be_late(interval, last, value, problem):
+    """At the time 100, Netdata's newest value is that of the time LAST."""
+    collectd = {"ksm/gauge-x": [(when, 1) for when in range(100)]}
+    netdata = {("ksm.x", "x"): [(when, value) for when in range(0, last + 1, interval)]}
+    wrong = run.judge_metric({**GAUGE, "name": "saved", "interval": interval}, collectd, netdata, 100)
+    assert wrong == ([problem] if problem else [])
