@@ -93,7 +93,7 @@ GROUPS = [
         Row("sharing_entry", "CPU, an entry of a page table ÷ bare preads of pagemap", "µs", 2),
         Row("sharing_mapping", "CPU, a merged mapping ÷ bare preads of kpageflags and kpagecount for the same frames", "µs", 3),
         Row("sharing_memory", "peak resident memory beyond --memory", "MB", 4, exact=True)]),
-    Group("Whole programs at one sample a second, CPU", rows.programs, 260, [
+    Group("Whole programs at one sample a second, CPU", rows.programs, 230, [
         Row("netdata", "ksm.plugin ÷ Netdata's built-in, a dimension", "µs", 0.65),
         Row("node_exporter", "ksm.plugin ÷ node_exporter with ksmd alone, a sample", "µs", 0.30),
         Row("collectd", "ksm.so in collectd ÷ (as many constant value lists + the reader's own sample)", "µs", 1.10),
