@@ -107,6 +107,8 @@ class Life:
                  for dimension, one in table["dimensions"].items() if one["value"] is not None}
         kinds = {key: value for key, value in shown.items() if key[0] == "ksm.consumers"}
         host = {key: value for key, value in shown.items() if not key[0].startswith("ksm.consumer")}
+        owners = host.pop(("ksm.owners", "owners"), 0)
+        self.check(f"{name}: Netdata's owners", 1 <= owners <= len(consumers), True)
         wrong = [key for key in host.keys() ^ low.keys() if key[1] not in LATE]
         self.check(f"{name}: Netdata's metrics", sorted(wrong), [])
         self.close(f"{name}, Netdata", {key: value for key, value in host.items() if key[1] not in counters}, low, high)
@@ -126,6 +128,8 @@ class Life:
         last = max(when for when, _value in newest.values())
         shown = {series: value for series, (when, value) in newest.items() if when > last - RECENT_S}
         host = {series: value for series, value in shown.items() if series.startswith("ksm/")}
+        owners = host.pop("ksm/gauge-owners", 0)
+        self.check(f"{name}: collectd's owners", 1 <= owners <= len(consumers), True)
         saved = {series: value for series, value in shown.items()
                  if series.endswith("/bytes-saved") and series not in host}
         wrong = [key for key in host.keys() ^ low.keys() if key.partition("-")[2] not in LATE]
