@@ -108,16 +108,14 @@ static void skip_process(struct suspects *s) {
         add(&s->found, &suspect->facts);
 }
 
-/* Runs a function in a thread until it is done. After a thread was abandoned, another continues.
- * Reading one mapping of small pages takes 22 ms a GiB. */
+/* Runs a function in a thread until it is done. After a thread was abandoned, another continues. */
 static void work(struct suspects *s, worker_fn *function) {
-    enum { TIMEOUT_MS = 2000, MS_PER_GIB = 25 };
-    const int64_t timeout = TIMEOUT_MS + (s->count > 0 ? s->list[0].bound >> 30 : 0) * MS_PER_GIB;
+    enum { TIMEOUT_MS = 2000 };
     struct abandoned_call call;
     int status = worker_start(&s->worker, function, s);
 
     while (status == 0 && worker_poll(&s->worker) == WORKER_RUNNING) {
-        if (!worker_abandon(&s->worker, clock_ms(CLOCK_MONOTONIC) - timeout, &call)) {
+        if (!worker_abandon(&s->worker, clock_ms(CLOCK_MONOTONIC) - TIMEOUT_MS, &call)) {
             poll(NULL, 0, 1);
             continue;
         }

@@ -14,6 +14,7 @@
 #include "support/faults.h"
 #include "support/suite.h"
 #include "support/tree.h"
+#include "system/clock.h"
 
 static struct suspects suspects;
 static struct explain_facts facts;
@@ -221,6 +222,24 @@ TEST(process_with_reused_pid_is_not_listed) {
     tree_print(dir, "proc/1/stat", stat, 778);
     suspects_read(&suspects, &facts);
     ck_assert_str_eq(list(), "2:90:0:0 ");
+}
+
+static void await_blocked(void) {
+    faults_await_blocked(1);
+    usleep(200); /* the next thread needs time */
+}
+
+TEST(blocking_process_is_skipped_after_two_seconds_whatever_the_size_of_others) {
+    static const struct row rows[] = {{1, "large", .file = 1 << 20}, {2, "b", .anonymous = 90}};
+
+    open_suspects(rows, ROWS(rows));
+    faults_block("proc/2/smaps");
+    faults_stop_clocks(0, 0);
+    faults_on_wait(await_blocked);
+    suspects_read(&suspects, &facts);
+    ck_assert_str_eq(list(), "2:90:-1:0 ");
+    ck_assert_int_le(clock_ms(CLOCK_MONOTONIC), 10000); /* by the size: 27 s */
+    faults_release(NULL);
 }
 
 /* A read() with room for one mapping holds the lock for one (fs/seq_file.c). */
