@@ -24,7 +24,8 @@ struct explain_facts {
     const char *root; /* where the host's /proc and /sys are; the caller's; NULL: / */
     bool has_ksm;     /* this kernel has KSM or UKSM; if not, nothing else is known */
     bool uksm;
-    bool idle; /* no page was scanned or skipped, and no full scan ended; false if not known */
+    bool as_root; /* this program runs as root */
+    bool idle;    /* no page was scanned or skipped, and no full scan ended; false if not known */
     struct ksm_sample now;
     struct ksm_value ksmd;      /* CPU time of ksmd, thousandths of a percent of one core */
     struct ksm_value scan_rate; /* pages scanned a second */

@@ -39,6 +39,7 @@ static struct suspects suspects;
 static struct openmetrics_files files;
 static struct ksm_rate_limit restored; /* as the last run left it */
 static struct wrap out;                /* stdout */
+static bool as_root;                   /* set before the sandbox */
 
 /* Returns at once if the time has passed: a negative timeout would block. */
 static void wait_until(int64_t time_ms) {
@@ -153,6 +154,7 @@ static int explain(print_fn *print) {
     char message[PATH_MAX + 256];
 
     facts.root = line.options.root;
+    facts.as_root = as_root;
     int status = ksm_reader_init(&reader, line.options.root, true);
     if (status != 0 && status != -ENOENT) {
         ksm_reader_describe_error(status, line.options.root, message, sizeof(message));
@@ -211,6 +213,7 @@ static int report_sharing(void) {
 static int report(void) {
     char message[1024];
 
+    as_root = geteuid() == 0;
     suspects_open(&suspects, line.options.root);
     sandbox_enter(line.options.root, message, sizeof(message));
     return explain(print_report);

@@ -241,6 +241,14 @@ static bool is_numa(const struct explain_facts *f) {
     return explain_equals(f, KSM_merge_across_nodes, 0);
 }
 
+static bool is_as_root(const struct explain_facts *f) {
+    return f->as_root;
+}
+
+static bool is_as_user(const struct explain_facts *f) {
+    return !f->as_root;
+}
+
 /* The kernel does not report which processes opted in; after an incomplete sweep, not known. */
 static bool is_unreported(const struct explain_facts *f) {
     return !f->uksm && f->consumers->sweep.opted_in < 0 &&
@@ -275,6 +283,7 @@ static const struct {
     {"numa", is_numa},         {"unreported", is_unreported},
     {"by_hand", is_by_hand},   {"ksmtuned", is_ksmtuned},
     {"kubevirt", is_kubevirt}, {"ovirt", is_ovirt},
+    {"as_root", is_as_root},   {"as_user", is_as_user},
 };
 
 /* ---- texts ---- */

@@ -94,6 +94,7 @@ static const struct {
     {"swept", NULL, NULL, &table.sweep.done},
     {"idle", NULL, NULL, &facts.idle},
     {"uksm", NULL, NULL, &facts.uksm},
+    {"as_root", NULL, NULL, &facts.as_root},
 };
 
 static void change_other(const char *name, struct ksm_value to) {
@@ -511,6 +512,26 @@ TEST_ROWS(size_of_a_large_mapping_depends_on_the_page_size, large_mappings) {
     facts.now.page_size = row->page_size;
     ck_assert_int_eq(explain_expand(&facts, "{large_mapping}", buf, sizeof(buf)), 0);
     ck_assert_str_eq(buf, row->want);
+}
+
+static const struct {
+    const char *changes, *end;
+} advices[] = {
+    {DENIED, "is not known. To include them, run it with sudo."},
+    {DENIED "as_root=1", "is not known. ksm-explain lacks CAP_DAC_READ_SEARCH, or a security "
+                         "module forbids it."},
+};
+
+TEST_ROWS(sudo_is_advised_to_users_alone, advices) {
+    char buf[512];
+
+    good_host();
+    change(row->changes);
+    ck_assert_int_eq(
+        explain_expand(&facts, explain_texts[EXPLAIN_denied].sentence, buf, sizeof(buf)), 0);
+    ck_assert_msg(strlen(buf) > strlen(row->end) &&
+                      strcmp(buf + strlen(buf) - strlen(row->end), row->end) == 0,
+                  "got \"%s\"", buf);
 }
 
 TEST(text_that_does_not_fit_is_cut_off) {
