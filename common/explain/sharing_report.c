@@ -145,7 +145,8 @@ static void add_saving(struct values *v, const struct sharing *s, const struct s
 static void add_owners(struct values *v, const struct sharing *s, bool hidden) {
     const struct memory_scan_counts *counts = &s->scan.counts;
     const bool all_read = !hidden && !counts->partial && counts->denied == 0 &&
-                          counts->failed == 0 && counts->blocking == 0;
+                          counts->failed == 0 && counts->blocking == 0 && counts->exited == 0 &&
+                          s->other_saved < 1;
     const int64_t across = bytes_of(s, s->across.pages);
 
     values_add_if(v, "no_owners", across == 0 && all_read);

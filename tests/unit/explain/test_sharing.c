@@ -410,6 +410,17 @@ static void one_owner_read(void) {
     s.scan.counts.denied = 1;
 }
 
+static void one_owner_and_exited(void) {
+    one_owner();
+    s.scan.counts.exited = 1;
+}
+
+/* A mapping of the page is in no process that was read. */
+static void one_owner_and_others(void) {
+    one_owner();
+    counts[7] += 2;
+}
+
 static void hidden(void) {
     one_owner();
     host.hidden = true;
@@ -448,6 +459,10 @@ static const struct {
      {0}},
     {one_owner, {"Owners No memory is merged between owners."}, {"Merged between", "Hidden"}},
     {one_owner_read, {"Owners No memory is merged between the owners that were read."}, {"Hidden"}},
+    {one_owner_and_exited, {"Owners No memory is merged between the owners that were read."}, {0}},
+    {one_owner_and_others,
+     {"Owners No memory is merged between the owners that were read.", "Others 6.0 KiB of"},
+     {0}},
     {hidden,
      {"Owners No memory is merged between the owners that were read.", "Hidden Other processes"},
      {"between owners"}},
