@@ -50,6 +50,7 @@ struct estimate {
     size_t consumer_count;
     struct memory_scan_counts counts;
     bool named;         /* only named processes were read */
+    bool hidden;        /* set by the caller: processes are not in /proc (sharing.h) */
     bool knows_huge;    /* this kernel reports which pages are huge */
     uint64_t page_size; /* bytes */
     uint64_t pages_per_huge_page;

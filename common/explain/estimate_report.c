@@ -22,12 +22,20 @@ static int64_t overhead_of(const struct estimate_sum *sum) {
     return (int64_t)sum->pages * KSM_RMAP_ITEM_BYTES;
 }
 
-/* Saved by now: of the whole host, or of those alone that were asked for. -1: not known. */
+/* Returns whether all processes of the host were to be read, and none was left out. */
+static bool is_whole_host(const struct estimate *e) {
+    const struct memory_scan_counts *counts = &e->counts;
+
+    return !e->named && !e->hidden && !counts->partial && counts->denied == 0 &&
+           counts->failed == 0 && counts->blocking == 0;
+}
+
+/* Bytes saved by now: of the whole host, or of those alone that were read. -1: not known. */
 static int64_t saved_now(const struct estimate *e, const struct ksm_sample *host) {
     const struct ksm_value *saved = &host->values[KSM_saved];
     int64_t sum = 0;
 
-    if (!e->named)
+    if (is_whole_host(e))
         return saved->status == 0 ? saved->value : -1;
     for (size_t i = 0; i < e->consumer_count; i++) {
         if (e->consumers[i].saved_now < 0)

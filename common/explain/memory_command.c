@@ -151,6 +151,11 @@ static struct memory_scan_options scan_options(const struct command_line *line) 
                                         .stop = &interrupted};
 }
 
+/* Returns whether processes are not in /proc: hidepid, or another PID namespace than the host's. */
+static bool is_hidden(const struct explain_facts *facts) {
+    return explain_holds(facts, EXPLAIN_hidepid) || explain_holds(facts, EXPLAIN_ksmd_hidden);
+}
+
 int memory_command_estimate(const struct command_line *line, const struct explain_facts *facts,
                             const struct wrap *out) {
     static struct estimate_engine engine;
@@ -174,6 +179,7 @@ int memory_command_estimate(const struct command_line *line, const struct explai
                 nothing_read(&estimate.counts, facts->consumers->sweep.hidden));
         return STATUS_DENIED;
     }
+    estimate.hidden = is_hidden(facts);
     if (line->json)
         estimate_json(&estimate, &facts->now, out->file);
     else
@@ -212,8 +218,7 @@ static int print_sharing(const struct sharing *s, const struct command_line *lin
                          bool openmetrics) {
     const struct sharing_host host = {.sharing = value_of(&facts->now, KSM_sharing),
                                       .zero = value_of(&facts->now, KSM_zero),
-                                      .hidden = explain_holds(facts, EXPLAIN_hidepid) ||
-                                                explain_holds(facts, EXPLAIN_ksmd_hidden),
+                                      .hidden = is_hidden(facts),
                                       .table = facts->consumers};
     const struct memory_scan_counts *counts = &s->scan.counts;
 

@@ -91,6 +91,38 @@ static void all_merged(void) {
     merged();
 }
 
+/* The host saves more than what was read does. */
+static void all_merged_of_one(void) {
+    all_merged();
+    consumers[0].saved_now = 64 << 20;
+}
+
+static void all_merged_of_denied(void) {
+    all_merged_of_one();
+    e.counts.denied = 1;
+}
+
+static void all_merged_of_failed(void) {
+    all_merged_of_one();
+    e.counts.failed = 1;
+    e.counts.error = -EMFILE;
+}
+
+static void all_merged_of_blocking(void) {
+    all_merged_of_one();
+    e.counts.blocking = 1;
+}
+
+static void all_merged_of_partial(void) {
+    all_merged_of_one();
+    e.counts.partial = true;
+}
+
+static void all_merged_of_hidden(void) {
+    all_merged_of_one();
+    e.hidden = true;
+}
+
 static void little(void) {
     e.total.all.further = 51 * MIB_PAGES;
 }
@@ -207,8 +239,13 @@ static const struct {
     {named_in_part, {"16.0 MiB - vm web"}, {"in all"}},
     {loss, {"Verdict Nothing to gain", "were read: a loss of 16.0 MiB "}, {"To do", "that leaves"}},
     {all_merged,
-     {"Verdict Little more to gain: 256.0 MiB of 1.0 GiB that was read is saved already."},
+     {"Verdict Little more to gain: 256.0 MiB is saved already."},
      {"Nothing to gain", "0 bytes would"}},
+    {all_merged_of_denied, {"Verdict Little more to gain: 64.0 MiB is saved already."}, {"256.0"}},
+    {all_merged_of_failed, {"Verdict Little more to gain: 64.0 MiB is saved already."}, {"256.0"}},
+    {all_merged_of_blocking, {"Little more to gain: 64.0 MiB is saved already."}, {"256.0"}},
+    {all_merged_of_partial, {"Little more to gain: 64.0 MiB is saved already."}, {"256.0"}},
+    {all_merged_of_hidden, {"Little more to gain: 64.0 MiB is saved already."}, {"256.0"}},
     {sampled, {"give or take 3.0 MiB", "split 10.0 MiB of huge pages or more"}, {0}},
     {zeros, {"Of this, 100.0 MiB is in pages of zeros"}, {"give or take"}},
     {changing, {"Changing 7.0 MiB had an equal page"}, {0}},
