@@ -73,8 +73,8 @@ static void show_progress(const struct memory_scan *s, const char *step) {
 }
 
 static void show_estimate_progress(const struct memory_scan *s) {
-    static const char *const steps[ESTIMATE_STEPS + 1] = {"finding processes", "reading", "waiting",
-                                                          "reading again", ""};
+    static const char *const steps[ESTIMATE_STEPS + 1] = {
+        "finding processes", "reading", "waiting for changes", "reading again", ""};
 
     show_progress(s, steps[s->step]);
 }
