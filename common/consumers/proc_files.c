@@ -163,8 +163,8 @@ static int read_task(struct ksm_process_reader *r, int task, struct ksm_process 
         return status;
     }
     close(*fd);
-    *fd = other;
     *process = got;
+    *fd = other; /* which may be process->counts_fd */
     return 0;
 }
 

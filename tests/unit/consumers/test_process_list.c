@@ -504,6 +504,8 @@ static void add_thread(int pid, int task) {
 
 /* The files of any other thread show the whole process. */
 TEST(first_thread_that_exited_is_replaced_by_another) {
+    const int before = suite_open_files();
+
     add_process(42);
     empty_files(42);
     fake_procs_write_file(dir, 42, "task/42/ksm_stat", "", 0);
@@ -518,6 +520,8 @@ TEST(first_thread_that_exited_is_replaced_by_another) {
     }
     fake_procs_remove_file(dir, 42, "task/44/ksm_stat");
     update_and_expect("that has exited as well", "");
+    ksm_process_list_clear(&p);
+    ck_assert_int_eq(suite_open_files(), before);
 }
 
 /* Errors of a read: either the process has exited, or it could not be read. */
@@ -1215,6 +1219,7 @@ static void *wait_for_end(void *unused) {
 }
 
 TEST(live_first_thread_that_exited) {
+    const int before = suite_open_files();
     const char *why_not = begin_live("/");
     pid_t pid = fork();
     const char *path = tree_path("/proc", "%d/cmdline", pid);
@@ -1248,4 +1253,6 @@ TEST(live_first_thread_that_exited) {
     suite_kill_child(pid);
     update_in_thread();
     ck_assert_msg(!find(pid), "it has exited");
+    ksm_process_list_clear(&p);
+    ck_assert_int_eq(suite_open_files(), before);
 }
