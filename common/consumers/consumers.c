@@ -527,6 +527,15 @@ static int64_t count_tracked(const struct ksm_consumers *c) {
     return tracked;
 }
 
+/* Until a sweep is done, as after a time without pages, those of the sweep before stay. */
+static void set_faults_of_sweep(struct ksm_consumer_table *table,
+                                const struct ksm_sweep_counts *counts) {
+    table->faults[KSM_CONSUMERS_DENIED] = counts->denial == KSM_DENIED_MODE;
+    table->faults[KSM_CONSUMERS_MODULE] = counts->denial == KSM_DENIED_MODULE;
+    table->faults[KSM_CONSUMERS_HIDEPID1] = counts->denial == KSM_DENIED_HIDEPID1;
+    table->faults[KSM_CONSUMERS_HIDDEN] = counts->hidden;
+}
+
 void ksm_consumers_publish(struct ksm_consumers *c) {
     const struct ksm_process_sweep *sweep = &c->processes.sweep;
     const struct ksm_consumer_table last = c->table;
@@ -541,10 +550,9 @@ void ksm_consumers_publish(struct ksm_consumers *c) {
     c->table.sweep.denied = sweep->last.denied;
     c->table.sweep.opted_in = sweep->last.opted_in;
     c->table.sweep.tracked = count_tracked(c);
-    c->table.faults[KSM_CONSUMERS_DENIED] = sweep->last.denial == KSM_DENIED_MODE;
-    c->table.faults[KSM_CONSUMERS_MODULE] = sweep->last.denial == KSM_DENIED_MODULE;
-    c->table.faults[KSM_CONSUMERS_HIDEPID1] = sweep->last.denial == KSM_DENIED_HIDEPID1;
-    c->table.faults[KSM_CONSUMERS_HIDDEN] = sweep->last.hidden;
+    memcpy(c->table.faults, last.faults, sizeof(last.faults));
+    if (sweep->done)
+        set_faults_of_sweep(&c->table, &sweep->last);
     c->table.faults[KSM_CONSUMERS_FAILED] = c->status != 0;
     c->table.faults[KSM_CONSUMERS_OVERCOUNT] = c->overcounts >= OVERCOUNT_SAMPLES;
     c->table.faults[KSM_CONSUMERS_RATE_LIMITED] = ksm_rate_limit_is_limited(&c->rate_limit);

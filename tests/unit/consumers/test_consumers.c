@@ -975,6 +975,25 @@ TEST_ROWS(fault_names_the_reason_of_denial, denials) {
     }
 }
 
+/* Without pages nothing is read, so nothing has recovered. */
+TEST_ROWS(fault_of_a_sweep_stays_while_there_are_no_pages, denials) {
+    begin_fixture();
+    c.processes.capable = row->capable;
+    faults_fail(FAULTS_OPENAT, "100/ksm_stat", 0, row->err);
+    for (int round = 0; round < 3; round++) {
+        sample("one may not be read");
+        expect_logged_once("pages",
+                           round == 0 && row->fault != KSM_CONSUMERS_FAULTS ? "-unattributed" : "");
+        for (int i = 0; i < 3; i++) {
+            make_table(false);
+            expect_nothing_logged("no pages");
+        }
+    }
+    faults_clear();
+    sample_and_expect_logged(
+        "all may be read", row->fault != KSM_CONSUMERS_FAULTS ? "+all processes can be read" : "");
+}
+
 TEST(hidden_processes_are_logged) {
     begin_fixture();
     sample_and_expect_logged("all are listed", "");
@@ -982,6 +1001,9 @@ TEST(hidden_processes_are_logged) {
     sample_and_expect_logged("hidden", "-hidepid");
     ck_assert_int_eq(c.table.owners, -1);
     sample_and_expect_logged("still hidden", "");
+    make_table(false);
+    expect_nothing_logged("no pages");
+    sample_and_expect_logged("hidden as before", "");
     fake_procs_init(dir);
     sample_and_expect_logged("listed again", "+no longer hides processes");
 }
