@@ -556,5 +556,6 @@ void ksm_consumers_publish(struct ksm_consumers *c) {
     c->table.faults[KSM_CONSUMERS_FAILED] = c->status != 0;
     c->table.faults[KSM_CONSUMERS_OVERCOUNT] = c->overcounts >= OVERCOUNT_SAMPLES;
     c->table.faults[KSM_CONSUMERS_RATE_LIMITED] = ksm_rate_limit_is_limited(&c->rate_limit);
-    c->table.faults[KSM_CONSUMERS_LATE] = false;
+    if (c->status == 0)
+        c->table.faults[KSM_CONSUMERS_LATE] = false;
 }

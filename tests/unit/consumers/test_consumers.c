@@ -994,6 +994,20 @@ TEST_ROWS(fault_of_a_sweep_stays_while_there_are_no_pages, denials) {
         "all may be read", row->fault != KSM_CONSUMERS_FAULTS ? "+all processes can be read" : "");
 }
 
+/* It is not reported again before a sample succeeds. */
+TEST(late_sample_that_fails_stays_late) {
+    begin_fixture();
+    sample_and_expect_logged("in time", "");
+    c.table.faults[KSM_CONSUMERS_LATE] = true;
+    expect_logged_once("late", "-takes longer than one interval");
+    tree_print(dir, "sys/kernel/mm/ksm/pages_sharing", "x\n");
+    failing_sample("late, and it fails");
+    expect_logged_once("late, and it fails", "-cannot be determined");
+    fake_procs_init(dir);
+    make_fixture();
+    sample_and_expect_logged("a good one", "+are reported again\n+are reported again");
+}
+
 TEST(hidden_processes_are_logged) {
     begin_fixture();
     sample_and_expect_logged("all are listed", "");
