@@ -168,22 +168,42 @@ static int read_task(struct ksm_process_reader *r, int task, struct ksm_process 
     return 0;
 }
 
+static int open_tasks(const struct ksm_process_reader *r, const struct ksm_process *process,
+                      DIR **dir) {
+    int fd = ksm_process_open(r, process, "task");
+
+    if (fd < 0)
+        return fd;
+    *dir = fdopendir(fd);
+    if (*dir)
+        return 0;
+    int status = -errno;
+    close(fd);
+    return status;
+}
+
+/* Returns -ESRCH if no thread is left. */
 static int read_other_thread(struct ksm_process_reader *r, struct ksm_process *process, int *fd) {
     const struct dirent *entry = NULL;
-    int status = -ENODATA;
-    int tasks = ksm_process_open(r, process, "task");
-    DIR *dir = tasks < 0 ? NULL : fdopendir(tasks);
+    DIR *dir = NULL;
+    int status = open_tasks(r, process, &dir);
+    bool found = false;
 
-    if (!dir && tasks >= 0)
-        close(tasks);
-    while (dir && status == -ENODATA && pseudofs_readdir(dir, &entry) == 0 && entry) {
+    while (status == 0 && !found) {
+        status = pseudofs_readdir(dir, &entry);
+        if (status != 0 || !entry)
+            break;
         int task = parse_pid(entry->d_name);
-        if (task > 0 && task != process->pid)
-            status = read_task(r, task, process, fd);
+        if (task <= 0 || task == process->pid)
+            continue;
+        status = read_task(r, task, process, fd);
+        found = status == 0;
+        if (status == -ENODATA)
+            status = 0;
     }
     if (dir)
         closedir(dir);
-    return status == -ENODATA ? -ESRCH : status;
+    return (status == 0 && !found) || status == -ENOENT ? -ESRCH : status;
 }
 
 int ksm_process_find_counts(struct ksm_process_reader *r, struct ksm_process *process, int *fd) {

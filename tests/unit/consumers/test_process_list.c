@@ -524,6 +524,34 @@ TEST(first_thread_that_exited_is_replaced_by_another) {
     ck_assert_int_eq(suite_open_files(), before);
 }
 
+/* Errors of the directory of threads: the process has exited, its sweep counts it as denied or
+ * failed, or the update fails for lack of resources. */
+static const struct {
+    int err;
+    int status; /* of the update */
+    int denied, failed;
+} task_rows[] = {
+    {ENOENT, 0, 0, 0}, {ESRCH, 0, 0, 0},        {EACCES, 0, 1, 0},
+    {EIO, 0, 0, 1},    {EMFILE, -EMFILE, 0, 0}, {ENOMEM, -ENOMEM, 0, 0},
+};
+
+TEST_ROWS(failed_read_of_threads, task_rows) {
+    add_process(42);
+    empty_files(42);
+    add_thread(42, 44);
+    init(0);
+    faults_fail(FAULTS_OPENAT, "42/task", 0, row->err);
+    int status = ksm_process_list_update(&p, false, NULL);
+    ck_assert_msg(status == row->status, "%s: got %s, want %s", strerror(row->err),
+                  suite_status(status), suite_status(row->status));
+    ck_assert_int_eq(p.sweep.last.denied, row->denied);
+    ck_assert_int_eq(p.sweep.last.failed, row->failed);
+    faults_clear();
+    for (int i = 0; i < 3; i++)
+        update();
+    update_and_expect("readable", "42 ");
+}
+
 /* Errors of a read: either the process has exited, or it could not be read. */
 static const struct {
     int err;
