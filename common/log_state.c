@@ -32,13 +32,20 @@ static const char *describe_fault(int status) {
     }
 }
 
-/* The metrics that are missing if an INPUT row cannot be read. */
+/* The metrics that are missing without a row, unless it is only the row itself. */
+#define DEPENDENTS_OF_ZERO                                                                         \
+    "zero, saved, overhead, ram, exposure, merge_rate, ksmd_cpu_per_gib, scanned_per_page"
 static const char *const dependents[KSM_METRICS] = {
+    [KSM_shared] = "shared, gain, merged, sharing_ratio, merge_rate",
+    [KSM_sharing] = "sharing, saved, overhead, gain, merged, ram, exposure, sharing_ratio, "
+                    "merge_rate, ksmd_cpu_per_gib, scanned_per_page",
+    [KSM_zero] = DEPENDENTS_OF_ZERO,
+    [KSM_run] = "merge_rate, run",
     [KSM_general_profit] = "profit, overhead, net",
     [KSM_mem_total] = "ram, net",
     [KSM_mem_available] = "exposure",
     [KSM_swap_free] = "exposure",
-    [KSM_uksm_zero] = "zero",
+    [KSM_uksm_zero] = DEPENDENTS_OF_ZERO,
     [KSM_anon_huge_kb] = "anon_huge",
 };
 
@@ -51,8 +58,9 @@ static void log_metric(const struct ksm_reader *reader, size_t id, int status, k
     if (status == 0)
         snprintf(message, sizeof(message), "%s: can be read again", source);
     else
-        snprintf(message, sizeof(message), "%s: %s; not reported until this is fixed: %s", source,
-                 describe_fault(status), dependents[id] ? dependents[id] : ksm_metrics[id].name);
+        snprintf(message, sizeof(message), "%s: %s; not reported until it can be read again: %s",
+                 source, describe_fault(status),
+                 dependents[id] ? dependents[id] : ksm_metrics[id].name);
     log(status != 0, message);
 }
 

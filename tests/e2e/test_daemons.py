@@ -51,7 +51,7 @@ def on(tree):
 
 def gap_lines(daemon):
     """Return the log lines of DAEMON about metrics that cannot be read, or can be read again."""
-    return logged(daemon, "not reported until") + logged(daemon, "can be read again")
+    return logged(daemon, "not reported until") + logged(daemon, ": can be read again")
 
 
 def option_lines(daemon):
@@ -242,7 +242,7 @@ def gap(moving):
     world.set(shared=metrics["shared"], sharing=metrics["sharing"])
     world.repair(unshared=metrics["unshared"])
     for file in GONE.values():
-        wait_logged(daemons, file, "can be read again")
+        wait_logged(daemons, file, ": can be read again")
     read_on(daemons, end, *GONE, "sharing_ratio", *NEIGHBOURS, count=3)
     seconds = time.time() - start + 10
     return SimpleNamespace(start=start, noticed=noticed, end=end, collectd=daemons.collectd.history(seconds),
@@ -394,7 +394,7 @@ def test_appearing_and_disappearing_files_need_no_restart(changing):
 
     daemons.collectd.wait_for("ksm/vmpage_number-zero", seconds=RETRY_S + SEEN_S)
     daemons.netdata.wait_for(("ksm.zero_pages", "zero"), seconds=SEEN_S)
-    wait_logged(daemons, "pages_volatile", "can be read again", seconds=2 * SEEN_S)
+    wait_logged(daemons, "pages_volatile", ": can be read again", seconds=2 * SEEN_S)
     time.sleep(3)
     values = latest(daemons.collectd.history(3))
     assert values["ksm/vmpage_number-zero"] == 4242
