@@ -148,8 +148,9 @@ static int find_ksmd(struct ksmd *ksmd, int64_t now) {
 
     if (now < ksmd->due)
         return ksmd->status;
-    ksmd->due = now + search_ms;
     ksmd->status = search(ksmd);
+    if (!pseudofs_is_transient(ksmd->status))
+        ksmd->due = now + search_ms;
     if (ksmd->status != 0)
         return ksmd->status;
     int status = read_schedstat(ksmd, now, &ns);

@@ -39,9 +39,9 @@ void ksmd_init(struct ksmd *ksmd, const char *root, const char *comm,
 
 /* CPU time since boot in ns, from the file that the row names (schedstat, exact), else from utime +
  * stime of /proc/PID/stat (kernels without CONFIG_SCHED_INFO). now is a clock in ms that does not
- * go back. The thread is looked for once, and once a minute while it is not found. Returns 0;
- * -ENOENT where it cannot be seen (a container, hidepid); or -errno or what parse.h says of the
- * file. */
+ * go back. The thread is looked for once, and once a minute while it is not found, or at every call
+ * while resources are lacking. Returns 0; -ENOENT where it cannot be seen (a container, hidepid);
+ * or -errno or what parse.h says of the file. */
 int ksmd_cpu(struct ksmd *ksmd, int64_t now, int64_t *ns);
 
 void ksmd_close(struct ksmd *ksmd);

@@ -177,11 +177,14 @@ static const struct pseudofs_file *file_of(const struct ksm_reader *reader, size
 }
 
 int ksm_reader_source(const struct ksm_reader *reader, size_t id, char *text, size_t size) {
+    const struct pseudofs_file proc = {.root = reader->ksmd.root, .dir = "proc", .name = ""};
     const struct pseudofs_file *file = file_of(reader, id);
     bool is_field = file == &reader->vmstat || file == &reader->meminfo;
 
     if (!file)
         return -ENOENT;
+    if (file == &reader->ksmd.file && !*file->dir)
+        file = &proc; /* where ksmd was not found */
     int status = pseudofs_path(file, text, size);
     if (status != 0 || !is_field)
         return status;

@@ -177,6 +177,13 @@ TEST(unreadable_zero_pages_of_uksm_are_logged_once) {
     tick_and_expect_logged(second, "+proc/meminfo, KsmZeroPages: can be read again");
 }
 
+/* Before ksmd is found, no file is known. */
+TEST(failed_search_for_ksmd_names_proc) {
+    faults_fail(FAULTS_OPENDIR, "/proc", 1, EMFILE);
+    tick_and_expect_logged(second, "-/proc: Too many open files;|read again: ksmd_cpu");
+    tick_and_expect_logged(second, "+/proc/37/schedstat: can be read again");
+}
+
 static char missing[256]; /* "again: " and the metrics that are */
 
 static void expect_missing(bool bad, const char *message) {

@@ -837,6 +837,13 @@ TEST(ksmd_is_absent_if_proc_cannot_be_listed) {
     expect_all_well_at(start + minute, "a minute later");
 }
 
+TEST(ksmd_is_looked_for_at_once_after_a_lack_of_descriptors) {
+    faults_fail(FAULTS_OPENDIR, "/proc", 1, EMFILE);
+    begin(true);
+    expect_at(start, "first tick", KSM_ksmd_cpu, -EMFILE, 0);
+    expect_all_well_at(start + second, "second tick");
+}
+
 /* Kernels without schedstat, or that keep none: utime + stime, 14 + 15 clock ticks. */
 static const char *const schedstats[] = {NULL, "0 0 0\n", ""};
 
