@@ -206,6 +206,7 @@ def test_invalid_options_are_logged_once_and_keep_default(moving):
     assert [len(option_lines(daemon)) for daemon in moving.daemons.both] == [len(BAD) + len(shapes), len(BAD)]
     collectd, netdata = KNOB
     assert latest(moving.daemons.collectd.history())[collectd] == 255
+    moving.daemons.netdata.wait(lambda: netdata in moving.daemons.netdata.history(60), SEEN_S, "the setting")
     assert moving.daemons.netdata.history(60)[netdata][-1][1] == 255
 
 
