@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -324,7 +324,11 @@ def test_blocking_processes_delay_no_tick_under_agent(number, build, tree, start
 
 def threads_in(pid, function):
     """Return how many threads of a process wait in a FUNCTION of the kernel."""
-    return sum(path.read_text() == function for path in Path(f"/proc/{pid}/task").glob("*/wchan"))
+    found = 0
+    for path in Path(f"/proc/{pid}/task").glob("*/wchan"):
+        with suppress(OSError):     # it has exited
+            found += path.read_text() == function
+    return found
 
 
 def state_of(pid):
